@@ -1,0 +1,71 @@
+# make demo | test | check: each sets up .venv by itself, from hashed pins, once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check --no-input
+INSTALL := $(PIP) install --root-user-action=ignore --require-hashes
+
+.PHONY: help
+help: ## show this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
+
+.PHONY: demo
+demo: $(VENV)/.runtime ## run the whole system on paper brokers
+	$(VENV)/bin/nija demo
+
+.PHONY: test
+test: $(VENV)/.dev ## run the tests; they start their own servers
+	$(VENV)/bin/pytest -m "not long"
+
+.PHONY: check
+check: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
+	$(VENV)/bin/lint-imports
+
+.PHONY: ci-long
+ci-long: $(VENV)/.dev ## the tests that take minutes
+	$(VENV)/bin/pytest -m long
+
+.PHONY: format
+format: $(VENV)/.dev ## format the sources
+	$(VENV)/bin/ruff check --fix
+	$(VENV)/bin/ruff format
+
+.PHONY: pins
+pins: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
+	$(PIP) install uv
+	printf 'hatchling>=1.27\neditables>=0.5\n' | $(VENV)/bin/python -m uv pip compile - $(COMPILE) -o requirements/build.txt
+	$(VENV)/bin/python -m uv pip compile pyproject.toml $(COMPILE) -o requirements/runtime.txt
+	$(VENV)/bin/python -m uv pip compile pyproject.toml --extra dev $(COMPILE) -o requirements/dev.txt
+
+COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
+	--no-annotate --no-header
+
+# 3.12 and 3.11 first: for them there is a wheel with a redis-server. Tried by running it, because some machines
+# have a stand-in of the name that only prints an error.
+$(VENV)/bin/python:
+	@for python in python3.12 python3.11 python3 python3.13 python3.14; do \
+		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
+			echo "setting up $(VENV) with $$($$python --version)"; \
+			exec $$python -m venv $(VENV); \
+		fi; \
+	done; \
+	echo "nija needs Python 3.11 or later with venv (on Debian and Ubuntu: the packages python3 and python3-venv)" >&2; \
+	exit 1
+
+$(VENV)/.runtime: requirements/runtime.txt requirements/build.txt pyproject.toml | $(VENV)/bin/python
+	@echo "installing the libraries"
+	@$(INSTALL) -r requirements/runtime.txt -r requirements/build.txt
+	@$(PIP) install --root-user-action=ignore --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(VENV)/.dev: requirements/dev.txt $(VENV)/.runtime
+	@echo "installing what the tests need"
+	@$(INSTALL) -r requirements/dev.txt
+	@touch $@

@@ -1,0 +1,87 @@
+"""Real servers for the tests: one Redis and one PostgreSQL for the whole run, clean data for each test.
+
+redis_url, database_url                  the servers; shared by all tests of the run
+fresh_redis_url, fresh_database_url      an empty Redis database, a migrated PostgreSQL database; for one test
+redis_server, postgres_server            the servers themselves (a test that kills one starts its own instead)
+"""
+
+import importlib.util
+from collections.abc import Iterator
+from itertools import count, cycle
+from pathlib import Path
+
+import pytest
+import redis
+
+from services.cli.local.embedded import run_server
+from services.cli.local.embedded_postgres import PostgresServer
+from services.cli.local.embedded_redis import RedisServer
+
+_LOGICAL_DATABASES = cycle(range(1, 64))
+_DATABASE_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session")
+def server_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A private folder for the servers of this run."""
+    return tmp_path_factory.mktemp("servers")
+
+
+@pytest.fixture(scope="session")
+def redis_server(server_folder: Path) -> Iterator[RedisServer]:
+    """A real redis-server with `appendfsync always`."""
+    server = RedisServer(server_folder / "redis")
+    with run_server(server, server_folder / "redis.log"):
+        yield server
+
+
+@pytest.fixture(scope="session")
+def redis_url(redis_server: RedisServer) -> str:
+    """The URL of the run's Redis, database 0."""
+    return redis_server.url
+
+
+@pytest.fixture
+def fresh_redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty database of the run's Redis."""
+    url = f"{redis_server.url.rsplit('/', 1)[0]}/{next(_LOGICAL_DATABASES)}"
+    with redis.Redis.from_url(url) as client:
+        client.flushdb()
+    return url
+
+
+@pytest.fixture(scope="session")
+def postgres_server(server_folder: Path) -> Iterator[PostgresServer]:
+    """A real PostgreSQL server."""
+    server = PostgresServer(server_folder / "postgres")
+    with run_server(server, server_folder / "postgres.log"):
+        yield server
+
+
+def _migrate(url: str) -> None:
+    if importlib.util.find_spec("shared.persistence.migrate") is None:
+        return
+    from shared.persistence.migrate import migrate
+
+    migrate(url)
+
+
+@pytest.fixture(scope="session")
+def _template_database(postgres_server: PostgresServer) -> str:
+    """A migrated database that the tests' databases are copied from; nobody stays connected to it."""
+    _migrate(postgres_server.create_database("nija_template"))
+    return "nija_template"
+
+
+@pytest.fixture(scope="session")
+def database_url(postgres_server: PostgresServer, _template_database: str) -> str:
+    """The URL of a migrated database that the whole run shares."""
+    return postgres_server.create_database("nija", template=_template_database)
+
+
+@pytest.fixture
+def fresh_database_url(postgres_server: PostgresServer, _template_database: str) -> Iterator[str]:
+    """The URL of a migrated, empty database for this test."""
+    name = f"test_{next(_DATABASE_NUMBERS)}"
+    yield postgres_server.create_database(name, template=_template_database)
+    postgres_server.drop_database(name)
