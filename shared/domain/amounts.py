@@ -1,0 +1,57 @@
+"""Exact decimal amounts: text in, Decimal inside, text out.
+
+A float never becomes an amount: 0.1 + 0.2 has no place in a ledger.
+"""
+
+from datetime import UTC, datetime
+from decimal import Decimal, InvalidOperation
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerializer
+
+from shared.domain.errors import InvalidAmount
+
+ZERO = Decimal(0)
+ONE = Decimal(1)
+
+
+def parse_amount(value: Any) -> Decimal:
+    """Return text, an int or a Decimal as a finite Decimal; raise InvalidAmount for all else."""
+    if isinstance(value, Decimal):
+        amount = value
+    elif isinstance(value, str) or (isinstance(value, int) and not isinstance(value, bool)):
+        try:
+            amount = Decimal(value)
+        except InvalidOperation:
+            raise InvalidAmount(f"{value!r} is not a decimal number") from None
+    else:
+        raise InvalidAmount(f"{value!r} is a {type(value).__name__}; amounts are decimal text such as '0.25'")
+    if not amount.is_finite():
+        raise InvalidAmount(f"{value!r} is not a finite number")
+    return amount
+
+
+def plain(amount: Decimal) -> str:
+    """Return the amount as text without an exponent and without trailing zeros: '0.00001', '50000'."""
+    text = format(amount, "f")
+    if "." in text:
+        text = text.rstrip("0").rstrip(".")
+    return "0" if text in ("-0", "") else text
+
+
+def round_down(amount: Decimal, step: Decimal) -> Decimal:
+    """Return the largest multiple of `step` that is not above `amount` (both ≥ 0, same unit)."""
+    # Integer division is exact; a quotient of 28 digits may round up to a multiple that is above `amount`.
+    return amount // step * step
+
+
+Amount = Annotated[Decimal, BeforeValidator(parse_amount), PlainSerializer(plain, return_type=str)]
+"""A Decimal that travels as text; quantities are in base currency, money in quote currency unless named."""
+
+
+def _to_utc(moment: datetime) -> datetime:
+    return moment.astimezone(UTC)
+
+
+Instant = Annotated[AwareDatetime, AfterValidator(_to_utc)]
+"""An aware moment in UTC."""

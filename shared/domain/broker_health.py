@@ -1,0 +1,32 @@
+"""How a broker does, from what following its master shows. Pure: a state and a count in, a word out."""
+
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+FUNDED_FROM_USD: Final = Decimal(10)
+"""With less equity a master account does not trade."""
+ERRORS_UNTIL_FAILED: Final = 5
+
+
+class Health(StrEnum):
+    HEALTHY = "healthy"
+    DEGRADED = "degraded"
+    """One to four errors in a row."""
+    FAILED = "failed"
+    """Five errors in a row or more, or the key was refused."""
+    UNKNOWN = "unknown"
+    """Nobody has followed the master yet, or does any more."""
+
+
+def health_of(consecutive_errors: int, *, followed: bool, refused: bool = False) -> Health:
+    """`followed`: a process follows the master, or tries to. `refused`: a person has to act."""
+    if refused or consecutive_errors >= ERRORS_UNTIL_FAILED:
+        return Health.FAILED
+    if not followed:
+        return Health.UNKNOWN
+    return Health.DEGRADED if consecutive_errors else Health.HEALTHY
+
+
+def is_funded(equity_usd: Decimal | None) -> bool:
+    return equity_usd is not None and equity_usd >= FUNDED_FROM_USD

@@ -1,0 +1,74 @@
+"""Who is meant: brokers, followers, orders. Names and numbers in, typed ids out."""
+
+import re
+from enum import StrEnum
+from typing import Annotated, NewType
+from uuid import UUID, uuid5
+from zlib import crc32
+
+from pydantic import AfterValidator
+
+from shared.domain.errors import InvalidFollowerId
+
+
+class Broker(StrEnum):
+    """A place where accounts trade. (The message broker is called Redis.)"""
+
+    COINBASE = "coinbase"
+    KRAKEN = "kraken"
+    OKX = "okx"
+    BINANCE = "binance"
+    ALPACA = "alpaca"
+
+
+MasterAccount = NewType("MasterAccount", str)
+FillId = NewType("FillId", str)
+CopyOrderId = NewType("CopyOrderId", str)
+BrokerOrderId = NewType("BrokerOrderId", str)
+
+_FOLLOWER_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
+
+# Changing it would change every client order id, and orders in flight could not be found again.
+_COPY_ORDER_NAMESPACE = UUID("5d0c9a4e-5f0b-4a60-9c1b-6f1f3a8f4e2d")
+
+RING_SIZE = 1 << 32
+# Knuth's multiplicative hash constant: successive fills start far apart on the ring.
+_RING_STEP = 2_654_435_769
+
+
+def parse_follower_id(text: str) -> str:
+    """Return `text` as a follower id, or raise InvalidFollowerId that says what would be right."""
+    if not _FOLLOWER_ID.fullmatch(text):
+        raise InvalidFollowerId(
+            f"follower id {text!r} is not valid: use 1 to 64 lowercase letters, digits, '_', '-' or '.', "
+            "beginning with a letter or digit"
+        )
+    return text
+
+
+FollowerId = Annotated[str, AfterValidator(parse_follower_id)]
+
+
+def copy_order_id(broker: Broker, master_account: str, fill_id: str, follower_id: str) -> CopyOrderId:
+    """The one id of what a follower does for a master fill: 32 lowercase hex digits.
+
+    It is sent to the broker as client order id, so that a crash anywhere finds the same order again.
+    """
+    name = f"{broker.value}:{master_account}:{fill_id}:{follower_id}"
+    return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
+
+
+def ring_position(follower_id: str) -> int:
+    """Where a follower stands on the ring, 0 to RING_SIZE − 1; it never depends on who else is there."""
+    return crc32(follower_id.encode())
+
+
+def shard_of(follower_id: str, shards: int) -> int:
+    """The shard (0 to shards − 1) that plans for this follower."""
+    # The ring position's upper bits: its lower ones would put neighbours of a shard at even distances.
+    return (ring_position(follower_id) >> 16) % shards
+
+
+def ring_start(sequence: int) -> int:
+    """Where the fan-out of a fill begins, so that no follower is always the last."""
+    return (sequence * _RING_STEP) % RING_SIZE

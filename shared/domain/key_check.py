@@ -1,0 +1,60 @@
+"""May a key be used? What the broker says of it and what the operator allowed in, a verdict out. Pure.
+
+A key needs to trade and nothing else. One that may withdraw is refused unless its owner allowed it by name: who
+steals such a key steals the money. What a broker does not tell counts as "may withdraw".
+"""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.identity import Broker
+
+
+class KeyVerdict(StrEnum):
+    FINE = "fine"
+    """It may trade and not withdraw."""
+    ALLOWED = "allowed"
+    """It may withdraw, and was allowed to by name."""
+    MAY_WITHDRAW = "may_withdraw"
+    MAY_NOT_TRADE = "may_not_trade"
+    REFUSED = "refused"
+    """By the broker: unknown, expired, locked, or for another address."""
+    NOT_CHECKED = "not_checked"
+    """The broker could not be asked."""
+
+
+UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.REFUSED})
+
+
+class CheckedKey(BaseModel):
+    """One account's key and what was found of it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    broker: Broker
+    account: str
+    role: str
+    """`master` or `follower`."""
+    verdict: KeyVerdict
+    message: str
+    """For people: what it means, and what would be right."""
+
+    @property
+    def usable(self) -> bool:
+        """Whether it may be traded with; a key that could not be checked may."""
+        return self.verdict not in UNUSABLE
+
+
+def judge_key(*, may_trade: bool, may_withdraw: bool, is_paper: bool, allowed: bool) -> tuple[KeyVerdict, str]:
+    """The verdict, and what it means. `is_paper`: no real money can leave, whatever the broker says or leaves open."""
+    if not may_trade:
+        return KeyVerdict.MAY_NOT_TRADE, "the key may not trade: give it the permission to place and cancel orders"
+    if may_withdraw and not is_paper:
+        if allowed:
+            return KeyVerdict.ALLOWED, "the key may withdraw, and is allowed to by name"
+        return (
+            KeyVerdict.MAY_WITHDRAW,
+            "the key may withdraw money (or the broker does not tell): use one that may only trade, or allow it by name",
+        )
+    return KeyVerdict.FINE, "the key may trade, and not withdraw"

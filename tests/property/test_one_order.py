@@ -1,0 +1,115 @@
+"""Whatever the broker answers and wherever a worker dies: at most one executed order, exactly one final state.
+
+Real Redis; the broker is in memory and keeps the truth.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from decimal import Decimal
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from redis.asyncio import Redis
+
+from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
+from shared.domain.amounts import ZERO
+from shared.domain.events import OrderEvent, Outcome
+from tests.examples import an_order
+from tests.fakes.faulty_broker import Fate, FaultyAccount, ProcessDied
+from tests.fakes.worker_bench import KEYS, WorkerBench
+
+# Each order meets up to three fates; the list is long enough that a second order meets some of them too.
+FATES = st.lists(st.sampled_from(Fate), max_size=5)
+READ_ERRORS = st.lists(
+    st.sampled_from([None, OutcomeUnknown("?"), NotSent("away"), InvalidNonce("nonce"), RateLimited("slow", 0.01)]),
+    max_size=5,
+)
+
+
+async def run_life(
+    bench: WorkerBench, deaths: Sequence[bool], *, is_replayed: bool, redis_loses_everything: bool
+) -> list[OrderEvent]:
+    """A purchase and a full close, served by workers that die when told; the final events."""
+    orders = [an_order(sequence=1, replayed=is_replayed), an_order(sequence=2, fraction="1", replayed=is_replayed)]
+    for order in orders:
+        await bench.deliver(order)
+    for is_dying in deaths:
+        bench.account.dies_after_place = is_dying
+        try:
+            await bench.serve_once()
+        except ProcessDied:
+            await end_leases(bench)
+    bench.account.dies_after_place = False
+    if redis_loses_everything:
+        await bench.redis.flushdb()
+        for order in orders:
+            await bench.deliver(order.model_copy(update={"replayed": True}))
+    return await bench.serve()
+
+
+async def end_leases(bench: WorkerBench) -> None:
+    """The dead worker's leases run out."""
+    for follower in await bench.redis.zrange(KEYS.leases, 0, -1):
+        await bench.redis.zadd(KEYS.leases, {follower: 0})
+    await bench.mailboxes.sweep(limit=9, account_reads=0, account_read_again_ms=1, overdue_ms=1)
+
+
+@pytest.mark.parametrize("redis_loses_everything", [False, True])
+@settings(
+    max_examples=40,
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow],
+)
+@given(
+    fates=FATES,
+    read_errors=READ_ERRORS,
+    deaths=st.lists(st.booleans(), max_size=3),
+    is_replayed=st.booleans(),
+    hidden_seconds=st.sampled_from([0.0, 0.018]),
+    fee_in_coin=st.sampled_from([ZERO, Decimal("0.0015")]),
+)
+def test_at_most_one_order_and_exactly_one_final_state(
+    fresh_redis_url: str,
+    redis_loses_everything: bool,
+    fates: list[Fate],
+    read_errors: list[BrokerError | None],
+    deaths: list[bool],
+    is_replayed: bool,
+    hidden_seconds: float,
+    fee_in_coin: Decimal,
+) -> None:
+    """The worker's record and the broker's own agree on every order, its quantity and the position."""
+    account = FaultyAccount(
+        fates=list(fates),
+        read_errors=list(read_errors),
+        hidden_seconds=hidden_seconds,
+        fee_in_coin=fee_in_coin,
+        reads_until_done=2,
+    )
+    coins_before = account.free["BTC"]
+
+    async def live() -> tuple[list[OrderEvent], Decimal]:
+        async with Redis.from_url(fresh_redis_url) as redis:
+            await redis.flushdb()
+            bench = WorkerBench(redis, account)
+            # Short windows: a busy machine then makes more requests expire, which is one more fate.
+            bench.connection.request_validity_seconds = 0.03
+            bench.connection.lookup_margin_seconds = 0.02
+            finals = await run_life(
+                bench, deaths, is_replayed=is_replayed, redis_loses_everything=redis_loses_everything
+            )
+            assert await bench.redis.zcard(KEYS.leases) == 0
+            assert await bench.submission() is None
+            return finals, (await bench.position()).quantity
+
+    finals, position = asyncio.run(live())
+    executed = [report.client_order_id for report in account.executed]
+    assert len(executed) == len(set(executed))
+    assert [final.sequence for final in finals] == [1, 2]
+    by_id = {report.client_order_id: report for report in account.executed}
+    for final in finals:
+        report = by_id.get(final.copy_order_id)
+        assert (final.outcome is Outcome.COPIED) == (report is not None)
+        assert final.filled_quantity == (report.filled_quantity if report else ZERO)
+    assert position == account.free["BTC"] - coins_before
