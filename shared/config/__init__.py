@@ -1,0 +1,13 @@
+"""The settings of every process: flags, environment, `.env` and `nija.toml` in, one frozen `Settings` out.
+
+Only composition roots (`app.py`) and the command line call `load_settings`; everything else is given what it
+needs. The first wrong setting is a ConfigurationError that names the variable and what would be right; the value
+of a secret is never repeated.
+"""
+
+from shared.config.broker_variables import master_prefix as master_prefix
+from shared.config.errors import ConfigurationError as ConfigurationError
+from shared.config.load import load_settings as load_settings
+from shared.config.load import without_settings as without_settings
+from shared.config.settings import Settings as Settings
+from shared.config.values import parse_broker as parse_broker

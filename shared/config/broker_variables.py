@@ -1,0 +1,144 @@
+"""The variables of brokers: masters' keys, {BROKER}_USER_{NAME}_… followers, base URLs, proxies, own Redis servers.
+
+In: all variables that the settings' sources have. Out: credentials, followers, URLs, or a ConfigurationError that
+names the variable and never repeats a key.
+
+These are read here and not by pydantic-settings: its fields have names that are known beforehand, and a follower's
+variables carry a name that the user chose.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Self
+
+from pydantic import SecretStr
+
+from shared.config.errors import ConfigurationError
+from shared.config.values import base_url, parse_broker, proxy_url, redis_url
+from shared.domain.credentials import Credentials, EnvironmentFollower, key_hash, malformed
+from shared.domain.errors import InvalidFollowerId
+from shared.domain.identity import Broker, parse_follower_id
+
+SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
+URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
+"""What {BROKER}_ may be followed by, and the check of its value (ValueError)."""
+_ACCOUNT_PARTS = ("API_KEY", "API_SECRET", "PASSPHRASE", "PAPER")
+_FOLLOWER_VARIABLE = re.compile(
+    r"(?P<broker>[A-Z0-9]+)_USER_(?P<name>.+)_(?P<part>API_KEY|API_SECRET|PASSPHRASE|PAPER)"
+)
+_TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
+
+
+def master_prefix(broker: Broker) -> str:
+    """What the variables of this broker's master begin with; `_API_KEY` and so on follow."""
+    return "KRAKEN_MASTER" if broker is Broker.KRAKEN else broker.name
+
+
+@dataclass(frozen=True)
+class BrokerVariables:
+    """The variables that speak of brokers. An empty one is one that is not set."""
+
+    values: Mapping[str, str] = field(default_factory=dict, repr=False)
+
+    @classmethod
+    def among(cls, variables: Mapping[str, str]) -> Self:
+        """Those of `variables` that speak of brokers. Raises ConfigurationError for a follower of an unknown one."""
+        names = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}
+        names |= {f"{master_prefix(broker)}_{part}" for broker in Broker for part in _ACCOUNT_PARTS}
+        found = {}
+        for name, value in variables.items():
+            match = _FOLLOWER_VARIABLE.fullmatch(name)
+            if match:
+                parse_broker(match["broker"].lower(), name)
+            if match or name in names:
+                found[name] = value
+        return cls(found)
+
+    def url(self, broker: Broker, part: str) -> str | None:
+        """{BROKER}_{part}, where `part` is one of URL_PARTS; None: not set."""
+        return self.values.get(f"{broker.name}_{part}") or None
+
+    def master_credentials(self, broker: Broker) -> Credentials | None:
+        """The master's key at this broker; None when there is none. Raises ConfigurationError when it is wrong."""
+        return self._credentials(broker, master_prefix(broker))
+
+    def followers(self) -> list[EnvironmentFollower]:
+        """The followers, ordered by broker and id. Raises ConfigurationError when one is wrong."""
+        prefixes: dict[tuple[Broker, str], str] = {}
+        for name in sorted(self.values):
+            match = _FOLLOWER_VARIABLE.fullmatch(name)
+            if not match or not self.values[name]:
+                continue
+            broker = parse_broker(match["broker"].lower(), name)
+            prefix = name.removesuffix(f"_{match['part']}")
+            try:
+                follower_id = parse_follower_id(match["name"].lower())
+            except InvalidFollowerId as error:
+                raise ConfigurationError(f"{name}: {error}") from None
+            other = prefixes.setdefault((broker, follower_id), prefix)
+            if other != prefix:
+                raise ConfigurationError(
+                    f"{other}_… and {prefix}_… both name the follower {follower_id!r}: rename one of them"
+                )
+        followers = []
+        for (broker, follower_id), prefix in sorted(prefixes.items()):
+            credentials = self._credentials(broker, prefix)
+            if credentials is None:
+                raise ConfigurationError(f"{prefix}_API_KEY and {prefix}_API_SECRET are missing: {prefix}_PAPER is set")
+            followers.append(EnvironmentFollower(broker=broker, follower_id=follower_id, credentials=credentials))
+        return followers
+
+    def secrets(self) -> list[SecretStr]:
+        """Every secret among the variables, apart from the passwords in URLs."""
+        return [SecretStr(value) for name, value in self.values.items() if SECRET_NAME.search(name)]
+
+    def check(self) -> None:
+        """Read everything that is else read on demand, so that every mistake shows at the start.
+
+        Raises ConfigurationError; also where two accounts of a broker have the same key.
+        """
+        owners: dict[tuple[Broker, str], str] = {}
+        for broker in Broker:
+            for part, check_url in URL_PARTS.items():
+                url = self.url(broker, part)
+                try:
+                    _ = url and check_url(url)
+                except ValueError as error:
+                    raise ConfigurationError(f"{broker.name}_{part} {error}") from None
+            master = self.master_credentials(broker)
+            if master is not None:
+                owners[broker, key_hash(master)] = f"{master_prefix(broker)}_API_KEY"
+        for follower in self.followers():
+            name = f"{follower.broker.name}_USER_{follower.follower_id.upper()}_API_KEY"
+            other = owners.setdefault((follower.broker, key_hash(follower.credentials)), name)
+            if other != name:
+                raise ConfigurationError(
+                    f"{name} and {other} are the same key: an account copies one master, and never itself"
+                )
+
+    def _credentials(self, broker: Broker, prefix: str) -> Credentials | None:
+        parts = {part: self.values.get(f"{prefix}_{part}", "") for part in _ACCOUNT_PARTS}
+        needed = ["API_KEY", "API_SECRET", *(["PASSPHRASE"] if broker is Broker.OKX else [])]
+        missing = [f"{prefix}_{part}" for part in needed if not parts[part]]
+        if not any(parts[part] for part in ("API_KEY", "API_SECRET", "PASSPHRASE")):
+            return None
+        if missing:
+            there = next(f"{prefix}_{part}" for part in ("API_KEY", "API_SECRET", "PASSPHRASE") if parts[part])
+            raise ConfigurationError(
+                f"{' and '.join(missing)} missing: {there} is set, and one is no use without the other"
+            )
+        paper = parts["PAPER"].lower()
+        if paper not in _TRUE | _FALSE:
+            raise ConfigurationError(f"{prefix}_PAPER={parts['PAPER']} is not valid: should be true or false")
+        credentials = Credentials(
+            api_key=SecretStr(parts["API_KEY"]),
+            # A PEM key in one line of an environment file has its line ends written as \n.
+            api_secret=SecretStr(parts["API_SECRET"].replace("\\n", "\n")),
+            passphrase=SecretStr(parts["PASSPHRASE"]) if parts["PASSPHRASE"] else None,
+            paper=paper in _TRUE,
+        )
+        problem = malformed(broker, credentials)
+        if problem:
+            raise ConfigurationError(f"{prefix}_API_KEY, {prefix}_API_SECRET: {problem}")
+        return credentials

@@ -1,0 +1,57 @@
+"""Reading all settings: a process' environment, its files and its flags in, one checked `Settings` out.
+
+flag > environment variable > .env > nija.toml > default
+"""
+
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from shared.config.broker_variables import SECRET_NAME, BrokerVariables
+from shared.config.errors import ConfigurationError
+from shared.config.settings import Settings
+from shared.config.sources import OTHER_VARIABLES, DotEnvFile, Environment, TomlFile, named_file, variable_names
+
+
+def load_settings(
+    environment: Mapping[str, str] | None = None, *, folder: Path | None = None, **flags: Any
+) -> Settings:
+    """Read and check all settings.
+
+    `environment`: os.environ by default. `folder`: where `.env` and `nija.toml` are, the working folder by default;
+    NIJA_ENV_FILE and NIJA_CONFIG_FILE name other files, and empty they mean: none.
+    `flags`: fields of Settings given on the command line; None means not given. Raises ConfigurationError.
+    """
+    environment = os.environ if environment is None else environment
+    folder = folder or Path.cwd()
+    dotenv_path = named_file("NIJA_ENV_FILE", environment.get("NIJA_ENV_FILE"), folder / ".env")
+    dotenv = DotEnvFile(Settings, dotenv_path)
+    toml_path = named_file("NIJA_CONFIG_FILE", environment.get("NIJA_CONFIG_FILE"), folder / "nija.toml")
+    toml = TomlFile(Settings, toml_path)
+    given = {field: value for field, value in flags.items() if value is not None}
+    given["sources"] = (Environment(Settings, environment), dotenv, toml)
+    try:
+        settings = Settings(**given)
+    except ValidationError as error:
+        raise ConfigurationError("\n".join(_explain(problem) for problem in error.errors())) from None
+    of_brokers = BrokerVariables.among({**toml.variables, **dotenv.variables, **environment})
+    of_brokers.check()
+    return settings.with_variables(of_brokers.values)
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """`environment` without any variable that is a setting: what a child process is given besides its settings."""
+    ours = {*variable_names(Settings).values(), *OTHER_VARIABLES, *BrokerVariables.among(environment).values}
+    return {name: value for name, value in environment.items() if name not in ours}
+
+
+def _explain(problem: Any) -> str:
+    """One mistake in one field, by its variable's name; without the value where that is a secret or may hold one."""
+    field = str(problem["loc"][0])
+    name = variable_names(Settings).get(field, field)
+    message = problem["msg"].removeprefix("Value error, ").replace("Input should be", "should be")
+    secret = SECRET_NAME.search(name) or name.endswith("_URL")
+    return f"{name} {message}" if secret else f"{name}={problem['input']} is not valid: {message}"

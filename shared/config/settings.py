@@ -1,0 +1,229 @@
+"""All settings: what the sources give in, checked and frozen fields out, and what is derived from them.
+
+A field is one environment variable: its name in capitals after `NIJA_`, or the alias that it states.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal, Self
+from urllib.parse import urlsplit
+
+from pydantic import AliasGenerator, Field, PrivateAttr, SecretStr, model_validator
+from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
+
+from shared.config.broker_variables import BrokerVariables, master_prefix
+from shared.config.errors import ConfigurationError
+from shared.config.sources import variable_names
+from shared.config.values import (
+    HOW_TO_MAKE_A_KEY,
+    AccountNames,
+    BasicAuth,
+    Brokers,
+    DatabaseUrl,
+    Port,
+    RedisUrl,
+    Seconds,
+    SecretKeys,
+    secret_keys,
+)
+from shared.domain.credentials import Credentials, EnvironmentFollower
+from shared.domain.identity import Broker
+
+
+class Settings(BaseSettings):
+    """All settings. Durations are seconds. Made by `load_settings`; made directly, it reads nothing: all defaults."""
+
+    model_config = SettingsConfigDict(
+        frozen=True,
+        extra="forbid",
+        hide_input_in_errors=True,
+        case_sensitive=True,
+        alias_generator=AliasGenerator(validation_alias=lambda field: f"NIJA_{field.upper()}"),
+        # Flags are given by the fields' names.
+        validate_by_name=True,
+    )
+
+    home: Path = Path(".nija")
+    """NIJA_HOME, the data folder: embedded servers, logs, the secret key."""
+    database_url: DatabaseUrl | None = Field(default=None, repr=False, validation_alias="DATABASE_URL")
+    """DATABASE_URL; None: the embedded PostgreSQL."""
+    redis_url: RedisUrl | None = Field(default=None, repr=False, validation_alias="REDIS_URL")
+    """REDIS_URL; None: the embedded Redis."""
+    configured_secret_key: SecretKeys | None = Field(default=None, validation_alias="NIJA_SECRET_KEY")
+    """NIJA_SECRET_KEY as configured; ask `secret_key`."""
+    brokers: Brokers = ()
+    """NIJA_BROKERS: the enabled brokers; empty: those with a master's credentials. Ask `enabled_brokers`."""
+
+    master_poll_seconds: Seconds = 2.0
+    follower_shards: int = Field(default=16, ge=1, le=4096)
+    deliver_batch: int = Field(default=500, ge=1, le=10_000)
+    """Followers in one delivery."""
+    lease_seconds: Seconds = 20.0
+    drain_time_box_seconds: Seconds = 15.0
+    drain_places: int = Field(default=48, ge=1, le=1000)
+    """Followers in flight in one drain."""
+    worker_children: int = Field(default=2, ge=1, le=64)
+    snapshot_max_age_seconds: Seconds = 900.0
+    snapshot_refresh_seconds: Seconds = 60.0
+    request_timeout_seconds: Seconds = 10.0
+    allow_withdraw_keys: AccountNames = ()
+    """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
+    rate_limits: bool | None = None
+    """NIJA_RATE_LIMITS: keep within the brokers' limits; None: at the brokers themselves, and not at a {BROKER}_BASE_URL,
+    which has limits of its own, if any. Ask `keeps_rate_limits`."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    log_format: Literal["json", "console"] = "json"
+    heartbeat_file: Path | None = None
+    """NIJA_HEARTBEAT_FILE: touched about every second while the process is alive; None: none is written."""
+    metrics_port: Port | None = None
+    """NIJA_METRICS_PORT; None: no metrics are served."""
+    flower_basic_auth: BasicAuth | None = None
+    """NIJA_FLOWER_BASIC_AUTH, `name:password`: who may look into Flower, which does not start without."""
+    embedded_redis_port: Port | None = None
+    """NIJA_EMBEDDED_REDIS_PORT; None: a free one is chosen."""
+
+    _of_brokers: BrokerVariables = PrivateAttr(default_factory=BrokerVariables)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],  # noqa: ARG003 - the names are the library's
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags first, then the keyword `sources`, in its order.
+
+        The sources depend on the process' environment and folder, and a keyword is what pydantic-settings lets
+        through to this method; its own sources would read os.environ wherever a Settings is made.
+        """
+        given = init_settings.init_kwargs.pop("sources", ()) if isinstance(init_settings, InitSettingsSource) else ()
+        return (init_settings, *given)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _empty_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """An empty variable is how compose files and shells say: not set, and not what a file says either."""
+        return {name: value for name, value in given.items() if value != ""}
+
+    def with_variables(self, variables: Mapping[str, str]) -> Self:
+        """The same settings, knowing the brokers' variables."""
+        copy = self.model_copy()
+        copy._of_brokers = BrokerVariables(dict(variables))  # noqa: SLF001 - our own
+        return copy
+
+    @property
+    def secret_key(self) -> SecretStr:
+        """One or more Fernet keys, separated by commas: NIJA_SECRET_KEY, else the file that `nija up` made.
+
+        Raises ConfigurationError when there is neither.
+        """
+        if self.configured_secret_key is not None:
+            return self.configured_secret_key
+        try:
+            text = self.secret_key_file.read_text().strip()
+        except OSError:
+            raise ConfigurationError(
+                f"NIJA_SECRET_KEY is missing (and there is no {self.secret_key_file}): {HOW_TO_MAKE_A_KEY}"
+            ) from None
+        try:
+            return secret_keys(SecretStr(text))
+        except ValueError as error:
+            raise ConfigurationError(f"{self.secret_key_file} {error}") from None
+
+    @property
+    def secret_key_file(self) -> Path:
+        return self.home / "secret.key"
+
+    def required_database_url(self) -> str:
+        """DATABASE_URL, for processes that do not start servers. Raises ConfigurationError."""
+        if self.database_url is None:
+            raise ConfigurationError(
+                "DATABASE_URL is missing: set it to a PostgreSQL server (postgresql://user@host:5432/nija), "
+                "or run everything with `nija up`"
+            )
+        return self.database_url
+
+    def redis_url_for(self, broker: Broker) -> str:
+        """{BROKER}_REDIS_URL, else REDIS_URL. Raises ConfigurationError when there is neither."""
+        own = self.own_redis_url(broker)
+        if own is not None:
+            return own
+        if self.redis_url is None:
+            raise ConfigurationError(
+                "REDIS_URL is missing: set it to a Redis server (redis://:password@host:6379/0), "
+                "or run everything with `nija up`"
+            )
+        return self.redis_url
+
+    def own_redis_url(self, broker: Broker) -> str | None:
+        """{BROKER}_REDIS_URL, the Redis that this broker has for itself; None: it has none."""
+        return self._of_brokers.url(broker, "REDIS_URL")
+
+    def base_url(self, broker: Broker) -> str | None:
+        """{BROKER}_BASE_URL, where that broker's traffic goes instead of to the broker itself; None: to the broker."""
+        return self._of_brokers.url(broker, "BASE_URL")
+
+    def proxy(self, broker: Broker) -> str | None:
+        """{BROKER}_PROXY, an http(s) proxy that this broker's traffic goes through; None: none."""
+        return self._of_brokers.url(broker, "PROXY")
+
+    def keeps_rate_limits(self, broker: Broker) -> bool:
+        """Whether requests to this broker are held within its limits, over all processes."""
+        return self.base_url(broker) is None if self.rate_limits is None else self.rate_limits
+
+    def allows_withdraw(self, broker: Broker, account: str) -> bool:
+        """Whether the key of this account (`master`, or a follower's id) may be one that may withdraw."""
+        return f"{broker.value}:{account}" in self.allow_withdraw_keys
+
+    def enabled_brokers(self) -> tuple[Broker, ...]:
+        """NIJA_BROKERS, else every broker with a master's credentials."""
+        return self.brokers or tuple(broker for broker in Broker if self.master_credentials(broker) is not None)
+
+    def master_credentials(self, broker: Broker) -> Credentials | None:
+        """The master's key at this broker; None when there is none."""
+        return self._of_brokers.master_credentials(broker)
+
+    def required_master_credentials(self, broker: Broker) -> Credentials:
+        """The master's key. Raises ConfigurationError that names the variables when there is none."""
+        credentials = self.master_credentials(broker)
+        if credentials is None:
+            prefix = master_prefix(broker)
+            raise ConfigurationError(
+                f"{prefix}_API_KEY and {prefix}_API_SECRET are missing: set them to the master account's key"
+            )
+        return credentials
+
+    def environment_followers(self) -> list[EnvironmentFollower]:
+        """The followers that {BROKER}_USER_{NAME}_… variables name, ordered by broker and id."""
+        return self._of_brokers.followers()
+
+    def secrets(self) -> list[SecretStr]:
+        """Every secret among the settings, for the log's redaction."""
+        found = [secret for secret in (self.configured_secret_key, self.flower_basic_auth) if secret]
+        found += self._of_brokers.secrets()
+        # As they are meant, too: a PEM key's line ends.
+        found += [SecretStr(secret.get_secret_value().replace("\\n", "\n")) for secret in list(found)]
+        for url in (self.database_url, self.redis_url, *self._of_brokers.values.values()):
+            password = urlsplit(url).password if url and "://" in url else None
+            found += [SecretStr(password)] if password else []
+        return found
+
+    def environment(self) -> dict[str, str]:
+        """The variables that give a process these same settings, and no file besides; secrets in clear."""
+        found = dict(self._of_brokers.values)
+        for field, name in variable_names(type(self)).items():
+            value = getattr(self, field)
+            match value:
+                case None | ():
+                    continue
+                case SecretStr():
+                    found[name] = value.get_secret_value()
+                case tuple():
+                    found[name] = ",".join(value)
+                case Path():
+                    found[name] = str(value.absolute())
+                case _:
+                    found[name] = str(value)
+        return {**found, "NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""}

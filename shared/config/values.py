@@ -1,0 +1,92 @@
+"""The kinds of values that settings have: a text in, the checked value out, or a ValueError that says what is right."""
+
+from base64 import urlsafe_b64decode
+from collections.abc import Callable
+from typing import Annotated, Any
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
+from pydantic_settings import NoDecode
+
+from shared.config.errors import ConfigurationError
+from shared.domain.identity import Broker, parse_follower_id
+
+_BROKER_NAMES = ", ".join(broker.value for broker in Broker)
+HOW_TO_MAKE_A_KEY = (
+    'make one with: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
+)
+
+
+def parse_broker(name: str, setting: str) -> Broker:
+    """Return the broker called `name`; raise ConfigurationError that names `setting` and the known brokers."""
+    try:
+        return Broker(name.lower())
+    except ValueError:
+        raise ConfigurationError(f"{setting}: unknown broker {name!r}; known are {_BROKER_NAMES}") from None
+
+
+def secret_keys(value: SecretStr) -> SecretStr:
+    """One or more Fernet keys, separated by commas. Raises ValueError, which does not repeat them."""
+    for key in value.get_secret_value().split(","):
+        try:
+            right = len(urlsafe_b64decode(key.strip())) == 32  # noqa: PLR2004 - 256 bits
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"should be one or more Fernet keys, separated by commas; {HOW_TO_MAKE_A_KEY}")
+    return value
+
+
+def _basic_auth(value: SecretStr) -> SecretStr:
+    name, _, password = value.get_secret_value().partition(":")
+    if not name or not password:
+        raise ValueError("should be a name and a password, such as operator:a-long-password")
+    return value
+
+
+def _url(schemes: tuple[str, ...], example: str) -> Callable[[str], str]:
+    def check(value: str) -> str:
+        try:
+            parts = urlsplit(value)
+            right = parts.scheme in schemes and bool(parts.netloc or parts.path) and parts.port != 0
+        except ValueError:
+            right = False
+        if not right:
+            raise ValueError(f"should be a URL such as {example}")
+        return value
+
+    return check
+
+
+def _account_name(value: str) -> str:
+    broker, _, account = value.partition(":")
+    if broker not in set(Broker) or not account:
+        raise ValueError(
+            f"{value!r} should be broker:account, such as kraken:alice or alpaca:master; brokers are {_BROKER_NAMES}"
+        )
+    return f"{broker}:{parse_follower_id(account)}"
+
+
+def _names(value: Any) -> Any:
+    """The names in a text, separated by commas; what is no text (a flag) as it is."""
+    return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
+
+
+def _brokers(value: Any) -> Any:
+    return tuple(parse_broker(name, "NIJA_BROKERS") for name in _names(value))
+
+
+redis_url = _url(("redis", "rediss", "unix"), "redis://:password@host:6379/0")
+base_url = _url(("http", "https"), "http://127.0.0.1:8123")
+proxy_url = _url(("http", "https"), "http://127.0.0.1:3128")
+_database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresql://user@host:5432/nija")
+
+RedisUrl = Annotated[str, AfterValidator(redis_url)]
+DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+SecretKeys = Annotated[SecretStr, AfterValidator(secret_keys)]
+BasicAuth = Annotated[SecretStr, AfterValidator(_basic_auth)]
+Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+Port = Annotated[int, Field(ge=1, le=65_535)]
+# NoDecode: lists are names separated by commas, not the JSON that pydantic-settings would expect.
+Brokers = Annotated[tuple[Broker, ...], NoDecode, BeforeValidator(_brokers)]
+AccountNames = Annotated[tuple[Annotated[str, AfterValidator(_account_name)], ...], NoDecode, BeforeValidator(_names)]
