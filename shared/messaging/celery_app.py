@@ -1,0 +1,70 @@
+"""The Celery application of one broker: a queue of hints, and nothing that needs an acknowledgement.
+
+A lost hint is found by the sweep, a doubled one finds nobody ready; so messages are acknowledged early, never
+retried and never stored. Each setting below was chosen because another one lost messages or stopped a worker.
+"""
+
+from celery import Celery
+from kombu.entity import Exchange, Queue
+
+from shared.domain.identity import Broker
+from shared.messaging.keys import DRAIN_TASK, queue_name
+
+
+def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broker) -> None:
+    """Point `app` at the broker's queue on that Redis.
+
+    `others`: who only looks (Flower) may know the queues of several brokers that share the Redis.
+    """
+    name = queue_name(broker)
+    names = [name, *map(queue_name, others)]
+    app.conf.update(
+        broker_url=redis_url,
+        task_queues=[Queue(each, Exchange(each, type="direct"), routing_key=each) for each in names],
+        task_default_queue=name,
+        task_default_exchange=name,
+        task_default_routing_key=name,
+        task_create_missing_queues=False,
+        task_acks_late=False,
+        worker_disable_prefetch=True,
+        worker_prefetch_multiplier=1,
+        task_ignore_result=True,
+        result_backend=None,
+        task_serializer="json",
+        accept_content=["json"],
+        task_send_sent_event=False,
+        worker_send_task_events=True,
+        task_publish_retry=False,
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        broker_channel_error_retry=True,
+        worker_hijack_root_logger=False,
+        broker_transport_options={
+            "priority_steps": [0],
+            "socket_timeout": 30,
+            "socket_connect_timeout": 5,
+            "socket_keepalive": True,
+            "max_connections": 64,
+            "body_encoding": "utf-8",
+        },
+    )
+
+
+class HintPublisher:
+    """Sends drain hints to a broker's queue. Blocking: call it from a thread, or where waiting is fine."""
+
+    def __init__(self, broker: Broker, redis_url: str) -> None:
+        self._app = Celery(f"nija.{broker.value}.hints", set_as_current=False)
+        configure_celery(self._app, broker, redis_url)
+        self._drain = self._app.signature(DRAIN_TASK)
+
+    def publish(self, hints: int) -> None:
+        """Send that many hints in one pipeline. Raises kombu's OperationalError when Redis is away."""
+        if hints <= 0:
+            return
+        with self._app.producer_pool.acquire(block=True) as producer, producer.batch(hints):
+            for _ in range(hints):
+                self._drain.apply_async(producer=producer)
+
+    def close(self) -> None:
+        self._app.close()

@@ -1,0 +1,115 @@
+"""The stream `fills` of a broker: master fills go in once and in order, and come out typed.
+
+Enters: a `MasterFill` with its sequence from the ledger. Leaves: an entry with the id `{sequence}-0`, so that a
+publish that is repeated (crash, lost reply, retry of the client library) finds its own entry instead of adding one.
+"""
+
+from enum import StrEnum
+from typing import Any, NamedTuple
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from shared.domain.errors import NijaError
+from shared.domain.master_fill import MasterFill
+from shared.messaging.keys import FILL_FIELD, BrokerKeys
+from shared.messaging.scripts import script
+
+
+class Publication(StrEnum):
+    """What a publish found. Either way the fill is in the stream, once."""
+
+    PUBLISHED = "published"
+    ALREADY_THERE = "already"
+
+
+class StreamLostEntries(NijaError):
+    """The stream ends before the fill that should precede this one; it must be rebuilt from the ledger first."""
+
+    def __init__(self, stream: str, newest_sequence: int, sequence: int) -> None:
+        super().__init__(
+            f"{stream} ends at {newest_sequence}, but fill {sequence} is next: Redis lost data, "
+            "or REDIS_URL points to another Redis than before"
+        )
+        self.newest_sequence = newest_sequence
+
+
+class StreamConflict(NijaError):
+    """The fill's id is taken by something else: stream and ledger do not belong together."""
+
+    def __init__(self, stream: str, newest_sequence: int, sequence: int) -> None:
+        super().__init__(
+            f"{stream} ends at {newest_sequence} and holds something else where fill {sequence} belongs: "
+            "REDIS_URL and DATABASE_URL do not belong together"
+        )
+        self.newest_sequence = newest_sequence
+
+
+class UnreadableFill(NamedTuple):
+    """An entry that is no `MasterFill` of this broker and place; its fields as they are, and why."""
+
+    fields: dict[str, str]
+    error: str
+
+
+class FillEntry(NamedTuple):
+    """One entry of the stream: its id (`{sequence}-0` unless somebody else wrote it) and what it holds."""
+
+    entry_id: str
+    fill: MasterFill | UnreadableFill
+
+
+async def publish_fill(redis: Redis, keys: BrokerKeys, fill: MasterFill) -> Publication:
+    """Put the fill into the stream under its sequence; repeating it changes nothing.
+
+    Raises StreamLostEntries or StreamConflict, and redis-py's own errors when Redis is away.
+    """
+    publish = redis.register_script(script("publish_fill").text)
+    arguments: list[str | int] = [fill.sequence, FILL_FIELD, fill.model_dump_json(), fill.master_account, fill.fill_id]
+    word, newest = await publish(keys=[keys.fills], args=arguments)
+    match _text(word):
+        case "behind":
+            raise StreamLostEntries(keys.fills, int(newest), fill.sequence)
+        case "conflict":
+            raise StreamConflict(keys.fills, int(newest), fill.sequence)
+        case outcome:
+            return Publication(outcome)
+
+
+async def read_fills(
+    redis: Redis, keys: BrokerKeys, after_sequence: int, count: int, block_ms: int = 0
+) -> list[FillEntry]:
+    """Return up to `count` entries after `after_sequence`, oldest first; empty when there are none.
+
+    `block_ms` > 0 waits that long for a first one. The caller's socket timeout must be longer. Give it a client
+    without `decode_responses`: redis-py cannot return an entry that is no UTF-8 otherwise, not even as unreadable.
+    """
+    reply: Any = await redis.xread({keys.fills: f"{after_sequence}-0"}, count=count, block=block_ms or None)
+    if not reply:
+        return []
+    # RESP2 answers with pairs, RESP3 with a map whose values may be wrapped once more.
+    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
+    if len(entries) == 1 and isinstance(entries[0], list):
+        entries = entries[0]
+    return [_entry(keys, _text(entry_id), fields) for entry_id, fields in entries]
+
+
+def _entry(keys: BrokerKeys, entry_id: str, raw: dict[Any, Any] | None) -> FillEntry:
+    fields = {_text(name): _text(value) for name, value in (raw or {}).items()}
+    if FILL_FIELD not in fields:
+        return FillEntry(entry_id, UnreadableFill(fields, f"the entry has no field {FILL_FIELD!r}"))
+    try:
+        fill = MasterFill.model_validate_json(fields[FILL_FIELD])
+    except ValidationError as error:
+        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'fill'}: {e['msg']}" for e in error.errors())
+        return FillEntry(entry_id, UnreadableFill(fields, reasons))
+    if fill.broker is not keys.broker or entry_id != f"{fill.sequence}-0":
+        return FillEntry(
+            entry_id, UnreadableFill(fields, f"fill {fill.sequence} of {fill.broker.value} is not at its place")
+        )
+    return FillEntry(entry_id, fill)
+
+
+def _text(value: bytes | str) -> str:
+    # Bytes that are no UTF-8 stay visible in the dead-letter stream instead of raising here.
+    return value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else value

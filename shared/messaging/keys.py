@@ -1,0 +1,118 @@
+"""Every Redis key, stream, group and queue, with who writes and who reads it.
+
+The braces are a Redis Cluster hash tag: all keys of a broker are in one slot, so the Lua scripts may touch any
+of them, and a broker may have a Redis of its own. `{b}` stands for the broker's name in braces.
+
+    key                        type    written by             read by
+    nija:{b}:fills             stream  master_trader          copy_engine
+                               entry id `{sequence}-0`, field `fill` = MasterFill
+    nija:{b}:dead-letters      stream  copy_engine            an operator
+                               entry id of the unreadable entry, its fields and `error`
+    nija:{b}:event-dead-letters stream bookkeeper             an operator
+                               id (where it is free) and fields of the event, `entry` and `error`
+    nija:{b}:halted            hash    copy_engine            status; master account or `*` → why
+    nija:{b}:shards            hash    deliver.lua            copy_engine
+                               shard → `sequence:ring distance:follower` delivered last; `sequence:*` when done
+    nija:{b}:shard-count       string  copy_engine            copy_engine; how many shards there are, for good
+    nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; engine id, expires
+    nija:{b}:engines           zset    copy_engine            copy_engine; engine id → last sign of life, s
+    nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, base
+    nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
+    nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
+    nija:{b}:leases            zset    claim.lua              sweep.lua; follower → lease expiry, ms
+    nija:{b}:fences            hash    claim.lua              worker scripts; follower → fencing number
+    nija:{b}:fence             string  claim.lua              claim.lua; the newest fencing number
+    nija:{b}:submitting        hash    record.lua             worker; follower → Submission
+    nija:{b}:positions:<f>     hash    settle.lua             worker; symbol → CopiedPosition
+    nija:{b}:events            stream  deliver, settle, …     bookkeeper (group `ledger`); field `event`
+    nija:{b}:accounts          hash    broker_worker          copy_engine; follower → AccountSnapshot
+    nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
+    nija:{b}:alerts            hash    broker_worker          worker, status; kind|follower → Alert
+    nija:{b}:reconcile         hash    ask.lua (CLI)          claim.lua, worker; follower → ReconcileRequest
+    nija:{b}:readings          hash    broker_worker          CLI; follower → AccountReading, taken once
+    nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
+    nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
+    nija:{b}:roster            string  CLI, bookkeeper        copy_engine, worker; version of the follower list
+    nija:{b}:epoch             string  bookkeeper             guarded clients; run id of the Redis that was
+                                                              brought in line with the ledger
+    nija:{b}:restoring         string  bookkeeper             bookkeeper; who restores, expires
+    nija:{b}:master-lease      string  master_trader          master_trader; process id, expires
+    nija:{b}:master            hash    master_trader          status; last poll, last error, equity
+    nija:{b}:nonce:<key hash>  string  nonce.lua              the last nonce given out for an API key
+    nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left and when, ms
+    nija:{b}:circuit           hash    circuit scripts        worker, master_trader, status; failures in a row
+    broker.<name>              list    hints of copy_engine   Celery workers of that broker (task `drain`)
+                               and sweep
+"""
+
+from typing import Final
+
+from shared.domain.identity import Broker
+
+LEDGER_GROUP: Final = "ledger"
+DRAIN_TASK: Final = "drain"
+EVENT_FIELD: Final = "event"
+FILL_FIELD: Final = "fill"
+
+
+def queue_name(broker: Broker) -> str:
+    """The Celery queue of a broker."""
+    return f"broker.{broker.value}"
+
+
+def carry_field(follower_id: str, symbol: str) -> str:
+    """The field of a follower's symbol in the hash `carries`."""
+    return f"{follower_id}|{symbol}"
+
+
+class BrokerKeys:
+    """The names of one broker's keys."""
+
+    def __init__(self, broker: Broker) -> None:
+        self.broker = broker
+        self.prefix = f"nija:{{{broker.value}}}:"
+        self.fills = self.prefix + "fills"
+        self.dead_letters = self.prefix + "dead-letters"
+        self.event_dead_letters = self.prefix + "event-dead-letters"
+        self.halted = self.prefix + "halted"
+        self.shards = self.prefix + "shards"
+        self.shard_count = self.prefix + "shard-count"
+        self.engines = self.prefix + "engines"
+        self.carries = self.prefix + "carries"
+        self.ready = self.prefix + "ready"
+        self.leases = self.prefix + "leases"
+        self.fences = self.prefix + "fences"
+        self.fence = self.prefix + "fence"
+        self.submitting = self.prefix + "submitting"
+        self.events = self.prefix + "events"
+        self.accounts = self.prefix + "accounts"
+        self.account_trouble = self.prefix + "account-trouble"
+        self.alerts = self.prefix + "alerts"
+        self.reconcile = self.prefix + "reconcile"
+        self.readings = self.prefix + "readings"
+        self.refresh = self.prefix + "refresh"
+        self.instruments = self.prefix + "instruments"
+        self.roster = self.prefix + "roster"
+        self.epoch = self.prefix + "epoch"
+        self.restoring = self.prefix + "restoring"
+        self.master_lease = self.prefix + "master-lease"
+        self.master = self.prefix + "master"
+        self.circuit = self.prefix + "circuit"
+        self.limit_prefix = self.prefix + "limit:"
+        self.mailbox_prefix = self.prefix + "mailbox:"
+        self.positions_prefix = self.prefix + "positions:"
+
+    def mailbox(self, follower_id: str) -> str:
+        return self.mailbox_prefix + follower_id
+
+    def positions(self, follower_id: str) -> str:
+        return self.positions_prefix + follower_id
+
+    def shard_lease(self, shard: int) -> str:
+        return f"{self.prefix}shard-lease:{shard}"
+
+    def nonce(self, key_hash: str) -> str:
+        return f"{self.prefix}nonce:{key_hash}"
+
+    def limit(self, bucket: str) -> str:
+        return self.limit_prefix + bucket

@@ -1,0 +1,271 @@
+"""The mailbox protocol as its callers see it: deliver (engine); claim, record, settle, release, renew, sweep (worker).
+
+The properties that hold are in docs/architecture.md; the steps are the Lua files of this package.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import structlog
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.copy_order import CopiedPosition
+from shared.domain.errors import NijaError
+from shared.domain.identity import CopyOrderId
+from shared.messaging.alerts import AlertKind, Alerts
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.scripts import Argument, ScriptRunner
+
+UNREADABLE_RETRY_MS = 60_000
+
+log = structlog.get_logger()
+
+
+class LeaseLost(NijaError):
+    """Somebody else serves this follower now: stop, send nothing, record nothing."""
+
+
+class AlreadyDelivered(NijaError):
+    """The shard's position is another one: this part of the fill has been delivered."""
+
+
+class Submission(BaseModel):
+    """How far the order at the head of a mailbox has come at the broker. Written before anything is sent."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    copy_order_id: CopyOrderId
+    stage: Literal["submitting", "unknown", "accepted"]
+    attempt: int
+    quantity: Amount
+    """What was sent, base currency."""
+    exit_due: Amount = ZERO
+    """What an exit meant to sell, carried part included; base currency."""
+    claimed_at: Instant
+    submitted_at: Instant
+    """Of the newest attempt."""
+    valid_until: Instant
+    """The broker must not execute the newest attempt later than this."""
+    broker_order_id: str | None = None
+    accepted_at: Instant | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """The right to serve one follower, while the fencing number is the newest."""
+
+    follower_id: str
+    fence: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Claimed:
+    """A follower lent to this worker, as it was at that moment. `head` is a CopyOrder's JSON, or empty."""
+
+    lease: Lease
+    head: bytes
+    submission: Submission | None
+    positions: dict[str, CopiedPosition]
+    request: bytes = b""
+    """A ReconcileRequest's JSON, or empty."""
+
+
+@dataclass(frozen=True, slots=True)
+class NextHead:
+    """What is at the head after a settle; with an empty `head` the follower has been released."""
+
+    head: bytes
+    positions: dict[str, CopiedPosition]
+
+
+@dataclass(frozen=True, slots=True)
+class Swept:
+    """What a sweep found: leases that had expired, accounts due to be read, followers nobody has come for."""
+
+    expired: int
+    accounts_due: int
+    overdue: int
+
+
+def _positions(flat: Sequence[bytes]) -> dict[str, CopiedPosition]:
+    return {
+        symbol.decode(): CopiedPosition.model_validate_json(value)
+        for symbol, value in zip(flat[::2], flat[1::2], strict=True)
+    }
+
+
+class Mailboxes:
+    """One broker's mailboxes. All methods raise RedisError when Redis does not answer."""
+
+    def __init__(self, scripts: ScriptRunner, keys: BrokerKeys, lease_ms: int, alerts: Alerts | None = None) -> None:
+        """`alerts`: where a claim says that what is recorded cannot be read; it needs one."""
+        self._scripts = scripts
+        self._alerts = alerts
+        self._keys = keys
+        self._lease_ms = lease_ms
+        self._record_keys = (keys.leases, keys.fences, keys.submitting, keys.events)
+        self._claim_keys = (
+            keys.ready,
+            keys.leases,
+            keys.fences,
+            keys.fence,
+            keys.submitting,
+            keys.roster,
+            keys.reconcile,
+        )
+        self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.leases, keys.carries)
+
+    async def deliver(
+        self,
+        shard: int,
+        position: bytes,
+        position_after: bytes,
+        event: bytes,
+        orders: Sequence[Argument],
+        carries: Sequence[Argument],
+    ) -> int:
+        """Deliver to some followers of a shard; return how many became ready.
+
+        `orders` alternates follower and CopyOrder JSON, `carries` field and amount. Raises AlreadyDelivered.
+        """
+        newly_ready: int = await self._scripts.run(
+            "deliver",
+            self._deliver_keys,
+            [shard, position, position_after, event, self._keys.mailbox_prefix, len(orders) // 2, *orders, *carries],
+        )
+        if newly_ready < 0:
+            raise AlreadyDelivered(f"shard {shard} is not at {position!r} any more")
+        return newly_ready
+
+    async def claim(self, limit: int) -> tuple[int, list[Claimed]]:
+        """Take up to `limit` ready followers; return the roster version and those whose records can be read."""
+        version, *rows = await self._scripts.run(
+            "claim",
+            self._claim_keys,
+            [limit, self._lease_ms, self._keys.mailbox_prefix, self._keys.positions_prefix],
+        )
+        claimed: list[Claimed] = []
+        for follower, fence, head, submission, positions, request in rows:
+            lease = Lease(follower.decode(), fence)
+            try:
+                recorded = Submission.model_validate_json(submission) if submission else None
+                claimed.append(Claimed(lease, head, recorded, _positions(positions), request))
+            except ValueError as error:
+                # Of a version we do not know, or broken: it waits, and so does only this follower.
+                log.critical("what is recorded cannot be read", follower=lease.follower_id, error=str(error))
+                if self._alerts is not None:
+                    await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
+                await self.release(lease, ready_in_ms=UNREADABLE_RETRY_MS)
+        return int(version), claimed
+
+    async def record(self, lease: Lease, before: Submission | None, after: Submission, event: bytes = b"") -> None:
+        """Record how far the head has come. Raises LeaseLost, also when somebody else recorded something."""
+        reply = await self._scripts.run(
+            "record",
+            self._record_keys,
+            [
+                lease.follower_id,
+                lease.fence,
+                self._lease_ms,
+                before.model_dump_json() if before else b"",
+                after.model_dump_json(),
+                event,
+            ],
+        )
+        if reply != 1:
+            raise LeaseLost(f"{lease.follower_id}: the lease was lost before the order's state was recorded")
+
+    async def settle(
+        self,
+        lease: Lease,
+        copy_order_id: CopyOrderId,
+        event: bytes,
+        symbol: str,
+        position: CopiedPosition,
+        refresh_in_ms: int | None,
+    ) -> NextHead:
+        """Take the order out with its final event. Raises LeaseLost."""
+        reply = await self._scripts.run(
+            "settle",
+            (
+                self._keys.leases,
+                self._keys.fences,
+                self._keys.submitting,
+                self._keys.events,
+                self._keys.refresh,
+                self._keys.mailbox(lease.follower_id),
+                self._keys.positions(lease.follower_id),
+            ),
+            [
+                lease.follower_id,
+                lease.fence,
+                self._lease_ms,
+                copy_order_id,
+                event,
+                symbol,
+                position.model_dump_json() if position.quantity or position.carried_exit else b"",
+                "" if refresh_in_ms is None else refresh_in_ms,
+            ],
+        )
+        if reply[0] != 1:
+            raise LeaseLost(f"{lease.follower_id}: the lease was lost before order {copy_order_id} was settled")
+        return NextHead(head=reply[1], positions=_positions(reply[2]))
+
+    async def adjust(self, lease: Lease, symbol: str, position: CopiedPosition, event: bytes) -> bool:
+        """Set a copied position, with the event that says why; False: mail has come in, and nothing was done.
+
+        Raises LeaseLost.
+        """
+        reply = await self._scripts.run(
+            "adjust",
+            (
+                self._keys.fences,
+                self._keys.positions(lease.follower_id),
+                self._keys.events,
+                self._keys.mailbox(lease.follower_id),
+            ),
+            [
+                lease.follower_id,
+                lease.fence,
+                symbol,
+                position.model_dump_json() if position.quantity or position.carried_exit else b"",
+                event,
+            ],
+        )
+        if reply == 0:
+            raise LeaseLost(f"{lease.follower_id}: the lease was lost before its position in {symbol} was adjusted")
+        return bool(reply == 1)
+
+    async def release(self, lease: Lease, *, ready_in_ms: int = 0, forget_submission: bool = False) -> None:
+        """Give the follower back. A lost lease is no error here: then somebody else has it already."""
+        await self._scripts.run(
+            "release",
+            (
+                self._keys.leases,
+                self._keys.fences,
+                self._keys.submitting,
+                self._keys.ready,
+                self._keys.mailbox(lease.follower_id),
+            ),
+            [lease.follower_id, lease.fence, ready_in_ms, int(forget_submission)],
+        )
+
+    async def renew(self, leases: Iterable[Lease]) -> list[str]:
+        """Extend the leases; return the followers whose lease is lost."""
+        pairs: list[Argument] = [part for lease in leases for part in (lease.follower_id, lease.fence)]
+        if not pairs:
+            return []
+        lost = await self._scripts.run("renew", (self._keys.leases, self._keys.fences), [self._lease_ms, *pairs])
+        return [follower.decode() for follower in lost]
+
+    async def sweep(self, *, limit: int, account_reads: int, account_read_again_ms: int, overdue_ms: int) -> Swept:
+        """End expired leases, wake accounts that are due, count who waits for too long."""
+        reply = await self._scripts.run(
+            "sweep",
+            (self._keys.ready, self._keys.leases, self._keys.fences, self._keys.refresh),
+            [limit, account_reads, account_read_again_ms, overdue_ms, self._keys.mailbox_prefix],
+        )
+        return Swept(*reply)

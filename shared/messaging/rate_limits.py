@@ -1,0 +1,179 @@
+"""Rate-limit buckets in Redis, shared by all processes: charges in, leave to send or the wait until then out.
+
+What a process asks for in one loop tick goes out as one script call, with a twentieth of the bucket more than is
+needed. The rest is used within a second or given up: so at most a twentieth of a bucket for each process and
+second is counted without being sent, and never is anything sent without being counted.
+"""
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from time import monotonic
+from typing import Final
+
+from redis.exceptions import RedisError
+
+from shared.domain.request_limits import Charge
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.scripts import Argument, ScriptRunner
+
+BLOCK_SHARE: Final = 0.05
+"""Of a bucket, taken ahead of need."""
+BLOCK_SECONDS: Final = 1.0
+BUCKETS_AT_ONCE: Final = 500
+FORGET_ABOVE: Final = 10_000
+"""Buckets that a process remembers; of a key that is not used any more the block has run out anyway."""
+SHORTEST_WAIT_SECONDS: Final = 0.01
+
+_Bucket = tuple[str, float]
+"""Its name and the share that must be left: background reading has blocks of its own."""
+
+
+@dataclass(slots=True)
+class _Block:
+    """Units that this process has taken and not used yet."""
+
+    left: float = 0.0
+    until: float = 0.0
+
+
+@dataclass(slots=True)
+class _Request:
+    """What all who wait for a bucket in this tick want of it."""
+
+    charge: Charge
+    waiting: list[tuple[float, asyncio.Future[float]]] = field(default_factory=list)
+
+
+class RedisRateLimits:
+    """Implements the gateways' RateLimits. Belongs to one event loop; raises RedisError when Redis is away."""
+
+    def __init__(self, scripts: ScriptRunner, keys: BrokerKeys) -> None:
+        self._scripts = scripts
+        self._keys = keys
+        self._blocks: dict[_Bucket, _Block] = {}
+        self._requests: dict[_Bucket, _Request] = {}
+        self._asking: asyncio.Task[None] | None = None
+
+    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+        """Take all charges, or return the seconds until it may be tried again; 0: taken."""
+        now = monotonic()
+        taken: list[tuple[Charge, float]] = []
+        missing: list[tuple[Charge, float]] = []
+        for charge in charges:
+            block = self._block((charge.bucket, kept_free), now)
+            from_block = min(block.left, charge.cost)
+            block.left -= from_block
+            taken.append((charge, from_block))
+            if from_block < charge.cost:
+                missing.append((charge, charge.cost - from_block))
+        if not missing:
+            return 0.0
+        waits = await asyncio.gather(*(self._ask(charge, units, kept_free) for charge, units in missing))
+        longest = max(waits)
+        if longest > 0:
+            # All or nothing: what was there is for the next one.
+            taken += [asked for asked, wait in zip(missing, waits, strict=True) if wait == 0]
+            for charge, units in taken:
+                self._keep((charge.bucket, kept_free), units)
+        return longest
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        """Empty the buckets for everybody; what other processes hold ahead of need runs out within a second."""
+        for charge in charges:
+            for bucket in [known for known in self._blocks if known[0] == charge.bucket]:
+                del self._blocks[bucket]
+        arguments: list[Argument] = [str(seconds)]
+        for charge in charges:
+            arguments += [str(charge.capacity), str(charge.refill_per_second)]
+        await self._scripts.run("exhaust", [self._keys.limit(charge.bucket) for charge in charges], arguments)
+
+    def _block(self, bucket: _Bucket, now: float) -> _Block:
+        block = self._blocks.get(bucket)
+        if block is None:
+            if len(self._blocks) >= FORGET_ABOVE:
+                self._blocks = {name: kept for name, kept in self._blocks.items() if kept.until > now}
+            block = self._blocks[bucket] = _Block()
+        if block.until <= now:
+            block.left = 0.0
+        return block
+
+    def _keep(self, bucket: _Bucket, units: float) -> None:
+        if not units:
+            return
+        now = monotonic()
+        block = self._block(bucket, now)
+        block.left += units
+        block.until = max(block.until, now + BLOCK_SECONDS)
+
+    def _ask(self, charge: Charge, units: float, kept_free: float) -> asyncio.Future[float]:
+        """Ask for units of a charge together with all others of this tick; the result is the wait in seconds, 0: granted."""
+        request = self._requests.setdefault((charge.bucket, kept_free), _Request(charge))
+        future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
+        request.waiting.append((units, future))
+        if self._asking is None:
+            self._asking = asyncio.create_task(self._ask_redis())
+        return future
+
+    async def _ask_redis(self) -> None:
+        try:
+            while self._requests:
+                names = list(self._requests)[:BUCKETS_AT_ONCE]
+                requests = {name: self._requests.pop(name) for name in names}
+                try:
+                    reply = await self._take_from_redis(requests)
+                except BaseException as error:
+                    for request in requests.values():
+                        _fail(request, error)
+                    if not isinstance(error, Exception):
+                        raise
+                    continue
+                for (name, request), granted, free in zip(requests.items(), reply[::2], reply[1::2], strict=True):
+                    left = _hand_out(request, float(granted), float(free))
+                    self._keep(name, left)
+        finally:
+            self._asking = None
+
+    async def _take_from_redis(self, requests: dict[_Bucket, _Request]) -> list[bytes]:
+        arguments: list[Argument] = []
+        for (_, kept_free), request in requests.items():
+            charge = request.charge
+            wanted = sum(cost for cost, _ in request.waiting)
+            arguments += [
+                repr(charge.capacity),
+                repr(charge.refill_per_second),
+                repr(wanted),
+                repr(request.waiting[0][0]),
+                repr(charge.capacity * BLOCK_SHARE),
+                # A cost that is more than what background reading may ever use must not wait for ever.
+                repr(min(charge.capacity * kept_free, charge.capacity - request.waiting[0][0])),
+            ]
+        keys = [self._keys.limit(name) for name, _ in requests]
+        reply: list[bytes] = await self._scripts.run("take", keys, arguments)
+        return reply
+
+
+def _hand_out(request: _Request, granted: float, free: float) -> float:
+    """Serve who waits, first come first served, and return what is left. Who gets nothing hears when it will be there.
+
+    The waits grow with the queue, so that not all come back at once.
+    """
+    left, queued = granted, 0.0
+    for cost, future in request.waiting:
+        wait = 0.0
+        if queued == 0 and left >= cost:
+            left -= cost
+        else:
+            queued += cost
+            wait = max((queued - (free - granted) - left) / request.charge.refill_per_second, SHORTEST_WAIT_SECONDS)
+        if not future.done():  # who asked has been cancelled
+            future.set_result(wait)
+        elif wait == 0:
+            left += cost
+    return left
+
+
+def _fail(request: _Request, error: BaseException) -> None:
+    for _, future in request.waiting:
+        if not future.done():
+            future.set_exception(error if isinstance(error, Exception) else RedisError("interrupted"))
