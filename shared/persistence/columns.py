@@ -1,0 +1,48 @@
+"""How the domain's types are stored: exact NUMERIC, aware TIMESTAMPTZ, TEXT. Field definitions out."""
+
+from typing import Any
+
+from sqlalchemy import DateTime, Numeric, Table, Text
+from sqlalchemy.dialects.postgresql import JSONB
+from sqlmodel import Field, SQLModel
+
+
+class Moment(DateTime):
+    """TIMESTAMPTZ; the connection's time zone is UTC, so what comes back is aware UTC."""
+
+    def __init__(self) -> None:
+        super().__init__(timezone=True)
+
+
+def text(*, key: bool = False) -> Any:
+    return Field(sa_type=Text, primary_key=key)
+
+
+def optional_text() -> Any:
+    return Field(default=None, sa_type=Text, nullable=True)
+
+
+def amount() -> Any:
+    """NUMERIC without precision: keeps every digit that it is given."""
+    return Field(sa_type=Numeric)
+
+
+def optional_amount() -> Any:
+    return Field(default=None, sa_type=Numeric, nullable=True)
+
+
+def moment(*, key: bool = False) -> Any:
+    return Field(sa_type=Moment, primary_key=key)
+
+
+def optional_moment() -> Any:
+    return Field(default=None, sa_type=Moment, nullable=True)
+
+
+def document() -> Any:
+    return Field(sa_type=JSONB)
+
+
+def table_of(row: type[SQLModel]) -> Table:
+    """The SQLAlchemy table behind a row class."""
+    return SQLModel.metadata.tables[str(row.__tablename__)]

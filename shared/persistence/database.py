@@ -1,0 +1,77 @@
+"""The way into PostgreSQL: a URL in, an engine and transactions out; lost connections become one error."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import psycopg
+from sqlalchemy import Connection, Engine, create_engine
+from sqlalchemy.engine import URL, make_url
+from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+
+from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable
+
+
+def postgresql_url(database_url: str) -> URL:
+    """Return the URL for SQLAlchemy with psycopg 3; raise BadDatabaseUrl (which never shows the password)."""
+    try:
+        url = make_url(database_url)
+    except (ArgumentError, ValueError):
+        raise BadDatabaseUrl(
+            "DATABASE_URL is not a URL; it should look like postgresql://user:password@host:5432/nija"
+        ) from None
+    if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
+        raise BadDatabaseUrl(
+            f"DATABASE_URL names {url.drivername!r}; nija stores in PostgreSQL only: postgresql://user@host/nija"
+        )
+    return url.set(drivername="postgresql+psycopg")
+
+
+def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> Engine:
+    """Return an engine; it connects at the first use. Make one per process, after forking."""
+    return create_engine(
+        postgresql_url(database_url),
+        pool_size=pool_size,
+        max_overflow=pool_size,
+        # A server that was restarted leaves dead connections behind.
+        pool_pre_ping=True,
+        connect_args={
+            "connect_timeout": connect_timeout_seconds,
+            "options": "-c timezone=UTC",
+            "application_name": "nija",
+        },
+    )
+
+
+@contextmanager
+def transaction(engine: Engine) -> Iterator[Connection]:
+    """Begin, hand out the connection, commit; roll back on any error.
+
+    Raises DatabaseUnavailable when the connection is missing or breaks. When it breaks during the commit, the
+    work may be stored: repeat it only if it is idempotent.
+    """
+    with unavailable_as_one_error(), engine.begin() as connection:
+        yield connection
+
+
+@contextmanager
+def unavailable_as_one_error() -> Iterator[None]:
+    """Turn everything that waiting can cure (no server, restart, deadlock) into DatabaseUnavailable."""
+    try:
+        yield
+    except PoolTimeout as error:
+        raise DatabaseUnavailable("all connections to PostgreSQL are in use") from error
+    except (OperationalError, InterfaceError) as error:
+        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
+    except DBAPIError as error:
+        if error.connection_invalidated:
+            raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
+        raise
+    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+        # From the driver itself: COPY bypasses SQLAlchemy.
+        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error).strip()
+    return text.splitlines()[0] if text else type(error).__name__

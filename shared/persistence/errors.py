@@ -1,0 +1,56 @@
+"""What can go wrong between nija and its database, as classes by what the caller does next."""
+
+from shared.domain.errors import NijaError
+
+
+class PersistenceError(NijaError):
+    """Root of all that shared.persistence raises on purpose."""
+
+
+class DatabaseUnavailable(PersistenceError):
+    """No connection, or it broke: nothing was committed as far as anybody knows. Wait and do it again."""
+
+
+class BadDatabaseUrl(PersistenceError):
+    """DATABASE_URL is not one that nija can use; the text says what would be right."""
+
+
+class RefusedByDatabase(PersistenceError):
+    """PostgreSQL will never take these rows (a NUL character, a number out of range): find the one and keep it aside."""
+
+
+class SequenceBroken(PersistenceError):
+    """The gap-free numbering of a broker's fills does not hold any more. Stop and report."""
+
+
+class BadSecretKey(PersistenceError):
+    """NIJA_SECRET_KEY is missing, malformed, or not the one that the stored keys were encrypted with."""
+
+
+class FollowerError(PersistenceError):
+    """A change of followers that cannot be made as asked; nothing was changed."""
+
+
+class FollowerTaken(FollowerError):
+    """The follower id, or the API key, is in use already."""
+
+
+class UnknownFollower(FollowerError):
+    """There is no follower of that id at that broker."""
+
+
+class FollowerGone(FollowerError):
+    """The follower was removed; its keys are wiped and its history stays."""
+
+
+class ImportRefused(FollowerError):
+    """An import file with faults; nothing of it was taken over. `problems`: row number → what is wrong."""
+
+    def __init__(self, problems: dict[int, str]) -> None:
+        self.problems = dict(sorted(problems.items()))
+        lines = [f"row {row}: {problem}" for row, problem in self.problems.items()]
+        super().__init__("nothing was imported\n" + "\n".join(lines))
+
+
+class SchemaOutdated(PersistenceError):
+    """The database's schema is not the one that this version of nija needs."""

@@ -1,0 +1,234 @@
+"""Who follows: changes that an operator asks for in, the followers table and its audit out; readers beside.
+
+A follower id is given once per broker and for ever: history, client order ids and copied positions hang on it.
+So a removed id stays taken, also for its owner; who comes back gets a new id.
+
+All methods block. All raise DatabaseUnavailable when PostgreSQL is away; nothing was changed then, or (when the
+connection broke during the commit) all of it, and asking again tells which.
+"""
+
+from collections.abc import Collection, Sequence
+from datetime import UTC, datetime
+
+from sqlalchemy import Engine, select, text
+from sqlmodel import col
+
+from shared.domain.credentials import Credentials, EnvironmentFollower, key_hash
+from shared.domain.follower import Follower, FollowerPolicy, FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence import follower_records as records
+from shared.persistence import follower_writes as writes
+from shared.persistence.database import transaction
+from shared.persistence.environment_followers import Registration, register
+from shared.persistence.errors import FollowerTaken, ImportRefused
+from shared.persistence.follower_import import NewFollower
+from shared.persistence.follower_records import FollowerChange, FollowerRecord, Source
+from shared.persistence.follower_writes import Announce, joining, nobody_to_tell
+from shared.persistence.operational_tables import FollowerRow
+from shared.persistence.secrets import SecretBox
+
+
+class FollowerStore:
+    """The followers of all brokers. `box` is needed by whatever reads or writes keys."""
+
+    def __init__(self, engine: Engine, box: SecretBox | None = None) -> None:
+        self._engine = engine
+        self._box = box
+
+    # Readers
+
+    def roster(self, broker: Broker) -> list[Follower]:
+        """All followers of a broker that are not removed, by id, without keys: 10,000 in some 50 ms."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    "SELECT follower_id, status, policy::text AS policy, joined_sequence FROM followers"
+                    " WHERE broker = :broker AND status <> 'removed' ORDER BY follower_id"
+                ),
+                {"broker": broker.value},
+            ).all()
+        # Most followers share one policy, so each distinct text is read once.
+        policies = {policy: FollowerPolicy.model_validate_json(policy) for policy in {row.policy for row in rows}}
+        return [
+            Follower(
+                broker=broker,
+                follower_id=row.follower_id,
+                status=FollowerStatus(row.status),
+                policy=policies[row.policy],
+                joined_sequence=row.joined_sequence,
+            )
+            for row in rows
+        ]
+
+    def credentials(self, broker: Broker, follower_ids: Collection[str]) -> dict[str, Credentials]:
+        """The keys of these followers, in one query; removed and unknown ones are left out.
+
+        Raises BadSecretKey.
+        """
+        box = self._need_box()
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                text(
+                    "SELECT follower_id, sealed_credentials FROM followers"
+                    " WHERE broker = :broker AND follower_id = ANY(:ids) AND sealed_credentials IS NOT NULL"
+                ),
+                {"broker": broker.value, "ids": list(follower_ids)},
+            ).all()
+        return {row.follower_id: box.open(broker, row.follower_id, row.sealed_credentials) for row in rows}
+
+    def get(self, broker: Broker, follower_id: str) -> FollowerRecord:
+        """Raises UnknownFollower."""
+        with transaction(self._engine) as connection:
+            return records.read(connection, broker, follower_id)
+
+    def all(self, broker: Broker | None = None, *, removed: bool = False) -> Sequence[FollowerRecord]:
+        """The followers of one broker or of all, by broker and id."""
+        with transaction(self._engine) as connection:
+            return records.read_all(connection, broker, removed=removed)
+
+    def changes(self, broker: Broker, follower_id: str, limit: int = 20) -> Sequence[FollowerChange]:
+        """Who changed what of a follower, newest first."""
+        with transaction(self._engine) as connection:
+            return records.read_changes(connection, broker, follower_id, limit)
+
+    # Changes
+
+    def add(
+        self,
+        broker: Broker,
+        follower_id: str,
+        credentials: Credentials,
+        *,
+        withdraw_allowed: bool = False,
+        actor: str,
+        reason: str = "",
+        announce: Announce = nobody_to_tell,
+    ) -> None:
+        """Let a follower join from the next fill on. Raises FollowerTaken (the id or the key), BadSecretKey."""
+        try:
+            row = NewFollower(broker, follower_id, credentials, withdraw_allowed=withdraw_allowed)
+            self.import_rows([row], actor=actor, reason=reason, announce=announce)
+        except ImportRefused as refused:
+            raise FollowerTaken(next(iter(refused.problems.values()))) from None
+
+    def taken(self, rows: Sequence[NewFollower]) -> dict[int, str]:
+        """Say for each row (by its number) whose id or key is in use; `import_rows` looks again."""
+        with transaction(self._engine) as connection:
+            return records.taken(connection, rows)
+
+    def import_rows(
+        self, rows: Sequence[NewFollower], *, actor: str, reason: str = "", announce: Announce = nobody_to_tell
+    ) -> None:
+        """Let all these followers join, or none. Raises ImportRefused (row → what is taken), BadSecretKey."""
+        box = self._need_box()
+        sealed = [box.seal(row.broker, row.follower_id, row.credentials) for row in rows]
+        with joining(self._engine, {row.broker for row in rows}, announce) as connection:
+            problems = records.taken(connection, rows)
+            if problems:
+                raise ImportRefused(problems)
+            writes.insert_followers(
+                connection,
+                rows,
+                sealed,
+                source=Source.DATABASE,
+                audit=writes.Audit(actor, reason, datetime.now(UTC)),
+            )
+
+    def set_status(
+        self,
+        broker: Broker,
+        follower_id: str,
+        status: FollowerStatus,
+        *,
+        actor: str,
+        reason: str = "",
+        announce: Announce = nobody_to_tell,
+    ) -> bool:
+        """Pause, resume or disable; return whether anything changed. Raises UnknownFollower, FollowerGone."""
+        if status is FollowerStatus.REMOVED:
+            return self.remove(broker, follower_id, actor=actor, reason=reason, announce=announce)
+        with transaction(self._engine) as connection:
+            audit = writes.Audit(actor, reason, datetime.now(UTC))
+            changed = writes.change_status(connection, broker, follower_id, status, audit)
+        if changed:
+            announce(broker)
+        return changed
+
+    def replace_credentials(
+        self,
+        broker: Broker,
+        follower_id: str,
+        credentials: Credentials,
+        *,
+        withdraw_allowed: bool = False,
+        actor: str,
+        reason: str = "",
+        announce: Announce = nobody_to_tell,
+    ) -> None:
+        """Give a follower another key; a disabled one is active again.
+
+        Raises UnknownFollower, FollowerGone, FollowerTaken (the key is another follower's), FollowerError (its keys
+        come from the environment), BadSecretKey.
+        """
+        sealed = self._need_box().seal(broker, follower_id, credentials)
+        with transaction(self._engine) as connection:
+            record = records.read(connection, broker, follower_id, for_update=True)
+            records.require_source(record, Source.DATABASE)
+            records.require_free_key(connection, broker, follower_id, credentials)
+            audit = writes.Audit(actor, reason, datetime.now(UTC))
+            writes.change_credentials(
+                connection, record, sealed, key_hash(credentials), audit, withdraw_allowed=withdraw_allowed
+            )
+        announce(broker)
+
+    def remove(
+        self,
+        broker: Broker,
+        follower_id: str,
+        *,
+        actor: str,
+        reason: str = "",
+        announce: Announce = nobody_to_tell,
+    ) -> bool:
+        """Wipe a follower's keys and never serve it again; its history stays and its id stays taken.
+
+        Raises UnknownFollower, FollowerGone (it was removed before).
+        """
+        with transaction(self._engine) as connection:
+            audit = writes.Audit(actor, reason, datetime.now(UTC))
+            writes.remove(connection, broker, follower_id, audit)
+        announce(broker)
+        return True
+
+    def register_environment(
+        self, followers: Sequence[EnvironmentFollower], *, announce: Announce = nobody_to_tell
+    ) -> Registration:
+        """Make the environment's followers known: `register` in environment_followers tells the rules."""
+        return register(self._engine, self._need_box(), followers, announce)
+
+    def rotate_secret_key(self) -> int:
+        """Encrypt all keys again with the first key of NIJA_SECRET_KEY; return how many. Raises BadSecretKey."""
+        box = self._need_box()
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                select(col(FollowerRow.broker), col(FollowerRow.follower_id), col(FollowerRow.sealed_credentials))
+                .where(col(FollowerRow.sealed_credentials).is_not(None))
+                .with_for_update()
+            ).all()
+            if rows:
+                connection.execute(
+                    text(
+                        "UPDATE followers SET sealed_credentials = :sealed, revision = revision + 1"
+                        " WHERE broker = :broker AND follower_id = :follower_id"
+                    ),
+                    [
+                        {"broker": broker, "follower_id": follower_id, "sealed": box.rotate(str(sealed))}
+                        for broker, follower_id, sealed in rows
+                    ],
+                )
+        return len(rows)
+
+    def _need_box(self) -> SecretBox:
+        if self._box is None:
+            return SecretBox(None)
+        return self._box
