@@ -1,0 +1,220 @@
+"""One Alpaca account: the port's calls in, requests of an alpaca-py client out, each of them once.
+
+Alpaca has no expiry for requests; its client order ids are taken once and for good, so an order that is sent again
+is refused and then found. Amounts leave as text: alpaca-py's own order models would make floats of them.
+"""
+
+from collections.abc import Callable
+from datetime import datetime, timedelta
+from typing import Any, Protocol, TypeVar
+
+from alpaca.trading.client import TradingClient
+
+from shared.brokers.alpaca import replies
+from shared.brokers.alpaca.errors import NoSuchPath, NotFound
+from shared.brokers.alpaca.fees import FeeTier
+from shared.brokers.alpaca.history import all_fills, entries, orders_of_fills, orders_since
+from shared.brokers.alpaca.replies import OrderFacts
+from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
+from shared.brokers.alpaca.symbols import AlpacaSymbols
+from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, OutcomeUnknown, Rejected
+from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
+from shared.brokers.limits import Budget
+from shared.domain.amounts import plain
+from shared.domain.equity import Balance
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, Side
+
+# `after` is exclusive.
+OVERLAP = timedelta(seconds=1)
+# Orders whose facts are remembered; a master's fills are read again with overlap at every poll.
+REMEMBERED_ORDERS = 512
+# From so many unknown orders on, a list of them is asked for first.
+LIST_FROM_ORDERS = 3
+# Of 500 orders each: more came in an hour than Alpaca lets a key send.
+MOST_LOOK_UP_PAGES = 24
+
+_Read = TypeVar("_Read")
+
+
+class Listing(Protocol):
+    """What accounts share with their connection, besides the way out."""
+
+    @property
+    def symbols(self) -> AlpacaSymbols: ...
+
+    def tier(self, client: TradingClient) -> FeeTier:
+        """The fee tier of the account with this client's key, the first one until it was told."""
+        ...
+
+    def learn_tier(self, client: TradingClient, tier: int | None) -> None: ...
+
+    def learn_prices(self, prices: dict[str, Any]) -> None:
+        """Prices in dollars by canonical currency, as positions tell them."""
+        ...
+
+
+class AlpacaAccount:
+    """A `BrokerAccount`."""
+
+    __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender")
+
+    def __init__(
+        self, client: TradingClient, sender: Sender, listing: Listing, malformed_key: str, budget: Budget | None
+    ) -> None:
+        """`malformed_key`: what is wrong with the form of the key, so that it need not be sent; or empty."""
+        self._client = client
+        self._sender = sender
+        self._listing = listing
+        self._malformed_key = malformed_key
+        self._budget = budget
+        self._orders: dict[str, OrderFacts] = {}
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        """Send the order once. A stock is sold only as far as it is there: Alpaca would sell the rest short."""
+        symbols = self._listing.symbols
+        wire_name = symbols.wire_name(order.symbol)
+        if wire_name is None:
+            raise Rejected(f"Alpaca does not list {order.symbol}")
+        is_crypto = symbols.is_crypto(order.symbol)
+        if order.side is Side.SELL and not is_crypto:
+            await self._check_held(order)
+        body = {
+            "symbol": wire_name,
+            "qty": plain(order.quantity),
+            "side": order.side.value,
+            "type": "market",
+            # Parts of shares can only be traded for the day; coins are, day and night.
+            "time_in_force": "gtc" if is_crypto else "day",
+            "client_order_id": order.client_order_id,
+        }
+        call = Call("POST", "/orders", body, valid_until=order.valid_until)
+        return await self._send(call, replies.placed_order_id)
+
+    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:  # noqa: ARG002  # the port's
+        try:
+            return await self._send(Call("GET", f"/orders/{broker_order_id}"), self._report)
+        except Rejected as error:
+            # Alpaca gave this id out, so it only cannot see the order yet.
+            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+
+    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:  # noqa: ARG002
+        """By its id, which never means a second order; then in the list of orders, then by the account's fills."""
+        call = Call("GET", "/orders:by_client_order_id", {"client_order_id": client_order_id})
+        try:
+            return await self._send(call, lambda reply: _same_order(self._report(reply), client_order_id))
+        except (NotFound, NoSuchPath):
+            pass
+        listed = await orders_since(self._read_list, since - OVERLAP, MOST_LOOK_UP_PAGES)
+        fills = await all_fills(self._read_list, since - OVERLAP)
+        try:
+            behind = await orders_of_fills(
+                self._read_list, self._read_order, fills, {order["id"] for order in listed}, list_from=len(fills) + 1
+            )
+            named = [
+                self._report(order)
+                for order in (*listed, *behind.values())
+                if order.get("client_order_id") == client_order_id
+            ]
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
+        return named[0] if named else None
+
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
+        """Raises Rejected when there is nothing to cancel (any more)."""
+        await self._send(Call("DELETE", f"/orders/{broker_order_id}"), lambda _: None)
+
+    async def balances(self) -> dict[str, Balance]:
+        """Cash and positions; what open orders hold is in the total and not free."""
+        currency, cash = await self._send(Call("GET", "/account"), self._cash)
+        symbols = self._listing.symbols
+        holdings, prices = await self._send(
+            Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols)
+        )
+        self._listing.learn_prices(prices)
+        return {currency: cash, **holdings} if cash.total else holdings
+
+    async def fills_since(self, since: datetime) -> list[AccountFill]:
+        activities = await all_fills(self._read_list, since - OVERLAP)
+        try:
+            orders = await orders_of_fills(
+                self._read_list, self._read_order, activities, self._orders, LIST_FROM_ORDERS
+            )
+            self._remember(orders)
+            symbols, tier = self._listing.symbols, self._listing.tier(self._client)
+            fills = [
+                replies.account_fill(activity, self._orders.get(activity["order_id"], OrderFacts()), symbols, tier)
+                for activity in activities
+            ]
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Alpaca's fills cannot be read: {error!r}"[:300]) from error
+        return sorted(
+            (fill for fill in fills if fill.executed_at >= since), key=lambda fill: (fill.executed_at, fill.fill_id)
+        )
+
+    async def key_permissions(self) -> KeyPermissions:
+        """Whether the account may trade. Alpaca tells nothing of keys, so every key counts as "may withdraw".
+
+        Raises KeyRefused for a key that does not work at all, and RateLimited and NotSent.
+        """
+        try:
+            return await self._send(Call("GET", "/account"), replies.key_permissions)
+        except (Rejected, OutcomeUnknown):
+            return KeyPermissions(may_trade=True, may_withdraw=True)
+
+    async def _check_held(self, order: MarketOrder) -> None:
+        """Raises InsufficientFunds when less of the stock is free than the order would sell."""
+        symbols = self._listing.symbols
+        base = order.symbol.partition("/")[0]
+        call = Call("GET", "/positions", valid_until=order.valid_until)
+        try:
+            holdings, _ = await self._send(call, lambda reply: replies.positions(_list(reply), symbols))
+        except OutcomeUnknown as error:
+            raise NotSent(f"not sent, for it is not known what can be sold: {error}") from error
+        held = holdings.get(base)
+        if held is None or held.free < order.quantity:
+            raise InsufficientFunds(f"not sent: {held.free if held else 0} {base} free, {order.quantity} to be sold")
+
+    def _report(self, reply: Any) -> OrderReport:
+        return replies.order_report(reply, self._listing.symbols, self._listing.tier(self._client))
+
+    def _cash(self, reply: Any) -> tuple[str, Balance]:
+        self._listing.learn_tier(self._client, replies.crypto_tier(reply))
+        return replies.cash(reply)
+
+    async def _read_list(self, path: str, parameters: dict[str, str]) -> list[dict[str, Any]]:
+        return await self._send(Call("GET", path, parameters), entries)
+
+    async def _read_order(self, order_id: str) -> dict[str, Any] | None:
+        try:
+            return await self._send(Call("GET", f"/orders/{order_id}"), _object)
+        except NotFound:
+            return None
+
+    def _remember(self, orders: dict[str, dict[str, Any]]) -> None:
+        self._orders.update({order_id: replies.order_facts(reply) for order_id, reply in orders.items()})
+        while len(self._orders) > REMEMBERED_ORDERS + len(orders):
+            del self._orders[next(iter(self._orders))]
+
+    async def _send(self, call: Call, read: Callable[[Any], _Read]) -> _Read:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
+        return await self._sender.send(self._client, call, read, self._budget)
+
+
+def _same_order(report: OrderReport, client_order_id: str) -> OrderReport:
+    if report.client_order_id not in (None, client_order_id):
+        raise ValueError(f"another order was told: {report.client_order_id}")
+    return report
+
+
+def _object(reply: Any) -> dict[str, Any]:
+    if not isinstance(reply, dict):
+        raise TypeError(f"the reply is a {type(reply).__name__}")
+    return reply
+
+
+def _list(reply: Any) -> list[Any]:
+    if not isinstance(reply, list):
+        raise TypeError(f"the reply is a {type(reply).__name__}")
+    return reply

@@ -1,0 +1,258 @@
+"""Alpaca as one process sees it: base URL and proxy in; instruments, accounts and prices out.
+
+Alpaca shows its list of assets to key holders only. It is read with the key that was lent before `open`, else in
+the background with the first account's key; until then, and on servers without such a list, the well-known coins and
+stocks are listed. No account's request is ever sent with another account's key: only what is the same for everybody
+(assets, prices of stocks) is asked with the lent or the first key.
+"""
+
+import asyncio
+import copy
+from collections.abc import Callable, Collection, Mapping
+from decimal import Decimal
+from time import monotonic
+from typing import Any, TypeVar
+
+import structlog
+from alpaca.common.enums import BaseURL
+from alpaca.trading.client import TradingClient
+
+from shared.brokers.alpaca.account import AlpacaAccount
+from shared.brokers.alpaca.errors import NoSuchPath
+from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
+from shared.brokers.alpaca.places import Places
+from shared.brokers.alpaca.prices import PriceNames, dollar_prices
+from shared.brokers.alpaca.replies import last_prices
+from shared.brokers.alpaca.sending import Call, Sender
+from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
+from shared.brokers.alpaca.transport import Transport
+from shared.brokers.errors import BrokerError, KeyRefused, Rejected
+from shared.brokers.gateway import BrokerAccount
+from shared.brokers.limits import Budget
+from shared.brokers.nonces import key_hash
+from shared.domain.credentials import Credentials, malformed
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+PLACES = 64
+"""Requests at the same time; a drain serves some dozens of followers at once."""
+ASSETS_RETRY_SECONDS = 60.0
+PRICE_MAX_AGE_SECONDS = 5.0
+"""How long a price that a position told is good enough to value others by."""
+
+_ASSETS = Call("GET", "/assets", {"status": "active"})
+
+log = structlog.get_logger()
+
+_Read = TypeVar("_Read")
+
+
+class AlpacaConnection:
+    """A `BrokerConnection` to Alpaca, or to a server that speaks Alpaca's API. Belongs to one event loop."""
+
+    broker = Broker.ALPACA
+    lookup_margin_seconds = 5.0
+
+    def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
+        """`base_url`: scheme and host, perhaps with a path, before `/v2`; None: Alpaca itself, live or paper."""
+        # No request is on its way for longer; and the id deduplicates, whatever a server still has in its hands.
+        self.request_validity_seconds = request_timeout_seconds
+        self.budget: Budget | None = None
+        """What may be asked of the broker; set before `open`, if at all."""
+        self._base_url = base_url.rstrip("/").removesuffix("/v2") if base_url else None
+        self._proxy = proxy
+        self._request_timeout_seconds = request_timeout_seconds
+        self._transport: Transport | None = None
+        self._places: Places | None = None
+        self._sender: Sender | None = None
+        self._template: TradingClient | None = None
+        self._lent: TradingClient | None = None
+        self._lent_credentials: Credentials | None = None
+        self._loading: asyncio.Task[None] | None = None
+        self._load_due_seconds: float | None = None
+        self._tiers: dict[str, FeeTier] = {}
+        self._position_prices: dict[str, tuple[float, Decimal]] = {}
+        self.symbols = AlpacaSymbols([])
+
+    def lend_key(self, credentials: Credentials) -> None:
+        """Let `open` read the list of assets with this key."""
+        self._lent_credentials = credentials
+
+    async def open(self) -> None:
+        """Load the list of assets, as far as it is told. Raises BrokerError when there is no Alpaca."""
+        if self._sender is not None:
+            return
+        self._loop = asyncio.get_running_loop()
+        transport = Transport(proxy=self._proxy, timeout_seconds=self._request_timeout_seconds, connections=PLACES)
+        self._transport, self._places = transport, Places(PLACES, "alpaca")
+        self._sender = Sender(transport, self._places, self._request_timeout_seconds)
+        self._template = _template(transport)
+        if self._lent_credentials is not None:
+            self._lent = self._client(self._lent_credentials)
+        try:
+            await self._load_assets(self._lent or self._keyless())
+        except (Rejected, KeyRefused, NoSuchPath) as error:
+            # Told only to others, or by no such server; but somebody is there.
+            if isinstance(error, KeyRefused):
+                self._lent = None
+            self.symbols = AlpacaSymbols(known_assets())
+            self._load_due_seconds = 0.0
+        except BaseException:
+            await self.close()
+            raise
+
+    async def close(self) -> None:
+        """Close the connections; a second call does nothing."""
+        transport, places, loading = self._transport, self._places, self._loading
+        self._transport = self._places = self._sender = self._template = self._lent = self._loading = None
+        if loading is not None:
+            loading.cancel()
+        if places is not None:
+            places.close()
+        if transport is not None:
+            transport.close()
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        return self.symbols.instruments
+
+    def account(self, credentials: Credentials) -> BrokerAccount:
+        client = self._client(credentials)
+        wrong = malformed(self.broker, credentials) or ""
+        if not wrong and not all(
+            secret.get_secret_value().isprintable() for secret in (credentials.api_key, credentials.api_secret)
+        ):
+            wrong = "the API key contains characters that no key has; copy it again"
+        if not wrong:
+            self._load_with(client)
+        budget = None if self.budget is None else self.budget.of_key(key_hash(credentials.api_key.get_secret_value()))
+        return AlpacaAccount(client, self._opened(), self, wrong, budget)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last prices in US dollars; USD, USDT and USDC count as one dollar.
+
+        Positions that were read in the last seconds told theirs; the others are asked for, coins and stocks by one
+        request each.
+        """
+        now = monotonic()
+        told = {
+            currency: price
+            for currency, (at, price) in self._position_prices.items()
+            if now - at <= PRICE_MAX_AGE_SECONDS
+        }
+        names = PriceNames(currencies, told, self.symbols)
+        wire_prices: dict[str, Decimal] = {}
+        if names.pairs:
+            path = "/crypto/us/latest/trades"
+            wire_prices |= await self._last_prices(self._keyless(), path, "v1beta3", names.pairs)
+        if names.tickers and self._lent is not None:
+            wire_prices |= await self._last_prices(self._lent, "/stocks/trades/latest", "v2", names.tickers)
+        return dollar_prices(currencies, told, wire_prices, self.symbols)
+
+    def tier(self, client: TradingClient) -> FeeTier:
+        """The fee tier of the account with this client's key, the first one until it was told."""
+        return self._tiers.get(_key_of(client), TIERS[FIRST_TIER])
+
+    def learn_tier(self, client: TradingClient, tier: int | None) -> None:
+        rates = TIERS.get(tier) if tier is not None and tier != FIRST_TIER else None
+        if rates is not None:
+            self._tiers[_key_of(client)] = rates
+        elif tier is not None:
+            self._tiers.pop(_key_of(client), None)
+
+    def learn_prices(self, prices: dict[str, Decimal]) -> None:
+        """Prices in dollars by canonical currency, as positions tell them."""
+        now = monotonic()
+        self._position_prices.update({currency: (now, price) for currency, price in prices.items()})
+
+    async def _load_assets(self, client: TradingClient) -> None:
+        # Read in the thread as well: there are ten thousand stocks.
+        symbols = await self._send(client, _ASSETS, lambda reply: AlpacaSymbols(_list_of_objects(reply)))
+        if not symbols.instruments:
+            raise Rejected("Alpaca lists nothing that can be read")
+        self.symbols = symbols
+        self._load_due_seconds = None
+
+    def _load_with(self, client: TradingClient) -> None:
+        """Begin to read the list of assets with this key, if nobody has told it yet."""
+        if self._lent is None:
+            self._lent = client
+        due_seconds = self._load_due_seconds
+        if due_seconds is None or monotonic() < due_seconds:
+            return
+        self._load_due_seconds = monotonic() + ASSETS_RETRY_SECONDS
+        self._loading = self._loop.create_task(self._load_later(client))
+
+    async def _load_later(self, client: TradingClient) -> None:
+        try:
+            await self._load_assets(client)
+        except BrokerError as error:
+            if isinstance(error, KeyRefused) and self._lent is client:
+                self._lent = None
+            log.warning("list of assets not read; the well-known ones serve", broker="alpaca", error=str(error))
+
+    async def _last_prices(
+        self, client: TradingClient, path: str, version: str, names: list[str]
+    ) -> dict[str, Decimal]:
+        data_url = self._base_url or BaseURL.DATA.value
+        call = Call("GET", path, {"symbols": ",".join(names)}, base_url=data_url, api_version=version)
+        try:
+            return await self._send(client, call, last_prices)
+        except KeyRefused:
+            if self._lent is client:
+                self._lent = None
+            return {}
+        except NoSuchPath:
+            return {}
+        except Rejected:
+            if len(names) == 1:
+                return {}
+        # One of them has no price, and Alpaca then tells none of them.
+        found: dict[str, Decimal] = {}
+        for name in names:
+            found |= await self._last_prices(client, path, version, [name])
+        return found
+
+    async def _send(self, client: TradingClient, call: Call, read: Callable[[Any], _Read]) -> _Read:
+        return await self._opened().send(client, call, read)
+
+    def _client(self, credentials: Credentials) -> TradingClient:
+        """A client with this key. It shares connections with all others, and nothing else that differs."""
+        client = self._keyless()
+        client._api_key = credentials.api_key.get_secret_value()  # noqa: SLF001 - a new client would cost a session
+        client._secret_key = credentials.api_secret.get_secret_value()  # noqa: SLF001 - the same
+        client._sandbox = credentials.paper  # noqa: SLF001 - the same
+        if self._base_url is None and credentials.paper:
+            client._base_url = BaseURL.TRADING_PAPER.value  # noqa: SLF001 - the same
+        return client
+
+    def _keyless(self) -> TradingClient:
+        if self._template is None:
+            raise RuntimeError("the connection to Alpaca is not open")
+        client = copy.copy(self._template)
+        client._base_url = self._base_url or BaseURL.TRADING_LIVE.value  # noqa: SLF001 - see `_client`
+        return client
+
+    def _opened(self) -> Sender:
+        if self._sender is None:
+            raise RuntimeError("the connection to Alpaca is not open")
+        return self._sender
+
+
+def _key_of(client: TradingClient) -> str:
+    return key_hash(client._api_key or "")  # noqa: SLF001 - alpaca-py has no other name for it
+
+
+def _template(transport: Transport) -> TradingClient:
+    """A client of alpaca-py that never sends twice, through our connections."""
+    client = TradingClient("none", "none", raw_data=True)
+    client._session.close()  # noqa: SLF001 - alpaca-py offers no other way to set these
+    client._session = transport  # type: ignore[assignment]  # noqa: SLF001 - it uses `request` and nothing else
+    client._retry = 0  # noqa: SLF001 - it would send an order again on 429 and 504
+    client._api_key = client._secret_key = None  # noqa: SLF001 - headers without a value are not sent
+    return client
+
+
+def _list_of_objects(reply: Any) -> list[dict[str, Any]]:
+    if not isinstance(reply, list):
+        raise TypeError(f"the list of assets is a {type(reply).__name__}")
+    return reply

@@ -1,0 +1,141 @@
+"""What alpaca-py and requests raise in, our classes by what the caller does next out.
+
+Rejections are an allow-list: a JSON error of Alpaca's own with a status that means "refused". Whatever else happens
+(5xx, HTML, a cut connection, a redirect) is an unknown outcome. `APIError.code` is never asked: it raises on a body
+that is not JSON.
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from time import time
+from typing import Any
+
+import requests
+from alpaca.common.exceptions import APIError
+from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError
+
+from shared.brokers.errors import (
+    BrokerError,
+    InsufficientFunds,
+    KeyRefused,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+)
+
+MAXIMUM_TEXT_LENGTH = 300
+LONGEST_WAIT_SECONDS = 900.0
+
+_UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY = 401, 403, 404, 405, 429
+_REFUSING = frozenset({400, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, 409, 422})
+_NOT_AUTHORIZED_CODES = range(40_100_000, 40_200_000)
+_DUPLICATE = re.compile(r"client_order_id.*(unique|exist|duplicate)", re.IGNORECASE)
+_KEY_TEXT = re.compile(r"forbidden\.?|unauthori[sz]ed|not authori[sz]ed|verification failed", re.IGNORECASE)
+# 40310000 stands for many things; these speak of the account as such, so the next order would fare no better.
+_ACCOUNT_TEXT = re.compile(
+    r"trading is blocked|account (is |has been )?(blocked|suspended|closed|not active|not allowed)"
+    r"|rejected by user request",
+    re.IGNORECASE,
+)
+
+
+class NotFound(Rejected):
+    """Alpaca itself says that there is no such thing."""
+
+
+class NoSuchPath(OutcomeUnknown):
+    """A 404 or 405 that is not Alpaca's own: another server's way to say that it does not serve this path."""
+
+
+def shortened(text: str) -> str:
+    """The text on one line and without unprintable characters, capped at 300 characters."""
+    line = "".join(character if character.isprintable() else " " for character in text[: MAXIMUM_TEXT_LENGTH * 2])
+    line = " ".join(line.split())
+    return line if len(line) <= MAXIMUM_TEXT_LENGTH else line[: MAXIMUM_TEXT_LENGTH - 1] + "…"
+
+
+def classify(error: Exception) -> BrokerError:
+    """The error to raise instead of `error`, which came out of an alpaca-py client."""
+    if isinstance(error, APIError):
+        return _of_reply(error)
+    if isinstance(error, requests.RequestException) and _was_never_sent(error):
+        return NotSent(f"no connection: {shortened(str(error))}")
+    return OutcomeUnknown(f"{type(error).__name__}: {shortened(str(error))}")
+
+
+def _was_never_sent(error: requests.RequestException) -> bool:
+    if isinstance(error, requests.ConnectTimeout | requests.exceptions.InvalidURL):
+        return True
+    cause = error.args[0] if error.args else None
+    reason = cause.reason if isinstance(cause, MaxRetryError) else None
+    if isinstance(reason, ProxyError):
+        reason = reason.original_error
+    return isinstance(reason, NewConnectionError)
+
+
+def _of_reply(error: APIError) -> BrokerError:
+    status = error.status_code
+    body = str(error)
+    document = _object(body)
+    if status == _TOO_MANY:
+        return RateLimited(_text(status, document), _seconds_to_wait(error))
+    if status == _UNAUTHORIZED and (document is not None or not body.strip()):
+        return KeyRefused(_text(status, document))
+    if document is None and status in (_NOT_FOUND, _NOT_ALLOWED):
+        return NoSuchPath(_text(status, document))
+    if document is None or status not in _REFUSING:
+        return OutcomeUnknown(_text(status, document))
+    return _refusal(status, document)
+
+
+def _refusal(status: int | None, document: Mapping[str, Any]) -> BrokerError:
+    code, message = _code(document), str(document.get("message") or "")
+    text = _text(status, document)
+    if code is None and not message:
+        return OutcomeUnknown(text)
+    if _DUPLICATE.search(message):
+        # The order is there already, so a look-up must tell which one and how far it went.
+        return OutcomeUnknown(text)
+    if status == _NOT_FOUND:
+        return NotFound(text)
+    if status == _FORBIDDEN:
+        if code in _NOT_AUTHORIZED_CODES if code is not None else _KEY_TEXT.search(message) is not None:
+            return KeyRefused(text)
+        if _ACCOUNT_TEXT.search(message):
+            return KeyRefused(text)
+    if "insufficient" in message.lower():
+        return InsufficientFunds(text)
+    return Rejected(text)
+
+
+def _object(body: str) -> dict[str, Any] | None:
+    try:
+        document = json.loads(body)
+    except ValueError:
+        return None
+    return document if isinstance(document, dict) else None
+
+
+def _code(document: Mapping[str, Any]) -> int | None:
+    text = str(document.get("code"))
+    return int(text) if text.isdecimal() else None
+
+
+def _text(status: int | None, document: Mapping[str, Any] | None) -> str:
+    if document is None:
+        return f"HTTP {status} without a JSON object"
+    code = _code(document)
+    message = shortened(str(document.get("message") or "")) or "no message"
+    return f"HTTP {status}: {message}" + ("" if code is None else f" ({code})")
+
+
+def _seconds_to_wait(error: APIError) -> float:
+    """What Alpaca says, as seconds or as the moment (seconds since 1970) at which the limit is reset."""
+    headers = error.response.headers if error.response is not None else {}
+    for name, since in (("Retry-After", 0.0), ("X-RateLimit-Reset", time())):
+        value = str(headers.get(name) or "")
+        if value.isdecimal():
+            return min(max(float(value) - since, 1.0), LONGEST_WAIT_SECONDS)
+    return RateLimited("").retry_after_seconds

@@ -1,0 +1,51 @@
+"""What Alpaca takes: side, quantity, cost and tier in, a fee in the received asset out. Pure.
+
+Orders and fills tell no fee; it is booked by itself, at the end of the day. Coins pay by the tier of the last 30
+days' volume, in what is received: the coin when buying, the quote currency when selling. Stocks pay none.
+Source: Alpaca's crypto fee schedule.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from decimal import ROUND_HALF_UP, Decimal
+from typing import Final
+
+from shared.domain.amounts import ZERO
+from shared.domain.master_fill import Side
+
+_STEP = Decimal("0.000000001")
+"""Alpaca counts in billionths."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeeTier:
+    """Fractions of what is received: 0.0025 is 0.25%."""
+
+    maker: Decimal
+    taker: Decimal
+
+
+def _tier(maker: str, taker: str) -> FeeTier:
+    return FeeTier(Decimal(maker), Decimal(taker))
+
+
+TIERS: Final[Mapping[int, FeeTier]] = {
+    1: _tier("0.0015", "0.0025"),
+    2: _tier("0.0012", "0.0022"),
+    3: _tier("0.0010", "0.0020"),
+    4: _tier("0.0008", "0.0018"),
+    5: _tier("0.0005", "0.0015"),
+    6: _tier("0.0002", "0.0013"),
+    7: _tier("0.0002", "0.0012"),
+    8: _tier("0", "0.0010"),
+}
+FIRST_TIER: Final = 1
+
+
+def fee(symbol: str, side: Side, quantity: Decimal, cost: Decimal, rate: Decimal) -> tuple[Decimal, str]:
+    """The fee of an execution and its currency. `quantity` in base, `cost` in quote currency; a stock's rate is 0."""
+    base, _, quote = symbol.partition("/")
+    received, currency = (quantity, base) if side is Side.BUY else (cost.quantize(_STEP, ROUND_HALF_UP), quote)
+    if not rate:
+        return ZERO, quote
+    return (received * rate).quantize(_STEP, ROUND_HALF_UP), currency

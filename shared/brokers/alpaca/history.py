@@ -1,0 +1,89 @@
+"""Alpaca's lists to their end: what sends a request in, all entries of all pages out."""
+
+from collections.abc import Awaitable, Callable, Collection
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from shared.brokers.alpaca.replies import moment
+from shared.brokers.errors import OutcomeUnknown
+
+ACTIVITIES_PER_PAGE = 100
+ORDERS_PER_PAGE = 500
+_SMALLEST = timedelta(microseconds=1)
+
+ReadList = Callable[[str, dict[str, str]], Awaitable[list[dict[str, Any]]]]
+"""Path and parameters in, the entries of one page out."""
+
+
+def entries(reply: Any) -> list[dict[str, Any]]:
+    """A page's entries, each with an id; TypeError when it is something else."""
+    if not isinstance(reply, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in reply):
+        raise TypeError("the reply is no list of objects with ids")
+    return reply
+
+
+async def all_fills(read_list: ReadList, since: datetime) -> list[dict[str, Any]]:
+    """Every activity of type FILL after `since`, oldest first.
+
+    A page goes on after the last id of the page before. Only a page that brings nothing new is the end: servers may
+    put fewer entries on a page than were asked for.
+    """
+    found: dict[str, dict[str, Any]] = {}
+    parameters = {"after": time_text(since), "direction": "asc", "page_size": str(ACTIVITIES_PER_PAGE)}
+    while True:
+        page = await read_list("/account/activities/FILL", dict(parameters))
+        brought_new = any(entry["id"] not in found for entry in page)
+        found.update({entry["id"]: entry for entry in page})
+        if not brought_new:
+            return [entry for entry in found.values() if entry.get("activity_type", "FILL") == "FILL"]
+        parameters["page_token"] = page[-1]["id"]
+
+
+async def orders_since(read_list: ReadList, since: datetime, most_pages: int) -> list[dict[str, Any]]:
+    """Orders of every status that came after `since`, oldest first, up to `most_pages` pages."""
+    found: dict[str, dict[str, Any]] = {}
+    after = since
+    for _ in range(most_pages):
+        parameters = {"status": "all", "direction": "asc", "limit": str(ORDERS_PER_PAGE), "after": time_text(after)}
+        page = await read_list("/orders", parameters)
+        brought_new = any(entry["id"] not in found for entry in page)
+        found.update({entry["id"]: entry for entry in page})
+        if not brought_new:
+            break
+        try:
+            # `after` is exclusive, and several orders may have come at the same time.
+            after = max(moment(entry.get("submitted_at") or entry.get("created_at")) for entry in page) - _SMALLEST
+        except (TypeError, ValueError) as error:
+            raise OutcomeUnknown(f"Alpaca does not tell when an order came: {error!r}") from error
+    return list(found.values())
+
+
+async def orders_of_fills(
+    read_list: ReadList,
+    read_order: Callable[[str], Awaitable[dict[str, Any] | None]],
+    fills: Collection[dict[str, Any]],
+    known: Collection[str],
+    list_from: int,
+) -> dict[str, dict[str, Any]]:
+    """The orders of `fills` that are not `known`, by id, as far as Alpaca still has them.
+
+    From `list_from` of them on, a list is asked for first: it costs one request where they would cost one each.
+    """
+    missing = dict.fromkeys(fill["order_id"] for fill in fills if fill["order_id"] not in known)
+    found: dict[str, dict[str, Any]] = {}
+    if len(missing) >= list_from:
+        first_at = min(moment(fill["transaction_time"]) for fill in fills if fill["order_id"] in missing)
+        # Market orders, which are most, are executed as they come.
+        listed = await orders_since(read_list, first_at - timedelta(minutes=5), most_pages=2)
+        found = {order["id"]: order for order in listed if order["id"] in missing}
+    for order_id in missing:
+        if order_id not in found:
+            order = await read_order(order_id)
+            if order is not None:
+                found[order_id] = order
+    return found
+
+
+def time_text(when: datetime) -> str:
+    """RFC 3339 with microseconds, in UTC."""
+    return when.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")

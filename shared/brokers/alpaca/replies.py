@@ -1,0 +1,174 @@
+"""Alpaca's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+
+Only what is needed is required: recorded replies and other servers leave out a good deal.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, NamedTuple
+
+from shared.brokers.alpaca.fees import FeeTier, fee
+from shared.brokers.alpaca.symbols import AlpacaSymbols
+from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.equity import Balance
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, Side, SizeType
+
+# `done_for_day`, `calculated` and `stopped` may still change; they do not end an order.
+_FINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
+_OPEN = frozenset(
+    {
+        *("new", "accepted", "pending_new", "accepted_for_bidding", "partially_filled", "pending_cancel", "held"),
+        *("pending_replace", "stopped", "suspended", "calculated", "done_for_day", "pending_review"),
+    }
+)
+_SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
+# A limit order that is executed later than this after it came has waited in the book.
+_TAKES_WITHIN = timedelta(seconds=1)
+
+
+class OrderFacts(NamedTuple):
+    """What a fill's order tells about it."""
+
+    size_type: SizeType = SizeType.BASE
+    asset_class: str | None = None
+    rested_from: datetime | None = None
+    """When a limit order came; executions well after that are a maker's."""
+
+
+def moment(text: Any) -> datetime:
+    """Alpaca's time as an aware UTC moment; fractions beyond a microsecond are cut off."""
+    if not isinstance(text, str):
+        raise TypeError(f"a time is {text!r}")
+    parsed = datetime.fromisoformat(text)
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def amount(reply: Mapping[str, Any], field: str) -> Decimal:
+    """The field as an amount; 0 when it is missing or empty."""
+    value = reply.get(field)
+    return ZERO if value in (None, "") else parse_amount(value)
+
+
+def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
+    order_id = reply["id"]
+    if not isinstance(order_id, str) or not order_id:
+        raise ValueError(f"the order's id is {order_id!r}")
+    return BrokerOrderId(order_id)
+
+
+def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier) -> OrderReport:
+    """An order. Its fee is computed as a taker's, which market orders are."""
+    status = reply["status"]
+    if status not in _FINAL and status not in _OPEN:
+        raise ValueError(f"an order's status is {status!r}")
+    symbol = symbols.symbol(reply["symbol"], reply.get("asset_class"))
+    side = _SIDES[reply["side"]]
+    filled = amount(reply, "filled_qty")
+    cost = amount(reply, "filled_avg_price") * filled
+    taken, currency = fee(symbol, side, filled, cost, tier.taker if symbols.is_crypto(symbol) else ZERO)
+    return OrderReport(
+        broker_order_id=placed_order_id(reply),
+        client_order_id=reply.get("client_order_id") or None,
+        symbol=symbol,
+        side=side,
+        status=OrderStatus.DONE if status in _FINAL else OrderStatus.OPEN,
+        # The size of an order by notional is in dollars; what it came to in base is what was filled.
+        quantity=amount(reply, "qty") or filled,
+        filled_quantity=filled,
+        cost=cost,
+        fee=taken,
+        fee_currency=currency,
+        reason="" if status in _OPEN or status == "filled" else status,
+    )
+
+
+def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
+    """What `account_fill` has to know of a fill's order."""
+    kind = reply.get("type") or reply.get("order_type")
+    came_at = reply.get("submitted_at") or reply.get("created_at")
+    return OrderFacts(
+        size_type=SizeType.QUOTE if amount(reply, "notional") else SizeType.BASE,
+        asset_class=reply.get("asset_class"),
+        rested_from=moment(came_at) if kind == "limit" and came_at else None,
+    )
+
+
+def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: AlpacaSymbols, tier: FeeTier) -> AccountFill:
+    """An activity of type FILL."""
+    symbol = symbols.symbol(activity["symbol"], order.asset_class)
+    side = _SIDES[activity["side"]]
+    price, quantity = parse_amount(activity["price"]), parse_amount(activity["qty"])
+    executed_at = moment(activity["transaction_time"])
+    rate = ZERO
+    if symbols.is_crypto(symbol):
+        rested = order.rested_from is not None and executed_at - order.rested_from > _TAKES_WITHIN
+        rate = tier.maker if rested else tier.taker
+    taken, currency = fee(symbol, side, quantity, price * quantity, rate)
+    return AccountFill(
+        fill_id=activity["id"],
+        order_id=activity["order_id"],
+        symbol=symbol,
+        side=side,
+        price=price,
+        quantity=quantity,
+        cost=price * quantity,
+        fee=taken,
+        fee_currency=currency,
+        size_type=order.size_type,
+        executed_at=executed_at,
+    )
+
+
+def cash(reply: Mapping[str, Any]) -> tuple[str, Balance]:
+    """The account's currency and cash. What open purchases hold is missing from the buying power, not from the cash."""
+    total = parse_amount(reply["cash"])
+    free = total
+    for field in ("non_marginable_buying_power", "buying_power"):
+        if reply.get(field) not in (None, ""):
+            free = min(total, max(amount(reply, field), ZERO))
+            break
+    return str(reply.get("currency") or "USD"), Balance(free=free, total=total)
+
+
+def positions(
+    reply: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols
+) -> tuple[dict[str, Balance], dict[str, Decimal]]:
+    """Holdings by canonical currency, and their prices in dollars as far as they are told. A short one is negative."""
+    holdings: dict[str, Balance] = {}
+    prices: dict[str, Decimal] = {}
+    for position in reply:
+        currency = symbols.symbol(position["symbol"], position.get("asset_class")).partition("/")[0]
+        total = parse_amount(position["qty"])
+        if total > 0 and position.get("side") == "short":
+            total = -total
+        free = total if position.get("qty_available") in (None, "") else amount(position, "qty_available")
+        if total:
+            holdings[currency] = Balance(free=free, total=total)
+        price = amount(position, "current_price")
+        if price > 0:
+            prices[currency] = price
+    return holdings, prices
+
+
+def crypto_tier(reply: Mapping[str, Any]) -> int | None:
+    """The account's fee tier, where it is told."""
+    tier = reply.get("crypto_tier")
+    return int(tier) if isinstance(tier, int | str) and str(tier).isdecimal() else None
+
+
+def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
+    """Of the account: Alpaca does not tell what a key may do, so it counts as one that may withdraw."""
+    blocked = any(
+        reply.get(field) is True for field in ("trading_blocked", "account_blocked", "trade_suspended_by_user")
+    )
+    active = str(reply.get("status") or "ACTIVE").upper() == "ACTIVE"
+    return KeyPermissions(may_trade=active and not blocked, may_withdraw=True)
+
+
+def last_prices(reply: Mapping[str, Any]) -> dict[str, Decimal]:
+    """The price of the latest trade by wire name; who has none is left out."""
+    trades = reply["trades"]
+    return {name: amount(trade, "p") for name, trade in trades.items() if isinstance(trade, dict) and trade.get("p")}

@@ -1,0 +1,143 @@
+"""Alpaca's names: its list of assets in, canonical symbols, wire names and instruments out.
+
+`BTC/USD` is also `BTCUSD` (in positions and streams). A stock has a ticker only and trades in dollars: `AAPL` is
+`AAPL/USD`. Some tickers are also the code of a coin (BTC and ETH are funds, too): those stocks are called
+`BTC.STOCK`, so that one is never taken for the other.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any, Final
+
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.errors import InvalidAmount
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+STOCK_SUFFIX: Final = ".STOCK"
+_FINEST = Decimal("0.000000001")
+_WHOLE = Decimal(1)
+_CENT = Decimal("0.01")
+# An order for coins must cost 10 dollars, one for a part of a share 1 dollar.
+_CRYPTO_MINIMUM_COST, _FRACTION_MINIMUM_COST = Decimal(10), Decimal(1)
+_DOLLARS = frozenset({"USD", "USDT", "USDC"})
+# Quote currencies by which an unlisted pair is told apart, longest first.
+_QUOTES = ("USDT", "USDC", "USD", "BTC")
+
+# What is known without being told: Alpaca shows its list to key holders only, other servers perhaps to nobody.
+_KNOWN_COINS = (
+    *("AAVE", "ADA", "ATOM", "AVAX", "BAT", "BCH", "BTC", "CRV", "DOGE", "DOT", "ETH", "GRT", "LINK", "LTC", "PEPE"),
+    *("SHIB", "SOL", "SUSHI", "TRX", "UNI", "USDC", "USDT", "XRP", "XTZ", "YFI"),
+)
+_KNOWN_STOCKS = ("AAPL", "AMZN", "GOOGL", "META", "MSFT", "NVDA", "QQQ", "SPY", "TSLA")
+
+
+def known_assets() -> list[dict[str, Any]]:
+    """A list of assets in Alpaca's shape, for as long as Alpaca's own cannot be had."""
+    coins = [{"class": "crypto", "symbol": f"{coin}/USD"} for coin in _KNOWN_COINS]
+    crosses = [
+        {"class": "crypto", "symbol": f"{coin}/{quote}"}
+        for coin in ("BTC", "ETH", "SOL", "LTC", "LINK")
+        for quote in ("USDC", "USDT")
+    ]
+    return coins + crosses + [{"class": "us_equity", "symbol": ticker} for ticker in _KNOWN_STOCKS]
+
+
+class AlpacaSymbols:
+    """Names and instruments of one list of assets. Entries that cannot be read are left out."""
+
+    def __init__(self, assets: Iterable[Mapping[str, Any]]) -> None:
+        self.instruments: dict[str, Instrument] = {}
+        self._wire_names: dict[str, str] = {}
+        self._pairs: dict[str, str] = {}
+        self._coins: set[str] = set()
+        tradable = [asset for asset in assets if _is_tradable(asset)]
+        # Coins first: they decide which tickers are taken.
+        for asset in tradable:
+            if _class(asset) == "crypto" and asset["symbol"].count("/") == 1:
+                self._add_pair(asset)
+        for asset in tradable:
+            if _class(asset) == "us_equity":
+                self._add_stock(asset)
+
+    def wire_name(self, symbol: str) -> str | None:
+        """How Alpaca wants the pair or stock named; None when it does not list it."""
+        return self._wire_names.get(symbol)
+
+    def is_crypto(self, symbol: str) -> bool:
+        base, _, quote = symbol.partition("/")
+        return base in self._coins and bool(quote)
+
+    def symbol(self, wire_name: str, asset_class: str | None = None) -> str:
+        """The canonical symbol of a name in a reply; `asset_class` as far as the reply tells it."""
+        if "/" in wire_name:
+            return wire_name
+        if asset_class != "us_equity":
+            pair = self._pairs.get(wire_name)
+            if pair is not None:
+                return pair
+        if asset_class == "crypto":
+            for quote in _QUOTES:
+                if wire_name.endswith(quote) and len(wire_name) > len(quote):
+                    return f"{wire_name.removesuffix(quote)}/{quote}"
+            return f"{wire_name}/USD"
+        return f"{self._stock(wire_name)}/USD"
+
+    def _stock(self, ticker: str) -> str:
+        return ticker + STOCK_SUFFIX if ticker in self._coins else ticker
+
+    def _add_pair(self, asset: Mapping[str, Any]) -> None:
+        symbol = asset["symbol"]
+        base, _, quote = symbol.partition("/")
+        lot = _positive(asset, "min_trade_increment") or _FINEST
+        self.instruments[symbol] = Instrument(
+            broker=Broker.ALPACA,
+            symbol=symbol,
+            base=base,
+            quote=quote,
+            lot=lot,
+            price_tick=_positive(asset, "price_increment") or _FINEST,
+            minimum_quantity=_positive(asset, "min_order_size") or lot,
+            minimum_cost=_CRYPTO_MINIMUM_COST if quote in _DOLLARS else ZERO,
+        )
+        self._wire_names[symbol] = symbol
+        self._pairs[base + quote] = symbol
+        self._coins.add(base)
+
+    def _add_stock(self, asset: Mapping[str, Any]) -> None:
+        base = self._stock(asset["symbol"])
+        in_parts = asset.get("fractionable", True)
+        lot = _FINEST if in_parts else _WHOLE
+        symbol = f"{base}/USD"
+        self.instruments[symbol] = Instrument(
+            broker=Broker.ALPACA,
+            symbol=symbol,
+            base=base,
+            quote="USD",
+            lot=lot,
+            price_tick=_CENT,
+            minimum_quantity=lot,
+            minimum_cost=_FRACTION_MINIMUM_COST if in_parts else ZERO,
+        )
+        self._wire_names[symbol] = asset["symbol"]
+
+
+def _class(asset: Mapping[str, Any]) -> Any:
+    return asset.get("class") or asset.get("asset_class")
+
+
+def _is_tradable(asset: Any) -> bool:
+    return (
+        isinstance(asset, dict)
+        and isinstance(asset.get("symbol"), str)
+        and asset.get("status", "active") == "active"
+        and asset.get("tradable", True) is True
+    )
+
+
+def _positive(asset: Mapping[str, Any], field: str) -> Decimal | None:
+    try:
+        amount = parse_amount(asset.get(field))
+    except InvalidAmount:
+        return None
+    return amount if amount > 0 else None

@@ -1,0 +1,246 @@
+"""One Binance account: the port's calls in, signed requests out, each of them once."""
+
+from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any, TypeVar
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.binance import replies
+from shared.brokers.binance.client import BinanceClient
+from shared.brokers.binance.fill_search import FillSearch
+from shared.brokers.binance.symbols import BinanceSymbols
+from shared.brokers.binance.trades import Trade, trades_of_order, trades_since
+from shared.brokers.ccxt_connection import WRONG_SHAPE
+from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.errors import BrokerError, Expired, InvalidNonce, KeyRefused, OutcomeUnknown, Rejected
+from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport, OrderStatus
+from shared.domain.amounts import plain
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, SizeType
+
+# Less would not reach Binance in time.
+SHORTEST_VALIDITY = timedelta(milliseconds=200)
+LONGEST_WINDOW = timedelta(seconds=60)
+# Clocks differ, and ours may be the later one.
+OVERLAP = timedelta(seconds=2)
+TRADES_VISIBLE_WITHIN = timedelta(seconds=60)
+"""How long trades are waited for that an order's state tells of."""
+REMEMBERED_ORDERS = 512
+
+_Read = TypeVar("_Read")
+_Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class BinanceAccount:
+    """A `BrokerAccount`. Requests are told apart by their time only, so they may overtake each other."""
+
+    __slots__ = ("_client", "_malformed_key", "_placed", "_search", "_size_types", "_symbols")
+
+    def __init__(self, client: BinanceClient, symbols: BinanceSymbols, malformed_key: str) -> None:
+        """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
+        self._client = client
+        self._symbols = symbols
+        self._malformed_key = malformed_key
+        self._placed: OrderReport | None = None
+        self._search: FillSearch | None = None
+        self._size_types: dict[tuple[str, str], SizeType] = {}
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        """Send the order once. When the reply tells its final state and all its fills, `order` needs no request."""
+        wire_name = self._symbols.listed(order.symbol)
+        if wire_name is None:
+            raise Rejected(f"Binance does not list {order.symbol}")
+        self._placed = None
+        now = datetime.now(UTC)
+        validity = order.valid_until - now
+        if validity < SHORTEST_VALIDITY:
+            raise Expired("not sent: too little is left of the order's validity")
+        request = {
+            "symbol": wire_name,
+            "side": order.side.value.upper(),
+            "type": "MARKET",
+            "quantity": plain(order.quantity),
+            "newClientOrderId": order.client_order_id,
+            "newOrderRespType": "FULL",
+            # Both from one reading of the clock: together they are the moment until which it is valid.
+            "timestamp": replies.milliseconds(now),
+            "recvWindow": min(validity, LONGEST_WINDOW) // timedelta(milliseconds=1),
+        }
+        try:
+            return await self._request(self._client.privatePostOrder, request, self._accepted)
+        except InvalidNonce as error:
+            if datetime.now(UTC) >= order.valid_until:
+                raise Expired(str(error)) from error
+            raise
+
+    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+        placed, self._placed = self._placed, None
+        if placed is not None and placed.broker_order_id == broker_order_id:
+            return placed
+        request = {"symbol": self._symbols.wire_name(symbol), "orderId": broker_order_id}
+        try:
+            reply = await self._request(self._client.privateGetOrder, request, _order)
+        except Rejected as error:
+            # Binance gave this id out, so it only cannot see the order yet.
+            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+        return await self._read(self._with_fees(reply))
+
+    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+        return await self._read(self._look_up(client_order_id, self._symbols.wire_name(symbol), since))
+
+    async def _look_up(self, client_order_id: str, wire_name: str, since: datetime) -> OrderReport | None:
+        # Open and closed orders by one call; it may lag, so open orders and trades are asked as well.
+        found = await self._find({"symbol": wire_name, "origClientOrderId": client_order_id})
+        if found is None or found.get("clientOrderId") not in (client_order_id, None):
+            open_orders = await self._request(self._client.privateGetOpenOrders, {"symbol": wire_name}, _list)
+            found = next((order for order in open_orders if order.get("clientOrderId") == client_order_id), None)
+        if found is None:
+            trades = await trades_since(self._trades, wire_name, since - OVERLAP)
+            for order_id in dict.fromkeys(str(trade["orderId"]) for trade in reversed(trades)):
+                order = await self._find({"symbol": wire_name, "orderId": order_id})
+                if order is not None and order.get("clientOrderId") == client_order_id:
+                    found = order
+                    break
+        return None if found is None else await self._with_fees(found)
+
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+        """Raises Rejected when there is nothing to cancel (any more)."""
+        request = {"symbol": self._symbols.wire_name(symbol), "orderId": broker_order_id}
+        await self._request(self._client.privateDeleteOrder, request, _order)
+
+    async def balances(self) -> dict[str, Balance]:
+        return await self._request(
+            self._client.privateGetAccount,
+            {"omitZeroBalances": "true"},
+            lambda reply: replies.balances(reply, self._symbols),
+        )
+
+    async def fee_rates(self) -> FeeRates:
+        """The account's own fee tier, as fractions. Raises BrokerError."""
+        return await self._request(self._client.privateGetAccount, {"omitZeroBalances": "true"}, replies.fee_rates)
+
+    async def fills_since(self, since: datetime) -> list[AccountFill]:
+        """All executions; how they are found although Binance tells them per symbol is in `fill_search`."""
+        if self._search is None:
+            self._search = FillSearch(self._symbols, self._totals, self._fills)
+        return await self._search.since(since)
+
+    async def key_permissions(self) -> KeyPermissions:
+        """What Binance says of the key; a reply that is an error or unreadable counts as "may withdraw".
+
+        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        """
+        try:
+            return await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
+        except (Rejected, OutcomeUnknown):
+            return KeyPermissions(may_trade=True, may_withdraw=True)
+
+    def _accepted(self, reply: Mapping[str, Any]) -> BrokerOrderId:
+        order_id = replies.order_id(reply)
+        trades = reply.get("fills")
+        if trades and "executedQty" in reply:
+            try:
+                report = replies.order_report(reply, trades, self._symbols)
+                if report.status is OrderStatus.DONE and replies.traded(trades) == report.filled_quantity:
+                    self._placed = report
+            except WRONG_SHAPE:
+                # The order is placed; what became of it is then read from Binance.
+                self._placed = None
+        return order_id
+
+    async def _with_fees(self, reply: Mapping[str, Any]) -> OrderReport:
+        """The report of an order whose fees only its trades tell."""
+        filled = replies.amount(reply, "executedQty")
+        trades: Sequence[Trade] = ()
+        if filled > 0:
+            trades = await trades_of_order(self._trades, reply["symbol"], str(reply["orderId"]))
+            if replies.traded(trades) != filled:
+                changed_at = replies.moment(reply.get("updateTime") or reply.get("time") or 0)
+                if datetime.now(UTC) - changed_at < TRADES_VISIBLE_WITHIN:
+                    raise OutcomeUnknown(f"not all trades of order {reply['orderId']} are visible yet")
+        return replies.order_report(reply, trades, self._symbols)
+
+    async def _find(self, request: dict[str, Any]) -> Mapping[str, Any] | None:
+        try:
+            return await self._request(self._client.privateGetOrder, request, _order)
+        except Rejected as error:
+            if isinstance(error.__cause__, ccxt.OrderNotFound):
+                return None
+            raise
+
+    async def _totals(self) -> Mapping[str, Decimal]:
+        return {currency: balance.total for currency, balance in (await self.balances()).items()}
+
+    async def _fills(self, symbol: str, since: datetime, known: Container[str]) -> list[AccountFill]:
+        return await self._read(self._new_fills(self._symbols.wire_name(symbol), since, known))
+
+    async def _new_fills(self, wire_name: str, since: datetime, known: Container[str]) -> list[AccountFill]:
+        try:
+            trades = await trades_since(self._trades, wire_name, since)
+        except Rejected as error:
+            if isinstance(error.__cause__, ccxt.BadSymbol):
+                return []  # delisted since the markets were loaded
+            raise
+        return [
+            replies.account_fill(trade, await self._size_type(trade), self._symbols)
+            for trade in trades
+            if replies.fill_id(trade) not in known
+        ]
+
+    async def _size_type(self, trade: Trade) -> SizeType:
+        """In which currency the order of a trade named its size; base where Binance does not tell it."""
+        named = (trade["symbol"], str(trade["orderId"]))
+        known = self._size_types.get(named)
+        if known is None:
+            order = await self._find({"symbol": named[0], "orderId": named[1]})
+            in_quote = order is not None and replies.is_quote_sized(order)
+            known = self._size_types[named] = SizeType.QUOTE if in_quote else SizeType.BASE
+            while len(self._size_types) > REMEMBERED_ORDERS:
+                del self._size_types[next(iter(self._size_types))]
+        return known
+
+    async def _trades(self, request: dict[str, Any]) -> Sequence[Trade]:
+        return await self._request(self._client.privateGetMyTrades, request, _list)
+
+    async def _request(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], _Read]) -> _Read:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
+
+        async def answer() -> _Read:
+            return read(await endpoint(request))
+
+        return await self._read(answer())
+
+    async def _read(self, work: Awaitable[_Read]) -> _Read:
+        """Await requests and what is made of their replies; raise our errors only."""
+        try:
+            return await work
+        except BrokerError:
+            raise
+        except ccxt.BaseError as error:
+            raise classify(error) from error
+        except (*WRONG_SHAPE, OSError) as error:
+            raise OutcomeUnknown(shortened(f"Binance's reply cannot be read: {error!r}")) from error
+
+
+def _order(reply: Any) -> Mapping[str, Any]:
+    """A reply that must be one order."""
+    if not isinstance(reply, dict) or "orderId" not in reply:
+        raise TypeError("the reply is no order")
+    return reply
+
+
+def _list(reply: Any) -> list[Mapping[str, Any]]:
+    if not isinstance(reply, list) or not all(isinstance(entry, dict) for entry in reply):
+        raise TypeError("the reply is no list of objects")
+    return reply
+
+
+def _permissions(reply: Any) -> KeyPermissions:
+    if not isinstance(reply, dict):
+        raise TypeError("the reply is no object")
+    return replies.key_permissions(reply)

@@ -1,0 +1,82 @@
+"""Binance as one process sees it: base URL and proxy in; instruments, accounts and prices out. Spot only."""
+
+import json
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.binance.account import BinanceAccount
+from shared.brokers.binance.client import BinanceClient
+from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
+from shared.brokers.binance.symbols import BinanceSymbols
+from shared.brokers.ccxt_client import template_settings
+from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.gateway import BrokerAccount
+from shared.domain.credentials import Credentials, malformed
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+_PATHS = {"public": "/api/v3", "private": "/api/v3", "v1": "/api/v1", "sapi": "/sapi/v1"}
+_SPOT_ONLY = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
+
+
+class BinanceConnection(CcxtConnection):
+    """A `BrokerConnection` to Binance, or to a server that speaks Binance's API."""
+
+    broker = Broker.BINANCE
+    # `recvWindow`, which Binance checks on arrival and again before matching; its own default.
+    request_validity_seconds = 5.0
+    # Queries may be answered from a database that lags behind the matching; and Binance takes timestamps that are
+    # up to a second ahead of its clock, so a request may live a second longer than ours says.
+    lookup_margin_seconds = 10.0
+
+    def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
+        super().__init__(base_url=base_url, proxy=proxy, request_timeout_seconds=request_timeout_seconds)
+        self._symbols: BinanceSymbols | None = None
+
+    def build_template(self, session: SharedSession, loop: AbstractEventLoop) -> BinanceClient:
+        settings = template_settings(session, loop, self._request_timeout_seconds)
+        settings["options"] = {**settings["options"], **_SPOT_ONLY}
+        if self._base_url:
+            settings["urls"] = {"api": {name: self._base_url + path for name, path in _PATHS.items()}}
+        client = BinanceClient(settings)
+        # Whatever else ccxt knows (futures, options, margin) must not be reached by mistake.
+        client.urls = {**client.urls, "api": {name: client.urls["api"][name] for name in _PATHS}}
+        return client
+
+    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+        self._symbols = BinanceSymbols(template)
+        return self._symbols.instruments
+
+    def build_account(self, client: BinanceClient, credentials: Credentials) -> BrokerAccount:
+        wrong = malformed(self.broker, credentials) or ""
+        if not wrong and not client.apiKey.isprintable():
+            wrong = "the API key contains characters that no key has; copy it again"
+        return BinanceAccount(client, self._listed(), wrong)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
+        symbols = self._listed()
+        pairs = pairs_to_ask(currencies, symbols)
+        tickers: Any = []
+        if pairs:
+            try:
+                tickers = await self._tickers({"symbols": json.dumps(pairs, separators=(",", ":"))})
+            except Rejected:
+                # One of them is no longer listed, and Binance then tells none of them: ask for all there are.
+                tickers = await self._tickers({})
+        try:
+            return dollar_prices(currencies, tickers, symbols)
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Binance's tickers cannot be read: {error!r}"[:300]) from error
+
+    async def _tickers(self, request: dict[str, str]) -> Any:
+        return await self.read(self.template.publicGetTicker24hr(request))
+
+    def _listed(self) -> BinanceSymbols:
+        if self._symbols is None or self._template is None:
+            raise RuntimeError("the connection to Binance is not open")
+        return self._symbols

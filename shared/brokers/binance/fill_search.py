@@ -1,0 +1,210 @@
+"""All fills of an account, although Binance tells them symbol by symbol: balances and trades in, fills out.
+
+Asking all symbols at every poll would take minutes of the address's weight, so balances tell where to ask:
+
+* The first call asks every pair that touches a coin which is held, likely ones first, and the coins found that way.
+  What was received in a fill is either still held or was spent in a later fill, so this reaches all of them.
+* After that, nothing is asked while balances stand still. When they move, likely pairs are asked at once. As soon
+  as the found fills explain the moves to the last digit, nothing is missing.
+* What stays unexplained (a pair bought and sold between two polls leaves only a difference of dollars) has every
+  pair that touches the currency searched, some at each call, within `SYMBOLS_A_SECOND`. What nothing
+  explains once all of them were asked and `WRITE_OFF_SECONDS` have passed was a deposit, a withdrawal or interest.
+
+A fill that is found late is told for `LATE_SECONDS`, also when it is older than what was asked for.
+"""
+
+from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import monotonic
+
+from shared.brokers.binance.books import Books
+from shared.brokers.binance.symbols import BinanceSymbols
+from shared.domain.equity import DOLLARS
+from shared.domain.master_fill import AccountFill
+
+SYMBOLS_AT_ONCE = 40
+SYMBOLS_A_SECOND = 3.0
+"""20 weight each: 3,600 of the 6,000 that an address has a minute."""
+LIKELY_AT_MOST = 12
+PATIENCE_SECONDS = 2.0
+"""Trades may become visible a little after the balances have moved."""
+HOT_SECONDS = 10.0
+"""For how long after the first search likely pairs are asked at every call: what becomes visible late then is in the
+first balances already, so that they cannot tell of it."""
+CLOCKS_DIFFER = timedelta(seconds=2)
+WRITE_OFF_SECONDS = 60.0
+LATE_SECONDS = 60.0
+OVERLAP = timedelta(minutes=5)
+KEPT = timedelta(hours=1)
+_FIRST_TRIES = 3
+
+ReadTotals = Callable[[], Awaitable[Mapping[str, Decimal]]]
+ReadFills = Callable[[str, datetime, Container[str]], Awaitable[list[AccountFill]]]
+"""A canonical symbol, a beginning and the ids of known fills in; its other fills from there on out."""
+
+
+class FillSearch:
+    """What one process knows of an account's fills. `read_*` raise BrokerError, and the next call goes on."""
+
+    def __init__(self, symbols: BinanceSymbols, read_totals: ReadTotals, read_fills: ReadFills) -> None:
+        self._symbols = symbols
+        self._read_totals = read_totals
+        self._read_fills = read_fills
+        self._books: Books | None = None
+        self._searched_from: datetime | None = None
+        self._base_read_at: datetime | None = None
+        self._fills: dict[str, AccountFill] = {}
+        self._late_until: dict[str, float] = {}
+        self._hot_until: dict[str, float] = {}
+        self._pending: dict[str, bool] = {}
+        """Pairs still to ask; True: for the first search, else because balances moved."""
+        self._searched_currencies: set[str] = set()
+        self._allowance = float(SYMBOLS_AT_ONCE)
+        self._allowed_at = monotonic()
+        self._unexplained: dict[str, Decimal] = {}
+        self._unexplained_since = 0.0
+
+    async def since(self, since: datetime) -> list[AccountFill]:
+        """The account's fills at or after `since`, oldest first, and late ones."""
+        if self._books is None or self._searched_from is None or since < self._searched_from:
+            books = await self._begin(since)
+        else:
+            books = self._books
+            await self._go_on(books, since)
+        await self._search_pending(books, since)
+        return self._told(since)
+
+    async def _begin(self, since: datetime) -> Books:
+        """Search the likely pairs between two readings that agree, so that these fills are in the balances."""
+        self._books = None
+        totals = await self._read_totals()
+        for _ in range(_FIRST_TRIES):
+            books = Books(totals)
+            self._pending, self._searched_currencies = {}, set()
+            self._put_on_list(books.held() | DOLLARS, books, first=True)
+            likely = list(self._pending)[:LIKELY_AT_MOST]
+            for symbol in likely:
+                await self._ask(symbol, since, since)
+            read_at = datetime.now(UTC)
+            totals = await self._read_totals()
+            books.read(totals)
+            if not books.unexplained:
+                break
+        books.write_off()
+        for symbol in likely:
+            del self._pending[symbol]
+        for fill in self._fills.values():
+            self._put_on_list(_currencies(fill), books, first=True)
+        self._hot_until = dict.fromkeys(likely, monotonic() + HOT_SECONDS)
+        self._books, self._searched_from, self._base_read_at = books, since, read_at
+        return books
+
+    async def _go_on(self, books: Books, since: datetime) -> None:
+        books.read(await self._read_totals())
+        clock = monotonic()
+        self._hot_until = {symbol: until for symbol, until in self._hot_until.items() if until > clock}
+        for symbol in self._hot_until:
+            await self._take(books, symbol, self._overlapping(), since)
+        for symbol in self._likely(books):
+            if not books.unexplained:
+                break
+            await self._take(books, symbol, self._overlapping(), since)
+        if books.unexplained != self._unexplained:
+            self._unexplained = dict(books.unexplained)
+            self._unexplained_since = clock
+            self._searched_currencies = set()
+        if not books.unexplained:
+            self._pending = {symbol: first for symbol, first in self._pending.items() if first}
+        elif clock - self._unexplained_since >= PATIENCE_SECONDS:
+            self._put_on_list(books.unexplained, books, first=False)
+            if not self._pending and clock - self._unexplained_since > WRITE_OFF_SECONDS:
+                books.write_off()
+                self._unexplained = {}
+
+    async def _search_pending(self, books: Books, since: datetime) -> None:
+        clock = monotonic()
+        earned = (clock - self._allowed_at) * SYMBOLS_A_SECOND
+        self._allowance = min(self._allowance + earned, float(SYMBOLS_AT_ONCE))
+        self._allowed_at = clock
+        while self._pending and self._allowance >= 1:
+            symbol, first = next(iter(self._pending.items()))
+            start = self._searched_from if first and self._searched_from else self._overlapping()
+            await self._take(books, symbol, start, since)
+            self._pending.pop(symbol, None)
+
+    async def _take(self, books: Books, symbol: str, start: datetime, since: datetime) -> None:
+        """Ask a pair; what it tells explains balances, or leads to other coins that were traded."""
+        for fill in await self._ask(symbol, start, since):
+            base = self._base_read_at
+            if (
+                base is None
+                or fill.executed_at >= base
+                or (fill.executed_at >= base - CLOCKS_DIFFER and books.would_explain(fill))
+            ):
+                books.found(fill)
+            else:
+                # It is in the first reading of the balances already.
+                self._put_on_list(_currencies(fill), books, first=True)
+
+    async def _ask(self, symbol: str, start: datetime, since: datetime) -> list[AccountFill]:
+        """Read a pair's fills and return the new ones."""
+        self._allowance -= 1
+        new = await self._read_fills(symbol, start, self._fills)
+        for fill in new:
+            self._fills[fill.fill_id] = fill
+            if fill.executed_at < since:
+                self._late_until[fill.fill_id] = monotonic() + LATE_SECONDS
+        return new
+
+    def _likely(self, books: Books) -> list[str]:
+        """Pairs of which both coins moved, then pairs of a moved coin with dollars or with what is held."""
+        moved, held = books.unexplained.keys(), books.held()
+        ranks: dict[str, int] = {}
+        for currency in moved:
+            for symbol in self._symbols.touching(currency):
+                base, _, quote = symbol.partition("/")
+                if base in moved and quote in moved:
+                    ranks[symbol] = 0
+                elif base in moved and quote in DOLLARS:
+                    ranks[symbol] = 1
+                elif base in held and quote in moved:
+                    ranks[symbol] = 2
+        return sorted(ranks, key=lambda symbol: (ranks[symbol], symbol))[:LIKELY_AT_MOST]
+
+    def _put_on_list(self, currencies: Iterable[str], books: Books, *, first: bool) -> None:
+        """Have all pairs asked that touch these currencies, likely ones first, once per currency."""
+        held = books.held()
+        ranks: dict[str, int] = {}
+        for currency in set(currencies) - self._searched_currencies:
+            self._searched_currencies.add(currency)
+            for symbol in self._symbols.touching(currency):
+                base, _, quote = symbol.partition("/")
+                ranks[symbol] = 0 if base in held and quote in held else 1 if base in held else 2
+                ranks[symbol] += 0 if quote in DOLLARS else 3
+        for symbol in sorted(ranks, key=lambda symbol: (ranks[symbol], symbol)):
+            self._pending.setdefault(symbol, first)
+
+    def _overlapping(self) -> datetime:
+        """From where to read pairs that were searched before: trades may have become visible late."""
+        now = datetime.now(UTC)
+        return max(self._searched_from or now, now - OVERLAP)
+
+    def _told(self, since: datetime) -> list[AccountFill]:
+        clock = monotonic()
+        self._late_until = {fill_id: until for fill_id, until in self._late_until.items() if until > clock}
+        horizon = since - KEPT
+        if self._searched_from is not None and horizon > self._searched_from + KEPT:
+            # Kept for a while, so that a reader who steps back a little has no whole search made for it.
+            self._searched_from = horizon
+            self._fills = {
+                fill_id: fill
+                for fill_id, fill in self._fills.items()
+                if fill.executed_at >= horizon or fill_id in self._late_until
+            }
+        told = [fill for fill in self._fills.values() if fill.executed_at >= since or fill.fill_id in self._late_until]
+        return sorted(told, key=lambda fill: (fill.executed_at, int(fill.fill_id.rpartition("-")[2])))
+
+
+def _currencies(fill: AccountFill) -> tuple[str, ...]:
+    return (*fill.symbol.split("/"), fill.fee_currency)

@@ -1,0 +1,177 @@
+"""Binance's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+
+Only what is needed is required: recorded replies and other servers leave out a good deal.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.binance.symbols import BinanceSymbols
+from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, Side, SizeType
+
+_STATUSES = {
+    "NEW": OrderStatus.OPEN,
+    "PENDING_NEW": OrderStatus.OPEN,
+    "PARTIALLY_FILLED": OrderStatus.OPEN,
+    "PENDING_CANCEL": OrderStatus.OPEN,
+    "FILLED": OrderStatus.DONE,
+    "CANCELED": OrderStatus.DONE,
+    "REJECTED": OrderStatus.DONE,
+    "EXPIRED": OrderStatus.DONE,
+    "EXPIRED_IN_MATCH": OrderStatus.DONE,
+}
+_SAYS_NOTHING = frozenset({"NEW", "PENDING_NEW", "PARTIALLY_FILLED", "FILLED"})
+_WITHDRAWALS = ("enableWithdrawals", "enableInternalTransfer", "permitsUniversalTransfer")
+_BASIS_POINT = Decimal("0.0001")
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(milliseconds: Any) -> datetime:
+    """Binance's time (milliseconds since 1970) as an aware UTC moment."""
+    return _EPOCH + timedelta(microseconds=int(parse_amount(milliseconds) * 1_000))
+
+
+def milliseconds(at: datetime) -> int:
+    """The last whole millisecond since 1970 that is not after the moment."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def amount(reply: Mapping[str, Any], field: str) -> Decimal:
+    """The field as an amount; 0 when it is missing or empty."""
+    value = reply.get(field)
+    return ZERO if value in (None, "") else parse_amount(value)
+
+
+def whole_number(value: Any) -> int:
+    """An id, which arrives as a number or as text."""
+    number = parse_amount(value)
+    if number != int(number):
+        raise ValueError(f"an id is {value!r}")
+    return int(number)
+
+
+def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
+    return BrokerOrderId(str(whole_number(reply["orderId"])))
+
+
+def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], symbols: BinanceSymbols) -> OrderReport:
+    """An order, with its trades: entries of `fills` in the reply to a new order, or of myTrades."""
+    symbol = symbols.symbol(reply["symbol"])
+    base, _, quote = symbol.partition("/")
+    filled = parse_amount(reply["executedQty"])
+    fee, fee_currency = _fee(trades, base, quote, symbols)
+    ordered = amount(reply, "origQty")
+    cost = amount(reply, "cummulativeQuoteQty")
+    if cost <= 0:
+        # Binance writes -1 where it does not know it any more.
+        cost = sum((parse_amount(trade["price"]) * parse_amount(trade["qty"]) for trade in trades), ZERO)
+    return OrderReport(
+        broker_order_id=order_id(reply),
+        client_order_id=reply.get("clientOrderId") or None,
+        symbol=symbol,
+        side=Side(reply["side"].lower()),
+        status=_STATUSES[reply["status"]],
+        # An order by quote currency has no quantity of its own; what it came to is what was filled.
+        quantity=filled if is_quote_sized(reply) or not ordered else ordered,
+        filled_quantity=filled,
+        cost=cost,
+        fee=fee,
+        fee_currency=fee_currency,
+        reason="" if reply["status"] in _SAYS_NOTHING else reply["status"].lower().replace("_", " "),
+    )
+
+
+def is_quote_sized(reply: Mapping[str, Any]) -> bool:
+    """Whether the order named its size in quote currency."""
+    return amount(reply, "origQuoteOrderQty") > 0
+
+
+def traded(trades: Iterable[Mapping[str, Any]]) -> Decimal:
+    """The base currency that these trades moved, without fees."""
+    return sum((parse_amount(trade["qty"]) for trade in trades), ZERO)
+
+
+def _fee(trades: Iterable[Mapping[str, Any]], base: str, quote: str, symbols: BinanceSymbols) -> tuple[Decimal, str]:
+    """The fee and its currency.
+
+    BNB may run out in between: then what was taken in the pair's own coins is told, the base first, because
+    positions are counted by it.
+    """
+    fees: dict[str, Decimal] = {}
+    for trade in trades:
+        asset = trade.get("commissionAsset")
+        if asset:
+            currency = symbols.currency(asset)
+            fees[currency] = fees.get(currency, ZERO) + amount(trade, "commission")
+    taken = {currency: fee for currency, fee in fees.items() if fee} or fees
+    for currency in (base, quote, *taken):
+        if currency in taken:
+            return taken[currency], currency
+    return ZERO, ""
+
+
+def fill_id(trade: Mapping[str, Any]) -> str:
+    """Trade ids count per symbol, so the symbol is part of the fill's id."""
+    return f"{trade['symbol']}-{whole_number(trade['id'])}"
+
+
+def account_fill(trade: Mapping[str, Any], size_type: SizeType, symbols: BinanceSymbols) -> AccountFill:
+    """An entry of myTrades."""
+    price, quantity = parse_amount(trade["price"]), parse_amount(trade["qty"])
+    asset = trade.get("commissionAsset")
+    symbol = symbols.symbol(trade["symbol"])
+    return AccountFill(
+        fill_id=fill_id(trade),
+        order_id=order_id(trade),
+        symbol=symbol,
+        side=Side.BUY if _truth(trade["isBuyer"]) else Side.SELL,
+        price=price,
+        quantity=quantity,
+        cost=amount(trade, "quoteQty") or price * quantity,
+        fee=amount(trade, "commission"),
+        fee_currency=symbols.currency(asset) if asset else symbol.partition("/")[2],
+        size_type=size_type,
+        executed_at=moment(trade["time"]),
+    )
+
+
+def _truth(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise TypeError(f"neither true nor false: {value!r}")
+    return value
+
+
+def balances(reply: Mapping[str, Any], symbols: BinanceSymbols) -> dict[str, Balance]:
+    """The balances of GET account, by canonical currency; those that are zero are left out."""
+    found: dict[str, Balance] = {}
+    for entry in reply["balances"]:
+        free, locked = parse_amount(entry["free"]), amount(entry, "locked")
+        if free + locked:
+            found[symbols.currency(entry["asset"])] = Balance(free=free, total=free + locked)
+    return found
+
+
+def fee_rates(reply: Mapping[str, Any]) -> FeeRates:
+    """The fee tier in GET account: fractions, or ten-thousandths where a server tells only the older fields."""
+    rates = reply.get("commissionRates")
+    if isinstance(rates, dict):
+        return FeeRates(taker=parse_amount(rates["taker"]), maker=parse_amount(rates["maker"]))
+    return FeeRates(
+        taker=parse_amount(reply["takerCommission"]) * _BASIS_POINT,
+        maker=parse_amount(reply["makerCommission"]) * _BASIS_POINT,
+    )
+
+
+def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
+    """The reply of apiRestrictions; what it does not tell counts as allowed."""
+    return KeyPermissions(
+        may_trade=reply.get("enableSpotAndMarginTrading") is not False,
+        may_withdraw=any(reply.get(name) is not False for name in _WITHDRAWALS),
+    )

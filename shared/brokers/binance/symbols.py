@@ -1,0 +1,95 @@
+"""Binance's names for pairs: markets as ccxt loaded them in, canonical symbols and wire names out.
+
+`BTCUSDT` is `BTC/USDT`. Lots and minimums are the stricter ones of all filters that a market order must pass.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+_FINEST_STEP = Decimal("0.00000001")
+
+# Quote currencies by which an unlisted pair is told apart, longest first.
+_QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD", "EUR", "TRY", "BRL", "JPY", "BTC", "ETH", "BNB")
+
+
+class BinanceSymbols:
+    """Names and instruments of the markets that were listed when the connection was opened."""
+
+    def __init__(self, client: Any) -> None:
+        """`client`: a ccxt client whose markets are loaded."""
+        self._client = client
+        self.instruments: dict[str, Instrument] = {}
+        self._wire_names: dict[str, str] = {}
+        self._symbols: dict[str, str] = {}
+        self._touching: dict[str, list[str]] = {}
+        for market in _markets(client.markets_by_id):
+            if market.get("spot", True):
+                self._add(market)
+
+    def _add(self, market: Mapping[str, Any]) -> None:
+        base, quote, wire_name = market["base"], market["quote"], market["id"]
+        symbol = f"{base}/{quote}"
+        self._wire_names[symbol] = wire_name
+        self._symbols[wire_name] = symbol
+        info = market["info"]
+        if info.get("status") == "BREAK" or info.get("isSpotTradingAllowed") is False:
+            return  # delisted: its name is still needed to read old orders
+        filters = {str(entry.get("filterType")): entry for entry in info.get("filters") or ()}
+        lots = (filters.get("LOT_SIZE", {}), filters.get("MARKET_LOT_SIZE", {}))
+        notionals = (filters.get("NOTIONAL", {}), filters.get("MIN_NOTIONAL", {}))
+        self.instruments[symbol] = Instrument(
+            broker=Broker.BINANCE,
+            symbol=symbol,
+            base=base,
+            quote=quote,
+            lot=_step(max(_number(entry.get("stepSize")) for entry in lots), market["precision"]["amount"]),
+            price_tick=_step(_number(filters.get("PRICE_FILTER", {}).get("tickSize")), market["precision"]["price"]),
+            minimum_quantity=max(_number(entry.get("minQty")) for entry in lots),
+            minimum_cost=max(_number(entry.get("minNotional")) for entry in notionals),
+        )
+        for currency in (base, quote):
+            self._touching.setdefault(currency, []).append(symbol)
+
+    def listed(self, symbol: str) -> str | None:
+        """How Binance names a pair that can be traded; None when it cannot."""
+        return self._wire_names[symbol] if symbol in self.instruments else None
+
+    def wire_name(self, symbol: str) -> str:
+        """How Binance names the pair, or would name it if it is not listed (any more)."""
+        return self._wire_names.get(symbol) or symbol.replace("/", "")
+
+    def symbol(self, wire_name: str) -> str:
+        """The canonical symbol of a pair as a reply names it; one that is not listed is split by its quote."""
+        known = self._symbols.get(wire_name)
+        if known is not None:
+            return known
+        for quote in _QUOTES:
+            if wire_name.endswith(quote) and len(wire_name) > len(quote):
+                return f"{self.currency(wire_name.removesuffix(quote))}/{self.currency(quote)}"
+        return wire_name
+
+    def currency(self, wire_name: str) -> str:
+        """The canonical code of an asset."""
+        return str(self._client.safe_currency_code(wire_name))
+
+    def touching(self, currency: str) -> list[str]:
+        """The pairs in which trading moves this currency."""
+        return self._touching.get(currency, [])
+
+
+def _markets(markets_by_id: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    for markets in markets_by_id.values():
+        yield from markets
+
+
+def _number(value: Any) -> Decimal:
+    return Decimal(str(value)) if value not in (None, "") else Decimal(0)
+
+
+def _step(of_filter: Decimal, precision: Any) -> Decimal:
+    step = of_filter if of_filter > 0 else _number(precision)
+    return step if step > 0 else _FINEST_STEP

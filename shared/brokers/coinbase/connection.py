@@ -1,0 +1,77 @@
+"""Coinbase as one process sees it: base URL and proxy in; instruments, accounts and prices out."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.ccxt_client import template_settings
+from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.coinbase.account import CoinbaseAccount
+from shared.brokers.coinbase.client import CoinbaseClient
+from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
+from shared.brokers.coinbase.symbols import CoinbaseSymbols
+from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.gateway import BrokerAccount
+from shared.domain.credentials import Credentials, malformed
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+
+class CoinbaseConnection(CcxtConnection):
+    """A `BrokerConnection` to Coinbase Advanced, or to a server that speaks its API."""
+
+    broker = Broker.COINBASE
+    # How long an order's token is meant to be good; Coinbase would allow 120 s.
+    request_validity_seconds = 10.0
+    # Lists of orders trail behind the matching engine.
+    lookup_margin_seconds = 10.0
+
+    def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
+        super().__init__(base_url=base_url, proxy=proxy, request_timeout_seconds=request_timeout_seconds)
+        self._symbols: CoinbaseSymbols | None = None
+
+    def build_template(self, session: SharedSession, loop: AbstractEventLoop) -> CoinbaseClient:
+        settings = template_settings(session, loop, self._request_timeout_seconds)
+        # Currencies would be three more requests, for names that markets have too.
+        settings["has"] = {"fetchCurrencies": False}
+        if self._base_url:
+            settings["urls"] = {"api": {"rest": self._base_url}}
+        return CoinbaseClient(settings)
+
+    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+        self._symbols = CoinbaseSymbols(template)
+        return self._symbols.instruments
+
+    def build_account(self, client: CoinbaseClient, credentials: Credentials) -> BrokerAccount:
+        wrong = malformed(self.broker, credentials) or ""
+        if not wrong and not client.apiKey.isprintable():
+            wrong = "the API key contains characters that no key has; copy it again"
+        return CoinbaseAccount(client, self._listed(), wrong)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
+        symbols = self._listed()
+        products: list[Any] = []
+        wanted = products_to_ask(currencies, symbols)
+        if wanted:
+            try:
+                products = await self._products({"product_ids": wanted})
+            except Rejected:
+                # One of them is no longer listed: ask for all there are.
+                products = await self._products({})
+        try:
+            return dollar_prices(currencies, products, symbols)
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Coinbase's list of products cannot be read: {error!r}"[:300]) from error
+
+    async def _products(self, request: dict[str, Any]) -> list[Any]:
+        reply = await self.read(self.template.v3PublicGetBrokerageMarketProducts(request))
+        products = reply.get("products")
+        return products if isinstance(products, list) else []
+
+    def _listed(self) -> CoinbaseSymbols:
+        if self._symbols is None or self._template is None:
+            raise RuntimeError("the connection to Coinbase is not open")
+        return self._symbols

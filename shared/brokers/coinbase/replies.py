@@ -1,0 +1,152 @@
+"""Coinbase's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+
+Only what is needed is required: recorded replies and other servers leave out a good deal.
+"""
+
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.coinbase.symbols import CoinbaseSymbols
+from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, Side, SizeType
+
+_STATUSES = {
+    "PENDING": OrderStatus.OPEN,
+    "QUEUED": OrderStatus.OPEN,
+    "OPEN": OrderStatus.OPEN,
+    "CANCEL_QUEUED": OrderStatus.OPEN,
+    "EDIT_QUEUED": OrderStatus.OPEN,
+    "FILLED": OrderStatus.DONE,
+    "CANCELLED": OrderStatus.DONE,
+    "EXPIRED": OrderStatus.DONE,
+    "FAILED": OrderStatus.DONE,
+}
+_NO_REASON = frozenset({"", "REJECT_REASON_UNSPECIFIED"})
+
+# Orders in quote currency buy fractions of a lot; Coinbase tells sixteen decimals.
+_QUANTITY_STEP = Decimal("0.0000000000000001")
+
+# Wallets that an order can use; a vault's coins are the account's too, but locked.
+_LOCKED_TYPES = frozenset({"ACCOUNT_TYPE_VAULT"})
+_FOREIGN_TYPES = frozenset({"ACCOUNT_TYPE_PERP_FUTURES"})
+
+
+def moment(text: Any) -> datetime:
+    """An RFC 3339 text as an aware UTC moment, cut to microseconds."""
+    found = datetime.fromisoformat(text)
+    return found.replace(tzinfo=UTC) if found.tzinfo is None else found.astimezone(UTC)
+
+
+def amount(reply: Mapping[str, Any], field: str) -> Decimal:
+    """The field as an amount; 0 when it is missing or empty."""
+    value = reply.get(field)
+    return ZERO if value in (None, "") else parse_amount(value)
+
+
+def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
+    """The id in the reply to Create Order, which says no failure."""
+    order_id = (reply.get("success_response") or {}).get("order_id") or reply.get("order_id")
+    if not isinstance(order_id, str) or not order_id:
+        raise ValueError(f"order_id is {order_id!r}")
+    return BrokerOrderId(order_id)
+
+
+def order_report(reply: Mapping[str, Any], asked_symbol: str, symbols: CoinbaseSymbols) -> OrderReport:
+    """An entry of List Orders or Get Order."""
+    symbol = symbols.symbol_asked(reply["product_id"], asked_symbol)
+    status = _STATUSES[reply["status"]]
+    filled = amount(reply, "filled_size")
+    if reply["status"] == "FILLED" and not filled:
+        raise ValueError("the order is filled with nothing")
+    size = _base_size(reply.get("order_configuration"))
+    return OrderReport(
+        broker_order_id=BrokerOrderId(reply["order_id"]),
+        client_order_id=reply.get("client_order_id") or None,
+        symbol=symbol,
+        side=Side(reply["side"].lower()),
+        status=status,
+        # A size in quote currency came to what was filled.
+        quantity=filled if size is None else size,
+        filled_quantity=filled,
+        cost=amount(reply, "filled_value") or amount(reply, "average_filled_price") * filled,
+        fee=amount(reply, "total_fees"),
+        fee_currency=symbol.partition("/")[2],
+        reason=_reason(reply),
+    )
+
+
+def _base_size(configuration: Any) -> Decimal | None:
+    details: Iterable[Any] = configuration.values() if isinstance(configuration, dict) else ()
+    for each in details:
+        if isinstance(each, dict) and each.get("base_size"):
+            return parse_amount(each["base_size"])
+    return None
+
+
+def _reason(reply: Mapping[str, Any]) -> str:
+    for field in ("cancel_message", "reject_message", "reject_reason"):
+        text = str(reply.get(field) or "")
+        if text not in _NO_REASON:
+            return text
+    return ""
+
+
+def is_execution(reply: Mapping[str, Any]) -> bool:
+    """Whether an entry of List Fills is a trade. Corrections and reversals are bookings about earlier ones."""
+    return reply.get("trade_type") in (None, "", "FILL")
+
+
+def account_fill(reply: Mapping[str, Any], symbols: CoinbaseSymbols) -> AccountFill:
+    """An entry of List Fills. Coinbase takes its fee in quote currency."""
+    symbol = symbols.symbol(reply["product_id"])
+    price, size = parse_amount(reply["price"]), parse_amount(reply["size"])
+    in_quote = reply.get("size_in_quote") is True
+    return AccountFill(
+        fill_id=reply.get("entry_id") or reply["trade_id"],
+        order_id=reply["order_id"],
+        symbol=symbol,
+        side=Side(reply["side"].lower()),
+        price=price,
+        quantity=(size / price).quantize(_QUANTITY_STEP).normalize() if in_quote else size,
+        cost=size if in_quote else price * size,
+        fee=amount(reply, "commission"),
+        fee_currency=symbol.partition("/")[2] or symbol,
+        size_type=SizeType.QUOTE if in_quote else SizeType.BASE,
+        executed_at=moment(reply["trade_time"]),
+    )
+
+
+def balances(wallets: Iterable[Mapping[str, Any]], symbols: CoinbaseSymbols) -> dict[str, Balance]:
+    """Entries of List Accounts: totals and what is free to trade, by canonical currency."""
+    totals: dict[str, Decimal] = {}
+    frees: dict[str, Decimal] = {}
+    for wallet in wallets:
+        if wallet.get("type") in _FOREIGN_TYPES:
+            continue
+        available, hold = wallet["available_balance"], wallet.get("hold") or {}
+        currency = symbols.currency(wallet.get("currency") or available["currency"])
+        free, held = parse_amount(available["value"]), amount(hold, "value")
+        totals[currency] = totals.get(currency, ZERO) + free + held
+        frees[currency] = frees.get(currency, ZERO) + (ZERO if wallet.get("type") in _LOCKED_TYPES else free)
+    return {
+        currency: Balance(free=max(frees[currency], ZERO), total=total) for currency, total in totals.items() if total
+    }
+
+
+def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
+    """The reply to Get API Key Permissions; what it does not tell counts as allowed."""
+    return KeyPermissions(
+        may_trade=reply.get("can_trade") is not False, may_withdraw=reply.get("can_transfer") is not False
+    )
+
+
+def fee_rates(reply: Mapping[str, Any]) -> FeeRates:
+    """The fee tier in the reply to Get Transaction Summary."""
+    tier = reply["fee_tier"]
+    return FeeRates(taker=parse_amount(tier["taker_fee_rate"]), maker=parse_amount(tier["maker_fee_rate"]))

@@ -1,0 +1,90 @@
+"""Coinbase's products: markets as ccxt loaded them in, canonical symbols, product ids and instruments out.
+
+`BTC-USD` is `BTC/USD`. A product may be an alias: orders in `BTC-USDC` meet in the book of `BTC-USD`, and Coinbase
+may then tell either name.
+"""
+
+from collections.abc import Iterable, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.domain.amounts import ZERO
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+# Of a product that tells no step; every product of this broker has steps at least as large.
+_FINEST_STEP = Decimal("0.00000001")
+
+
+class CoinbaseSymbols:
+    """Names and instruments of the products that were listed when the connection was opened."""
+
+    def __init__(self, client: Any) -> None:
+        """`client`: a ccxt client whose markets are loaded."""
+        self._client = client
+        self.instruments: dict[str, Instrument] = {}
+        self._product_ids: dict[str, str] = {}
+        self._symbols: dict[str, str] = {}
+        self._books: dict[str, str] = {}
+        for market in _markets(client.markets_by_id):
+            self._add(market)
+
+    def _add(self, market: Mapping[str, Any]) -> None:
+        base, quote, product_id = market["base"], market["quote"], market["id"]
+        info = market["info"]
+        precision, limits = market["precision"], market["limits"]
+        symbol = f"{base}/{quote}"
+        self.instruments[symbol] = Instrument(
+            broker=Broker.COINBASE,
+            symbol=symbol,
+            base=base,
+            quote=quote,
+            lot=_step(precision["amount"]),
+            price_tick=_step(precision["price"]),
+            minimum_quantity=_number(limits["amount"]["min"]),
+            minimum_cost=_number(limits["cost"]["min"]),
+        )
+        self._product_ids[symbol] = product_id
+        self._symbols[product_id] = symbol
+        if info.get("alias"):
+            self._books[product_id] = info["alias"]
+        for alias in info.get("alias_to") or ():
+            self._books.setdefault(alias, product_id)
+
+    def product_id(self, symbol: str) -> str | None:
+        """How Coinbase wants the product named; None when it does not list it."""
+        return self._product_ids.get(symbol)
+
+    def symbol(self, product_id: str) -> str:
+        """The canonical symbol of a product as a reply names it."""
+        known = self._symbols.get(product_id)
+        if known is not None:
+            return known
+        base, separator, quote = product_id.partition("-")
+        return f"{self.currency(base)}/{self.currency(quote)}" if separator else product_id
+
+    def symbol_asked(self, product_id: str, asked: str) -> str:
+        """The symbol of a reply to a question about `asked`: that one also when Coinbase tells its other name."""
+        own = self._product_ids.get(asked, "")
+        return asked if own and self._book(product_id) == self._book(own) else self.symbol(product_id)
+
+    def currency(self, wire_name: str) -> str:
+        """The canonical code of a currency."""
+        return str(self._client.safe_currency_code(wire_name))
+
+    def _book(self, product_id: str) -> str:
+        return self._books.get(product_id, product_id)
+
+
+def _markets(markets_by_id: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:
+    for markets in markets_by_id.values():
+        yield from markets
+
+
+def _number(value: Any) -> Decimal:
+    return Decimal(str(value)) if value not in (None, "") else ZERO
+
+
+def _step(value: Any) -> Decimal:
+    step = _number(value)
+    return step if step > 0 else _FINEST_STEP

@@ -1,0 +1,156 @@
+"""A circuit breaker around one broker's connection: the port's calls in, the same calls out unless the broker hangs.
+
+Only what says that the broker cannot be reached or does not answer counts against it; a refusal of whatever kind is
+an answer. While the circuit is open nothing is sent but a probe now and then, and a probe is never an order.
+"""
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from datetime import datetime
+from decimal import Decimal
+from typing import Protocol, TypeVar
+
+from shared.brokers.errors import BrokerError, NotSent, OutcomeUnknown, Throttled
+from shared.brokers.gateway import (
+    BrokerAccount,
+    BrokerConnection,
+    KeyPermissions,
+    MarketOrder,
+    OrderReport,
+    TellsFees,
+)
+from shared.brokers.nonces import key_hash
+from shared.domain.credentials import Credentials
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import AccountFill
+from shared.domain.request_limits import Permit
+
+PUBLIC = "public"
+
+_Answer = TypeVar("_Answer")
+
+
+class Circuit(Protocol):
+    """One broker's circuit, shared by all processes that trade there."""
+
+    async def enter(self) -> Permit: ...
+
+    async def failed(self, who: str, error: str) -> None:
+        """A request of this account had no answer."""
+        ...
+
+    async def answered(self) -> None: ...
+
+
+class Guard:
+    """Stands between one connection's callers and the broker."""
+
+    __slots__ = ("_circuit",)
+
+    def __init__(self, circuit: Circuit) -> None:
+        self._circuit = circuit
+
+    async def call(
+        self,
+        who: str,
+        request: Callable[[], Awaitable[_Answer]],
+        probe: Callable[[], Awaitable[object]] | None = None,
+    ) -> _Answer:
+        """Send `request`, or raise Throttled. `probe`: what finds out first, for a request that must not."""
+        permit = await self._circuit.enter()
+        if permit.wait_seconds > 0:
+            raise Throttled("the broker does not answer; waiting for the next probe", permit.wait_seconds)
+        if permit.is_probe and probe is not None:
+            await self._probe(who, probe)
+        return await self._told(who, request)
+
+    async def _probe(self, who: str, probe: Callable[[], Awaitable[object]]) -> None:
+        try:
+            await self._told(who, probe)
+        except (NotSent, OutcomeUnknown) as error:
+            permit = await self._circuit.enter()
+            raise Throttled(f"the broker does not answer: {error}", permit.wait_seconds or 1.0) from error
+        except BrokerError:
+            # A refusal is an answer: the request itself will hear it, if it concerns that too.
+            return
+
+    async def _told(self, who: str, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+        try:
+            answer = await request()
+        except Throttled:
+            raise
+        except (NotSent, OutcomeUnknown) as error:
+            await self._circuit.failed(who, str(error))
+            raise
+        except BrokerError:
+            await self._circuit.answered()
+            raise
+        await self._circuit.answered()
+        return answer
+
+
+class GuardedAccount:
+    """A `BrokerAccount` behind a circuit breaker."""
+
+    __slots__ = ("_account", "_guard", "_who")
+
+    def __init__(self, account: BrokerAccount, guard: Guard, who: str) -> None:
+        self._account = account
+        self._guard = guard
+        self._who = who
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        account = self._account
+        return await self._guard.call(self._who, lambda: account.place(order), account.balances)
+
+    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+        return await self._guard.call(self._who, lambda: self._account.order(broker_order_id, symbol))
+
+    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+        return await self._guard.call(self._who, lambda: self._account.look_up(client_order_id, symbol, since))
+
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+        await self._guard.call(self._who, lambda: self._account.cancel(broker_order_id, symbol))
+
+    async def balances(self) -> dict[str, Balance]:
+        return await self._guard.call(self._who, self._account.balances)
+
+    async def fills_since(self, since: datetime) -> list[AccountFill]:
+        return await self._guard.call(self._who, lambda: self._account.fills_since(since))
+
+    async def key_permissions(self) -> KeyPermissions:
+        return await self._guard.call(self._who, self._account.key_permissions)
+
+    async def fee_rates(self) -> FeeRates | None:
+        account = self._account
+        return await self._guard.call(self._who, account.fee_rates) if isinstance(account, TellsFees) else None
+
+
+class GuardedConnection:
+    """A `BrokerConnection` behind a circuit breaker."""
+
+    def __init__(self, connection: BrokerConnection, guard: Guard) -> None:
+        self._connection = connection
+        self._guard = guard
+        self.broker = connection.broker
+        self.request_validity_seconds = connection.request_validity_seconds
+        self.lookup_margin_seconds = connection.lookup_margin_seconds
+
+    async def open(self) -> None:
+        """Not guarded: nothing can be done before, and who opens tries again at a distance of its own."""
+        await self._connection.open()
+
+    async def close(self) -> None:
+        await self._connection.close()
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        return self._connection.instruments()
+
+    def account(self, credentials: Credentials) -> BrokerAccount:
+        who = key_hash(credentials.api_key.get_secret_value())
+        return GuardedAccount(self._connection.account(credentials), self._guard, who)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        return await self._guard.call(PUBLIC, lambda: self._connection.prices(currencies))

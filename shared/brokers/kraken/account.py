@@ -1,0 +1,229 @@
+"""One Kraken account: the port's calls in, signed requests out, one at a time and each of them once."""
+
+from asyncio import Lock
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.ccxt_connection import WRONG_SHAPE
+from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.errors import (
+    Expired,
+    InvalidNonce,
+    KeyRefused,
+    OutcomeUnknown,
+    Rejected,
+)
+from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
+from shared.brokers.kraken import replies
+from shared.brokers.kraken.client import KrakenClient
+from shared.brokers.kraken.history import order_query, whole_history
+from shared.brokers.kraken.symbols import KrakenSymbols
+from shared.brokers.nonces import NonceBlock
+from shared.domain.amounts import plain
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, SizeType
+
+# Kraken takes deadlines from 2 to 60 s ahead.
+SHORTEST_VALIDITY = timedelta(seconds=2)
+LONGEST_VALIDITY = timedelta(seconds=59)
+# `start` is exclusive and in whole seconds.
+OVERLAP = timedelta(seconds=1)
+USUAL_FEES = "BTC/USD"
+# Orders whose flags are remembered; a master's fills are read again with overlap at every poll.
+REMEMBERED_ORDERS = 512
+
+_Read = TypeVar("_Read")
+_Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class KrakenAccount:
+    """A `BrokerAccount`. Calls at the same time wait for each other: Kraken refuses nonces that overtake."""
+
+    __slots__ = ("_client", "_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
+
+    def __init__(self, client: KrakenClient, nonces: NonceBlock, symbols: KrakenSymbols, malformed_key: str) -> None:
+        """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
+        client.nonces = nonces
+        self._client = client
+        self._nonces = nonces
+        self._symbols = symbols
+        self._lock = Lock()
+        self._malformed_key = malformed_key
+        self._size_types: dict[str, SizeType] = {}
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        """Send the order once. The fee is asked for in quote currency, so that what was bought is what is held."""
+        pair = self._symbols.wire_name(order.symbol)
+        if pair is None:
+            raise Rejected(f"Kraken does not list {order.symbol}")
+        request = {
+            "pair": pair,
+            "type": order.side.value,
+            "ordertype": "market",
+            "volume": plain(order.quantity),
+            "cl_ord_id": order.client_order_id,
+            "oflags": "fciq",
+        }
+        async with self._lock:
+            await self._ready()
+            # Last thing before the send: reserving a nonce may have taken its time.
+            now = datetime.now(UTC)
+            if order.valid_until - now < SHORTEST_VALIDITY:
+                raise Expired("not sent: too little is left of the order's validity")
+            deadline = min(order.valid_until, now + LONGEST_VALIDITY).astimezone(UTC)
+            request["deadline"] = deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+            return await self._send(self._client.privatePostAddOrder, request, _placed_order_id)
+
+    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:  # noqa: ARG002  # the port's
+        def read(result: Mapping[str, Any]) -> OrderReport:
+            return replies.order_report(broker_order_id, result[broker_order_id], self._symbols)
+
+        try:
+            return await self._request(self._client.privatePostQueryOrders, {"txid": broker_order_id}, read)
+        except Rejected as error:
+            # Kraken gave this id out, so it only cannot see the order yet.
+            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+
+    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+        # Open before closed: an order that closes in between is then seen in one of them at least.
+        for endpoint, listed_as in (
+            (self._client.privatePostOpenOrders, "open"),
+            (self._client.privatePostClosedOrders, "closed"),
+        ):
+            request = {"cl_ord_id": client_order_id}
+            orders = await whole_history(self._request, endpoint, request, listed_as)
+            found = self._matching(orders, client_order_id, symbol, since)
+            if found is not None:
+                return found
+        trades = await self._trades_since(since)
+        order_ids = {
+            trade["ordertxid"]: None for trade in trades.values() if self._symbols.symbol(trade["pair"]) == symbol
+        }
+        orders = await order_query(self._request, self._client.privatePostQueryOrders, list(order_ids))
+        return self._matching(orders, client_order_id, symbol, None)
+
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
+        """Raises Rejected when there is nothing to cancel (any more)."""
+
+        def read(result: Mapping[str, Any]) -> None:
+            if str(result.get("count", 1)) == "0" and not result.get("pending"):
+                raise Rejected(f"order {broker_order_id} was not canceled: it is no longer open")
+
+        await self._request(self._client.privatePostCancelOrder, {"txid": broker_order_id}, read)
+
+    async def balances(self) -> dict[str, Balance]:
+        return await self._request(
+            self._client.privatePostBalanceEx, {}, lambda result: replies.balances(result, self._symbols)
+        )
+
+    async def fills_since(self, since: datetime) -> list[AccountFill]:
+        trades = await self._trades_since(since)
+        await self._learn_size_types(trade["ordertxid"] for trade in trades.values())
+        try:
+            fills = [
+                replies.account_fill(
+                    trade_id, trade, self._size_types.get(trade["ordertxid"], SizeType.BASE), self._symbols
+                )
+                for trade_id, trade in trades.items()
+            ]
+        except WRONG_SHAPE as error:
+            raise _unreadable("TradesHistory", error) from error
+        return sorted(
+            (fill for fill in fills if fill.executed_at >= since), key=lambda fill: (fill.executed_at, fill.fill_id)
+        )
+
+    async def key_permissions(self) -> KeyPermissions:
+        """What Kraken says of the key; a reply that is an error or unreadable counts as "may withdraw".
+
+        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        """
+        try:
+            return await self._request(self._client.privatePostGetApiKeyInfo, {}, replies.key_permissions)
+        except (Rejected, OutcomeUnknown):
+            return KeyPermissions(may_trade=True, may_withdraw=True)
+        except KeyRefused as error:
+            if "Permission denied" in str(error):
+                return KeyPermissions(may_trade=True, may_withdraw=True)
+            raise
+
+    async def fee_rates(self) -> FeeRates | None:
+        """The tier of the account's trading volume, as Kraken tells it for one pair that has the usual fees."""
+        pair = self._symbols.wire_name(USUAL_FEES)
+        if pair is None:
+            return None
+        return await self._request(self._client.privatePostTradeVolume, {"pair": pair}, replies.fee_rates)
+
+    async def _trades_since(self, since: datetime) -> dict[str, Any]:
+        start = str(int((since - OVERLAP).timestamp()))
+        endpoint = self._client.privatePostTradesHistory
+        trades = await whole_history(self._request, endpoint, {"start": start}, "trades")
+        for trade_id, trade in trades.items():
+            if not (isinstance(trade.get("ordertxid"), str) and isinstance(trade.get("pair"), str)):
+                raise OutcomeUnknown(f"Kraken tells neither order nor pair of trade {shortened(trade_id)}")
+        return trades
+
+    async def _learn_size_types(self, order_ids: Any) -> None:
+        unknown = [order_id for order_id in dict.fromkeys(order_ids) if order_id not in self._size_types]
+        orders = await order_query(self._request, self._client.privatePostQueryOrders, unknown)
+        for order_id, reply in orders.items():
+            in_quote = "viqc" in replies.order_flags(reply)
+            self._size_types[order_id] = SizeType.QUOTE if in_quote else SizeType.BASE
+        while len(self._size_types) > REMEMBERED_ORDERS + len(unknown):
+            del self._size_types[next(iter(self._size_types))]
+
+    def _matching(
+        self, orders: Mapping[str, Any], client_order_id: str, symbol: str, since: datetime | None
+    ) -> OrderReport | None:
+        try:
+            named = [order_id for order_id, reply in orders.items() if reply.get("cl_ord_id") == client_order_id]
+            if not named and since is not None and len(orders) == 1:
+                named = [
+                    order_id
+                    for order_id, reply in orders.items()
+                    if not reply.get("cl_ord_id")
+                    and self._symbols.symbol(reply["descr"]["pair"]) == symbol
+                    and replies.moment(reply.get("opentm") or 0) >= since - OVERLAP
+                ]
+            reports = [replies.order_report(order_id, orders[order_id], self._symbols) for order_id in named]
+        except WRONG_SHAPE as error:
+            raise _unreadable("the look-up", error) from error
+        return max(reports, key=lambda report: report.filled_quantity, default=None)
+
+    async def _request(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], _Read]) -> _Read:
+        async with self._lock:
+            await self._ready()
+            return await self._send(endpoint, request, read)
+
+    async def _ready(self) -> None:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
+        await self._nonces.ensure()
+
+    async def _send(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], _Read]) -> _Read:
+        try:
+            reply = await endpoint(request)
+            return read(reply["result"])
+        except ccxt.BaseError as error:
+            ours = classify(error)
+            if isinstance(ours, InvalidNonce):
+                self._nonces.drop()
+            raise ours from error
+        except (*WRONG_SHAPE, OSError) as error:
+            raise _unreadable("the request", error) from error
+
+
+def _unreadable(what: str, error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(shortened(f"Kraken's reply to {what} cannot be read: {error!r}"))
+
+
+def _placed_order_id(result: Mapping[str, Any]) -> BrokerOrderId:
+    order_ids = result["txid"]
+    order_id = order_ids if isinstance(order_ids, str) else order_ids[0]
+    if not isinstance(order_id, str) or not order_id:
+        raise ValueError(f"txid is {order_ids!r}")
+    return BrokerOrderId(order_id)

@@ -1,0 +1,129 @@
+"""ccxt's Kraken client with our nonce, and with a class for every error text that Kraken is known to send.
+
+In: replies as ccxt received them. Out: ccxt exceptions whose text holds Kraken's own words and nothing secret.
+"""
+
+import re
+from time import time
+from typing import Any
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+from ccxt.async_support.kraken import kraken  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.ccxt_client import SharedClient
+from shared.brokers.ccxt_errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.nonces import NonceBlock
+
+# First digit of an HTTP status.
+SUCCESS = 2
+
+RATE_LIMIT_SECONDS = 5.0
+LOCKOUT_SECONDS = 900.0
+
+# Texts that ccxt would pass on as a bare ExchangeError, which stands for an unknown outcome. Looked for anywhere
+# in an error, in this order. `cl_ord_id not unique` is left out on purpose: that order exists, so look it up.
+_TEXTS: dict[str, type[Exception]] = {
+    "EService:Deadline elapsed": DeadlineElapsed,
+    "EAPI:Invalid signature": ccxt.AuthenticationError,
+    "EAPI:Invalid key": ccxt.AuthenticationError,
+    "EGeneral:Permission denied": ccxt.PermissionDenied,
+    "EAuth:Account temporary disabled": ccxt.AccountSuspended,
+    "EAuth:Account unconfirmed": ccxt.AccountSuspended,
+    "EOrder:Cost minimum not met": ccxt.InvalidOrder,
+    "EOrder:Order minimum not met": ccxt.InvalidOrder,
+    "EOrder:Tick size check failed": ccxt.InvalidOrder,
+    "EOrder:Orders limit exceeded": ccxt.OperationRejected,
+    "EOrder:Positions limit exceeded": ccxt.OperationRejected,
+    "EOrder:Trading agreement required": ccxt.OperationRejected,
+    "EAccount:Invalid permissions": ccxt.OperationRejected,
+    "EOrder:Insufficient funds": ccxt.InsufficientFunds,
+    "EGeneral:Invalid arguments": ccxt.BadRequest,
+    "EQuery:Unknown asset pair": ccxt.BadSymbol,
+    "EQuery:Unknown asset": ccxt.BadSymbol,
+    "Too many requests": ccxt.DDoSProtection,
+}
+
+_THROTTLED = re.compile(r"EService:\s*Throttled\D*(\d{9,11})?")
+
+
+def _class_of(text: str, exceptions: dict[str, dict[str, type[Exception]]]) -> type[Exception]:
+    exact = exceptions["exact"].get(text)
+    if exact is not None:
+        return exact
+    for table in (_TEXTS, exceptions["broad"]):
+        for known, error_class in table.items():
+            if known in text:
+                return error_class
+    return ccxt.ExchangeError  # type: ignore[no-any-return]  # ccxt ships no type marker
+
+
+def _seconds_to_wait(text: str) -> float:
+    throttled = _THROTTLED.search(text)
+    if throttled and throttled[1]:
+        return min(max(float(throttled[1]) - time(), 1.0), LOCKOUT_SECONDS)
+    return LOCKOUT_SECONDS if "Temporary lockout" in text else RATE_LIMIT_SECONDS
+
+
+def _seconds_from_header(headers: dict[str, str]) -> float:
+    value = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return min(max(float(value), 1.0), LOCKOUT_SECONDS) if value.isdecimal() else RATE_LIMIT_SECONDS
+
+
+class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no type marker
+    """One key's requests to Kraken; the template has no key and sends public requests only."""
+
+    nonces: NonceBlock | None = None
+
+    def nonce(self) -> int:
+        """A nonce reserved over all processes; ccxt's own are per client, and two clients' would collide."""
+        if self.nonces is None:
+            raise ccxt.AuthenticationError("no API key: this client may only send public requests")
+        return self.nonces.take()
+
+    def handle_errors(
+        self,
+        code: int,
+        reason: str,
+        _url: str,
+        _method: str,
+        headers: dict[str, str],
+        _body: str,
+        response: Any,
+        *_request: Any,
+    ) -> None:
+        """Raise for every reply but a 2xx JSON object with a result and without errors."""
+        errors = response.get("error") if isinstance(response, dict) else None
+        if errors:
+            self._raise_for(errors, response.get("result"))
+        if code in (418, 429):
+            raise BackOff(f"HTTP {code}", _seconds_from_header(headers))
+        if code // 100 != SUCCESS:
+            # A redirect, a proxy's page or Kraken's own trouble: none tells whether the order was taken.
+            raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
+        if not isinstance(response, dict):
+            raise ccxt.BadResponse("the reply is no JSON object")
+        if "result" not in response:
+            raise ccxt.BadResponse("the reply has no result")
+
+    def _raise_for(self, errors: Any, result: Any) -> None:
+        texts = [str(error) for error in errors] if isinstance(errors, list) else [str(errors)]
+        shown = self._without_secrets(shortened("; ".join(texts)))
+        if isinstance(result, dict) and result.get("txid"):
+            raise ccxt.ExchangeError(f"an order and errors: {shown}")
+        classes = {
+            ccxt.RateLimitExceeded if _THROTTLED.search(text) else _class_of(text, self.exceptions) for text in texts
+        }
+        if len(classes) > 1:
+            # Which of them decided is not told.
+            raise ccxt.ExchangeError(shown)
+        error_class = classes.pop()
+        if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+            raise BackOff(shown, _seconds_to_wait(shown))
+        raise error_class(shown)
+
+    def _without_secrets(self, text: str) -> str:
+        sent = self.last_request_headers or {}
+        for secret in (self.apiKey, self.secret, sent.get("API-Sign")):
+            if secret:
+                text = text.replace(secret, "***")
+        return text

@@ -1,0 +1,74 @@
+"""Kraken as one process sees it: base URL, proxy and nonces in; instruments, accounts and prices out."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.ccxt_client import template_settings
+from shared.brokers.ccxt_connection import CcxtConnection
+from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.errors import Rejected
+from shared.brokers.gateway import BrokerAccount, NonceSource
+from shared.brokers.kraken.account import KrakenAccount
+from shared.brokers.kraken.client import KrakenClient
+from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
+from shared.brokers.kraken.symbols import KrakenSymbols
+from shared.brokers.nonces import NonceBlock
+from shared.domain.credentials import Credentials, malformed
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+
+class KrakenConnection(CcxtConnection):
+    """A `BrokerConnection` to Kraken, or to a server that speaks Kraken's API."""
+
+    broker = Broker.KRAKEN
+    # What `deadline` is meant to be set to; Kraken would allow 60 s.
+    request_validity_seconds = 10.0
+    lookup_margin_seconds = 5.0
+
+    def __init__(
+        self, *, base_url: str | None, nonces: NonceSource, proxy: str | None, request_timeout_seconds: float
+    ) -> None:
+        super().__init__(base_url=base_url, proxy=proxy, request_timeout_seconds=request_timeout_seconds)
+        self._nonces = nonces
+        self._symbols: KrakenSymbols | None = None
+
+    def build_template(self, session: SharedSession, loop: AbstractEventLoop) -> KrakenClient:
+        settings = template_settings(session, loop, self._request_timeout_seconds)
+        if self._base_url:
+            settings["urls"] = {"api": {"public": self._base_url, "private": self._base_url}}
+        return KrakenClient(settings)
+
+    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+        self._symbols = KrakenSymbols(template)
+        return self._symbols.instruments
+
+    def build_account(self, client: KrakenClient, credentials: Credentials) -> BrokerAccount:
+        wrong = malformed(self.broker, credentials) or ""
+        if not wrong and not client.apiKey.isprintable():
+            wrong = "the API key contains characters that no key has; copy it again"
+        return KrakenAccount(client, NonceBlock(self._nonces, client.apiKey), self._listed(), wrong)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
+        symbols = self._listed()
+        pairs = pairs_to_ask(currencies, symbols)
+        tickers: Mapping[str, Any] = {}
+        if pairs:
+            try:
+                tickers = await self._tickers({"pair": ",".join(pairs)})
+            except Rejected:
+                # One of them is no longer listed, and Kraken then tells none of them: ask for all there are.
+                tickers = await self._tickers({})
+        return dollar_prices(currencies, tickers, symbols)
+
+    async def _tickers(self, request: dict[str, str]) -> Mapping[str, Any]:
+        reply = await self.read(self.template.publicGetTicker(request))
+        return reply["result"] if isinstance(reply["result"], dict) else {}
+
+    def _listed(self) -> KrakenSymbols:
+        if self._symbols is None or self._template is None:
+            raise RuntimeError("the connection to Kraken is not open")
+        return self._symbols

@@ -1,0 +1,67 @@
+"""Kraken's lists to their end: an endpoint and a request in, all entries by their id out."""
+
+from collections.abc import Awaitable, Callable
+from typing import Any, Protocol
+
+from shared.brokers.errors import OutcomeUnknown
+
+# QueryOrders takes this many ids.
+ORDERS_PER_QUERY = 20
+# Lists that come whole.
+UNPAGED = frozenset({"open"})
+
+_Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
+
+
+class Request(Protocol):
+    """Sends one signed request and reads its result."""
+
+    async def __call__(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], Any]) -> Any: ...
+
+
+async def whole_history(
+    request: Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
+) -> dict[str, Any]:
+    """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
+
+    Entries that arrive meanwhile push others onto the next page, so some come twice and none is missed.
+    Raises OutcomeUnknown when the pages hold less than the broker counts.
+    """
+
+    def read(result: Any) -> tuple[dict[str, Any], int | None]:
+        page = result.get(listed_as) or {}
+        for entry in page.values():
+            if not isinstance(entry, dict):
+                raise TypeError(f"an entry of {listed_as} is a {type(entry).__name__}")
+        count = result.get("count")
+        return dict(page), None if count is None else int(count)
+
+    entries: dict[str, Any] = {}
+    offset = 0
+    while True:
+        page, count = await request(endpoint, {**parameters, "ofs": offset} if offset else dict(parameters), read)
+        brought_new = not page.keys() <= entries.keys()
+        entries.update(page)
+        offset += len(page)
+        # Without a count only a page that brings nothing new tells the end.
+        if not page or listed_as in UNPAGED or (offset >= count if count is not None else not brought_new):
+            break
+    if page and count is not None and len(entries) < count:
+        raise OutcomeUnknown(f"Kraken counts {count} entries of {listed_as} but its pages hold {len(entries)}")
+    return entries
+
+
+async def order_query(request: Request, endpoint: _Endpoint, order_ids: list[str]) -> dict[str, Any]:
+    """The orders of these ids, as far as the broker tells them."""
+
+    def read(result: Any) -> dict[str, Any]:
+        for entry in result.values():
+            if not isinstance(entry, dict):
+                raise TypeError(f"an order is a {type(entry).__name__}")
+        return dict(result)
+
+    orders: dict[str, Any] = {}
+    for start in range(0, len(order_ids), ORDERS_PER_QUERY):
+        chunk = order_ids[start : start + ORDERS_PER_QUERY]
+        orders.update(await request(endpoint, {"txid": ",".join(chunk)}, read))
+    return orders

@@ -1,0 +1,132 @@
+"""Kraken's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+
+Only what is needed is required: recorded replies and other servers leave out a good deal.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.brokers.kraken.symbols import LOCKED_SUFFIXES, TRADABLE_SUFFIXES, KrakenSymbols
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, Side, SizeType
+
+_STATUSES = {
+    "pending": OrderStatus.OPEN,
+    "open": OrderStatus.OPEN,
+    "closed": OrderStatus.DONE,
+    "canceled": OrderStatus.DONE,
+    "expired": OrderStatus.DONE,
+}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(seconds: Any) -> datetime:
+    """Kraken's time (seconds since 1970 with a fraction) as an aware UTC moment, exact to the microsecond."""
+    return _EPOCH + timedelta(microseconds=int(parse_amount(seconds) * 1_000_000))
+
+
+def amount(reply: Mapping[str, Any], field: str) -> Decimal:
+    """The field as an amount; 0 when it is missing or empty."""
+    value = reply.get(field)
+    return ZERO if value in (None, "") else parse_amount(value)
+
+
+def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols) -> OrderReport:
+    """An entry of QueryOrders, OpenOrders or ClosedOrders."""
+    description = reply["descr"]
+    symbol = symbols.symbol(description["pair"])
+    base, _, quote = symbol.partition("/")
+    flags = order_flags(reply)
+    filled = amount(reply, "vol_exec")
+    # Kraken cuts the cost to the quote's decimals, and the average price to the pair's, which loses more.
+    cost = amount(reply, "cost") or amount(reply, "price") * filled
+    return OrderReport(
+        broker_order_id=BrokerOrderId(order_id),
+        client_order_id=reply.get("cl_ord_id") or None,
+        symbol=symbol,
+        side=Side(description["type"]),
+        status=_STATUSES[reply["status"]],
+        # The volume of a viqc order is in quote currency; what it came to in base is what was filled.
+        quantity=filled if "viqc" in flags else parse_amount(reply["vol"]),
+        filled_quantity=filled,
+        cost=cost,
+        fee=amount(reply, "fee"),
+        fee_currency=base if "fcib" in flags else quote,
+        reason=str(reply.get("reason") or ""),
+    )
+
+
+def order_flags(reply: Mapping[str, Any]) -> frozenset[str]:
+    """The order flags, for example {"fciq", "viqc"}."""
+    return frozenset(flag.strip() for flag in (reply.get("oflags") or "").split(",") if flag.strip())
+
+
+def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, symbols: KrakenSymbols) -> AccountFill:
+    """An entry of TradesHistory. Kraken tells the fee in quote currency, whatever it was taken in."""
+    symbol = symbols.symbol(reply["pair"])
+    price, quantity = parse_amount(reply["price"]), parse_amount(reply["vol"])
+    return AccountFill(
+        fill_id=trade_id,
+        order_id=reply["ordertxid"],
+        symbol=symbol,
+        side=Side(reply["type"]),
+        price=price,
+        quantity=quantity,
+        cost=amount(reply, "cost") or price * quantity,
+        fee=amount(reply, "fee"),
+        fee_currency=symbol.partition("/")[2] or symbol,
+        size_type=size_type,
+        executed_at=moment(reply["time"]),
+    )
+
+
+def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Balance]:
+    """The result of BalanceEx: totals and what is free to trade, by canonical currency.
+
+    `BTC.F` is BTC that may be traded: orders for the coin use it. Staked and bonded coins belong to the account,
+    so they count in its total and its equity, but an order could not sell them, so they are not free.
+    """
+    totals: dict[str, Decimal] = {}
+    frees: dict[str, Decimal] = {}
+    for name, entry in result.items():
+        asset, _, suffix = name.partition(".")
+        if not suffix or suffix in TRADABLE_SUFFIXES or suffix in LOCKED_SUFFIXES:
+            currency = symbols.currency(asset)
+        else:
+            currency = f"{symbols.currency(asset)}.{suffix}"
+        # An older dialect tells only the balance.
+        total, held = (
+            (amount(entry, "balance"), amount(entry, "hold_trade"))
+            if isinstance(entry, dict)
+            else (
+                parse_amount(entry),
+                ZERO,
+            )
+        )
+        totals[currency] = totals.get(currency, ZERO) + total
+        frees[currency] = frees.get(currency, ZERO) + (ZERO if suffix in LOCKED_SUFFIXES else total - held)
+    return {
+        currency: Balance(free=max(frees[currency], ZERO), total=total) for currency, total in totals.items() if total
+    }
+
+
+def key_permissions(result: Mapping[str, Any]) -> KeyPermissions:
+    """The result of GetApiKeyInfo; what it does not tell counts as allowed."""
+    permissions = result.get("permissions")
+    if not isinstance(permissions, list):
+        return KeyPermissions(may_trade=True, may_withdraw=True)
+    return KeyPermissions(may_trade="modify-trades" in permissions, may_withdraw="withdraw-funds" in permissions)
+
+
+def fee_rates(result: Mapping[str, Any]) -> FeeRates:
+    """Of the one pair that was asked for; Kraken tells percent, and no maker fee where it is the taker's."""
+    (taker,) = result["fees"].values()
+    maker = next(iter((result.get("fees_maker") or {}).values()), taker)
+    return FeeRates(taker=parse_amount(taker["fee"]) / 100, maker=parse_amount(maker["fee"]) / 100)

@@ -1,0 +1,228 @@
+"""What each broker counts, as data, and what one request takes of it. A request in, charges out.
+
+Each limit is a bucket of the broker's own units that refills steadily. It belongs to an API key (which stands for
+the account or user behind it), or to the address that the requests come from: the egress proxy, or this machine.
+The numbers are the documented ones of the lowest tier that trades, so that nobody is refused for believing them.
+"""
+
+import asyncio
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass, field
+from enum import Enum, auto
+from hashlib import sha256
+from typing import Any, Final, Protocol
+
+from shared.brokers.errors import Throttled
+from shared.domain.identity import Broker
+from shared.domain.request_limits import Charge
+
+KEPT_FOR_ORDERS: Final = 0.5
+"""Share of a bucket that background reading leaves to orders and to following the master."""
+LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
+"""Binance's longest ban."""
+
+_in_background: ContextVar[bool] = ContextVar("requests_in_background", default=False)
+
+
+@contextmanager
+def background_requests() -> Iterator[None]:
+    """Requests made inside, in this task, leave half of every bucket to others."""
+    before = _in_background.set(True)
+    try:
+        yield
+    finally:
+        _in_background.reset(before)
+
+
+class RateLimits(Protocol):
+    """The buckets, shared by all processes that trade at a broker."""
+
+    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+        """Take all charges, or tell in how many seconds to ask again; 0: taken.
+
+        `kept_free`: share of each bucket (0 to 1) that must be left. Never waits.
+        """
+        ...
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        """Empty the buckets, for everybody and for so long: the broker said that it was too much."""
+        ...
+
+
+class PatientLimits:
+    """Waits for short times itself: for a process that serves one account, and has nothing else to do meanwhile."""
+
+    def __init__(self, limits: RateLimits, longest_wait_seconds: float = 15.0) -> None:
+        self._limits = limits
+        self._longest_wait_seconds = longest_wait_seconds
+
+    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+        """Take all charges, after a wait if need be; a wait that would be too long is returned instead."""
+        waited = 0.0
+        while (seconds := await self._limits.take(charges, kept_free)) > 0:
+            if waited + seconds > self._longest_wait_seconds:
+                return seconds
+            await asyncio.sleep(seconds)
+            waited += seconds
+        return 0.0
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        await self._limits.exhaust(charges, seconds)
+
+
+class CountedPer(Enum):
+    KEY = auto()
+    ADDRESS = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Limit:
+    """One bucket for each key or address; for each value of `per_parameter` too, where it is given."""
+
+    name: str
+    counted_per: CountedPer
+    capacity: float
+    refill_per_second: float
+    per_parameter: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """What requests that match cost. `request` is searched in "api METHOD path"; the first rule of a limit decides."""
+
+    limit: Limit
+    request: str
+    cost: float
+    with_parameter: str = ""
+    cost_with_parameter: float = 0.0
+    """The cost when the request names `with_parameter`."""
+
+
+_KEY, _ADDRESS = CountedPer.KEY, CountedPer.ADDRESS
+
+# Kraken, tier "Starter": calls count 1, histories 2; orders have a counter for each pair instead.
+_KRAKEN_CALLS = Limit("calls", _KEY, 15, 0.33)
+_KRAKEN_ORDERS = Limit("orders", _KEY, 60, 1, per_parameter="pair")
+_KRAKEN_PUBLIC = Limit("public", _ADDRESS, 15, 1)
+# Coinbase Advanced.
+_COINBASE_PRIVATE = Limit("private", _KEY, 30, 30)
+_COINBASE_PUBLIC = Limit("public", _ADDRESS, 10, 10)
+# OKX: a limit for each endpoint; the order endpoints for each instrument, too.
+_OKX_ORDERS = Limit("orders", _KEY, 60, 30, per_parameter="instId")
+_OKX_CANCELS = Limit("cancels", _KEY, 60, 30, per_parameter="instId")
+_OKX_LOOKUPS = Limit("order-reads", _KEY, 60, 30, per_parameter="instId")
+_OKX_LISTS = Limit("order-lists", _KEY, 40, 20)
+_OKX_ACCOUNT = Limit("account", _KEY, 10, 5)
+_OKX_FILLS = Limit("fills", _KEY, 10, 5)
+_OKX_CONFIG = Limit("configuration", _KEY, 5, 2.5)
+_OKX_PUBLIC = Limit("public", _ADDRESS, 20, 10)
+# Binance: weights per address, shared by everybody behind it; orders per account.
+_BINANCE_WEIGHT = Limit("weight", _ADDRESS, 6_000, 100)
+_BINANCE_ORDERS = Limit("orders", _KEY, 100, 10)
+# Alpaca.
+_ALPACA_CALLS = Limit("calls", _KEY, 200, 200 / 60)
+
+RULES: Final[Mapping[Broker, tuple[Rule, ...]]] = {
+    Broker.KRAKEN: (
+        Rule(_KRAKEN_ORDERS, r"private POST AddOrder", 1),
+        Rule(_KRAKEN_CALLS, r"private POST (AddOrder|CancelOrder)", 0),
+        Rule(_KRAKEN_CALLS, r"private POST (TradesHistory|QueryTrades|Ledgers|QueryLedgers)", 2),
+        Rule(_KRAKEN_CALLS, r"private ", 1),
+        Rule(_KRAKEN_PUBLIC, r"public ", 1),
+    ),
+    Broker.COINBASE: (
+        Rule(_COINBASE_PRIVATE, r"private ", 1),
+        Rule(_COINBASE_PUBLIC, r"public ", 1),
+    ),
+    Broker.OKX: (
+        Rule(_OKX_ORDERS, r"private POST trade/(batch-)?orders?$", 1),
+        Rule(_OKX_CANCELS, r"private POST trade/cancel-", 1),
+        Rule(_OKX_LOOKUPS, r"private GET trade/order$", 1),
+        Rule(_OKX_FILLS, r"private GET trade/fills", 1),
+        Rule(_OKX_LISTS, r"private GET trade/orders", 1),
+        Rule(_OKX_CONFIG, r"private GET account/config", 1),
+        Rule(_OKX_ACCOUNT, r"private GET (account/(?!config)|asset/)", 1),
+        Rule(_OKX_PUBLIC, r"public ", 1),
+    ),
+    Broker.BINANCE: (
+        Rule(_BINANCE_ORDERS, r"private POST order$", 1),
+        Rule(_BINANCE_WEIGHT, r" (POST|DELETE) order$", 1),
+        Rule(_BINANCE_WEIGHT, r" GET order$", 4),
+        Rule(_BINANCE_WEIGHT, r" GET openOrders$", 80, "symbol", 6),
+        Rule(_BINANCE_WEIGHT, r" GET myTrades$", 20, "orderId", 5),
+        Rule(_BINANCE_WEIGHT, r" GET (account|allOrders|exchangeInfo)$", 20),
+        Rule(_BINANCE_WEIGHT, r" GET ticker/", 80, "symbol", 2),
+        Rule(_BINANCE_WEIGHT, r" GET depth$", 50),
+        Rule(_BINANCE_WEIGHT, r" ", 2),
+    ),
+    Broker.ALPACA: (Rule(_ALPACA_CALLS, r"private ", 1),),
+}
+
+
+def address_of(proxy: str | None) -> str:
+    """What the way out is called where its limits are kept; of a proxy nothing is told but that it is another one."""
+    return sha256(proxy.encode()).hexdigest()[:16] if proxy else "direct"
+
+
+@dataclass(slots=True)
+class Budget:
+    """What one account (or, with an empty `key_hash`, the public side) may still ask of its broker."""
+
+    limits: RateLimits
+    rules: Sequence[Rule]
+    address: str
+    key_hash: str = ""
+    _known: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    """Request → its rules: there are few kinds of requests and many of each. Shared by copies."""
+
+    def of_key(self, key_hash: str) -> "Budget":
+        """The budget of the account with this key, at the same address."""
+        return Budget(self.limits, self.rules, self.address, key_hash, self._known)
+
+    def charges(self, api: str, method: str, path: str, parameters: Any) -> list[Charge]:
+        """What a request takes. `api`: public or private; `parameters`: a dictionary, or a list of one each order."""
+        request = f"{api} {method} {path}"
+        rules = self._known.get(request)
+        if rules is None:
+            rules = self._known[request] = _rules_of(self.rules, request)
+        if not rules:
+            return []
+        named: Mapping[str, Any] = parameters if isinstance(parameters, Mapping) else {}
+        if not named and isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping):
+            named = parameters[0]
+        found = []
+        for rule in rules:
+            limit = rule.limit
+            cost = rule.cost_with_parameter if rule.with_parameter and rule.with_parameter in named else rule.cost
+            if not cost:
+                continue
+            whose = self.key_hash if limit.counted_per is CountedPer.KEY else self.address
+            bucket = f"{limit.name}:{whose}"
+            if limit.per_parameter:
+                bucket = f"{bucket}:{named.get(limit.per_parameter, '')}"
+            found.append(Charge(bucket, limit.capacity, limit.refill_per_second, min(cost, limit.capacity)))
+        return found
+
+    async def spend(self, charges: Sequence[Charge]) -> None:
+        """Take them. Raises Throttled when there is too little: nothing may be sent then."""
+        if not charges:
+            return
+        seconds = await self.limits.take(charges, KEPT_FOR_ORDERS if _in_background.get() else 0.0)
+        if seconds > 0:
+            raise Throttled(f"within our own limits the next request is due in {seconds:.1f} s", seconds)
+
+    async def refused(self, charges: Sequence[Charge], seconds: float) -> None:
+        """The broker says that it was too much: the buckets are empty for everybody, for so long."""
+        if charges:
+            await self.limits.exhaust(charges, min(max(seconds, 1.0), LONGEST_WAIT_SECONDS))
+
+
+def _rules_of(rules: Sequence[Rule], request: str) -> tuple[Rule, ...]:
+    first: dict[str, Rule] = {}
+    for rule in rules:
+        if rule.limit.name not in first and re.search(rule.request, request):
+            first[rule.limit.name] = rule
+    return tuple(first.values())

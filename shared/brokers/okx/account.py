@@ -1,0 +1,232 @@
+"""One OKX account: the port's calls in, signed requests out, each of them once."""
+
+from collections.abc import Awaitable, Callable, Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any, TypeVar
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.ccxt_connection import WRONG_SHAPE
+from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.errors import (
+    Expired,
+    InvalidNonce,
+    KeyRefused,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+)
+from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
+from shared.brokers.okx import replies
+from shared.brokers.okx.client import EXPIRES_AT, OkxClient
+from shared.brokers.okx.fills import fills_since
+from shared.brokers.okx.symbols import OkxSymbols
+from shared.domain.amounts import plain
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.master_fill import AccountFill, SizeType
+
+# Less would be over before the request is there.
+SHORTEST_VALIDITY = timedelta(milliseconds=200)
+# OKX's clock and ours differ by this much at the most, when an order is told from an earlier one.
+OVERLAP = timedelta(seconds=1)
+# Orders whose size type is remembered, and how many are asked about at one poll.
+REMEMBERED_ORDERS = 512
+LEARNED_AT_ONCE = 20
+
+_UNREADABLE_YET = (Rejected, OutcomeUnknown, RateLimited, NotSent, InvalidNonce)
+_READING_NOT_ALLOWED = ("50120", "50030")
+
+_Read = TypeVar("_Read")
+_Endpoint = Callable[[Any], Awaitable[Any]]
+
+
+class OkxAccount:
+    """A `BrokerAccount`. Requests may overtake each other: OKX checks a time, not a nonce."""
+
+    __slots__ = ("_client", "_malformed_key", "_size_types", "_symbols")
+
+    def __init__(self, client: OkxClient, symbols: OkxSymbols, malformed_key: str) -> None:
+        """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
+        self._client = client
+        self._symbols = symbols
+        self._malformed_key = malformed_key
+        self._size_types: dict[str, SizeType] = {}
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        """Send the order once. OKX must refuse it rather than make it smaller, and by itself after `valid_until`."""
+        pair = self._symbols.wire_name(order.symbol)
+        if pair is None:
+            raise Rejected(f"OKX does not list {order.symbol}")
+        if order.valid_until - datetime.now(UTC) < SHORTEST_VALIDITY:
+            raise Expired("not sent: too little is left of the order's validity")
+        request = {
+            "instId": pair,
+            "tdMode": "cash",
+            "side": order.side.value,
+            "ordType": "market",
+            "sz": plain(order.quantity),
+            "tgtCcy": "base_ccy",
+            "clOrdId": order.client_order_id,
+            "banAmend": True,
+            EXPIRES_AT: str(replies.milliseconds(order.valid_until)),
+        }
+
+        def read(data: list[Any]) -> BrokerOrderId:
+            return replies.order_id(data[0])
+
+        return await self._request(self._client.privatePostTradeBatchOrders, [request], read)
+
+    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+        try:
+            entry = await self._order({"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id})
+        except Rejected as error:
+            # OKX gave this id out, so it only cannot see the order yet.
+            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+        return self._report(entry)
+
+    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+        """Ask by the id, which finds open and closed orders alike, and then the fills."""
+        pair = self._symbols.asked_name(symbol)
+        entry = await self._order_or_none({"instId": pair, "clOrdId": client_order_id})
+        if entry is not None and self._is_ours(entry, client_order_id, symbol, since):
+            return self._report(entry)
+        order_ids: dict[BrokerOrderId, None] = {}
+        for fill in await self._fills(since - OVERLAP, {"instId": pair}):
+            name = replies.client_order_id(fill)
+            if self._symbols.symbol(fill["instId"]) == symbol and name in (None, client_order_id):
+                order_ids[replies.order_id(fill)] = None
+        for order_id in order_ids:
+            report = await self.order(order_id, symbol)
+            if report.client_order_id == client_order_id:
+                return report
+        return None
+
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+        """Raises Rejected when there is nothing to cancel (any more)."""
+        request = {"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id}
+        await self._request(self._client.privatePostTradeCancelOrder, request, lambda _: None)
+
+    async def balances(self) -> dict[str, Balance]:
+        """What is in the trading account; the funding account is not traded with."""
+        return await self._request(
+            self._client.privateGetAccountBalance, {}, lambda data: replies.balances(data, self._symbols)
+        )
+
+    async def fills_since(self, since: datetime) -> list[AccountFill]:
+        entries = await self._fills(since, {})
+        await self._learn_size_types(entries)
+        try:
+            return [
+                replies.account_fill(entry, self._size_types.get(replies.order_id(entry), SizeType.BASE), self._symbols)
+                for entry in entries
+            ]
+        except WRONG_SHAPE as error:
+            raise _unreadable("fills-history", error) from error
+
+    async def key_permissions(self) -> KeyPermissions:
+        """What OKX says of the key; a reply that is an error or unreadable counts as "may withdraw".
+
+        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        """
+        try:
+            return await self._request(self._client.privateGetAccountConfig, {}, replies.key_permissions)
+        except (Rejected, OutcomeUnknown):
+            return KeyPermissions(may_trade=True, may_withdraw=True)
+        except KeyRefused as error:
+            if str(error).startswith(_READING_NOT_ALLOWED):
+                return KeyPermissions(may_trade=True, may_withdraw=True)
+            raise
+
+    async def fee_rates(self) -> FeeRates:
+        """The account's own fee tier, as fractions. Raises BrokerError."""
+        return await self._request(self._client.privateGetAccountTradeFee, {"instType": "SPOT"}, replies.fee_rates)
+
+    async def _fills(self, since: datetime, filters: Mapping[str, str]) -> list[Mapping[str, Any]]:
+        async def ask(parameters: dict[str, str]) -> list[Any]:
+            return await self._request(self._client.privateGetTradeFillsHistory, parameters, _checked_fills)
+
+        try:
+            return await fills_since(ask, since, filters)
+        except WRONG_SHAPE as error:
+            raise _unreadable("fills-history", error) from error
+
+    async def _learn_size_types(self, fills: list[Mapping[str, Any]]) -> None:
+        """Ask how the orders behind new fills named their size, which no fill says.
+
+        It is told along with a fill and decides nothing, so an order that cannot be read now must not hold up the
+        fills: it counts as sized in base, as do those of a long absence.
+        """
+        order_ids = dict.fromkeys(replies.order_id(fill) for fill in fills)
+        unknown = {order_id: fill for fill in fills if (order_id := replies.order_id(fill)) not in self._size_types}
+        for order_id, fill in list(unknown.items())[-LEARNED_AT_ONCE:]:
+            try:
+                entry = await self._order({"instId": fill["instId"], "ordId": order_id})
+            except _UNREADABLE_YET:
+                break
+            self._size_types[order_id] = replies.size_type(entry)
+        for order_id in unknown:
+            self._size_types.setdefault(order_id, SizeType.BASE)
+        while len(self._size_types) > REMEMBERED_ORDERS + len(order_ids):
+            del self._size_types[next(iter(self._size_types))]
+
+    def _is_ours(self, entry: Mapping[str, Any], client_order_id: str, symbol: str, since: datetime) -> bool:
+        """Whether an order that was asked for by our id is ours: it says so, or names no id and fits otherwise."""
+        name = replies.client_order_id(entry)
+        if name is not None:
+            return name == client_order_id
+        try:
+            opened_at = replies.moment(entry.get("cTime") or 0)
+            return self._symbols.symbol(entry["instId"]) == symbol and opened_at >= since - OVERLAP
+        except WRONG_SHAPE as error:
+            raise _unreadable("the look-up", error) from error
+
+    async def _order_or_none(self, request: dict[str, str]) -> Mapping[str, Any] | None:
+        try:
+            return await self._order(request)
+        except Rejected as error:
+            if isinstance(error.__cause__, ccxt.OrderNotFound):
+                return None
+            # Anything else says nothing of the order.
+            raise OutcomeUnknown(f"the order cannot be looked up: {error}") from error
+
+    async def _order(self, request: dict[str, str]) -> Mapping[str, Any]:
+        def read(data: list[Any]) -> Mapping[str, Any]:
+            if not data:
+                raise ccxt.OrderNotFound("the reply holds no order")
+            if not isinstance(data[0], dict):
+                raise TypeError(f"an order is a {type(data[0]).__name__}")
+            return data[0]
+
+        return await self._request(self._client.privateGetTradeOrder, request, read)
+
+    def _report(self, entry: Mapping[str, Any]) -> OrderReport:
+        try:
+            return replies.order_report(entry, self._symbols)
+        except WRONG_SHAPE as error:
+            raise _unreadable("trade/order", error) from error
+
+    async def _request(self, endpoint: _Endpoint, request: Any, read: Callable[[list[Any]], _Read]) -> _Read:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
+        try:
+            reply = await endpoint(request)
+            return read(reply["data"])
+        except ccxt.BaseError as error:
+            raise classify(error) from error
+        except (*WRONG_SHAPE, OSError) as error:
+            raise _unreadable("the request", error) from error
+
+
+def _checked_fills(data: list[Any]) -> list[Any]:
+    for entry in data:
+        replies.fill_id(entry), replies.executed_at(entry), replies.order_id(entry)
+        if not isinstance(entry["instId"], str):
+            raise TypeError(f"instId is {entry['instId']!r}")
+    return data
+
+
+def _unreadable(what: str, error: Exception) -> OutcomeUnknown:
+    return OutcomeUnknown(shortened(f"OKX's reply to {what} cannot be read: {error!r}"))

@@ -1,0 +1,145 @@
+"""ccxt's OKX client with the header `expTime`, and with a class for every error code that OKX is known to send.
+
+In: replies as ccxt received them. Out: ccxt exceptions whose text holds OKX's own code and words and nothing secret.
+"""
+
+from time import time
+from typing import Any
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+from ccxt.async_support.okx import okx  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.ccxt_client import SharedClient
+from shared.brokers.ccxt_errors import BackOff, DeadlineElapsed, shortened
+
+# First digit of an HTTP status.
+SUCCESS, SERVER_ERROR = 2, 5
+TOO_MANY = (418, 429)
+
+EXPIRES_AT = "expTime"
+"""The key of an order under which `sign` finds its expiry (milliseconds since 1970); it goes out as a header."""
+
+# OKX counts in windows of two seconds.
+RATE_LIMIT_SECONDS = 2.0
+LONGEST_BACK_OFF_SECONDS = 900.0
+
+_TIMED_OUT = "51149"
+_PLACING = ("/trade/batch-orders", "/trade/order")
+
+# Codes that ccxt does not know, or knows by a class that says too little or too much.
+_CODES: dict[str, type[Exception]] = {
+    # The order is there already, so a look-up must tell which one and how far it went.
+    "51011": ccxt.DuplicateOrderId,
+    "51016": ccxt.DuplicateOrderId,
+    "50061": ccxt.RateLimitExceeded,
+    "50012": ccxt.AccountSuspended,
+    "50100": ccxt.AccountSuspended,
+    "50030": ccxt.PermissionDenied,
+    "50119": ccxt.AuthenticationError,
+    "50120": ccxt.PermissionDenied,
+    "50121": ccxt.PermissionDenied,
+    "50010": ccxt.BadRequest,
+    "50015": ccxt.BadRequest,
+    "50016": ccxt.BadRequest,
+    "50025": ccxt.BadRequest,
+    "50028": ccxt.OperationRejected,
+    "51017": ccxt.OperationRejected,
+    "51025": ccxt.OperationRejected,
+    "51405": ccxt.OrderNotFound,
+}
+
+
+def _seconds_from_header(headers: dict[str, str]) -> float:
+    value = next((value for name, value in headers.items() if name.lower() == "retry-after"), "")
+    return min(max(float(value), 1.0), LONGEST_BACK_OFF_SECONDS) if value.isdecimal() else RATE_LIMIT_SECONDS
+
+
+class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type marker
+    """One key's requests to OKX; the template has no key and sends public requests only."""
+
+    def sign(self, path: str, api: Any = "public", method: str = "GET", params: Any = None) -> Any:
+        """Sign as ccxt does; an order's expiry becomes a header, which OKX wants it to be and does not sign."""
+        expires_at = ""
+        if isinstance(params, list):
+            expires_at = next((entry[EXPIRES_AT] for entry in params if EXPIRES_AT in entry), "")
+            params = [{name: value for name, value in entry.items() if name != EXPIRES_AT} for entry in params]
+        request = super().sign(path, api, method, {} if params is None else params)
+        if expires_at:
+            request["headers"][EXPIRES_AT] = expires_at
+        return request
+
+    def handle_errors(
+        self,
+        code: int,
+        reason: str,
+        url: str,
+        method: str,
+        headers: dict[str, str],
+        _body: str,
+        response: Any,
+        request_headers: Any = None,
+        *_request: Any,
+    ) -> None:
+        """Raise for every reply but a 2xx JSON object with the code 0 and a list of data."""
+        problems = _problems(response) if isinstance(response, dict) else []
+        shown = self._without_secrets(shortened("; ".join(f"{number} {text}".strip() for number, text in problems)))
+        if code // 100 == SERVER_ERROR:
+            # Whatever it says, OKX was in trouble when it said so.
+            raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")
+        if code in TOO_MANY:
+            raise BackOff(shown or f"HTTP {code}", _seconds_from_header(headers))
+        if problems:
+            if method == "POST" and url.endswith(_PLACING) and _names_an_order(response):
+                raise ccxt.ExchangeError(f"an order and errors: {shown}")
+            raise self._error(problems, shown, request_headers or {})
+        if code // 100 != SUCCESS:
+            raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
+        if not isinstance(response, dict):
+            raise ccxt.BadResponse("the reply is no JSON object")
+        if "code" not in response or not isinstance(response.get("data"), list):
+            raise ccxt.BadResponse("the reply has no code or no list of data")
+
+    def _error(self, problems: list[tuple[str, str]], shown: str, request_headers: dict[str, str]) -> Exception:
+        known = self.exceptions["exact"]
+        classes = {_CODES.get(number) or known.get(number) or ccxt.ExchangeError for number, _ in problems}
+        if len(classes) > 1:
+            # Which of them decided is not told.
+            return ccxt.ExchangeError(shown)  # type: ignore[no-any-return]  # ccxt ships no type marker
+        if all(number == _TIMED_OUT for number, _ in problems):
+            # OKX has this one text for a request that came too late and for what took too long.
+            expires_at = str(request_headers.get(EXPIRES_AT, ""))
+            is_over = expires_at.isdecimal() and time() * 1_000 >= int(expires_at)
+            return DeadlineElapsed(shown) if is_over else ccxt.RequestTimeout(shown)
+        error_class = classes.pop()
+        if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
+            return BackOff(shown, RATE_LIMIT_SECONDS)
+        return error_class(shown)
+
+    def _without_secrets(self, text: str) -> str:
+        sent = self.last_request_headers or {}
+        for secret in (self.apiKey, self.secret, self.password, sent.get("OK-ACCESS-SIGN")):
+            if secret:
+                text = text.replace(secret, "***")
+        return text
+
+
+def _problems(response: dict[str, Any]) -> list[tuple[str, str]]:
+    """Codes and texts of what failed: of the orders in it, or else of the whole request."""
+    found = [
+        (str(entry["sCode"]), str(entry.get("sMsg") or ""))
+        for entry in _entries(response)
+        if str(entry.get("sCode") or "0") != "0"
+    ]
+    number = str(response.get("code", ""))
+    if not found and number not in ("", "0"):
+        found = [(number, str(response.get("msg") or ""))]
+    return found
+
+
+def _names_an_order(response: dict[str, Any]) -> bool:
+    return any(entry.get("ordId") for entry in _entries(response))
+
+
+def _entries(response: dict[str, Any]) -> list[dict[str, Any]]:
+    data = response.get("data")
+    return [entry for entry in data if isinstance(entry, dict)] if isinstance(data, list) else []

@@ -1,0 +1,80 @@
+"""OKX as one process sees it: base URL and proxy in; instruments, accounts and prices out."""
+
+from asyncio import AbstractEventLoop
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.ccxt_client import template_settings
+from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.gateway import BrokerAccount
+from shared.brokers.okx.account import OkxAccount
+from shared.brokers.okx.client import OkxClient
+from shared.brokers.okx.prices import dollar_prices, pairs_to_ask
+from shared.brokers.okx.symbols import OkxSymbols
+from shared.domain.credentials import Credentials, malformed
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+
+class OkxConnection(CcxtConnection):
+    """A `BrokerConnection` to OKX, or to a server that speaks OKX's API."""
+
+    broker = Broker.OKX
+    # What `expTime` is meant to be set to; OKX discards a request that it sees later.
+    request_validity_seconds = 10.0
+    lookup_margin_seconds = 5.0
+
+    def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
+        super().__init__(base_url=base_url, proxy=proxy, request_timeout_seconds=request_timeout_seconds)
+        self._symbols: OkxSymbols | None = None
+
+    def build_template(self, session: SharedSession, loop: AbstractEventLoop) -> OkxClient:
+        settings = template_settings(session, loop, self._request_timeout_seconds)
+        settings["options"] |= {"fetchMarkets": {"types": ["spot"]}}
+        if self._base_url:
+            settings["urls"] = {"api": {"rest": self._base_url}}
+        return OkxClient(settings)
+
+    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+        self._symbols = OkxSymbols(template)
+        return self._symbols.instruments
+
+    def build_account(self, client: OkxClient, credentials: Credentials) -> BrokerAccount:
+        if credentials.paper:
+            client.headers["x-simulated-trading"] = "1"
+        wrong = malformed(self.broker, credentials) or ""
+        parts = (client.apiKey, client.password or "")
+        if not wrong and not all(part.isascii() and part.isprintable() for part in parts):
+            wrong = "the API key or its passphrase contains characters that no key has; copy them again"
+        return OkxAccount(client, self._listed(), wrong)
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
+        symbols = self._listed()
+        pairs = pairs_to_ask(currencies, symbols)
+        tickers: list[Any] = []
+        if len(pairs) == 1:
+            try:
+                tickers = await self._tickers(self.template.publicGetMarketTicker, {"instId": pairs[0]})
+            except Rejected:
+                # It is no longer listed: what remains has no price.
+                tickers = []
+        elif pairs:
+            tickers = await self._tickers(self.template.publicGetMarketTickers, {"instType": "SPOT"})
+        try:
+            return dollar_prices(currencies, tickers, symbols)
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"OKX's tickers cannot be read: {error!r}"[:300]) from error
+
+    async def _tickers(self, endpoint: Any, request: dict[str, str]) -> list[Any]:
+        reply = await self.read(endpoint(request))
+        data: list[Any] = reply["data"]
+        return data
+
+    def _listed(self) -> OkxSymbols:
+        if self._symbols is None or self._template is None:
+            raise RuntimeError("the connection to OKX is not open")
+        return self._symbols

@@ -1,0 +1,162 @@
+"""OKX's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+
+Only what is needed is required: recorded replies and other servers leave out a good deal, or send numbers for text.
+"""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.brokers.okx.symbols import OkxSymbols
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import AccountFill, Side, SizeType
+
+_STATUSES = {
+    "live": OrderStatus.OPEN,
+    "partially_filled": OrderStatus.OPEN,
+    "filled": OrderStatus.DONE,
+    "canceled": OrderStatus.DONE,
+    "mmp_canceled": OrderStatus.DONE,
+    "order_failed": OrderStatus.DONE,
+}
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def moment(milliseconds: Any) -> datetime:
+    """OKX's time (milliseconds since 1970) as an aware UTC moment."""
+    return _EPOCH + timedelta(milliseconds=int(milliseconds))
+
+
+def milliseconds(at: datetime) -> int:
+    """Milliseconds since 1970, rounded down."""
+    return (at - _EPOCH) // timedelta(milliseconds=1)
+
+
+def amount(reply: Mapping[str, Any], *fields: str) -> Decimal:
+    """The first of the fields that says something, as an amount; 0 when none does."""
+    for field in fields:
+        value = reply.get(field)
+        if value not in (None, ""):
+            return parse_amount(value)
+    return ZERO
+
+
+def client_order_id(reply: Mapping[str, Any]) -> str | None:
+    return reply.get("clOrdId") or None
+
+
+def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
+    """The order's id; ValueError when the reply has none."""
+    found = reply["ordId"]
+    if isinstance(found, bool) or not isinstance(found, str | int) or not str(found):
+        raise ValueError(f"ordId is {found!r}")
+    return BrokerOrderId(str(found))
+
+
+def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
+    """An order. OKX takes the fee from what is received and tells it below zero; a rebate is above."""
+    symbol = symbols.symbol(reply["instId"])
+    base, _, quote = symbol.partition("/")
+    side = Side(reply["side"])
+    filled = amount(reply, "accFillSz")
+    fee_currency = reply.get("feeCcy") or (base if side is Side.BUY else quote)
+    return OrderReport(
+        broker_order_id=order_id(reply),
+        client_order_id=client_order_id(reply),
+        symbol=symbol,
+        side=side,
+        status=_STATUSES[reply["state"]],
+        # The size of an order by cost is in quote currency; what it came to in base is what was filled.
+        quantity=filled if size_type(reply) is SizeType.QUOTE else parse_amount(reply["sz"]),
+        filled_quantity=filled,
+        cost=_cost(filled, amount(reply, "avgPx"), symbols.instruments.get(symbol)),
+        fee=-amount(reply, "fee"),
+        fee_currency=symbols.currency(fee_currency),
+        reason=str(reply.get("cancelSourceReason") or reply.get("cancelSource") or ""),
+    )
+
+
+def size_type(reply: Mapping[str, Any]) -> SizeType:
+    """In which currency the order's `sz` is: OKX says it of market orders only."""
+    in_quote = reply.get("ordType") == "market" and reply.get("tgtCcy") == "quote_ccy"
+    return SizeType.QUOTE if in_quote else SizeType.BASE
+
+
+def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) -> AccountFill:
+    """An entry of fills-history."""
+    symbol = symbols.symbol(reply["instId"])
+    base, _, quote = symbol.partition("/")
+    side = Side(reply["side"])
+    price, quantity = parse_amount(reply["fillPx"]), parse_amount(reply["fillSz"])
+    fee_currency = reply.get("feeCcy") or (base if side is Side.BUY else quote)
+    return AccountFill(
+        fill_id=fill_id(reply),
+        order_id=order_id(reply),
+        symbol=symbol,
+        side=side,
+        price=price,
+        quantity=quantity,
+        cost=price * quantity,
+        fee=-amount(reply, "fee"),
+        fee_currency=symbols.currency(fee_currency),
+        size_type=size,
+        executed_at=executed_at(reply),
+    )
+
+
+def fill_id(reply: Mapping[str, Any]) -> str:
+    """The bill's id: trade ids count per pair, and both sides of a trade with oneself have the same."""
+    return str(reply.get("billId") or f"{reply['instId']}-{reply['tradeId']}")
+
+
+def executed_at(reply: Mapping[str, Any]) -> datetime:
+    """The moment by which OKX lists the fill."""
+    return moment(reply.get("ts") or reply["fillTime"])
+
+
+def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
+    """account/balance: totals with what orders hold, and what is free, by canonical currency."""
+    found: dict[str, Balance] = {}
+    for entry in data[0].get("details") or [] if data else []:
+        frozen = amount(entry, "frozenBal", "ordFrozen")
+        free = amount(entry, "availBal", "availEq")
+        if entry.get("eq") in (None, "") and entry.get("cashBal") in (None, ""):
+            total = free + frozen
+        else:
+            total = amount(entry, "eq", "cashBal")
+            if entry.get("availBal") in (None, "") and entry.get("availEq") in (None, ""):
+                free = total - frozen
+        if total:
+            found[symbols.currency(entry["ccy"])] = Balance(free=max(free, ZERO), total=total)
+    return found
+
+
+def key_permissions(data: list[Any]) -> KeyPermissions:
+    """account/config; what it does not tell counts as allowed."""
+    text = data[0].get("perm") if data else None
+    if not isinstance(text, str) or not text:
+        return KeyPermissions(may_trade=True, may_withdraw=True)
+    permissions = {part.strip() for part in text.split(",")}
+    return KeyPermissions(may_trade="trade" in permissions, may_withdraw="withdraw" in permissions)
+
+
+def fee_rates(data: list[Any]) -> FeeRates:
+    """account/trade-fee; a fee that is charged is below zero there."""
+    tier = data[0]
+    return FeeRates(taker=-parse_amount(tier["taker"]), maker=-parse_amount(tier["maker"]))
+
+
+def _cost(filled: Decimal, average: Decimal, instrument: Instrument | None) -> Decimal:
+    """What was paid: OKX tells only the average price, and cuts it. Whole lots at whole ticks undo the cut."""
+    cost = filled * average
+    if instrument is None:
+        return cost
+    step = instrument.lot * instrument.price_tick
+    return (cost / step).to_integral_value() * step
