@@ -1,0 +1,157 @@
+"""Alpaca's REST APIs over the exchange, trading and market data on one address: HTTP requests in, replies out.
+
+A trading request passes: known key with its secret, rate limit, arguments, blocked account. Alpaca's keys sign
+nothing and carry neither nonce nor time, so there is nothing that could expire.
+"""
+
+import base64
+import binascii
+import secrets
+import string
+from decimal import Decimal
+from hmac import compare_digest
+from urllib.parse import parse_qsl, unquote
+
+import orjson
+
+from services.paper_broker.alpaca import market_data, replies, trading
+from services.paper_broker.alpaca.identifiers import identifiers
+from services.paper_broker.alpaca.instruments import INSTRUMENTS
+from services.paper_broker.alpaca.rate_limits import RateLimits
+from services.paper_broker.alpaca.shapes import TRADE
+from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.exchange.accounts import ApiKey
+from services.paper_broker.exchange.charges import FeeRates
+from services.paper_broker.exchange.exchange import Exchange, Identifiers
+from services.paper_broker.exchange.orders import Execution
+from services.paper_broker.exchange.refusals import Refused
+
+PLACE = "POST /v2/orders"
+_ORDERS, _ORDER = "/v2/orders", "/v2/orders/"
+_ACTIVITIES, _FILLS = "/v2/account/activities", "/v2/account/activities/FILL"
+_KEY_CHARACTERS = string.ascii_uppercase + string.digits
+_SECRET_CHARACTERS = string.ascii_letters + string.digits
+_FAULTS = {
+    "rate_limit": replies.AlpacaError(replies.RATE_LIMITED, "rate limit exceeded"),
+    "maintenance": replies.AlpacaError(replies.UNAVAILABLE, "service unavailable"),
+}
+# Also for an invalid nonce, which Alpaca cannot find: it asks for none.
+_INTERNAL = replies.AlpacaError(replies.INTERNAL, "internal server error occurred")
+
+
+class AlpacaDialect:
+    """Alpaca as the server sees it."""
+
+    permission_names = frozenset({"read", TRADE})
+    default_permissions = frozenset({"read", TRADE})
+    fee_rates = FeeRates(taker=Decimal("0.0025"), maker=Decimal("0.0015"))
+    instruments = INSTRUMENTS
+
+    def __init__(self, *, enforces_rate_limits: bool) -> None:
+        self._rate_limits = RateLimits() if enforces_rate_limits else None
+
+    def identifiers(self, seed: int) -> Identifiers:
+        return identifiers(seed)
+
+    def new_key(self) -> tuple[str, str]:
+        api_key = "PK" + "".join(secrets.choice(_KEY_CHARACTERS) for _ in range(18))
+        return api_key, "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(40))
+
+    def endpoint(self, request: Request) -> str:
+        """`POST /v2/orders`, `GET /v2/orders/{id}`: method and path, ids and symbols left out."""
+        path = _known_path(request)
+        for beginning in trading.READINGS_BY_NAME:
+            if path.startswith(beginning):
+                return f"{request.method} {beginning}{{id}}"
+        return f"{request.method} {path}"
+
+    def api_key(self, request: Request) -> str | None:
+        return _key_and_secret(request)[0]
+
+    def places_order(self, endpoint: str) -> bool:
+        return endpoint == PLACE
+
+    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+        try:
+            return self._answer(request, exchange, execution)
+        except replies.AlpacaError as problem:
+            return replies.error(problem)
+        except Refused as refusal:
+            return replies.error(replies.of_refusal(refusal))
+        except market_data.BadDataRequest as problem:
+            return Reply(orjson.dumps({"message": str(problem)}), 400)
+
+    def fault_reply(self, kind: str, endpoint: str) -> Reply:  # noqa: ARG002 - all calls fail alike
+        return replies.error(_FAULTS.get(kind, _INTERNAL))
+
+    def _answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+        path = _known_path(request)
+        data_call = market_data.CALLS.get(path)
+        if data_call is not None and request.method == "GET" and path.startswith(market_data.CRYPTO):
+            # Prices of coins are told to anybody.
+            return replies.result(data_call(exchange, _parameters(request), stocks=False))
+        key = _authenticated(request, exchange)
+        if self._rate_limits is not None:
+            self._rate_limits.count(key, exchange.clock())
+        if data_call is not None and request.method == "GET":
+            return replies.result(data_call(exchange, _parameters(request), stocks=True))
+        exchange.advance()
+        if request.method == "GET":
+            return _reading(request, path, exchange, key)
+        if request.method == "POST" and path == _ORDERS:
+            return replies.result(trading.place(exchange, key, request.body, execution))
+        if request.method == "DELETE" and path == _ORDERS:
+            return Reply(orjson.dumps(trading.cancel_all(exchange, key)), 207)
+        if request.method == "DELETE" and path.startswith(_ORDER):
+            trading.cancel(exchange, key, path[len(_ORDER) :])
+            return replies.NO_CONTENT
+        raise _no_route(request)
+
+
+def _reading(request: Request, path: str, exchange: Exchange, key: ApiKey) -> Reply:
+    reading = trading.READINGS.get(path)
+    if reading is not None:
+        return replies.result(reading(exchange, key, _parameters(request)))
+    for beginning, reading_by_name in trading.READINGS_BY_NAME.items():
+        if path.startswith(beginning):
+            return replies.result(reading_by_name(exchange, key, unquote(path[len(beginning) :])))
+    raise _no_route(request)
+
+
+def _no_route(request: Request) -> replies.AlpacaError:
+    return replies.AlpacaError(replies.NOT_FOUND, f"endpoint not found: {request.method} {request.path}")
+
+
+def _known_path(request: Request) -> str:
+    """The path; fills may also be asked for as one type of all activities."""
+    if request.path == _ACTIVITIES and _parameters(request).get("activity_types", "FILL") == "FILL":
+        return _FILLS
+    return request.path
+
+
+def _parameters(request: Request) -> dict[str, str]:
+    return dict(parse_qsl(request.query)) if request.query else {}
+
+
+def _key_and_secret(request: Request) -> tuple[str | None, str]:
+    """From Alpaca's own headers, or from basic authorization."""
+    headers = request.headers
+    api_key = headers.get("APCA-API-KEY-ID")
+    if api_key is not None:
+        return api_key, headers.get("APCA-API-SECRET-KEY", "")
+    scheme, _, encoded = headers.get("Authorization", "").partition(" ")
+    if scheme != "Basic":
+        return None, ""
+    try:
+        api_key, _, api_secret = base64.b64decode(encoded, validate=True).decode().partition(":")
+    except (binascii.Error, ValueError):
+        return None, ""
+    return api_key, api_secret
+
+
+def _authenticated(request: Request, exchange: Exchange) -> ApiKey:
+    api_key, api_secret = _key_and_secret(request)
+    key = exchange.state.keys.get(api_key or "")
+    if key is None or not compare_digest(key.api_secret.encode(), api_secret.encode()):
+        raise replies.not_authorized()
+    return key

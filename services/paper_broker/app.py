@@ -1,0 +1,215 @@
+"""Composition root of the paper broker: `python -m services.paper_broker.app --broker kraken --port 8123`.
+
+Enters: command line options. Leaves: a server (on 127.0.0.1 by default) until SIGTERM or SIGINT. Exit codes: 0
+stopped, 1 the state file could not be written any more, 2 wrong use.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import gc
+import signal
+import sys
+from decimal import Decimal
+from pathlib import Path
+from typing import Protocol
+
+import uvloop
+from aiohttp import web
+from aiohttp.abc import AbstractStreamWriter
+from aiohttp.http_parser import RawRequestMessage
+from aiohttp.streams import StreamReader
+
+from services.paper_broker.admin import Admin
+from services.paper_broker.alpaca.dialect import AlpacaDialect
+from services.paper_broker.binance.dialect import BinanceDialect
+from services.paper_broker.candles import load_candles
+from services.paper_broker.clock import MonotonicClock
+from services.paper_broker.coinbase.dialect import CoinbaseDialect
+from services.paper_broker.dialect import Dialect
+from services.paper_broker.exchange.exchange import Exchange
+from services.paper_broker.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
+from services.paper_broker.exchange.state import State
+from services.paper_broker.faults import Faults
+from services.paper_broker.kraken.dialect import KrakenDialect
+from services.paper_broker.okx.dialect import OkxDialect
+from services.paper_broker.prices import CandleReplay, Market, PriceFeed, SeededWalk
+from services.paper_broker.server import MOST_BODY_BYTES, Server
+from shared.domain.errors import NijaError
+
+
+class DialectMaker(Protocol):
+    """A dialect's class."""
+
+    def __call__(self, *, enforces_rate_limits: bool) -> Dialect: ...
+
+
+DIALECTS: dict[str, DialectMaker] = {
+    "alpaca": AlpacaDialect,
+    "binance": BinanceDialect,
+    "coinbase": CoinbaseDialect,
+    "kraken": KrakenDialect,
+    "okx": OkxDialect,
+}
+CANDLE_COIN = "BTC"
+_LOOPBACK = "127.0.0.1"
+_JOURNAL_VERSION = 1
+_SHUTDOWN_SECONDS = 2.0
+_LEAST_CANDLE_SECONDS, _MOST_CANDLE_SECONDS = Decimal("0.001"), Decimal(86_400)
+_HIGHEST_PORT = 65_535
+_GENERATIONS = (100_000, 50, 1_000)
+
+
+class WrongUse(NijaError):
+    """The command line cannot be followed; the text names the option and what would be right."""
+
+
+def main() -> None:
+    """Run the paper broker."""
+    options = _options()
+    try:
+        sys.exit(uvloop.run(_serve(options)))
+    except NijaError as error:
+        sys.stderr.write(f"error: {error}\n")
+        sys.exit(2)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m services.paper_broker.app", description="A paper broker.")
+    parser.add_argument("--broker", required=True, choices=sorted(DIALECTS), help="whose API to speak")
+    parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; everybody there may use `/paper/`")
+    parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
+    parser.add_argument("--port-file", type=Path, help="file that the chosen port is written to")
+    parser.add_argument("--seed", type=int, default=1, help="prices and faults are the same for the same seed")
+    parser.add_argument("--candles", type=Path, help=f"candle file whose prices {CANDLE_COIN} follows")
+    parser.add_argument("--candle-seconds", type=Decimal, default=Decimal(1), help="how long one candle lasts")
+    parser.add_argument("--state", type=Path, help="journal that is read at the start and appended to")
+    parser.add_argument("--rate-limits", action="store_true", help="enforce the broker's rate limits")
+    return parser.parse_args()
+
+
+async def _serve(options: argparse.Namespace) -> int:
+    dialect = DIALECTS[options.broker](enforces_rate_limits=options.rate_limits)
+    journal = Journal(options.state)
+    market_candles = None if options.candles is None else load_candles(options.candles)
+    if not _LEAST_CANDLE_SECONDS <= options.candle_seconds <= _MOST_CANDLE_SECONDS:
+        raise WrongUse(f"--candle-seconds must be from {_LEAST_CANDLE_SECONDS} to {_MOST_CANDLE_SECONDS}")
+    if not 0 <= options.port <= _HIGHEST_PORT:
+        raise WrongUse(f"--port must be from 0 (any free port) to {_HIGHEST_PORT}")
+    instruments = dialect.instruments
+    state = State(instruments, journal)
+    clock = MonotonicClock()
+    anchor = _replayed(options, journal, state, clock)
+    feeds: dict[str, PriceFeed] = {
+        symbol: SeededWalk(instrument, options.seed) for symbol, instrument in instruments.items()
+    }
+    if market_candles is not None:
+        for symbol, instrument in instruments.items():
+            if instrument.base == CANDLE_COIN:
+                feeds[symbol] = CandleReplay(instrument, market_candles)
+    exchange = Exchange(
+        instruments=instruments,
+        market=Market(feeds, anchor, int(options.candle_seconds * 1_000_000)),
+        state=state,
+        fee_rates=dialect.fee_rates,
+        identifiers=dialect.identifiers(options.seed),
+        clock=clock,
+    )
+    faults = Faults(options.seed)
+    stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+
+    def fail(error: JournalWriteFailed) -> None:
+        sys.stderr.write(f"error: {error}\n")
+        if not stopped.done():
+            stopped.set_result(1)
+
+    server = Server(
+        dialect=dialect,
+        exchange=exchange,
+        admin=Admin(options.broker, exchange, dialect, faults),
+        faults=faults,
+        journal=journal,
+        on_failure=fail,
+    )
+    # Orders and fills stay for good, by the hundred thousand: the collector need not look at them again and again.
+    gc.freeze()
+    gc.set_threshold(*_GENERATIONS)
+    try:
+        return await _listen(options, server, faults, stopped)
+    finally:
+        journal.close()
+
+
+def _replayed(options: argparse.Namespace, journal: Journal, state: State, clock: MonotonicClock) -> int:
+    """Bring the state back from the journal; returns the moment at which its prices began."""
+    anchor = None
+    for event in journal.open():
+        if event[:1] == ["start"]:
+            if event[1:3] != [_JOURNAL_VERSION, options.broker]:
+                raise JournalUnusable(f"--state {options.state}: it is the journal of another broker or version")
+            anchor = int(event[3])
+        elif anchor is None:
+            raise JournalUnusable(f"--state {options.state}: it is not the journal of a paper broker")
+        else:
+            state.replay(event)
+    if anchor is None:
+        anchor = clock()
+        journal.record(["start", _JOURNAL_VERSION, options.broker, anchor])
+        journal.commit()
+    return anchor
+
+
+async def _listen(options: argparse.Namespace, server: Server, faults: Faults, stopped: "asyncio.Future[int]") -> int:
+    loop = asyncio.get_running_loop()
+    runner = web.ServerRunner(
+        web.Server(server.handle, request_factory=_request, access_log=None), shutdown_timeout=_SHUTDOWN_SECONDS
+    )
+    await runner.setup()
+    site = web.TCPSite(runner, options.host, options.port, backlog=4096)
+    try:
+        await site.start()
+    except OSError as error:
+        await runner.cleanup()
+        reason = error.strerror or str(error)
+        raise WrongUse(f"--port {options.port}: cannot listen on {options.host}: {reason}; choose another") from error
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, lambda: None if stopped.done() else stopped.set_result(0))
+    _, port = runner.addresses[0][:2]
+    ticking = asyncio.create_task(server.tick())
+    try:
+        _announce(options, port)
+        return await stopped
+    finally:
+        ticking.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await ticking
+        faults.clear()
+        await runner.cleanup()
+
+
+def _announce(options: argparse.Namespace, port: int) -> None:
+    if options.port_file is not None:
+        # Renamed into place, so that a reader never sees half a number.
+        partial = options.port_file.with_name(options.port_file.name + ".partial")
+        try:
+            partial.write_text(f"{port}\n")
+            partial.replace(options.port_file)
+        except OSError as error:
+            raise WrongUse(f"--port-file {options.port_file}: cannot be written: {error.strerror}") from error
+    sys.stdout.write(f"paper {options.broker} listens on http://{options.host}:{port}\n")
+    sys.stdout.flush()
+
+
+def _request(
+    message: RawRequestMessage,
+    payload: StreamReader,
+    protocol: web.RequestHandler,
+    writer: AbstractStreamWriter,
+    task: "asyncio.Task[None]",
+) -> web.BaseRequest:
+    loop = asyncio.get_running_loop()
+    return web.BaseRequest(message, payload, protocol, writer, task, loop, client_max_size=MOST_BODY_BYTES)
+
+
+if __name__ == "__main__":
+    main()

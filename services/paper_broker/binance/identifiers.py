@@ -1,0 +1,15 @@
+"""Binance's form of order and trade ids: a sequence number in, a growing whole number as text out."""
+
+from services.paper_broker.exchange.exchange import Identifiers
+
+_FIRST_ORDER = 30_000_000_000
+_FIRST_TRADE = 4_000_000_000
+
+
+def identifiers(seed: int) -> Identifiers:
+    """Numbers that only grow, as those of one symbol do at Binance; the seed moves where they begin."""
+    offset = seed % 1_000 * 1_000_000
+    return Identifiers(
+        order_id=lambda number: str(_FIRST_ORDER + offset + number),
+        fill_id=lambda number: str(_FIRST_TRADE + offset + number),
+    )

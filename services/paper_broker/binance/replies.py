@@ -1,0 +1,125 @@
+"""Binance's error codes and texts: a refusal in, an HTTP reply out. Errors come with a 4xx or 5xx status."""
+
+from typing import Any
+
+import orjson
+
+from services.paper_broker.dialect import Reply
+from services.paper_broker.exchange import refusals
+from shared.domain.errors import NijaError
+
+BAD_REQUEST = 400
+UNAUTHORIZED = 401
+NOT_FOUND = 404
+TOO_MANY_REQUESTS = 429
+INTERNAL_ERROR = 500
+UNAVAILABLE = 503
+
+
+class BinanceError(NijaError):
+    """A request is answered with this code and text."""
+
+    def __init__(self, code: int, message: str, status: int = BAD_REQUEST) -> None:
+        super().__init__(message)
+        self.code = code
+        self.status = status
+
+
+def key_malformed() -> BinanceError:
+    return BinanceError(-2014, "API-key format invalid.", UNAUTHORIZED)
+
+
+def key_refused() -> BinanceError:
+    """An unknown key and one without the permission get the same answer."""
+    return BinanceError(-2015, "Invalid API-key, IP, or permissions for action.", UNAUTHORIZED)
+
+
+def signature_wrong() -> BinanceError:
+    return BinanceError(-1022, "Signature for this request is not valid.")
+
+
+def outside_window() -> BinanceError:
+    return BinanceError(-1021, "Timestamp for this request is outside of the recvWindow.")
+
+
+def ahead_of_server() -> BinanceError:
+    return BinanceError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
+
+
+def too_much_weight(limit: int) -> BinanceError:
+    text = f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE."
+    return BinanceError(-1003, text, TOO_MANY_REQUESTS)
+
+
+def too_many_orders(limit: int) -> BinanceError:
+    return BinanceError(
+        -1015, f"Too many new orders; current limit is {limit} orders per 10 SECOND.", TOO_MANY_REQUESTS
+    )
+
+
+def missing(name: str) -> BinanceError:
+    return BinanceError(-1102, f"Mandatory parameter '{name}' was not sent, was empty/null, or malformed.")
+
+
+def neither(first: str, second: str) -> BinanceError:
+    return BinanceError(-1102, f"Param '{first}' or '{second}' must be sent, but both were empty/null!")
+
+
+def illegal(name: str, legal_range: str) -> BinanceError:
+    return BinanceError(-1100, f"Illegal characters found in parameter '{name}'; legal range is '{legal_range}'.")
+
+
+def not_required(name: str) -> BinanceError:
+    return BinanceError(-1106, f"Parameter '{name}' sent when not required.")
+
+
+def invalid_symbol() -> BinanceError:
+    return BinanceError(-1121, "Invalid symbol.")
+
+
+def unknown_order() -> BinanceError:
+    """A query for an order that is not there."""
+    return BinanceError(-2013, "Order does not exist.")
+
+
+def not_cancelable() -> BinanceError:
+    return BinanceError(-2011, "Unknown order sent.")
+
+
+def filter_failure(name: str) -> BinanceError:
+    return BinanceError(-1013, f"Filter failure: {name}")
+
+
+_FILTERS = {"quantity": "LOT_SIZE", "limit_price": "PRICE_FILTER"}
+
+
+def of_refusal(refusal: refusals.Refused) -> BinanceError:
+    """Binance's words for a refusal of the exchange."""
+    match refusal:
+        case refusals.UnknownSymbol():
+            return invalid_symbol()
+        case refusals.InvalidField():
+            return filter_failure(_FILTERS.get(refusal.field, "LOT_SIZE"))
+        case refusals.BelowMinimumQuantity():
+            return filter_failure("LOT_SIZE")
+        case refusals.BelowMinimumCost():
+            return filter_failure("NOTIONAL")
+        case refusals.InsufficientFunds():
+            return BinanceError(-2010, "Account has insufficient balance for requested action.")
+        case refusals.DuplicateClientOrderId():
+            return BinanceError(-2010, "Duplicate order sent.")
+        case refusals.WouldTake():
+            return BinanceError(-2010, "Order would immediately match and take.")
+        case refusals.DeadlineElapsed():
+            return outside_window()
+        case refusals.UnknownOrder():
+            return not_cancelable()
+    return BinanceError(-1013, str(refusal))
+
+
+def result(value: Any) -> Reply:
+    return Reply(orjson.dumps(value))
+
+
+def error(problem: BinanceError) -> Reply:
+    return Reply(orjson.dumps({"code": problem.code, "msg": str(problem)}), problem.status)

@@ -1,0 +1,93 @@
+"""Coinbase's errors: why a request fails in, an HTTP reply out.
+
+Requests that cannot be served get a status and `error`; an order that is not taken gets 200 with `success: false`.
+"""
+
+from typing import Any
+
+import orjson
+
+from services.paper_broker.dialect import Reply
+from services.paper_broker.exchange import refusals
+from shared.domain.errors import NijaError
+
+UNAUTHORIZED = Reply(b"Unauthorized\n", 401, "text/plain")
+UNKNOWN_REASON = "UNKNOWN_FAILURE_REASON"
+_SUCCESS = 200
+
+_REFUSALS: dict[type[refusals.Refused], tuple[str, str, str]] = {
+    refusals.BelowMinimumQuantity: (UNKNOWN_REASON, "", "PREVIEW_INVALID_BASE_SIZE_TOO_SMALL"),
+    refusals.BelowMinimumCost: (UNKNOWN_REASON, "", "PREVIEW_INVALID_QUOTE_SIZE_TOO_SMALL"),
+    refusals.InsufficientFunds: (
+        "INSUFFICIENT_FUND",
+        "Insufficient balance in source account",
+        "PREVIEW_INSUFFICIENT_FUND",
+    ),
+    refusals.WouldTake: (
+        "INVALID_LIMIT_PRICE_POST_ONLY",
+        "limit price crosses the book",
+        "PREVIEW_INVALID_LIMIT_PRICE_POST_ONLY",
+    ),
+}
+"""`error`, `message` and `preview_failure_reason` of an order that is not taken."""
+
+_FIELDS: dict[str, str] = {
+    "quantity": "PREVIEW_INVALID_SIZE_PRECISION",
+    "limit_price": "PREVIEW_INVALID_PRICE_PRECISION",
+}
+
+
+class CoinbaseError(NijaError):
+    """A request is answered with this status and error code."""
+
+    def __init__(self, status: int, code: str, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+        self.code = code
+
+
+class OrderFailed(NijaError):
+    """An order is not taken, for these reasons."""
+
+    def __init__(self, error: str, message: str, preview_failure_reason: str) -> None:
+        super().__init__(message)
+        self.error = error
+        self.preview_failure_reason = preview_failure_reason
+
+
+def invalid_argument(message: str) -> CoinbaseError:
+    return CoinbaseError(400, "INVALID_ARGUMENT", message)
+
+
+def not_found(message: str) -> CoinbaseError:
+    return CoinbaseError(404, "NOT_FOUND", message)
+
+
+def order_failure(refusal: refusals.Refused) -> OrderFailed:
+    """Coinbase's words for a refusal of the exchange."""
+    if isinstance(refusal, refusals.InvalidField):
+        return OrderFailed(UNKNOWN_REASON, "", _FIELDS.get(refusal.field, "PREVIEW_INVALID_ORDER_CONFIG"))
+    return OrderFailed(*_REFUSALS[type(refusal)])
+
+
+def failed_order(failure: OrderFailed, order_configuration: Any) -> dict[str, Any]:
+    return {
+        "success": False,
+        "failure_reason": UNKNOWN_REASON,
+        "order_id": "",
+        "error_response": {
+            "error": failure.error,
+            "message": str(failure),
+            "error_details": "",
+            "preview_failure_reason": failure.preview_failure_reason,
+        },
+        "order_configuration": order_configuration,
+    }
+
+
+def result(document: Any) -> Reply:
+    return Reply(orjson.dumps(document), _SUCCESS)
+
+
+def error(status: int, code: str, message: str) -> Reply:
+    return Reply(orjson.dumps({"error": code, "error_details": message, "message": message}), status)

@@ -1,0 +1,29 @@
+"""Coinbase's names: canonical symbols and account names in, product ids and UUIDs out, and back."""
+
+from collections.abc import Mapping
+from hashlib import blake2b
+from uuid import UUID
+
+from services.paper_broker.exchange.exchange import Identifiers
+from services.paper_broker.instruments import INSTRUMENTS, PaperInstrument
+
+PRODUCT_IDS: Mapping[str, str] = {symbol: symbol.replace("/", "-") for symbol in INSTRUMENTS}
+"""`BTC/USD` → `BTC-USD`."""
+
+PRODUCTS: Mapping[str, PaperInstrument] = {PRODUCT_IDS[symbol]: each for symbol, each in INSTRUMENTS.items()}
+"""By product id."""
+
+
+def uuid_of(*parts: object) -> str:
+    """A UUID that is the same for the same parts and looks as random as Coinbase's."""
+    digest = blake2b(":".join(map(str, parts)).encode(), digest_size=16).digest()
+    return str(UUID(bytes=digest, version=4))
+
+
+def identifiers(seed: int) -> Identifiers:
+    """Orders have a UUID; fills have an entry id of 64 hex digits."""
+
+    def fill_id(sequence: int) -> str:
+        return blake2b(f"{seed}:entry:{sequence}".encode(), digest_size=32).hexdigest()
+
+    return Identifiers(order_id=lambda number: uuid_of(seed, "order", number), fill_id=fill_id)

@@ -1,0 +1,81 @@
+"""What a broker's dialect is to the server: requests in, replies out, no sockets.
+
+A new broker is one folder with one class of this shape, and one line in `DIALECTS` of `app.py`.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Protocol, runtime_checkable
+
+from services.paper_broker.exchange.charges import FeeRates
+from services.paper_broker.exchange.exchange import Exchange, Identifiers
+from services.paper_broker.exchange.orders import Execution
+from services.paper_broker.instruments import PaperInstrument
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One HTTP request. `query` is what follows the question mark, undecoded; header names ignore case."""
+
+    method: str
+    path: str
+    query: str
+    headers: Mapping[str, str]
+    body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """One HTTP reply."""
+
+    body: bytes
+    status: int = 200
+    content_type: str = "application/json"
+
+
+class Dialect(Protocol):
+    """One broker's wire format over the exchange."""
+
+    permission_names: frozenset[str]
+    default_permissions: frozenset[str]
+    fee_rates: FeeRates
+
+    @property
+    def instruments(self) -> Mapping[str, PaperInstrument]:
+        """What the broker lists, by canonical symbol."""
+        ...
+
+    def identifiers(self, seed: int) -> Identifiers:
+        """How this broker names orders and fills."""
+        ...
+
+    def new_key(self) -> tuple[str, str]:
+        """A fresh (api_key, api_secret) in the broker's form."""
+        ...
+
+    def endpoint(self, request: Request) -> str:
+        """The broker's own name of what is called, for faults; the path when it is none."""
+        ...
+
+    def api_key(self, request: Request) -> str | None:
+        """The key that a request names, whether it is right or not."""
+        ...
+
+    def places_order(self, endpoint: str) -> bool: ...
+
+    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+        """Serve one request. An order that it places is executed as `execution` says."""
+        ...
+
+    def fault_reply(self, kind: str, endpoint: str) -> Reply:
+        """The reply of a broken broker: kinds rate_limit, invalid_nonce, maintenance, internal_error."""
+        ...
+
+
+@runtime_checkable
+class HasPassphrases(Protocol):
+    """A dialect whose keys have a third part besides key and secret."""
+
+    def passphrase(self, api_secret: str) -> str:
+        """The passphrase that belongs to the key of this secret, the same at every call."""
+        ...

@@ -1,0 +1,46 @@
+"""Whether an order may enter the book: its form, its minimums, its deadline and its id.
+
+Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or a `Refused` that says why.
+"""
+
+from services.paper_broker.exchange import refusals
+from services.paper_broker.exchange.accounts import Account
+from services.paper_broker.exchange.book import OrderBook
+from services.paper_broker.exchange.orders import NewOrder, OrderState, OrderType
+from services.paper_broker.instruments import PaperInstrument
+from shared.domain.master_fill import Side
+
+
+def check_acceptable(new: NewOrder, account: Account, instrument: PaperInstrument, book: OrderBook, now: int) -> None:
+    """Raise the refusal that a broker would give first; `now` in microseconds since 1970. Funds come later."""
+    if new.deadline_at is not None and now >= new.deadline_at:
+        raise refusals.DeadlineElapsed("the request's deadline has passed")
+    _check_form(new, instrument)
+    _check_minimums(new, instrument, book)
+    if new.client_order_id is not None and any(
+        order.state is OrderState.OPEN for order in account.orders_by_client_id.get(new.client_order_id, ())
+    ):
+        raise refusals.DuplicateClientOrderId(f"an open order has the client order id {new.client_order_id}")
+
+
+def _check_form(new: NewOrder, instrument: PaperInstrument) -> None:
+    step = instrument.cost_step if new.quote_sized else instrument.lot
+    if new.quantity <= 0 or new.quantity % step:
+        raise refusals.InvalidField("quantity", f"quantity must be a multiple of {step} above zero")
+    is_refused_sale = new.side is Side.SELL and not new.may_sell_by_quote
+    if new.quote_sized and (is_refused_sale or new.type is not OrderType.MARKET):
+        raise refusals.InvalidField("quote_sized", "only market buys are sized in quote currency")
+    if (new.type is OrderType.LIMIT) != (new.limit_price is not None):
+        raise refusals.InvalidField("limit_price", "limit orders have a price, market orders have none")
+    if new.limit_price is not None and (new.limit_price <= 0 or new.limit_price % instrument.price_tick):
+        raise refusals.InvalidField("limit_price", f"price must be a multiple of {instrument.price_tick}")
+
+
+def _check_minimums(new: NewOrder, instrument: PaperInstrument, book: OrderBook) -> None:
+    price = new.limit_price or (book.best_ask if new.side is Side.BUY else book.best_bid)
+    cost = new.quantity if new.quote_sized else new.quantity * price
+    quantity = new.quantity / price if new.quote_sized else new.quantity
+    if quantity < instrument.minimum_quantity:
+        raise refusals.BelowMinimumQuantity(f"at least {instrument.minimum_quantity} {instrument.base}")
+    if cost < instrument.minimum_cost:
+        raise refusals.BelowMinimumCost(f"at least {instrument.minimum_cost} {instrument.quote}")

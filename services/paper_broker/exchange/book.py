@@ -1,0 +1,93 @@
+"""The order book around a price.
+
+Enters: an instrument and the price of the moment. Leaves: bid and ask levels, the same ones for the same price,
+and what an order takes from them. Liquidity is replenished at once: paper followers do not move the market.
+"""
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
+
+from services.paper_broker.exchange.orders import ZERO
+from services.paper_broker.instruments import PaperInstrument
+
+LEVELS = 60
+HALF_SPREAD = Decimal("0.0001")
+_LEVEL_STEP = Decimal("0.00005")
+# Thousands of US dollars on the first level, growing with the distance from the price.
+_LEVEL_COST = (40_000, 160_000)
+
+
+@dataclass(frozen=True, slots=True)
+class Level:
+    price: Decimal
+    quantity: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class OrderBook:
+    """Both sides, best price first."""
+
+    last: Decimal
+    bids: tuple[Level, ...]
+    asks: tuple[Level, ...]
+
+    @property
+    def best_bid(self) -> Decimal:
+        return self.bids[0].price
+
+    @property
+    def best_ask(self) -> Decimal:
+        return self.asks[0].price
+
+
+def book_around(instrument: PaperInstrument, price: Decimal) -> OrderBook:
+    """The book of a pair when its price is `price` (a multiple of the tick, above zero)."""
+    sizes = random.Random(f"{instrument.symbol}@{price}")  # noqa: S311 - a paper book, not a secret
+    tick = instrument.price_tick
+    step = max(tick, (price * _LEVEL_STEP).quantize(tick))
+    half = price * HALF_SPREAD
+    best_ask = max((price + half).quantize(tick, ROUND_CEILING), price + tick)
+    best_bid = max(min((price - half).quantize(tick, ROUND_FLOOR), price - tick), tick)
+
+    def side(best: Decimal, signed_step: Decimal) -> Iterable[Level]:
+        for number in range(LEVELS):
+            level_price = best + signed_step * number
+            if level_price <= 0:
+                return
+            cost = Decimal(sizes.randint(*_LEVEL_COST) * (10 + number) // 10)
+            yield Level(level_price, max((cost / level_price).quantize(instrument.lot, ROUND_DOWN), instrument.lot))
+
+    return OrderBook(last=price, bids=tuple(side(best_bid, -step)), asks=tuple(side(best_ask, step)))
+
+
+def take(
+    levels: Iterable[Level], quantity: Decimal, *, up_to: Decimal | None = None, buying: bool
+) -> list[tuple[Decimal, Decimal]]:
+    """Executions (price, quantity) of an order of `quantity` base currency, walking the levels.
+
+    `up_to` is a limit order's price. Less than `quantity` in all when the levels end.
+    """
+    taken: list[tuple[Decimal, Decimal]] = []
+    for level in levels:
+        if quantity <= 0 or (up_to is not None and (level.price > up_to if buying else level.price < up_to)):
+            break
+        part = min(quantity, level.quantity)
+        taken.append((level.price, part))
+        quantity -= part
+    return taken
+
+
+def take_for_cost(levels: Iterable[Level], cost: Decimal, lot: Decimal) -> list[tuple[Decimal, Decimal]]:
+    """Executions (price, quantity) that spend at most `cost` quote currency, in whole lots."""
+    taken: list[tuple[Decimal, Decimal]] = []
+    for level in levels:
+        part = min((cost / level.price).quantize(lot, ROUND_DOWN), level.quantity)
+        if part <= ZERO:
+            break
+        taken.append((level.price, part))
+        cost -= part * level.price
+        if part < level.quantity:
+            break
+    return taken

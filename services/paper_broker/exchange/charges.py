@@ -1,0 +1,75 @@
+"""What executions cost: cost, fee and hold in exact decimals, each rounded once to the instrument's step.
+
+Enters: an instrument, a side and executions (price, quantity). Leaves: amounts in the spent currency (quote for a
+buy, base for a sale) or the currency that is named.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
+
+from services.paper_broker.exchange.orders import ZERO
+from services.paper_broker.instruments import PaperInstrument
+from shared.domain.master_fill import Side
+
+Execution = tuple[Decimal, Decimal]
+"""A price and a quantity."""
+
+
+@dataclass(frozen=True, slots=True)
+class FeeRates:
+    """Fractions of the executed value: 0.0026 is 0.26%."""
+
+    taker: Decimal
+    maker: Decimal
+
+
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """What an order's charges depend on, besides price and quantity."""
+
+    instrument: PaperInstrument
+    rates: FeeRates
+    side: Side
+    fee_in_base: bool
+
+    @property
+    def _fee_is_spent(self) -> bool:
+        """Whether the fee is taken in the currency that the order spends anyway."""
+        return (self.side is Side.SELL) == self.fee_in_base
+
+    @property
+    def fee_currency(self) -> str:
+        return self.instrument.base if self.fee_in_base else self.instrument.quote
+
+    def cost(self, price: Decimal, quantity: Decimal) -> Decimal:
+        """Quote currency, without the fee."""
+        return (price * quantity).quantize(self.instrument.cost_step, ROUND_HALF_UP)
+
+    def fee(self, quantity: Decimal, cost: Decimal, *, is_maker: bool) -> Decimal:
+        """The fee of an execution, in `fee_currency`."""
+        rate = self.rates.maker if is_maker else self.rates.taker
+        if self.fee_in_base:
+            return (quantity * rate).quantize(self.instrument.base_fee_step, ROUND_HALF_UP)
+        return (cost * rate).quantize(self.instrument.cost_step, ROUND_HALF_UP)
+
+    def spent(self, executions: Iterable[Execution]) -> Decimal:
+        """What taker executions take from the account, in the spent currency."""
+        total = ZERO
+        for price, quantity in executions:
+            cost = self.cost(price, quantity)
+            total += cost if self.side is Side.BUY else quantity
+            if self._fee_is_spent:
+                total += self.fee(quantity, cost, is_maker=False)
+        return total
+
+    def hold(self, quantity: Decimal, price: Decimal) -> Decimal:
+        """What an open order for `quantity` base currency at `price` holds; its execution never takes more."""
+        if self.side is Side.SELL:
+            amount, step = quantity, self.instrument.lot
+        else:
+            step = self.instrument.cost_step
+            amount = (quantity * price).quantize(step, ROUND_CEILING)
+        if self._fee_is_spent:
+            amount += (amount * self.rates.taker).quantize(step, ROUND_CEILING)
+        return amount

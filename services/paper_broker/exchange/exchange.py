@@ -1,0 +1,309 @@
+"""The exchange: what is decided about orders, holds and money.
+
+Enters: requests in canonical terms (`NewOrder`), with the key they came by. Leaves: events applied to `State`, or
+a `Refused`. Every method takes its time from the clock once, so one request happens at one moment.
+"""
+
+import heapq
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from decimal import ROUND_DOWN, Decimal
+
+from services.paper_broker.exchange import refusals
+from services.paper_broker.exchange.acceptance import check_acceptable
+from services.paper_broker.exchange.accounts import ApiKey
+from services.paper_broker.exchange.book import OrderBook, book_around, take, take_for_cost
+from services.paper_broker.exchange.charges import Execution as Executed
+from services.paper_broker.exchange.charges import FeeRates, Terms
+from services.paper_broker.exchange.orders import (
+    AT_ONCE,
+    ZERO,
+    DueAction,
+    Execution,
+    Fill,
+    NewOrder,
+    Order,
+    OrderState,
+    OrderType,
+)
+from services.paper_broker.exchange.state import State
+from services.paper_broker.instruments import PaperInstrument
+from services.paper_broker.prices import Market
+from shared.domain.master_fill import Side
+
+NO_LIQUIDITY = "Insufficient liquidity"
+NO_FUNDS = "Insufficient funds"
+USER_REQUESTED = "User requested"
+NO_FEES = FeeRates(taker=ZERO, maker=ZERO)
+
+
+@dataclass(frozen=True, slots=True)
+class Identifiers:
+    """How a broker names its orders and fills: their sequence number in, an id out."""
+
+    order_id: Callable[[int], str]
+    fill_id: Callable[[int], str]
+
+
+class Exchange:
+    """One broker's matching and bookkeeping."""
+
+    def __init__(
+        self,
+        *,
+        instruments: Mapping[str, PaperInstrument],
+        market: Market,
+        state: State,
+        fee_rates: FeeRates,
+        identifiers: Identifiers,
+        clock: Callable[[], int],
+    ) -> None:
+        self.instruments = instruments
+        self.market = market
+        self.state = state
+        self.fee_rates = fee_rates
+        self.clock = clock
+        self._identifiers = identifiers
+        self._books: dict[str, OrderBook] = {}
+        self._resting: dict[str, dict[str, Order]] = {}
+        self._due: list[tuple[int, int, Order]] = []
+        for account in state.accounts.values():
+            for order in account.open_orders.values():
+                self._schedule(order)
+
+    def price(self, symbol: str) -> Decimal:
+        """The price of a listed pair now."""
+        pinned = self.state.pinned_prices.get(symbol)
+        return self.market.price(symbol, self.clock()) if pinned is None else pinned
+
+    def book(self, symbol: str) -> OrderBook:
+        """The order book of a listed pair now."""
+        price = self.price(symbol)
+        book = self._books.get(symbol)
+        if book is None or book.last != price:
+            book = self._books[symbol] = book_around(self.instruments[symbol], price)
+        return book
+
+    def pin_price(self, symbol: str, price: Decimal | None) -> None:
+        """Move a pair's price and hold it there (None: let it move again); resting orders see it at once."""
+        tick = self._instrument(symbol).price_tick
+        if price is not None and (price < 2 * tick or price % tick):
+            raise refusals.InvalidField("price", f"price of {symbol} must be a multiple of {tick}, and two at least")
+        self.state.pin_price(symbol, price)
+        self.advance()
+
+    def place(self, key: ApiKey, new: NewOrder, execution: Execution = AT_ONCE) -> Order:
+        """Accept an order and execute what can be executed, or raise Refused with nothing changed."""
+        now = self.clock()
+        instrument = self._instrument(new.symbol)
+        book = self.book(new.symbol)
+        check_acceptable(new, key.account, instrument, book, now)
+        planned = _executable(new.side, book, instrument, new.quantity, new.limit_price, quote_sized=new.quote_sized)
+        if new.post_only and planned:
+            raise refusals.WouldTake("a post-only order would be executed at once")
+        terms = Terms(instrument, self._rates(instrument), new.side, new.fee_in_base)
+        spent_currency = instrument.quote if new.side is Side.BUY else instrument.base
+        free = key.account.free(spent_currency)
+        need = _need(new, terms, planned)
+        if need > free and new.side is Side.SELL and new.fee_in_base:
+            # The preference is for the coin; who sells all of it pays from the proceeds.
+            terms = replace(terms, fee_in_base=False)
+            need = _need(new, terms, planned)
+        if need > free:
+            raise refusals.InsufficientFunds(f"{need} {spent_currency} needed, {free} free")
+        at_once = planned
+        if execution.fraction < 1:
+            quantity = sum((part for _, part in planned), ZERO) * execution.fraction
+            at_once = _executable(
+                new.side, book, instrument, quantity.quantize(instrument.lot, ROUND_DOWN), new.limit_price
+            )
+        order = self._accepted(key, new, execution, fee_in_base=terms.fee_in_base, now=now)
+        # The rest holds what the at-once part leaves of the need: never more than was checked to be free.
+        rest_hold = max(need - terms.spent(at_once), ZERO)
+        order.hold = ZERO if at_once else rest_hold
+        self.state.add_order(order)
+        for number, (price, quantity) in enumerate(at_once, start=1):
+            self._fill(order, price, quantity, rest_hold if number == len(at_once) else ZERO, now, is_maker=False)
+        self._settle_rest(order, new, execution, now)
+        return order
+
+    def cancel(self, order: Order, reason: str = USER_REQUESTED) -> None:
+        """Cancel an open order; UnknownOrder when it is closed already."""
+        if order.state is not OrderState.OPEN:
+            raise refusals.UnknownOrder(f"order {order.order_id} is not open")
+        self._close(order, OrderState.CANCELED, self.clock(), reason)
+
+    def advance(self) -> None:
+        """Do what time and price have brought: due executions, and resting orders that the price has crossed."""
+        if not self._due and not self._resting:
+            return
+        now = self.clock()
+        while self._due and self._due[0][0] <= now:
+            order = heapq.heappop(self._due)[2]
+            if order.state is OrderState.OPEN:
+                self._when_due(order, now)
+        for symbol in list(self._resting):
+            book = self.book(symbol)
+            for order in list(self._resting[symbol].values()):
+                self._cross(order, book, now)
+
+    def _instrument(self, symbol: str) -> PaperInstrument:
+        instrument = self.instruments.get(symbol)
+        if instrument is None:
+            raise refusals.UnknownSymbol(f"{symbol} is not listed")
+        return instrument
+
+    def _terms(self, order: Order) -> Terms:
+        instrument = self.instruments[order.symbol]
+        return Terms(instrument, self._rates(instrument), order.side, order.fee_in_base)
+
+    def _rates(self, instrument: PaperInstrument) -> FeeRates:
+        return NO_FEES if instrument.commission_free else self.fee_rates
+
+    def _accepted(self, key: ApiKey, new: NewOrder, execution: Execution, *, fee_in_base: bool, now: int) -> Order:
+        sequence = len(self.state.orders) + 1
+        due_at = None
+        if execution.fraction < 1 and execution.rest_after_microseconds is not None:
+            due_at = now + execution.rest_after_microseconds
+        return Order(
+            sequence=sequence,
+            order_id=self._identifiers.order_id(sequence),
+            account=key.account.name,
+            api_key=key.api_key,
+            symbol=new.symbol,
+            side=new.side,
+            type=new.type,
+            quantity=new.quantity,
+            quote_sized=new.quote_sized,
+            limit_price=new.limit_price,
+            client_order_id=new.client_order_id,
+            fee_in_base=fee_in_base,
+            post_only=new.post_only,
+            reference=new.reference,
+            accepted_at=now,
+            visible_at=now + execution.invisible_microseconds,
+            due_at=due_at,
+            due_action=DueAction.CANCEL if execution.rest_is_canceled else DueAction.FILL,
+        )
+
+    def _settle_rest(self, order: Order, new: NewOrder, execution: Execution, now: int) -> None:
+        """What becomes of an order after its executions at acceptance."""
+        if self._is_complete(order):
+            self._close(order, OrderState.FILLED, now)
+        elif execution.fraction < 1:
+            if execution.rest_is_canceled and order.due_at is None:
+                self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+            else:
+                self._schedule(order)
+        elif order.type is OrderType.MARKET or new.immediate_or_cancel:
+            self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+        else:
+            self._schedule(order)
+
+    def _is_complete(self, order: Order) -> bool:
+        """Whether nothing is left that could be executed: less than two lots, for an order sized in quote."""
+        if not order.quote_sized:
+            return order.filled >= order.quantity
+        return bool(order.fills) and order.remaining < order.fills[-1].price * self.instruments[order.symbol].lot * 2
+
+    def _schedule(self, order: Order) -> None:
+        """Put an open order where time or price will find it."""
+        if order.due_at is not None:
+            heapq.heappush(self._due, (order.due_at, order.sequence, order))
+        elif order.type is OrderType.LIMIT:
+            self._resting.setdefault(order.symbol, {})[order.order_id] = order
+
+    def _when_due(self, order: Order, now: int) -> None:
+        if order.due_action is DueAction.CANCEL:
+            self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+            return
+        instrument, terms = self.instruments[order.symbol], self._terms(order)
+        account = self.state.accounts[order.account]
+        planned = _executable(
+            order.side,
+            self.book(order.symbol),
+            instrument,
+            order.remaining,
+            order.limit_price,
+            quote_sized=order.quote_sized,
+        )
+        for price, quantity in planned:
+            # The price has moved since the order was checked: execute what is affordable now.
+            available = account.free(self.state.spent_currency(order)) + order.hold
+            part = quantity
+            if terms.spent([(price, quantity)]) > available:
+                unit = price if order.side is Side.BUY else Decimal(1)
+                part = (available / (unit * (1 + terms.rates.taker))).quantize(instrument.lot, ROUND_DOWN)
+                part -= instrument.lot
+            if part <= 0:
+                break
+            hold_after = max(order.hold - terms.spent([(price, part)]), ZERO)
+            self._fill(order, price, part, hold_after, now, is_maker=False)
+            if part < quantity:
+                break
+        if self._is_complete(order):
+            self._close(order, OrderState.FILLED, now)
+        elif order.type is OrderType.MARKET:
+            self._close(order, OrderState.CANCELED, now, NO_FUNDS if planned else NO_LIQUIDITY)
+        else:
+            self._resting.setdefault(order.symbol, {})[order.order_id] = order
+
+    def _cross(self, order: Order, book: OrderBook, now: int) -> None:
+        """Fill a resting order as maker at its own price once the market has reached it."""
+        limit = order.limit_price
+        if limit is None or (book.best_ask > limit if order.side is Side.BUY else book.best_bid < limit):
+            return
+        self._fill(order, limit, order.remaining, ZERO, now, is_maker=True)
+        self._close(order, OrderState.FILLED, now)
+
+    def _fill(
+        self, order: Order, price: Decimal, quantity: Decimal, hold_after: Decimal, now: int, *, is_maker: bool
+    ) -> None:
+        terms = self._terms(order)
+        cost = terms.cost(price, quantity)
+        sequence = len(self.state.fills) + 1
+        fill = Fill(
+            sequence=sequence,
+            fill_id=self._identifiers.fill_id(sequence),
+            order=order,
+            price=price,
+            quantity=quantity,
+            cost=cost,
+            fee=terms.fee(quantity, cost, is_maker=is_maker),
+            fee_currency=terms.fee_currency,
+            is_maker=is_maker,
+            executed_at=now,
+        )
+        self.state.add_fill(fill, hold_after)
+
+    def _close(self, order: Order, state: OrderState, now: int, reason: str = "") -> None:
+        self.state.close_order(order, state, now, reason)
+        resting = self._resting.get(order.symbol)
+        if resting is not None:
+            resting.pop(order.order_id, None)
+            if not resting:
+                del self._resting[order.symbol]
+
+
+def _executable(
+    side: Side,
+    book: OrderBook,
+    instrument: PaperInstrument,
+    quantity: Decimal,
+    limit_price: Decimal | None,
+    *,
+    quote_sized: bool = False,
+) -> list[Executed]:
+    """What the book gives now for `quantity` (quote currency if `quote_sized`), up to the limit price."""
+    buying = side is Side.BUY
+    levels = book.asks if buying else book.bids
+    if quote_sized:
+        return take_for_cost(levels, quantity, instrument.lot)
+    return take(levels, quantity, up_to=limit_price, buying=buying)
+
+
+def _need(new: NewOrder, terms: Terms, planned: list[Executed]) -> Decimal:
+    """What must be free of the spent currency for the whole order."""
+    if new.limit_price is not None:
+        return terms.hold(new.quantity, new.limit_price)
+    return terms.spent(planned)

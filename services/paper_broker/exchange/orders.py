@@ -1,0 +1,124 @@
+"""Orders, fills and how an order is to be executed.
+
+Enters: what a dialect read from a request (`NewOrder`, `Execution`). Leaves: the records of the order log.
+Times are whole microseconds since 1970, quantities are in base and costs in quote currency.
+"""
+
+from dataclasses import dataclass, field
+from decimal import Decimal
+from enum import StrEnum
+
+from shared.domain.master_fill import Side
+
+ZERO = Decimal(0)
+
+
+class OrderType(StrEnum):
+    MARKET = "market"
+    LIMIT = "limit"
+
+
+class OrderState(StrEnum):
+    OPEN = "open"
+    FILLED = "filled"
+    CANCELED = "canceled"
+    EXPIRED = "expired"
+
+
+class DueAction(StrEnum):
+    """What happens to an order whose `due_at` has come."""
+
+    FILL = "fill"
+    CANCEL = "cancel"
+
+
+@dataclass(frozen=True, slots=True)
+class NewOrder:
+    """A request for an order, in canonical terms."""
+
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: Decimal
+    """Base currency; with `quote_sized` the amount of quote currency to spend."""
+    quote_sized: bool = False
+    may_sell_by_quote: bool = False
+    """Whether the broker takes market sales that are sized in quote currency, too."""
+    limit_price: Decimal | None = None
+    client_order_id: str | None = None
+    fee_in_base: bool = False
+    post_only: bool = False
+    immediate_or_cancel: bool = False
+    deadline_at: int | None = None
+    reference: int | None = None
+    """A number of the user's own, kept and shown again (Kraken's userref)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Execution:
+    """How the exchange treats an order: at once and in full, unless a fault says otherwise."""
+
+    fraction: Decimal = Decimal(1)
+    """The part that is filled at once."""
+    rest_after_microseconds: int | None = None
+    """When the rest follows; None with a fraction below one: it rests until it is canceled."""
+    rest_is_canceled: bool = False
+    invisible_microseconds: int = 0
+    """For how long queries do not show the order."""
+
+
+AT_ONCE = Execution()
+
+
+@dataclass(slots=True, eq=False)
+class Order:
+    """One accepted order with its state."""
+
+    sequence: int
+    order_id: str
+    account: str
+    api_key: str
+    symbol: str
+    side: Side
+    type: OrderType
+    quantity: Decimal
+    quote_sized: bool
+    limit_price: Decimal | None
+    client_order_id: str | None
+    fee_in_base: bool
+    post_only: bool
+    reference: int | None
+    accepted_at: int
+    visible_at: int
+    due_at: int | None = None
+    due_action: DueAction = DueAction.FILL
+    hold: Decimal = ZERO
+    """What is held of the currency that the order spends."""
+    filled: Decimal = ZERO
+    cost: Decimal = ZERO
+    fee: Decimal = ZERO
+    state: OrderState = OrderState.OPEN
+    closed_at: int | None = None
+    reason: str = ""
+    fills: "list[Fill]" = field(default_factory=list)
+
+    @property
+    def remaining(self) -> Decimal:
+        """What is not executed yet, in the currency that the order was sized in."""
+        return self.quantity - (self.cost if self.quote_sized else self.filled)
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Fill:
+    """One execution. `fee` is in the order's fee currency."""
+
+    sequence: int
+    fill_id: str
+    order: Order
+    price: Decimal
+    quantity: Decimal
+    cost: Decimal
+    fee: Decimal
+    fee_currency: str
+    is_maker: bool
+    executed_at: int

@@ -1,0 +1,109 @@
+"""OKX's envelope and error codes: a list of data or an error in, an HTTP reply out.
+
+Requests that are refused as such carry an HTTP status and a code; orders that are refused come with status 200 and
+a code of their own in `data`.
+"""
+
+from typing import Any, NamedTuple
+
+import orjson
+
+from services.paper_broker.dialect import Reply
+from services.paper_broker.exchange import refusals
+from shared.domain.errors import NijaError
+
+_OK = 200
+_BAD_REQUEST = 400
+_UNAUTHORIZED = 401
+
+
+class Problem(NamedTuple):
+    """What an error says, and the HTTP status that it comes with."""
+
+    code: str
+    message: str
+    status: int = _OK
+
+
+class OkxError(NijaError):
+    """A request is answered with this problem."""
+
+    def __init__(self, problem: Problem) -> None:
+        super().__init__(problem.message)
+        self.problem = problem
+
+
+def parameter_error(name: str) -> OkxError:
+    return OkxError(Problem("51000", f"Parameter {name} error", _BAD_REQUEST))
+
+
+def missing(name: str) -> OkxError:
+    return OkxError(Problem("50014", f"Parameter {name} cannot be empty.", _BAD_REQUEST))
+
+
+NO_KEY = Problem("50103", 'Request header "OK-ACCESS-KEY" cannot be empty.', _UNAUTHORIZED)
+NO_PASSPHRASE = Problem("50104", 'Request header "OK-ACCESS-PASSPHRASE" cannot be empty.', _UNAUTHORIZED)
+WRONG_PASSPHRASE = Problem("50105", 'Request header "OK-ACCESS-PASSPHRASE" incorrect.', _UNAUTHORIZED)
+NO_SIGNATURE = Problem("50106", 'Request header "OK-ACCESS-SIGN" cannot be empty.', _UNAUTHORIZED)
+NO_TIMESTAMP = Problem("50107", 'Request header "OK-ACCESS-TIMESTAMP" cannot be empty.', _UNAUTHORIZED)
+EXPIRED_TIMESTAMP = Problem("50102", "Timestamp request expired", _UNAUTHORIZED)
+WRONG_TIMESTAMP = Problem("50112", "Invalid OK-ACCESS-TIMESTAMP", _UNAUTHORIZED)
+WRONG_SIGNATURE = Problem("50113", "Invalid Sign", _UNAUTHORIZED)
+UNKNOWN_KEY = Problem("50119", "API key doesn't exist", _UNAUTHORIZED)
+NO_PERMISSION = Problem("50120", "This API key doesn't have permission to use this function.", _UNAUTHORIZED)
+RATE_LIMIT = Problem("50011", "Too Many Requests", 429)
+MAINTENANCE = Problem("50001", "Service temporarily unavailable. Try again later.", 503)
+INTERNAL_ERROR = Problem("50026", "System error. Try again later.", 500)
+EMPTY_BODY = Problem("50000", "Body for POST request cannot be empty.", _BAD_REQUEST)
+BAD_JSON = Problem("50002", "JSON syntax error", _BAD_REQUEST)
+WRONG_METHOD = Problem("50115", "Invalid request method", 405)
+UNKNOWN_PATH = Problem("404", "Invalid request URI", 404)
+UNKNOWN_INSTRUMENT = Problem("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+NEITHER_ID = Problem("51003", "Either client order ID or order ID is required.", _BAD_REQUEST)
+TOO_MANY_ORDERS = Problem("51111", "Up to 20 orders can be placed in bulk.", _BAD_REQUEST)
+UNKNOWN_ORDER = Problem("51603", "Order does not exist")
+NOTHING_TO_CANCEL = Problem("51400", "Cancellation failed as the order does not exist.")
+CANCELED_ALREADY = Problem("51401", "Cancellation failed as the order is already canceled.")
+FILLED_ALREADY = Problem("51402", "Cancellation failed as the order is already completed.")
+_TOO_SMALL = Problem("51020", "Your order should meet or exceed the minimum order amount.")
+
+_REFUSALS: dict[type[refusals.Refused], Problem] = {
+    refusals.UnknownSymbol: UNKNOWN_INSTRUMENT,
+    refusals.BelowMinimumQuantity: _TOO_SMALL,
+    refusals.BelowMinimumCost: _TOO_SMALL,
+    refusals.InsufficientFunds: Problem("51008", "Order failed. Insufficient balance in account."),
+    refusals.DuplicateClientOrderId: Problem("51016", "Client order ID already exists."),
+    refusals.DeadlineElapsed: Problem("51149", "Order timed out. Please try again later."),
+    # OKX itself accepts such an order and cancels it at once; here it is refused at the door.
+    refusals.WouldTake: Problem("51000", "Parameter px error: a post-only order would be executed at once"),
+    refusals.UnknownOrder: NOTHING_TO_CANCEL,
+}
+_FIELDS = {
+    "quantity": Problem("51121", "Order quantity must be a multiple of the lot size."),
+    "limit_price": Problem("51000", "Parameter px error"),
+    "quote_sized": Problem("51000", "Parameter tgtCcy error"),
+}
+
+
+def refusal(refused: refusals.Refused) -> Problem:
+    """OKX's code and words for a refusal of the exchange."""
+    if isinstance(refused, refusals.InvalidField):
+        return _FIELDS.get(refused.field, Problem("51000", f"Parameter {refused.field} error"))
+    return _REFUSALS[type(refused)]
+
+
+def result(data: list[Any]) -> Reply:
+    return Reply(orjson.dumps({"code": "0", "msg": "", "data": data}))
+
+
+def results(data: list[dict[str, Any]]) -> Reply:
+    """The reply to a batch, each entry of which has a code of its own."""
+    failed = sum(entry["sCode"] != "0" for entry in data)
+    if not failed:
+        return result(data)
+    code, text = ("1", "All operations failed") if failed == len(data) else ("2", "Bulk operation partially succeeded")
+    return Reply(orjson.dumps({"code": code, "msg": text, "data": data}))
+
+
+def error(problem: Problem) -> Reply:
+    return Reply(orjson.dumps({"code": problem.code, "msg": problem.message, "data": []}), problem.status)

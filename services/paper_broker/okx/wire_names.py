@@ -1,0 +1,40 @@
+"""OKX's pairs: what it lists against tether, with its lots and minimums. Canonical symbols in, `BTC-USDT` out."""
+
+from dataclasses import replace
+from decimal import Decimal
+
+from services.paper_broker.instruments import INSTRUMENTS, PaperInstrument
+
+QUOTE = "USDT"
+# Smallest order and decimals of the lot; pairs that are not named here have the last row's.
+_SIZES = {"BTC": ("0.00001", 8), "ETH": ("0.0001", 6), "SOL": ("0.001", 6), "LTC": ("0.001", 6)}
+_OTHER_SIZES = ("0.1", 6)
+# OKX rounds fees much finer than lots, so what a buyer holds is seldom a multiple of the lot.
+_FEE_DECIMALS = 12
+
+
+def _pair(listed: PaperInstrument) -> PaperInstrument:
+    minimum_quantity, quantity_decimals = _SIZES.get(listed.base, _OTHER_SIZES)
+    return replace(
+        listed,
+        symbol=f"{listed.base}/{QUOTE}",
+        quote=QUOTE,
+        quantity_decimals=quantity_decimals,
+        minimum_quantity=Decimal(minimum_quantity),
+        minimum_cost=Decimal(0),
+        # Prices times quantities, exactly: OKX does not round what is paid.
+        cost_decimals=listed.price_decimals + quantity_decimals,
+        base_fee_decimals=_FEE_DECIMALS,
+    )
+
+
+INSTRUMENTS_BY_SYMBOL: dict[str, PaperInstrument] = {
+    instrument.symbol: instrument for instrument in map(_pair, INSTRUMENTS.values()) if instrument.base != QUOTE
+}
+
+INSTRUMENTS_BY_ID: dict[str, PaperInstrument] = {
+    symbol.replace("/", "-"): instrument for symbol, instrument in INSTRUMENTS_BY_SYMBOL.items()
+}
+
+IDS: dict[str, str] = {instrument.symbol: instrument_id for instrument_id, instrument in INSTRUMENTS_BY_ID.items()}
+"""By canonical symbol."""
