@@ -1,0 +1,142 @@
+"""Follows one broker's master account: `python -m services.master_trader.app --broker kraken`.
+
+The account's own executions in; numbered fills in the ledger and in the stream `fills` out. Any number of these
+processes may run for a broker: one works, the others take over when it ends. Ends by SIGTERM or SIGINT only; a
+wrong setting ends it at the start, with exit code 2 and a text that names the setting.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+from typing import Final
+
+import structlog
+import uvloop
+
+from services.master_trader.following import Following, Master, utc_now
+from services.master_trader.lease import Lease, process_token
+from services.master_trader.report import Report
+from services.master_trader.serve import serve
+from shared.brokers.gateway import BrokerConnection
+from shared.brokers.limits import PatientLimits
+from shared.brokers.registry import connect
+from shared.config import Settings, load_settings, parse_broker
+from shared.domain.errors import NijaError
+from shared.domain.identity import Broker, MasterAccount
+from shared.messaging.circuit import RedisCircuit
+from shared.messaging.epoch import guarded_redis
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.rate_limits import RedisRateLimits
+from shared.messaging.scripts import ScriptRunner
+from shared.observability.heartbeat import Heartbeat
+from shared.observability.logging import configure_logging
+from shared.persistence.database import open_engine
+from shared.persistence.master_fills import MasterFills
+
+# A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.
+MASTER_ACCOUNT: Final = MasterAccount("master")
+LEASE_SECONDS: Final = 5.0
+"""How long the account goes unfollowed after a crash at most, before the spare or a restarted process works."""
+GRACE_SECONDS: Final = 8.0
+"""From SIGTERM until what is under way is cut short; the next process goes on from there."""
+HEARTBEAT_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, broker: Broker) -> None:
+    """Wire everything and serve until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    keys = BrokerKeys(broker)
+    redis = guarded_redis(settings.redis_url_for(broker), keys)
+    engine = open_engine(settings.required_database_url(), pool_size=2)
+    scripts = ScriptRunner(redis)
+    nonces = RedisNonceSource(scripts, keys)
+    limits = PatientLimits(RedisRateLimits(scripts, keys)) if settings.keeps_rate_limits(broker) else None
+    circuit = RedisCircuit(scripts, keys)
+    token = process_token()
+
+    def new_connection() -> BrokerConnection:
+        return connect(
+            broker,
+            base_url=settings.base_url(broker),
+            nonces=nonces,
+            proxy=settings.proxy(broker),
+            request_timeout_seconds=settings.request_timeout_seconds,
+            limits=limits,
+            circuit=circuit,
+            markets_key=settings.master_credentials(broker),
+        )
+
+    new_connection()  # an address or a broker that cannot work shows now, not at the first poll
+    master = Master(
+        name=MASTER_ACCOUNT,
+        credentials=settings.required_master_credentials(broker),
+        connect=new_connection,
+        ledger=MasterFills(engine),
+        redis=redis,
+        keys=keys,
+        report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
+    )
+    lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
+    beating = asyncio.create_task(_beat(Heartbeat(settings.heartbeat_file)))
+    serving = asyncio.create_task(
+        serve(Following(master), master.report, lease, stopping, settings.master_poll_seconds)
+    )
+    log.info("master trader started", lease=token)
+    try:
+        await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+        async with asyncio.timeout(GRACE_SECONDS):
+            await serving
+    except TimeoutError:
+        log.warning("cut short what was under way", after_seconds=GRACE_SECONDS)
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+        await redis.aclose()
+        engine.dispose()
+    log.info("master trader stopped")
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    while True:
+        try:
+            heartbeat.beat()
+        except OSError as error:
+            # The probe will act on the missing beat; the account is followed until then.
+            log.warning("no heartbeat written", error=str(error))
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="master_trader", description="Follow one broker's master account.")
+    parser.add_argument("--broker", required=True, help="whose master account: " + ", ".join(Broker))
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings()
+        broker = parse_broker(arguments.broker, "--broker")
+        settings.required_master_credentials(broker)
+        settings.redis_url_for(broker)
+        open_engine(settings.required_database_url()).dispose()
+        configure_logging(
+            "master_trader",
+            broker=broker.value,
+            level=settings.log_level,
+            output_format=settings.log_format,
+            secrets=settings.secrets(),
+        )
+        uvloop.run(run(settings, broker))
+    except NijaError as error:
+        # Nothing but wrong settings gets here: whatever goes wrong while following is judged there.
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,91 @@
+"""Follow the account: read its fills, and for new ones a picture in which fills, balances and prices agree.
+
+Enters: the broker's answers. Leaves: a `Sighting` with the new fills, oldest first, each with the equity before
+it. Raises what the gateway raises; nothing is written.
+"""
+
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
+from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.domain.amounts import ZERO
+from shared.domain.equity import Balance, snapshot
+from shared.domain.follower import AccountSnapshot
+from shared.domain.master_fill import AccountFill
+from shared.persistence.master_fills import ObservedFill
+
+_AGREEMENT_TRIES: Final = 5
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one look at the account found."""
+
+    fills: tuple[AccountFill, ...]
+    """All that the broker shows of the window, oldest first."""
+    new: tuple[ObservedFill, ...]
+    """Those that are not known yet, each with the equity before it."""
+    account: AccountSnapshot | None
+    """The account after the last fill; read only when there are new fills."""
+    agreed: bool = True
+    """False: the account traded faster than it could be read. The equities may be off by that last trade's fee."""
+
+
+async def look(
+    connection: BrokerConnection,
+    account: BrokerAccount,
+    *,
+    since: datetime,
+    followed_since: datetime,
+    known: Collection[str],
+    now: datetime,
+) -> Sighting:
+    """Read the fills from `since` on; for new ones the balances and prices that go with them.
+
+    Balances are read between two readings of the fills. When the second shows more, the account traded
+    meanwhile, and balances are read again.
+    """
+    fills = await _read_fills(account, since)
+    new = new_fills(fills, known, followed_since)
+    if not new:
+        return Sighting(tuple(fills), (), None)
+    agreed = False
+    for _ in range(_AGREEMENT_TRIES):
+        balances = await account.balances()
+        again = await _read_fills(account, since)
+        agreed = {fill.fill_id for fill in again} == {fill.fill_id for fill in fills}
+        fills = again
+        if agreed:
+            break
+    new = new_fills(fills, known, followed_since)
+    totals = {currency: balance.total for currency, balance in balances.items()}
+    prices = await connection.prices(currencies_to_price(totals, fills))
+    equities = equities_before(fills, new, totals, prices)
+    return Sighting(
+        fills=tuple(fills),
+        new=tuple(ObservedFill(fill, equities[fill.fill_id], _lot(connection, fill.symbol)) for fill in new),
+        account=snapshot(balances, prices, now),
+        agreed=agreed,
+    )
+
+
+async def read_equity(connection: BrokerConnection, account: BrokerAccount, now: datetime) -> AccountSnapshot:
+    """Read what the account is worth now; for `status`, and to find out that a key works."""
+    balances: dict[str, Balance] = await account.balances()
+    totals = {currency: balance.total for currency, balance in balances.items()}
+    return snapshot(balances, await connection.prices(currencies_to_price(totals, ())), now)
+
+
+def _lot(connection: BrokerConnection, symbol: str) -> Decimal:
+    instrument = connection.instruments().get(symbol)
+    return instrument.lot if instrument else ZERO
+
+
+async def _read_fills(account: BrokerAccount, since: datetime) -> list[AccountFill]:
+    # Pages shift while fills arrive, so the same fill may come twice.
+    by_id = {fill.fill_id: fill for fill in await account.fills_since(since)}
+    return sorted(by_id.values(), key=lambda fill: fill.executed_at)

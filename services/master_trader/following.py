@@ -1,0 +1,209 @@
+"""Follow one master account from poll to poll: look, record, publish, and keep the listings fresh.
+
+Enters: the broker's answers and the ledger's checkpoint. Leaves: numbered fills in ledger and stream. Every step
+may be cut short anywhere; `begin` goes on from what the ledger has.
+"""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from time import monotonic
+from typing import Final, NamedTuple
+
+import structlog
+from redis.asyncio import Redis
+
+from services.master_trader.follow import Sighting, look, read_equity
+from services.master_trader.list_instruments import list_instruments
+from services.master_trader.progress import OVERLAP, Progress
+from services.master_trader.publish import publish_recorded
+from services.master_trader.report import Report
+from services.master_trader.unwind import before_unexplained_sale
+from shared.brokers.errors import BrokerError
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, TellsFees
+from shared.domain.credentials import Credentials
+from shared.domain.identity import MasterAccount
+from shared.domain.master_fill import Side
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.master_fills import MasterFills
+
+INSTRUMENTS_SECONDS: Final = 3600.0
+INSTRUMENTS_RETRY_SECONDS: Final = 60.0
+EQUITY_SECONDS: Final = 60.0
+FEES_SECONDS: Final = 3600.0
+"""Tiers follow the volume of a month."""
+REPORT_SECONDS: Final = 1.0
+LATE_PURCHASE_SECONDS: Final = 3.0
+"""How long a sale of more than was traded is held back, because its purchase may become visible after it.
+
+Published in the wrong order, the sale would copy as nothing, and the purchase as a position that nobody closes.
+"""
+
+log = structlog.get_logger()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class Master:
+    """A master account, and everything that following it takes."""
+
+    name: MasterAccount
+    credentials: Credentials
+    connect: Callable[[], BrokerConnection]
+    """Makes a connection that is not open yet."""
+    ledger: MasterFills
+    redis: Redis
+    keys: BrokerKeys
+    report: Report
+    late_purchase_seconds: float = LATE_PURCHASE_SECONDS
+    now: Callable[[], datetime] = utc_now
+
+
+class Reach(NamedTuple):
+    """The open way to the account."""
+
+    connection: BrokerConnection
+    account: BrokerAccount
+
+
+class Following:
+    """The course of following one account. Both steps raise whatever goes wrong; after that, `begin` again."""
+
+    def __init__(self, master: Master) -> None:
+        self._master = master
+        self._progress: Progress | None = None
+        self._reach: Reach | None = None
+        self._seen_seconds: dict[str, float] = {}
+        self._instruments_due_seconds = 0.0
+        self._equity_due_seconds = 0.0
+        self._report_due_seconds = 0.0
+        self._fees_due_seconds = 0.0
+
+    async def begin(self) -> None:
+        """Publish what an earlier process left, load the markets, and take up the checkpoint."""
+        master, broker = self._master, self._master.keys.broker
+        self._progress = None
+        self._equity_due_seconds = self._report_due_seconds = 0.0
+        # First, because it needs no broker: what is recorded already must not wait for one that is down.
+        await publish_recorded(master.redis, master.keys, master.ledger, master.now)
+        reach = self._reach or await self._open()
+        # Again after every error: it may have been a Redis that came back without them.
+        await list_instruments(master.redis, master.keys, reach.connection.instruments())
+        checkpoint = await asyncio.to_thread(master.ledger.follow, broker, master.name, master.now())
+        since = max(checkpoint.read_until - OVERLAP, checkpoint.followed_since)
+        known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
+        self._progress = Progress(checkpoint.followed_since, checkpoint.read_until, known, monotonic())
+
+    async def poll(self) -> int:
+        """Look at the account once; record and publish what is new. Return how many fills were new."""
+        master, broker = self._master, self._master.keys.broker
+        reach, progress = self._reach, self._progress
+        if reach is None or progress is None:
+            raise RuntimeError("begin() comes before poll()")
+        looked_at_seconds = monotonic()
+        sighting = await look(
+            reach.connection,
+            reach.account,
+            since=progress.since,
+            followed_since=progress.followed_since,
+            known=progress.known,
+            now=master.now(),
+        )
+        sighting = await self._without_unexplained_sales(sighting)
+        published: int | None = None
+        if sighting.new:
+            recorded = await asyncio.to_thread(master.ledger.record, broker, master.name, sighting.new, master.now())
+            published = await publish_recorded(master.redis, master.keys, master.ledger, master.now)
+            for fill in recorded:
+                log.info(
+                    "fill published",
+                    sequence=fill.sequence,
+                    fill_id=fill.fill_id,
+                    symbol=fill.symbol,
+                    side=fill.side.value,
+                    quantity=str(fill.quantity),
+                    price=str(fill.price),
+                    trace_id=fill.trace_id,
+                )
+            if not sighting.agreed:
+                log.warning("the account traded faster than it could be read", fills=len(sighting.new))
+        if progress.learn(sighting, looked_at_seconds):
+            await asyncio.to_thread(master.ledger.advance, broker, master.name, progress.read_until)
+        await self._report(reach, sighting, published)
+        if monotonic() >= self._fees_due_seconds:
+            await self._read_fees(reach.account)
+        if monotonic() >= self._instruments_due_seconds:
+            await self._reload_instruments(reach)
+        return len(sighting.new)
+
+    async def _without_unexplained_sales(self, sighting: Sighting) -> Sighting:
+        master, now_seconds = self._master, monotonic()
+        new = [observed.fill for observed in sighting.new]
+        # Known only while it is held back: forgotten once it is recorded, or explained.
+        self._seen_seconds = {f.fill_id: self._seen_seconds.get(f.fill_id, now_seconds) for f in new}
+        sold = {fill.symbol for fill in new if fill.side is Side.SELL}
+        if not sold:
+            return sighting
+        traded = await asyncio.to_thread(master.ledger.traded_positions, master.keys.broker, master.name, sold)
+        count = before_unexplained_sale(new, traded)
+        if count == len(new) or now_seconds - self._seen_seconds[new[count].fill_id] >= master.late_purchase_seconds:
+            return sighting
+        held = {fill.fill_id for fill in new[count:]}
+        return replace(
+            sighting,
+            new=sighting.new[:count],
+            fills=tuple(fill for fill in sighting.fills if fill.fill_id not in held),
+        )
+
+    async def close(self) -> None:
+        """Close the connection to the broker."""
+        reach, self._reach = self._reach, None
+        if reach is not None:
+            await reach.connection.close()
+
+    async def _open(self) -> Reach:
+        connection = self._master.connect()
+        await connection.open()
+        self._reach = Reach(connection, connection.account(self._master.credentials))
+        self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
+        return self._reach
+
+    async def _reload_instruments(self, old: Reach) -> None:
+        # Markets are loaded once per connection. The old one is let go only when the new one stands.
+        self._instruments_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
+        try:
+            new = await self._open()
+        except BrokerError as error:
+            log.warning("markets not loaded again; the old listing serves on", error=str(error))
+            return
+        await old.connection.close()
+        await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
+
+    async def _read_fees(self, account: BrokerAccount) -> None:
+        self._fees_due_seconds = monotonic() + FEES_SECONDS
+        if not isinstance(account, TellsFees):
+            return
+        try:
+            rates = await account.fee_rates()
+        except BrokerError as error:
+            # Nothing depends on it: the table's default stands.
+            log.info("fee tier not read", error=str(error))
+            return
+        if rates is not None:
+            await self._master.report.fees(rates)
+
+    async def _report(self, reach: Reach, sighting: Sighting, published: int | None) -> None:
+        master = self._master
+        valued = sighting.account
+        if valued is None and monotonic() >= self._equity_due_seconds:
+            valued = await read_equity(reach.connection, reach.account, master.now())
+        if valued is not None:
+            await master.report.equity(valued)
+            self._equity_due_seconds = monotonic() + EQUITY_SECONDS
+        if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):
+            await master.report.following(followed_since=self._progress.followed_since, published_sequence=published)
+            self._report_due_seconds = monotonic() + REPORT_SECONDS

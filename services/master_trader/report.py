@@ -1,0 +1,87 @@
+"""Report how following goes: facts in, fields of the hash `master` out, for `nija status`.
+
+Fields: state, master_account, process, last_poll_at, consecutive_errors, last_error, last_error_at, equity, cash,
+held, positions (US dollars), unpriced, equity_at, fee_taker, fee_maker (fractions),
+fees_at, followed_since, published_sequence, updated_at.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from redis.typing import EncodableT, FieldT
+
+from services.master_trader.judge import MasterState
+from shared.domain.amounts import plain
+from shared.domain.fees import FeeRates
+from shared.domain.follower import AccountSnapshot
+from shared.messaging.keys import BrokerKeys
+
+log = structlog.get_logger()
+
+
+class Report:
+    """Writes one process's view; only the holder of the lease may report."""
+
+    def __init__(
+        self, redis: Redis, keys: BrokerKeys, master_account: str, process: str, now: Callable[[], datetime]
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._constant = {"master_account": master_account, "process": process}
+        self._now = now
+
+    async def following(self, *, followed_since: datetime, published_sequence: int | None) -> None:
+        """A look at the account succeeded. `published_sequence` None: as before."""
+        fields = {
+            "state": MasterState.FOLLOWING.value,
+            "last_poll_at": self._now().isoformat(),
+            "consecutive_errors": "0",
+            "followed_since": followed_since.isoformat(),
+        }
+        if published_sequence is not None:
+            fields["published_sequence"] = str(published_sequence)
+        await self._write(fields)
+
+    async def equity(self, account: AccountSnapshot) -> None:
+        """The account was valued."""
+        await self._write(
+            {
+                "equity": plain(account.equity),
+                "cash": plain(account.cash),
+                "held": plain(account.held),
+                "positions": plain(account.positions),
+                "unpriced": ",".join(account.unpriced),
+                "equity_at": account.taken_at.isoformat(),
+            }
+        )
+
+    async def fees(self, rates: FeeRates) -> None:
+        """The broker told the account's own fee tier."""
+        await self._write(
+            {"fee_taker": plain(rates.taker), "fee_maker": plain(rates.maker), "fees_at": self._now().isoformat()}
+        )
+
+    async def trouble(self, state: MasterState, error: str, consecutive_errors: int) -> None:
+        """Something failed. Never raises for Redis being away: that may be the very trouble."""
+        fields = {
+            "state": state.value,
+            "consecutive_errors": str(consecutive_errors),
+            "last_error": error,
+            "last_error_at": self._now().isoformat(),
+        }
+        try:
+            await self._write(fields)
+        except (RedisError, OSError) as unreported:
+            log.warning("state not reported", state=state.value, error=str(unreported))
+
+    async def stopped(self) -> None:
+        """The process ends in good order."""
+        await self._write({"state": MasterState.STOPPED.value})
+
+    async def _write(self, fields: dict[str, str]) -> None:
+        everything = {**self._constant, **fields, "updated_at": self._now().isoformat()}
+        mapping: dict[FieldT, EncodableT] = {name: value for name, value in everything.items()}  # noqa: C416 - types
+        await self._redis.hset(self._keys.master, mapping=mapping)

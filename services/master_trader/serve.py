@@ -1,0 +1,100 @@
+"""Serve one master account until told to stop: wait for the lease, follow, and go on after every error.
+
+Enters: the collaborators, wired by app.py. Leaves: the state in the hash `master`; see following.py for the rest.
+"""
+
+import asyncio
+import contextlib
+from time import monotonic
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from services.master_trader.following import Following
+from services.master_trader.judge import judge
+from services.master_trader.lease import Lease, LeaseLost, work_while_held
+from services.master_trader.report import Report
+
+_REDIS_AWAY_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+async def wait(stopping: asyncio.Event, seconds: float) -> None:
+    """Wait that long, or until the process is told to stop."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0)):
+            await stopping.wait()
+
+
+async def serve(
+    following: Following, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float
+) -> None:
+    """Follow whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does."""
+    try:
+        while not stopping.is_set():
+            asked_at_seconds = monotonic()
+            if not await _take(lease, stopping):
+                continue
+            log.info("lease taken", process=lease.token)
+            try:
+                await work_while_held(
+                    lease, asked_at_seconds, lambda: _follow(following, report, stopping, poll_seconds)
+                )
+            except LeaseLost as lost:
+                log.warning("stopped following", reason=str(lost))
+    finally:
+        await following.close()
+        await _leave(report, lease)
+
+
+async def _take(lease: Lease, stopping: asyncio.Event) -> bool:
+    try:
+        if await lease.acquire():
+            return True
+    except (RedisError, OSError) as error:
+        log.warning("no lease while Redis is away", error=str(error))
+        await wait(stopping, _REDIS_AWAY_SECONDS)
+        return False
+    log.debug("another process follows this master; ready to take over")
+    await wait(stopping, lease.seconds / 10)
+    return False
+
+
+async def _follow(following: Following, report: Report, stopping: asyncio.Event, poll_seconds: float) -> None:
+    consecutive_errors = 0
+    begun = False
+    while not stopping.is_set():
+        started_seconds = monotonic()
+        try:
+            if not begun:
+                await following.begin()
+                begun = True
+            await following.poll()
+        except Exception as error:
+            begun = False
+            consecutive_errors += 1
+            verdict = judge(error, consecutive_errors)
+            text = f"{type(error).__name__}: {error}"
+            log.warning(
+                "following interrupted",
+                error=text,
+                state=verdict.state.value,
+                consecutive_errors=consecutive_errors,
+                wait_seconds=verdict.wait_seconds,
+                exc_info=not verdict.foreseen,
+            )
+            await report.trouble(verdict.state, text, consecutive_errors)
+            await wait(stopping, verdict.wait_seconds)
+        else:
+            consecutive_errors = 0
+            await wait(stopping, started_seconds + poll_seconds - monotonic())
+
+
+async def _leave(report: Report, lease: Lease) -> None:
+    try:
+        if await lease.release():
+            await report.stopped()
+    except (RedisError, OSError) as error:
+        log.warning("lease not given back; it runs out by itself", error=str(error))
