@@ -1,0 +1,125 @@
+"""The copy engine: `python -m services.copy_engine.app [--broker kraken …]`. Fills in, orders in mailboxes out.
+
+Any number of engines may run: they share the shards of each broker. One task per broker, with a Redis connection of
+its own, so that a broker whose Redis is away does not hold up the others; nor does one whose data cannot be planned.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import uuid
+from datetime import timedelta
+
+import structlog
+import uvloop
+from sqlalchemy import Engine
+
+from services.copy_engine.fan_out import FanOut
+from services.copy_engine.follow import FillFollower
+from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.shards import Shards
+from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.identity import Broker
+from shared.messaging.celery_app import HintPublisher
+from shared.messaging.epoch import guarded_redis
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.scripts import ScriptRunner
+from shared.observability.heartbeat import Heartbeat
+from shared.observability.logging import configure_logging
+from shared.persistence.copies import Copies
+from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
+
+DEFECT_RETRY_SECONDS = 5.0
+
+log = structlog.get_logger()
+
+
+async def keep_running(settings: Settings, broker: Broker, engine: Engine, stopping: asyncio.Event) -> None:
+    """Run the engine of one broker until `stopping`, afresh after a defect: it must not take the others along."""
+    while not stopping.is_set():
+        try:
+            await run_broker(settings, broker, engine, stopping)
+        except Exception:
+            log.exception("the engine of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
+
+
+async def run_broker(settings: Settings, broker: Broker, engine: Engine, stopping: asyncio.Event) -> None:
+    """Wire and run the engine of one broker until `stopping`."""
+    keys = BrokerKeys(broker)
+    redis_url = settings.redis_url_for(broker)
+    redis = guarded_redis(redis_url, keys)
+    hints = HintPublisher(broker, redis_url)
+    inputs = PlanningInputs(redis, keys)
+    store, copies = FollowerStore(engine), Copies(engine, broker)
+    fan_out = FanOut(
+        Mailboxes(ScriptRunner(redis), keys, int(settings.lease_seconds * 1000)),
+        inputs,
+        copies.decided,
+        batch_size=settings.deliver_batch,
+        snapshot_max_age=timedelta(seconds=settings.snapshot_max_age_seconds),
+    )
+    follower = FillFollower(
+        redis,
+        keys,
+        Shards(redis, keys, uuid.uuid4().hex, settings.follower_shards),
+        fan_out,
+        inputs,
+        load_followers=lambda: store.roster(broker),
+        publish_hints=hints.publish,
+        beat=Heartbeat(settings.heartbeat_file).beat,
+    )
+    try:
+        await follower.run(stopping)
+    finally:
+        hints.close()
+        await redis.aclose()
+
+
+async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
+    """Run the engines of all `brokers` until SIGTERM or SIGINT."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    # Without the secret key: planning needs no follower's key.
+    engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    log.info("copy engine started", brokers=[broker.value for broker in brokers])
+    async with asyncio.TaskGroup() as group:
+        for broker in brokers:
+            group.create_task(keep_running(settings, broker, engine, stopping))
+    log.info("copy engine stopped")
+
+
+def check(settings: Settings, brokers: tuple[Broker, ...]) -> None:
+    """Raise ConfigurationError for what would only show later."""
+    if not brokers:
+        raise ConfigurationError("no broker is enabled: set a master's credentials, or NIJA_BROKERS")
+    settings.required_database_url()
+    for broker in brokers:
+        settings.redis_url_for(broker)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="copy_engine", description=__doc__)
+    parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings()
+        brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
+        check(settings, brokers)
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    configure_logging(
+        "copy_engine", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
+    )
+    uvloop.run(run(settings, brokers))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,110 @@
+"""Plan a fill for some followers: their accounts and carried opens in, one delivery (orders, event, carries) out.
+
+Pure but for nothing: the planner decides, this file only puts its decisions into messages.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from shared.domain.amounts import ZERO, parse_amount, plain
+from shared.domain.copy_order import CopyOrder
+from shared.domain.events import Decision, DecisionBatch
+from shared.domain.follower import AccountSnapshot, Follower, FollowerStatus
+from shared.domain.identity import copy_order_id
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import MasterFill
+from shared.domain.plan import plan
+from shared.messaging.keys import carry_field
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What `Mailboxes.deliver` takes. `orders` alternates follower and CopyOrder JSON, `carries` field and amount."""
+
+    event: bytes
+    orders: list[str]
+    carries: list[str]
+
+
+def decide(
+    fill: MasterFill,
+    shard: int,
+    followers: Sequence[Follower],
+    accounts: Sequence[AccountSnapshot | None],
+    carried: Sequence[bytes | None],
+    instrument: Instrument | None,
+    *,
+    now: datetime,
+    snapshot_max_age: timedelta,
+) -> Delivery:
+    """Decide for each of `followers`; `accounts` and `carried` stand in the same order."""
+    decisions: list[Decision] = []
+    orders: list[str] = []
+    carries: list[str] = []
+    # What all orders of a fill have in common is checked once; a copy costs a fraction of a new model.
+    common = CopyOrder(
+        id=copy_order_id(fill.broker, fill.master_account, fill.fill_id, ""),
+        broker=fill.broker,
+        sequence=fill.sequence,
+        follower_id="nobody",
+        symbol=fill.symbol,
+        side=fill.side,
+        minimum_notional=ZERO,
+        reference_price=fill.price,
+        executed_at=fill.executed_at,
+        published_at=fill.published_at,
+        decided_at=now,
+        replayed=fill.replayed,
+        trace_id=fill.trace_id,
+    )
+    undecided = Decision(
+        copy_order_id=common.id, follower_id="nobody", status=FollowerStatus.ACTIVE, minimum_notional=ZERO
+    )
+    for follower, account, carried_text in zip(followers, accounts, carried, strict=True):
+        carried_before = parse_amount(carried_text.decode()) if carried_text else ZERO
+        planned = plan(fill, follower, account, instrument, carried_before, now=now, snapshot_max_age=snapshot_max_age)
+        order_id = copy_order_id(fill.broker, fill.master_account, fill.fill_id, follower.follower_id)
+        decisions.append(
+            undecided.model_copy(
+                update={
+                    "copy_order_id": order_id,
+                    "follower_id": follower.follower_id,
+                    "skip_reason": planned.skip_reason,
+                    "quantity": planned.quantity,
+                    "fraction": planned.fraction,
+                    "status": follower.status,
+                    "minimum_notional": follower.policy.minimum_notional,
+                    "equity": account.equity if account else None,
+                    "snapshot_at": account.taken_at if account else None,
+                    "carried_before": carried_before,
+                    "carried_after": planned.carried_after,
+                }
+            )
+        )
+        if planned.skip_reason is None:
+            order = common.model_copy(
+                update={
+                    "id": order_id,
+                    "follower_id": follower.follower_id,
+                    "quantity": planned.quantity,
+                    "fraction": planned.fraction,
+                    "minimum_notional": follower.policy.minimum_notional,
+                }
+            )
+            orders.append(follower.follower_id)
+            orders.append(order.model_dump_json())
+        if planned.carried_after != carried_before:
+            carries.append(carry_field(follower.follower_id, fill.symbol))
+            carries.append(plain(planned.carried_after) if planned.carried_after else "")
+    batch = DecisionBatch.model_construct(
+        broker=fill.broker,
+        sequence=fill.sequence,
+        shard=shard,
+        symbol=fill.symbol,
+        side=fill.side,
+        instrument=instrument,
+        decided_at=now,
+        decisions=tuple(decisions),
+    )
+    return Delivery(event=batch.model_dump_json().encode(), orders=orders, carries=carries)

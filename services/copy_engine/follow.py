@@ -1,0 +1,195 @@
+"""Follow a broker's fills for the shards this engine owns: read, fan out, hint. One loop per broker."""
+
+import asyncio
+import contextlib
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+import structlog
+from redis.asyncio import Redis
+from redis.exceptions import RedisError, ResponseError
+
+from services.copy_engine.fan_out import FanOut
+from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.position import ShardPosition
+from services.copy_engine.roster import Roster
+from services.copy_engine.shards import RENEW_SECONDS, Shards
+from shared.domain.follower import Follower
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import MasterFill
+from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import AlreadyDelivered
+from shared.persistence.errors import PersistenceError
+
+ANY_MASTER = "*"  # an entry that cannot be read does not say whose it is
+READ_COUNT = 16
+BLOCK_MS = 500
+FOLLOWERS_PER_HINT = 48
+FOLLOWERS_AT_ONCE = 250
+HALTED_RETRY_SECONDS = 5.0
+AWAY_RETRY_SECONDS = 1.0
+
+log = structlog.get_logger()
+
+
+class FillFollower:
+    """The copy engine of one broker."""
+
+    def __init__(
+        self,
+        redis: Redis,
+        keys: BrokerKeys,
+        shards: Shards,
+        fan_out: FanOut,
+        inputs: PlanningInputs,
+        load_followers: Callable[[], list[Follower]],
+        publish_hints: Callable[[int], None],
+        beat: Callable[[], None],
+    ) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._shards = shards
+        self._fan_out = fan_out
+        self._inputs = inputs
+        self._load_followers = load_followers
+        self._publish_hints = publish_hints
+        self._beat = beat
+        self._roster = Roster(-1, (), shards.count)
+        self._halted = True  # as far as we know: an engine before us may have halted
+        self._behind: set[int] = set()
+        """Shards that were lost inside this step: one that comes back has missed fills, and waits for the next step."""
+        self._log = log.bind(broker=keys.broker.value)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping`; what is under way is finished, then the shards are given up."""
+        balancing = asyncio.create_task(self._keep_shards(stopping))
+        try:
+            # Without its shards renewed an engine must not go on; why it ended is raised below.
+            while not (stopping.is_set() or balancing.done()):
+                try:
+                    await self._step_or_reload()
+                except (RedisError, OSError) as error:
+                    self._log.warning("redis is away", error=str(error))
+                    await _wait(stopping, AWAY_RETRY_SECONDS)
+                except PersistenceError as error:
+                    self._log.warning("the follower list cannot be read", error=str(error))
+                    await _wait(stopping, AWAY_RETRY_SECONDS)
+        finally:
+            balancing.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await balancing
+            with contextlib.suppress(RedisError, OSError):
+                await self._shards.give_up()
+
+    async def _step_or_reload(self) -> None:
+        try:
+            await self.step()
+        except AlreadyDelivered as moved:
+            self._log.info("shard taken over", detail=str(moved))
+            await self._shards.reload()
+
+    async def step(self) -> None:
+        """Read the next fills and deliver them to every owned shard."""
+        self._beat()
+        await self._refresh_roster()
+        if not self._shards.positions:
+            await asyncio.sleep(BLOCK_MS / 1000)
+            return
+        # A shard that is taken over while these entries are worked on may stand before them: it waits for the next
+        # step, which reads from its position.
+        shards = set(self._shards.positions)
+        self._behind.clear()
+        after = min(ShardPosition.parse(position).done_sequence for position in self._shards.positions.values())
+        for entry in await read_fills(self._redis, self._keys, after, READ_COUNT, BLOCK_MS):
+            if isinstance(entry.fill, UnreadableFill):
+                await self._halt(entry, entry.fill)
+                return
+            await self._refresh_roster()
+            await self._deliver(entry.fill, shards)
+        if self._halted:
+            await self._redis.hdel(self._keys.halted, ANY_MASTER)
+            self._halted = False
+
+    async def _deliver(self, fill: MasterFill, shards: set[int]) -> None:
+        """Deliver to the shards side by side, in groups: one fsync serves a group, and hints go out after each."""
+        instrument = await self._inputs.instrument(fill.symbol)
+        group: list[int] = []
+        followers = 0
+        for shard in sorted(shards):
+            group.append(shard)
+            followers += self._roster.size(shard)
+            if followers >= FOLLOWERS_AT_ONCE:
+                await self._deliver_to(fill, instrument, group)
+                group, followers = [], 0
+        await self._deliver_to(fill, instrument, group)
+
+    async def _deliver_to(self, fill: MasterFill, instrument: Instrument | None, shards: list[int]) -> None:
+        deliveries = (self._deliver_to_shard(fill, instrument, shard) for shard in shards)
+        # All of them end before an error of one is raised: none goes on behind the next step's back.
+        results = await asyncio.gather(*deliveries, return_exceptions=True)
+        newly_ready = sum(result for result in results if isinstance(result, int))
+        if newly_ready:
+            await self._hint(newly_ready)
+        for result in results:
+            if isinstance(result, BaseException):
+                raise result
+
+    async def _deliver_to_shard(self, fill: MasterFill, instrument: Instrument | None, shard: int) -> int:
+        """Return how many followers became ready."""
+        position = self._shards.positions.get(shard)
+        if position is None:
+            self._behind.add(shard)
+        if position is None or shard in self._behind or ShardPosition.parse(position).done_sequence >= fill.sequence:
+            return 0
+        reached, newly_ready = await self._fan_out.deliver_fill(fill, instrument, shard, position, self._roster)
+        if shard in self._shards.positions:
+            self._shards.positions[shard] = reached
+        return newly_ready
+
+    async def _hint(self, newly_ready: int) -> None:
+        try:
+            await asyncio.to_thread(self._publish_hints, math.ceil(newly_ready / FOLLOWERS_PER_HINT))
+        except Exception as error:  # noqa: BLE001  whatever kombu raises: a lost hint is found by the sweep
+            self._log.warning("hint not sent", error=str(error))
+
+    async def _refresh_roster(self) -> None:
+        version = int(await self._redis.get(self._keys.roster) or 0)
+        if version == self._roster.version:
+            return
+        roster = Roster(version, await asyncio.to_thread(self._load_followers), self._shards.count)
+        joined = roster.with_usable_keys() - self._roster.with_usable_keys()
+        if joined:  # or back with another key: their accounts are to be read soon; who is planned keeps the time
+            await self._redis.zadd(self._keys.refresh, dict.fromkeys(joined, 0), nx=True)
+        self._roster = roster
+        # A restored Redis has a new version too, and its positions may be earlier than what is remembered here.
+        await self._shards.reload()
+        self._log.info("followers loaded", version=version, followers=len(roster.follower_ids()))
+
+    async def _halt(self, entry: FillEntry, unreadable: UnreadableFill) -> None:
+        """Keep the entry for an operator and go no further: skipping a fill would be worse than waiting."""
+        fields: dict[Any, Any] = {**unreadable.fields, "error": unreadable.error}
+        # The same id again (a retry, another engine) is refused, so the entry is kept once.
+        with contextlib.suppress(ResponseError):
+            await self._redis.xadd(self._keys.dead_letters, fields, id=entry.entry_id)
+        why = json.dumps({"entry": entry.entry_id, "error": unreadable.error})
+        await self._redis.hset(self._keys.halted, ANY_MASTER, why)
+        self._halted = True
+        self._log.error("halted: unreadable fill", entry=entry.entry_id, error=unreadable.error)
+        await asyncio.sleep(HALTED_RETRY_SECONDS)
+
+    async def _keep_shards(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            try:
+                await self._shards.balance()
+            except (RedisError, OSError) as error:
+                self._log.warning("shards not renewed", error=str(error))
+                self._shards.positions = {}
+            await _wait(stopping, RENEW_SECONDS)
+
+
+async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)

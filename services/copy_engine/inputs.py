@@ -1,0 +1,45 @@
+"""What planning needs to know, read from Redis: accounts, carried opens, instruments."""
+
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+
+from shared.domain.follower import AccountSnapshot
+from shared.domain.instrument import Instrument
+from shared.messaging.keys import BrokerKeys, carry_field
+
+
+class PlanningInputs:
+    """Reads one broker's planning inputs; an account that did not change is parsed once."""
+
+    def __init__(self, redis: Redis, keys: BrokerKeys) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
+
+    async def instrument(self, symbol: str) -> Instrument | None:
+        """The instrument as the master's process last published it; None: the broker does not list it."""
+        stored = await self._redis.hget(self._keys.instruments, symbol)
+        return Instrument.model_validate_json(stored) if stored else None
+
+    async def accounts_and_carries(
+        self, follower_ids: Sequence[str], symbol: str
+    ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
+        """Snapshots (None: never read) and carried opens (None: nothing owed), in the order of the ids."""
+        if not follower_ids:
+            return [], []
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(self._keys.accounts, list(follower_ids))
+            pipeline.hmget(self._keys.carries, [carry_field(follower_id, symbol) for follower_id in follower_ids])
+            stored, carried = await pipeline.execute()
+        return [self._parse(f, raw) for f, raw in zip(follower_ids, stored, strict=True)], carried
+
+    def _parse(self, follower_id: str, raw: bytes | None) -> AccountSnapshot | None:
+        if raw is None:
+            return None
+        known = self._parsed.get(follower_id)
+        if known is not None and known[0] == raw:
+            return known[1]
+        account = AccountSnapshot.model_validate_json(raw)
+        self._parsed[follower_id] = (raw, account)
+        return account

@@ -1,0 +1,57 @@
+"""Who copies: the followers of a broker, by shard and in ring order. The follower store goes in."""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Sequence
+
+from shared.domain.follower import Follower, FollowerStatus
+from shared.domain.identity import RING_SIZE, ring_position, ring_start, shard_of
+
+Member = tuple[int, str, Follower]
+"""Ring position, follower id, follower: sorts in fan-out order."""
+
+
+class Roster:
+    """One version of a broker's follower list. Who joins later is in from the next fill."""
+
+    def __init__(self, version: int, followers: Iterable[Follower], shards: int) -> None:
+        self.version = version
+        self._shards: list[list[Member]] = [[] for _ in range(shards)]
+        for follower in followers:
+            follower_id = follower.follower_id
+            self._shards[shard_of(follower_id, shards)].append((ring_position(follower_id), follower_id, follower))
+        for members in self._shards:
+            members.sort(key=lambda member: member[:2])
+
+    def follower_ids(self) -> set[str]:
+        return {follower_id for members in self._shards for _, follower_id, _ in members}
+
+    def with_usable_keys(self) -> set[str]:
+        """Whose accounts can be read: all but those that are disabled, because a key of theirs was refused."""
+        return {
+            follower_id
+            for members in self._shards
+            for _, follower_id, follower in members
+            if follower.status is not FollowerStatus.DISABLED
+        }
+
+    def size(self, shard: int) -> int:
+        return len(self._shards[shard])
+
+    def fan_out_order(self, shard: int, sequence: int, after: tuple[int, str] | None = None) -> Sequence[Follower]:
+        """The shard's followers for a fill, in an order that differs from fill to fill.
+
+        `after` (ring distance and id) is who was delivered to last; those up to it are left out. Where a follower
+        stands never depends on who else is there, so a list that changed in between doubles nobody.
+        """
+        members = self._shards[shard]
+        start = ring_start(sequence)
+        first = bisect_left(members, (start,))
+        rotated = members[first:] + members[:first]
+        if after is not None:
+            rotated = [member for member in rotated if (ring_distance(member[1], sequence), member[1]) > after]
+        return [follower for _, _, follower in rotated if follower.joined_sequence < sequence]
+
+
+def ring_distance(follower_id: str, sequence: int) -> int:
+    """How far the follower stands from where the fan-out of that fill begins."""
+    return (ring_position(follower_id) - ring_start(sequence)) % RING_SIZE
