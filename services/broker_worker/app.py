@@ -1,0 +1,137 @@
+"""The Celery worker of one broker: `celery -A services.broker_worker.app worker -Q broker.kraken -c 2`.
+
+The queue says which broker it is. Each child of the pool runs drains; the main process sweeps.
+"""
+
+import sys
+from typing import Any
+
+from celery import Celery, signals
+
+from services.broker_worker.child import Child
+from services.broker_worker.sweep import Sweeper
+from shared.brokers.gateway import BrokerConnection
+from shared.brokers.registry import connect
+from shared.config import ConfigurationError, Settings, load_settings
+from shared.domain.identity import Broker
+from shared.messaging.celery_app import HintPublisher, configure_celery
+from shared.messaging.circuit import RedisCircuit
+from shared.messaging.keys import DRAIN_TASK, BrokerKeys, queue_name
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.rate_limits import RedisRateLimits
+from shared.messaging.scripts import ScriptRunner
+from shared.observability.heartbeat import Heartbeat
+from shared.observability.logging import configure_logging
+from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
+from shared.persistence.secrets import SecretBox
+
+app = Celery("nija.broker_worker")
+
+
+class Worker:
+    """What this process has built: known after Celery has read its options."""
+
+    settings: Settings
+    broker: Broker
+    child: Child | None = None
+    sweeper: Sweeper | None = None
+
+
+def broker_of_queues(queues: Any) -> Broker:
+    """The broker whose queue the worker was started with. Raises ConfigurationError."""
+    names = queues.split(",") if isinstance(queues, str) else list(queues or ())
+    by_queue = {queue_name(broker): broker for broker in Broker}
+    if len(names) != 1 or names[0] not in by_queue:
+        raise ConfigurationError(
+            f"a worker serves one broker: start it with -Q and one of {', '.join(by_queue)} (it was {names or 'none'})"
+        )
+    return by_queue[names[0]]
+
+
+def configure(options: Any = None, **_: Any) -> None:
+    """Read the settings before Celery connects to anything."""
+    try:
+        Worker.settings = load_settings()
+        Worker.broker = broker_of_queues((options or {}).get("queues"))
+        redis_url = Worker.settings.redis_url_for(Worker.broker)
+        Worker.settings.required_database_url()
+        Worker.settings.secret_key.get_secret_value()
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+    _configure_logging()
+    configure_celery(app, Worker.broker, redis_url)
+
+
+def _configure_logging() -> None:
+    settings = Worker.settings
+    configure_logging(
+        "broker_worker",
+        broker=Worker.broker.value,
+        level=settings.log_level,
+        output_format=settings.log_format,
+        secrets=settings.secrets(),
+    )
+
+
+def build_child(**_: Any) -> None:
+    """In a new child: its event loop, its connections."""
+    settings, broker = Worker.settings, Worker.broker
+    _configure_logging()
+    store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
+
+    def connect_broker(scripts: ScriptRunner) -> BrokerConnection:
+        keys = BrokerKeys(broker)
+        return connect(
+            broker,
+            base_url=settings.base_url(broker),
+            nonces=RedisNonceSource(scripts, keys),
+            proxy=settings.proxy(broker),
+            request_timeout_seconds=settings.request_timeout_seconds,
+            limits=RedisRateLimits(scripts, keys) if settings.keeps_rate_limits(broker) else None,
+            circuit=RedisCircuit(scripts, keys),
+        )
+
+    Worker.child = Child(settings, broker, connect_broker, lambda ids: store.credentials(broker, ids))
+
+
+def stop_child(**_: Any) -> None:
+    if Worker.child is not None:
+        Worker.child.stop()
+
+
+def start_sweeper(sender: Any = None, **_: Any) -> None:
+    """In the main process: sweep for as long as the worker runs."""
+    settings, broker = Worker.settings, Worker.broker
+    redis_url = settings.redis_url_for(broker)
+    Worker.sweeper = Sweeper(
+        broker,
+        redis_url,
+        lease_seconds=settings.lease_seconds,
+        refresh_seconds=settings.snapshot_refresh_seconds,
+        places=settings.drain_places,
+        children=sender.controller.concurrency if sender else settings.worker_children,
+        publish_hints=HintPublisher(broker, redis_url).publish,
+        beat=Heartbeat(settings.heartbeat_file).beat,
+    )
+    Worker.sweeper.start()
+
+
+def stop_sweeper(**_: Any) -> None:
+    if Worker.sweeper is not None:
+        Worker.sweeper.stop()
+
+
+@app.task(name=DRAIN_TASK)  # type: ignore[untyped-decorator]
+def drain() -> None:
+    """Somebody on this broker has mail. Carries no order and no follower: the mailboxes are the truth."""
+    if Worker.child is not None:
+        Worker.child.drain()
+
+
+signals.celeryd_init.connect(configure)
+signals.worker_process_init.connect(build_child)
+signals.worker_process_shutdown.connect(stop_child)
+signals.worker_ready.connect(start_sweeper)
+signals.worker_shutting_down.connect(stop_sweeper)

@@ -1,0 +1,328 @@
+"""Carry out the order at the head of a mailbox: look up, send, follow. A copy order in, its final state out.
+
+The one rule: an order whose fate is unknown is looked up, never sent again, until the broker can no longer execute
+the earlier request and has been asked for it in every place.
+"""
+
+import asyncio
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import structlog
+
+from services.broker_worker.order_events import Later, Settled, order_event
+from shared.brokers.errors import (
+    BrokerError,
+    Expired,
+    InsufficientFunds,
+    InvalidNonce,
+    KeyRefused,
+    NotSent,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Throttled,
+)
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, OrderReport, OrderStatus
+from shared.domain.amounts import ZERO
+from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.events import OrderState, Outcome
+from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import Side
+from shared.domain.plan import exit_quantity
+from shared.domain.reasons import FailReason, SkipReason
+from shared.domain.settle import settled_position
+from shared.messaging.mailboxes import Lease, Mailboxes, Submission
+
+SENDS_AT_ONCE = 5
+"""How often a request that was certainly not executed is sent again before others get the place."""
+UNKNOWN_RETRY_SECONDS = 1.0
+OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
+KEY_REFUSED_RETRY_SECONDS = 60.0
+LOOK_BACK = timedelta(minutes=5)
+"""Look-ups reach this far before the decision, for clocks that differ."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class Execution:
+    """One copy order at the head of a follower's mailbox, while this worker holds the lease."""
+
+    order: CopyOrder
+    lease: Lease
+    claimed_at: datetime
+    submission: Submission | None
+    """Always what Redis has."""
+    position: CopiedPosition
+    instrument: Instrument
+    account: BrokerAccount
+    connection: BrokerConnection
+    mailboxes: Mailboxes
+    accepted_at: datetime | None = None
+    certainly_not_sent: bool = False
+
+    async def run(self) -> Settled | Later:
+        """Bring the order as far as it gets now.
+
+        Raises KeyRefused (report it, then call `refused`), LeaseLost, RedisError.
+        """
+        if self.submission is None:
+            # A replayed order may have been sent before Redis lost what it knew of it.
+            return await (self._resolve(None) if self.order.replayed else self._send(attempt=1))
+        self.accepted_at = self.submission.accepted_at
+        if self.submission.stage == "accepted" and self.submission.broker_order_id:
+            return await self._follow(BrokerOrderId(self.submission.broker_order_id))
+        return await self._resolve(self.submission)
+
+    def refused(self, error: KeyRefused) -> Settled | Later:
+        """What a refused key means for this order: failed if it was never sent, else it stays unknown."""
+        if self.certainly_not_sent:
+            exit_due = self.submission.exit_due if self.submission else ZERO
+            return self._failed(FailReason.KEY_REFUSED, str(error), exit_due)
+        return self._unresolved(self.submission, KEY_REFUSED_RETRY_SECONDS, str(error))
+
+    async def _send(self, attempt: int) -> Settled | Later:
+        quantity, exit_due, skip_reason, carried = self._quantity()
+        if skip_reason is not None:
+            position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
+            return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=skip_reason)
+        last_attempt = attempt + SENDS_AT_ONCE
+        while attempt < last_attempt:
+            submission = await self._begin(attempt, quantity, exit_due)
+            try:
+                broker_order_id = await self.account.place(
+                    MarketOrder(self.order.id, self.order.symbol, self.order.side, quantity, submission.valid_until)
+                )
+            except (InvalidNonce, Expired):
+                attempt += 1
+            except InsufficientFunds as error:
+                self.certainly_not_sent = True
+                try:
+                    free = await self._free_to_sell(quantity)
+                except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as unread:
+                    log.warning("balance not read", follower=self.order.follower_id, error=str(unread))
+                    return Later(self._wait_after(unread), forget_submission=True)
+                if free is None:
+                    return self._failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
+                quantity = free
+                attempt += 1
+            except Rejected as error:
+                return self._failed(FailReason.REJECTED, str(error), exit_due)
+            except KeyRefused:
+                self.certainly_not_sent = True
+                raise
+            except NotSent as error:
+                return Later(self._wait_after(error), forget_submission=True)
+            except RateLimited as error:
+                return Later(error.retry_after_seconds)
+            except OutcomeUnknown as error:
+                return await self._resolve(submission, str(error))
+            else:
+                self.accepted_at = datetime.now(UTC)
+                return await self._follow(broker_order_id)
+        return Later(_wait_by_age(self.order.decided_at), forget_submission=True)
+
+    def _wait_after(self, error: BrokerError) -> float:
+        """Seconds; who was held back within limits knows when it may go on."""
+        return error.retry_after_seconds if isinstance(error, Throttled) else _wait_by_age(self.order.decided_at)
+
+    def _quantity(self) -> tuple[Decimal, Decimal, SkipReason | None, Decimal]:
+        """Quantity to send, what an exit means to sell, or the reason to skip and what is carried then."""
+        if self.order.fraction is None:
+            return self.order.quantity or ZERO, ZERO, None, self.position.carried_exit
+        planned = exit_quantity(
+            self.order.fraction,
+            self.position,
+            self.instrument,
+            self.order.reference_price,
+            self.order.minimum_notional,
+        )
+        due = planned.quantity + planned.carried_exit_after
+        return planned.quantity, due, planned.skip_reason, planned.carried_exit_after
+
+    async def _begin(self, attempt: int, quantity: Decimal, exit_due: Decimal) -> Submission:
+        now = datetime.now(UTC)
+        submission = Submission(
+            copy_order_id=self.order.id,
+            stage="submitting",
+            attempt=attempt,
+            quantity=quantity,
+            exit_due=exit_due,
+            claimed_at=self.claimed_at,
+            submitted_at=now,
+            valid_until=now + timedelta(seconds=self.connection.request_validity_seconds),
+        )
+        await self._record(submission)
+        self.certainly_not_sent = False
+        return submission
+
+    async def _free_to_sell(self, quantity: Decimal) -> Decimal | None:
+        """What of a refused sale is really there; None when that is no smaller order to try. Raises BrokerError."""
+        if self.order.side is Side.BUY:
+            return None
+        balances = await self.account.balances()
+        held = balances.get(self.instrument.base)
+        free = self.instrument.rounded(held.free) if held else ZERO
+        price, minimum = self.order.reference_price, self.order.minimum_notional
+        return free if free < quantity and self.instrument.is_orderable(free, price, minimum) else None
+
+    async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
+        """Find out what became of a request without a clear answer; None: of one that Redis lost, if there was any.
+
+        A request that Redis lost was sent before the order was decided anew.
+        """
+        validity = timedelta(seconds=self.connection.request_validity_seconds)
+        valid_until = submission.valid_until if submission else self.order.decided_at + validity
+        window_ends = valid_until + timedelta(seconds=self.connection.lookup_margin_seconds)
+        asked_at = datetime.now(UTC)
+        try:
+            report = await self._look_up()
+        except RateLimited as error:
+            return self._unresolved(submission, error.retry_after_seconds, str(error))
+        except Throttled as error:
+            await self._note_unknown(submission, why or str(error))
+            return self._unresolved(submission, error.retry_after_seconds, str(error))
+        except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
+            await self._note_unknown(submission, why or str(error))
+            return self._unresolved(submission, UNKNOWN_RETRY_SECONDS, str(error))
+        if report is not None:
+            return await self._adopt(report)
+        if asked_at >= window_ends:
+            return await self._send(submission.attempt + 1 if submission else 1)
+        await self._note_unknown(submission, why or "not found yet")
+        wait_seconds = min(UNKNOWN_RETRY_SECONDS, (window_ends - asked_at).total_seconds())
+        return self._unresolved(submission, wait_seconds, why or "not found yet")
+
+    def _unresolved(self, submission: Submission | None, wait_seconds: float, why: str) -> Later:
+        since = submission.submitted_at if submission else self.order.decided_at
+        return Later(wait_seconds, unknown_since=since, why=why)
+
+    async def _look_up(self) -> OrderReport | None:
+        # A replayed order may have been sent at any time since the master's fill.
+        since = min(self.order.executed_at, self.order.decided_at) if self.order.replayed else self.order.decided_at
+        return await self.account.look_up(self.order.id, self.order.symbol, since - LOOK_BACK)
+
+    async def _adopt(self, report: OrderReport) -> Settled | Later:
+        """Go on with an order that was found at the broker."""
+        self.accepted_at = self.accepted_at or datetime.now(UTC)
+        if report.status is OrderStatus.DONE:
+            return self._final(report)
+        return await self._wait_for(report.broker_order_id, report.quantity)
+
+    async def _follow(self, broker_order_id: BrokerOrderId) -> Settled | Later:
+        held_back_seconds = 0.0
+        for pause_seconds in OPEN_ORDER_READS_SECONDS:
+            await asyncio.sleep(pause_seconds)
+            try:
+                report = await self.account.order(broker_order_id, self.order.symbol)
+            except InvalidNonce:
+                continue
+            except (RateLimited, NotSent, OutcomeUnknown, Rejected) as error:
+                log.info("order not read", copy_order=self.order.id, error=str(error))
+                held_back_seconds = getattr(error, "retry_after_seconds", 0.0)
+                break
+            if report.status is OrderStatus.DONE:
+                return self._final(report)
+        later = await self._wait_for(broker_order_id, self.order.quantity or ZERO)
+        return Later(max(later.seconds, held_back_seconds))
+
+    async def _wait_for(self, broker_order_id: BrokerOrderId, quantity: Decimal) -> Later:
+        """Note where the order is to be found, so that the next look needs no search."""
+        now = datetime.now(UTC)
+        known = self.submission or Submission(  # a replayed order that was found: nothing was recorded yet
+            copy_order_id=self.order.id,
+            stage="accepted",
+            attempt=0,
+            quantity=quantity,
+            exit_due=quantity if self.order.side is Side.SELL else ZERO,
+            claimed_at=self.claimed_at,
+            submitted_at=now,
+            valid_until=now,
+        )
+        if known.stage != "accepted" or known.broker_order_id is None:
+            found = {"stage": "accepted", "broker_order_id": broker_order_id, "accepted_at": self.accepted_at}
+            await self._record(known.model_copy(update=found), OrderState.ACCEPTED)
+        return Later(_wait_by_age(known.submitted_at))
+
+    async def _note_unknown(self, submission: Submission | None, why: str) -> None:
+        log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
+        if submission is not None and submission.stage != "unknown":
+            await self._record(submission.model_copy(update={"stage": "unknown"}), OrderState.UNKNOWN, why)
+
+    async def _record(self, after: Submission, state: OrderState | None = None, message: str = "") -> None:
+        event = b""
+        if state is not None:
+            event = (
+                order_event(
+                    self.order,
+                    state,
+                    datetime.now(UTC),
+                    claimed_at=self.claimed_at,
+                    position=self.position,
+                    submission=after,
+                    accepted_at=self.accepted_at,
+                    message=message,
+                )
+                .model_dump_json()
+                .encode()
+            )
+        await self.mailboxes.record(self.lease, self.submission, after, event)
+        self.submission = after
+
+    def _final(self, report: OrderReport) -> Settled:
+        # A replayed order has no submission: all that an exit ordered was due.
+        exit_due = self.submission.exit_due if self.submission else report.quantity
+        if report.filled_quantity == 0:
+            return self._failed(FailReason.CANCELED, report.reason, exit_due, report)
+        position = settled_position(
+            self.position,
+            self.order.side,
+            report.filled_quantity,
+            report.fee if report.fee_currency == self.instrument.base else ZERO,
+            exit_due,
+            self.instrument,
+        )
+        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report)
+
+    def _failed(
+        self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None
+    ) -> Settled:
+        # What a failed exit should have sold is still to be sold: the next exit takes it along.
+        carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
+        position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
+        return self._settled(
+            OrderState.REJECTED, Outcome.FAILED, position, reason=reason, message=message, report=report
+        )
+
+    def _settled(
+        self,
+        state: OrderState,
+        outcome: Outcome,
+        position: CopiedPosition,
+        *,
+        reason: SkipReason | FailReason | None = None,
+        message: str = "",
+        report: OrderReport | None = None,
+    ) -> Settled:
+        event = order_event(
+            self.order,
+            state,
+            datetime.now(UTC),
+            claimed_at=self.claimed_at,
+            position=position,
+            submission=self.submission,
+            accepted_at=self.accepted_at,
+            report=report,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+        )
+        return Settled(event, position)
+
+
+def _wait_by_age(since: datetime) -> float:
+    """The longer it has taken, the longer the next wait: 0.3 s at first, 15 s at most."""
+    return min(max(0.3, (datetime.now(UTC) - since).total_seconds() / 2), 15.0)

@@ -1,0 +1,110 @@
+"""A worker's child process: one event loop in a thread, on which all HTTP and Redis traffic of the child runs.
+
+Built after the fork, so that nothing is shared with the parent or with other children.
+"""
+
+import asyncio
+import threading
+import time
+from collections.abc import Awaitable, Callable
+
+import structlog
+import uvloop
+from redis.exceptions import RedisError
+
+from services.broker_worker.drain import Drain, KeyRing, LoadCredentials
+from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.serve import Serving
+from shared.brokers.errors import BrokerError
+from shared.brokers.gateway import BrokerConnection
+from shared.config import Settings
+from shared.domain.identity import Broker
+from shared.messaging.alerts import Alerts
+from shared.messaging.epoch import guarded_redis
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.scripts import ScriptRunner
+
+OPEN_RETRY_SECONDS = 2.0
+FINISH_SECONDS = 20.0
+
+log = structlog.get_logger()
+
+
+class Child:
+    """Runs drains for one broker. Made in the child process; `stop` ends it."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        broker: Broker,
+        connect: Callable[[ScriptRunner], BrokerConnection],
+        load_credentials: LoadCredentials,
+    ) -> None:
+        self._settings = settings
+        self._broker = broker
+        self._connect = connect
+        self._load_credentials = load_credentials
+        self._drain: Drain | None = None
+        self._loop = uvloop.new_event_loop()
+        self._thread = threading.Thread(target=self._loop.run_forever, name="broker-traffic", daemon=True)
+        self._thread.start()
+
+    def drain(self) -> None:
+        """Serve ready followers; returns when nobody is left or the time box is over."""
+        self._call(self._run_drain())
+
+    def stop(self) -> None:
+        """Let followers under way finish, then end the loop."""
+        self._call(self._finish())
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=5)
+
+    def _call(self, work: Awaitable[None]) -> None:
+        async def run() -> None:
+            await work
+
+        asyncio.run_coroutine_threadsafe(run(), self._loop).result()
+
+    async def _run_drain(self) -> None:
+        try:
+            if self._drain is None:
+                self._drain = await self._build()
+            await self._drain.run()
+        except (RedisError, OSError) as error:
+            log.warning("redis is away", error=str(error))
+        except BrokerError as error:
+            # The followers stay ready; the sweep sends the next hint.
+            log.warning("broker cannot be reached", error=str(error))
+            await asyncio.sleep(OPEN_RETRY_SECONDS)
+
+    async def _build(self) -> Drain:
+        settings, keys = self._settings, BrokerKeys(self._broker)
+        redis = guarded_redis(settings.redis_url_for(self._broker), keys)
+        scripts = ScriptRunner(redis)
+        mailboxes = Mailboxes(scripts, keys, int(settings.lease_seconds * 1000), Alerts(redis, keys))
+        connection = self._connect(scripts)
+        await connection.open()
+        accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
+        serving = Serving(redis, keys, mailboxes, connection, accounts, connection.instruments)
+        drain = Drain(
+            serving,
+            mailboxes,
+            KeyRing(self._load_credentials),
+            places=settings.drain_places,
+            time_box_seconds=settings.drain_time_box_seconds,
+        )
+        self._connection = connection
+        self._redis = redis
+        self._renewing = asyncio.create_task(drain.renew_leases(settings.lease_seconds / 3))
+        return drain
+
+    async def _finish(self) -> None:
+        if self._drain is None:
+            return
+        started = time.monotonic()
+        await self._drain.finish(FINISH_SECONDS)
+        self._renewing.cancel()
+        await self._connection.close()
+        await self._redis.aclose()
+        log.info("child stopped", seconds=round(time.monotonic() - started, 1))

@@ -1,0 +1,129 @@
+"""Drain a broker's ready followers: a number of places, each held by one follower at a time.
+
+The places belong to the process, not to a drain: when a drain's time is over, followers that are still being
+served go on, and the next drain gets the other places.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+from redis.exceptions import RedisError
+
+from services.broker_worker.serve import Serving
+from shared.domain.credentials import Credentials
+from shared.domain.errors import NijaError
+from shared.messaging.mailboxes import Claimed, Lease, LeaseLost, Mailboxes
+
+CLAIM_PAUSE_SECONDS = 0.05
+"""How long a drain with followers under way waits before it looks for more."""
+GATHER_SECONDS = 0.01
+NO_LEDGER_RETRY_MS = 2_000
+
+LoadCredentials = Callable[[Sequence[str]], Mapping[str, Credentials]]
+"""Follower ids in, their keys out; blocking. Who has no key is left out."""
+
+log = structlog.get_logger()
+
+
+class KeyRing:
+    """Keys of followers served lately; emptied when the follower list changes."""
+
+    def __init__(self, load: LoadCredentials) -> None:
+        self._load = load
+        self._version = -1
+        self._known: dict[str, Credentials | None] = {}
+
+    async def of(self, version: int, follower_ids: Sequence[str]) -> Mapping[str, Credentials | None]:
+        """Keys by follower id; None for a follower without. Raises what the follower store raises."""
+        if version != self._version:
+            self._known.clear()
+            self._version = version
+        missing = [follower_id for follower_id in follower_ids if follower_id not in self._known]
+        if missing:
+            loaded = await asyncio.to_thread(self._load, missing)
+            self._known.update({follower_id: loaded.get(follower_id) for follower_id in missing})
+        return self._known
+
+
+class Drain:
+    """Serves ready followers on one event loop."""
+
+    def __init__(
+        self, serving: Serving, mailboxes: Mailboxes, key_ring: KeyRing, *, places: int, time_box_seconds: float
+    ) -> None:
+        self._serving = serving
+        self._mailboxes = mailboxes
+        self._key_ring = key_ring
+        self._places = places
+        self._time_box_seconds = time_box_seconds
+        self._under_way: dict[asyncio.Task[None], Lease] = {}
+        self.stopping = False
+
+    async def run(self) -> None:
+        """Serve until nobody is ready and nobody is under way, or the time box is over."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self._time_box_seconds
+        while not self.stopping and loop.time() < ends_at:
+            free_places = self._places - len(self._under_way)
+            claimed = await self._claim(free_places) if free_places > 0 else 0
+            if not self._under_way:
+                return
+            if claimed < free_places:
+                await asyncio.wait(self._under_way, timeout=CLAIM_PAUSE_SECONDS)
+            else:
+                await asyncio.wait(self._under_way, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
+                # Others are about to finish: one claim for some of them costs as much as one for each.
+                await asyncio.sleep(GATHER_SECONDS)
+
+    async def renew_leases(self, every_seconds: float) -> None:
+        """Keep the leases of all followers under way, for ever; who lost one is stopped."""
+        while True:
+            await asyncio.sleep(every_seconds)
+            asked = dict(self._under_way)
+            try:
+                lost = set(await self._mailboxes.renew(asked.values()))
+            except (RedisError, OSError) as error:
+                log.warning("leases not renewed", error=str(error))
+                continue
+            # Not those who came meanwhile: a follower may be back under a new lease.
+            for task, lease in asked.items():
+                if lease.follower_id in lost and task in self._under_way:
+                    log.warning("lease lost", follower=lease.follower_id)
+                    task.cancel()
+
+    async def finish(self, within_seconds: float) -> None:
+        """Claim nobody any more and let who is under way finish."""
+        self.stopping = True
+        if self._under_way:
+            await asyncio.wait(self._under_way, timeout=within_seconds)
+
+    async def _claim(self, limit: int) -> int:
+        version, claimed = await self._mailboxes.claim(limit)
+        if not claimed:
+            return 0
+        try:
+            keys = await self._key_ring.of(version, [c.lease.follower_id for c in claimed])
+        except NijaError as error:
+            log.warning("keys not read", error=str(error))
+            for follower in claimed:
+                await self._mailboxes.release(follower.lease, ready_in_ms=NO_LEDGER_RETRY_MS)
+            return 0
+        for follower in claimed:
+            task = asyncio.create_task(self._serve(follower, keys[follower.lease.follower_id]))
+            self._under_way[task] = follower.lease
+            task.add_done_callback(self._under_way.pop)
+        return len(claimed)
+
+    async def _serve(self, claimed: Claimed, credentials: Credentials | None) -> None:
+        follower_id = claimed.lease.follower_id
+        try:
+            await self._serving.follower(claimed, credentials)
+        except LeaseLost as lost:
+            log.info("lease lost", follower=follower_id, detail=str(lost))
+        except (RedisError, OSError) as error:
+            # What was begun is recorded; when Redis is back the sweep finds the follower.
+            log.warning("redis is away", follower=follower_id, error=str(error))
+        except Exception:
+            # A defect. It stops this follower until its lease ends, and nobody else.
+            log.exception("serving failed", follower=follower_id)

@@ -1,0 +1,125 @@
+"""Read a follower's account in the background: balances and prices in, the snapshot that planning uses out."""
+
+import random
+import time
+from collections.abc import Collection
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from redis.asyncio import Redis
+
+from shared.brokers.errors import BrokerError
+from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE, AccountTrouble
+from shared.domain.equity import DOLLARS, snapshot
+from shared.domain.events import SnapshotEvent
+from shared.domain.follower import AccountSnapshot
+from shared.domain.identity import Broker
+from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+
+PRICES_MAX_AGE_SECONDS = 2.0
+READ_AGAIN_PART = 6
+"""After a failure an account is read again after this part of the usual interval."""
+HISTORY_EVERY = timedelta(minutes=10)
+"""The ledger keeps a snapshot of an account this often; Redis always has the newest."""
+
+
+class Prices:
+    """Last prices in US dollars, shared by all accounts that a worker reads."""
+
+    def __init__(self, connection: BrokerConnection) -> None:
+        self._connection = connection
+        self._known: dict[str, tuple[float, Decimal | None]] = {}
+
+    async def of(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Prices not older than two seconds; currencies without a price are left out."""
+        now = time.monotonic()
+        missing = [c for c in currencies if now - self._known.get(c, (-1e9, None))[0] > PRICES_MAX_AGE_SECONDS]
+        if missing:
+            found = await self._connection.prices(missing)
+            self._known.update({currency: (now, found.get(currency)) for currency in missing})
+        priced = ((currency, self._known[currency][1]) for currency in currencies)
+        return {currency: price for currency, price in priced if price is not None}
+
+
+class AccountReader:
+    """Reads accounts under their lease, one request at a time for each key."""
+
+    def __init__(self, redis: Redis, keys: BrokerKeys, broker: Broker, prices: Prices, refresh_seconds: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._broker = broker
+        self._prices = prices
+        self._refresh_seconds = refresh_seconds
+
+    async def read(self, follower_id: str, account: BrokerAccount) -> AccountSnapshot:
+        """Read the account, publish its snapshot, and plan the next reading. Raises BrokerError, RedisError."""
+        balances = await account.balances()
+        prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
+        taken = snapshot(balances, prices, datetime.now(UTC))
+        previous = await self._redis.hget(self._keys.accounts, follower_id)
+        before = None if previous is None else AccountSnapshot.model_validate_json(previous)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(self._keys.accounts, follower_id, taken.model_dump_json())
+            pipeline.hdel(self._keys.account_trouble, follower_id)
+            pipeline.zadd(self._keys.refresh, {follower_id: self._next_reading_ms()})
+            if before is None or before.failed_reads >= READINGS_UNTIL_UNAVAILABLE or _is_new_period(before, taken):
+                pipeline.xadd(self._keys.events, {EVENT_FIELD: self._event(follower_id, taken).model_dump_json()})
+            await pipeline.execute()
+        return taken
+
+    async def failed(self, follower_id: str, error: BrokerError) -> None:
+        """A reading failed: the last snapshot stands, marked; after three the follower opens nothing more."""
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hget(self._keys.accounts, follower_id)
+            pipeline.hget(self._keys.account_trouble, follower_id)
+            stored, earlier = await pipeline.execute()
+        now = datetime.now(UTC)
+        known = None if earlier is None else AccountTrouble.model_validate_json(earlier)
+        trouble = AccountTrouble(
+            failed_reads=known.failed_reads + 1 if known else 1,
+            error=str(error),
+            since=known.since if known else now,
+            at=now,
+        )
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.hset(self._keys.account_trouble, follower_id, trouble.model_dump_json())
+            if stored is not None:
+                marked = AccountSnapshot.model_validate_json(stored).model_copy(
+                    update={"failed_reads": trouble.failed_reads}
+                )
+                pipeline.hset(self._keys.accounts, follower_id, marked.model_dump_json())
+                if trouble.failed_reads == READINGS_UNTIL_UNAVAILABLE:
+                    event = self._event(follower_id, marked).model_copy(update={"stale": True, "occurred_at": now})
+                    pipeline.xadd(self._keys.events, {EVENT_FIELD: event.model_dump_json()})
+            if trouble.failed_reads < READINGS_UNTIL_UNAVAILABLE:
+                # Soon again: a single failure should not keep an account stale for a whole round.
+                soon_ms = int((time.time() + self._refresh_seconds / READ_AGAIN_PART) * 1000)
+                pipeline.zadd(self._keys.refresh, {follower_id: soon_ms})
+            await pipeline.execute()
+
+    async def forget(self, follower_id: str) -> None:
+        """Stop reading an account that has no key any more."""
+        await self._redis.zrem(self._keys.refresh, follower_id)
+
+    def _event(self, follower_id: str, account: AccountSnapshot) -> SnapshotEvent:
+        return SnapshotEvent(
+            broker=self._broker,
+            follower_id=follower_id,
+            equity=account.equity,
+            cash=account.cash,
+            held=account.held,
+            positions=account.positions,
+            unpriced=account.unpriced,
+            occurred_at=account.taken_at,
+        )
+
+    def _next_reading_ms(self) -> int:
+        # Spread over a fifth of the interval, so that accounts added together drift apart.
+        seconds = self._refresh_seconds * random.uniform(0.9, 1.1)  # noqa: S311  no secret depends on it
+        return int((time.time() + seconds) * 1000)
+
+
+def _is_new_period(previous: AccountSnapshot, taken: AccountSnapshot) -> bool:
+    period_seconds = HISTORY_EVERY.total_seconds()
+    return previous.taken_at.timestamp() // period_seconds != taken.taken_at.timestamp() // period_seconds

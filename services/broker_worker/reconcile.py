@@ -1,0 +1,147 @@
+"""Answer a request of `nija reconcile` while the follower's lease is held: what the account really holds goes out.
+
+On request a copied position is lowered to what is there: only while no order waits, and only if it still is what
+the ledger says, so that a repair never meets an order in flight.
+"""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+import structlog
+from redis.asyncio import Redis
+
+from services.broker_worker.read_account import AccountReader
+from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
+from shared.brokers.gateway import BrokerAccount
+from shared.brokers.limits import background_requests
+from shared.domain.amounts import ZERO
+from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.events import PositionAdjusted
+from shared.domain.reconcile import AccountReading, WaitingOrder, covered
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Lease, Mailboxes, Submission
+from shared.messaging.reconcile import ReconcileRequest, Reconciliation
+
+MAIL_TOLD = 100
+RETRY_SECONDS = 2.0
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Reconciler:
+    """Answers requests. Reads and writes one broker's keys."""
+
+    redis: Redis
+    keys: BrokerKeys
+    mailboxes: Mailboxes
+    accounts: AccountReader
+
+    async def answer(
+        self, raw: bytes, lease: Lease, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+    ) -> KeyRefused | None:
+        """Serve the request; return the refusal of the key, if that is what came. Raises RedisError."""
+        try:
+            request = ReconcileRequest.model_validate_json(raw)
+        except ValueError as error:
+            log.warning("request cannot be read", follower=lease.follower_id, error=str(error))
+            await self.redis.hdel(self.keys.reconcile, lease.follower_id)
+            return None
+        if request.expires_at <= datetime.now(UTC):
+            await self.redis.hdel(self.keys.reconcile, lease.follower_id)
+            return None
+        reading, refused = await self._read(request, account, copied)
+        if request.repairs and not reading.error and not reading.mail:
+            reading = await self._repair(request, lease, reading)
+        await Reconciliation(self.redis, self.keys).answer(reading)
+        return refused
+
+    async def _read(
+        self, request: ReconcileRequest, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+    ) -> tuple[AccountReading, KeyRefused | None]:
+        waiting, mail = await self._mail(request.follower_id)
+        reading = AccountReading(
+            request_id=request.id,
+            follower_id=request.follower_id,
+            read_at=datetime.now(UTC),
+            copied=dict(copied),
+            waiting=waiting,
+            mail=mail,
+        )
+        if account is None:
+            return reading.model_copy(update={"error": "the follower has no key"}), None
+        try:
+            with background_requests():
+                taken = await self.accounts.read(request.follower_id, account)
+        except KeyRefused as error:
+            return reading.model_copy(update={"error": f"the key was refused: {error}"}), error
+        except (Throttled, RateLimited) as error:
+            again = {"error": str(error), "retry_after_seconds": error.retry_after_seconds}
+            return reading.model_copy(update=again), None
+        except BrokerError as error:
+            return reading.model_copy(update={"error": str(error), "retry_after_seconds": RETRY_SECONDS}), None
+        locked = {currency: total - taken.free_quantity(currency) for currency, total in taken.total.items()}
+        held = {
+            "read_at": taken.taken_at,
+            "total": taken.total,
+            "locked": {currency: quantity for currency, quantity in locked.items() if quantity},
+        }
+        return reading.model_copy(update=held), None
+
+    async def _mail(self, follower_id: str) -> tuple[tuple[WaitingOrder, ...], int]:
+        async with self.redis.pipeline(transaction=True) as pipeline:
+            pipeline.lrange(self.keys.mailbox(follower_id), 0, MAIL_TOLD - 1)
+            pipeline.llen(self.keys.mailbox(follower_id))
+            pipeline.hget(self.keys.submitting, follower_id)
+            texts, count, recorded = await pipeline.execute()
+        waiting: list[WaitingOrder] = []
+        for text in texts:
+            try:
+                order = CopyOrder.model_validate_json(text)
+                submission = Submission.model_validate_json(recorded) if recorded else None
+            except ValueError:
+                continue  # it waits for an operator, and an alert says so; here it is counted
+            is_sent = submission is not None and submission.copy_order_id == order.id
+            waiting.append(
+                WaitingOrder(
+                    copy_order_id=order.id,
+                    sequence=order.sequence,
+                    symbol=order.symbol,
+                    side=order.side,
+                    stage=submission.stage if submission and is_sent else "waiting",
+                    submitted_at=submission.submitted_at if submission and is_sent else None,
+                )
+            )
+        return tuple(waiting), count
+
+    async def _repair(self, request: ReconcileRequest, lease: Lease, reading: AccountReading) -> AccountReading:
+        copied = dict(reading.copied)
+        real = covered({symbol: position.quantity for symbol, position in copied.items()}, reading.total)
+        adjusted: list[str] = []
+        for repair in request.repairs:
+            before = copied.get(repair.symbol)
+            if before is None or before.quantity != repair.quantity or real[repair.symbol] >= before.quantity:
+                continue
+            quantity = real[repair.symbol]
+            after = CopiedPosition(quantity=quantity, carried_exit=min(before.carried_exit, quantity))
+            event = PositionAdjusted(
+                broker=self.keys.broker,
+                follower_id=request.follower_id,
+                symbol=repair.symbol,
+                sequence=repair.sequence,
+                quantity_before=before.quantity,
+                carried_exit_before=before.carried_exit,
+                quantity_after=after.quantity,
+                carried_exit_after=after.carried_exit,
+                real_quantity=reading.total.get(repair.symbol.partition("/")[0], ZERO),
+                actor=request.actor,
+                reason=repair.reason,
+                occurred_at=datetime.now(UTC),
+            )
+            if not await self.mailboxes.adjust(lease, repair.symbol, after, event.model_dump_json().encode()):
+                break
+            log.warning("copied position lowered", follower=request.follower_id, symbol=repair.symbol)
+            copied[repair.symbol] = after
+            adjusted.append(repair.symbol)
+        return reading.model_copy(update={"copied": copied, "adjusted": tuple(adjusted)})

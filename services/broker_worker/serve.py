@@ -1,0 +1,197 @@
+"""Serve one follower while its lease is held: its orders one after another, then its account if that is due."""
+
+import random
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+
+import structlog
+from redis.asyncio import Redis
+
+from services.broker_worker.carry_out import Execution
+from services.broker_worker.order_events import Later, Settled, order_event
+from services.broker_worker.read_account import AccountReader
+from services.broker_worker.reconcile import Reconciler
+from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
+from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.limits import background_requests
+from shared.domain.amounts import ZERO
+from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.credentials import Credentials
+from shared.domain.events import FollowerDisabled, OrderState, Outcome
+from shared.domain.instrument import Instrument
+from shared.domain.reasons import SkipReason
+from shared.messaging.alerts import AlertKind, Alerts
+from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Submission
+
+NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
+UNREADABLE_RETRY_SECONDS = 60.0
+NO_INSTRUMENT_RETRY_SECONDS = 5.0
+UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
+"""A lost reply is cleared up within the validity of the request; what lasts longer is for an operator."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Serving:
+    """Everything that serving a follower of one broker takes."""
+
+    redis: Redis
+    keys: BrokerKeys
+    mailboxes: Mailboxes
+    connection: BrokerConnection
+    accounts: AccountReader
+    instruments: Callable[[], Mapping[str, Instrument]]
+
+    async def follower(self, claimed: Claimed, credentials: Credentials | None) -> None:
+        """Do what there is to do for a claimed follower. Raises LeaseLost, RedisError.
+
+        Without credentials (the follower was removed) its orders are skipped.
+        """
+        lease = claimed.lease
+        account = self.connection.account(credentials) if credentials else None
+        if not claimed.head and claimed.request:
+            await self._reconcile(claimed, account)
+            await self.mailboxes.release(lease)
+            return
+        if not claimed.head:
+            await self._read_account(lease, account)
+            return
+        head, submission, positions = claimed.head, claimed.submission, claimed.positions
+        while head:
+            try:
+                order = CopyOrder.model_validate_json(head)
+            except ValueError as error:
+                # Of a version we do not know, or broken: it waits, and so does only this follower.
+                log.critical("mailbox entry cannot be read", follower=lease.follower_id, error=str(error))
+                await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
+                await self._reconcile(claimed, account, positions)
+                await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+                return
+            position = positions.get(order.symbol, NO_POSITION)
+            result = await self._carry_out(order, lease, submission, position, account)
+            if isinstance(result, Later):
+                await self._alert_if_stuck(order, result)
+                # An order that does not get on must not keep anybody from looking at the account.
+                await self._reconcile(claimed, account, positions)
+                await self.mailboxes.release(
+                    lease, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
+                )
+                return
+            if order.replayed or submission is not None:
+                await self._alerts.clear(AlertKind.UNKNOWN_ORDER, lease.follower_id)
+            reached = await self._settle(lease, order, result)
+            head, submission, positions = reached.head, None, reached.positions
+
+    async def _carry_out(
+        self,
+        order: CopyOrder,
+        lease: Lease,
+        submission: Submission | None,
+        position: CopiedPosition,
+        account: BrokerAccount | None,
+    ) -> Settled | Later:
+        now = datetime.now(UTC)
+        if account is None:
+            if submission is not None:  # without the key nobody can say what became of it
+                why = "the follower has no key any more to ask with"
+                return Later(UNREADABLE_RETRY_SECONDS, unknown_since=submission.submitted_at, why=why)
+            return _not_sent(order, position, now, SkipReason.DISABLED)
+        instrument = self.instruments().get(order.symbol)
+        if instrument is None and order.fraction is not None and not position.quantity:
+            return _not_sent(order, position, now, SkipReason.NO_POSITION)
+        if instrument is None:
+            log.error("instrument is not listed", symbol=order.symbol, follower=lease.follower_id)
+            return Later(NO_INSTRUMENT_RETRY_SECONDS)
+        execution = Execution(
+            order=order,
+            lease=lease,
+            claimed_at=submission.claimed_at if submission else now,
+            submission=submission,
+            position=position,
+            instrument=instrument,
+            account=account,
+            connection=self.connection,
+            mailboxes=self.mailboxes,
+        )
+        try:
+            return await execution.run()
+        except KeyRefused as error:
+            await self._disable(lease.follower_id, error)
+            return execution.refused(error)
+
+    @property
+    def _alerts(self) -> Alerts:
+        return Alerts(self.redis, self.keys)
+
+    async def _alert_if_stuck(self, order: CopyOrder, later: Later) -> None:
+        if later.unknown_since is None or datetime.now(UTC) - later.unknown_since < UNKNOWN_ALERT_AFTER:
+            return
+        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {later.why}"
+        await self._alerts.sound(AlertKind.UNKNOWN_ORDER, order.follower_id, what, later.unknown_since)
+
+    async def _settle(self, lease: Lease, order: CopyOrder, settled: Settled) -> NextHead:
+        # The account changed; read it soon, but not while the next orders may still come.
+        refresh_in_ms = random.randrange(3_000, 8_000) if settled.event.outcome is Outcome.COPIED else None  # noqa: S311
+        return await self.mailboxes.settle(
+            lease,
+            order.id,
+            settled.event.model_dump_json().encode(),
+            order.symbol,
+            settled.position,
+            refresh_in_ms,
+        )
+
+    async def _reconcile(
+        self,
+        claimed: Claimed,
+        account: BrokerAccount | None,
+        positions: Mapping[str, CopiedPosition] | None = None,
+    ) -> None:
+        if not claimed.request:
+            return
+        reconciler = Reconciler(self.redis, self.keys, self.mailboxes, self.accounts)
+        copied = claimed.positions if positions is None else positions
+        refused = await reconciler.answer(claimed.request, claimed.lease, account, copied)
+        if refused is not None:
+            await self._disable(claimed.lease.follower_id, refused)
+
+    async def _read_account(self, lease: Lease, account: BrokerAccount | None) -> None:
+        try:
+            if account is None:
+                await self.accounts.forget(lease.follower_id)
+            else:
+                with background_requests():
+                    await self.accounts.read(lease.follower_id, account)
+        except KeyRefused as error:
+            await self._disable(lease.follower_id, error)
+            await self.accounts.forget(lease.follower_id)
+        except (Throttled, RateLimited) as error:
+            # Nothing is known to be wrong with the account: it is read in its next turn.
+            log.info("account not read yet", follower=lease.follower_id, error=str(error))
+        except BrokerError as error:
+            log.warning("account not read", follower=lease.follower_id, error=str(error))
+            await self.accounts.failed(lease.follower_id, error)
+        await self.mailboxes.release(lease)
+
+    async def _disable(self, follower_id: str, error: KeyRefused) -> None:
+        log.error("key refused", follower=follower_id, error=str(error))
+        event = FollowerDisabled(
+            broker=self.keys.broker, follower_id=follower_id, message=str(error), occurred_at=datetime.now(UTC)
+        )
+        await self.redis.xadd(self.keys.events, {EVENT_FIELD: event.model_dump_json()})
+
+
+def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled:
+    event = order_event(
+        order,
+        OrderState.NOT_SENT,
+        now,
+        claimed_at=now,
+        position=position,
+        outcome=Outcome.SKIPPED,
+        reason=reason,
+    )
+    return Settled(event, position)

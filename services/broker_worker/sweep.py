@@ -1,0 +1,88 @@
+"""The sweep: once a second each worker looks for what crashes left behind and sends the hints that were lost.
+
+Runs in a thread of the worker's main process, beside Celery.
+"""
+
+import asyncio
+import math
+import random
+import threading
+from collections.abc import Callable
+
+import structlog
+from redis.exceptions import RedisError
+
+from shared.domain.identity import Broker
+from shared.messaging.epoch import guarded_redis
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Mailboxes, Swept
+from shared.messaging.scripts import ScriptRunner
+
+EVERY_SECONDS = 1.0
+EXPIRED_AT_ONCE = 500
+ACCOUNT_READS_AT_ONCE = 100
+"""Per second and worker: reading accounts must leave most of the places to orders."""
+OVERDUE_MS = 500
+
+log = structlog.get_logger()
+
+
+class Sweeper:
+    """Sweeps one broker until it is stopped."""
+
+    def __init__(
+        self,
+        broker: Broker,
+        redis_url: str,
+        *,
+        lease_seconds: float,
+        refresh_seconds: float,
+        places: int,
+        children: int,
+        publish_hints: Callable[[int], None],
+        beat: Callable[[], None],
+    ) -> None:
+        self._keys = BrokerKeys(broker)
+        self._redis_url = redis_url
+        self._lease_ms = int(lease_seconds * 1000)
+        self._refresh_ms = int(refresh_seconds * 1000)
+        self._places = places
+        self._children = children
+        self._publish_hints = publish_hints
+        self._beat = beat
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="sweep", daemon=True)
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self._stopping.set()
+        self._thread.join(timeout=5)
+
+    async def _run(self) -> None:
+        redis = guarded_redis(self._redis_url, self._keys)
+        mailboxes = Mailboxes(ScriptRunner(redis), self._keys, self._lease_ms)
+        while not self._stopping.is_set():
+            self._beat()
+            try:
+                swept = await mailboxes.sweep(
+                    limit=EXPIRED_AT_ONCE,
+                    account_reads=ACCOUNT_READS_AT_ONCE,
+                    account_read_again_ms=self._refresh_ms,
+                    overdue_ms=OVERDUE_MS,
+                )
+                if swept.expired:
+                    log.warning("leases expired", followers=swept.expired)
+                self._publish_hints(self.hints(swept))
+            except (RedisError, OSError) as error:
+                log.warning("redis is away", error=str(error))
+            except Exception:  # kombu's errors have no common root
+                log.exception("sweep failed")
+            # Not in step with the other workers.
+            await asyncio.sleep(EVERY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
+        await redis.aclose()
+
+    def hints(self, swept: Swept) -> int:
+        """How many drains would find something to do, at most one for each child."""
+        return min(self._children, math.ceil((swept.expired + swept.accounts_due + swept.overdue) / self._places))
