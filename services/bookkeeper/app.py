@@ -1,0 +1,126 @@
+"""The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …]`. Events in, rows of the ledger out.
+
+One loop per broker, each with a Redis connection of its own. Several bookkeepers may run: they share the events.
+Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
+"""
+
+import argparse
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+import sys
+from typing import Final
+
+import structlog
+import uvloop
+from redis.asyncio import Redis
+from sqlalchemy import Engine
+
+from services.bookkeeper.keep_books import LONGEST_WAIT_SECONDS, Bookkeeper
+from services.bookkeeper.restore import Restorer
+from services.bookkeeper.stream import EventStream
+from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.errors import NijaError
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from shared.observability.heartbeat import Heartbeat
+from shared.observability.logging import configure_logging
+from shared.persistence.copies import Copies
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.followers import FollowerStore
+from shared.persistence.ledger import Ledger
+from shared.persistence.master_fills import MasterFills
+from shared.persistence.migrate import require_newest_schema
+
+HEARTBEAT_SECONDS: Final = 1.0
+NICENESS: Final = 10
+
+log = structlog.get_logger()
+
+
+async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
+    """Keep the books of `brokers` until SIGTERM or SIGINT. Raises SchemaOutdated at the start."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    beating = asyncio.create_task(_beat(Heartbeat(settings.heartbeat_file)))
+    engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    try:
+        while not stopping.is_set():
+            try:
+                await asyncio.to_thread(require_newest_schema, engine)
+                break
+            except DatabaseUnavailable as error:
+                log.warning("the ledger is away", error=str(error))
+                with contextlib.suppress(TimeoutError):
+                    await asyncio.wait_for(stopping.wait(), LONGEST_WAIT_SECONDS)
+        ledger = Ledger(engine)
+        log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
+        async with asyncio.TaskGroup() as group:
+            for broker in brokers:
+                group.create_task(_keep_books(settings, broker, engine, ledger, stopping))
+        log.info("bookkeeper stopped")
+    finally:
+        beating.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await beating
+        engine.dispose()
+
+
+async def _keep_books(
+    settings: Settings, broker: Broker, engine: Engine, ledger: Ledger, stopping: asyncio.Event
+) -> None:
+    # Named for the machine: after a crash the next process finds what this one was given, at once.
+    consumer = f"bookkeeper@{socket.gethostname()}"
+    keys = BrokerKeys(broker)
+    async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=10, socket_connect_timeout=5) as redis:
+        restorer = Restorer(
+            redis,
+            keys,
+            consumer,
+            Copies(engine, broker),
+            MasterFills(engine),
+            FollowerStore(engine),
+            settings.follower_shards,
+        )
+        await Bookkeeper(broker, EventStream(redis, keys, consumer), ledger, restorer).run(stopping)
+
+
+async def _beat(heartbeat: Heartbeat) -> None:
+    while True:
+        try:
+            heartbeat.beat()
+        except OSError as error:
+            # The probe will act on the missing beat; the books are kept until then.
+            log.warning("no heartbeat written", error=str(error))
+        await asyncio.sleep(HEARTBEAT_SECONDS)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="bookkeeper", description="Write events into the ledger.")
+    parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
+    arguments = parser.parse_args()
+    try:
+        settings = load_settings()
+        brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
+        if not brokers:
+            raise ConfigurationError("no broker is enabled: set a master's credentials, or NIJA_BROKERS")
+        for broker in brokers:
+            settings.redis_url_for(broker)
+        open_engine(settings.required_database_url()).dispose()
+        configure_logging(
+            "bookkeeper", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
+        )
+        # What is in the stream is durable: the ledger may come a moment later than the next order.
+        os.nice(NICENESS)
+        uvloop.run(run(settings, brokers))
+    except NijaError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()

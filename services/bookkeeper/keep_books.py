@@ -1,0 +1,137 @@
+"""The loop of one broker: stream `events` in, rows of the ledger out. Commit first, acknowledge after.
+
+A crash in between leaves the entries pending; they are read again first, and change nothing in the ledger. When
+PostgreSQL is away the entries stay in Redis and the loop waits; when Redis is away, this broker waits alone.
+"""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from services.bookkeeper.events import Entry, chunks
+from services.bookkeeper.restore import Restores, RestoreTakenOver
+from services.bookkeeper.stream import EventStream
+from services.bookkeeper.write import Booked, WritesEvents, write_entries
+from shared.domain.identity import Broker
+from shared.persistence.errors import DatabaseUnavailable
+
+BLOCK_MS: Final = 500
+CLAIM_EVERY_SECONDS: Final = 15.0
+CHECK_EVERY_SECONDS: Final = 1.0
+GATHER_BELOW: Final = 200
+GATHER_SECONDS: Final = 0.25
+FIRST_WAIT_SECONDS: Final = 0.1
+LONGEST_WAIT_SECONDS: Final = 5.0
+
+log = structlog.get_logger()
+
+
+class Bookkeeper:
+    """Keeps the books of one broker."""
+
+    def __init__(self, broker: Broker, stream: EventStream, ledger: WritesEvents, restorer: Restores) -> None:
+        self._broker = broker
+        self._stream = stream
+        self._ledger = ledger
+        self._restorer = restorer
+        self._log = log.bind(broker=broker.value)
+
+    async def run(self, stopping: asyncio.Event) -> None:
+        """Work until `stopping`; what has been read is written before, unless PostgreSQL is away."""
+        wait_seconds = FIRST_WAIT_SECONDS
+        while not stopping.is_set():
+            try:
+                await self._stream.prepare()
+                await self._catch_up(stopping)
+                wait_seconds = FIRST_WAIT_SECONDS
+                await self._go_on(stopping)
+            except (RedisError, OSError) as error:
+                self._log.warning("redis is away", error=str(error) or type(error).__name__)
+                await _wait(stopping, wait_seconds)
+                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+
+    async def _catch_up(self, stopping: asyncio.Event) -> None:
+        """Write what an earlier run of this consumer was given and may not have written."""
+        while not stopping.is_set():
+            entries = await self._stream.read_own_pending()
+            if not entries:
+                return
+            await self._book(entries, stopping)
+
+    async def _go_on(self, stopping: asyncio.Event) -> None:
+        claim_at = check_at = time.monotonic()
+        while not stopping.is_set():
+            if time.monotonic() >= check_at:
+                if await self._restorer.is_needed():
+                    await self._restore(stopping)
+                    return
+                check_at = time.monotonic() + CHECK_EVERY_SECONDS
+            if time.monotonic() >= claim_at:
+                while abandoned := await self._stream.claim_abandoned():
+                    self._log.info("took over from a dead bookkeeper", entries=len(abandoned))
+                    await self._book(abandoned, stopping)
+                    if stopping.is_set():
+                        return
+                claim_at = time.monotonic() + CLAIM_EVERY_SECONDS
+            entries = await self._stream.read_new(BLOCK_MS)
+            await self._book(entries, stopping)
+            if 0 < len(entries) < GATHER_BELOW:
+                # Under load, a transaction for each handful of events would cost more than the events do.
+                await _wait(stopping, GATHER_SECONDS)
+
+    async def _restore(self, stopping: asyncio.Event) -> None:
+        """Write every event that Redis has, then bring Redis in line with the ledger; one bookkeeper at a time."""
+        if not await self._restorer.begin():
+            await _wait(stopping, CHECK_EVERY_SECONDS)
+            return
+        self._log.warning("redis was started or emptied: it is brought in line with the ledger")
+        while entries := await self._stream.claim_abandoned(idle_ms=0) or await self._stream.read_new(1):
+            await self._book(entries, stopping)
+            if stopping.is_set():
+                return
+        try:
+            restored = await self._restorer.restore()
+        except DatabaseUnavailable as error:
+            self._log.warning("the ledger is away", error=str(error))
+            await _wait(stopping, CHECK_EVERY_SECONDS)
+            return
+        except RestoreTakenOver as error:
+            self._log.warning("the restore ends here", reason=str(error))
+            return
+        self._log.warning("redis is in line with the ledger", **restored._asdict())
+
+    async def _book(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
+        for chunk in chunks(entries):
+            booked = await self._write(chunk, stopping)
+            if booked is None:
+                return
+            for apart in booked.set_apart:
+                await self._stream.keep(apart)
+                self._log.error("event set apart", entry=apart.entry.entry_id, error=apart.error)
+            await self._stream.acknowledge(chunk, roster_changed=booked.roster_changed)
+            for written in booked.written:
+                for _, follower_id in sorted(written.disabled):
+                    self._log.warning("follower disabled: the broker refused its key", follower=follower_id)
+
+    async def _write(self, chunk: Sequence[Entry], stopping: asyncio.Event) -> Booked | None:
+        """Write until it is written; None: PostgreSQL is away and the process is to end."""
+        wait_seconds = FIRST_WAIT_SECONDS
+        while True:
+            try:
+                return await asyncio.to_thread(write_entries, self._ledger, self._broker, chunk)
+            except DatabaseUnavailable as error:
+                self._log.warning("the ledger is away", error=str(error), waiting_seconds=wait_seconds)
+            await _wait(stopping, wait_seconds)
+            if stopping.is_set():
+                return None
+            wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+
+
+async def _wait(stopping: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stopping.wait(), seconds)

@@ -1,0 +1,63 @@
+"""Entries into the ledger: parsed, written in one transaction, and what cannot be written set apart."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, read_event
+from shared.domain.events import Event, FollowerDisabled
+from shared.domain.identity import Broker
+from shared.persistence.errors import RefusedByDatabase
+from shared.persistence.ledger import Written
+
+
+class WritesEvents(Protocol):
+    """The ledger, as seen from here. PostgreSQL is remote and slow, so a test may put another in its place."""
+
+    def write(self, events: Sequence[Event]) -> Written: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Booked:
+    """What became of some entries: all are in the ledger, except those set apart."""
+
+    written: tuple[Written, ...]
+    set_apart: tuple[UnreadableEntry, ...]
+    roster_changed: bool
+    """A follower was disabled, now or in an earlier try whose announcement may be lost."""
+
+
+def write_entries(ledger: WritesEvents, broker: Broker, entries: Sequence[Entry]) -> Booked:
+    """Write entries in one transaction; only when something in them can never be stored, in several.
+
+    Blocks. Raises DatabaseUnavailable: then write the same entries again.
+    """
+    read = [read_event(entry, broker) for entry in entries if entry.fields]
+    readable = [each for each in read if isinstance(each, ReadableEntry)]
+    set_apart = [each for each in read if isinstance(each, UnreadableEntry)]
+    written: list[Written] = []
+    _write(ledger, readable, written, set_apart)
+    disabled = any(isinstance(each.event, FollowerDisabled) for each in readable)
+    return Booked(tuple(written), tuple(set_apart), disabled)
+
+
+def _write(
+    ledger: WritesEvents, entries: Sequence[ReadableEntry], written: list[Written], set_apart: list[UnreadableEntry]
+) -> None:
+    if not entries:
+        return
+    try:
+        result = ledger.write([each.event for each in entries])
+    except RefusedByDatabase as error:
+        if len(entries) == 1:
+            set_apart.append(UnreadableEntry(entries[0].entry, str(error)))
+            return
+        # Halves, in order, until the one that is refused stands alone.
+        middle = len(entries) // 2
+        _write(ledger, entries[:middle], written, set_apart)
+        _write(ledger, entries[middle:], written, set_apart)
+        return
+    written.append(result)
+    for place in result.conflicts:
+        reason = "contradicts how the ledger says that this order ended"
+        set_apart.append(UnreadableEntry(entries[place].entry, reason))

@@ -1,0 +1,89 @@
+"""Flower, Celery's monitor: `python -m services.flower.app --port 5555`. Workers' events in, a web page and an API out.
+
+It shows the queues of all brokers that share one Redis, with their workers and drains; a broker with a Redis of
+its own ({BROKER}_REDIS_URL) needs a Flower of its own (`--broker`). It only looks: operations are switched off, and
+it has no database and no key. NIJA_FLOWER_BASIC_AUTH is who may look, and without it nothing starts; but Flower
+serves /metrics and /healthcheck to everybody, so its port belongs on loopback or a private network.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from typing import Final
+
+from celery import Celery
+from flower.options import default_options as flower_options
+
+from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.identity import Broker
+from shared.messaging.celery_app import configure_celery
+
+OFFLINE_WORKERS_KEPT_SECONDS: Final = 3600
+TASKS_KEPT: Final = 20_000
+"""In memory; hints come by the dozen a second in busy hours."""
+_HIGHEST_PORT: Final = 65_535
+
+
+def watched(settings: Settings, wanted: Sequence[Broker]) -> tuple[str, tuple[Broker, ...]]:
+    """The Redis to watch and the brokers that have their queues on it.
+
+    `wanted`: these brokers; empty means every broker without a Redis of its own. Raises ConfigurationError.
+    """
+    brokers = tuple(wanted) or tuple(broker for broker in Broker if settings.own_redis_url(broker) is None)
+    if not brokers:
+        raise ConfigurationError("--broker: each broker has a Redis of its own; say whose this Flower shall watch")
+    urls = {broker: settings.redis_url_for(broker) for broker in brokers}
+    for broker, url in urls.items():
+        if url != urls[brokers[0]]:
+            raise ConfigurationError(
+                f"--broker: {brokers[0].value} and {broker.value} are on different Redis servers; "
+                "one Flower watches one, so run a second Flower"
+            )
+    return urls[brokers[0]], brokers
+
+
+def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int) -> None:
+    """Serve until SIGTERM or SIGINT. Raises ConfigurationError at the start."""
+    redis_url, brokers = watched(settings, wanted)
+    if settings.flower_basic_auth is None:
+        raise ConfigurationError(
+            "NIJA_FLOWER_BASIC_AUTH is missing: set it to a name and a password, such as operator:a-long-password"
+        )
+    app = Celery("nija.flower")
+    configure_celery(app, brokers[0], redis_url, *brokers[1:])
+    # Not an argument: those are for everybody to read in the list of processes.
+    flower_options.basic_auth = [settings.flower_basic_auth.get_secret_value()]
+    app.start(
+        [
+            "flower",
+            f"--address={address}",
+            f"--port={port}",
+            "--read_only=True",
+            f"--max_tasks={TASKS_KEPT}",
+            f"--purge_offline_workers={OFFLINE_WORKERS_KEPT_SECONDS}",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="flower", description="Watch the queues, workers and drains of the brokers.")
+    parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
+    parser.add_argument("--address", default="127.0.0.1", help="where to listen; /metrics is open to who can connect")
+    parser.add_argument("--port", type=int, default=5555, help="port to listen on")
+    arguments = parser.parse_args()
+    if not 1 <= arguments.port <= _HIGHEST_PORT:
+        parser.error(f"--port must be from 1 to {_HIGHEST_PORT}")
+    try:
+        run(
+            load_settings(),
+            [parse_broker(name, "--broker") for name in arguments.broker],
+            arguments.address,
+            arguments.port,
+        )
+    except ConfigurationError as error:
+        sys.stderr.write(f"{error}\n")
+        raise SystemExit(2) from None
+
+
+if __name__ == "__main__":
+    main()
