@@ -1,0 +1,153 @@
+"""Every account's balance and positions: Redis, the ledger and the settings in; one `UserBrokerState` each out.
+
+Redis has the newest snapshots. When it is away or not named, the ledger's last ones are shown, marked stale.
+"""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Final
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.master_trader.judge import MasterState
+from shared.config import ConfigurationError, Settings
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.balance import (
+    READINGS_UNTIL_UNAVAILABLE,
+    AccountTrouble,
+    BalanceSnapshot,
+    OpenPosition,
+    UserBrokerState,
+    balance_of,
+)
+from shared.domain.follower import AccountSnapshot, FollowerStatus
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.reports import FollowerLine, Reports
+
+MASTER: Final = "master"
+_ANSWER_SECONDS: Final = 5.0
+
+
+def account_states(
+    settings: Settings, reports: Reports, broker: Broker, *, follower_id: str | None = None
+) -> list[UserBrokerState]:
+    """The master (unless one follower is asked for) and the followers of a broker, by id.
+
+    Raises DatabaseUnavailable. A Redis that is away shows as stale balances.
+    """
+    now = datetime.now(UTC)
+    maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
+    followers = reports.followers(broker, follower_id=follower_id)
+    positions: dict[str, list[OpenPosition]] = {}
+    for line in reports.positions(broker, follower_id=follower_id):
+        positions.setdefault(line.follower_id, []).append(OpenPosition(symbol=line.symbol, quantity=line.quantity))
+    states: list[UserBrokerState] = []
+    master: Mapping[str, str] = {}
+    snapshots: dict[str, AccountSnapshot] = {}
+    troubles: dict[str, AccountTrouble] = {}
+    reached = True
+    try:
+        master, snapshots, troubles = _read(settings.redis_url_for(broker), broker, followers)
+    except (RedisError, OSError, ConfigurationError):
+        reached = False
+    if follower_id is None and master:
+        states.append(_master_state(broker, master, now, maximum_age))
+    ledger = {} if reached else reports.balances(broker)
+    for follower in followers:
+        snapshot = snapshots.get(follower.follower_id)
+        balance = balance_of(snapshot, now, maximum_age) if snapshot else ledger.get(follower.follower_id)
+        states.append(
+            _follower_state(
+                follower,
+                balance,
+                troubles.get(follower.follower_id),
+                positions.get(follower.follower_id, ()),
+                reached=reached,
+            )
+        )
+    return states
+
+
+def _read(
+    redis_url: str, broker: Broker, followers: Sequence[FollowerLine]
+) -> tuple[dict[str, str], dict[str, AccountSnapshot], dict[str, AccountTrouble]]:
+    keys = BrokerKeys(broker)
+    ids = [follower.follower_id for follower in followers]
+    with (
+        Redis.from_url(
+            redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+        ) as redis,
+        redis.pipeline(transaction=True) as pipeline,
+    ):
+        pipeline.hgetall(keys.master)
+        if ids:
+            pipeline.hmget(keys.accounts, ids)
+            pipeline.hmget(keys.account_trouble, ids)
+        master, *rest = pipeline.execute()
+    accounts, troubles = rest or ((), ())
+    return (
+        master,
+        {each: AccountSnapshot.model_validate_json(text) for each, text in zip(ids, accounts, strict=True) if text},
+        {each: AccountTrouble.model_validate_json(text) for each, text in zip(ids, troubles, strict=True) if text},
+    )
+
+
+def _follower_state(
+    follower: FollowerLine,
+    balance: BalanceSnapshot | None,
+    trouble: AccountTrouble | None,
+    positions: Sequence[OpenPosition],
+    *,
+    reached: bool,
+) -> UserBrokerState:
+    failed_reads = trouble.failed_reads if trouble else 0
+    active = follower.status == FollowerStatus.ACTIVE.value
+    usable = balance is not None and not (balance.stale and failed_reads == 0)
+    return UserBrokerState(
+        broker=follower.broker,
+        user_id=follower.follower_id,
+        role="follower",
+        status=follower.status,
+        connected=(
+            reached and balance is not None and failed_reads == 0 and follower.status != FollowerStatus.DISABLED.value
+        ),
+        available_for_opens=reached and active and usable and failed_reads < READINGS_UNTIL_UNAVAILABLE,
+        balance=balance,
+        open_positions=tuple(positions),
+        last_update=balance.taken_at if balance else None,
+        failed_reads=failed_reads,
+        error=trouble.error if trouble else (follower.status_reason or None),
+    )
+
+
+def _master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maximum_age: timedelta) -> UserBrokerState:
+    """The hash `master`, as the master trader's report writes it."""
+    state = fields.get("state", "starting")
+    following = state == MasterState.FOLLOWING.value
+    failed_reads = 0 if following else int(fields.get("consecutive_errors", "0"))
+    balance = None
+    if "equity" in fields:
+        snapshot = AccountSnapshot(
+            equity=parse_amount(fields["equity"]),
+            cash=parse_amount(fields.get("cash", "0")),
+            held=parse_amount(fields["held"]) if "held" in fields else ZERO,
+            positions=parse_amount(fields["positions"]) if "positions" in fields else ZERO,
+            unpriced=tuple(each for each in fields.get("unpriced", "").split(",") if each),
+            taken_at=datetime.fromisoformat(fields["equity_at"]),
+            failed_reads=failed_reads,
+        )
+        balance = balance_of(snapshot, now, maximum_age)
+    return UserBrokerState(
+        broker=broker,
+        user_id=fields.get("master_account", MASTER),
+        role=MASTER,
+        status=state,
+        connected=following,
+        available_for_opens=following,
+        balance=balance,
+        last_update=balance.taken_at if balance else None,
+        failed_reads=failed_reads,
+        error=None if following else fields.get("last_error"),
+    )

@@ -1,0 +1,89 @@
+"""`nija accounts`: what every account is worth and whether that is still known. Options in, a table or JSON out."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from services.cli.account_states import account_states
+from services.cli.ledger import chosen_broker, open_ledger
+from shared.domain.balance import UserBrokerState
+from shared.domain.identity import Broker
+
+
+def accounts(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
+    follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Show the balance of every master and follower account: total = available + locked, in US dollars.
+
+    Locked are positions at market and what open orders hold. A balance that could not be read again stands as it
+    was last known, marked stale; after three failures in a row the account opens nothing more.
+    """
+    where = chosen_broker(broker)
+    with open_ledger() as desk, output.progress("reading the accounts"):
+        who = desk.known_follower(follower, where)
+        settings = desk.settings
+        concerned = (where,) if where else _brokers(settings.enabled_brokers(), desk.reports.statuses())
+        found = [state for each in concerned for state in account_states(settings, desk.reports, each, follower_id=who)]
+    if as_json:
+        output.print_json([state.model_dump(mode="json") for state in found])
+    elif found:
+        _print(found)
+    else:
+        output.console.print("no accounts: no master has been followed yet, and nobody follows")
+
+
+def _brokers(enabled: Sequence[Broker], known: dict[Broker, dict[str, int]]) -> list[Broker]:
+    return [broker for broker in Broker if broker in enabled or broker in known]
+
+
+def _print(found: Sequence[UserBrokerState]) -> None:
+    several, where = output.at_brokers([state.broker.value for state in found])
+    shown = output.table(f"accounts{where}, US dollars")
+    output.text_columns(shown, *(["broker"] if several else []), "account", "state")
+    output.number_columns(shown, "total", "available", "locked", "held", "positions")
+    output.text_columns(shown, "remarks")
+    for state in found:
+        balance = state.balance
+        sums: tuple[str, ...] = ("–",) * 4
+        if balance:
+            amounts = (
+                balance.total_equity_usd,
+                balance.available_usd,
+                balance.locked_in_positions_usd,
+                balance.held_usd,
+            )
+            sums = tuple(map(dollars, amounts))
+        shown.add_row(
+            *([state.broker.value] if several else []),
+            state.user_id,
+            state.status,
+            *sums,
+            str(len(state.open_positions)),
+            _remarks(state),
+        )
+    output.show(shown)
+
+
+def dollars(amount: Decimal) -> str:
+    """Whole cents."""
+    return f"{amount:,.2f}"
+
+
+def _remarks(state: UserBrokerState) -> str:
+    remarks = []
+    if state.balance is None:
+        remarks.append("never read")
+    elif state.balance.stale:
+        remarks.append("stale")
+    if state.balance and state.balance.unpriced:
+        remarks.append(f"no price for {', '.join(state.balance.unpriced)}")
+    if state.failed_reads:
+        remarks.append(f"{state.failed_reads} readings failed")
+    if state.error:
+        remarks.append(state.error)
+    return "; ".join(remarks)

@@ -1,0 +1,91 @@
+"""The command `nija`: arguments in; exit code 0 good, 1 a finding, 2 wrong use or settings.
+
+Each command is a module of its own in this folder and is registered here.
+"""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+
+from services.cli import bench, check, followers
+from services.cli.accounts import accounts
+from services.cli.brokers import brokers
+from services.cli.chaos.command import chaos
+from services.cli.demo.command import demo
+from services.cli.fills import fills
+from services.cli.migrate import migrate_database
+from services.cli.orders import orders
+from services.cli.paper_accounts import paper_accounts
+from services.cli.positions import positions
+from services.cli.reconcile import reconcile
+from services.cli.register_followers import register_followers
+from services.cli.replay import replay
+from services.cli.status import status
+from services.cli.up import up
+from shared.domain.errors import NijaError
+from shared.persistence.errors import DatabaseUnavailable
+
+app = typer.Typer(name="nija", no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
+app.command("demo", rich_help_panel="Run")(demo)
+app.command("up", rich_help_panel="Run")(up)
+app.command("status", rich_help_panel="Look")(status)
+app.command("brokers", rich_help_panel="Look")(brokers)
+app.command("accounts", rich_help_panel="Look")(accounts)
+app.command("fills", rich_help_panel="Look")(fills)
+app.command("orders", rich_help_panel="Look")(orders)
+app.command("positions", rich_help_panel="Look")(positions)
+app.command("replay", rich_help_panel="Look")(replay)
+app.command("paper-accounts", rich_help_panel="Run")(paper_accounts)
+followers.app.command("register")(register_followers)
+app.add_typer(check.app, name="check", rich_help_panel="Look")
+app.add_typer(followers.app, name="followers", rich_help_panel="Change")
+app.command("reconcile", rich_help_panel="Change")(reconcile)
+app.command("migrate", rich_help_panel="Change")(migrate_database)
+app.command("chaos", rich_help_panel="Measure")(chaos)
+app.add_typer(bench.app, name="bench", rich_help_panel="Measure")
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"nija {version('nija')}")
+        raise typer.Exit
+
+
+@app.callback()
+def nija(
+    show_version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Copy the trades of master accounts to follower accounts, each fill to each follower once.
+
+    Begin with `nija demo`: it runs the whole system on a paper broker and needs no setting. `nija up --paper` keeps
+    it running; `nija status`, `fills`, `orders` and `positions` in the same folder show what it does.
+
+    Settings come from the environment, `.env` and `nija.toml` of this folder; data is kept in `.nija` (NIJA_HOME).
+    Exit codes: 0 good, 1 something is found or away, 2 wrong use or a wrong setting. With --json, commands print
+    one JSON document on standard output and nothing else.
+    """
+
+
+def main() -> None:
+    """Run the command line; an error that is meant for the user is shown as one text, without a traceback."""
+    try:
+        app()
+    except (DatabaseUnavailable, RedisError, followers.RedisAway) as error:
+        sys.stderr.write(f"nija: {_named(error)}\n")
+        sys.exit(1)
+    except NijaError as error:
+        sys.stderr.write(f"nija: {error}\n")
+        sys.exit(2)
+
+
+def _named(error: Exception) -> str:
+    return f"Redis does not answer: {error}" if isinstance(error, RedisError) else str(error)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,191 @@
+"""`nija bench`: run a benchmark on servers of its own; options in, medians and their ratio out.
+
+The benchmarks are in the folder `benchmarks` of the repository and are not installed with nija, so they are
+imported when they are asked for.
+"""
+
+import asyncio
+import tempfile
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+import uvloop
+from rich.console import Console
+
+from services.cli import output
+from services.cli.local.embedded import run_server
+from services.cli.local.embedded_postgres import PostgresServer
+from services.cli.local.embedded_redis import RedisServer
+from shared.config import parse_broker
+from shared.domain.errors import NijaError
+from shared.domain.identity import Broker
+from shared.observability.logging import configure_logging
+
+app = typer.Typer(
+    help="Measure nija on this machine, with servers of its own; in a checkout of the repository.",
+    no_args_is_help=True,
+)
+
+RoundsOption = Annotated[int, typer.Option("--rounds", min=1, max=1_000, help="Rounds of each side, in turns.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object with `ratio` and both rates.")]
+
+
+class NoBenchmarks(NijaError):
+    """The benchmarks are not there: nija was installed without its repository."""
+
+
+class _Rate(NamedTuple):
+    """What a rate is called in JSON, and what it is."""
+
+    name: str
+    meaning: str
+
+
+class _Bench(NamedTuple):
+    """What a benchmark works with. `folder` holds its logs and is removed afterwards."""
+
+    redis_url: str
+    postgres: PostgresServer
+    folder: Path
+    console: Console
+
+    def announce(self, line: str) -> None:
+        self.console.print(line)
+
+
+@app.command()
+def fanout(
+    followers: Annotated[int, typer.Option(min=1, max=1_000_000, help="Followers of each fill.")] = 10_000,
+    rounds: RoundsOption = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Followers a second that one engine plans and delivers to, against one `task.delay()` per follower.
+
+    Real Redis with `appendfsync always`. The figures are medians of rounds that take turns.
+    """
+    run = _benchmark("fanout")
+    with _bench("fan-out", postgres=False) as bench:
+        compared = uvloop.run(run(bench.redis_url, followers, rounds, bench.announce))
+    ours = _Rate("followers_per_second", "followers a second, planned and delivered by one engine")
+    baseline = _Rate("task_delay_per_second", "followers a second, one task.delay() for each")
+    _show(compared, ours, baseline, {"followers": followers}, as_json=as_json)
+
+
+@app.command()
+def copy(
+    followers: Annotated[int, typer.Option(min=1, max=100_000, help="Followers of each fill.")] = 2_000,
+    rounds: RoundsOption = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Durable orders a second, from fill to settled, against a bare asyncio + ccxt loop that does nothing else.
+
+    The real engine, a worker with two children and the bookkeeper on real Redis and PostgreSQL; a stub in the place
+    of the broker answers at once. The figures are medians of rounds that take turns.
+    """
+    run = _benchmark("copy")
+    with _bench("copy", postgres=True) as bench:
+        database_url = bench.postgres.create_database("bench")
+        compared = uvloop.run(run(bench.redis_url, database_url, bench.folder, followers, rounds, bench.announce))
+    ours = _Rate("orders_per_second", "orders a second, from fill to settled, all of nija")
+    baseline = _Rate("bare_loop_orders_per_second", "orders a second, bare asyncio + ccxt loop")
+    _show(compared, ours, baseline, {"followers": followers}, as_json=as_json)
+
+
+@app.command()
+def bulkhead(
+    followers: Annotated[int, typer.Option(min=1, max=1_000, help="Followers at each broker.")] = 50,
+    seconds: Annotated[float, typer.Option(min=5, max=3_600, help="How long the broker hangs.")] = 60,
+    broker: Annotated[str, typer.Option("--broker", "-b", help="Which broker hangs.")] = Broker.KRAKEN.value,
+    as_json: JsonOption = False,
+) -> None:
+    """Milliseconds from fill to settled copy at four brokers while the fifth hangs, against the same without the hang.
+
+    Everything runs, on paper brokers: five masters with their followers, workers and queues.
+    """
+    hanging = parse_broker(broker, "--broker")
+    run = _benchmark("bulkhead")
+    console = Console(stderr=True, highlight=False, markup=False)
+    with tempfile.TemporaryDirectory(prefix="nija-bench-") as folder:
+        found = asyncio.run(run(Path(folder), hanging, followers, seconds, console.print))
+    if as_json:
+        output.print_json(found)
+        return
+    shown = output.table(f"{hanging.value} hangs for {seconds:.0f} s; copies of the others, fill to settled")
+    output.text_columns(shown, "")
+    output.number_columns(shown, "copies", "p50 ms", "p99 ms")
+    for name, part in (("without the hang", found["without_hang"]), ("with the hang", found["with_hang"])):
+        shown.add_row(name, f"{part['copies']:,}", f"{part['p50']:,.0f}", f"{part['p99']:,.0f}")
+    output.show(shown)
+    output.console.print(f"ratio of p50 {found['ratio']:.2f}, of p99 {found['ratio_p99']:.2f}")
+
+
+@app.command()
+def memory(
+    followers: Annotated[int, typer.Option(min=100, max=100_000, help="Clients in one process.")] = 1_000,
+    as_json: JsonOption = False,
+) -> None:
+    """KiB that one follower's client costs in a worker process, at each broker."""
+    run = _benchmark("memory")
+    console = Console(stderr=True, highlight=False, markup=False)
+    with tempfile.TemporaryDirectory(prefix="nija-bench-") as folder:
+        found = asyncio.run(run(Path(folder), followers, console.print))
+    if as_json:
+        kib = {broker: round(each, 1) for broker, each in found.items()}
+        output.print_json({"kib_per_follower": kib, "highest": max(kib.values()), "followers": followers})
+        return
+    shown = output.table(f"{followers:,} followers' clients in one process")
+    output.text_columns(shown, "broker")
+    output.number_columns(shown, "KiB each")
+    for name, each in found.items():
+        shown.add_row(name, f"{each:.1f}")
+    output.show(shown)
+
+
+def _benchmark(name: str) -> Any:
+    """The function of that name in the module of that name. Raises NoBenchmarks."""
+    try:
+        return getattr(import_module(f"benchmarks.{name}"), name)
+    except ModuleNotFoundError as error:
+        if error.name not in ("benchmarks", f"benchmarks.{name}"):
+            raise
+        raise NoBenchmarks(
+            "the folder `benchmarks` is missing: it is part of nija's repository and is not installed with nija; "
+            "run `nija bench` from a checkout that was installed with `pip install --editable .`"
+        ) from None
+
+
+@contextmanager
+def _bench(name: str, *, postgres: bool) -> Iterator[_Bench]:
+    """Run a benchmark's servers in a folder that is removed afterwards; progress goes to standard error."""
+    console = Console(stderr=True, highlight=False, markup=False)
+    # The engine runs in this process, and standard output is for the result.
+    configure_logging("benchmark", level="warning", output_format="console")
+    with ExitStack() as stack:
+        stack.enter_context(console.status(f"benchmark {name}"))
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="nija-bench-")))
+        redis, database = RedisServer(folder / "redis"), PostgresServer(folder / "postgres")
+        stack.enter_context(run_server(redis, folder / "redis.log"))
+        if postgres:
+            stack.enter_context(run_server(database, folder / "postgres.log"))
+        console.print(f"benchmark {name}: servers run, warming up")
+        yield _Bench(redis.url, database, folder, console)
+
+
+def _show(compared: Any, ours: _Rate, baseline: _Rate, options: dict[str, int], *, as_json: bool) -> None:
+    """`compared`: the benchmark's Comparison."""
+    found = compared.as_json(ours.name, baseline.name)
+    if as_json:
+        output.print_json(found | options)
+        return
+    shown = output.table(f"medians of {found['rounds']} rounds, {options['followers']:,} followers")
+    output.text_columns(shown, "what")
+    output.number_columns(shown, "rate", "lowest", "highest")
+    for rate in (ours, baseline):
+        rates = found[f"{rate.name}_all"]
+        shown.add_row(rate.meaning, *(f"{value:,.0f}" for value in (found[rate.name], min(rates), max(rates))))
+    output.show(shown)
+    output.console.print(f"ratio {found['ratio']:.2f}")

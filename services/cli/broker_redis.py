@@ -1,0 +1,126 @@
+"""What `nija brokers` asks a broker's Redis: the master's report, the queue, the circuit, the rate limits."""
+
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from redis import Redis
+
+from services.cli.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
+from services.cli.status_redis import read_pipeline
+from shared.brokers.limits import RULES
+from shared.domain.amounts import parse_amount
+from shared.domain.fees import FeeRates, default_fees
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+
+_ANSWER_SECONDS: Final = 5.0
+_AT_ONCE: Final = 1_000
+
+
+def read_broker(broker: Broker, redis_url: str, followers: dict[str, int]) -> BrokerFacts:
+    """Ask. Raises RedisError and OSError."""
+    pipeline = read_pipeline(broker, redis_url)
+    keys = BrokerKeys(broker)
+    with Redis.from_url(
+        redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+    ) as redis:
+        master: dict[str, str] = redis.hgetall(keys.master)
+        circuit: dict[str, str] = redis.hgetall(keys.circuit)
+        limits = _limits(redis, keys)
+    followed = pipeline.master
+    return BrokerFacts(
+        broker=broker,
+        master_state=followed.state if followed else None,
+        consecutive_errors=followed.consecutive_errors if followed else 0,
+        last_error=followed.last_error if followed and followed.consecutive_errors else None,
+        last_look_age_seconds=followed.last_look_age_seconds if followed else None,
+        equity=_equity(master),
+        queue=QueueDepth(
+            hints=pipeline.queued_hints,
+            ready=pipeline.ready_followers,
+            leased=pipeline.leased_followers,
+            mail=pipeline.orders_waiting,
+        ),
+        circuit=_circuit(circuit),
+        rate_limits=limits,
+        fees=fee_facts(broker, master),
+        followers=followers,
+        redis_error=None,
+    )
+
+
+def unreachable(broker: Broker, followers: dict[str, int], error: str) -> BrokerFacts:
+    """What is known of a broker whose Redis does not answer."""
+    return BrokerFacts(
+        broker=broker,
+        master_state=None,
+        consecutive_errors=0,
+        last_error=None,
+        last_look_age_seconds=None,
+        equity=None,
+        queue=None,
+        circuit=None,
+        rate_limits=(),
+        fees=fee_facts(broker, {}),
+        followers=followers,
+        redis_error=error,
+    )
+
+
+def fee_facts(broker: Broker, master: Mapping[str, str]) -> FeeFacts:
+    """The master's own tier where its broker told it, else the default."""
+    rates = None
+    if "fee_taker" in master and "fee_maker" in master:
+        rates = FeeRates(taker=parse_amount(master["fee_taker"]), maker=parse_amount(master["fee_maker"]))
+    return FeeFacts.of(default_fees(broker).with_rates(rates), live=rates is not None)
+
+
+def _equity(master: Mapping[str, str]) -> EquitySplit | None:
+    if "equity" not in master:
+        return None
+    return EquitySplit(
+        total=master["equity"],
+        cash=master.get("cash", "0"),
+        held=master.get("held", "0"),
+        positions=master.get("positions", "0"),
+        unpriced=tuple(each for each in master.get("unpriced", "").split(",") if each),
+        at=datetime.fromisoformat(master["equity_at"]),
+    )
+
+
+def _circuit(fields: Mapping[str, str]) -> CircuitFacts:
+    is_open = fields.get("open") == "1"
+    return CircuitFacts(
+        open=is_open,
+        failures=int(fields.get("failures", "0")),
+        opened_at=_moment(fields.get("opened_ms")),
+        next_probe_at=_moment(fields.get("probe_ms")),
+        last_error=fields.get("error") if is_open or fields.get("failures") else None,
+    )
+
+
+def _moment(milliseconds: str | None) -> datetime | None:
+    return None if milliseconds is None else datetime.fromtimestamp(int(milliseconds) / 1000, UTC)
+
+
+def _limits(redis: Redis, keys: BrokerKeys) -> tuple[LimitFill, ...]:
+    declared = {rule.limit.name: rule.limit for rule in RULES[keys.broker]}
+    seconds, microseconds = redis.time()
+    now_ms = seconds * 1000 + microseconds / 1000
+    names: list[str] = list(redis.scan_iter(match=f"{keys.limit_prefix}*", count=_AT_ONCE))
+    used: dict[str, list[float]] = {}
+    for start in range(0, len(names), _AT_ONCE):
+        part = names[start : start + _AT_ONCE]
+        stored: Any = redis.mget(part)
+        for key, value in zip(part, stored, strict=True):
+            limit = declared.get(key.removeprefix(keys.limit_prefix).partition(":")[0])
+            if limit is None or value is None:
+                continue
+            level, then_ms = map(float, value.split())
+            level = min(limit.capacity, level + max(0.0, now_ms - then_ms) * limit.refill_per_second / 1000)
+            used.setdefault(limit.name, []).append(1 - level / limit.capacity)
+    return tuple(
+        LimitFill(name=name, buckets=len(shares), highest_used=round(max(shares), 4))
+        for name, shares in sorted(used.items())
+    )

@@ -1,0 +1,109 @@
+"""`nija brokers`: every broker side by side. Options in, a table or one JSON list out."""
+
+from collections.abc import Sequence
+from decimal import Decimal
+from typing import Annotated
+
+import typer
+from redis.exceptions import RedisError
+
+from services.cli import output
+from services.cli.accounts import dollars
+from services.cli.broker_facts import BrokerFacts
+from services.cli.broker_redis import read_broker, unreachable
+from services.cli.ledger import chosen_broker
+from services.cli.local.record import settings_of_running_system
+from shared.config import Settings, load_settings
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
+from shared.persistence.reports import Reports
+
+_PERCENT = Decimal(100)
+
+
+def brokers(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Show each broker: connected, funded, equity, health, queue, circuit, rate limits, fees and followers.
+
+    Connected: the master's account was looked at lately. Funded: it is worth 10 US dollars or more. Exit code 1
+    when something is not as it should be; the last lines say what.
+    """
+    where = chosen_broker(broker)
+    with output.progress("asking"):
+        settings = settings_of_running_system(load_settings())
+        found = read_brokers(settings, where)
+    findings = [f"{facts.broker.value}: {finding}" for facts in found for finding in facts.findings()]
+    if as_json:
+        output.print_json([facts.model_dump(mode="json") for facts in found])
+    else:
+        _print(found)
+        for finding in findings:
+            output.console.print(finding)
+    if findings:
+        raise typer.Exit(1)
+
+
+def read_brokers(settings: Settings, only: Broker | None = None) -> list[BrokerFacts]:
+    """The enabled brokers and those with followers; a Redis or PostgreSQL that is away hides only its own part."""
+    statuses = _statuses(settings)
+    concerned = (only,) if only else [b for b in Broker if b in settings.enabled_brokers() or b in statuses]
+    found = []
+    for broker in concerned:
+        followers = statuses.get(broker, {})
+        try:
+            found.append(read_broker(broker, settings.redis_url_for(broker), followers))
+        except (RedisError, OSError) as error:
+            found.append(unreachable(broker, followers, str(error) or type(error).__name__))
+    return found
+
+
+def _statuses(settings: Settings) -> dict[Broker, dict[str, int]]:
+    engine = open_engine(settings.required_database_url(), pool_size=1)
+    try:
+        return Reports(engine).statuses()
+    except (DatabaseUnavailable, SchemaOutdated):
+        return {}
+    finally:
+        engine.dispose()
+
+
+def _print(found: Sequence[BrokerFacts]) -> None:
+    if not found:
+        output.console.print("no broker is enabled, and nobody follows: set a master account's key, or NIJA_BROKERS")
+        return
+    shown = output.table("brokers, US dollars")
+    output.text_columns(shown, "broker", "health", "connected", "funded")
+    output.number_columns(shown, "equity", "cash", "held", "positions")
+    output.number_columns(shown, "mail", "ready", "leased", "hints")
+    output.text_columns(shown, "circuit", "limits used", "followers")
+    for facts in found:
+        equity, queue = facts.equity, facts.queue
+        split = (equity.total, equity.cash, equity.held, equity.positions) if equity else None
+        depths = (queue.mail, queue.ready, queue.leased, queue.hints) if queue else None
+        shown.add_row(
+            facts.broker.value,
+            facts.health.value,
+            "yes" if facts.connected else "no",
+            "yes" if facts.funded else "no",
+            *(map(dollars, split) if split else ("–",) * 4),
+            *(map(str, depths) if depths else ("–",) * 4),
+            "–" if facts.circuit is None else "open" if facts.circuit.open else "closed",
+            ", ".join(f"{limit.name} {limit.highest_used:.0%}" for limit in facts.rate_limits) or "–",
+            ", ".join(f"{count} {status}" for status, count in facts.followers.items()) or "none",
+        )
+    output.show(shown)
+    fees = output.table("fees, % of the notional")
+    output.text_columns(fees, "broker")
+    output.number_columns(fees, "taker", "maker", "round trip", "worth it from")
+    output.text_columns(fees, "source")
+    for facts in found:
+        rates = (facts.fees.taker, facts.fees.maker, facts.fees.round_trip, facts.fees.smallest_worthwhile_profit)
+        fees.add_row(
+            facts.broker.value,
+            *(f"{(rate * _PERCENT).normalize():f}" for rate in rates),
+            "the account's own" if facts.fees.live else "default",
+        )
+    output.show(fees)

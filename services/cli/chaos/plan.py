@@ -1,0 +1,92 @@
+"""What will be broken, in which order: a seed and a size in, a list of injections out. Pure, the same for a seed."""
+
+import random
+from collections.abc import Sequence
+from enum import StrEnum
+from typing import NamedTuple
+
+from shared.domain.identity import Broker
+
+ORDERS_PER_INJECTION = 250
+"""5,000 copy orders get 20 injections of every kind, the most that are made of one."""
+MOST_OF_A_KIND = 20
+
+
+class Kind(StrEnum):
+    """What is done to the system."""
+
+    KILL_MASTER = "kill master_trader"
+    KILL_ENGINE = "kill copy_engine"
+    KILL_WORKER = "kill broker_worker"
+    KILL_CHILD = "kill worker child"
+    KILL_BOOKKEEPER = "kill bookkeeper"
+    PAUSE_MASTER = "pause master_trader"
+    PAUSE_ENGINE = "pause copy_engine"
+    PAUSE_WORKER = "pause broker_worker"
+    PAUSE_CHILD = "pause worker child"
+    PAUSE_BOOKKEEPER = "pause bookkeeper"
+    KILL_REDIS = "kill redis"
+    KILL_POSTGRES = "kill postgres"
+    EMPTY_REDIS = "empty redis"
+    OLDER_REDIS = "older redis"
+    DROP_HINTS = "drop hints"
+    DOUBLE_HINTS = "double hints"
+    DOUBLE_FILL = "publish a fill twice"
+    REPLY_LOST = "reply_lost"
+    HANG = "hang"
+    HANG_EXECUTED = "hang after execution"
+    HTTP_ERROR = "http_error"
+    HTTP_ERROR_EXECUTED = "http_error after execution"
+    RATE_LIMIT = "rate_limit"
+    INVALID_NONCE = "invalid_nonce"
+    RESET = "reset"
+    LATENCY = "latency"
+    PARTIAL_FILL = "partial_fill"
+    LATE_FILL = "late_fill"
+    LATE_VISIBILITY = "late_visibility"
+
+
+PAPER_FAULTS: dict[Kind, dict[str, object]] = {
+    Kind.REPLY_LOST: {"kind": "reply_lost"},
+    Kind.HANG: {"kind": "hang", "seconds": 12},
+    Kind.HANG_EXECUTED: {"kind": "hang", "seconds": 12, "executed": True},
+    Kind.HTTP_ERROR: {"kind": "http_error", "status": 502},
+    Kind.HTTP_ERROR_EXECUTED: {"kind": "http_error", "status": 504, "executed": True},
+    Kind.RATE_LIMIT: {"kind": "rate_limit"},
+    Kind.INVALID_NONCE: {"kind": "invalid_nonce"},
+    Kind.RESET: {"kind": "reset"},
+    Kind.LATENCY: {"kind": "latency", "seconds": 0.5, "jitter": 2},
+    Kind.PARTIAL_FILL: {"kind": "partial_fill", "fraction": "0.4", "seconds": 1.5},
+    Kind.LATE_FILL: {"kind": "late_fill", "seconds": 2},
+    Kind.LATE_VISIBILITY: {"kind": "late_visibility", "seconds": 2},
+}
+"""What the paper broker is told. Late visibility stays below every gateway's margin: beyond it no look-up helps."""
+
+ORDER_FAULTS = frozenset({Kind.REPLY_LOST, Kind.HANG_EXECUTED, Kind.HTTP_ERROR_EXECUTED})
+"""Faults that are worth most on calls that place an order."""
+
+
+class Injection(NamedTuple):
+    """One thing to break at one broker, and how long to wait before the next."""
+
+    kind: Kind
+    broker: Broker
+    pause_seconds: float
+    target: int
+    """Which of several processes; taken modulo their number."""
+
+
+def injections(
+    seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.0
+) -> list[Injection]:
+    """Every kind as often as every other, in random order, at random brokers; gaps are exponential."""
+    draw = random.Random(f"chaos:{seed}")  # noqa: S311  repeatable, not secret
+    times = max(1, min(MOST_OF_A_KIND, orders // ORDERS_PER_INJECTION))
+    planned = [kind for kind in kinds for _ in range(times)]
+    draw.shuffle(planned)
+    return [
+        Injection(
+            kind, draw.choice(brokers), min(draw.expovariate(1 / gap_seconds), 5 * gap_seconds), draw.randrange(60)
+        )
+        for kind in planned
+    ]

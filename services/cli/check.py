@@ -1,0 +1,124 @@
+"""`nija check …`: questions for a monitoring script. Exit code 0: yes; 1: no, or something is found; 2: wrong use."""
+
+import asyncio
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from services.cli.brokers import read_brokers
+from services.cli.key_check import AccountKey, check_keys, master_keys
+from services.cli.ledger import chosen_broker
+from services.cli.local import lock
+from services.cli.local.record import RunRecord, settings_of_running_system
+from shared.config import ConfigurationError, Settings, load_settings
+from shared.domain.follower import FollowerStatus
+from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.key_check import CheckedKey, KeyVerdict
+from shared.persistence.database import open_engine
+from shared.persistence.errors import UnknownFollower
+from shared.persistence.followers import FollowerStore
+from shared.persistence.migrate import require_newest_schema
+from shared.persistence.secrets import SecretBox
+
+app = typer.Typer(
+    help="Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.", no_args_is_help=True
+)
+
+BrokerOption = Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+GOOD = frozenset({KeyVerdict.FINE, KeyVerdict.ALLOWED})
+
+
+@app.command()
+def keys(
+    broker: BrokerOption = None,
+    follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
+    as_json: JsonOption = False,
+) -> None:
+    """Ask every broker what the masters' and followers' keys may do; 0 if all may trade and none may withdraw.
+
+    A key that may withdraw is a finding unless it is allowed by name: NIJA_ALLOW_WITHDRAW_KEYS=kraken:alice,alpaca:master
+    or `nija followers add --allow-withdraw`. Alpaca tells nothing of keys, so its keys need that, except paper ones.
+    """
+    where = chosen_broker(broker)
+    with output.progress("asking the brokers"):
+        settings = settings_of_running_system(load_settings())
+        asked = _all_keys(settings, where, follower)
+        holder = lock.holder(settings.home)
+        all_paper = holder is not None and RunRecord(settings.home).is_paper()
+        found = asyncio.run(check_keys(settings, asked, all_paper=all_paper))
+    if as_json:
+        output.print_json([each.model_dump(mode="json") for each in found])
+    else:
+        _print(found)
+    if any(each.verdict not in GOOD for each in found):
+        raise typer.Exit(1)
+
+
+@app.command()
+def brokers(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """0 if at least one broker is connected: its master's account was looked at lately."""
+    where = chosen_broker(broker)
+    with output.progress("asking"):
+        found = read_brokers(settings_of_running_system(load_settings()), where)
+    connected = [facts.broker.value for facts in found if facts.connected]
+    if as_json:
+        output.print_json({"connected": connected, "brokers": [facts.broker.value for facts in found]})
+    else:
+        output.console.print(f"connected: {', '.join(connected) or 'none'} of {len(found)}")
+    if not connected:
+        raise typer.Exit(1)
+
+
+def _all_keys(settings: Settings, only: Broker | None, follower_id: str | None) -> list[AccountKey]:
+    """The keys of masters and followers that are not removed. Raises UnknownFollower, ConfigurationError."""
+    wanted = parse_follower_id(follower_id) if follower_id is not None else None
+    found = [] if wanted else master_keys(settings, (only,) if only else tuple(Broker))
+    found += _follower_keys(settings, only, wanted)
+    if wanted and not found:
+        raise UnknownFollower(f"--follower: there is no follower {wanted!r}; `nija followers list` shows who there is")
+    if not found:
+        raise ConfigurationError("there is no key to check: set a master account's key, or add followers")
+    return found
+
+
+def _follower_keys(settings: Settings, only: Broker | None, follower_id: str | None) -> list[AccountKey]:
+    engine = open_engine(settings.required_database_url(), pool_size=1)
+    try:
+        require_newest_schema(engine)
+        store = FollowerStore(engine, SecretBox(settings.secret_key))
+        records = [
+            record
+            for record in store.all(only)
+            if record.status is not FollowerStatus.REMOVED and follower_id in (None, record.follower_id)
+        ]
+        credentials = {
+            broker: store.credentials(broker, [r.follower_id for r in records if r.broker is broker])
+            for broker in {record.broker for record in records}
+        }
+    finally:
+        engine.dispose()
+    return [
+        AccountKey(
+            record.broker,
+            record.follower_id,
+            "follower",
+            credentials[record.broker][record.follower_id],
+            record.withdraw_allowed or settings.allows_withdraw(record.broker, record.follower_id),
+        )
+        for record in records
+        if record.follower_id in credentials[record.broker]
+    ]
+
+
+def _print(found: Sequence[CheckedKey]) -> None:
+    several, where = output.at_brokers([each.broker.value for each in found])
+    shown = output.table(f"keys{where}")
+    output.text_columns(shown, *(["broker"] if several else []), "account", "role", "verdict", "meaning")
+    for each in found:
+        shown.add_row(
+            *([each.broker.value] if several else []), each.account, each.role, each.verdict.value, each.message
+        )
+    output.show(shown)

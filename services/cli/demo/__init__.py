@@ -1,0 +1,1 @@
+"""`nija demo`: the real system on paper brokers, a person who trades, and the proof that every copy arrived."""

@@ -1,0 +1,371 @@
+"""`nija followers`: who copies. Arguments in, changes of the followers table out; the stages hear of each at once."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.cli import follower_output, output
+from services.cli.actor import actor
+from services.cli.follower_credentials import KeyNotUsable, is_masters_key, read_credentials
+from services.cli.key_check import AccountKey, check_keys
+from services.cli.local import lock
+from services.cli.local.record import RunRecord, settings_of_running_system
+from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.errors import NijaError
+from shared.domain.follower import FollowerStatus
+from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.key_check import KeyVerdict
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import open_engine
+from shared.persistence.errors import FollowerTaken, ImportRefused, UnknownFollower
+from shared.persistence.follower_import import ImportFormat, NewFollower, read_rows
+from shared.persistence.follower_records import FollowerRecord
+from shared.persistence.followers import FollowerStore
+from shared.persistence.migrate import require_newest_schema
+from shared.persistence.reports import Reports
+from shared.persistence.secrets import SecretBox
+
+app = typer.Typer(help="Who copies: add, import, show, pause, resume, remove.", no_args_is_help=True)
+
+FollowerArgument = Annotated[str, typer.Argument(metavar="FOLLOWER", help="The follower's id.")]
+BrokerOption = Annotated[str | None, typer.Option("--broker", "-b", help="Needed when the id is at several brokers.")]
+JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+ReasonOption = Annotated[str, typer.Option(help="Why; kept with the change.")]
+ApiKeyFile = Annotated[
+    Path | None, typer.Option(help="File with the API key; else NIJA_FOLLOWER_API_KEY, else a prompt.")
+]
+ApiSecretFile = Annotated[
+    Path | None, typer.Option(help="File with the API secret; else NIJA_FOLLOWER_API_SECRET, else a prompt.")
+]
+PassphraseFile = Annotated[
+    Path | None, typer.Option(help="File with the passphrase (OKX); else NIJA_FOLLOWER_PASSPHRASE, else a prompt.")
+]
+
+
+AllowWithdrawOption = Annotated[
+    bool, typer.Option("--allow-withdraw", help="Take the key even if it may withdraw, or the broker does not tell.")
+]
+NoCheckOption = Annotated[bool, typer.Option("--no-check", help="Do not ask the broker what the key may do.")]
+
+
+class RedisAway(NijaError):
+    """Without Redis the running stages would not hear of a change, so none is made."""
+
+
+@dataclass(frozen=True)
+class _Desk:
+    """What every command here works with."""
+
+    settings: Settings
+    store: FollowerStore
+    reports: Reports
+    redis: dict[Broker, Redis]
+
+    def announce(self, broker: Broker) -> None:
+        """Make the broker's engines and workers load the list of followers again."""
+        self.redis[broker].incr(BrokerKeys(broker).roster)
+
+
+@contextmanager
+def _desk(*, announcing: set[Broker] | None = None, keys: bool = False) -> Iterator[_Desk]:
+    """Open the database; `announcing`: and the Redis of these brokers; `keys`: and the secret key."""
+    settings = load_settings()
+    if settings.database_url is None:
+        settings = settings_of_running_system(settings)
+    with ExitStack() as stack:
+        engine = open_engine(settings.required_database_url(), pool_size=1)
+        stack.callback(engine.dispose)
+        require_newest_schema(engine)
+        redis: dict[Broker, Redis] = {}
+        for broker in announcing or ():
+            redis[broker] = stack.enter_context(
+                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
+            )
+            try:
+                redis[broker].ping()
+            except RedisError as error:
+                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
+        box = SecretBox(settings.secret_key) if keys else None
+        yield _Desk(settings, FollowerStore(engine, box), Reports(engine), redis)
+
+
+def _unusable(desk: _Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
+    """Row → why its key is not to be used. Who could not be asked is told on standard error, and is not refused."""
+    asked = [
+        AccountKey(
+            row.broker,
+            row.follower_id,
+            "follower",
+            row.credentials,
+            row.withdraw_allowed or desk.settings.allows_withdraw(row.broker, row.follower_id),
+        )
+        for row in rows
+    ]
+    with output.progress("asking the broker what the key may do"):
+        # Beside a paper system no key touches real money.
+        holder = lock.holder(desk.settings.home)
+        all_paper = holder is not None and RunRecord(desk.settings.home).is_paper()
+        found = asyncio.run(check_keys(desk.settings, asked, all_paper=all_paper))
+    not_checked = [each for each in found if each.verdict is KeyVerdict.NOT_CHECKED]
+    if not_checked:
+        names = ", ".join(each.account for each in not_checked[:3]) + (", …" if len(not_checked) > 3 else "")  # noqa: PLR2004
+        sys.stderr.write(
+            f"nija: the key of {names} was not checked ({not_checked[0].message}); see `nija check keys`\n"
+        )
+    return {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
+
+
+def _find(follower_id: str, broker: str | None) -> FollowerRecord:
+    """The follower meant; without a broker, the only one of that id. Raises UnknownFollower, ConfigurationError."""
+    with _desk() as desk:
+        if broker is not None:
+            return desk.store.get(parse_broker(broker, "--broker"), follower_id)
+        found = [record for record in desk.store.all(removed=True) if record.follower_id == follower_id]
+    if not found:
+        raise UnknownFollower(f"there is no follower {follower_id!r}; see `nija followers list`")
+    if len(found) > 1:
+        names = ", ".join(record.broker.value for record in found)
+        raise ConfigurationError(f"--broker: {follower_id!r} is a follower at {names}; say which is meant")
+    return found[0]
+
+
+@app.command()
+def add(
+    follower: FollowerArgument,
+    broker: Annotated[str, typer.Option("--broker", "-b", help="Where the account is: kraken, okx, …")],
+    api_key_file: ApiKeyFile = None,
+    api_secret_file: ApiSecretFile = None,
+    passphrase_file: PassphraseFile = None,
+    paper: Annotated[bool, typer.Option("--paper", help="The key is of the broker's paper trading.")] = False,
+    allow_withdraw: AllowWithdrawOption = False,
+    no_check: NoCheckOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let an account copy from the next fill on.
+
+    Its keys are encrypted with NIJA_SECRET_KEY. An id is given once: a removed follower's id stays taken. The broker
+    is asked what the key may do, if it can be reached: one that may withdraw is refused unless it is allowed by name.
+    """
+    where = parse_broker(broker, "--broker")
+    follower_id = parse_follower_id(follower)
+    with _desk(announcing={where}, keys=True) as desk:
+        credentials = read_credentials(
+            where,
+            api_key_file=api_key_file,
+            api_secret_file=api_secret_file,
+            passphrase_file=passphrase_file,
+            paper=paper,
+        )
+        if is_masters_key(desk.settings, where, credentials):
+            raise KeyNotUsable(f"this is the master's own key at {where.value}; an account cannot copy itself")
+        new = NewFollower(where, follower_id, credentials, withdraw_allowed=allow_withdraw)
+        if taken := desk.store.taken([new]):  # before the broker is asked: it would only say what does not matter
+            raise FollowerTaken(next(iter(taken.values())))
+        if not no_check:
+            for problem in _unusable(desk, [new]).values():
+                raise KeyNotUsable(problem)
+        desk.store.add(
+            where,
+            follower_id,
+            credentials,
+            withdraw_allowed=allow_withdraw,
+            actor=actor(),
+            reason=reason,
+            announce=desk.announce,
+        )
+        _show_result(desk.store.get(where, follower_id), "added", as_json=as_json)
+
+
+@app.command("import")
+def import_file(
+    file: Annotated[Path, typer.Argument(help="CSV with a header, or JSON lines; - reads standard input.")],
+    form: Annotated[
+        ImportFormat | None, typer.Option("--format", help="Told by the file's name when not given.")
+    ] = None,
+    no_check: NoCheckOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Let many accounts copy from the next fill on: all rows of the file, or none.
+
+    Fields: follower_id, broker, api_key, api_secret, and where needed passphrase, paper. The brokers are asked what
+    the keys may do, if they can be reached; NIJA_ALLOW_WITHDRAW_KEYS names those that may withdraw.
+    """
+    rows = read_rows(_read_file(file), form or _format_of(file))
+    brokers = {row.broker for row in rows}
+    with _desk(announcing=brokers, keys=True) as desk:
+        masters = {
+            row.row: "this is the master's own key; an account cannot copy itself"
+            for row in rows
+            if is_masters_key(desk.settings, row.broker, row.credentials)
+        }
+        if masters:
+            raise ImportRefused(masters)
+        if taken := desk.store.taken(rows):
+            raise ImportRefused(taken)
+        if not no_check and (unusable := _unusable(desk, rows)):
+            raise ImportRefused(unusable)
+        with output.progress(f"importing {len(rows)} followers"):
+            desk.store.import_rows(rows, actor=actor(), reason=reason, announce=desk.announce)
+    if as_json:
+        counts = {broker.value: sum(row.broker is broker for row in rows) for broker in sorted(brokers)}
+        output.print_json({"imported": len(rows), "brokers": counts})
+    else:
+        output.console.print(f"imported {len(rows)} followers")
+
+
+@app.command("list")
+def list_followers(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
+    removed: Annotated[bool, typer.Option("--removed", help="Those that were removed, too.")] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """List the followers with how their fills ended."""
+    where = parse_broker(broker, "--broker") if broker else None
+    with _desk() as desk, output.progress("reading the ledger"):
+        lines = desk.reports.followers(where)
+        gone = [r for r in desk.store.all(where, removed=True) if r.status is FollowerStatus.REMOVED] if removed else []
+    if as_json:
+        output.print_json(
+            [line.model_dump(mode="json") for line in lines] + [follower_output.record_json(record) for record in gone]
+        )
+    else:
+        follower_output.print_list(lines, gone)
+
+
+@app.command()
+def show(follower: FollowerArgument, broker: BrokerOption = None, as_json: JsonOption = False) -> None:
+    """Show one follower: status, policy, masked key, and who changed what."""
+    record = _find(follower, broker)
+    gone = record.status is FollowerStatus.REMOVED
+    with _desk(keys=not gone) as desk:
+        credentials = {} if gone else desk.store.credentials(record.broker, [record.follower_id])
+        changes = desk.store.changes(record.broker, record.follower_id)
+    key = follower_output.masked(credentials[record.follower_id]) if credentials else None
+    if as_json:
+        output.print_json(
+            follower_output.record_json(record)
+            | {"key": key, "changes": [follower_output.change_json(each) for each in changes]}
+        )
+    else:
+        follower_output.print_follower(record, key, changes)
+
+
+@app.command()
+def pause(
+    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    """Skip opens from now on; exits go on."""
+    _set_status(follower, broker, FollowerStatus.PAUSED, reason, as_json=as_json)
+
+
+@app.command()
+def resume(
+    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    """Copy again after a pause, or after nija disabled the follower because the broker refused its key."""
+    _set_status(follower, broker, FollowerStatus.ACTIVE, reason, as_json=as_json)
+
+
+@app.command("replace-key")
+def replace_key(
+    follower: FollowerArgument,
+    broker: BrokerOption = None,
+    api_key_file: ApiKeyFile = None,
+    api_secret_file: ApiSecretFile = None,
+    passphrase_file: PassphraseFile = None,
+    paper: Annotated[bool, typer.Option("--paper", help="The key is of the broker's paper trading.")] = False,
+    allow_withdraw: AllowWithdrawOption = False,
+    no_check: NoCheckOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Give a follower another API key of the same account; a disabled follower copies again."""
+    record = _find(follower, broker)
+    with _desk(announcing={record.broker}, keys=True) as desk:
+        credentials = read_credentials(
+            record.broker,
+            api_key_file=api_key_file,
+            api_secret_file=api_secret_file,
+            passphrase_file=passphrase_file,
+            paper=paper,
+        )
+        if is_masters_key(desk.settings, record.broker, credentials):
+            raise KeyNotUsable(f"this is the master's own key at {record.broker.value}; an account cannot copy itself")
+        allowed = allow_withdraw or record.withdraw_allowed
+        new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
+        if not no_check:
+            for problem in _unusable(desk, [new]).values():
+                raise KeyNotUsable(problem)
+        desk.store.replace_credentials(
+            record.broker,
+            record.follower_id,
+            credentials,
+            withdraw_allowed=allowed,
+            actor=actor(),
+            reason=reason,
+            announce=desk.announce,
+        )
+        _show_result(desk.store.get(record.broker, record.follower_id), "has another key", as_json=as_json)
+
+
+@app.command()
+def remove(
+    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    """Wipe a follower's keys and never trade for it again; its history stays, and so does its id.
+
+    Positions that were copied for it stay open at the broker: they are the account owner's from now on.
+    """
+    record = _find(follower, broker)
+    if sys.stdin.isatty() and not as_json:
+        typer.confirm(f"wipe the keys of {record.follower_id} at {record.broker.value}?", abort=True, err=True)
+    with _desk(announcing={record.broker}) as desk:
+        desk.store.remove(record.broker, record.follower_id, actor=actor(), reason=reason, announce=desk.announce)
+        _show_result(desk.store.get(record.broker, record.follower_id), "removed", as_json=as_json)
+
+
+def _set_status(follower_id: str, broker: str | None, status: FollowerStatus, reason: str, *, as_json: bool) -> None:
+    record = _find(follower_id, broker)
+    with _desk(announcing={record.broker}) as desk:
+        changed = desk.store.set_status(
+            record.broker, record.follower_id, status, actor=actor(), reason=reason, announce=desk.announce
+        )
+        what = f"is {status.value}" if changed else f"was {status.value} already"
+        _show_result(desk.store.get(record.broker, record.follower_id), what, as_json=as_json)
+
+
+def _show_result(record: FollowerRecord, what: str, *, as_json: bool) -> None:
+    if as_json:
+        output.print_json(follower_output.record_json(record))
+    else:
+        output.console.print(f"{record.follower_id} at {record.broker.value} {what}")
+
+
+def _format_of(file: Path) -> ImportFormat:
+    match file.suffix.lower():
+        case ".csv":
+            return ImportFormat.CSV
+        case ".jsonl" | ".ndjson" | ".json":
+            return ImportFormat.JSON_LINES
+    raise ConfigurationError(f"--format: the name {file} does not tell; give csv or jsonl")
+
+
+def _read_file(file: Path) -> str:
+    try:
+        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
+        # Spreadsheets put a byte order mark before the header.
+        return raw.decode("utf-8-sig")
+    except OSError as error:
+        raise ConfigurationError(f"FILE: {file} cannot be read: {error.strerror}") from None
+    except UnicodeDecodeError:
+        raise ConfigurationError(f"FILE: {file} is not UTF-8 text") from None

@@ -1,0 +1,96 @@
+"""`nija orders`: the followers' copy orders. Options in, a table or JSON out."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Annotated, Final
+
+import typer
+
+from services.cli import output
+from services.cli.ledger import chosen_broker, open_ledger
+from shared.config import ConfigurationError
+from shared.domain.amounts import plain
+from shared.domain.events import OrderState
+from shared.persistence.reports import QUEUED, OrderLine
+
+STATES: Final = (QUEUED, *(state.value for state in OrderState))
+
+
+def orders(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
+    follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
+    fill: Annotated[int | None, typer.Option("--fill", min=1, help="Only the copies of this fill.")] = None,
+    state: Annotated[
+        str | None, typer.Option("--state", "-s", help=f"Only in this state: {', '.join(STATES)}.")
+    ] = None,
+    unknown: Annotated[
+        bool, typer.Option("--unknown", help="Only those whose outcome nobody knows yet (--state unknown).")
+    ] = False,
+    limit: Annotated[int, typer.Option("--limit", "-n", min=1, max=100_000, help="How many, the newest.")] = 50,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list, newest fill first.")] = False,
+) -> None:
+    """Show the followers' copy orders, those of the newest fill first.
+
+    queued: no worker has told of it yet. unknown: a send had no clear answer; it is looked up until it has one.
+    accepted: the broker has it. filled, not_sent (skipped at the last moment) and rejected are final.
+    """
+    where = chosen_broker(broker)
+    wanted = _chosen_state(state, unknown=unknown)
+    with open_ledger() as desk, output.progress("reading the ledger"):
+        who = desk.known_follower(follower, where)
+        found = desk.reports.orders(where, follower_id=who, sequence=fill, state=wanted, limit=limit)
+    if as_json:
+        output.print_json([order.model_dump(mode="json") for order in found])
+    elif found:
+        show_orders(found)
+    else:
+        asked = [where and f"at {where.value}", who and f"of {who}", fill and f"of fill {fill}"]
+        asked.append(wanted and f"in state {wanted}")
+        output.console.print(" ".join(["no copy orders", *(text for text in asked if text)]))
+
+
+def _chosen_state(state: str | None, *, unknown: bool) -> str | None:
+    if state is not None and state.lower() not in STATES:
+        raise ConfigurationError(f"--state: unknown state {state!r}; known are {', '.join(STATES)}")
+    chosen = state.lower() if state is not None else None
+    if not unknown:
+        return chosen
+    if chosen not in (None, OrderState.UNKNOWN.value):
+        raise ConfigurationError(f"--unknown and --state {state} contradict each other; give one of them")
+    return OrderState.UNKNOWN.value
+
+
+def show_orders(found: Sequence[OrderLine]) -> None:
+    """Print the orders as a table."""
+    several, where = output.at_brokers([order.broker.value for order in found])
+    now = datetime.now(UTC)
+    with_age = any(order.state == OrderState.UNKNOWN for order in found)
+    with_reasons = any(order.reason or order.message for order in found)
+    shown = output.table(f"copy orders{where}")
+    output.number_columns(shown, "fill")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "order", "state")
+    output.number_columns(shown, "filled", "cost", "fee", *(["sent"] if with_age else []))
+    output.text_columns(shown, *(["why"] if with_reasons else []))
+    for order in found:
+        quantity = "the copied part" if order.quantity is None else plain(order.quantity)
+        why = ": ".join(text for text in (order.reason, order.message) if text)
+        shown.add_row(
+            str(order.sequence),
+            *([order.broker.value] if several else []),
+            order.follower_id,
+            f"{order.side} {quantity} {order.symbol}",
+            order.state,
+            plain(order.filled_quantity),
+            plain(order.cost),
+            f"{plain(order.fee)} {order.fee_currency}".strip(),
+            *([_age(order, now)] if with_age else []),
+            *([why] if with_reasons else []),
+        )
+    output.show(shown)
+
+
+def _age(order: OrderLine, now: datetime) -> str:
+    """Since when nobody has known."""
+    if order.state != OrderState.UNKNOWN or order.submitted_at is None:
+        return ""
+    return f"{output.duration((now - order.submitted_at).total_seconds())} ago"

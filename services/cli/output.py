@@ -1,0 +1,135 @@
+"""How commands show what they found: rows in, tables for people or one JSON document on standard output out.
+
+Tables are readable at 80 columns: text wraps between words, and no number is ever cut. Moments are local time with
+the zone in the heading; in JSON they are UTC in ISO 8601.
+"""
+
+import json
+import os
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from typing import Any, Final
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+
+_PIPE_COLUMNS: Final = 200
+"""In a pipe there is no screen to fit on, and a row is to stay on one line."""
+_GAP: Final = 2
+"""Between columns."""
+_LONGEST_WORD: Final = 40
+"""What is longer (a broker's message without blanks) may break anywhere."""
+
+
+def _console(width: int | None) -> Console:
+    # What is shown comes from brokers and files, too: it is never taken for markup or for the name of an emoji.
+    return Console(highlight=False, markup=False, emoji=False, width=width)
+
+
+def _columns() -> int | None:
+    """The width to use; None: that of the terminal, or of the variable COLUMNS."""
+    return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_COLUMNS
+
+
+console = _console(_columns())
+"""Standard output, for people."""
+
+
+@contextmanager
+def progress(what: str) -> Iterator[None]:
+    """Show that something goes on, on standard error and only to a person."""
+    with Console(stderr=True).status(what):
+        yield
+
+
+def print_json(document: Any) -> None:
+    """One JSON document on standard output."""
+    print(json.dumps(document, indent=2, ensure_ascii=False))  # noqa: T201
+
+
+def table(title: str | None = None, *, header: bool = True) -> Table:
+    """An empty table of the common look; `show` prints it."""
+    return Table(
+        title=title,
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        show_header=header,
+        show_edge=False,
+        pad_edge=False,
+        padding=(0, _GAP - 1, 0, 0),
+    )
+
+
+def text_columns(made: Table, *names: str) -> None:
+    """Add columns of text, which wraps between words."""
+    for name in names:
+        made.add_column(name, overflow="fold")
+
+
+def number_columns(made: Table, *names: str) -> None:
+    """Add columns of numbers, which keep their width."""
+    for name in names:
+        made.add_column(name, justify="right", overflow="fold", no_wrap=True)
+
+
+def show(made: Table) -> None:
+    """Print a table of strings. The text columns share what the numbers leave; no number is ever broken."""
+    columns = made.columns
+    cells = [[str(cell) for cell in (column.header, *column.cells)] for column in columns]
+    wanted = [max(map(len, column)) for column in cells]
+    narrowest = [
+        max((min(len(word), _LONGEST_WORD) for cell in column for word in cell.split()), default=0) for column in cells
+    ]
+    widths = [most if column.no_wrap else least for column, most, least in zip(columns, wanted, narrowest, strict=True)]
+    gaps = _GAP * (len(columns) - 1)
+    for _ in range(console.width - gaps - sum(widths)):
+        # To the column that lacks most, one by one.
+        lacks = [most - width for most, width in zip(wanted, widths, strict=True)]
+        if max(lacks) <= 0:
+            break
+        widths[lacks.index(max(lacks))] += 1
+    for column, width in zip(columns, widths, strict=True):
+        column.width = width
+    needed = sum(widths) + gaps
+    # Wider than the screen only where it must be; then the terminal wraps, and nothing is left out.
+    (console if needed <= console.width else _console(needed)).print(made)
+    console.print()
+
+
+def milliseconds(value: float | None) -> str:
+    """A duration in whole milliseconds."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def when_heading() -> str:
+    """The heading of a column of `moment`s: it names the zone."""
+    return f"when ({datetime.now().astimezone():%Z})"
+
+
+def moment(value: datetime | None) -> str:
+    """A moment in the zone of the heading."""
+    if value is None:
+        return ""
+    # The offset of today for all rows: a heading can name one only.
+    zone = datetime.now().astimezone().tzinfo
+    return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in the two largest units: '5 s', '3 min 5 s', '2 h 10 min', '4 d 3 h'."""
+    whole = int(seconds)
+    for size, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
+        if whole >= size:
+            rest = whole % size // below
+            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
+    return f"{whole} s"
+
+
+def at_brokers(names: Sequence[str]) -> tuple[bool, str]:
+    """Whether rows need a column for the broker, and what the title says when they do not."""
+    known = sorted(set(names))
+    return (False, f" at {known[0]}") if len(known) == 1 else (True, "")

@@ -1,0 +1,57 @@
+"""`nija positions`: what followed fills built up for the followers. Options in, a table or JSON out."""
+
+from collections.abc import Sequence
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from services.cli.ledger import chosen_broker, open_ledger
+from shared.domain.amounts import plain
+from shared.persistence.reports import PositionLine
+
+
+def positions(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
+    follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
+    symbol: Annotated[str | None, typer.Option("--symbol", "-s", help="Only of this symbol, such as BTC/USD.")] = None,
+    closed: Annotated[bool, typer.Option("--all", "-a", help="Those that are closed, too.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
+) -> None:
+    """Show the followers' copied positions.
+
+    A copied position is what followed fills built up; coins that a follower had before or bought otherwise are
+    never part of it. `still to sell` is an exit that was too small to send; the next exit takes it along.
+    """
+    where = chosen_broker(broker)
+    wanted = symbol.upper() if symbol else None
+    with open_ledger() as desk, output.progress("reading the ledger"):
+        who = desk.known_follower(follower, where)
+        found = desk.reports.positions(where, follower_id=who, symbol=wanted, closed=closed)
+    if as_json:
+        output.print_json([position.model_dump(mode="json") for position in found])
+    elif found:
+        _print(found)
+    else:
+        asked = [where and f"at {where.value}", who and f"of {who}", wanted and f"in {wanted}"]
+        what = "no copied positions" if closed else "no open copied positions"
+        output.console.print(" ".join([what, *(text for text in asked if text)]))
+
+
+def _print(found: Sequence[PositionLine]) -> None:
+    several, where = output.at_brokers([position.broker.value for position in found])
+    shown = output.table(f"copied positions{where}")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
+    output.number_columns(shown, "quantity", "still to sell", "fill")
+    output.text_columns(shown, output.when_heading())
+    for position in found:
+        shown.add_row(
+            *([position.broker.value] if several else []),
+            position.follower_id,
+            position.symbol,
+            plain(position.quantity),
+            plain(position.carried_exit),
+            str(position.sequence),
+            output.moment(position.occurred_at),
+        )
+    output.show(shown)

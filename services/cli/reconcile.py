@@ -1,0 +1,143 @@
+"""`nija reconcile`: followers' accounts against the ledger. Options in, drift with its cause and repairs out."""
+
+import asyncio
+from typing import Annotated, Any
+
+import typer
+from redis.asyncio import Redis
+
+from services.cli import output
+from services.cli.actor import actor
+from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
+from services.cli.reconcile_accounts import Reconcile, Reconciled
+from shared.domain.amounts import plain
+from shared.domain.identity import Broker
+from shared.domain.reconcile import Drift
+from shared.messaging.keys import BrokerKeys
+
+_ANSWER_SECONDS = 5.0
+
+
+def reconcile(
+    broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
+    follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
+    repair: Annotated[
+        bool,
+        typer.Option("--repair", help="Lower copied positions to what is there; wait for unknown orders."),
+    ] = False,
+    timeout: Annotated[float, typer.Option("--timeout", min=1, max=86_400, help="Seconds to wait for workers.")] = 60.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
+) -> None:
+    """Compare what followers really hold with what the ledger says that they copied.
+
+    The workers read the accounts, each when it has no other request under way, and look unknown orders up at once.
+    Coins of a follower's own are no drift; copied coins that are not there are. With --repair, copied positions of
+    which something was sold outside nija are lowered to what is there: nothing is bought or sold. Exit code 0: all
+    is as it should be, or was repaired; 1: something is not, or an account could not be read.
+    """
+    where = chosen_broker(broker)
+    with open_ledger() as desk, output.progress("reading accounts"):
+        who = desk.known_follower(follower, where)
+        brokers = (where,) if where else tuple(each for each in Broker if each in desk.reports.statuses())
+        if who is not None:
+            brokers = tuple(each for each in brokers if desk.reports.followers(each, follower_id=who))
+        found = asyncio.run(_all(desk, brokers, who, repair=repair, timeout_seconds=timeout))
+    if as_json:
+        output.print_json(_document(found))
+    else:
+        _print(found, repair=repair)
+    if any(each.drifts or each.unread for each in found.values()):
+        raise typer.Exit(1)
+
+
+async def _all(
+    desk: LedgerDesk, brokers: tuple[Broker, ...], who: str | None, *, repair: bool, timeout_seconds: float
+) -> dict[Broker, Reconciled]:
+    results = await asyncio.gather(
+        *(_one(desk, broker, who, repair=repair, timeout_seconds=timeout_seconds) for broker in brokers)
+    )
+    return dict(zip(brokers, results, strict=True))
+
+
+async def _one(
+    desk: LedgerDesk, broker: Broker, who: str | None, *, repair: bool, timeout_seconds: float
+) -> Reconciled:
+    async with Redis.from_url(
+        desk.settings.redis_url_for(broker), socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+    ) as redis:
+        work = Reconcile(
+            redis,
+            BrokerKeys(broker),
+            lambda: desk.targets.of(broker, who),
+            actor=actor(),
+            timeout_seconds=timeout_seconds,
+        )
+        return await work.run(who, repair=repair)
+
+
+def _document(found: dict[Broker, Reconciled]) -> dict[str, Any]:
+    return {
+        "accounts": sum(each.asked for each in found.values()),
+        "read": sum(len(each.readings) for each in found.values()),
+        "drifts": [_line(broker, drift) for broker, each in found.items() for drift in each.drifts],
+        "repaired": [_line(broker, drift) for broker, each in found.items() for drift in each.repaired],
+        "unknown_resolved": sum(each.resolved for each in found.values()),
+        "in_open_orders": [
+            {"broker": broker.value, "follower_id": follower_id, "currency": currency, "quantity": plain(quantity)}
+            for broker, each in found.items()
+            for follower_id, reading in sorted(each.readings.items())
+            for currency, quantity in sorted(reading.locked.items())
+        ],
+        "unread": [
+            {"broker": broker.value, "follower_id": follower_id, "error": error}
+            for broker, each in found.items()
+            for follower_id, error in sorted(each.unread.items())
+        ],
+    }
+
+
+def _line(broker: Broker, drift: Drift) -> dict[str, Any]:
+    return {"broker": broker.value, **drift.model_dump(mode="json")}
+
+
+def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
+    say = output.console.print
+    for title, lines in (
+        ("drift", [(broker, drift) for broker, each in found.items() for drift in each.drifts]),
+        ("repaired", [(broker, drift) for broker, each in found.items() for drift in each.repaired]),
+    ):
+        if lines:
+            _show(title, lines)
+    for broker, each in found.items():
+        for follower_id, reading in sorted(each.readings.items()):
+            for currency, quantity in sorted(reading.locked.items()):
+                say(f"{broker.value}: {follower_id} has {plain(quantity)} {currency} in open orders")
+        for follower_id, error in sorted(each.unread.items()):
+            say(f"✗ {broker.value}: {follower_id} was not read: {error}", style="red")
+        if each.resolved:
+            say(f"{broker.value}: {each.resolved} unknown orders are known now")
+    count = sum(len(each.readings) for each in found.values())
+    if any(each.drifts for each in found.values()):
+        if not repair and any(drift.is_repairable for each in found.values() for drift in each.drifts):
+            say("`nija reconcile --repair` lowers the copied positions to what is there")
+    else:
+        say(f"{count} accounts hold what was copied", style="green")
+
+
+def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:
+    several, where = output.at_brokers([broker.value for broker, _ in lines])
+    shown = output.table(f"{title}{where}")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
+    output.number_columns(shown, "copied", "there", "drift")
+    output.text_columns(shown, "cause")
+    for broker, drift in lines:
+        shown.add_row(
+            *([broker.value] if several else []),
+            drift.follower_id,
+            drift.symbol,
+            plain(drift.target),
+            plain(drift.real),
+            plain(drift.drift),
+            ": ".join(text for text in (drift.cause.replace("_", " "), drift.detail) if text),
+        )
+    output.show(shown)

@@ -1,0 +1,70 @@
+"""`nija followers register`: the followers that the environment names in, rows of the followers table out.
+
+`nija up` does the same at its start; where the stages are started by something else (containers), this is a step
+of its own, once before they start.
+"""
+
+from contextlib import ExitStack
+from typing import Annotated
+
+import typer
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.cli import output
+from services.cli.followers import RedisAway
+from shared.config import load_settings
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import open_engine
+from shared.persistence.environment_followers import Key
+from shared.persistence.followers import FollowerStore
+from shared.persistence.migrate import require_newest_schema
+from shared.persistence.secrets import SecretBox
+
+
+def register_followers(
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Make the followers of the environment ({BROKER}_USER_{NAME}_API_KEY, …) known, their keys encrypted.
+
+    The environment is the whole list: who was named there before and is not any more is disabled.
+    """
+    settings = load_settings()
+    followers = settings.environment_followers()
+    with ExitStack() as stack:
+        engine = open_engine(settings.required_database_url(), pool_size=1)
+        stack.callback(engine.dispose)
+        require_newest_schema(engine)
+        store = FollowerStore(engine, SecretBox(settings.secret_key))
+        redis: dict[Broker, Redis] = {}
+        for broker in {follower.broker for follower in followers} | {record.broker for record in store.all()}:
+            redis[broker] = stack.enter_context(
+                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
+            )
+            try:
+                redis[broker].ping()
+            except RedisError as error:
+                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
+
+        def announce(broker: Broker) -> None:
+            redis[broker].incr(BrokerKeys(broker).roster)
+
+        done = store.register_environment(followers, announce=announce)
+    changes = {
+        "added": done.added,
+        "updated": done.updated,
+        "disabled": done.disabled,
+        "removed_before": done.removed_before,
+    }
+    if as_json:
+        output.print_json({what: [_shown(key) for key in keys] for what, keys in changes.items()})
+        return
+    output.console.print(f"{len(followers)} followers in the environment")
+    for what, keys in changes.items():
+        for key in keys:
+            output.console.print(f"{key[1]} at {key[0].value}: {what.replace('_', ' ')}")
+
+
+def _shown(key: Key) -> dict[str, str]:
+    return {"broker": key[0].value, "follower": key[1]}

@@ -1,0 +1,93 @@
+"""What is under way at a broker: its Redis in, a `Pipeline` out. Reads only; two round trips and one per 1,000 mailboxes."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from pydantic import ValidationError
+from redis import Redis
+
+from services.cli.status_facts import Master, Pipeline
+from shared.domain.identity import Broker
+from shared.messaging.alerts import standing
+from shared.messaging.keys import BrokerKeys, queue_name
+from shared.messaging.mailboxes import Submission
+
+_AT_ONCE: Final = 1_000
+_ANSWER_SECONDS: Final = 5.0
+
+
+def read_pipeline(broker: Broker, redis_url: str) -> Pipeline:
+    """Ask. Raises RedisError and OSError."""
+    keys = BrokerKeys(broker)
+    with Redis.from_url(
+        redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
+    ) as redis:
+        with redis.pipeline(transaction=True) as pipeline:
+            pipeline.time()
+            pipeline.hgetall(keys.master)
+            pipeline.hgetall(keys.halted)
+            pipeline.llen(queue_name(broker))
+            pipeline.zrange(keys.ready, 0, -1)
+            pipeline.zrange(keys.leases, 0, -1)
+            pipeline.zrange(keys.ready, 0, 0, withscores=True)
+            pipeline.hvals(keys.submitting)
+            pipeline.hvals(keys.alerts)
+            pipeline.xlen(keys.events)
+            pipeline.xlen(keys.dead_letters)
+            pipeline.xlen(keys.event_dead_letters)
+            replies: list[Any] = pipeline.execute()
+        now, master, halted, hints, ready, leased, first_ready, submitting, alerts, events, *letters = replies
+        seconds, microseconds = now
+        now_seconds = seconds + microseconds / 1_000_000
+        return Pipeline(
+            master=_master(master, now_seconds),
+            halted=halted,
+            queued_hints=hints,
+            ready_followers=len(ready),
+            leased_followers=len(leased),
+            # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
+            orders_waiting=_count_mail(redis, keys, sorted({*ready, *leased})),
+            longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
+            unknown_orders=sum(_is_unknown(each) for each in submitting),
+            # The bookkeeper trims what the ledger has.
+            events_not_in_ledger=events,
+            alerts=tuple(standing(alerts, datetime.now(UTC))),
+            dead_letters=sum(letters),
+        )
+
+
+def _is_unknown(submission: str) -> bool:
+    try:
+        return Submission.model_validate_json(submission).stage == "unknown"
+    except ValidationError:
+        # Of a version that is not known here: an alert says so.
+        return False
+
+
+def _count_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[str]) -> int:
+    count = 0
+    for start in range(0, len(followers), _AT_ONCE):
+        with redis.pipeline(transaction=False) as pipeline:
+            for follower_id in followers[start : start + _AT_ONCE]:
+                pipeline.llen(keys.mailbox(follower_id))
+            count += sum(pipeline.execute())
+    return count
+
+
+def _master(fields: dict[str, str], now_seconds: float) -> Master | None:
+    """The hash `master`, as the master trader's report writes it."""
+    if not fields:
+        return None
+    looked_at = fields.get("last_poll_at")
+    age = None if looked_at is None else now_seconds - datetime.fromisoformat(looked_at).astimezone(UTC).timestamp()
+    return Master(
+        state=fields.get("state", "starting"),
+        account=fields.get("master_account", ""),
+        last_look_age_seconds=None if age is None else round(max(0.0, age), 3),
+        consecutive_errors=int(fields.get("consecutive_errors", "0")),
+        last_error=fields.get("last_error"),
+        last_error_at=fields.get("last_error_at"),
+        equity=fields.get("equity"),
+        equity_at=fields.get("equity_at"),
+    )

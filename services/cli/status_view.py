@@ -1,0 +1,103 @@
+"""`nija status` for people: facts in, text and tables out."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+from rich.table import Table
+
+from services.cli import output
+from services.cli.status_facts import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, SystemStatus
+from shared.domain.amounts import plain
+
+
+def print_status(status: SystemStatus) -> None:
+    """Who runs, the processes, each broker, and the findings last."""
+    say = output.console.print
+    if status.run is not None:
+        run = status.run
+        mode = "on paper" if run.paper else "live"
+        since = datetime.fromisoformat(run.since) if run.since[:1].isdigit() else datetime.now(UTC)
+        age = output.duration((datetime.now(UTC) - since).total_seconds())
+        say(f"nija runs {mode} on {status.home} for {age}: process {run.pid}, `{run.command}`\n")
+    elif not status.unreachable:
+        say(f"no nija runs on {status.home}; this is what REDIS_URL and DATABASE_URL tell\n")
+    if status.processes:
+        output.show(_processes(status.processes))
+    for broker in status.brokers:
+        output.show(_broker(broker))
+    findings = status.findings()
+    for finding in findings:
+        say(f"✗ {finding}", style="red")
+    if not findings:
+        say("everything is well", style="green")
+
+
+def _processes(processes: tuple[ProcessFacts, ...]) -> Table:
+    shown = output.table()
+    output.text_columns(shown, "process")
+    output.number_columns(shown, "pid")
+    output.text_columns(shown, "state")
+    output.number_columns(shown, "restarts", "runs for", "last beat")
+    now = datetime.now(UTC)
+    for process in processes:
+        beat = process.heartbeat_age_seconds
+        started = process.started_at
+        shown.add_row(
+            process.name,
+            "–" if process.pid is None else str(process.pid),
+            process.state,
+            str(process.restarts),
+            "–" if started is None else output.duration((now - started).total_seconds()),
+            "–" if beat is None else f"{output.duration(beat)} ago",
+        )
+    return shown
+
+
+def _broker(status: BrokerStatus) -> Table:
+    shown = output.table(status.broker.value, header=False)
+    shown.add_column(no_wrap=True, overflow="fold")
+    output.text_columns(shown, "")
+    if status.pipeline is not None:
+        for name, value in _pipeline(status.pipeline):
+            shown.add_row(name, value)
+    if status.ledger is not None:
+        for name, value in _ledger(status.ledger):
+            shown.add_row(name, value)
+    return shown
+
+
+def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
+    master = pipeline.master
+    if master is None:
+        yield "master", "not followed yet"
+    else:
+        looked = master.last_look_age_seconds
+        seen = "never looked at" if looked is None else f"looked at {output.duration(looked)} ago"
+        equity = "" if master.equity is None else f"; equity {plain(master.equity)} USD"
+        yield "master", f"{master.account}: {master.state}, {seen}{equity}"
+        if master.consecutive_errors:
+            yield "errors", f"{master.consecutive_errors} in a row, the last one: {master.last_error}"
+    wait = f", the first for {output.duration(pipeline.longest_wait_seconds)}" if pipeline.longest_wait_seconds else ""
+    yield "followers' mail", f"{pipeline.orders_waiting} orders"
+    yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.leased_followers} being served"
+    yield "queue", f"{pipeline.queued_hints} hints"
+    yield "unknown orders", str(pipeline.unknown_orders)
+    yield "alerts", str(len(pipeline.alerts))
+    yield "not in the ledger", f"{pipeline.events_not_in_ledger} events"
+    yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"
+
+
+def _ledger(ledger: LedgerFacts) -> Iterator[tuple[str, str]]:
+    counts = ", ".join(f"{count} {status}" for status, count in ledger.followers.items())
+    yield "who copies", counts or "nobody yet"
+    fill = ledger.last_fill
+    if fill is None:
+        yield "last fill", "none yet"
+        return
+    when = f"{output.moment(fill.executed_at)} {datetime.now().astimezone():%Z}"
+    what = f"{fill.side} {plain(fill.quantity)} {fill.symbol} at {plain(fill.price)}"
+    yield "last fill", f"{fill.sequence}: {what}, {when}"
+    yield (
+        "its followers",
+        f"{fill.copied} copied, {fill.skipped} skipped, {fill.failed} failed, {fill.pending} pending",
+    )
