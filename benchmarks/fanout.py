@@ -1,0 +1,104 @@
+"""Fan-out: one engine plans and delivers a fill to all followers, against one `task.delay()` for each follower.
+
+Real Redis with `appendfsync always`. A round of the engine is what the process does: it reads the fill from the
+stream, plans for every follower, delivers to the mailboxes and sends the hints. A round of the baseline sends the
+same orders as Celery tasks, without planning them.
+"""
+
+import time
+from datetime import timedelta
+
+from celery import Celery
+from redis.asyncio import Redis
+
+from benchmarks.made_up import BROKER, INSTRUMENT, account, accounts, fill, followers
+from benchmarks.rounds import Announce, Comparison, compare
+from services.copy_engine.decide import decide
+from services.copy_engine.fan_out import FanOut
+from services.copy_engine.follow import FillFollower
+from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.shards import Shards
+from shared.messaging.celery_app import HintPublisher, configure_celery
+from shared.messaging.fills import publish_fill
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.scripts import ScriptRunner
+
+SHARDS = 16
+BASELINE_FOLLOWERS = 2_000
+"""A rate needs no more; 10,000 would only take longer."""
+
+
+async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Announce) -> Comparison:
+    """Followers a second, ours and the baseline's. Empties that Redis."""
+    redis = Redis.from_url(redis_url)
+    await redis.flushall()
+    keys = BrokerKeys(BROKER)
+    await redis.hset(keys.accounts, mapping=accounts(follower_count))
+    await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
+    inputs = PlanningInputs(redis, keys)
+    hints = HintPublisher(BROKER, redis_url)
+    snapshot_max_age = timedelta(hours=1)
+    shards = Shards(redis, keys, "benchmark", SHARDS)
+    fan_out = FanOut(
+        Mailboxes(ScriptRunner(redis), keys, 30_000),
+        inputs,
+        lambda *_: set(),
+        batch_size=500,
+        snapshot_max_age=snapshot_max_age,
+    )
+    engine = FillFollower(
+        redis, keys, shards, fan_out, inputs, lambda: followers(follower_count), hints.publish, lambda: None
+    )
+    await shards.balance()
+    sequence = 0
+
+    async def engine_round() -> float:
+        nonlocal sequence
+        sequence += 1
+        # As after a quiet time: everybody's mailbox is empty, so everybody becomes ready.
+        await redis.delete(keys.ready, *(keys.mailbox(f.follower_id) for f in followers(follower_count)))
+        await publish_fill(redis, keys, fill(sequence))
+        started = time.perf_counter()
+        await engine.step()
+        elapsed_seconds = time.perf_counter() - started
+        delivered = await redis.zcard(keys.ready)
+        if delivered != follower_count:
+            raise RuntimeError(f"{delivered} of {follower_count} followers got the fill")
+        return follower_count / elapsed_seconds
+
+    app = Celery("benchmark", set_as_current=False)
+    configure_celery(app, BROKER, redis_url)
+    app.conf.task_default_queue = f"broker.{BROKER.value}"
+
+    @app.task(name="copy")  # type: ignore[untyped-decorator]
+    def copy(order: str) -> None:
+        """Never run: only what sending costs is measured."""
+
+    some = followers(BASELINE_FOLLOWERS)
+    snapshot = account(0)
+    orders = decide(
+        fill(1),
+        0,
+        some,
+        [snapshot] * len(some),
+        [None] * len(some),
+        INSTRUMENT,
+        now=snapshot.taken_at,
+        snapshot_max_age=snapshot_max_age,
+    ).orders[1::2]
+
+    async def delay_round() -> float:
+        started = time.perf_counter()
+        for order in orders:
+            copy.delay(order)
+        elapsed_seconds = time.perf_counter() - started
+        await redis.delete(f"broker.{BROKER.value}")
+        return len(orders) / elapsed_seconds
+
+    try:
+        return await compare(engine_round, delay_round, rounds, announce)
+    finally:
+        hints.close()
+        app.close()
+        await redis.aclose()

@@ -1,0 +1,47 @@
+"""Interleaved rounds: two ways of doing the same work take turns, so that noise of the machine hits both."""
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from statistics import median
+
+Round = Callable[[], Awaitable[float]]
+"""Does the work once; returns the rate, units a second."""
+Announce = Callable[[str], None]
+"""Gets one line per round, for who waits."""
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """Rates of all rounds, units a second."""
+
+    ours: list[float]
+    baseline: list[float]
+
+    @property
+    def ratio(self) -> float:
+        """Median of ours over median of the baseline."""
+        return median(self.ours) / median(self.baseline)
+
+    def as_json(self, ours_name: str, baseline_name: str) -> dict[str, object]:
+        return {
+            "ratio": round(self.ratio, 2),
+            ours_name: round(median(self.ours), 1),
+            baseline_name: round(median(self.baseline), 1),
+            "rounds": len(self.ours),
+            f"{ours_name}_all": [round(rate, 1) for rate in self.ours],
+            f"{baseline_name}_all": [round(rate, 1) for rate in self.baseline],
+        }
+
+
+async def compare(ours: Round, baseline: Round, rounds: int, announce: Announce) -> Comparison:
+    """Run both in turns, after one round each that does not count."""
+    await ours()
+    await baseline()
+    our_rates, baseline_rates = [], []
+    for number in range(1, rounds + 1):
+        our_rates.append(await ours())
+        baseline_rates.append(await baseline())
+        announce(
+            f"round {number} of {rounds}: {our_rates[-1]:,.0f} a second, baseline {baseline_rates[-1]:,.0f} a second"
+        )
+    return Comparison(our_rates, baseline_rates)
