@@ -1,0 +1,135 @@
+"""The brokers that the contract suite runs for, each with what differs by that broker's own rules."""
+
+from dataclasses import dataclass
+
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side
+
+
+@dataclass(frozen=True)
+class Terms:
+    """A broker's own names and rules, as far as the suite must know them."""
+
+    broker: Broker
+    place_endpoint: str
+    """The paper broker's name of the call that places an order; faults are switched on by it."""
+    order_endpoint: str
+    balances_endpoint: str
+    fills_endpoint: str
+    permissions_endpoint: str
+    trading_permissions: tuple[str, ...]
+    """Of a key that may read and trade."""
+    reading_permissions: tuple[str, ...]
+    """Of a key that may only read."""
+    withdrawing_permissions: tuple[str, ...]
+    filled_id_buys_again: bool
+    """Whether the client order id of a filled order may be used again, which then buys a second time."""
+    refuses_low_nonces: bool
+    """Whether a request is refused when its nonce is not above the last one of its key."""
+    page_size: int
+    """Fills on one page."""
+    symbol: str = "BTC/USD"
+    """The pair that orders are placed in; bitcoin against dollars of some kind."""
+    fee_in_received: bool = False
+    """Whether the fee of a buy is taken in the coin instead of the quote currency."""
+    repeated_id_returns_first: bool = False
+    """Whether an order that is sent again is answered with the first one of its id instead of an error."""
+    request_expires: bool = True
+    """Whether a request can tell the broker until when it may be executed; else its id must protect from a second."""
+    checks_nonce_or_clock: bool = True
+    """Whether a request can be refused for its nonce or its time."""
+    tells_permissions: bool = True
+    """Whether the broker tells that a key may not withdraw."""
+    small_quantity: str = "0.0001"
+    """Bitcoin; not far above the broker's minimum."""
+
+    @property
+    def quote(self) -> str:
+        return self.symbol.partition("/")[2]
+
+    def fee_currency(self, side: Side) -> str:
+        return "BTC" if self.fee_in_received and side is Side.BUY else self.quote
+
+
+BROKERS = [
+    Terms(
+        broker=Broker.KRAKEN,
+        place_endpoint="AddOrder",
+        order_endpoint="QueryOrders",
+        balances_endpoint="BalanceEx",
+        fills_endpoint="TradesHistory",
+        permissions_endpoint="GetApiKeyInfo",
+        trading_permissions=("query-funds", "query-open-trades", "query-closed-trades", "modify-trades"),
+        reading_permissions=("query-funds", "query-open-trades", "query-closed-trades"),
+        withdrawing_permissions=("query-funds", "modify-trades", "withdraw-funds"),
+        filled_id_buys_again=True,
+        refuses_low_nonces=True,
+        page_size=50,
+    ),
+    Terms(
+        broker=Broker.COINBASE,
+        place_endpoint="create_order",
+        order_endpoint="get_order",
+        balances_endpoint="list_accounts",
+        fills_endpoint="list_fills",
+        permissions_endpoint="key_permissions",
+        trading_permissions=("can_view", "can_trade"),
+        reading_permissions=("can_view",),
+        withdrawing_permissions=("can_view", "can_trade", "can_transfer"),
+        filled_id_buys_again=False,
+        refuses_low_nonces=False,
+        page_size=250,
+        repeated_id_returns_first=True,
+    ),
+    Terms(
+        broker=Broker.OKX,
+        place_endpoint="trade/batch-orders",
+        order_endpoint="GET trade/order",
+        balances_endpoint="account/balance",
+        fills_endpoint="trade/fills-history",
+        permissions_endpoint="account/config",
+        trading_permissions=("read_only", "trade"),
+        reading_permissions=("read_only",),
+        withdrawing_permissions=("read_only", "trade", "withdraw"),
+        filled_id_buys_again=True,
+        refuses_low_nonces=False,
+        page_size=100,
+        symbol="BTC/USDT",
+        fee_in_received=True,
+    ),
+    Terms(
+        broker=Broker.BINANCE,
+        place_endpoint="POST order",
+        order_endpoint="GET order",
+        balances_endpoint="GET account",
+        fills_endpoint="GET myTrades",
+        permissions_endpoint="GET account/apiRestrictions",
+        trading_permissions=("enableReading", "enableSpotAndMarginTrading"),
+        reading_permissions=("enableReading",),
+        withdrawing_permissions=("enableReading", "enableSpotAndMarginTrading", "enableWithdrawals"),
+        filled_id_buys_again=True,
+        refuses_low_nonces=False,
+        page_size=500,
+        symbol="BTC/USDT",
+        fee_in_received=True,
+    ),
+    Terms(
+        broker=Broker.ALPACA,
+        place_endpoint="POST /v2/orders",
+        order_endpoint="GET /v2/orders/{id}",
+        balances_endpoint="GET /v2/account",
+        fills_endpoint="GET /v2/account/activities/FILL",
+        permissions_endpoint="GET /v2/account",
+        trading_permissions=("read", "trade"),
+        reading_permissions=("read",),
+        withdrawing_permissions=("read", "trade"),
+        filled_id_buys_again=False,
+        refuses_low_nonces=False,
+        page_size=100,
+        fee_in_received=True,
+        request_expires=False,
+        checks_nonce_or_clock=False,
+        tells_permissions=False,
+        small_quantity="0.0003",
+    ),
+]

@@ -1,0 +1,124 @@
+"""The real gateway, over HTTP, against the paper broker: once for each broker in `brokers.BROKERS`.
+
+Nonces come from a real Redis through the script that production uses.
+"""
+
+import contextlib
+from collections.abc import AsyncIterator, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from itertools import count
+from typing import Any
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, NonceSource, OrderReport, OrderStatus
+from shared.brokers.registry import connect
+from shared.domain.credentials import Credentials
+from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.master_fill import Side
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.scripts import ScriptRunner
+from tests.contract.brokers import BROKERS, Terms
+from tests.contract.paper import PaperServer
+
+PRICE = Decimal(50_000)
+FOLLOW_SECONDS = 10
+_NUMBERS = count(1)
+
+
+@pytest.fixture(scope="session", params=BROKERS, ids=lambda terms: terms.broker.value)
+def terms(request: pytest.FixtureRequest) -> Terms:
+    result: Terms = request.param
+    return result
+
+
+@pytest.fixture(scope="session")
+def shared_paper(terms: Terms, tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    server = PaperServer(terms.broker, tmp_path_factory.mktemp("paper"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def paper(shared_paper: PaperServer, terms: Terms) -> Iterator[PaperServer]:
+    """The broker's paper server, with bitcoin at 50,000 dollars and without faults."""
+    shared_paper.pin_price(terms.symbol, str(PRICE))
+    yield shared_paper
+    shared_paper.ask("DELETE", "faults")
+
+
+@pytest.fixture
+async def nonces(terms: Terms, fresh_redis_url: str) -> AsyncIterator[NonceSource]:
+    async with Redis.from_url(fresh_redis_url) as redis:
+        yield RedisNonceSource(ScriptRunner(redis), BrokerKeys(terms.broker))
+
+
+@pytest.fixture
+async def connection(terms: Terms, paper: PaperServer, nonces: NonceSource) -> AsyncIterator[BrokerConnection]:
+    opened = connect(terms.broker, base_url=paper.url, nonces=nonces, request_timeout_seconds=5)
+    await opened.open()
+    yield opened
+    await opened.close()
+
+
+@dataclass
+class Trader:
+    """An account of the paper broker, and the gateway's view of it."""
+
+    name: str
+    credentials: Credentials
+    account: BrokerAccount
+    connection: BrokerConnection
+    paper: PaperServer
+    symbol: str
+
+    def order(self, quantity: str = "0.01", side: Side = Side.BUY, **changes: Any) -> MarketOrder:
+        validity = changes.get("valid_for_seconds", self.connection.request_validity_seconds)
+        return MarketOrder(
+            client_order_id=CopyOrderId(changes.get("client_order_id", uuid4().hex)),
+            symbol=changes.get("symbol", self.symbol),
+            side=side,
+            quantity=Decimal(quantity),
+            valid_until=datetime.now(UTC) + timedelta(seconds=validity),
+        )
+
+    async def follow(self, order_id: BrokerOrderId) -> OrderReport:
+        """Read the order until it is final."""
+        deadline = datetime.now(UTC) + timedelta(seconds=FOLLOW_SECONDS)
+        while datetime.now(UTC) < deadline:
+            with contextlib.suppress(OutcomeUnknown):
+                report = await self.account.order(order_id, self.symbol)
+                if report.status is OrderStatus.DONE:
+                    return report
+        raise AssertionError(f"order {order_id} did not become final in {FOLLOW_SECONDS} s")
+
+    def fault(self, kind: str, **parameters: Any) -> None:
+        self.paper.fault(kind, account=self.name, **parameters)
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The broker's own log of this account's orders."""
+        return self.paper.orders_of(self.name)
+
+
+@pytest.fixture
+def trader(terms: Terms, paper: PaperServer, connection: BrokerConnection) -> Trader:
+    """An account with 10,000 dollars and half a bitcoin."""
+    return new_trader(terms, paper, connection, {terms.quote: "10000", "BTC": "0.5"})
+
+
+def new_trader(
+    terms: Terms,
+    paper: PaperServer,
+    connection: BrokerConnection,
+    balances: dict[str, str],
+    permissions: tuple[str, ...] = (),
+) -> Trader:
+    name = f"account-{next(_NUMBERS)}"
+    credentials = paper.new_account(name, balances, permissions)
+    return Trader(name, credentials, connection.account(credentials), connection, paper, terms.symbol)

@@ -1,0 +1,113 @@
+"""What every gateway tells of markets, money, fills and keys."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+
+from shared.brokers.errors import KeyRefused
+from shared.brokers.gateway import BrokerConnection, KeyPermissions
+from shared.domain.equity import snapshot
+from shared.domain.master_fill import Side, SizeType
+from tests.contract.brokers import Terms
+from tests.contract.conftest import PRICE, Trader, new_trader
+from tests.contract.paper import PaperServer
+
+
+def test_markets_have_canonical_symbols_lots_and_minimums(terms: Terms, connection: BrokerConnection) -> None:
+    """BASE/QUOTE whatever the broker calls it."""
+    instrument = connection.instruments()[terms.symbol]
+    assert (instrument.broker, instrument.base, instrument.quote) == (terms.broker, "BTC", terms.quote)
+    assert 0 < instrument.lot <= Decimal("0.0001")
+    assert instrument.price_tick > 0
+    assert instrument.minimum_quantity > 0
+    assert all("/" in symbol for symbol in connection.instruments())
+
+
+async def test_equity_is_cash_and_holds_and_positions(
+    terms: Terms, paper: PaperServer, connection: BrokerConnection
+) -> None:
+    """Valued at the last price; a coin without a price is listed."""
+    trader = new_trader(terms, paper, connection, {terms.quote: "1000.50", "BTC": "0.2"})
+    balances = await trader.account.balances()
+    prices = await connection.prices(set(balances) | {"NOTLISTED"})
+    assert "NOTLISTED" not in prices
+    assert prices["BTC"] == PRICE
+    account = snapshot(balances, prices, datetime.now(UTC))
+    assert account.cash == Decimal("1000.50")
+    assert account.positions == Decimal("0.2") * PRICE
+    assert account.equity == account.cash + account.held + account.positions
+
+
+async def test_what_an_open_order_holds_is_not_free(trader: Trader) -> None:
+    """It still counts in the total."""
+    trader.fault("late_fill", seconds=60)
+    order_id = await trader.account.place(trader.order("0.1", Side.SELL))
+    bitcoin = (await trader.account.balances())["BTC"]
+    assert (bitcoin.total, bitcoin.free) == (Decimal("0.5"), Decimal("0.4"))
+    await trader.account.cancel(order_id, trader.symbol)
+    bitcoin = (await trader.account.balances())["BTC"]
+    assert bitcoin.free == bitcoin.total == Decimal("0.5")
+
+
+async def test_balances_follow_a_buy_to_the_last_digit(trader: Trader, terms: Terms) -> None:
+    """The report's fee, in the currency that it names, is the whole difference between what was filled and held."""
+    before = await trader.account.balances()
+    report = await trader.follow(await trader.account.place(trader.order("0.0123")))
+    after = await trader.account.balances()
+    fee_in_coin = report.fee if report.fee_currency == "BTC" else Decimal(0)
+    fee_in_quote = report.fee - fee_in_coin
+    assert after["BTC"].total - before["BTC"].total == report.filled_quantity - fee_in_coin
+    spent = before[terms.quote].total - after[terms.quote].total
+    assert abs(spent - report.cost - fee_in_quote) <= Decimal("0.0001")
+
+
+async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, terms: Terms) -> None:
+    """More than a page, oldest first, each once, none from before; together they are what was ordered."""
+    await trader.follow(await trader.account.place(trader.order("0.002")))
+    earlier = await trader.account.fills_since(datetime.now(UTC) - timedelta(hours=1))
+    since = earlier[-1].executed_at + timedelta(microseconds=1)
+    orders = terms.page_size + 5
+    order_ids = [await trader.account.place(trader.order(terms.small_quantity)) for _ in range(orders)]
+    await trader.follow(order_ids[-1])
+    fills = await trader.account.fills_since(since)
+    assert [fill.executed_at for fill in fills] == sorted(fill.executed_at for fill in fills)
+    assert len({fill.fill_id for fill in fills}) == len(fills)
+    assert {fill.order_id for fill in fills} == set(order_ids)
+    assert sum(fill.quantity for fill in fills) == Decimal(terms.small_quantity) * orders
+    for fill in fills:
+        assert (fill.symbol, fill.side, fill.size_type) == (terms.symbol, Side.BUY, SizeType.BASE)
+        assert fill.fee_currency == terms.fee_currency(Side.BUY)
+        assert fill.fee > 0
+    everything = await trader.account.fills_since(earlier[0].executed_at)
+    assert [fill.fill_id for fill in everything] == [fill.fill_id for fill in [*earlier, *fills]]
+
+
+async def test_there_are_no_fills_where_nothing_was_traded(trader: Trader) -> None:
+    """An empty list, no error."""
+    assert await trader.account.fills_since(datetime.now(UTC) - timedelta(days=1)) == []
+
+
+async def test_key_permissions_are_the_brokers_own(
+    paper: PaperServer, connection: BrokerConnection, terms: Terms
+) -> None:
+    """Trading, reading, withdrawing; an error in place of an answer counts as "may withdraw"."""
+    trading = new_trader(terms, paper, connection, {}, terms.trading_permissions)
+    reading = new_trader(terms, paper, connection, {}, terms.reading_permissions)
+    withdrawing = new_trader(terms, paper, connection, {}, terms.withdrawing_permissions)
+    untold = not terms.tells_permissions
+    assert await trading.account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=untold)
+    assert await reading.account.key_permissions() == KeyPermissions(may_trade=False, may_withdraw=untold)
+    assert (await withdrawing.account.key_permissions()).may_withdraw
+    trading.fault("html", endpoint=terms.permissions_endpoint)
+    assert (await trading.account.key_permissions()).may_withdraw
+
+
+async def test_a_key_that_may_only_read_cannot_trade(
+    paper: PaperServer, connection: BrokerConnection, terms: Terms
+) -> None:
+    """The key is refused, not the order, so the connection is reported."""
+    reading = new_trader(terms, paper, connection, {terms.quote: "1000"}, terms.reading_permissions)
+    with pytest.raises(KeyRefused):
+        await reading.account.place(reading.order())
+    assert reading.logged() == []

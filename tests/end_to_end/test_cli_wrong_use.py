@@ -1,0 +1,157 @@
+"""Wrong use and wrong input: exit code 2 and one text that names what is wrong and what would be right."""
+
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+Nija = Callable[..., Any]
+SECRET = "c2VjcmV0LW9mLWEtdGVzdA=="
+KEYS = {"NIJA_FOLLOWER_API_KEY": "key-of-a-test", "NIJA_FOLLOWER_API_SECRET": SECRET}
+HEADER = "timestamp_utc,open,high,low,close,quote_volume"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["fills", "--broker", "krakn"], ["--broker: unknown broker 'krakn'", "kraken, okx"]),
+        (["orders", "-b", ""], ["--broker: unknown broker ''"]),
+        (["orders", "--state", "done"], ["--state: unknown state 'done'", "queued, unknown, accepted, filled"]),
+        (["orders", "--unknown", "--state", "filled"], ["--unknown and --state filled contradict"]),
+        (["orders", "-f", "paper_on"], ["no follower 'paper_on'", "did you mean paper_one"]),
+        (["positions", "-f", "zzz", "-b", "okx"], ["no follower 'zzz' at okx", "nija followers list"]),
+        (["positions", "-f", "No Body"], ["follower id 'No Body' is not valid", "lowercase"]),
+        (["fills", "--limit", "0"], ["--limit", "greater than or equal to"]),
+        (["followers", "pause", "nobody"], ["no follower 'nobody'"]),
+        (["bench", "fanout", "--rounds", "0"], ["--rounds"]),
+        (["no-such-command"], ["No such command 'no-such-command'"]),
+    ],
+)
+def test_wrong_words_are_named(running: Any, nija: Nija, arguments: list[str], said: list[str]) -> None:
+    """The option, what was given and what would be right; nothing on standard output."""
+    done = nija(*arguments, folder=running.folder)
+    assert (done.returncode, done.stdout) == (2, "")
+    for words in said:
+        assert words in " ".join(done.stderr.split())
+
+
+def test_a_taken_follower_id_is_refused(running: Any, nija: Nija) -> None:
+    """An id that the environment gave to a follower cannot be added to the database, and nothing changes."""
+    before = nija("followers", "list", "--json", folder=running.folder).json()
+    done = nija("followers", "add", "paper_one", "-b", "kraken", folder=running.folder, **KEYS)
+    assert done.returncode == 2
+    assert "paper_one" in done.stderr
+    assert nija("followers", "list", "--json", folder=running.folder).json() == before
+
+
+def test_a_malformed_key_is_refused_and_not_repeated(running: Any, nija: Nija) -> None:
+    """The text says what a secret of that broker looks like, not what was given."""
+    malformed = KEYS | {"NIJA_FOLLOWER_API_SECRET": "!not-base64!"}
+    done = nija("followers", "add", "new_one", "-b", "kraken", folder=running.folder, **malformed)
+    assert done.returncode == 2
+    assert "malformed key: the API secret of Kraken is base64 text" in done.stderr
+    assert "not-base64" not in done.stderr
+
+
+def test_a_bad_import_row_is_named_and_no_row_is_imported(running: Any, nija: Nija, tmp_path: Path) -> None:
+    """Rows 2 and 3 are faulty: both are told by number, and the good rows are not half imported."""
+    file = tmp_path / "followers.csv"
+    rows = [f"good_one,kraken,key-1,{SECRET}", f"bad id,kraken,key-2,{SECRET}", f"far,krakn,key-3,{SECRET}"]
+    file.write_text("\n".join(["follower_id,broker,api_key,api_secret", *rows, f"good_two,kraken,key-4,{SECRET}"]))
+    done = nija("followers", "import", str(file), folder=running.folder)
+    assert done.returncode == 2
+    assert "nothing was imported" in done.stderr
+    assert "row 2: " in done.stderr
+    assert "row 3: " in done.stderr
+    assert "row 1: " not in done.stderr
+    listed = nija("followers", "list", "--json", folder=running.folder).json()
+    assert [each["follower_id"] for each in listed] == ["paper_one", "paper_three", "paper_two"]
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("time,price\n2022-01-01T00:00:00Z,1\n", ["columns 'time,price'", HEADER]),
+        (
+            f"{HEADER}\n2022-01-01T00:00:00Z,2,3,1,2,9\n2022-01-01T00:03:00Z,2,3,1,2,9\n",
+            ["row 3", "2 minutes from 2022-01-01T00:01:00Z to 2022-01-01T00:02:00Z are missing"],
+        ),
+        (f"{HEADER}\n2022-01-01T00:00:00Z,2,3,1,abc,9\n", ["row 2", "close is 'abc', which is not a number"]),
+    ],
+)
+@pytest.mark.parametrize("command", [["demo"], ["up", "--paper"]])
+def test_a_faulty_candle_file_is_told_before_anything_starts(
+    nija: Nija, tmp_path: Path, command: list[str], text: str, said: list[str]
+) -> None:
+    """The file, the row and what is wrong with it; no server was started for it."""
+    file = tmp_path / "candles.csv"
+    file.write_text(text)
+    done = nija(*command, "--candles", str(file))
+    assert done.returncode == 2
+    for words in [str(file), *said]:
+        assert words in done.stderr
+    assert not (tmp_path / ".nija").exists()
+
+
+def test_a_second_up_says_who_runs(running: Any, nija: Nija) -> None:
+    """The process id of the first, which goes on."""
+    done = nija("up", "--paper", folder=running.folder)
+    assert done.returncode == 2
+    assert f"already runs on {running.folder / '.nija'}: process {running.pid}" in done.stderr
+    assert nija("status", folder=running.folder).returncode == 0
+
+
+@pytest.mark.parametrize("command", [["up", "--paper"], ["demo", "--followers", "1", "--fills", "1"]])
+def test_a_data_folder_that_cannot_be_written_is_named(nija: Nija, tmp_path: Path, command: list[str]) -> None:
+    """A file stands where the folder should be: the text names it and NIJA_HOME."""
+    home = tmp_path / "taken"
+    home.write_text("a file")
+    done = nija(*command, NIJA_HOME=str(home))
+    assert done.returncode == 2
+    assert str(home) in done.stderr
+    assert "set NIJA_HOME to another" in done.stderr
+
+
+def test_a_port_in_use_is_named(nija: Nija) -> None:
+    """The port, its setting, and that it may be left out."""
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        port = other.getsockname()[1]
+        done = nija("up", "--paper", NIJA_EMBEDDED_REDIS_PORT=str(port))
+    assert done.returncode == 2
+    assert f"port {port} is in use: set NIJA_EMBEDDED_REDIS_PORT to a free one" in done.stderr
+
+
+def test_a_server_that_is_away_is_a_finding_and_no_traceback(nija: Nija) -> None:
+    """PostgreSQL not there: exit code 1, one line, and the password is not in it."""
+    done = nija("fills", DATABASE_URL="postgresql://u:secret-word@127.0.0.1:1/nija")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("nija: PostgreSQL: ")
+    assert "secret-word" not in done.stderr
+
+
+def test_reading_without_any_nija_says_what_to_do(nija: Nija) -> None:
+    """No run here and no DATABASE_URL: start one, or set it."""
+    done = nija("orders")
+    assert done.returncode == 2
+    assert "start `nija up`, or set REDIS_URL and DATABASE_URL" in done.stderr
+
+
+def test_version_and_help_need_no_settings(nija: Nija) -> None:
+    """Both end well, and the help names every command."""
+    version = nija("--version")
+    assert (version.returncode, version.stdout.split()[0]) == (0, "nija")
+    shown = nija("--help")
+    assert shown.returncode == 0
+    for command in ("demo", "up", "status", "fills", "orders", "positions", "followers", "bench", "migrate"):
+        assert f" {command} " in shown.stdout
+
+
+def test_candles_are_for_paper_only(nija: Nija) -> None:
+    """Prices from a file and real accounts contradict each other."""
+    done = nija("up", "--candles", "candles.csv")
+    assert done.returncode == 2
+    assert "--candles: real accounts have prices of their own; it goes with --paper" in done.stderr

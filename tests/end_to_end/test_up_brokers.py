@@ -1,0 +1,183 @@
+"""`nija up --paper --broker …`: orders of a person, placed through unmodified clients, reach the followers.
+
+One course for all brokers; what differs is how the person trades, which fills come of it, and what may be left. Each
+broker's client is the one that its users have: alpaca-py for Alpaca, ccxt for the others.
+"""
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+from urllib.request import urlopen
+
+import ccxt  # type: ignore[import-untyped]
+import pytest
+from alpaca.trading.client import TradingClient
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import MarketOrderRequest
+
+from tests.end_to_end.conftest import FOLLOWERS, Running, running_system
+
+Key = dict[str, str]
+
+
+@dataclass(frozen=True)
+class Course:
+    """What a person does at one broker, and what must come of it."""
+
+    trade: Callable[[Key, str], None]
+    """Places the orders; gets the master's second key and the URL of the paper broker."""
+    fills: tuple[tuple[str, str], ...]
+    """Symbol and side of every fill, sorted."""
+    dust_below: Decimal = Decimal(0)
+    """Positions smaller than this may be left: where a fee in coins has more digits than the lot, nobody can sell all."""
+    nothing_left: bool = False
+    """Whether no account is left with any coin or share at the broker itself."""
+
+
+def sell_all(client: Any, quote: str, coins: tuple[str, ...], held: dict[str, Any]) -> None:
+    """Sell what is free of each coin; a fee taken in coins has made it less than what was bought."""
+    for coin in coins:
+        symbol = f"{coin}/{quote}"
+        client.create_order(symbol, "market", "sell", client.amount_to_precision(symbol, held[coin]))
+
+
+def trade_at_kraken(key: Key, url: str) -> None:
+    """Two buys by base, a sale in part, then all sold."""
+    client = ccxt.kraken({"apiKey": key["api_key"], "secret": key["api_secret"]})
+    client.urls["api"] = {"public": url, "private": url}
+    with contextlib.closing(client.session):
+        client.create_order("BTC/USD", "market", "buy", "0.02")
+        client.create_order("ETH/USD", "market", "buy", "2")
+        client.create_order("ETH/USD", "market", "sell", "0.5")
+        sell_all(client, "USD", ("BTC", "ETH"), client.fetch_balance()["free"])
+
+
+def trade_at_coinbase(key: Key, url: str) -> None:
+    """A buy sized in dollars, one sized in coins, part of it sold and then all.
+
+    Private keys are texts of several lines on their whole way from the environment to the token.
+    """
+    assert key["api_secret"].startswith("-----BEGIN EC PRIVATE KEY-----\n")
+    client = ccxt.coinbase({"apiKey": key["api_key"], "secret": key["api_secret"]})
+    client.urls["api"]["rest"] = url
+    with contextlib.closing(client.session):
+        client.create_market_buy_order_with_cost("BTC/USD", "5000")
+        base_size = {"order_configuration": {"market_market_ioc": {"base_size": "2"}}, "cost": 1}
+        client.create_order("ETH/USD", "market", "buy", "2", None, base_size)
+        client.create_order("ETH/USD", "market", "sell", "0.5")
+        sell_all(client, "USD", ("BTC", "ETH"), client.fetch_balance({"v3": True})["free"])
+
+
+def trade_at_okx(key: Key, url: str) -> None:
+    """Buys by base and by quote, then all sold.
+
+    The fee of a buy is taken in the coin to more digits than the lot has, so neither the master nor a follower can
+    sell to the last digit, and the position is closed all the same.
+    """
+    client = ccxt.okx({"apiKey": key["api_key"], "secret": key["api_secret"], "password": key["passphrase"]})
+    client.urls["api"]["rest"] = url
+    with contextlib.closing(client.session):
+        client.create_order("BTC/USDT", "market", "buy", "0.02")
+        client.create_market_buy_order_with_cost("SOL/USDT", "750.1234")
+        sell_all(client, "USDT", ("BTC", "SOL"), client.fetch_balance()["free"])
+
+
+def trade_at_binance(key: Key, url: str) -> None:
+    """A buy in two coins, one of them new to nija, and a full sale; the fee of a buy is taken in the coin."""
+    spot_only = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
+    client = ccxt.binance({"apiKey": key["api_key"], "secret": key["api_secret"], "options": spot_only})
+    client.urls["api"] |= {"public": f"{url}/api/v3", "private": f"{url}/api/v3", "sapi": f"{url}/sapi/v1"}
+    with contextlib.closing(client.session):
+        client.create_order("BTC/USDT", "market", "buy", "0.02")
+        client.create_order("SOL/USDT", "market", "buy", "5")
+        sell_all(client, "USDT", ("BTC", "SOL"), client.fetch_balance()["free"])
+
+
+def trade_at_alpaca(key: Key, url: str) -> None:
+    """Coins bought by quantity and a stock by dollars, sold in part and in full; fees are taken from the coins."""
+
+    def market_order(symbol: str, side: OrderSide, **size: Any) -> MarketOrderRequest:
+        in_force = TimeInForce.GTC if "/" in symbol else TimeInForce.DAY
+        return MarketOrderRequest(symbol=symbol, side=side, time_in_force=in_force, **size)
+
+    client = TradingClient(key["api_key"], key["api_secret"], url_override=url)
+    with contextlib.closing(client._session):
+        client.submit_order(market_order("BTC/USD", OrderSide.BUY, qty=0.2))
+        client.submit_order(market_order("AAPL", OrderSide.BUY, notional=5_000))
+        client.submit_order(market_order("BTC/USD", OrderSide.SELL, qty=0.05))
+        for position in client.get_all_positions():
+            symbol = "BTC/USD" if position.symbol == "BTCUSD" else position.symbol
+            client.submit_order(market_order(symbol, OrderSide.SELL, qty=position.qty_available))
+
+
+def bought_and_sold(*symbols: str) -> tuple[tuple[str, str], ...]:
+    """One buy and one sale of each symbol; a symbol that is named again was sold once more."""
+    return tuple(sorted([*((symbol, "buy") for symbol in set(symbols)), *((symbol, "sell") for symbol in symbols)]))
+
+
+COURSES = {
+    "kraken": Course(trade_at_kraken, bought_and_sold("BTC/USD", "ETH/USD", "ETH/USD"), nothing_left=True),
+    "coinbase": Course(trade_at_coinbase, bought_and_sold("BTC/USD", "ETH/USD", "ETH/USD"), nothing_left=True),
+    "okx": Course(trade_at_okx, bought_and_sold("BTC/USDT", "SOL/USDT"), dust_below=Decimal("0.000001")),
+    "binance": Course(trade_at_binance, bought_and_sold("BTC/USDT", "SOL/USDT")),
+    "alpaca": Course(trade_at_alpaca, bought_and_sold("AAPL/USD", "BTC/USD", "BTC/USD"), nothing_left=True),
+}
+IN_EVERY_RUN = ("kraken", "alpaca")
+"""One through ccxt and one through alpaca-py; the other brokers' dialects have the contract suite in every run."""
+
+
+@pytest.fixture(params=[pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.long) for name in COURSES])
+def broker(request: pytest.FixtureRequest) -> str:
+    """The only broker of the system."""
+    return str(request.param)
+
+
+@pytest.fixture
+def system(tmp_path: Path, broker: str) -> Iterator[Running]:
+    """A system that trades at the paper broker only, and ends well."""
+    with running_system(tmp_path, broker) as started:
+        yield started
+
+
+def test_a_persons_orders_are_copied_and_sold_again(system: Running, broker: str) -> None:
+    """Followers copy each fill and hold nothing after the last sale; no log tells a secret."""
+    course = COURSES[broker]
+    url = system.variables()[f"{broker.upper()}_BASE_URL"]
+    course.trade(system.person_key(broker), url)
+    fills = system.wait_settled(len(course.fills))
+    assert sorted((fill["symbol"], fill["side"]) for fill in fills) == list(course.fills)
+    quantities = [Decimal(each["quantity"]) for each in positions(system)]
+    assert len(quantities) == len(FOLLOWERS) * len({symbol for symbol, _ in course.fills})
+    assert all(quantity == 0 or abs(quantity) < course.dust_below for quantity in quantities), quantities
+    if course.nothing_left:
+        left = {name: coins_left(url, name) for name in ("master", *FOLLOWERS)}
+        assert left == {name: dict.fromkeys(coins, Decimal(0)) for name, coins in left.items()}
+    told = "".join(file.read_text() for file in (system.folder / ".nija" / "logs").iterdir())
+    assert [secret for secret in secrets(system, broker) if secret in told] == []
+    assert "PRIVATE KEY" not in told
+
+
+def positions(system: Running) -> list[dict[str, Any]]:
+    """The followers' copied positions, those that are closed too."""
+    found: list[dict[str, Any]] = json.loads(system.command("positions", "--all", "--json").stdout)
+    return found
+
+
+def coins_left(url: str, name: str) -> dict[str, Decimal]:
+    """What an account holds besides dollars, as the broker itself says."""
+    with urlopen(f"{url}/paper/accounts/{name}") as reply:  # noqa: S310  # our own server
+        balances = json.load(reply)["balances"]
+    return {currency: Decimal(held["total"]) for currency, held in balances.items() if currency != "USD"}
+
+
+def secrets(system: Running, broker: str) -> list[str]:
+    """Every line of every secret and passphrase: the person's, the master's and the followers'."""
+    variables = json.loads((system.folder / ".nija" / "paper" / f"{broker}-keys.json").read_text())
+    texts = [text for name, text in variables.items() if name.endswith(("_SECRET", "_PASSPHRASE"))]
+    assert len(texts) == (1 + len(FOLLOWERS)) * (2 if broker == "okx" else 1)
+    texts += [text for part, text in system.person_key(broker).items() if part != "api_key"]
+    return [line for text in texts for line in text.splitlines() if not line.startswith("-----")]

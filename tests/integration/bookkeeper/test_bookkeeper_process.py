@@ -1,0 +1,131 @@
+"""The bookkeeper as a process: started by its command, killed at any moment, stopped by SIGTERM."""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import AbstractContextManager
+from pathlib import Path
+
+import pytest
+from redis import Redis
+from sqlalchemy import Engine, text
+
+from services.cli.local.embedded import free_port
+from shared.domain.events import OrderEvent
+from shared.domain.identity import Broker
+from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.persistence.database import open_engine
+from tests.ledger_examples import a_filled_event, an_order_event
+from tests.processes import a_process, until
+
+KEYS = BrokerKeys(Broker.KRAKEN)
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An empty, migrated database."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -> dict[str, str]:
+    """The environment of a bookkeeper for Kraken."""
+    return {
+        "PATH": os.environ["PATH"],
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "NIJA_HOME": str(tmp_path),
+        "NIJA_BROKERS": "kraken",
+        "NIJA_HEARTBEAT_FILE": str(tmp_path / "heartbeat"),
+        "REDIS_URL": fresh_redis_url,
+        "DATABASE_URL": fresh_database_url,
+    }
+
+
+def a_bookkeeper(environment: dict[str, str], log: Path) -> AbstractContextManager[subprocess.Popen[bytes]]:
+    return a_process("services.bookkeeper.app", environment, log)
+
+
+def tell(redis: Redis, events: list[OrderEvent]) -> None:
+    with redis.pipeline(transaction=False) as pipeline:
+        for event in events:
+            pipeline.xadd(KEYS.events, {EVENT_FIELD: event.model_dump_json()})
+        pipeline.execute()
+
+
+def order_events(engine: Engine) -> int:
+    with engine.connect() as connection:
+        return int(connection.execute(text("SELECT count(*) FROM order_events")).scalar_one())
+
+
+def test_killed_again_and_again_it_writes_each_event_once(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """kill -9 with events under way, three times: in the end every event is one row and the stream is empty."""
+    number = 3000
+    events = [event for n in range(number) for event in (an_order_event(f"f{n}"), a_filled_event(f"f{n}"))]
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        tell(redis, events)
+        for _ in range(3):
+            seen = order_events(engine)
+            with a_bookkeeper(environment, tmp_path / "log"):
+                until(lambda seen=seen: order_events(engine) > min(seen, 2 * number - 1), "some progress")
+        with a_bookkeeper(environment, tmp_path / "log"):
+            until(lambda: redis.xlen(KEYS.events) == 0, "an empty stream")
+    assert order_events(engine) == 2 * number
+
+
+def test_sigterm_ends_it_with_everything_written_and_code_0(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """A stop is quick, leaves nothing pending, and the heartbeat has been written."""
+    with (
+        Redis.from_url(environment["REDIS_URL"]) as redis,
+        a_bookkeeper(environment, tmp_path / "log") as process,
+    ):
+        tell(redis, [an_order_event()])
+        until(lambda: order_events(engine) == 1, "the event in the ledger")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+        assert redis.xpending(KEYS.events, "ledger")["pending"] == 0
+    assert (tmp_path / "heartbeat").exists()
+
+
+def test_a_broker_without_redis_does_not_hold_up_another(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """OKX's Redis is not there; Kraken's events are written all the same."""
+    environment |= {"NIJA_BROKERS": "okx,kraken", "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    with Redis.from_url(environment["REDIS_URL"]) as redis, a_bookkeeper(environment, tmp_path / "log"):
+        tell(redis, [an_order_event()])
+        until(lambda: order_events(engine) == 1, "the event in the ledger")
+        until(lambda: "redis is away" in (tmp_path / "log").read_text(), "a line about the missing Redis")
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({"DATABASE_URL": "mysql://hunter2@host/db"}, "DATABASE_URL"),
+        ({"NIJA_BROKERS": "kracken"}, "NIJA_BROKERS"),
+        ({"REDIS_URL": ""}, "REDIS_URL"),
+    ],
+)
+def test_a_wrong_setting_ends_it_with_code_2_and_its_name(
+    environment: dict[str, str], change: dict[str, str], named: str
+) -> None:
+    """The text says which setting is wrong, and shows no password."""
+    done = subprocess.run(
+        [sys.executable, "-m", "services.bookkeeper.app"],
+        env=environment | change,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert "hunter2" not in done.stderr

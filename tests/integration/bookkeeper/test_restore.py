@@ -1,0 +1,299 @@
+"""Redis forgets: emptied, or started with an older file. The ledger decides; nobody is doubled, nobody is lost."""
+
+import contextlib
+import shutil
+import subprocess
+from collections import Counter
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from pathlib import Path
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisAway
+from sqlalchemy import Engine
+
+from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
+from services.cli.local.embedded import start_server, stop_server
+from services.cli.local.embedded_redis import RedisServer
+from services.copy_engine import follow
+from shared.domain.identity import shard_of
+from shared.domain.master_fill import Side
+from shared.messaging.epoch import RedisNotRestored, guarded_redis
+from shared.persistence.database import open_engine
+from tests.fakes.faulty_broker import ProcessDied
+from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
+
+NAMES = [f"follower-{number:02}" for number in range(12)]
+SMALL = "follower-00"
+"""Too small for a first share: what it is owed is carried."""
+
+
+class OwnRedis:
+    """A Redis server of this test's own, which it may kill, empty and set back."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._server = RedisServer(folder / "redis")
+        self._server.prepare()
+        self._process: subprocess.Popen[bytes] = start_server(self._server, folder / "redis.log")
+
+    @property
+    def url(self) -> str:
+        return self._server.url
+
+    def remember(self) -> None:
+        """Keep a copy of the data as it is now."""
+        shutil.copytree(self._folder / "redis", self._folder / "older", dirs_exist_ok=True)
+
+    def restart(self, *, with_older_data: bool = False) -> None:
+        """kill -9, and start again; with the data of `remember` if wanted."""
+        self._process.kill()
+        self._process.wait()
+        if with_older_data:
+            shutil.rmtree(self._folder / "redis")
+            shutil.copytree(self._folder / "older", self._folder / "redis")
+            (self._folder / "redis" / "redis.pid").unlink(missing_ok=True)
+        self._server.clear_remains()
+        self._process = start_server(self._server, self._folder / "redis.log")
+
+    def stop(self) -> None:
+        stop_server(self._server, self._process)
+
+
+@pytest.fixture
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A real redis-server that this test may break."""
+    server = OwnRedis(tmp_path)
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An empty, migrated database."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+async def world(own_redis: OwnRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestoreWorld]:
+    """Twelve followers in four shards, one of them too small for most shares."""
+    monkeypatch.setattr(follow, "BLOCK_MS", 5)
+    async with Redis.from_url(own_redis.url) as redis:
+        equities = dict.fromkeys(NAMES, Decimal(1000)) | {SMALL: Decimal(3)}
+        world = RestoreWorld(redis, engine, equities)
+        await world.prepare()
+        yield world
+
+
+async def lose(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
+    """Make Redis forget in that way; connections are not broken by FLUSHALL, and are by the others."""
+    if loss == "emptied":
+        await world.redis.flushall()
+        return
+    own_redis.restart(with_older_data=loss == "older file")
+    await world.redis.connection_pool.disconnect()
+
+
+async def assert_sound(world: RestoreWorld) -> None:
+    """Each fill ended once for each follower; the broker executed each copied order once, and nothing else."""
+    once = Counter(dict.fromkeys(world.expected(), 1))
+    assert world.decisions() == once
+    assert world.finals() == once
+    assert world.executed() == Counter(dict.fromkeys(world.ordered(), 1))
+    assert await world.redis_positions() == world.ledger_positions()
+    bought = sum((r.filled_quantity * (1 if r.side == "buy" else -1) for r in world.bench.account.executed), Decimal(0))
+    assert sum((quantity for quantity, _ in world.ledger_positions().values()), Decimal(0)) == bought
+
+
+@pytest.mark.parametrize("loss", ["emptied", "older file", "restart"])
+async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
+    world: RestoreWorld, own_redis: OwnRedis, loss: str
+) -> None:
+    """Orders in every state, a fill delivered to some shards and a fill that was never published."""
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    own_redis.remember()
+    await world.book()
+    settled, unknown_to_ledger, died, *_ = (name for name in NAMES if name != SMALL)
+    await world.serve(settled)
+    await world.book()
+    await world.serve(unknown_to_ledger)  # settled in Redis, and the ledger was never told
+    world.bench.account.dies_after_place = True
+    with pytest.raises(ProcessDied):
+        await world.serve(died)
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver(frozenset({0, 1}))
+    await world.book()
+    await world.deliver(frozenset({0, 1, 2}))  # of shard 2 the ledger knows nothing
+    for name in NAMES:
+        if shard_of(name, SHARDS) == 2:
+            await world.serve(name)
+    world.trade(quantity="0.01")
+    before = world.executed()
+    assert len(before) >= 3, "the test would prove little"
+
+    await lose(world, own_redis, loss)
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
+    assert before.items() <= world.executed().items()
+
+
+@pytest.mark.parametrize("loss", ["emptied", "older file"])
+async def test_positions_and_what_is_carried_survive(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
+    """After the loss a full close sells exactly what was bought, and what a small follower is owed is not lost."""
+    own_redis.remember()
+    world.trade(quantity="0.01")
+    await world.go_on()
+    carried = await world.redis.hgetall(KEYS.carries)
+    held = await world.redis_positions()
+    assert carried
+    assert len(held) == len(NAMES) - 1
+    await lose(world, own_redis, loss)
+    await world.until_in_line()
+    assert await world.redis.hgetall(KEYS.carries) == carried
+    assert await world.redis_positions() == held
+    world.trade(Side.SELL, "0.01")
+    await world.go_on()
+    await assert_sound(world)
+    assert await world.redis_positions() == {}
+
+
+@pytest.mark.parametrize("loss", ["emptied", "restart"])
+async def test_the_stages_are_refused_until_redis_is_in_line(
+    world: RestoreWorld, own_redis: OwnRedis, loss: str
+) -> None:
+    """A new connection of a stage works before the loss, is refused after it, and works when all is restored."""
+    async with guarded_redis(own_redis.url, KEYS) as client:
+        assert await client.ping()
+    await lose(world, own_redis, loss)
+    async with guarded_redis(own_redis.url, KEYS) as client:
+        with pytest.raises(RedisNotRestored):
+            await client.ping()
+        await world.until_in_line()
+        assert await client.ping()
+
+
+async def test_nobody_acts_on_a_connection_from_before_redis_was_emptied(
+    world: RestoreWorld, own_redis: OwnRedis
+) -> None:
+    """An engine paused over it wakes with a connection that was good: what it planned then must not arrive."""
+    world.trade(quantity="0.01")
+    await world.go_on()
+    async with guarded_redis(own_redis.url, KEYS) as paused:
+        connection = await paused.connection_pool.get_connection()
+        await world.redis.flushall()
+        await world.until_in_line()
+        position = (await world.redis.hgetall(KEYS.shards))[b"0"]
+        with contextlib.suppress(RedisAway):
+            await connection.send_command("HSET", KEYS.shards, "0", "planned before")
+        with pytest.raises(RedisAway):
+            await connection.read_response()
+        await paused.connection_pool.release(connection)
+        assert (await paused.hgetall(KEYS.shards))[b"0"] == position
+
+
+class DyingRestorer(Restorer):
+    """Ends before the transaction of that number, or lets something happen there."""
+
+    dies_before: int = -1
+
+    async def _write(self, *commands: Command) -> None:
+        if self.dies_before == 0:
+            raise ProcessDied
+        self.dies_before -= 1
+        await super()._write(*commands)
+
+
+def dying(world: RestoreWorld, transactions: int) -> DyingRestorer:
+    """A bookkeeper's restorer that dies after so many transactions."""
+    restorer = world.restorer()
+    restorer.__class__ = DyingRestorer
+    assert isinstance(restorer, DyingRestorer)
+    restorer.dies_before = transactions
+    return restorer
+
+
+async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
+    world: RestoreWorld, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever transaction was the last one: stages stay refused, the next attempt is whole, nothing is doubled."""
+    monkeypatch.setattr("services.bookkeeper.restore.PIPELINE", 5)
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    for name in NAMES[1:6]:
+        await world.serve(name)
+    await world.book()
+    await world.redis.flushall()
+    for transactions in range(100):
+        restorer = dying(world, transactions)
+        assert await restorer.begin()
+        try:
+            await restorer.restore()
+        except ProcessDied:
+            async with guarded_redis(own_redis.url, KEYS) as client:
+                with pytest.raises(RedisNotRestored):
+                    await client.ping()
+        else:
+            break
+    assert transactions > 5, "the test would prove little"
+    assert await world.in_line()
+    await world.go_on()
+    await assert_sound(world)
+
+
+@pytest.mark.parametrize("what", ["another restores", "redis is emptied"])
+async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: RestoreWorld, what: str) -> None:
+    """A bookkeeper paused at any point of a restore wakes up when another has finished it, or in an empty Redis."""
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    for name in NAMES[1:6]:
+        await world.serve(name)
+    await world.book()
+    points = 0
+    while True:
+        await world.redis.flushall()
+        paused = dying(world, points)
+        assert await paused.begin()
+        try:
+            await paused.restore()
+            break
+        except ProcessDied:
+            points += 1
+        paused.dies_before = -1
+        if what == "another restores":
+            await world.redis.delete(KEYS.restoring)  # it ran out
+            other = world.restorer("another")
+            assert await other.begin()
+            await other.restore()
+        else:
+            await world.redis.flushall()
+        seen = {key: await world.redis.dump(key) for key in await world.redis.keys("*")}
+        for attempt in (paused._forget(), paused._put_positions(), paused._put_mailboxes(), paused._put_fills(1, 0)):
+            with pytest.raises(RestoreTakenOver):
+                await attempt
+        assert {key: await world.redis.dump(key) for key in await world.redis.keys("*")} == seen
+    assert points > 5, "the test would prove little"
+
+
+async def test_a_bookkeeper_leaves_a_restore_to_the_one_that_began_it(world: RestoreWorld) -> None:
+    """Two bookkeepers see an emptied Redis: one restores, the other waits; its own remains it takes over."""
+    await world.redis.flushall()
+    assert await world.restorer("one").begin()
+    assert not await world.restorer("two").begin()
+    assert await world.restorer("one").begin()
+
+
+async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld, own_redis: OwnRedis) -> None:
+    """No answer is an error, never the answer that all is in line."""
+    own_redis.stop()
+    await world.redis.connection_pool.disconnect()
+    with pytest.raises((RedisAway, OSError)):
+        await world.restorer().is_needed()

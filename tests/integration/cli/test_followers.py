@@ -1,0 +1,221 @@
+"""`nija followers` as a user runs it: exit codes, JSON, and no secret on any output."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from services.cli.app import main
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+
+SECRET = "dGhlLXNlY3JldC1vZi1hbGljZQ=="
+API_KEY = "the-api-key-of-alice-1234"
+MASTER_KEY = "the-key-of-the-master"
+
+
+@dataclass(frozen=True)
+class Done:
+    """How a command ended."""
+
+    returncode: int
+    stdout: str
+    stderr: str
+
+
+Nija = Callable[..., Done]
+
+
+@pytest.fixture
+def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -> dict[str, str]:
+    """Settings of a system with a master at Kraken."""
+    return {
+        "PATH": os.environ["PATH"],
+        "HOME": str(tmp_path),
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "NIJA_HOME": str(tmp_path / "home"),
+        "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
+        "KRAKEN_MASTER_API_KEY": MASTER_KEY,
+        "KRAKEN_MASTER_API_SECRET": SECRET,
+        "REDIS_URL": fresh_redis_url,
+        "DATABASE_URL": fresh_database_url,
+    }
+
+
+@pytest.fixture
+def nija(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nija:
+    """Runs `nija followers …` in this process and checks that no output shows the secret."""
+
+    def run(*arguments: str, given: str = "", **variables: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", environment | variables)
+            patch.setattr(sys, "argv", ["nija", "followers", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        output = capfd.readouterr()
+        assert SECRET not in output.out + output.err
+        return Done(int(ended.value.code or 0), output.out, output.err)
+
+    return run
+
+
+@pytest.fixture
+def alice(nija: Nija) -> None:
+    """A follower that was added with its key in the environment."""
+    done = nija("add", "alice", "--broker", "kraken", NIJA_FOLLOWER_API_KEY=API_KEY, NIJA_FOLLOWER_API_SECRET=SECRET)
+    assert done.returncode == 0, done.stderr
+
+
+def listed(nija: Nija) -> dict[str, Any]:
+    return {each["follower_id"]: each for each in json.loads(nija("list", "--json").stdout)}
+
+
+def test_a_follower_is_added_shown_paused_resumed_and_removed(
+    nija: Nija, alice: None, environment: dict[str, str]
+) -> None:
+    """The whole life of a follower; each change makes the engines load the list again."""
+    shown = json.loads(nija("show", "alice", "--json").stdout)
+    assert (shown["status"], shown["key"]["api_key"]) == ("active", "…1234")
+    assert API_KEY not in nija("show", "alice").stdout
+    assert nija("pause", "alice", "--reason", "holiday").returncode == 0
+    assert listed(nija)["alice"]["status"] == "paused"
+    assert nija("resume", "alice").returncode == 0
+    assert json.loads(nija("remove", "alice", "--json").stdout)["status"] == "removed"
+    assert listed(nija) == {}
+    assert [each["after"] for each in json.loads(nija("show", "alice", "--json").stdout)["changes"]] == [
+        "removed",
+        "active",
+        "paused",
+        "database",
+    ]
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        assert int(redis.get(BrokerKeys(Broker.KRAKEN).roster)) == 4
+
+
+def test_keys_come_from_files_too(nija: Nija, tmp_path: Path) -> None:
+    """The files' line ends are not part of the keys."""
+    (tmp_path / "key").write_text(API_KEY + "\n")
+    (tmp_path / "secret").write_text(SECRET + "\n")
+    files = ("--api-key-file", str(tmp_path / "key"), "--api-secret-file", str(tmp_path / "secret"))
+    assert nija("add", "alice", "--broker", "kraken", *files).returncode == 0
+    assert json.loads(nija("show", "alice", "--json").stdout)["key"]["api_key"] == "…1234"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "variables", "named"),
+    [
+        (("add", "alice", "-b", "kraken"), {}, "NIJA_FOLLOWER_API_KEY"),
+        (("add", "alice", "-b", "kracken"), {}, "unknown broker 'kracken'"),
+        (("add", "Alice!", "-b", "kraken"), {}, "lowercase"),
+        (
+            ("add", "alice", "-b", "kraken"),
+            {"NIJA_FOLLOWER_API_KEY": "k", "NIJA_FOLLOWER_API_SECRET": "not base64"},
+            "malformed key",
+        ),
+        (
+            ("add", "alice", "-b", "kraken"),
+            {"NIJA_FOLLOWER_API_KEY": MASTER_KEY, "NIJA_FOLLOWER_API_SECRET": SECRET},
+            "master's own key",
+        ),
+        (
+            ("add", "alice", "-b", "kraken"),
+            {"NIJA_SECRET_KEY": "", "NIJA_FOLLOWER_API_KEY": "k", "NIJA_FOLLOWER_API_SECRET": SECRET},
+            "NIJA_SECRET_KEY is missing",
+        ),
+        (("add", "alice", "-b", "kraken", "--api-key-file", "/no/such/file"), {}, "--api-key-file"),
+        (("show", "nobody"), {}, "nobody"),
+        (("pause", "nobody", "-b", "kraken"), {}, "nobody"),
+        (("import", "/no/such/file.csv"), {}, "cannot be read"),
+        (("import", "/etc/hostname"), {}, "--format"),
+    ],
+)
+def test_wrong_use_is_code_2_with_the_right_words(
+    nija: Nija, arguments: tuple[str, ...], variables: dict[str, str], named: str
+) -> None:
+    """Each mistake names the setting or argument, and nothing is stored."""
+    done = nija(*arguments, **variables)
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert listed(nija) == {}
+
+
+def test_without_redis_nothing_is_changed(nija: Nija) -> None:
+    """The stages could not hear of the change, so it is refused; not the user's mistake, so the code is 1."""
+    away = {"REDIS_URL": "redis://127.0.0.1:1/0", "NIJA_FOLLOWER_API_KEY": API_KEY, "NIJA_FOLLOWER_API_SECRET": SECRET}
+    done = nija("add", "alice", "-b", "kraken", **away)
+    assert done.returncode == 1
+    assert "Redis" in done.stderr
+    assert listed(nija) == {}
+
+
+def test_a_taken_id_is_code_2_and_changes_nothing(nija: Nija, alice: None) -> None:
+    """The first alice keeps her key."""
+    done = nija(
+        "add", "alice", "-b", "kraken", NIJA_FOLLOWER_API_KEY="another-key-9999", NIJA_FOLLOWER_API_SECRET=SECRET
+    )
+    assert done.returncode == 2
+    assert "taken" in done.stderr
+    assert json.loads(nija("show", "alice", "--json").stdout)["key"]["api_key"] == "…1234"
+
+
+def test_an_import_takes_all_rows_or_none(nija: Nija, alice: None, tmp_path: Path) -> None:
+    """A faulty or taken row is named by number and nothing is imported; the corrected file goes in whole."""
+    header = "follower_id,broker,api_key,api_secret\n"
+    good = f"bob,kraken,key-of-bob,{SECRET}\n"
+    file = tmp_path / "followers.csv"
+    for bad, words in (
+        (f"Carol,kraken,k3,{SECRET}\n", "lowercase"),
+        (f"alice,kraken,k3,{SECRET}\n", "taken"),
+        (f"carol,kraken,{MASTER_KEY},{SECRET}\n", "master's own key"),
+    ):
+        file.write_text(header + good + bad)
+        done = nija("import", str(file))
+        assert done.returncode == 2
+        assert "row 2" in done.stderr
+        assert words in done.stderr
+        assert set(listed(nija)) == {"alice"}
+    file.write_text(header + good)
+    assert json.loads(nija("import", str(file), "--json").stdout) == {"imported": 1, "brokers": {"kraken": 1}}
+    assert set(listed(nija)) == {"alice", "bob"}
+
+
+def test_json_lines_come_from_standard_input(nija: Nija) -> None:
+    """`-` with a format reads a pipe."""
+    row = {"follower_id": "bob", "broker": "kraken", "api_key": "key-of-bob", "api_secret": SECRET}
+    done = nija("import", "-", "--format", "jsonl", given=json.dumps(row))
+    assert done.returncode == 0, done.stderr
+    assert set(listed(nija)) == {"bob"}
+
+
+def test_an_id_at_two_brokers_needs_the_broker(nija: Nija, alice: None) -> None:
+    """Nothing is guessed when two accounts have the same id."""
+    done = nija(
+        "add", "alice", "-b", "binance", NIJA_FOLLOWER_API_KEY="other-key", NIJA_FOLLOWER_API_SECRET="other-secret"
+    )
+    assert done.returncode == 0, done.stderr
+    done = nija("pause", "alice")
+    assert done.returncode == 2
+    assert "binance, kraken" in done.stderr
+    assert nija("pause", "alice", "-b", "kraken").returncode == 0
+    statuses = {each["broker"]: each["status"] for each in json.loads(nija("list", "--json").stdout)}
+    assert statuses == {"binance": "active", "kraken": "paused"}
+
+
+def test_a_replaced_key_is_used_from_then_on(nija: Nija, alice: None) -> None:
+    """The follower stays the same, its key is another one."""
+    done = nija(
+        "replace-key", "alice", NIJA_FOLLOWER_API_KEY="the-new-key-of-alice-5678", NIJA_FOLLOWER_API_SECRET=SECRET
+    )
+    assert done.returncode == 0, done.stderr
+    assert json.loads(nija("show", "alice", "--json").stdout)["key"]["api_key"] == "…5678"

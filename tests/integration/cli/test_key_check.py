@@ -1,0 +1,212 @@
+"""`nija check keys`, and the same check in `nija followers`: real requests to a paper broker."""
+
+import io
+import json
+import os
+import sys
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from cryptography.fernet import Fernet
+
+from services.cli.app import main
+from shared.domain.credentials import Credentials
+from shared.domain.identity import Broker
+from shared.domain.key_check import judge_key
+from tests.contract.paper import PaperServer
+
+TRADING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "close-trades")
+
+
+class Done(NamedTuple):
+    """How a command ended."""
+
+    code: int
+    out: str
+    err: str
+
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Nija = Callable[..., Done]
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    """A paper Kraken."""
+    server = PaperServer(Broker.KRAKEN, tmp_path_factory.mktemp("paper"))
+    yield server
+    server.stop()
+
+
+_NUMBERS = count(1)
+
+
+@pytest.fixture
+def account(paper: PaperServer) -> Callable[..., Credentials]:
+    """Makes a new account; permissions as given, or those of a key that only trades."""
+
+    def make(name: str, *permissions: str) -> Credentials:
+        return paper.new_account(f"{name}-{next(_NUMBERS)}", {"USD": "1000"}, permissions)
+
+    return make
+
+
+@pytest.fixture
+def nija(
+    paper: PaperServer,
+    account: Callable[..., Credentials],
+    fresh_redis_url: str,
+    fresh_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capfd: pytest.CaptureFixture[str],
+) -> Nija:
+    """Runs a command of a system whose master's key may only trade."""
+    master = account("master")
+    environment = {
+        "PATH": os.environ["PATH"],
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "NIJA_HOME": str(tmp_path / "home"),
+        "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
+        "REDIS_URL": fresh_redis_url,
+        "DATABASE_URL": fresh_database_url,
+        "KRAKEN_BASE_URL": paper.url,
+        "KRAKEN_MASTER_API_KEY": master.api_key.get_secret_value(),
+        "KRAKEN_MASTER_API_SECRET": master.api_secret.get_secret_value(),
+    }
+
+    def run(*arguments: str, given: str = "", **variables: str) -> Done:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", environment | variables)
+            patch.setattr(sys, "argv", ["nija", *arguments])
+            patch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(given.encode())))
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        output = capfd.readouterr()
+        return Done(int(ended.value.code or 0), output.out, output.err)
+
+    return run
+
+
+def key_variables(key: Credentials) -> dict[str, str]:
+    return {
+        "NIJA_FOLLOWER_API_KEY": key.api_key.get_secret_value(),
+        "NIJA_FOLLOWER_API_SECRET": key.api_secret.get_secret_value(),
+    }
+
+
+def add(nija: Nija, name: str, key: Credentials, *options: str, **variables: str) -> Done:
+    return nija("followers", "add", name, "--broker", "kraken", *options, **key_variables(key), **variables)
+
+
+def verdicts(done: Done) -> dict[str, str]:
+    return {each["account"]: each["verdict"] for each in done.json()}
+
+
+def test_a_key_that_only_trades_is_taken_and_found_fine(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """Added without a word of warning, and all keys are fine: exit code 0."""
+    done = add(nija, "alice", account("alice"))
+    assert (done.code, done.err) == (0, "")
+    checked = nija("check", "keys", "--json")
+    assert checked.code == 0
+    assert verdicts(checked) == {"master": "fine", "alice": "fine"}
+
+
+def test_a_key_that_may_withdraw_is_refused_unless_allowed_by_name(
+    nija: Nija, account: Callable[..., Credentials]
+) -> None:
+    """By an option or by the setting; `check keys` then knows that it was allowed."""
+    key = account("bob", *TRADING, "withdraw-funds")
+    refused = add(nija, "bob", key)
+    assert refused.code == 2
+    assert "may withdraw" in refused.err
+    assert nija("followers", "list", "--json").json() == []
+    assert add(nija, "bob", key, NIJA_ALLOW_WITHDRAW_KEYS="kraken:alice").code == 2
+    assert add(nija, "bob", key, "--allow-withdraw").code == 0
+    checked = nija("check", "keys", "--follower", "bob", "--json")
+    assert (checked.code, verdicts(checked)) == (0, {"bob": "allowed"})
+
+
+def test_the_setting_allows_by_name_for_as_long_as_it_stands(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """Taken out of NIJA_ALLOW_WITHDRAW_KEYS, the key is a finding."""
+    key = account("carol", *TRADING, "withdraw-funds")
+    allowed = {"NIJA_ALLOW_WITHDRAW_KEYS": "kraken:carol"}
+    assert add(nija, "carol", key, **allowed).code == 0
+    assert nija("check", "keys", "--json", **allowed).code == 0
+    checked = nija("check", "keys", "--json")
+    assert (checked.code, verdicts(checked)["carol"]) == (1, "may_withdraw")
+
+
+def test_a_key_that_may_not_trade_is_refused(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """It could not copy anything."""
+    done = add(nija, "dave", account("dave", "query-funds", "query-open-trades", "query-closed-trades"))
+    assert done.code == 2
+    assert "may not trade" in done.err
+
+
+def test_a_key_that_the_broker_refuses_is_not_taken(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """A wrong secret: named as the broker names it, and the secret is not repeated."""
+    right = account("erin")
+    wrong = right.model_copy(update={"api_secret": account("other").api_secret})
+    done = add(nija, "erin", wrong)
+    assert done.code == 2
+    assert "refuses the key" in done.err
+    assert wrong.api_secret.get_secret_value() not in done.err
+    assert add(nija, "erin", wrong, "--no-check").code == 0
+    checked = nija("check", "keys", "--json")
+    assert (checked.code, verdicts(checked)) == (1, {"master": "fine", "erin": "refused"})
+    assert nija("followers", "replace-key", "erin", **key_variables(right)).code == 0
+    assert nija("check", "keys").code == 0
+
+
+def test_an_import_is_refused_as_a_whole_for_one_bad_key(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """The row is named; nothing is imported."""
+    good, bad = account("good"), account("bad", *TRADING, "withdraw-funds")
+    rows = ["follower_id,broker,api_key,api_secret"]
+    for name, key in (("good", good), ("bad", bad)):
+        rows.append(f"{name},kraken,{key.api_key.get_secret_value()},{key.api_secret.get_secret_value()}")
+    done = nija("followers", "import", "-", "--format", "csv", given="\n".join(rows))
+    assert done.code == 2
+    assert "row 2: the key may withdraw" in done.err
+    assert nija("followers", "list", "--json").json() == []
+
+
+def test_a_broker_that_cannot_be_asked_is_told_and_hinders_nothing(
+    nija: Nija, account: Callable[..., Credentials]
+) -> None:
+    """Added unchecked, with a warning; `check keys` says what was not checked and ends with 1."""
+    away = {"KRAKEN_BASE_URL": "http://127.0.0.1:1"}
+    done = add(nija, "frank", account("frank"), **away)
+    assert done.code == 0
+    assert "was not checked" in done.err
+    checked = nija("check", "keys", "--json", **away)
+    assert (checked.code, set(verdicts(checked).values())) == (1, {"not_checked"})
+
+
+def test_no_connected_broker_is_a_no(nija: Nija) -> None:
+    """Nobody has followed the master: exit code 1."""
+    done = nija("check", "brokers", "--json")
+    assert (done.code, done.json()["connected"]) == (1, [])
+
+
+@pytest.mark.parametrize("wrong", ["alice", "kraken:", "krakn:alice", "kraken:Alice Smith"])
+def test_a_wrong_name_in_the_setting_is_told(nija: Nija, wrong: str) -> None:
+    """The variable is named and what would be right: exit code 2."""
+    done = nija("check", "keys", NIJA_ALLOW_WITHDRAW_KEYS=wrong)
+    assert done.code == 2
+    assert "NIJA_ALLOW_WITHDRAW_KEYS" in done.err
+
+
+def test_paper_keys_may_do_what_they_like() -> None:
+    """Alpaca tells nothing of keys, so they count as "may withdraw"; no real money leaves a paper account."""
+    verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=True, allowed=False)
+    assert verdict == "fine"
+    verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=False, allowed=False)
+    assert verdict == "may_withdraw"

@@ -1,0 +1,244 @@
+"""The paper OKX as its users see it: a process of its own, spoken to by unmodified ccxt over HTTP."""
+
+import time
+from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
+from itertools import count
+from typing import Any
+
+import ccxt.async_support as ccxt
+import pytest
+
+from shared.domain.identity import Broker
+from tests.contract.paper import PaperServer
+
+SYMBOL = "BTC/USDT"
+_NAMES = count(1)
+
+
+@pytest.fixture(scope="module")
+def shared_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    """One server for all tests; each has accounts of its own."""
+    server = PaperServer(Broker.OKX, tmp_path_factory.mktemp("paper"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def paper(shared_paper: PaperServer) -> Iterator[PaperServer]:
+    """The server with bitcoin at 50,000 and without faults."""
+    shared_paper.pin_price(SYMBOL, "50000")
+    yield shared_paper
+    shared_paper.ask("DELETE", "faults")
+
+
+class Person:
+    """An account and ccxt's client for it."""
+
+    def __init__(self, paper: PaperServer, balances: dict[str, str]) -> None:
+        self.name = f"person-{next(_NAMES)}"
+        self.paper = paper
+        key = paper.new_account(self.name, balances)
+        assert key.passphrase is not None
+        self.client: Any = ccxt.okx(
+            {
+                "apiKey": key.api_key.get_secret_value(),
+                "secret": key.api_secret.get_secret_value(),
+                "password": key.passphrase.get_secret_value(),
+                "number": str,
+                "enableRateLimit": False,
+                "timeout_on_exit": 0,
+            }
+        )
+        self.client.urls["api"]["rest"] = paper.url
+
+    def logged(self) -> list[dict[str, Any]]:
+        """The account's orders in the server's own log."""
+        return self.paper.orders_of(self.name)
+
+
+@pytest.fixture
+async def person(paper: PaperServer) -> AsyncIterator[Person]:
+    """10,000 USDT and half a bitcoin."""
+    person = Person(paper, {"USDT": "10000", "BTC": "0.5"})
+    yield person
+    await person.client.close()
+
+
+async def test_markets_and_market_data(person: Person) -> None:
+    """Markets, currencies, ticker, tickers, order book, candles, time, status."""
+    markets = await person.client.load_markets()
+    precision = markets[SYMBOL]["precision"]
+    assert (precision["amount"], precision["price"]) == ("0.00000001", "0.1")
+    assert (await person.client.fetch_ticker(SYMBOL))["last"] == "50000"
+    tickers = await person.client.fetch_tickers([SYMBOL, "ETH/USDT"])
+    assert set(tickers) == {SYMBOL, "ETH/USDT"}
+    book = await person.client.fetch_order_book(SYMBOL, 20)
+    assert len(book["bids"]) == len(book["asks"]) == 20
+    assert Decimal(book["bids"][0][0]) < 50_000 < Decimal(book["asks"][0][0])
+    assert abs(await person.client.fetch_time() - time.time() * 1000) < 5_000
+    assert (await person.client.fetch_status())["status"] == "ok"
+
+
+@pytest.mark.parametrize(("timeframe", "seconds"), [("1m", 60), ("5m", 300), ("1h", 3_600)])
+async def test_candles_are_whole_and_in_order(person: Person, timeframe: str, seconds: int) -> None:
+    """Each period once; `since` and `limit` as ccxt asks for them."""
+    candles = await person.client.fetch_ohlcv(SYMBOL, timeframe, limit=10)
+    starts = [candle[0] for candle in candles]
+    assert starts == [starts[0] + number * seconds * 1_000 for number in range(10)]
+    since = await person.client.fetch_ohlcv(SYMBOL, timeframe, since=starts[5])
+    assert [candle[0] for candle in since][:5] == starts[5:]
+    for _, opened, high, low, closed, _ in candles:
+        assert Decimal(low) <= min(Decimal(opened), Decimal(closed))
+        assert Decimal(high) >= max(Decimal(opened), Decimal(closed))
+
+
+async def test_an_order_by_quote_spends_what_was_said(person: Person) -> None:
+    """Through ccxt's own call for it; the fee comes off the coin."""
+    placed = await person.client.create_market_buy_order_with_cost(SYMBOL, "500")
+    order = await person.client.fetch_order(placed["id"], SYMBOL)
+    assert (order["status"], order["info"]["tgtCcy"]) == ("closed", "quote_ccy")
+    assert Decimal(499) < Decimal(order["cost"]) <= Decimal(500)
+    assert order["fee"]["currency"] == "BTC"
+    balance = await person.client.fetch_balance()
+    assert Decimal(balance["BTC"]["total"]) == Decimal("0.5") + Decimal(order["filled"]) - Decimal(order["fee"]["cost"])
+
+
+async def test_too_large_a_market_order_is_made_smaller_unless_that_is_forbidden(person: Person) -> None:
+    """In silence, as OKX does it: the reason why the gateway sends `banAmend`."""
+    with pytest.raises(ccxt.InsufficientFunds):
+        await person.client.create_order(SYMBOL, "market", "sell", "0.9", None, {"banAmend": True})
+    assert person.logged() == []
+    await person.client.create_order(SYMBOL, "market", "sell", "0.9")
+    assert person.logged()[-1]["filled"] == "0.5"
+    await person.client.create_order(SYMBOL, "market", "buy", "5")
+    assert 0 < Decimal(person.logged()[-1]["filled"]) < Decimal("0.8")
+
+
+async def test_a_limit_order_rests_until_the_price_is_there(person: Person) -> None:
+    """It holds money, is listed, is filled as maker, and is in the history afterwards."""
+    placed = await person.client.create_order(SYMBOL, "limit", "buy", "0.1", "49000", {"clientOrderId": "resting"})
+    assert [order["id"] for order in await person.client.fetch_open_orders(SYMBOL)] == [placed["id"]]
+    balance = await person.client.fetch_balance()
+    assert (balance["USDT"]["free"], balance["USDT"]["total"]) == ("5100", "10000")
+    person.paper.pin_price(SYMBOL, "48000")
+    order = await person.client.fetch_order(None, SYMBOL, {"clientOrderId": "resting"})
+    assert (order["status"], order["filled"], order["average"]) == ("closed", "0.1", "49000")
+    assert Decimal(order["fee"]["cost"]) == Decimal("0.1") * Decimal("0.001")
+    (trade,) = await person.client.fetch_my_trades(SYMBOL)
+    assert (trade["takerOrMaker"], trade["order"]) == ("maker", placed["id"])
+    assert [each["id"] for each in await person.client.fetch_closed_orders(SYMBOL)] == [placed["id"]]
+    assert await person.client.fetch_open_orders(SYMBOL) == []
+
+
+async def test_an_id_is_taken_as_long_as_its_order_is_open(person: Person) -> None:
+    """51016 until then; afterwards the latest order of that id is shown."""
+    named = {"clientOrderId": "same"}
+    first = await person.client.create_order(SYMBOL, "limit", "buy", "0.1", "49000", named)
+    with pytest.raises(ccxt.InvalidOrder, match="51016"):
+        await person.client.create_order(SYMBOL, "market", "buy", "0.01", None, named)
+    await person.client.cancel_order(first["id"], SYMBOL)
+    with pytest.raises(ccxt.OrderNotFound, match="51401"):
+        await person.client.cancel_order(first["id"], SYMBOL)
+    assert [order["id"] for order in await person.client.fetch_canceled_orders(SYMBOL)] == [first["id"]]
+    second = await person.client.create_order(SYMBOL, "market", "buy", "0.01", None, named)
+    assert (await person.client.fetch_order(None, SYMBOL, named))["id"] == second["id"]
+
+
+async def test_a_batch_tells_each_order_apart(person: Person) -> None:
+    """One placed, one refused: code 2, which is no error to ccxt."""
+    entry = {"instId": "BTC-USDT", "tdMode": "cash", "side": "buy", "ordType": "market", "tgtCcy": "base_ccy"}
+    reply = await person.client.private_post_trade_batch_orders(
+        [{**entry, "sz": "0.01", "clOrdId": "a"}, {**entry, "sz": "0.000001", "clOrdId": "b"}]
+    )
+    assert reply["code"] == "2"
+    assert [(each["clOrdId"], each["sCode"]) for each in reply["data"]] == [("a", "0"), ("b", "51020")]
+    assert len(person.logged()) == 1
+
+
+async def test_one_order_without_a_list_is_taken_too(person: Person) -> None:
+    """trade/order, which ccxt uses when told to."""
+    person.client.options["createOrder"] = "privatePostTradeOrder"
+    placed = await person.client.create_order(SYMBOL, "market", "buy", "0.01", None, {"clientOrderId": "single"})
+    assert person.logged()[0]["txid"] == placed["id"]
+
+
+@pytest.mark.parametrize(
+    ("change", "code"),
+    [
+        ({"apiKey": "unknown"}, "50119"),
+        ({"secret": "wrong"}, "50113"),
+        ({"password": "wrong"}, "50105"),
+    ],
+)
+async def test_each_part_of_a_key_is_checked(person: Person, change: dict[str, str], code: str) -> None:
+    """Key, secret, passphrase."""
+    for name, text in change.items():
+        setattr(person.client, name, text)
+    with pytest.raises(ccxt.BaseError, match=code):
+        await person.client.private_get_account_balance()
+
+
+@pytest.mark.parametrize("minutes", [-1, 1])
+async def test_a_timestamp_that_is_half_a_minute_off_is_refused(person: Person, minutes: int) -> None:
+    """Early or late."""
+    person.client.options["timeDifference"] = minutes * 60_000
+    with pytest.raises(ccxt.InvalidNonce, match="50102"):
+        await person.client.private_get_account_balance()
+
+
+async def test_an_order_is_not_placed_after_its_expiry(person: Person) -> None:
+    """`expTime` is a header of ccxt's request like any other."""
+    await person.client.load_markets()
+    person.client.headers = {"expTime": str(int(time.time() * 1000) - 1_000)}
+    with pytest.raises(ccxt.ExchangeError, match="51149"):
+        await person.client.create_order(SYMBOL, "market", "buy", "0.01")
+    assert person.logged() == []
+    person.client.headers = {"expTime": str(int(time.time() * 1000) + 5_000)}
+    await person.client.create_order(SYMBOL, "market", "buy", "0.01")
+    assert len(person.logged()) == 1
+
+
+async def test_fills_and_orders_are_cut_into_pages_by_id(person: Person) -> None:
+    """`after`, `before`, `begin` and `limit`."""
+    for _ in range(5):
+        await person.client.create_order(SYMBOL, "market", "buy", "0.001")
+    for call, name, extra in (
+        (person.client.private_get_trade_fills_history, "billId", {}),
+        (person.client.private_get_trade_orders_history, "ordId", {"instType": "SPOT"}),
+    ):
+        everything = [entry[name] for entry in (await call(extra))["data"]]
+        assert everything == sorted(everything, key=int, reverse=True)
+        assert len(everything) == 5
+        page = (await call({**extra, "limit": "2"}))["data"]
+        assert [entry[name] for entry in page] == everything[:2]
+        older = (await call({**extra, "after": everything[1]}))["data"]
+        assert [entry[name] for entry in older] == everything[2:]
+        newer = (await call({**extra, "before": everything[1]}))["data"]
+        assert [entry[name] for entry in newer] == everything[:1]
+        assert (await call({**extra, "begin": str(int(time.time() * 1000) + 1_000)}))["data"] == []
+
+
+@pytest.mark.parametrize(
+    ("kind", "error"),
+    [
+        ("rate_limit", ccxt.RateLimitExceeded),
+        ("invalid_nonce", ccxt.InvalidNonce),
+        ("maintenance", ccxt.OnMaintenance),
+    ],
+)
+async def test_faults_have_okxs_own_shapes(person: Person, kind: str, error: type[Exception]) -> None:
+    """ccxt knows them by OKX's codes, and the next request goes through."""
+    await person.client.load_markets()
+    person.paper.fault(kind, account=person.name, endpoint="account/balance")
+    with pytest.raises(error):
+        await person.client.fetch_balance()
+    assert await person.client.fetch_balance()
+
+
+async def test_fees_and_permissions_are_told(person: Person) -> None:
+    """0.15% and 0.10%; a key that may read and trade."""
+    fee = await person.client.fetch_trading_fee(SYMBOL)
+    assert (fee["taker"], fee["maker"]) == ("0.0015", "0.001")
+    (config,) = (await person.client.private_get_account_config())["data"]
+    assert config["perm"] == "read_only,trade"

@@ -1,0 +1,33 @@
+"""A migrated database of its own for each test, and what works on it."""
+
+from collections.abc import Iterator
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
+from shared.persistence.master_fills import MasterFills
+from shared.persistence.secrets import SecretBox
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An engine on an empty, migrated database."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def fills(engine: Engine) -> MasterFills:
+    """The master fills of that database."""
+    return MasterFills(engine)
+
+
+@pytest.fixture
+def store(engine: Engine) -> FollowerStore:
+    """The followers of that database, with a secret key of this test."""
+    return FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))

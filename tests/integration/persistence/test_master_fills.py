@@ -1,0 +1,106 @@
+"""Master fills in PostgreSQL: numbered once, without gaps, with the traded position."""
+
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.domain.errors import ImpossibleFill
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side
+from shared.persistence.master_fills import Checkpoint, MasterFills, ObservedFill
+from tests.examples import NOW, an_account_fill
+
+KRAKEN = Broker.KRAKEN
+
+
+def observed(fill_id: str, **changes: Any) -> ObservedFill:
+    return ObservedFill(an_account_fill(fill_id=fill_id, **changes), Decimal("100000.123456789012345678"))
+
+
+def test_known_fills_are_dropped_and_new_ones_numbered_in_order(fills: MasterFills) -> None:
+    """Reading with overlap gives a fill one number, whatever comes again."""
+    first = fills.record(KRAKEN, "main", [observed("a"), observed("b"), observed("a")], NOW)
+    second = fills.record(KRAKEN, "main", [observed("b"), observed("c")], NOW)
+    assert [(fill.fill_id, fill.sequence) for fill in first + second] == [("a", 1), ("b", 2), ("c", 3)]
+    assert fills.record(KRAKEN, "main", [observed("c")], NOW) == []
+    assert fills.last_sequence(KRAKEN) == 3
+
+
+def test_a_fill_comes_back_exactly_as_it_was_recorded(fills: MasterFills) -> None:
+    """Every digit and microsecond survives storage."""
+    change = {"quantity": "0.123456789012345678", "price": "50000.10", "fee": "0.000000000000000001"}
+    recorded = fills.record(KRAKEN, "main", [observed("a", **change)], NOW)
+    assert fills.after(KRAKEN, 0) == recorded
+    assert fills.after(KRAKEN, 0)[0].model_dump_json() == recorded[0].model_dump_json()
+
+
+def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills) -> None:
+    """Buys build it up, a sale closes its share, a fee in the coin counts, other symbols are apart."""
+    fills.record(KRAKEN, "main", [observed("a", quantity="1", fee="0.01", fee_currency="BTC")], NOW)
+    fills.record(KRAKEN, "main", [observed("b", symbol="ETH/USD", quantity="5", fee_currency="USD")], NOW)
+    half, rest, beyond = fills.record(
+        KRAKEN,
+        "main",
+        [
+            observed("c", side=Side.SELL, quantity="0.495"),
+            observed("d", side=Side.SELL, quantity="2"),
+            observed("e", side=Side.SELL, quantity="2"),
+        ],
+        NOW,
+    )
+    assert (half.traded_position_before, half.fraction_closed) == (Decimal("0.99"), Decimal("0.5"))
+    assert (rest.traded_position_before, rest.fraction_closed) == (Decimal("0.495"), Decimal(1))
+    assert (beyond.traded_position_before, beyond.fraction_closed) == (Decimal(0), Decimal(0))
+
+
+def test_masters_recording_at_once_leave_no_gap_and_no_double(fills: MasterFills) -> None:
+    """Four processes that all see the same fills give each one number."""
+    ids = [f"T{n}" for n in range(40)]
+
+    def record(start: int) -> int:
+        seen = ids[start:] + ids[:start]
+        return sum(len(fills.record(KRAKEN, "main", [observed(fill_id)], NOW)) for fill_id in seen)
+
+    with ThreadPoolExecutor(4) as threads:
+        assert sum(threads.map(record, (0, 10, 20, 30))) == len(ids)
+    stored = fills.after(KRAKEN, 0)
+    assert [fill.sequence for fill in stored] == list(range(1, len(ids) + 1))
+    assert {fill.fill_id for fill in stored} == set(ids)
+    assert stored[-1].traded_position_before == Decimal("3.9")
+
+
+def test_an_impossible_fill_stores_nothing_of_its_batch(fills: MasterFills) -> None:
+    """A fill without quantity stops the batch before anything is numbered."""
+    with pytest.raises(ImpossibleFill):
+        fills.record(KRAKEN, "main", [observed("a"), observed("b", quantity="0")], NOW)
+    assert fills.last_sequence(KRAKEN) == 0
+
+
+def test_unpublished_are_those_above_the_mark_and_the_mark_never_moves_back(fills: MasterFills) -> None:
+    """After a crash the next process publishes what is missing, oldest first."""
+    fills.record(KRAKEN, "main", [observed(name) for name in "abc"], NOW)
+    fills.mark_published(KRAKEN, 2)
+    fills.mark_published(KRAKEN, 1)
+    assert [fill.sequence for fill in fills.unpublished(KRAKEN)] == [3]
+    assert fills.unpublished(Broker.OKX) == []
+
+
+def test_checkpoint_begins_once_and_moves_forward_only(fills: MasterFills) -> None:
+    """A restart goes on from where reading was, not from now."""
+    begun = fills.follow(KRAKEN, "main", NOW)
+    assert begun == Checkpoint(NOW, NOW)
+    fills.advance(KRAKEN, "main", NOW + timedelta(minutes=5))
+    fills.advance(KRAKEN, "main", NOW + timedelta(minutes=1))
+    later = fills.follow(KRAKEN, "main", NOW + timedelta(days=1))
+    assert later == Checkpoint(NOW, NOW + timedelta(minutes=5))
+
+
+def test_known_ids_reach_back_to_the_overlap_only(fills: MasterFills) -> None:
+    """The ids of executions since a moment, that moment included."""
+    older = NOW - timedelta(hours=1)
+    fills.record(KRAKEN, "main", [observed("old", executed_at=older), observed("new")], NOW)
+    assert fills.known_fill_ids(KRAKEN, "main", NOW) == {"new"}
+    assert fills.known_fill_ids(KRAKEN, "main", older) == {"old", "new"}

@@ -1,0 +1,82 @@
+"""The schema: migrations and tables are one, the ledger refuses changes."""
+
+from concurrent.futures import ThreadPoolExecutor
+from decimal import Decimal
+
+import pytest
+from alembic.autogenerate import compare_metadata
+from alembic.migration import MigrationContext
+from sqlalchemy import Engine, text
+from sqlalchemy.exc import IntegrityError
+from sqlmodel import SQLModel
+
+from services.cli.local.embedded_postgres import PostgresServer
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine, transaction
+from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable, SchemaOutdated
+from shared.persistence.master_fills import MasterFills, ObservedFill
+from shared.persistence.migrate import TABLE_MODULES, migrate, require_newest_schema
+from tests.examples import NOW, an_account_fill
+
+LEDGER = ("master_fills", "instruments", "decisions", "order_events", "account_snapshots", "follower_changes")
+
+
+def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
+    """Alembic finds no difference between the migrated database and the row classes."""
+    assert TABLE_MODULES
+    with engine.connect() as connection:
+        assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def test_several_processes_may_migrate_an_empty_database_at_once(postgres_server: PostgresServer) -> None:
+    """All of them succeed, and the database has the newest schema."""
+    url = postgres_server.create_database("migrated_at_once")
+    with ThreadPoolExecutor(4) as threads:
+        revisions = list(threads.map(migrate, [url] * 4))
+    assert len(set(revisions)) == 1
+    engine = open_engine(url)
+    require_newest_schema(engine)
+    engine.dispose()
+
+
+def test_a_database_without_schema_is_reported(postgres_server: PostgresServer) -> None:
+    """A process that starts too early says that `nija migrate` is to be run."""
+    engine = open_engine(postgres_server.create_database("not_migrated"))
+    with pytest.raises(SchemaOutdated, match="nija migrate"):
+        require_newest_schema(engine)
+    engine.dispose()
+
+
+@pytest.mark.parametrize("table", LEDGER)
+@pytest.mark.parametrize(
+    "statement", ["DELETE FROM {}", "TRUNCATE {}", "UPDATE {0} SET {1} = {1}"], ids=["delete", "truncate", "update"]
+)
+def test_the_ledger_refuses_every_change(engine: Engine, table: str, statement: str) -> None:
+    """No statement can take back or rewrite what the ledger says, not even by accident."""
+    column = "digest" if table == "instruments" else "broker"
+    with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
+        connection.execute(text(statement.format(table, column)))
+
+
+def test_a_refused_change_leaves_the_rows(engine: Engine, fills: MasterFills) -> None:
+    """After a refused DELETE the fill is still there."""
+    [fill] = fills.record(Broker.KRAKEN, "main", [ObservedFill(an_account_fill(), Decimal(1000))], NOW)
+    with pytest.raises(IntegrityError), engine.begin() as connection:
+        connection.execute(text("DELETE FROM master_fills"))
+    assert fills.after(Broker.KRAKEN, 0) == [fill]
+
+
+@pytest.mark.parametrize("url", ["mysql://u:hunter2@h/db", "hunter2", "", "sqlite:///x.db"])
+def test_other_databases_are_refused_without_showing_the_url(url: str) -> None:
+    """The error names DATABASE_URL and the right form, never the password."""
+    with pytest.raises(BadDatabaseUrl, match="DATABASE_URL") as raised:
+        migrate(url)
+    assert "hunter2" not in str(raised.value)
+
+
+def test_a_missing_server_is_one_kind_of_error() -> None:
+    """Whoever waits for PostgreSQL has one class to catch."""
+    engine = open_engine("postgresql://nobody@127.0.0.1:1/none", connect_timeout_seconds=2)
+    with pytest.raises(DatabaseUnavailable), transaction(engine):
+        pass
+    engine.dispose()

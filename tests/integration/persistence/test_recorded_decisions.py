@@ -1,0 +1,76 @@
+"""Decisions read back from a real PostgreSQL: the fill by number or id, and each input as it was."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Engine
+
+from services.copy_engine.decide import decide
+from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE
+from shared.domain.events import EVENT
+from shared.domain.identity import Broker
+from shared.domain.master_fill import MasterFill
+from shared.domain.reasons import SkipReason
+from shared.domain.replay import differences
+from shared.persistence.ledger import Ledger
+from shared.persistence.master_fills import MasterFills, ObservedFill
+from shared.persistence.recorded_decisions import RecordedDecisions
+from tests.examples import NOW, a_follower, an_account, an_account_fill, an_instrument
+from tests.ledger_examples import a_batch, a_decision, a_snapshot_event
+
+MAX_AGE = timedelta(minutes=15)
+
+
+@pytest.fixture
+def fill(fills: MasterFills) -> MasterFill:
+    """A recorded fill, number 1 with the id T1."""
+    [recorded] = fills.record(
+        Broker.KRAKEN, "main", [ObservedFill(an_account_fill(), Decimal("98765.4321"))], NOW + timedelta(seconds=1)
+    )
+    return recorded
+
+
+def test_a_fill_is_found_by_number_and_by_id(engine: Engine, fill: MasterFill) -> None:
+    """Both give the same fill, exactly as it was recorded; what is neither gives none."""
+    decisions = RecordedDecisions(engine)
+    assert decisions.fills("1") == decisions.fills("T1") == decisions.fills("T1", Broker.KRAKEN) == [fill]
+    assert decisions.fills("T2") == decisions.fills("9" * 30) == decisions.fills("1", Broker.OKX) == []
+
+
+def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: MasterFill) -> None:
+    """Copied, too small, unread and unavailable accounts, with odd amounts: through the ledger and back."""
+    names = ["anna", "ben", "carl", "dora"]
+    unavailable = an_account("777.77").model_copy(update={"failed_reads": READINGS_UNTIL_UNAVAILABLE})
+    delivery = decide(
+        fill,
+        3,
+        [a_follower(name, minimum_notional="1.5") for name in names],
+        [an_account("1234.56789"), an_account("0.33"), None, unavailable],
+        [b"0.00000000123456789", None, None, None],
+        an_instrument(),
+        now=NOW + timedelta(seconds=2),
+        snapshot_max_age=MAX_AGE,
+    )
+    stale = a_snapshot_event("dora", stale=True, occurred_at=NOW + timedelta(seconds=1))
+    Ledger(engine).write([EVENT.validate_json(delivery.event), stale])
+    decisions = RecordedDecisions(engine).of(fill)
+    assert [(each.follower_id, each.skip_reason) for each in decisions] == [
+        ("anna", None),
+        ("ben", SkipReason.BELOW_MINIMUM),
+        ("carl", SkipReason.ACCOUNT_UNKNOWN),
+        ("dora", SkipReason.ACCOUNT_UNAVAILABLE),
+    ]
+    assert [difference for each in decisions for difference in differences(fill, each, MAX_AGE)] == []
+
+
+def test_a_decision_that_the_planner_would_not_make_is_different(engine: Engine, fill: MasterFill) -> None:
+    """An order of twice the share is told with both quantities."""
+    Ledger(engine).write([a_batch(a_decision(quantity="0.002", equity="987.654321", carried_after="0"))])
+    [decision] = RecordedDecisions(engine).of(fill)
+    [difference] = differences(fill, decision, MAX_AGE)
+    assert (difference.field, difference.recorded, difference.computed) == (
+        "quantity",
+        Decimal("0.002"),
+        Decimal("0.001"),
+    )

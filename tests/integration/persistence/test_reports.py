@@ -1,0 +1,150 @@
+"""Reports: the sums are right, and each stage's latency is measured between the right moments."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from pydantic import SecretStr
+from sqlalchemy import Engine
+
+from shared.domain.credentials import Credentials
+from shared.domain.events import OrderState, Outcome
+from shared.domain.identity import Broker
+from shared.domain.reasons import FailReason, SkipReason
+from shared.persistence.follower_import import NewFollower
+from shared.persistence.followers import FollowerStore
+from shared.persistence.ledger import Ledger
+from shared.persistence.master_fills import MasterFills, ObservedFill
+from shared.persistence.reports import Reports, StageLatency
+from tests.examples import NOW, an_account_fill
+from tests.ledger_examples import a_batch, a_decision, a_filled_event, a_snapshot_event, an_order_event
+
+KRAKEN = Broker.KRAKEN
+NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
+
+
+@pytest.fixture
+def reports(engine: Engine, fills: MasterFills, store: FollowerStore) -> Reports:
+    """Two fills for six followers: alice copied, bob skipped, carol failed, dave sent, erin queued, frank undecided."""
+    store.import_rows(
+        [
+            NewFollower(KRAKEN, name, Credentials(api_key=SecretStr(name), api_secret=SecretStr("c2Vj")), n)
+            for n, name in enumerate(NAMES)
+        ],
+        actor="test",
+    )
+    published = NOW + timedelta(milliseconds=500)
+    fills.record(KRAKEN, "main", [ObservedFill(an_account_fill(fill_id="T1"), Decimal(1))], published)
+    ledger = Ledger(engine)
+    ledger.write(
+        [
+            a_batch(
+                *[a_decision(name) for name in ("alice", "carol", "dave", "erin")],
+                a_decision("bob", skip_reason=SkipReason.PAUSED, quantity=None),
+            ),
+            an_order_event("alice"),
+            a_filled_event("alice"),
+            an_order_event(
+                "carol", state=OrderState.REJECTED, outcome=Outcome.FAILED, reason=FailReason.INSUFFICIENT_FUNDS
+            ),
+            an_order_event("dave", state=OrderState.UNKNOWN),
+            a_snapshot_event("alice"),
+        ]
+    )
+    return Reports(engine)
+
+
+def test_every_follower_of_a_fill_is_counted_once(reports: Reports) -> None:
+    """copied + skipped + failed + pending = followers; who is not decided yet is pending."""
+    [fill] = reports.fills(KRAKEN)
+    assert (fill.followers, fill.copied, fill.skipped, fill.failed, fill.pending) == (6, 1, 1, 1, 3)
+
+
+def test_who_joined_later_or_was_removed_undecided_is_not_counted(
+    reports: Reports, store: FollowerStore, fills: MasterFills
+) -> None:
+    """A follower counts for the fills after it joined; a removed one for those that were decided for it."""
+    store.add(KRAKEN, "late", Credentials(api_key=SecretStr("l"), api_secret=SecretStr("c2Vj")), actor="test")
+    store.remove(KRAKEN, "frank", actor="test")
+    store.remove(KRAKEN, "alice", actor="test")
+    [fill] = reports.fills(KRAKEN)
+    assert (fill.followers, fill.copied, fill.pending) == (5, 1, 2)
+    fills.record(KRAKEN, "main", [ObservedFill(an_account_fill(fill_id="T2"), Decimal(1))], NOW + timedelta(hours=1))
+    newest, _ = reports.fills(KRAKEN)
+    assert (newest.sequence, newest.followers, newest.pending) == (2, 5, 5)
+
+
+def test_latency_is_measured_between_the_right_moments(reports: Reports) -> None:
+    """executed 0 s, published 0.5 s, decided 1 s, submitted 2 s, settled 4 s."""
+    expected = {
+        "detect": StageLatency(count=1, p50=500, p99=500),
+        "plan": StageLatency(count=5, p50=500, p99=500),
+        "queue": StageLatency(count=1, p50=1000, p99=1000),
+        "broker": StageLatency(count=1, p50=2000, p99=2000),
+        "total": StageLatency(count=1, p50=4000, p99=4000),
+    }
+    assert reports.latency(KRAKEN) == expected
+    assert reports.fills(KRAKEN)[0].latency_ms == expected
+
+
+def test_percentiles_are_those_of_all_followers(reports: Reports, engine: Engine) -> None:
+    """With totals of 4 s and 14 s, the median is between them."""
+    Ledger(engine).write([a_filled_event("dave", occurred_at=NOW + timedelta(seconds=14))])
+    total = reports.latency(KRAKEN)["total"]
+    assert (total.count, total.p50, total.p99) == (2, 9000, 13900)
+
+
+def test_without_fills_there_is_no_latency(engine: Engine) -> None:
+    """Nothing measured is None, not zero."""
+    assert Reports(engine).latency()["total"] == StageLatency(count=0, p50=None, p99=None)
+
+
+def test_orders_show_the_newest_state_and_can_be_filtered(reports: Reports) -> None:
+    """The final event wins over an earlier one; an order that no worker told of is queued."""
+    assert {line.follower_id: line.state for line in reports.orders(KRAKEN)} == {
+        "alice": "filled",
+        "carol": "rejected",
+        "dave": "unknown",
+        "erin": "queued",
+    }
+    assert [line.follower_id for line in reports.orders(KRAKEN, state="unknown")] == ["dave"]
+    assert [line.follower_id for line in reports.orders(state="queued")] == ["erin"]
+    [alice] = reports.orders(follower_id="alice", sequence=1)
+    assert (alice.outcome, alice.filled_quantity, alice.cost) == ("copied", Decimal("0.001"), Decimal(50))
+    assert alice.model_dump(mode="json")["filled_quantity"] == "0.001"
+    assert reports.orders(sequence=2) == []
+
+
+def test_a_final_event_written_out_of_order_still_has_the_last_word(reports: Reports, engine: Engine) -> None:
+    """A later clock on a non-final event does not bring an order back to life."""
+    Ledger(engine).write([an_order_event("alice", occurred_at=NOW + timedelta(seconds=99))])
+    assert reports.orders(follower_id="alice")[0].state == "filled"
+
+
+def test_positions_are_those_after_the_newest_fill(reports: Reports, engine: Engine) -> None:
+    """The order of fills counts, not the order in which the ledger heard of them; closed ones show on request."""
+    ledger = Ledger(engine)
+    ledger.write([a_filled_event("alice", 3, position_after="0.003", occurred_at=NOW)])
+    ledger.write([a_filled_event("alice", 2, position_after="0.002")])
+    ledger.write([a_filled_event("dave", 2, position_after="0")])
+    [alice] = reports.positions(KRAKEN)
+    assert (alice.follower_id, alice.quantity) == ("alice", Decimal("0.003"))
+    assert {line.follower_id for line in reports.positions(KRAKEN, closed=True)} == {"alice", "carol", "dave"}
+    assert reports.positions(symbol="ETH/USD") == []
+
+
+def test_followers_show_how_their_fills_ended(reports: Reports) -> None:
+    """One line each, with the newest equity."""
+    lines = {line.follower_id: line for line in reports.followers(KRAKEN)}
+    assert set(lines) == set(NAMES)
+    assert (lines["alice"].copied, lines["alice"].equity) == (1, Decimal("1000.5"))
+    assert (lines["bob"].skipped, lines["bob"].equity) == (1, None)
+    assert lines["erin"].pending == 1
+
+
+def test_reasons_are_counted(reports: Reports) -> None:
+    """Why followers did not copy."""
+    assert {(line.outcome, line.reason, line.count) for line in reports.reasons(KRAKEN)} == {
+        ("skipped", "paused", 1),
+        ("failed", "insufficient_funds", 1),
+    }

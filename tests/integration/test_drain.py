@@ -1,0 +1,180 @@
+"""A drain on a real Redis: places, slow followers, lost leases, keys that cannot be read."""
+
+import asyncio
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+import pytest
+from redis.asyncio import Redis
+
+from services.broker_worker.drain import Drain, KeyRing
+from shared.brokers.gateway import MarketOrder
+from shared.domain.credentials import Credentials
+from shared.domain.identity import BrokerOrderId
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.scripts import ScriptRunner
+from shared.persistence.errors import DatabaseUnavailable
+from tests.examples import an_order
+from tests.fakes.faulty_broker import FaultyAccount
+from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
+
+NAMES = [f"follower-{number}" for number in range(25)]
+
+
+class SlowAccount(FaultyAccount):
+    """Orders wait until the test opens the door; counts how many wait at once."""
+
+    waiting = 0
+    most_waiting = 0
+
+    def close_door(self) -> asyncio.Event:
+        self.door = asyncio.Event()
+        return self.door
+
+    async def place(self, order: MarketOrder) -> BrokerOrderId:
+        self.waiting += 1
+        self.most_waiting = max(self.most_waiting, self.waiting)
+        try:
+            await self.door.wait()
+        finally:
+            self.waiting -= 1
+        return await super().place(order)
+
+
+@pytest.fixture
+async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    async with Redis.from_url(fresh_redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def account() -> SlowAccount:
+    """One account for all followers; its door is closed."""
+    slow = SlowAccount()
+    slow.close_door()
+    return slow
+
+
+@pytest.fixture
+def bench(redis: Redis, account: SlowAccount) -> WorkerBench:
+    """A worker with that account, and orders that stay valid while a test waits."""
+    bench = WorkerBench(redis, account)
+    bench.connection.request_validity_seconds = 60
+    return bench
+
+
+def keys(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
+    """Everybody has the same key."""
+    return dict.fromkeys(follower_ids, CREDENTIALS)
+
+
+def drain_of(bench: WorkerBench, *, places: int = 10, time_box_seconds: float = 10) -> Drain:
+    """A drain of the bench's followers."""
+    return Drain(bench.serving, bench.mailboxes, KeyRing(keys), places=places, time_box_seconds=time_box_seconds)
+
+
+async def until_waiting(account: SlowAccount, count: int) -> None:
+    """Wait until so many orders are at the door."""
+    async with asyncio.timeout(5):
+        while account.waiting < count:
+            await asyncio.sleep(0.002)
+
+
+async def test_a_drain_serves_everybody_and_ends(bench: WorkerBench, account: SlowAccount) -> None:
+    """More followers than places: never more at once than places, nobody left, and a second drain does nothing."""
+    await bench.deliver(*(an_order(name) for name in NAMES))
+    running = asyncio.create_task(drain_of(bench, places=4).run())
+    await until_waiting(account, 4)
+    account.door.set()
+    await running
+    assert sorted(e.follower_id for e in await bench.finals()) == sorted(NAMES)
+    assert account.most_waiting == 4
+    await drain_of(bench).run()
+    assert len(account.placed) == len(NAMES)
+
+
+async def test_slow_followers_hold_their_places_only(bench: WorkerBench, account: SlowAccount) -> None:
+    """The time box ends the drain, not the followers under way; the next drain gets the other places."""
+    drain = drain_of(bench, places=3, time_box_seconds=0.05)
+    await bench.deliver(an_order("slow-1"), an_order("slow-2"))
+    await drain.run()
+    await until_waiting(account, 2)
+    await bench.deliver(*(an_order(name) for name in NAMES[:3]))
+    await drain.run()
+    assert account.most_waiting == 3
+    account.door.set()
+    await drain.run()
+    await drain.finish(5)
+    assert len(await bench.finals()) == 5
+
+
+async def test_a_drain_that_is_stopped_lets_followers_finish(bench: WorkerBench, account: SlowAccount) -> None:
+    """Nobody is claimed any more; who is under way is finished; the rest stays ready for another worker."""
+    drain = drain_of(bench, places=2)
+    await bench.deliver(*(an_order(name) for name in NAMES[:5]))
+    running = asyncio.create_task(drain.run())
+    await until_waiting(account, 2)
+    finishing = asyncio.create_task(drain.finish(5))
+    await asyncio.sleep(0)
+    account.door.set()
+    await asyncio.gather(running, finishing)
+    assert len(await bench.finals()) == 2
+    assert await bench.redis.zcard(KEYS.ready) == 3
+    assert await bench.redis.zcard(KEYS.leases) == 0
+
+
+async def test_who_lost_the_lease_is_stopped(bench: WorkerBench, account: SlowAccount) -> None:
+    """The renewal tells it: no answer of the broker is waited for, and another worker finishes the order."""
+    drain = drain_of(bench)
+    await bench.deliver(an_order("alice"), an_order("bob"))
+    running = asyncio.create_task(drain.run())
+    await until_waiting(account, 2)
+    await bench.redis.hset(KEYS.fences, "alice", "9" * 16)
+    renewing = asyncio.create_task(drain.renew_leases(0.01))
+    async with asyncio.timeout(5):
+        while account.waiting > 1:
+            await asyncio.sleep(0.002)
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+    account.door.set()
+    await running
+    assert [e.follower_id for e in await bench.finals()] == ["bob"]
+    assert await bench.submission("alice") is not None
+
+
+async def test_leases_are_renewed_while_a_broker_is_slow(redis: Redis, account: SlowAccount) -> None:
+    """An answer that takes three times the lease: nobody else gets the follower, and the order is settled."""
+    bench = WorkerBench(redis, account, lease_ms=300)
+    bench.connection.request_validity_seconds = 60
+    drain = drain_of(bench)
+    await bench.deliver(an_order())
+    running = asyncio.create_task(drain.run())
+    renewing = asyncio.create_task(drain.renew_leases(0.01))
+    await until_waiting(account, 1)
+    other = Mailboxes(ScriptRunner(redis), KEYS, 300)
+    ends_at = asyncio.get_running_loop().time() + 0.9
+    while asyncio.get_running_loop().time() < ends_at:
+        swept = await other.sweep(limit=9, account_reads=0, account_read_again_ms=1, overdue_ms=1)
+        assert swept.expired == 0
+        await asyncio.sleep(0.005)
+    account.door.set()
+    await running
+    renewing.cancel()
+    await asyncio.gather(renewing, return_exceptions=True)
+    assert len(await bench.finals()) == 1
+
+
+async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None:
+    """PostgreSQL is away: released for later, nothing is sent, nothing is skipped."""
+
+    def away(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
+        raise DatabaseUnavailable("PostgreSQL is away")
+
+    await bench.deliver(an_order())
+    await Drain(bench.serving, bench.mailboxes, KeyRing(away), places=3, time_box_seconds=1).run()
+    assert await bench.finals() == []
+    assert await bench.redis.zcard(KEYS.leases) == 0
+    due_ms = await bench.redis.zscore(KEYS.ready, "alice")
+    seconds, _ = await bench.redis.time()
+    assert due_ms is not None
+    assert due_ms > (seconds + 0.9) * 1000

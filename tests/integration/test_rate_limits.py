@@ -1,0 +1,124 @@
+"""Rate-limit buckets on a real Redis: several processes together never take more than there is."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Sequence
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.domain.identity import Broker
+from shared.domain.request_limits import Charge
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.rate_limits import BLOCK_SHARE, RedisRateLimits
+from shared.messaging.scripts import Argument, ScriptRunner
+
+KEYS = BrokerKeys(Broker.BINANCE)
+SLOW = 0.001
+"""Units a second: practically none while a test runs."""
+
+
+@pytest.fixture
+async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    async with Redis.from_url(fresh_redis_url) as client:
+        yield client
+
+
+class CountingScripts(ScriptRunner):
+    """Counts the calls that go to Redis."""
+
+    calls = 0
+
+    async def run(self, name: str, keys: Sequence[Argument], arguments: Sequence[Argument]) -> object:
+        self.calls += 1
+        return await super().run(name, keys, arguments)
+
+
+def a_process(redis: Redis) -> RedisRateLimits:
+    return RedisRateLimits(ScriptRunner(redis), KEYS)
+
+
+def a_charge(cost: float = 1, capacity: float = 100, refill: float = SLOW, bucket: str = "weight:direct") -> Charge:
+    return Charge(bucket, capacity, refill, cost)
+
+
+async def takes(limits: RedisRateLimits, charge: Charge, times: int) -> list[float]:
+    return list(await asyncio.gather(*(limits.take([charge], 0.0) for _ in range(times))))
+
+
+async def test_processes_share_a_bucket_and_none_takes_what_is_not_there(redis: Redis) -> None:
+    """Three processes ask for twice what there is: as much as there is, less what each took ahead of need."""
+    waits = [
+        wait
+        for waits in await asyncio.gather(*(takes(a_process(redis), a_charge(), 70) for _ in range(3)))
+        for wait in waits
+    ]
+    granted = waits.count(0.0)
+    assert 100 - 3 * 100 * BLOCK_SHARE <= granted <= 100
+
+
+async def test_what_one_process_asks_for_at_once_is_one_call(redis: Redis) -> None:
+    """And the block that it took ahead serves the next requests without any."""
+    scripts = CountingScripts(redis)
+    limits = RedisRateLimits(scripts, KEYS)
+    assert set(await takes(limits, a_charge(), 50)) == {0.0}
+    assert scripts.calls == 1
+    assert set(await takes(limits, a_charge(), 5)) == {0.0}
+    assert scripts.calls == 1
+
+
+async def test_a_bucket_refills_as_fast_as_declared(redis: Redis) -> None:
+    """Emptied, it has after the announced wait what was asked for, and not before."""
+    charge = a_charge(cost=10, capacity=10, refill=50)
+    limits = a_process(redis)
+    assert await limits.take([charge], 0.0) == 0
+    wait = await limits.take([charge], 0.0)
+    assert 0.15 < wait <= 0.2
+    started = time.monotonic()
+    while await a_process(redis).take([charge], 0.0) > 0:
+        assert time.monotonic() - started < 5
+        await asyncio.sleep(0.005)
+    assert time.monotonic() - started >= wait - 0.05
+
+
+async def test_who_waits_longer_in_the_queue_is_told_to_come_later(redis: Redis) -> None:
+    """Not all at the same moment: each wait is one refill longer than the one before."""
+    waits = await takes(a_process(redis), a_charge(cost=10, capacity=10, refill=10), 4)
+    assert waits[0] == 0
+    assert [round(wait) for wait in waits[1:]] == [1, 2, 3]
+
+
+async def test_all_charges_of_a_request_or_none(redis: Redis) -> None:
+    """A request that one bucket refuses leaves the other's units to the next request."""
+    limits = a_process(redis)
+    orders, weight = a_charge(cost=1, capacity=1, bucket="orders:k1"), a_charge(cost=50)
+    assert await limits.take([orders, weight], 0.0) == 0
+    assert await limits.take([orders, weight], 0.0) > 0
+    assert await limits.take([weight], 0.0) == 0
+
+
+async def test_background_reading_cannot_use_the_last_half(redis: Redis) -> None:
+    """It hears that it must wait while orders still find all they need."""
+    limits = a_process(redis)
+    background = [await limits.take([a_charge(cost=10)], 0.5) for _ in range(6)]
+    assert background.count(0.0) in (4, 5)
+    assert await limits.take([a_charge(cost=40)], 0.0) == 0
+
+
+async def test_a_refusal_by_the_broker_stops_every_process_for_its_time(redis: Redis) -> None:
+    """Also one that has seen nothing of it; a shorter refusal afterwards does not shorten the first."""
+    first, second = a_process(redis), a_process(redis)
+    charge = a_charge(refill=100, capacity=6_000)
+    assert await first.take([charge], 0.0) == 0
+    await first.exhaust([charge], 120)
+    await second.exhaust([charge], 2)
+    for limits in (first, second, a_process(redis)):
+        assert 119 < await limits.take([charge], 0.0) <= 120.1
+
+
+async def test_buckets_that_are_full_again_leave_nothing_behind(redis: Redis) -> None:
+    """Thousands of keys come and go; each key of Redis expires."""
+    await a_process(redis).take([a_charge(refill=100)], 0.0)
+    (key,) = await redis.keys("*")
+    assert 0 < await redis.pttl(key) <= 2_100

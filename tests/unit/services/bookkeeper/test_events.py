@@ -1,0 +1,55 @@
+"""Reading the stream's entries."""
+
+import pytest
+
+from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, chunks, read_event
+from shared.domain.events import SnapshotEvent
+from shared.domain.identity import Broker
+from tests.examples import NOW
+
+EVENT = SnapshotEvent(
+    broker=Broker.KRAKEN, follower_id="alice", equity="1", cash="1", held="0", positions="0", occurred_at=NOW
+)
+
+
+def entry(raw: bytes, entry_id: str = "1-0") -> Entry:
+    return Entry(entry_id, {b"event": raw})
+
+
+def test_reads_an_event_as_it_was_written() -> None:
+    """What a stage appended is what the ledger gets."""
+    read = read_event(entry(EVENT.model_dump_json().encode()), Broker.KRAKEN)
+    assert isinstance(read, ReadableEntry)
+    assert read.event == EVENT
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "JSON"),
+        (b"\xff\xfe", "JSON"),
+        (b'{"type":"rumour"}', "rumour"),
+        (b'{"type":"snapshot","version":2}', "version"),
+        (EVENT.model_dump_json().replace('"equity":"1"', '"equity":1.5').encode(), "float"),
+        (EVENT.model_dump_json().replace("kraken", "okx").encode(), "okx"),
+    ],
+)
+def test_says_why_an_entry_cannot_be_read(raw: bytes, why: str) -> None:
+    """Unknown types and versions, floats for money, other brokers' events: each has its reason."""
+    read = read_event(entry(raw), Broker.KRAKEN)
+    assert isinstance(read, UnreadableEntry)
+    assert why in read.error
+
+
+def test_an_entry_without_the_field_cannot_be_read() -> None:
+    """Another program's entry is kept aside, not taken for an event."""
+    read = read_event(Entry("1-0", {b"hello": b"world"}), Broker.KRAKEN)
+    assert isinstance(read, UnreadableEntry)
+
+
+def test_chunks_keep_order_and_bound_memory() -> None:
+    """All entries, in order, none above the limit except an entry that alone is."""
+    entries = [entry(b"x" * size, f"{size}-0") for size in (3, 3, 3, 20, 1)]
+    parts = list(chunks(entries, limit_bytes=6))
+    assert [each for part in parts for each in part] == entries
+    assert [len(part) for part in parts] == [2, 1, 1, 1]

@@ -1,0 +1,56 @@
+"""The key ring: keys are loaded once for each version of the follower list."""
+
+from collections.abc import Mapping, Sequence
+
+import pytest
+from pydantic import SecretStr
+
+from services.broker_worker.drain import KeyRing
+from shared.domain.credentials import Credentials
+from shared.persistence.errors import DatabaseUnavailable
+
+KEY = Credentials(api_key=SecretStr("key"), api_secret=SecretStr("secret"))
+
+
+class Store:
+    """Counts what it is asked for. Who begins with `no` has no key."""
+
+    def __init__(self) -> None:
+        self.asked: list[list[str]] = []
+        self.is_away = False
+
+    def load(self, follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
+        if self.is_away:
+            raise DatabaseUnavailable("PostgreSQL is away")
+        self.asked.append(list(follower_ids))
+        return {follower_id: KEY for follower_id in follower_ids if not follower_id.startswith("no")}
+
+
+async def test_keys_are_loaded_once() -> None:
+    """Only who is not known yet is asked for; who has no key is known to have none."""
+    store = Store()
+    ring = KeyRing(store.load)
+    assert (await ring.of(1, ["alice", "nobody"]))["nobody"] is None
+    known = await ring.of(1, ["alice", "nobody", "bob"])
+    assert (known["alice"], known["bob"]) == (KEY, KEY)
+    assert store.asked == [["alice", "nobody"], ["bob"]]
+
+
+async def test_a_new_version_of_the_follower_list_empties_the_ring() -> None:
+    """A key that was replaced or removed is not used any more."""
+    store = Store()
+    ring = KeyRing(store.load)
+    await ring.of(1, ["alice"])
+    await ring.of(2, ["alice"])
+    assert store.asked == [["alice"], ["alice"]]
+
+
+async def test_a_store_that_is_away_is_asked_again() -> None:
+    """A failure is raised and nothing is remembered of it."""
+    store = Store()
+    ring = KeyRing(store.load)
+    store.is_away = True
+    with pytest.raises(DatabaseUnavailable):
+        await ring.of(1, ["alice"])
+    store.is_away = False
+    assert (await ring.of(1, ["alice"]))["alice"] == KEY

@@ -1,0 +1,56 @@
+"""The table of copy orders: who waits for an unknown outcome sees since when."""
+
+from datetime import UTC, datetime, timedelta
+
+from services.cli import orders, output
+from shared.domain.identity import Broker
+from shared.persistence.reports import OrderLine
+
+
+def a_line(state: str, sent_ago: timedelta) -> OrderLine:
+    """A purchase that was sent so long ago."""
+    sent = datetime.now(UTC) - sent_ago
+    return OrderLine.model_validate(
+        {
+            "broker": Broker.KRAKEN,
+            "sequence": 7,
+            "follower_id": "alice",
+            "copy_order_id": "0" * 32,
+            "symbol": "BTC/USD",
+            "side": "buy",
+            "state": state,
+            "outcome": None,
+            "reason": None,
+            "message": "no answer",
+            "attempt": 1,
+            "broker_order_id": None,
+            "quantity": "0.1",
+            "filled_quantity": "0",
+            "cost": "0",
+            "fee": "0",
+            "fee_currency": "",
+            "decided_at": sent,
+            "submitted_at": sent,
+            "occurred_at": sent,
+        }
+    )
+
+
+def shown(*lines: OrderLine) -> str:
+    """The table as text."""
+    with output.console.capture() as captured:
+        orders.show_orders(lines)
+    return captured.get()
+
+
+def test_an_unknown_order_is_shown_with_its_age_and_what_is_known() -> None:
+    """Since when nobody knows, and the broker's words; other orders have no age."""
+    text = shown(a_line("unknown", timedelta(minutes=3, seconds=5.5)), a_line("accepted", timedelta(hours=2)))
+    assert "3 min 5 s ago" in text
+    assert "no answer" in text
+    assert "2 h" not in text
+
+
+def test_without_unknown_orders_there_is_no_column_of_ages() -> None:
+    """Nobody has to wait for anything."""
+    assert "sent" not in shown(a_line("accepted", timedelta(hours=2)))

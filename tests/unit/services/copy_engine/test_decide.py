@@ -1,0 +1,85 @@
+"""From plans to messages: what goes into mailboxes, events and carried remainders."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+from services.copy_engine.decide import Delivery, decide
+from shared.domain.amounts import plain
+from shared.domain.copy_order import CopyOrder
+from shared.domain.events import EVENT, DecisionBatch
+from shared.domain.follower import FollowerStatus
+from shared.domain.identity import copy_order_id
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import MasterFill
+from shared.domain.reasons import SkipReason
+from tests.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
+
+FOLLOWERS = [
+    a_follower("alice", minimum_notional="2"),
+    a_follower("bob", status=FollowerStatus.PAUSED),
+    a_follower("carol"),
+    a_follower("dave"),
+]
+ACCOUNTS = [an_account("1000"), an_account("1000"), None, an_account("0.5")]
+CARRIED = [b"0.00000000004", b"0.1", None, b"0.000001"]
+
+
+def delivery(fill: MasterFill, instrument: Instrument | None) -> tuple[Delivery, DecisionBatch, list[CopyOrder]]:
+    """Decide for the four; the delivery, its event and its orders as their readers see them."""
+    made = decide(fill, 3, FOLLOWERS, ACCOUNTS, CARRIED, instrument, now=NOW, snapshot_max_age=timedelta(minutes=5))
+    batch = EVENT.validate_json(made.event)
+    assert isinstance(batch, DecisionBatch)
+    return made, batch, [CopyOrder.model_validate_json(text) for text in made.orders[1::2]]
+
+
+def test_everybody_gets_one_decision_and_only_orders_go_into_mailboxes() -> None:
+    """Decisions with their inputs for all four, one order."""
+    made, batch, orders = delivery(a_fill(), an_instrument())
+    assert [(d.follower_id, d.skip_reason) for d in batch.decisions] == [
+        ("alice", None),
+        ("bob", SkipReason.PAUSED),
+        ("carol", SkipReason.ACCOUNT_UNKNOWN),
+        ("dave", SkipReason.BELOW_MINIMUM),
+    ]
+    assert (batch.sequence, batch.shard, batch.instrument) == (1, 3, an_instrument())
+    assert made.orders[::2] == ["alice"]
+    assert orders[0].quantity == Decimal("0.001")
+    assert orders[0].minimum_notional == 2
+    assert orders[0].id == copy_order_id(a_fill().broker, "main", "T1", "alice") == batch.decisions[0].copy_order_id
+
+
+def test_inputs_are_in_the_decision() -> None:
+    """Equity and age of the snapshot that was used, and what was carried before and after."""
+    _, batch, _ = delivery(a_fill(), an_instrument())
+    alice, bob, carol, dave = batch.decisions
+    assert (alice.equity, alice.snapshot_at, alice.carried_before) == (1000, NOW, Decimal("0.00000000004"))
+    assert (carol.equity, carol.snapshot_at) == (None, None)
+    assert (bob.carried_before, bob.carried_after) == (Decimal("0.1"), Decimal("0.1"))
+    assert dave.carried_after == Decimal("0.000001") + Decimal("0.0000005")
+
+
+def test_only_carries_that_changed_are_written() -> None:
+    """Alice's carried part is below the lot and stays as it is; dave's grew."""
+    made, batch, _ = delivery(a_fill(), an_instrument())
+    assert made.carries == ["dave|BTC/USD", plain(batch.decisions[3].carried_after)]
+
+
+def test_a_full_close_removes_what_is_carried() -> None:
+    """An empty amount deletes the field; the paused close as well."""
+    made, batch, orders = delivery(a_sale("1"), an_instrument())
+    assert [d.fraction for d in batch.decisions] == [1, 1, 1, 1]
+    assert [order.quantity for order in orders] == [None] * 4
+    assert made.carries == ["alice|BTC/USD", "", "bob|BTC/USD", "", "dave|BTC/USD", ""]
+
+
+def test_a_symbol_that_the_broker_does_not_list_is_skipped_for_all() -> None:
+    """Counted, not dropped."""
+    made, batch, _ = delivery(a_fill(), None)
+    assert {d.skip_reason for d in batch.decisions} == {SkipReason.UNSUPPORTED_SYMBOL}
+    assert (made.orders, made.carries, batch.instrument) == ([], [], None)
+
+
+def test_a_replayed_fill_makes_replayed_orders() -> None:
+    """So that they are looked up before they are sent."""
+    _, _, orders = delivery(a_fill(replayed=True), an_instrument())
+    assert [order.replayed for order in orders] == [True]

@@ -1,0 +1,17 @@
+"""Who is in a fan-out, by example."""
+
+from services.copy_engine.position import ShardPosition
+from services.copy_engine.roster import Roster
+from tests.examples import a_follower
+
+
+def test_who_joined_is_in_from_the_next_fill() -> None:
+    """`joined_sequence` is the last fill before the follower came."""
+    roster = Roster(1, [a_follower("alice"), a_follower("bob", joined_sequence=7)], 1)
+    assert [f.follower_id for f in roster.fan_out_order(0, 7)] == ["alice"]
+    assert {f.follower_id for f in roster.fan_out_order(0, 8)} == {"alice", "bob"}
+
+
+def test_an_empty_position_is_before_the_first_fill() -> None:
+    """A shard that nobody worked on begins with fill 1."""
+    assert ShardPosition.parse(b"").done_sequence == 0

@@ -1,0 +1,343 @@
+"""Alpaca's dialect over an exchange whose clock and prices the test moves."""
+
+import base64
+from decimal import Decimal
+from typing import Any
+from urllib.parse import urlencode
+
+import orjson
+import pytest
+
+from services.paper_broker.alpaca.dialect import AlpacaDialect
+from services.paper_broker.alpaca.instruments import INSTRUMENTS
+from services.paper_broker.alpaca.shapes import time_text
+from services.paper_broker.dialect import Request
+from services.paper_broker.exchange.exchange import Exchange
+from services.paper_broker.exchange.journal import Journal
+from services.paper_broker.exchange.orders import AT_ONCE, Execution
+from services.paper_broker.exchange.state import State
+from services.paper_broker.prices import Market, SeededWalk
+
+START = 1_700_000_000_000_000
+KEY, SECRET = "PKTEST", "secret"
+PLACE = "/v2/orders"
+RESTS = Execution(fraction=Decimal(0), rest_after_microseconds=60_000_000)
+
+
+class Bench:
+    """A paper Alpaca with one account. `now` is its clock, in microseconds since 1970."""
+
+    def __init__(self, *, enforces_rate_limits: bool = False, permissions: frozenset[str] | None = None) -> None:
+        self.now = START
+        self.dialect = AlpacaDialect(enforces_rate_limits=enforces_rate_limits)
+        self.state = State(INSTRUMENTS, Journal(None))
+        feeds = {symbol: SeededWalk(instrument, 7) for symbol, instrument in INSTRUMENTS.items()}
+        self.exchange = Exchange(
+            instruments=INSTRUMENTS,
+            market=Market(dict(feeds), START, 1_000_000),
+            state=self.state,
+            fee_rates=self.dialect.fee_rates,
+            identifiers=self.dialect.identifiers(7),
+            clock=lambda: self.now,
+        )
+        self.exchange.pin_price("BTC/USD", Decimal(50_000))
+        self.exchange.pin_price("AAPL/USD", Decimal(170))
+        balances = {"USD": Decimal(10_000), "BTC": Decimal("0.5"), "AAPL": Decimal(3)}
+        allowed = self.dialect.default_permissions if permissions is None else permissions
+        self.state.add_account("one", balances, [(KEY, SECRET)], allowed)
+
+    def ask(
+        self,
+        method: str,
+        path: str,
+        execution: Execution = AT_ONCE,
+        *,
+        body: Any = None,
+        headers: dict[str, str] | None = None,
+        **query: Any,
+    ) -> tuple[int, Any]:
+        """Send a request with the account's key, or with other `headers`."""
+        own = {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": SECRET}
+        request = Request(
+            method, path, urlencode(query), own if headers is None else headers, b"" if body is None else _json(body)
+        )
+        reply = self.dialect.answer(request, self.exchange, execution)
+        return reply.status, orjson.loads(reply.body) if reply.body else None
+
+    def order(self, execution: Execution = AT_ONCE, **changes: Any) -> tuple[int, Any]:
+        self.now += 1_000
+        fields = {"symbol": "BTC/USD", "side": "buy", "type": "market", "qty": "0.01", "time_in_force": "gtc"}
+        chosen = {name: value for name, value in {**fields, **changes}.items() if value is not None}
+        return self.ask("POST", PLACE, execution, body=chosen)
+
+
+def _json(body: Any) -> bytes:
+    return body if isinstance(body, bytes) else orjson.dumps(body)
+
+
+@pytest.fixture
+def bench() -> Bench:
+    return Bench()
+
+
+@pytest.mark.parametrize(
+    "headers",
+    [
+        {},
+        {"APCA-API-KEY-ID": KEY},
+        {"APCA-API-KEY-ID": KEY, "APCA-API-SECRET-KEY": "wrong"},
+        {"APCA-API-KEY-ID": "unknown", "APCA-API-SECRET-KEY": SECRET},
+        {"Authorization": "Basic !!!"},
+    ],
+)
+def test_a_wrong_key_is_refused(bench: Bench, headers: dict[str, str]) -> None:
+    """401 with Alpaca's code, for reads and orders."""
+    for method, path in (("GET", "/v2/account"), ("POST", PLACE), ("GET", "/v2/stocks/trades/latest")):
+        status, reply = bench.ask(method, path, headers=headers, body={})
+        assert (status, reply["code"]) == (401, 40110000)
+
+
+def test_basic_authorization_is_taken_too(bench: Bench) -> None:
+    """As the data clients may send it; prices of coins need no key at all."""
+    encoded = base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
+    assert bench.ask("GET", "/v2/account", headers={"Authorization": f"Basic {encoded}"})[0] == 200
+    status, reply = bench.ask("GET", "/v1beta3/crypto/us/latest/trades", headers={}, symbols="BTC/USD,NO/USD")
+    assert (status, set(reply["trades"])) == (200, {"BTC/USD"})
+    assert reply["trades"]["BTC/USD"]["p"] == 50_000
+
+
+def test_an_order_is_accepted_first_and_filled_when_it_is_read(bench: Bench) -> None:
+    """The reply tells no fill; reading it by either id does; the fee is taken from the coin."""
+    status, placed = bench.order(client_order_id="mine")
+    assert (status, placed["status"], placed["filled_qty"]) == (200, "accepted", "0")
+    for path, query in (
+        (f"/v2/orders/{placed['id']}", {}),
+        ("/v2/orders:by_client_order_id", {"client_order_id": "mine"}),
+    ):
+        _, order = bench.ask("GET", path, **query)
+        assert (order["status"], order["filled_qty"], order["filled_avg_price"]) == ("filled", "0.01", "50005")
+    _, positions = bench.ask("GET", "/v2/positions")
+    assert {p["symbol"]: p["qty"] for p in positions} == {"BTCUSD": "0.509975", "AAPL": "3"}
+    _, account = bench.ask("GET", "/v2/account")
+    assert account["cash"] == "9499.95"
+
+
+def test_a_sale_pays_in_dollars_and_a_stock_nothing(bench: Bench) -> None:
+    """The fee is in what is received; stocks are free of commission."""
+    bench.order(side="sell", qty="0.1")
+    fill = bench.state.fills[-1]
+    assert (fill.fee_currency, fill.fee) == ("USD", fill.cost * Decimal("0.0025"))
+    bench.order(symbol="AAPL", qty="1.5", time_in_force="day")
+    assert bench.state.fills[-1].fee == 0
+
+
+def test_an_id_is_taken_once_and_for_good(bench: Bench) -> None:
+    """Also when its order is filled or canceled: 422 and 40010001."""
+    bench.order(client_order_id="filled")
+    _, resting = bench.order(RESTS, client_order_id="canceled")
+    assert bench.ask("DELETE", f"/v2/orders/{resting['id']}") == (204, None)
+    for name in ("filled", "canceled"):
+        status, reply = bench.order(client_order_id=name)
+        assert (status, reply["code"]) == (422, 40010001)
+        assert "unique" in reply["message"]
+    assert len(bench.state.orders) == 2
+
+
+@pytest.mark.parametrize(
+    ("changes", "status", "code", "text"),
+    [
+        ({"qty": "0.0001"}, 403, 40310000, "cost basis must be >= minimal amount of order 10"),
+        ({"symbol": "AAPL", "time_in_force": "day", "qty": "0.001"}, 403, 40310000, "must be >= 1"),
+        ({"qty": "1"}, 403, 40310000, "insufficient balance for USD"),
+        ({"side": "sell", "qty": "9"}, 403, 40310000, "insufficient balance for BTC"),
+        ({"symbol": "AAPL", "time_in_force": "day", "qty": "900"}, 403, 40310000, "insufficient buying power"),
+        ({"symbol": "AAPL", "time_in_force": "day", "side": "sell", "qty": "9"}, 403, 40310000, "insufficient qty"),
+        ({"symbol": "NO/USD"}, 422, 42210000, "not found"),
+        ({"side": "hold"}, 422, 40010001, "side"),
+        ({"type": "stop"}, 422, 40010001, "order type"),
+        ({"qty": None}, 422, 40010001, "qty or notional is required"),
+        ({"notional": "50"}, 422, 40010001, "only one of qty or notional"),
+        ({"qty": None, "notional": "50.001"}, 422, 40010001, "2 decimal places"),
+        ({"qty": "NaN"}, 422, 40010001, "qty"),
+        ({"qty": "-1"}, 422, 40010001, "qty"),
+        ({"qty": "0.0100000001"}, 422, 40010001, "qty"),
+        ({"time_in_force": "day"}, 422, 42210000, "time_in_force"),
+        ({"symbol": "AAPL", "qty": "0.5", "time_in_force": "gtc"}, 422, 42210000, "fractional"),
+        ({"limit_price": "50000"}, 422, 40010001, "limit_price"),
+        ({"type": "limit"}, 422, 40010001, "limit_price"),
+        ({"type": "limit", "limit_price": "50000.01"}, 422, 42210000, "multiple"),
+        ({"client_order_id": "x" * 49}, 422, 40010001, "48"),
+        ({"client_order_id": 5}, 422, 40010001, "client_order_id"),
+    ],
+)
+def test_a_wrong_order_is_refused_in_alpacas_words(
+    bench: Bench, changes: dict[str, Any], status: int, code: int, text: str
+) -> None:
+    """Status, code and text; nothing is placed."""
+    found, reply = bench.order(**changes)
+    assert (found, reply["code"]) == (status, code)
+    assert text in reply["message"]
+    assert bench.state.orders == []
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"'])
+def test_a_body_that_is_no_object_is_refused(bench: Bench, body: bytes) -> None:
+    """400 and 40010000."""
+    status, reply = bench.ask("POST", PLACE, body=body)
+    assert (status, reply["code"]) == (400, 40010000)
+
+
+def test_a_blocked_account_reads_and_does_not_trade() -> None:
+    """Told by the account, and by a refusal that is not about the order."""
+    bench = Bench(permissions=frozenset({"read"}))
+    assert bench.ask("GET", "/v2/account")[1]["trading_blocked"] is True
+    status, reply = bench.order()
+    assert (status, reply["code"]) == (403, 40310000)
+    assert "trading is blocked" in reply["message"]
+
+
+def test_orders_by_notional_are_sized_in_dollars(bench: Bench) -> None:
+    """A purchase spends the amount; a sale brings about it; numbers in the JSON are taken like text."""
+    _, bought = bench.order(qty=None, notional=500)
+    _, shown = bench.ask("GET", f"/v2/orders/{bought['id']}")
+    assert (shown["notional"], shown["qty"], shown["filled_qty"]) == ("500", None, "0.009999")
+    _, sold = bench.order(qty=None, notional="100", side="sell")
+    _, shown = bench.ask("GET", f"/v2/orders/{sold['id']}")
+    assert Decimal("0.00199") < Decimal(shown["filled_qty"]) < Decimal("0.00201")
+
+
+def test_an_open_order_holds_until_it_is_canceled(bench: Bench) -> None:
+    """From the buying power or from what is available of the position; a final order is not canceled again."""
+    _, buy = bench.order(type="limit", limit_price="40000", qty="0.1")
+    _, sell = bench.order(RESTS, side="sell", qty="0.2")
+    account, position = bench.ask("GET", "/v2/account")[1], bench.ask("GET", "/v2/positions/BTC%2FUSD")[1]
+    assert (account["cash"], account["non_marginable_buying_power"]) == ("10000", "6000")
+    assert (position["qty"], position["qty_available"]) == ("0.5", "0.3")
+    assert [order["id"] for order in bench.ask("GET", "/v2/orders")[1]] == [sell["id"], buy["id"]]
+    assert bench.ask("DELETE", f"/v2/orders/{buy['id']}")[0] == 204
+    status, reply = bench.ask("DELETE", f"/v2/orders/{buy['id']}")
+    assert (status, reply["code"]) == (422, 42210000)
+    assert bench.ask("DELETE", "/v2/orders")[1][0]["id"] == sell["id"]
+    assert bench.ask("DELETE", "/v2/orders/nothing")[0] == 404
+    assert bench.ask("GET", "/v2/account")[1]["buying_power"] == "10000"
+
+
+def test_a_purchase_may_be_filled_in_parts(bench: Bench) -> None:
+    """Partly filled, then filled; each part is an activity of its own."""
+    _, placed = bench.order(Execution(fraction=Decimal("0.25"), rest_after_microseconds=1_000_000), qty="0.04")
+    assert bench.ask("GET", f"/v2/orders/{placed['id']}")[1]["status"] == "partially_filled"
+    bench.now += 2_000_000
+    assert bench.ask("GET", f"/v2/orders/{placed['id']}")[1]["status"] == "filled"
+    _, activities = bench.ask("GET", "/v2/account/activities/FILL", direction="asc")
+    shown = [(a["type"], a["qty"], a["cum_qty"], a["leaves_qty"]) for a in activities]
+    assert shown == [("partial_fill", "0.01", "0.01", "0.03"), ("fill", "0.03", "0.04", "0")]
+
+
+@pytest.mark.parametrize("direction", ["asc", "desc"])
+def test_activities_go_on_after_the_last_id(bench: Bench, direction: str) -> None:
+    """Pages of any size put together are every fill once, in order; `after` leaves out what is older."""
+    for _ in range(7):
+        bench.order(qty="0.001")
+    found: list[str] = []
+    query: dict[str, Any] = {"direction": direction, "page_size": 3}
+    while page := bench.ask("GET", "/v2/account/activities/FILL", **query)[1]:
+        found += [activity["id"] for activity in page]
+        query["page_token"] = found[-1]
+    expected = [fill.fill_id for fill in bench.state.fills]
+    assert found == (expected if direction == "asc" else expected[::-1])
+    after = time_text(bench.state.fills[2].executed_at)
+    later = bench.ask("GET", "/v2/account/activities", activity_types="FILL", direction="asc", after=after)[1]
+    assert [activity["id"] for activity in later] == expected[3:]
+    assert bench.ask("GET", "/v2/account/activities/FILL", page_token="nothing")[0] == 422
+
+
+def test_orders_are_listed_by_status_time_and_symbol(bench: Bench) -> None:
+    """Newest first unless asked otherwise."""
+    ids = [bench.order(qty="0.001")[1]["id"] for _ in range(3)]
+    apple = bench.order(symbol="AAPL", qty="1", time_in_force="day")[1]["id"]
+    assert bench.ask("GET", "/v2/orders")[1] == []
+    assert [o["id"] for o in bench.ask("GET", "/v2/orders", status="closed", limit=2)[1]] == [apple, ids[2]]
+    assert [o["id"] for o in bench.ask("GET", "/v2/orders", status="all", symbols="AAPL")[1]] == [apple]
+    after = time_text(bench.state.orders[0].accepted_at)
+    listed = bench.ask("GET", "/v2/orders", status="all", direction="asc", after=after)[1]
+    assert [o["id"] for o in listed] == [*ids[1:], apple]
+    for wrong in ({"status": "odd"}, {"limit": 501}, {"direction": "up"}, {"after": "yesterday"}):
+        assert bench.ask("GET", "/v2/orders", **wrong)[0] == 422
+
+
+def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
+    """By neither id, nor in the lists."""
+    _, placed = bench.order(Execution(invisible_microseconds=1_000_000), client_order_id="late")
+    paths = (f"/v2/orders/{placed['id']}", "/v2/orders:by_client_order_id")
+    for path in paths:
+        status, reply = bench.ask("GET", path, client_order_id="late")
+        assert (status, reply["code"]) == (404, 40410000)
+    assert bench.ask("GET", "/v2/orders", status="all")[1] == bench.ask("GET", "/v2/account/activities/FILL")[1] == []
+    bench.now += 1_000_000
+    assert [bench.ask("GET", path, client_order_id="late")[0] for path in paths] == [200, 200]
+
+
+def test_the_limit_is_200_requests_a_minute() -> None:
+    """Of an account; then 429 until some of it has come back. Prices of coins are not counted."""
+    bench = Bench(enforces_rate_limits=True)
+    assert {bench.ask("GET", "/v2/clock")[0] for _ in range(200)} == {200}
+    status, reply = bench.ask("GET", "/v2/clock")
+    assert (status, reply["code"]) == (429, 42910000)
+    assert bench.ask("GET", "/v1beta3/crypto/us/latest/trades", symbols="BTC/USD")[0] == 200
+    bench.now += 1_000_000
+    assert bench.ask("GET", "/v2/clock")[0] == 200
+
+
+@pytest.mark.parametrize(("timeframe", "minutes"), [("1Min", 1), ("5Min", 5), ("1Hour", 60), ("1Day", 1_440)])
+def test_bars_enclose_their_minutes(bench: Bench, timeframe: str, minutes: int) -> None:
+    """In steps of the timeframe, oldest first, with open and close between low and high."""
+    start = time_text(START - 86_400_000_000)
+    for path, symbol in (("/v1beta3/crypto/us/bars", "BTC/USD"), ("/v2/stocks/bars", "AAPL")):
+        status, reply = bench.ask("GET", path, symbols=symbol, timeframe=timeframe, start=start, limit=50)
+        assert status == 200
+        bars = reply["bars"][symbol]
+        assert bars == sorted(bars, key=lambda bar: bar["t"])
+        assert all(bar["l"] <= min(bar["o"], bar["c"]) <= max(bar["o"], bar["c"]) <= bar["h"] for bar in bars)
+        assert {int(bar["t"][11:13]) * 60 + int(bar["t"][14:16]) for bar in bars} <= set(range(0, 1_440, minutes))
+
+
+@pytest.mark.parametrize(
+    ("path", "query"),
+    [
+        ("/v1beta3/crypto/us/bars", {"symbols": "BTC/USD", "timeframe": "often"}),
+        ("/v1beta3/crypto/us/bars", {"symbols": "BTC/USD", "timeframe": "1Min", "start": "then"}),
+        ("/v1beta3/crypto/us/latest/trades", {}),
+        ("/v1beta3/crypto/us/latest/trades", {"symbols": "BTCUSD"}),
+        ("/v2/stocks/trades/latest", {"symbols": "NOPE"}),
+    ],
+)
+def test_wrong_questions_for_prices_are_refused(bench: Bench, path: str, query: dict[str, str]) -> None:
+    """400, in the data API's shape."""
+    status, reply = bench.ask("GET", path, **query)
+    assert status == 400
+    assert reply["message"].startswith("code=400")
+
+
+def test_calls_have_one_name_each_whatever_they_ask_for(bench: Bench) -> None:
+    """Faults are switched on by these names."""
+
+    def named(method: str, path: str, query: str = "") -> str:
+        return bench.dialect.endpoint(Request(method, path, query, {}, b""))
+
+    assert named("POST", "/v2/orders") == "POST /v2/orders"
+    assert bench.dialect.places_order("POST /v2/orders")
+    assert named("GET", "/v2/orders/some-id") == "GET /v2/orders/{id}"
+    assert named("DELETE", "/v2/orders/some-id") == "DELETE /v2/orders/{id}"
+    assert named("GET", "/v2/orders:by_client_order_id") == "GET /v2/orders:by_client_order_id"
+    assert named("GET", "/v2/account/activities", "activity_types=FILL") == "GET /v2/account/activities/FILL"
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"), [("rate_limit", 429), ("maintenance", 503), ("internal_error", 500), ("invalid_nonce", 500)]
+)
+def test_faults_have_alpacas_shape(bench: Bench, kind: str, status: int) -> None:
+    """A code whose first digits are the status, and a message."""
+    reply = bench.dialect.fault_reply(kind, "POST /v2/orders")
+    document = orjson.loads(reply.body)
+    assert reply.status == status == document["code"] // 100_000
+    assert document["message"]

@@ -1,0 +1,310 @@
+"""What the gateway makes of Alpaca's assets, money, fills, prices and account flags."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.registry import connect
+from shared.domain.equity import Balance
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side, SizeType
+from tests.recording_server import Recorded, RecordingServer
+from tests.unit.shared.brokers.alpaca.conftest import (
+    API_KEY,
+    ASSETS,
+    CREDENTIALS,
+    ORDER_ID,
+    error_reply,
+    fill_reply,
+    order_reply,
+)
+from tests.unit.shared.brokers.conftest import CountingNonces
+
+ACCOUNT, POSITIONS, FILLS = "GET /v2/account", "GET /v2/positions", "GET /v2/account/activities/FILL"
+COIN_TRADES, STOCK_TRADES = "GET /v1beta3/crypto/us/latest/trades", "GET /v2/stocks/trades/latest"
+SINCE = datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+def test_assets_become_instruments_with_alpacas_lots(connection: BrokerConnection) -> None:
+    """Coins by their increments, text or numbers; stocks in billionths or whole; what cannot be traded is left out."""
+    instruments = connection.instruments()
+    assert set(instruments) == {"BTC/USD", "ETH/USD", "ETH/BTC", "AAPL/USD", "BRK.B/USD", "BTC.STOCK/USD"}
+    bitcoin, ether, cross = instruments["BTC/USD"], instruments["ETH/USD"], instruments["ETH/BTC"]
+    assert (bitcoin.lot, bitcoin.minimum_quantity, bitcoin.minimum_cost, bitcoin.price_tick) == (
+        Decimal("0.000000001"),
+        Decimal("0.000021"),
+        Decimal(10),
+        Decimal("0.01"),
+    )
+    assert (ether.lot, ether.minimum_quantity) == (Decimal("0.0001"), Decimal("0.0005"))
+    assert cross.minimum_cost == 0
+    apple, berkshire = instruments["AAPL/USD"], instruments["BRK.B/USD"]
+    assert (apple.base, apple.quote, apple.lot, apple.minimum_cost) == ("AAPL", "USD", Decimal("1e-9"), Decimal(1))
+    assert (berkshire.lot, berkshire.minimum_cost) == (Decimal(1), Decimal(0))
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        error_reply(401, 40110000, "request is not authorized"),
+        web.Response(text="404: Not Found", status=404),
+        web.Response(text="[]", content_type="application/json"),
+    ],
+    ids=["key holders only", "no such path", "empty"],
+)
+async def test_without_a_list_of_assets_the_well_known_ones_serve(
+    server: RecordingServer, nonces: CountingNonces, answer: web.Response
+) -> None:
+    """Alpaca shows it to key holders only, other servers perhaps to nobody: trading goes on with either."""
+    text, status, content_type = answer.text, answer.status, answer.content_type
+    server.answers["GET /v2/assets"] = lambda _: web.Response(text=text, status=status, content_type=content_type)
+    connection = connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
+    await connection.open()
+    assert {"BTC/USD", "ETH/USD", "AAPL/USD"} <= set(connection.instruments())
+    assert "APCA-API-KEY-ID" not in server.requests[0].headers
+    await connection.close()
+
+
+async def test_assets_are_read_with_the_first_key_that_is_there(
+    server: RecordingServer, nonces: CountingNonces
+) -> None:
+    """In the background, once; until then the well-known ones serve."""
+
+    def for_key_holders(request: Recorded) -> Any:
+        known = request.headers.get("APCA-API-KEY-ID") == API_KEY
+        return ASSETS if known else error_reply(401, 40110000, "request is not authorized")
+
+    server.answers |= {"GET /v2/assets": for_key_holders, ACCOUNT: {"cash": "1"}, POSITIONS: []}
+    connection = connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
+    await connection.open()
+    assert "BRK.B/USD" not in connection.instruments()
+    for _ in range(20):
+        await connection.account(CREDENTIALS).balances()
+        if "BRK.B/USD" in connection.instruments():
+            break
+    assert "BRK.B/USD" in connection.instruments()
+    assert len(server.sent_to("GET /v2/assets")) == 2
+    await connection.close()
+
+
+async def test_a_lent_key_reads_the_assets_at_once(server: RecordingServer, nonces: CountingNonces) -> None:
+    """So that a master's process lists everything from its start."""
+    connection = connect(
+        Broker.ALPACA, base_url=f"{server.url}/v2/", nonces=nonces, request_timeout_seconds=2, markets_key=CREDENTIALS
+    )
+    await connection.open()
+    assert server.sent_to("GET /v2/assets")[0].headers["APCA-API-KEY-ID"] == API_KEY
+    assert "BRK.B/USD" in connection.instruments()
+    await connection.close()
+
+
+async def test_a_broken_alpaca_does_not_open(server: RecordingServer, nonces: CountingNonces) -> None:
+    """Its trouble is told, not covered by the well-known assets."""
+    server.answers["GET /v2/assets"] = lambda _: web.Response(text="<html>", status=502)
+    with pytest.raises(OutcomeUnknown):
+        await connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2).open()
+
+
+async def test_balances_are_cash_and_positions(server: RecordingServer, account: BrokerAccount) -> None:
+    """What open orders hold is in the total; names with and without a slash; text or numbers; extra fields."""
+    server.answers |= {
+        ACCOUNT: {"cash": "1000.5", "non_marginable_buying_power": "900.25", "buying_power": "4000", "new": {}},
+        POSITIONS: [
+            {"symbol": "BTCUSD", "asset_class": "crypto", "qty": "0.5", "qty_available": "0.4", "new": []},
+            {"symbol": "ETH/USD", "asset_class": "crypto", "qty": 2},
+            {"symbol": "AAPL", "asset_class": "us_equity", "qty": "3.25", "qty_available": "3.25"},
+            {"symbol": "BTC", "asset_class": "us_equity", "qty": "7"},
+            {"symbol": "NEWUSD", "asset_class": "crypto", "qty": "1.5"},
+            {"symbol": "MSFT", "asset_class": "us_equity", "qty": "-4", "side": "short", "qty_available": "-4"},
+            {"symbol": "SPY", "asset_class": "us_equity", "qty": "0"},
+        ],
+    }
+    assert await account.balances() == {
+        "USD": Balance(free=Decimal("900.25"), total=Decimal("1000.5")),
+        "BTC": Balance(free=Decimal("0.4"), total=Decimal("0.5")),
+        "ETH": Balance(free=Decimal(2), total=Decimal(2)),
+        "AAPL": Balance(free=Decimal("3.25"), total=Decimal("3.25")),
+        "BTC.STOCK": Balance(free=Decimal(7), total=Decimal(7)),
+        "NEW": Balance(free=Decimal("1.5"), total=Decimal("1.5")),
+        "MSFT": Balance(free=Decimal(-4), total=Decimal(-4)),
+    }
+
+
+async def test_an_account_with_nothing_has_no_balances(server: RecordingServer, account: BrokerAccount) -> None:
+    """Cash of nothing is left out; a reply without its cash is no empty account."""
+    server.answers |= {ACCOUNT: {"cash": "0"}, POSITIONS: []}
+    assert await account.balances() == {}
+    for broken in ({}, [], {"cash": None}, {"cash": "much"}):
+        server.answers[ACCOUNT] = lambda _, reply=broken: web.json_response(reply)
+        with pytest.raises(OutcomeUnknown):
+            await account.balances()
+
+
+async def test_fills_are_read_to_their_end(server: RecordingServer, account: BrokerAccount) -> None:
+    """Page after page by the last id, however few are on one; each once, oldest first, none from before."""
+    every = [fill_reply(number) for number in range(7)]
+
+    def page(request: Recorded) -> Any:
+        token = request.query.get("page_token")
+        first = 0 if token is None else [fill["id"] for fill in every].index(token) + 1
+        return every[first : first + 3]
+
+    server.answers |= {FILLS: page, f"GET /v2/orders/{ORDER_ID}": order_reply()}
+    since = SINCE.replace(microsecond=2_000)
+    fills = await account.fills_since(since)
+    assert [fill.fill_id for fill in fills] == [fill["id"] for fill in every[2:]]
+    first = server.sent_to(FILLS)[0].query
+    assert (first["direction"], first["after"]) == ("asc", "2024-05-01T09:59:59.002000Z")
+
+
+async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account: BrokerAccount) -> None:
+    """Takers 0.25%, resting limit orders 0.15%, stocks nothing; the order tells whether it was sized in dollars."""
+    orders = {
+        "market": order_reply(id="market", notional="10000", qty=None),
+        "limit": order_reply(id="limit", type="limit", submitted_at="2024-05-01T09:00:00Z"),
+        "taking": order_reply(id="taking", type="limit", submitted_at="2024-05-01T10:00:00Z"),
+        "stock": order_reply(id="stock", symbol="AAPL", asset_class="us_equity", side="sell"),
+    }
+    server.answers |= {f"GET /v2/orders/{name}": reply for name, reply in orders.items()}
+    server.answers["GET /v2/orders"] = list(orders.values())
+    server.answers[FILLS] = lambda request: (
+        []
+        if "page_token" in request.query
+        else [
+            fill_reply(1, order_id="market"),
+            fill_reply(2, order_id="limit", side="sell", price=50000, qty=0.2),
+            fill_reply(3, order_id="taking"),
+            fill_reply(4, order_id="stock", symbol="AAPL", side="sell_short", type="partial_fill"),
+            fill_reply(5, activity_type="CFEE"),
+        ]
+    )
+    market, limit, taking, stock = await account.fills_since(SINCE)
+    assert (market.size_type, market.fee, market.fee_currency) == (SizeType.QUOTE, Decimal("0.0005"), "BTC")
+    assert (limit.size_type, limit.fee, limit.fee_currency) == (SizeType.BASE, Decimal(15), "USD")
+    assert (taking.fee, taking.fee_currency) == (Decimal("0.0005"), "BTC")
+    assert (stock.symbol, stock.side, stock.fee, stock.cost) == ("AAPL/USD", Side.SELL, Decimal(0), Decimal(10_000))
+    await account.fills_since(SINCE)
+    assert len(server.sent_to("GET /v2/orders")) <= 2  # learnt once
+    assert not [request for request in server.requests if request.path.startswith("/v2/orders/")]
+
+
+async def test_a_fill_whose_order_is_gone_is_still_a_fill(server: RecordingServer, account: BrokerAccount) -> None:
+    """By default sized in base and paid as a taker."""
+    server.answers[FILLS] = [fill_reply(1)]
+    (fill,) = await account.fills_since(SINCE)
+    assert (fill.size_type, fill.fee) == (SizeType.BASE, Decimal("0.0005"))
+
+
+@pytest.mark.parametrize("broken", [{}, [1], [{"id": 5}], [fill_reply(1, price=None)], [fill_reply(1, side="up")]])
+async def test_fills_of_another_shape_are_no_empty_list(
+    server: RecordingServer, account: BrokerAccount, broken: Any
+) -> None:
+    """An error that asks to try again."""
+    server.answers[FILLS] = lambda _: web.json_response(broken)
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(SINCE)
+
+
+async def test_prices_come_from_the_data_endpoints(server: RecordingServer, connection: BrokerConnection) -> None:
+    """Coins without any key, stocks with one, each by one request; numbers exactly as they were written."""
+    server.answers |= {
+        COIN_TRADES: lambda _: web.Response(
+            text='{"trades":{"BTC/USD":{"p":50000.10000000000000001},"ETH/USD":{"p":3000}}}',
+            content_type="application/json",
+        ),
+        STOCK_TRADES: {"trades": {"AAPL": {"p": 172.4}}},
+    }
+    connection.account(CREDENTIALS)
+    assert await connection.prices({"USD", "USDC", "BTC", "ETH", "AAPL", "NOTLISTED"}) == {
+        "USD": Decimal(1),
+        "USDC": Decimal(1),
+        "BTC": Decimal("50000.10000000000000001"),
+        "ETH": Decimal(3000),
+        "AAPL": Decimal("172.4"),
+    }
+    (coins,), (stocks,) = server.sent_to(COIN_TRADES), server.sent_to(STOCK_TRADES)
+    assert set(coins.query["symbols"].split(",")) == {"BTC/USD", "ETH/USD"}
+    assert "APCA-API-KEY-ID" not in coins.headers
+    assert stocks.headers["APCA-API-KEY-ID"] == API_KEY
+
+
+async def test_a_symbol_that_is_refused_hides_no_other(server: RecordingServer, connection: BrokerConnection) -> None:
+    """Asked for one by one then; a server without prices leaves them all out."""
+
+    def trades(request: Recorded) -> Any:
+        if "BTC/USD" in request.query["symbols"]:
+            return error_reply(400, None, "invalid symbol: BTC/USD")
+        return {"trades": {"ETH/USD": {"p": 3000}}}
+
+    server.answers[COIN_TRADES] = trades
+    assert await connection.prices(["BTC", "ETH"]) == {"ETH": Decimal(3000)}
+    server.answers[COIN_TRADES] = lambda _: web.Response(text="404: Not Found", status=404)
+    assert await connection.prices(["ETH"]) == {}
+    server.answers[COIN_TRADES] = lambda _: web.Response(text="<html>", status=502)
+    with pytest.raises(OutcomeUnknown):
+        await connection.prices(["ETH"])
+
+
+async def test_positions_tell_prices_too(
+    server: RecordingServer, connection: BrokerConnection, account: BrokerAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Those of the last seconds are not asked for again; older ones are."""
+    server.answers |= {
+        ACCOUNT: {"cash": "1"},
+        POSITIONS: [{"symbol": "AAPL", "asset_class": "us_equity", "qty": "1", "current_price": "170.5"}],
+    }
+    await account.balances()
+    assert await connection.prices(["AAPL"]) == {"AAPL": Decimal("170.5")}
+    assert server.sent_to(STOCK_TRADES) == []
+    monkeypatch.setattr("shared.brokers.alpaca.connection.PRICE_MAX_AGE_SECONDS", -1)
+    server.answers[STOCK_TRADES] = {"trades": {"AAPL": {"p": 171}}}
+    assert await connection.prices(["AAPL"]) == {"AAPL": Decimal(171)}
+
+
+@pytest.mark.parametrize(
+    ("reply", "may_trade"),
+    [
+        ({"status": "ACTIVE"}, True),
+        ({}, True),
+        ({"status": "ACTIVE", "trading_blocked": True}, False),
+        ({"status": "ACTIVE", "account_blocked": True}, False),
+        ({"status": "ACTIVE", "trade_suspended_by_user": True}, False),
+        ({"status": "ACCOUNT_CLOSED"}, False),
+    ],
+)
+async def test_every_key_counts_as_one_that_may_withdraw(
+    server: RecordingServer, account: BrokerAccount, reply: dict[str, Any], may_trade: bool
+) -> None:
+    """Alpaca does not tell what a key may do, only whether the account may trade."""
+    server.answers[ACCOUNT] = reply
+    assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=True)
+
+
+async def test_a_key_that_does_not_work_is_told_by_the_key_check(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Any other trouble counts as "may withdraw"."""
+    server.answers[ACCOUNT] = error_reply(401, 40110000, "request is not authorized")
+    with pytest.raises(KeyRefused):
+        await account.key_permissions()
+    server.answers[ACCOUNT] = lambda _: web.Response(text="<html>", status=500)
+    assert (await account.key_permissions()).may_withdraw
+
+
+async def test_a_key_of_the_wrong_form_is_refused_unsent(server: RecordingServer, connection: BrokerConnection) -> None:
+    """Its text would break the request's headers."""
+    broken = CREDENTIALS.model_validate({"api_key": "PK\nInjected: 1", "api_secret": "x"})
+    with pytest.raises(KeyRefused):
+        await connection.account(broken).balances()
+    assert server.requests == []
+
+
+async def test_nothing_can_be_reached(nonces: CountingNonces) -> None:
+    """A broker that is not there is told at once."""
+    with pytest.raises(NotSent):
+        await connect(Broker.ALPACA, base_url="http://127.0.0.1:1/v2", nonces=nonces).open()

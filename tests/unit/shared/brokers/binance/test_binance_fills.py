@@ -1,0 +1,333 @@
+"""Fills of all symbols, from a broker that tells them one symbol at a time."""
+
+from collections import Counter
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.brokers.binance import fill_search
+from shared.brokers.binance.account import BinanceAccount
+from shared.brokers.errors import OutcomeUnknown
+from shared.domain.master_fill import Side, SizeType
+from tests.recording_server import Recorded, RecordingServer
+from tests.unit.shared.brokers.binance.conftest import refused
+
+DAY = timedelta(days=1)
+
+
+class Exchange:
+    """What a Binance account did: balances and trades move together, to the last digit."""
+
+    def __init__(self, server: RecordingServer, **balances: str) -> None:
+        self.server = server
+        self.balances = {currency: Decimal(amount) for currency, amount in balances.items()}
+        self.trades: dict[str, list[dict[str, Any]]] = {}
+        self.hidden: set[int] = set()
+        self.most_on_a_page = 1_000
+        self.quote_sized: set[int] = set()
+        self.next_id = 100
+        server.answers |= {"GET account": self.account, "GET myTrades": self.my_trades, "GET order": self.order}
+
+    def trade(
+        self, base: str, quote: str, side: str, quantity: str, price: str, *, fee_in: str = "", **more: Any
+    ) -> dict[str, Any]:
+        """Trade with a fee of a thousandth of what is received (or 0.001 of `fee_in`)."""
+        sign = 1 if side == "buy" else -1
+        amount = Decimal(quantity)
+        cost = amount * Decimal(price)
+        fee_currency = fee_in or (base if side == "buy" else quote)
+        fee = Decimal("0.001") if fee_in else (amount if side == "buy" else cost) / 1_000
+        for currency, change in ((base, sign * amount), (quote, -sign * cost), (fee_currency, -fee)):
+            self.balances[currency] = self.balances.get(currency, Decimal(0)) + change
+        self.next_id += 1
+        done = {
+            "symbol": base + quote,
+            "id": self.next_id,
+            "orderId": self.next_id * 10,
+            "price": price,
+            "qty": quantity,
+            "quoteQty": str(cost),
+            "commission": str(fee),
+            "commissionAsset": fee_currency,
+            "time": milliseconds(datetime.now(UTC)),
+            "isBuyer": side == "buy",
+            **more,
+        }
+        self.trades.setdefault(base + quote, []).append(done)
+        return done
+
+    def account(self, _: Recorded) -> Any:
+        return {
+            "balances": [
+                {"asset": currency, "free": str(total), "locked": "0"} for currency, total in self.balances.items()
+            ]
+        }
+
+    def my_trades(self, request: Recorded) -> Any:
+        trades = [trade for trade in self.trades.get(request.fields["symbol"], []) if trade["id"] not in self.hidden]
+        limit = min(int(request.fields.get("limit", "500")), self.most_on_a_page)
+        if "fromId" in request.fields:
+            return [trade for trade in trades if trade["id"] >= int(request.fields["fromId"])][:limit]
+        if "startTime" in request.fields:
+            end = int(request.fields.get("endTime", str(1 << 62)))
+            return [trade for trade in trades if int(request.fields["startTime"]) <= trade["time"] <= end][:limit]
+        return trades[-limit:]
+
+    def order(self, request: Recorded) -> Any:
+        order_id = int(request.fields["orderId"])
+        in_quote = "100.0" if order_id in self.quote_sized else "0.00000000"
+        return {"orderId": order_id, "symbol": request.fields["symbol"], "origQuoteOrderQty": in_quote}
+
+    def asked(self) -> Counter[str]:
+        """How often each symbol's trades were asked for since the last call."""
+        counted = Counter(request.fields["symbol"] for request in self.server.sent_to("GET myTrades"))
+        self.server.requests.clear()
+        return counted
+
+
+def milliseconds(moment: datetime) -> int:
+    return int(moment.timestamp() * 1_000)
+
+
+@pytest.fixture
+def exchange(binance: RecordingServer, account: BinanceAccount) -> Exchange:
+    del account
+    return Exchange(binance, USDT="10000", BTC="1")
+
+
+@pytest.fixture(autouse=True)
+def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is waited for: what is unexplained is searched at the next call."""
+    monkeypatch.setattr(fill_search, "PATIENCE_SECONDS", 0.0)
+    monkeypatch.setattr(fill_search, "HOT_SECONDS", 0.0)
+
+
+async def test_a_fill_is_read_in_full(exchange: Exchange, account: BinanceAccount) -> None:
+    """Exact amounts, the fee and its currency, and an id that holds the symbol."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    trade = exchange.trade("BTC", "USDT", "sell", "0.01000000", "50000.10")
+    (fill,) = await account.fills_since(since)
+    assert fill.model_dump() == {
+        "fill_id": "BTCUSDT-101",
+        "order_id": "1010",
+        "symbol": "BTC/USDT",
+        "side": Side.SELL,
+        "price": "50000.1",
+        "quantity": "0.01",
+        "cost": "500.001",
+        "fee": "0.500001",
+        "fee_currency": "USDT",
+        "size_type": SizeType.BASE,
+        "executed_at": datetime.fromtimestamp(trade["time"] / 1_000, UTC),
+    }
+
+
+async def test_the_size_type_is_the_orders_and_asked_for_once(
+    binance: RecordingServer, exchange: Exchange, account: BinanceAccount
+) -> None:
+    """quoteOrderQty means that the master named dollars."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.quote_sized.add(1_020)
+    for _ in range(2):
+        exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000", orderId=1_020)
+    for _ in range(2):
+        fills = await account.fills_since(since)
+    assert [fill.size_type for fill in fills] == [SizeType.BASE, SizeType.QUOTE, SizeType.QUOTE]
+    assert len(binance.sent_to("GET order")) == 2
+
+
+async def test_nothing_is_asked_while_balances_stand_still(exchange: Exchange, account: BinanceAccount) -> None:
+    """One reading of the account, 20 weight, is all that a poll costs."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    first = await account.fills_since(since)
+    assert len(first) == 1
+    exchange.asked()
+    assert await account.fills_since(since) == first
+    assert exchange.asked() == {}
+
+
+async def test_a_fill_costs_the_question_for_its_own_symbol(exchange: Exchange, account: BinanceAccount) -> None:
+    """Both coins moved, so their pair is asked, and explains all."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    exchange.asked()
+    exchange.trade("ETH", "USDT", "buy", "1", "3000")
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["ETH/USDT"]
+    assert exchange.asked().keys() == {"ETHUSDT"}
+    await account.fills_since(since)
+    assert exchange.asked() == {}
+
+
+async def test_a_round_trip_between_two_polls_is_not_lost(exchange: Exchange, account: BinanceAccount) -> None:
+    """A coin that was never held is bought and fully sold: all that is left is a difference of dollars."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    assert await account.fills_since(since) == []
+    exchange.trade("BNB", "USDT", "buy", "1", "300", fee_in="USDT")
+    exchange.trade("BNB", "USDT", "sell", "1", "301", fee_in="USDT")
+    assert exchange.balances["BNB"] == 0
+    await account.fills_since(since)
+    fills = await account.fills_since(since)
+    assert [(fill.symbol, fill.side) for fill in fills] == [("BNB/USDT", Side.BUY), ("BNB/USDT", Side.SELL)]
+
+
+async def test_a_round_trip_before_the_first_call_is_not_lost(exchange: Exchange, account: BinanceAccount) -> None:
+    """As after a restart: every pair is asked that leads to what is held, also over a coin between."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.trade("ETH", "USDT", "buy", "1", "3000", fee_in="USDT")
+    exchange.trade("ETH", "BTC", "sell", "1", "0.06", fee_in="USDT")
+    exchange.trade("USDT", "TRY", "sell", "100", "40", fee_in="USDT")
+    exchange.trade("USDT", "TRY", "buy", "100", "40", fee_in="USDT")
+    fills = await account.fills_since(since)
+    assert [fill.symbol for fill in fills] == ["ETH/USDT", "ETH/BTC", "USDT/TRY", "USDT/TRY"]
+
+
+async def test_a_fill_that_shows_later_than_its_balances_is_found(exchange: Exchange, account: BinanceAccount) -> None:
+    """What is unexplained is asked for again at every call."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    trade = exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    exchange.hidden.add(trade["id"])
+    for _ in range(3):
+        assert await account.fills_since(since) == []
+    exchange.hidden.clear()
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
+
+
+async def test_a_fee_in_a_third_coin_is_explained_too(exchange: Exchange, account: BinanceAccount) -> None:
+    """BNB pays, and nothing more is searched."""
+    exchange.balances["BNB"] = Decimal(1)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000", fee_in="BNB")
+    (fill,) = await account.fills_since(since)
+    assert (fill.fee, fill.fee_currency) == (Decimal("0.001"), "BNB")
+    exchange.asked()
+    await account.fills_since(since)
+    assert exchange.asked() == {}
+
+
+async def test_a_deposit_is_searched_once_and_then_believed(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Every pair of the currency is asked, no fill is made up, and then it is quiet again."""
+    monkeypatch.setattr(fill_search, "WRITE_OFF_SECONDS", 0.0)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    exchange.asked()
+    exchange.balances["USDT"] += 500
+    for _ in range(4):
+        assert await account.fills_since(since) == []
+    assert {"BTCUSDT", "ETHUSDT", "BNBUSDT", "USDTTRY", "XRPUSDT"} <= exchange.asked().keys()
+    assert await account.fills_since(since) == []
+    assert exchange.asked() == {}
+
+
+async def test_a_search_keeps_within_its_allowance(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What does not fit into one call is asked in the next ones, and a fill found there is told, although late."""
+    monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 2)
+    monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    exchange.trade("XRP", "USDT", "buy", "10", "0.5", fee_in="USDT")
+    exchange.trade("XRP", "USDT", "sell", "10", "0.6", fee_in="USDT")
+    counts, found = [], []
+    for _ in range(6):
+        found = await account.fills_since(since)
+        counts.append(exchange.asked().total())
+    later = datetime.now(UTC) + timedelta(seconds=1)
+    assert {fill.symbol for fill in found} == {"BTC/USDT", "XRP/USDT"}
+    assert max(counts[1:]) <= 2 * 2  # each reading of a pair with trades ends with an empty page
+    assert await account.fills_since(later) == []
+
+
+async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: BinanceAccount) -> None:
+    """By fromId, also from a server whose pages are smaller than Binance's; each trade once, oldest first."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.most_on_a_page = 7
+    for _ in range(30):
+        exchange.trade("BTC", "USDT", "buy", "0.001", "50000")
+    fills = await account.fills_since(since)
+    assert [fill.fill_id for fill in fills] == [f"BTCUSDT-{number}" for number in range(101, 131)]
+
+
+async def test_a_start_of_long_ago_is_reached(exchange: Exchange, account: BinanceAccount) -> None:
+    """Binance takes no span above 24 hours, and the newest page may not reach back that far."""
+    now = datetime.now(UTC)
+    for number in range(620):
+        at = milliseconds(now - 3 * DAY + timedelta(minutes=number))
+        exchange.trade("BTC", "USDT", "buy", "0.0001", "50000", time=at)
+    since = now - 3 * DAY + timedelta(minutes=20)
+    fills = await account.fills_since(since)
+    assert [fill.fill_id for fill in fills] == [f"BTCUSDT-{number}" for number in range(121, 721)]
+
+
+async def test_the_moment_itself_is_in_and_earlier_ones_are_not(exchange: Exchange, account: BinanceAccount) -> None:
+    """And a later call from an earlier moment tells what lies between."""
+    moment = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
+    for seconds in (-1, 0, 1):
+        exchange.trade("BTC", "USDT", "buy", "0.01", "50000", time=milliseconds(moment + timedelta(seconds=seconds)))
+    assert [fill.fill_id for fill in await account.fills_since(moment)] == ["BTCUSDT-102", "BTCUSDT-103"]
+    everything = await account.fills_since(moment - timedelta(minutes=5))
+    assert [fill.fill_id for fill in everything] == ["BTCUSDT-101", "BTCUSDT-102", "BTCUSDT-103"]
+
+
+async def test_a_failed_question_loses_nothing(
+    binance: RecordingServer, exchange: Exchange, account: BinanceAccount
+) -> None:
+    """Wherever it fails, the next call finds what this one would have."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    for name in ("GET account", "GET myTrades", "GET order"):
+        kept = binance.answers[name]
+        binance.answers[name] = web.Response(status=502)
+        with pytest.raises(OutcomeUnknown):
+            await account.fills_since(since)
+        binance.answers[name] = kept
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
+
+
+async def test_a_pair_that_was_delisted_meanwhile_is_passed_over(
+    binance: RecordingServer, exchange: Exchange, account: BinanceAccount
+) -> None:
+    """The others are still read."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+
+    def answer(request: Recorded) -> Any:
+        return (
+            refused(-1121, "Invalid symbol.") if request.fields["symbol"] == "BNBUSDT" else exchange.my_trades(request)
+        )
+
+    binance.answers["GET myTrades"] = answer
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
+
+
+@pytest.mark.parametrize(
+    "change", [{"qty": "?"}, {"isBuyer": None}, {"isBuyer": "false"}, {"time": None}, {"orderId": None}, {"id": None}]
+)
+async def test_one_fill_that_cannot_be_read_fails_the_reading(
+    exchange: Exchange, account: BinanceAccount, change: dict[str, Any]
+) -> None:
+    """Leaving it out would lose it for good."""
+    exchange.server.answers["GET myTrades"] = [
+        {**exchange.trade("BTC", "USDT", "buy", "0.01", "50000"), **change},
+    ]
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(datetime.now(UTC) - timedelta(minutes=1))
+
+
+@pytest.mark.parametrize("answer", [{}, "text", ["text"], None])
+async def test_trades_of_a_wrong_shape_are_an_error(exchange: Exchange, account: BinanceAccount, answer: Any) -> None:
+    """And no empty list."""
+    exchange.server.answers["GET myTrades"] = web.json_response(answer)
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(datetime.now(UTC) - timedelta(minutes=1))

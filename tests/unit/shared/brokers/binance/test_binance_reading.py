@@ -1,0 +1,243 @@
+"""Markets, money, prices and keys as Binance tells them."""
+
+import gc
+import tracemalloc
+from decimal import Decimal
+from time import process_time
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from shared.brokers.binance.account import BinanceAccount
+from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
+from shared.brokers.gateway import BrokerConnection, KeyPermissions
+from shared.brokers.registry import connect
+from shared.domain.credentials import Credentials
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import Broker
+from tests.recording_server import Recorded, RecordingServer
+from tests.unit.shared.brokers.binance.conftest import listed, refused
+from tests.unit.shared.brokers.conftest import CountingNonces
+
+NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
+
+
+async def test_only_spot_markets_are_loaded_and_from_the_given_address(binance: RecordingServer) -> None:
+    """One request; no futures, no margin, no currencies."""
+    connection = connect(Broker.BINANCE, base_url=binance.url, nonces=CountingNonces(), request_timeout_seconds=2)
+    await connection.open()
+    assert [(request.method, request.path) for request in binance.requests] == [("GET", "/api/v3/exchangeInfo")]
+    await connection.close()
+
+
+def test_markets_have_canonical_symbols_lots_and_minimums(connection: BrokerConnection) -> None:
+    """From the filters; delisted ones are left out, and one without filters has the finest lot."""
+    bitcoin = connection.instruments()["BTC/USDT"]
+    assert (bitcoin.broker, bitcoin.base, bitcoin.quote) == (Broker.BINANCE, "BTC", "USDT")
+    assert (bitcoin.lot, bitcoin.price_tick) == (Decimal("0.00001"), Decimal("0.01"))
+    assert (bitcoin.minimum_quantity, bitcoin.minimum_cost) == (Decimal("0.00001"), Decimal(5))
+    assert "OLD/USDT" not in connection.instruments()
+    assert connection.instruments()["XRP/USDT"].lot == Decimal("0.00000001")
+
+
+async def test_the_stricter_lot_holds_for_market_orders(binance: RecordingServer) -> None:
+    """MARKET_LOT_SIZE and the older name of the least notional."""
+    filters = [
+        {"filterType": "LOT_SIZE", "minQty": "0.001", "stepSize": "0.001"},
+        {"filterType": "MARKET_LOT_SIZE", "minQty": "0.1", "stepSize": "0.1"},
+        {"filterType": "MIN_NOTIONAL", "minNotional": "10"},
+    ]
+    binance.answers["GET exchangeInfo"] = {"symbols": [listed("BTC", "USDT", filters=filters)]}
+    connection = connect(Broker.BINANCE, base_url=binance.url, nonces=CountingNonces(), request_timeout_seconds=2)
+    await connection.open()
+    bitcoin = connection.instruments()["BTC/USDT"]
+    assert (bitcoin.lot, bitcoin.minimum_quantity, bitcoin.minimum_cost) == (Decimal("0.1"), Decimal("0.1"), 10)
+    await connection.close()
+
+
+@pytest.mark.parametrize("answer", [{}, {"symbols": []}, {"symbols": "none"}, [], "text", {"symbols": [{"a": 1}]}])
+async def test_markets_that_cannot_be_read_do_not_open(binance: RecordingServer, answer: Any) -> None:
+    """Rather than a connection that knows nothing."""
+    binance.answers["GET exchangeInfo"] = answer
+    connection = connect(Broker.BINANCE, base_url=binance.url, nonces=CountingNonces(), request_timeout_seconds=2)
+    with pytest.raises(OutcomeUnknown):
+        await connection.open()
+
+
+async def test_balances_are_free_and_locked_together(binance: RecordingServer, account: BinanceAccount) -> None:
+    """Text or numbers; what is zero is left out; without `locked` nothing is."""
+    binance.answers["GET account"] = {
+        "balances": [
+            {"asset": "BTC", "free": "0.10000000", "locked": "0.02000000"},
+            {"asset": "USDT", "free": 100.5},
+            {"asset": "ETH", "free": "0.00000000", "locked": "0.00000000"},
+        ]
+    }
+    assert await account.balances() == {
+        "BTC": Balance(free=Decimal("0.1"), total=Decimal("0.12")),
+        "USDT": Balance(free=Decimal("100.5"), total=Decimal("100.5")),
+    }
+    assert binance.requests[0].fields["omitZeroBalances"] == "true"
+
+
+@pytest.mark.parametrize("answer", [{}, [], {"balances": None}, {"balances": [{"asset": "BTC"}]}, {"balances": ["x"]}])
+async def test_an_account_that_cannot_be_read_is_not_empty(
+    binance: RecordingServer, account: BinanceAccount, answer: Any
+) -> None:
+    """Wrong shapes are errors."""
+    binance.answers["GET account"] = answer
+    with pytest.raises(OutcomeUnknown):
+        await account.balances()
+
+
+async def test_prices_come_by_one_request(binance: RecordingServer, connection: BrokerConnection) -> None:
+    """In dollars of any kind or the other way round; who has none is left out, and dollars need no request."""
+    binance.answers["GET 24hr"] = [
+        {"symbol": "BTCUSDT", "lastPrice": "50000.00"},
+        {"symbol": "SOLUSDC", "lastPrice": 150.5},
+        {"symbol": "USDTTRY", "lastPrice": "40.00"},
+        {"symbol": "ETHUSDT", "lastPrice": "0.00"},
+    ]
+    prices = await connection.prices({"BTC", "SOL", "TRY", "ETH", "NONE", "USDT", "USD"})
+    assert prices == {
+        "BTC": Decimal(50_000),
+        "SOL": Decimal("150.5"),
+        "TRY": Decimal("0.025"),
+        "USDT": Decimal(1),
+        "USD": Decimal(1),
+    }
+    (sent,) = binance.requests
+    assert sorted(sent.fields["symbols"].strip("[]").split(",")) == [
+        '"BTCUSDT"',
+        '"ETHUSDT"',
+        '"SOLUSDC"',
+        '"USDTTRY"',
+    ]
+    assert await connection.prices({"USDC"}) == {"USDC": Decimal(1)}
+    assert len(binance.requests) == 1
+
+
+async def test_one_delisted_pair_does_not_hide_the_other_prices(
+    binance: RecordingServer, connection: BrokerConnection
+) -> None:
+    """Binance then tells none, so all are asked for."""
+
+    def tickers(request: Recorded) -> Any:
+        if "symbols" in request.fields:
+            return refused(-1121, "Invalid symbol.")
+        return [{"symbol": "BTCUSDT", "lastPrice": "50000"}]
+
+    binance.answers["GET 24hr"] = tickers
+    assert await connection.prices({"BTC", "ETH"}) == {"BTC": Decimal(50_000)}
+
+
+ALLOWED = {
+    "enableSpotAndMarginTrading": True,
+    "enableWithdrawals": False,
+    "enableInternalTransfer": False,
+    "permitsUniversalTransfer": False,
+}
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (ALLOWED, KeyPermissions(may_trade=True, may_withdraw=False)),
+        ({**ALLOWED, "enableSpotAndMarginTrading": False}, KeyPermissions(may_trade=False, may_withdraw=False)),
+        ({**ALLOWED, "enableWithdrawals": True}, NEVER),
+        ({**ALLOWED, "enableInternalTransfer": True}, NEVER),
+        ({**ALLOWED, "permitsUniversalTransfer": True}, NEVER),
+        ({key: value for key, value in ALLOWED.items() if key != "enableWithdrawals"}, NEVER),
+        ({}, NEVER),
+        ([], NEVER),
+        ("text", NEVER),
+        (refused(-1100, "?"), NEVER),
+        (refused(-1000, "?", 500), NEVER),
+    ],
+)
+async def test_what_a_key_may_do(
+    binance: RecordingServer, account: BinanceAccount, answer: Any, expected: KeyPermissions
+) -> None:
+    """Transfers are withdrawals; an error or a missing field counts as "may withdraw"."""
+    binance.answers["GET apiRestrictions"] = answer
+    assert await account.key_permissions() == expected
+    assert binance.requests[0].path == "/sapi/v1/account/apiRestrictions"
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"), [(refused(-2015, "?", 401), KeyRefused), (refused(-1003, "?", 429), RateLimited)]
+)
+async def test_a_key_that_does_not_work_has_no_permissions(
+    binance: RecordingServer, account: BinanceAccount, answer: Any, expected: type[Exception]
+) -> None:
+    """A refused key, and a question that should be asked again later, are errors."""
+    binance.answers["GET apiRestrictions"] = answer
+    with pytest.raises(expected):
+        await account.key_permissions()
+
+
+@pytest.mark.parametrize("api_key", ["two words", "line\nend"])
+async def test_a_key_of_the_wrong_form_is_refused_without_a_request(
+    binance: RecordingServer, connection: BrokerConnection, api_key: str
+) -> None:
+    """No header could carry it."""
+    account = connection.account(Credentials(api_key=SecretStr(api_key), api_secret=SecretStr("s")))
+    with pytest.raises(KeyRefused):
+        await account.balances()
+    assert binance.requests == []
+
+
+async def test_the_accounts_own_fee_tier_is_told(binance: RecordingServer, account: BinanceAccount) -> None:
+    """As fractions, from either form; a reply without one tells nothing, rather than no fees."""
+    rates = {"maker": "0.00040000", "taker": "0.00060000"}
+    binance.answers["GET account"] = {"makerCommission": 10, "takerCommission": 10, "commissionRates": rates}
+    assert await account.fee_rates() == FeeRates(taker=Decimal("0.0006"), maker=Decimal("0.0004"))
+    binance.answers["GET account"] = {"makerCommission": 9, "takerCommission": 10}
+    assert await account.fee_rates() == FeeRates(taker=Decimal("0.001"), maker=Decimal("0.0009"))
+    for reply in ({}, {"commissionRates": {}}, {"commissionRates": {"maker": "?", "taker": "?"}}):
+        binance.answers["GET account"] = reply
+        with pytest.raises(OutcomeUnknown):
+            await account.fee_rates()
+
+
+def test_two_accounts_share_no_state_that_matters(connection: BrokerConnection) -> None:
+    """Keys, options, headers, throttler and caches are each account's own."""
+    first, second = (
+        connection.account(Credentials(api_key=SecretStr(key), api_secret=SecretStr("s"))) for key in ("one", "two")
+    )
+    mine, other = vars(first._client), vars(second._client)  # type: ignore[attr-defined]
+    for name in ("options", "headers", "throttler", "balance", "trades", "tickers"):
+        assert mine[name] is not other[name]
+    assert (mine["apiKey"], other["apiKey"]) == ("one", "two")
+
+
+async def test_each_account_signs_with_its_own_key(binance: RecordingServer, connection: BrokerConnection) -> None:
+    """Used in turn."""
+    binance.answers["GET account"] = {"balances": []}
+    accounts = [
+        connection.account(Credentials(api_key=SecretStr(f"key-{number}"), api_secret=SecretStr("s")))
+        for number in range(3)
+    ]
+    for account in [*accounts, *accounts]:
+        await account.balances()
+    assert [request.headers["X-MBX-APIKEY"] for request in binance.requests] == ["key-0", "key-1", "key-2"] * 2
+
+
+def test_an_account_is_cheap(connection: BrokerConnection) -> None:
+    """At most 60 KiB and, with room for a busy machine, a fifth of a millisecond each."""
+    keys = [Credentials(api_key=SecretStr(f"key-{number}"), api_secret=SecretStr("s")) for number in range(500)]
+    gc.collect()
+    started = process_time()
+    kept = [connection.account(key) for key in keys]
+    seconds = process_time() - started
+    del kept
+    tracemalloc.start()
+    try:
+        accounts = [connection.account(key) for key in keys]
+        used, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert seconds / len(keys) <= 0.0002
+    assert used / len(accounts) <= 60 * 1024

@@ -1,0 +1,271 @@
+"""What Coinbase's lists of products, wallets and fills mean."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from aiohttp import web
+
+from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.registry import connect
+from shared.domain.equity import Balance
+from shared.domain.fees import FeeRates
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side, SizeType
+from tests.recording_server import RecordingServer
+from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, FILLS, PERMISSIONS, PRODUCTS
+from tests.unit.shared.brokers.conftest import CountingNonces
+
+SUMMARY = "transaction_summary"
+EXECUTED = datetime(2023, 1, 18, 1, 37, 38, 91377, tzinfo=UTC)
+
+
+def wallet(currency: str, available: Any, hold: Any = "0", **more: Any) -> dict[str, Any]:
+    return {
+        "uuid": f"wallet-{currency}",
+        "currency": currency,
+        "available_balance": {"value": available, "currency": currency},
+        "hold": {"value": hold, "currency": currency},
+        "type": "ACCOUNT_TYPE_CRYPTO",
+        **more,
+    }
+
+
+def fill(number: int = 1, **changes: Any) -> dict[str, Any]:
+    return {
+        "entry_id": f"entry-{number}",
+        "trade_id": f"trade-{number}",
+        "order_id": "an-order",
+        "trade_time": "2023-01-18T01:37:38.091377090Z",
+        "trade_type": "FILL",
+        "price": "21220.64",
+        "size": "0.5",
+        "commission": "63.66",
+        "product_id": "BTC-USD",
+        "size_in_quote": False,
+        "side": "SELL",
+        **changes,
+    }
+
+
+async def test_markets_come_by_one_public_request(server: RecordingServer, nonces: CountingNonces) -> None:
+    """No key, no currencies, no futures: a key's fee tier would be in the markets of every follower."""
+    connection = connect(Broker.COINBASE, base_url=server.url + "/below/", nonces=nonces)
+    server.answers["/below/api/v3/brokerage/market/products"] = server.answers[PRODUCTS]
+    await connection.open()
+    (sent,) = server.requests
+    assert (sent.method, sent.path) == ("GET", "/below/api/v3/brokerage/market/products")
+    assert "Authorization" not in sent.headers
+    assert "BTC/USD" in connection.instruments()
+    await connection.close()
+
+
+def test_instruments_have_canonical_symbols_and_coinbases_steps(connection: BrokerConnection) -> None:
+    """Aliases are instruments of their own; futures are none; CGLD is Celo; what is missing is nothing."""
+    instruments = connection.instruments()
+    assert set(instruments) == {
+        "BTC/USD", "BTC/USDC", "ETH/USD", "CELO/USD", "NEW/USD", "OLD/USDT", "BARE/USD",
+    }  # fmt: skip
+    ether = instruments["ETH/USD"]
+    assert (ether.base, ether.quote) == ("ETH", "USD")
+    assert (ether.lot, ether.price_tick) == (Decimal("0.001"), Decimal("0.01"))
+    assert (ether.minimum_quantity, ether.minimum_cost) == (Decimal("0.00000001"), 5)
+    assert instruments["BARE/USD"].minimum_cost == 0
+
+
+@pytest.mark.parametrize("reply", [{"products": []}, {}, {"products": ["?"]}, {"products": None}])
+async def test_a_list_without_products_opens_nothing(
+    server: RecordingServer, nonces: CountingNonces, reply: dict[str, Any]
+) -> None:
+    """Rather than a connection that lists no market."""
+    server.answers[PRODUCTS] = reply
+    connection = connect(Broker.COINBASE, base_url=server.url, nonces=nonces)
+    with pytest.raises(OutcomeUnknown):
+        await connection.open()
+
+
+async def test_prices_are_asked_for_at_once(server: RecordingServer, connection: BrokerConnection) -> None:
+    """In dollars, over stablecoins where need be; what never traded or is not listed has none."""
+    found = await connection.prices({"BTC", "ETH", "CELO", "OLD", "NEW", "NOTLISTED", "USD", "USDC"})
+    assert found == {
+        "BTC": Decimal("50000.01"),
+        "ETH": Decimal("2500.5"),
+        "CELO": Decimal("0.61"),
+        "OLD": Decimal(7),
+        "USD": Decimal(1),
+        "USDC": Decimal(1),
+    }
+    (sent,) = server.requests
+    assert set(sent.query.getall("product_ids")) == {
+        "BTC-USD", "BTC-USDC", "ETH-USD", "CGLD-USD", "NEW-USD", "OLD-USDT",
+    }  # fmt: skip
+
+
+async def test_dollars_alone_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
+    """An account that holds only cash is valued for nothing."""
+    assert await connection.prices({"USD", "USDT"}) == {"USD": 1, "USDT": 1}
+    assert server.requests == []
+
+
+async def test_one_product_that_is_gone_hides_no_other_price(
+    server: RecordingServer, connection: BrokerConnection
+) -> None:
+    """Asked again for all there are."""
+    every = server.answers[PRODUCTS]
+
+    def answer(request: Any) -> Any:
+        return web.json_response({"error": "INVALID_ARGUMENT"}, status=400) if request.query else every
+
+    server.answers[PRODUCTS] = answer
+    assert await connection.prices({"BTC"}) == {"BTC": Decimal("50000.01")}
+
+
+async def test_balances_add_up_what_is_free_and_what_is_held(server: RecordingServer, account: BrokerAccount) -> None:
+    """Every page; wallets of one currency are one; a vault belongs to the account but cannot be sold."""
+    pages = {
+        None: {"accounts": [wallet("BTC", "0.4", "0.1"), wallet("ETH", "0")], "has_next": True, "cursor": "c1"},
+        "c1": {
+            "accounts": [
+                wallet("BTC", "2", type="ACCOUNT_TYPE_VAULT"),
+                wallet("CGLD", "1"),
+                wallet("USD", 1000.25, type="ACCOUNT_TYPE_FIAT"),
+                wallet("USDC", "3", type="ACCOUNT_TYPE_PERP_FUTURES"),
+            ],
+            "has_next": False,
+            "cursor": "",
+        },
+    }
+    server.answers[ACCOUNTS] = lambda request: pages[dict(request.query).get("cursor")]
+    assert await account.balances() == {
+        "BTC": Balance(free=Decimal("0.4"), total=Decimal("2.5")),
+        "CELO": Balance(free=Decimal(1), total=Decimal(1)),
+        "USD": Balance(free=Decimal("1000.25"), total=Decimal("1000.25")),
+    }
+    assert [dict(request.query)["limit"] for request in server.requests] == ["250", "250"]
+
+
+async def test_a_wallet_may_leave_out_its_hold_and_name(server: RecordingServer, account: BrokerAccount) -> None:
+    """As other servers do."""
+    server.answers[ACCOUNTS] = {"accounts": [{"available_balance": {"value": "7", "currency": "SOL"}}]}
+    assert await account.balances() == {"SOL": Balance(free=Decimal(7), total=Decimal(7))}
+
+
+@pytest.mark.parametrize(
+    "reply", [{}, {"accounts": ["?"]}, {"accounts": [{}]}, {"accounts": [wallet("BTC", "many")]}, [], {"accounts": 7}]
+)
+async def test_wallets_that_cannot_be_read_are_no_empty_account(
+    server: RecordingServer, account: BrokerAccount, reply: Any
+) -> None:
+    """Try again; an account that looks empty would close positions."""
+    server.answers[ACCOUNTS] = reply
+    if reply == []:
+        server.answers[ACCOUNTS] = web.json_response([])
+    with pytest.raises(OutcomeUnknown):
+        await account.balances()
+
+
+async def test_a_list_that_goes_round_in_circles_ends(
+    server: RecordingServer, account: BrokerAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the same cursor, or after so many pages that something is wrong."""
+    server.answers[ACCOUNTS] = {"accounts": [wallet("BTC", "1")], "has_next": True, "cursor": "same"}
+    assert (await account.balances())["BTC"].total == 2
+    monkeypatch.setattr("shared.brokers.coinbase.history.MOST_PAGES", 5)
+    server.answers[ACCOUNTS] = lambda _: {
+        "accounts": [wallet("BTC", "1")],
+        "cursor": str(len(server.requests)),
+    }
+    with pytest.raises(OutcomeUnknown, match="does not end"):
+        await account.balances()
+
+
+async def test_fills_are_every_execution_since_then_in_order(server: RecordingServer, account: BrokerAccount) -> None:
+    """All products, every page, each once; corrections are no executions; the start is asked for with overlap."""
+    older = fill(1, trade_time="2023-01-18T01:37:37Z")
+    newer = fill(3, trade_time="2023-01-18T01:37:39Z", product_id="ETH-USD", side="BUY")
+    pages = {
+        None: {"fills": [newer, fill(2), fill(9, trade_type="REVERSAL")], "cursor": "789"},
+        "789": {"fills": [fill(2), older], "cursor": ""},
+    }
+    server.answers[FILLS] = lambda request: pages[dict(request.query).get("cursor")]
+    found = await account.fills_since(EXECUTED)
+    assert [each.fill_id for each in found] == ["entry-2", "entry-3"]
+    first, last = found
+    assert (first.symbol, first.side, first.size_type) == ("BTC/USD", Side.SELL, SizeType.BASE)
+    assert (first.price, first.quantity, first.cost) == (Decimal("21220.64"), Decimal("0.5"), Decimal("10610.32"))
+    assert (first.fee, first.fee_currency, first.executed_at) == (Decimal("63.66"), "USD", EXECUTED)
+    assert (last.symbol, last.side) == ("ETH/USD", Side.BUY)
+    assert dict(server.requests[0].query) == {
+        "start_sequence_timestamp": "2023-01-18T01:37:36.091Z",
+        "limit": "250",
+    }
+
+
+async def test_a_fill_sized_in_quote_currency_is_told_in_base(server: RecordingServer, account: BrokerAccount) -> None:
+    """Size ÷ price, to Coinbase's sixteen decimals; the size is the cost."""
+    server.answers[FILLS] = {"fills": [fill(size="100", price="40000", size_in_quote=True, side="BUY")]}
+    (found,) = await account.fills_since(EXECUTED - timedelta(seconds=1))
+    assert (found.quantity, found.cost, found.size_type) == (Decimal("0.0025"), Decimal(100), SizeType.QUOTE)
+
+
+async def test_a_fill_of_a_product_that_is_no_longer_listed_keeps_its_name(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Split at the dash; without an entry id, the trade id is the fill's."""
+    server.answers[FILLS] = {"fills": [fill(product_id="GONE-EUR", entry_id=None)]}
+    (found,) = await account.fills_since(EXECUTED)
+    assert (found.fill_id, found.symbol, found.fee_currency) == ("trade-1", "GONE/EUR", "EUR")
+
+
+@pytest.mark.parametrize("changes", [{"price": "x"}, {"size": None}, {"trade_time": "soon"}, {"side": "HOLD"}])
+async def test_a_fill_that_cannot_be_read_is_not_skipped(
+    server: RecordingServer, account: BrokerAccount, changes: dict[str, Any]
+) -> None:
+    """A master's execution would be lost for good."""
+    server.answers[FILLS] = {"fills": [fill(1), fill(2, **changes)]}
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(EXECUTED)
+
+
+@pytest.mark.parametrize(
+    ("reply", "expected"),
+    [
+        ({"can_view": True, "can_trade": True, "can_transfer": False}, (True, False)),
+        ({"can_view": True, "can_trade": False, "can_transfer": False}, (False, False)),
+        ({"can_trade": True, "can_transfer": True}, (True, True)),
+        ({"can_trade": True}, (True, True)),
+        ({"can_trade": True, "can_transfer": "no"}, (True, True)),
+        ({}, (True, True)),
+        ([], (True, True)),
+    ],
+)
+async def test_what_coinbase_does_not_tell_of_a_key_counts_as_allowed(
+    server: RecordingServer, account: BrokerAccount, reply: Any, expected: tuple[bool, bool]
+) -> None:
+    """Only a plain `false` says that the key cannot transfer."""
+    server.answers[PERMISSIONS] = lambda _: web.json_response(reply)
+    assert await account.key_permissions() == KeyPermissions(may_trade=expected[0], may_withdraw=expected[1])
+
+
+async def test_a_key_that_does_not_work_at_all_is_told(server: RecordingServer, account: BrokerAccount) -> None:
+    """Refused and rate-limited are no permissions."""
+    server.answers[PERMISSIONS] = lambda _: web.Response(status=401, text="Unauthorized")
+    with pytest.raises(KeyRefused):
+        await account.key_permissions()
+    server.answers[PERMISSIONS] = lambda _: web.Response(status=429)
+    with pytest.raises(RateLimited):
+        await account.key_permissions()
+
+
+async def test_the_accounts_own_fee_tier_is_told(server: RecordingServer, account: BrokerAccount) -> None:
+    """As fractions; a summary without a tier tells nothing, rather than no fees."""
+    own: Any = account
+    tier = {"pricing_tier": "Advanced 3", "taker_fee_rate": "0.0025", "maker_fee_rate": "0.0015"}
+    server.answers[SUMMARY] = {"total_volume": 1.5, "fee_tier": tier}
+    assert await own.fee_rates() == FeeRates(taker=Decimal("0.0025"), maker=Decimal("0.0015"))
+    for reply in ({}, {"fee_tier": None}, {"fee_tier": {"taker_fee_rate": ""}}):
+        server.answers[SUMMARY] = lambda _, reply=reply: web.json_response(reply)
+        with pytest.raises(OutcomeUnknown):
+            await own.fee_rates()

@@ -1,0 +1,45 @@
+"""Kraken's fee tier: asked for one pair, told in percent."""
+
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.gateway import BrokerAccount, TellsFees
+from shared.domain.fees import FeeRates
+from tests.recording_server import RecordingServer
+
+
+def fees(taker: str, maker: str | None) -> dict[str, Any]:
+    told: dict[str, Any] = {"currency": "ZUSD", "volume": "12.5", "fees": {"XXBTZUSD": {"fee": taker}}}
+    return told if maker is None else told | {"fees_maker": {"XXBTZUSD": {"fee": maker}}}
+
+
+@pytest.mark.parametrize(
+    ("taker", "maker", "rates"),
+    [
+        ("0.2600", "0.1600", ("0.0026", "0.0016")),
+        ("0.0800", "0.0000", ("0.0008", "0")),
+        ("0.2", None, ("0.002", "0.002")),
+    ],
+)
+async def test_the_tier_is_read_as_fractions(
+    server: RecordingServer, account: BrokerAccount, taker: str, maker: str | None, rates: tuple[str, str]
+) -> None:
+    """Percent on the wire, fractions inside; one private request that names the pair."""
+    server.answers["TradeVolume"] = fees(taker, maker)
+    assert isinstance(account, TellsFees)
+    assert await account.fee_rates() == FeeRates(taker=Decimal(rates[0]), maker=Decimal(rates[1]))
+    (request,) = server.sent_to("TradeVolume")
+    assert request.fields["pair"] == "XXBTZUSD"
+
+
+async def test_a_tier_that_cannot_be_read_is_an_error_and_no_zero(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """The caller keeps the default."""
+    server.answers["TradeVolume"] = {"currency": "ZUSD", "fees": {}}
+    assert isinstance(account, TellsFees)
+    with pytest.raises(OutcomeUnknown):
+        await account.fee_rates()

@@ -1,0 +1,341 @@
+"""Markets, prices, balances, fills and permissions as Kraken tells them, and as other servers do."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown, RateLimited
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.registry import connect
+from shared.domain.equity import Balance
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side, SizeType
+from tests.recording_server import Recorded, RecordingServer
+from tests.unit.shared.brokers.conftest import CountingNonces, error_reply
+
+SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
+NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
+
+
+def seconds(moment: datetime) -> str:
+    return f"{moment.timestamp():.4f}"
+
+
+def trade(number: int = 0, **changes: Any) -> dict[str, Any]:
+    return {
+        "ordertxid": f"O{number:05}-BBBBB-CCCCCC",
+        "pair": "XXBTZUSD",
+        "time": seconds(SINCE + timedelta(seconds=number)),
+        "type": "buy",
+        "price": "30000.10000",
+        "cost": "3000.01000",
+        "fee": "7.80003",
+        "vol": "0.10000000",
+        **changes,
+    }
+
+
+def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection) -> None:
+    """From lot_decimals, tick_size, ordermin and costmin; where they are missing, the finest step and no minimum."""
+    instruments = connection.instruments()
+    bitcoin = instruments["BTC/USD"]
+    assert (bitcoin.base, bitcoin.quote, bitcoin.lot, bitcoin.price_tick) == (
+        "BTC",
+        "USD",
+        Decimal("1E-8"),
+        Decimal("0.1"),
+    )
+    assert (bitcoin.minimum_quantity, bitcoin.minimum_cost) == (Decimal("0.00005"), Decimal("0.5"))
+    assert instruments["ETH/USD"].price_tick == Decimal("0.01")
+    assert instruments["NEW/USD"].lot == Decimal("1E-8")
+    assert instruments["NEW/USD"].minimum_cost == 0
+
+
+async def test_the_base_url_keeps_its_path_and_loses_its_last_slash(
+    server: RecordingServer, nonces: CountingNonces
+) -> None:
+    """The API's own path comes after it, once."""
+    connection = connect(Broker.KRAKEN, base_url=server.url + "/prefix/", nonces=nonces)
+    await connection.open()
+    await connection.close()
+    assert {request.path for request in server.requests} == {
+        "/prefix/0/public/Assets",
+        "/prefix/0/public/AssetPairs",
+    }
+
+
+async def test_markets_are_loaded_without_a_key(server: RecordingServer, nonces: CountingNonces) -> None:
+    """No nonce is taken and no key is sent."""
+    connection = connect(Broker.KRAKEN, base_url=server.url, nonces=nonces)
+    await connection.open()
+    await connection.close()
+    assert all("API-Key" not in request.headers for request in server.requests)
+    assert nonces.reserved == []
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        (error_reply("EService:Unavailable"), OutcomeUnknown),
+        (error_reply("EGeneral:Too many requests"), RateLimited),
+        ([1, 2], OutcomeUnknown),
+        ({"XXBTZUSD": 7}, OutcomeUnknown),
+    ],
+)
+async def test_a_connection_that_cannot_load_markets_says_so_and_is_closed(
+    server: RecordingServer, nonces: CountingNonces, answer: Any, expected: type[Exception]
+) -> None:
+    """Nothing is left open: an unclosed session would warn, and warnings fail this suite."""
+    server.answers["AssetPairs"] = answer
+    connection = connect(Broker.KRAKEN, base_url=server.url, nonces=nonces)
+    with pytest.raises(expected):
+        await connection.open()
+    with pytest.raises(RuntimeError):
+        await connection.prices(["BTC"])
+
+
+async def test_a_server_that_is_not_there_is_told_from_one_that_fails(nonces: CountingNonces) -> None:
+    """Port 1 of this machine: nobody listens."""
+    connection = connect(Broker.KRAKEN, base_url="http://127.0.0.1:1", nonces=nonces)
+    with pytest.raises(NotSent):
+        await connection.open()
+
+
+async def test_prices_come_by_one_request_in_dollars(server: RecordingServer, connection: BrokerConnection) -> None:
+    """USD first, USDT at par where there is no USD pair, yen from the inverse pair, dollars are one dollar."""
+    server.answers["Ticker"] = {
+        "XXBTZUSD": {"c": ["30000.10000", "0.1"]},
+        "SOLUSDT": {"c": ["20.5", "1"]},
+        "ZUSDZJPY": {"c": ["125", "1"]},
+    }
+    assert await connection.prices(["BTC", "SOL", "JPY", "USDT", "USD", "UNLISTED"]) == {
+        "BTC": Decimal("30000.1"),
+        "SOL": Decimal("20.5"),
+        "JPY": Decimal("0.008"),
+        "USDT": 1,
+        "USD": 1,
+    }
+    (request,) = server.requests
+    assert request.fields["pair"].split(",") == ["XXBTZUSD", "SOLUSDT", "ZUSDZJPY"]
+
+
+async def test_a_pair_that_was_delisted_meanwhile_does_not_hide_the_others(
+    server: RecordingServer, connection: BrokerConnection
+) -> None:
+    """Kraken refuses the whole list; then all tickers are asked for, and the coin without one is left out."""
+
+    def ticker(request: Recorded) -> Any:
+        if "XETHZUSD" in request.fields.get("pair", ""):
+            return error_reply("EQuery:Unknown asset pair")
+        return {"XXBTZUSD": {"c": ["30000.1", "1"]}, "NEWUSD": {"c": None}}
+
+    server.answers["Ticker"] = ticker
+    assert await connection.prices(["BTC", "ETH", "NEW"]) == {"BTC": Decimal("30000.1")}
+
+
+async def test_prices_of_nothing_listed_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
+    """A request without pairs would fetch them all."""
+    assert await connection.prices(["UNLISTED", "USD"]) == {"USD": Decimal(1)}
+    assert server.requests == []
+
+
+async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServer, account: BrokerAccount) -> None:
+    """Holds are not free; `.F` trades as the coin; staked coins count in the total only; zeros are left out."""
+    server.answers["BalanceEx"] = {
+        "ZUSD": {"balance": "100.5000", "hold_trade": "40.2500"},
+        "XXBT": {"balance": 1.2435, "hold_trade": 0.8423},
+        "XBT.F": {"balance": "0.5", "hold_trade": "0"},
+        "XBT.S": {"balance": "2"},
+        "ETH.B": {"balance": "3"},
+        "SOL.M": {"balance": "4"},
+        "USD.HOLD": {"balance": "10"},
+        "AAPLx.T": {"balance": "6"},
+        "KFEE": {"balance": "0.00", "hold_trade": "0"},
+        "XXDG": {"balance": "5"},
+    }
+    assert await account.balances() == {
+        "USD": Balance(free=Decimal("60.25"), total=Decimal("110.5")),
+        "BTC": Balance(free=Decimal("0.9012"), total=Decimal("3.7435")),
+        "ETH": Balance(free=Decimal(0), total=Decimal(3)),
+        "SOL": Balance(free=Decimal(0), total=Decimal(4)),
+        "AAPLX.T": Balance(free=Decimal(6), total=Decimal(6)),
+        "DOGE": Balance(free=Decimal(5), total=Decimal(5)),
+    }
+
+
+async def test_a_json_number_keeps_every_digit(server: RecordingServer, account: BrokerAccount) -> None:
+    """Read as a binary float this balance would change in its last digits."""
+    from aiohttp import web
+
+    text = '{"error":[],"result":{"XXBT":{"balance":0.12345678901234567890123,"hold_trade":0}}}'
+    server.answers["BalanceEx"] = web.Response(text=text, content_type="application/json")
+    assert (await account.balances())["BTC"].total == Decimal("0.12345678901234567890123")
+
+
+async def test_an_empty_account_has_no_balances(server: RecordingServer, account: BrokerAccount) -> None:
+    """An empty object is an answer."""
+    server.answers["BalanceEx"] = {}
+    assert await account.balances() == {}
+
+
+@pytest.mark.parametrize("answer", [[1], "text", {"XXBT": {"balance": "much"}}, {"XXBT": {"balance": [1]}}])
+async def test_balances_that_cannot_be_read_are_not_guessed(
+    server: RecordingServer, account: BrokerAccount, answer: Any
+) -> None:
+    """Never an empty account where the reply was not understood."""
+    server.answers["BalanceEx"] = answer
+    with pytest.raises(OutcomeUnknown):
+        await account.balances()
+
+
+async def test_fills_come_oldest_first_and_complete(server: RecordingServer, account: BrokerAccount) -> None:
+    """Every page, newest first on the wire; each once although a fill that arrives meanwhile shifts the pages."""
+    newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(120))]
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        if offset:
+            offset -= 1  # one has arrived since the first page
+        return {"trades": dict(newest_first[offset : offset + 50]), "count": 120}
+
+    server.answers["TradesHistory"] = history
+    server.answers["QueryOrders"] = {}
+    fills = await account.fills_since(SINCE)
+    assert [fill.fill_id for fill in fills] == [f"T{number:03}" for number in range(120)]
+    assert [request.fields.get("ofs") for request in server.sent_to("TradesHistory")] == [None, "50", "100"]
+
+
+async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAccount) -> None:
+    """Exact amounts, the moment to the fraction, the fee in quote currency."""
+    server.answers["TradesHistory"] = {"trades": {"T1": trade(time=1616665496.1337, type="sell")}, "count": 1}
+    server.answers["QueryOrders"] = {}
+    (fill,) = await account.fills_since(SINCE)
+    assert fill.model_dump() == {
+        "fill_id": "T1",
+        "order_id": "O00000-BBBBB-CCCCCC",
+        "symbol": "BTC/USD",
+        "side": Side.SELL,
+        "price": "30000.1",
+        "quantity": "0.1",
+        "cost": "3000.01",
+        "fee": "7.80003",
+        "fee_currency": "USD",
+        "size_type": SizeType.BASE,
+        "executed_at": datetime(2021, 3, 25, 9, 44, 56, 133_700, tzinfo=UTC),
+    }
+
+
+async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
+    """Kraken's start is exclusive and in seconds, so it is sent a second early, and what is older is left out."""
+    server.answers["TradesHistory"] = {
+        "trades": {
+            "T3": trade(time=seconds(SINCE + timedelta(seconds=1))),
+            "T2": trade(time=seconds(SINCE)),
+            "T1": trade(time=seconds(SINCE - timedelta(milliseconds=1))),
+        },
+        "count": 3,
+    }
+    server.answers["QueryOrders"] = {}
+    assert [fill.fill_id for fill in await account.fills_since(SINCE)] == ["T2", "T3"]
+    assert int(server.requests[0].fields["start"]) == int(SINCE.timestamp()) - 1
+
+
+async def test_the_size_type_is_the_orders(server: RecordingServer, account: BrokerAccount) -> None:
+    """viqc means the master named dollars; asked for 20 orders at a time, and once an order."""
+    trades = {f"T{number:02}": trade(number) for number in range(25)}
+    server.answers["TradesHistory"] = {"trades": trades, "count": 25}
+    flags = {"O00003-BBBBB-CCCCCC": "fciq,viqc", "O00004-BBBBB-CCCCCC": "fciq"}
+    server.answers["QueryOrders"] = lambda request: {
+        txid: {"oflags": flags.get(txid, "")} for txid in request.fields["txid"].split(",")
+    }
+    by_quote = [fill.fill_id for fill in await account.fills_since(SINCE) if fill.size_type is SizeType.QUOTE]
+    assert by_quote == ["T03"]
+    assert [len(request.fields["txid"].split(",")) for request in server.sent_to("QueryOrders")] == [20, 5]
+    await account.fills_since(SINCE)
+    assert len(server.sent_to("QueryOrders")) == 2
+
+
+async def test_pages_without_a_count_are_read_to_the_end(server: RecordingServer, account: BrokerAccount) -> None:
+    """The end is the page that is empty."""
+    newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(70))]
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        return {"trades": dict(newest_first[offset : offset + 50])}
+
+    server.answers["TradesHistory"] = history
+    server.answers["QueryOrders"] = {}
+    assert len(await account.fills_since(SINCE)) == 70
+
+
+async def test_a_server_without_count_and_offset_does_not_loop(server: RecordingServer, account: BrokerAccount) -> None:
+    """Its second page repeats the first, so that was all."""
+    server.answers["TradesHistory"] = {"trades": {"T1": trade()}}
+    server.answers["QueryOrders"] = {}
+    assert [fill.fill_id for fill in await account.fills_since(SINCE)] == ["T1"]
+    assert len(server.sent_to("TradesHistory")) == 2
+
+
+async def test_a_count_that_the_pages_do_not_hold_is_not_taken_for_complete(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """A server that ignores `ofs` repeats its page; fills would be missing."""
+    page = {f"T{number:02}": trade(number) for number in range(50)}
+    server.answers["TradesHistory"] = {"trades": page, "count": 90}
+    with pytest.raises(OutcomeUnknown, match="90"):
+        await account.fills_since(SINCE)
+
+
+@pytest.mark.parametrize("result", [{"trades": {}, "count": 0}, {"trades": {}}, {"trades": None}, {}])
+async def test_no_fills_is_an_answer(server: RecordingServer, account: BrokerAccount, result: Any) -> None:
+    """However it is put."""
+    server.answers["TradesHistory"] = result
+    assert await account.fills_since(SINCE) == []
+
+
+@pytest.mark.parametrize(
+    "entry", [trade(vol="?"), trade(type="lend"), trade(time=None), trade(ordertxid=None), trade(pair=None), "T", None]
+)
+async def test_one_fill_that_cannot_be_read_fails_the_reading(
+    server: RecordingServer, account: BrokerAccount, entry: Any
+) -> None:
+    """Leaving it out would lose it for good."""
+    server.answers["TradesHistory"] = {"trades": {"T1": entry, "T2": trade()}, "count": 2}
+    server.answers["QueryOrders"] = {}
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(SINCE)
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ({"permissions": ["query-funds", "modify-trades"]}, KeyPermissions(may_trade=True, may_withdraw=False)),
+        ({"permissions": ["query-funds"]}, KeyPermissions(may_trade=False, may_withdraw=False)),
+        ({"permissions": ["modify-trades", "withdraw-funds"]}, NEVER),
+        ({}, NEVER),
+        ({"permissions": None}, NEVER),
+        ("text", NEVER),
+        (error_reply("EGeneral:Permission denied"), NEVER),
+        (error_reply("EGeneral:Unknown method"), NEVER),
+    ],
+)
+async def test_what_a_key_may_do(
+    server: RecordingServer, account: BrokerAccount, answer: Any, expected: KeyPermissions
+) -> None:
+    """An error or a missing field counts as "may withdraw"."""
+    server.answers["GetApiKeyInfo"] = answer
+    assert await account.key_permissions() == expected
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"), [("EAPI:Invalid key", KeyRefused), ("EAPI:Rate limit exceeded", RateLimited)]
+)
+async def test_a_key_that_does_not_work_has_no_permissions(
+    server: RecordingServer, account: BrokerAccount, text: str, expected: type[Exception]
+) -> None:
+    """A refused key, and a question that should be asked again later, are errors."""
+    server.answers["GetApiKeyInfo"] = error_reply(text)
+    with pytest.raises(expected):
+        await account.key_permissions()

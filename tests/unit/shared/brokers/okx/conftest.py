@@ -1,0 +1,85 @@
+"""OKX's shapes for the recording server; its calls are named by their path below /api/v5/."""
+
+from collections.abc import AsyncIterator
+from typing import Any
+
+import pytest
+from aiohttp import web
+from pydantic import SecretStr
+
+from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.registry import connect
+from shared.domain.credentials import Credentials
+from shared.domain.identity import Broker
+from tests.recording_server import RecordingServer, serving
+from tests.unit.shared.brokers.conftest import CountingNonces
+
+API_KEY = "key-of-a-test"
+API_SECRET = "SECRET0123456789"
+PASSPHRASE = "Pass-phrase1!"
+CREDENTIALS = Credentials(
+    api_key=SecretStr(API_KEY), api_secret=SecretStr(API_SECRET), passphrase=SecretStr(PASSPHRASE)
+)
+
+
+def instrument(base: str, quote: str, **more: Any) -> dict[str, Any]:
+    return {
+        "instType": "SPOT",
+        "instId": f"{base}-{quote}",
+        "baseCcy": base,
+        "quoteCcy": quote,
+        "lotSz": "0.00000001",
+        "minSz": "0.00001",
+        "tickSz": "0.1",
+        "state": "live",
+        **more,
+    }
+
+
+INSTRUMENTS = [
+    instrument("BTC", "USDT"),
+    instrument("ETH", "USDT", lotSz="0.000001", minSz="0.0001", tickSz="0.01", unknownField={"a": [1]}),
+    instrument("SOL", "USDC", lotSz="0.001", tickSz="0.01"),
+    instrument("NEW", "USDT", lotSz="", minSz="", tickSz="", state="preopen"),
+]
+
+
+def refused(code: str, text: str = "words", status: int = 200, **more: Any) -> web.Response:
+    """The whole request is refused."""
+    return web.json_response({"code": code, "msg": text, "data": [], **more}, status=status)
+
+
+def refused_order(code: str, text: str = "words", **more: Any) -> web.Response:
+    """The order in the request is refused."""
+    entry = {"clOrdId": "", "ordId": "", "sCode": code, "sMsg": text, "tag": "", **more}
+    return web.json_response({"code": "1", "msg": "All operations failed", "data": [entry]})
+
+
+def placed(order_id: Any = "1500000000000000001", **more: Any) -> list[dict[str, Any]]:
+    return [{"clOrdId": "c", "ordId": order_id, "sCode": "0", "sMsg": "Order placed", "tag": "", **more}]
+
+
+@pytest.fixture
+async def server() -> AsyncIterator[RecordingServer]:
+    recording = RecordingServer(
+        name=lambda request: request.path.removeprefix("/api/v5/"),
+        unknown=lambda: web.json_response({"code": "404", "msg": "Invalid request URI", "data": {}}, status=404),
+        wrap=lambda data: {"code": "0", "msg": "", "data": data},
+        answers={"public/instruments": INSTRUMENTS},
+    )
+    async with serving(recording):
+        yield recording
+
+
+@pytest.fixture
+async def connection(server: RecordingServer, nonces: CountingNonces) -> AsyncIterator[BrokerConnection]:
+    opened = connect(Broker.OKX, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
+    await opened.open()
+    server.requests.clear()
+    yield opened
+    await opened.close()
+
+
+@pytest.fixture
+def account(connection: BrokerConnection) -> BrokerAccount:
+    return connection.account(CREDENTIALS)

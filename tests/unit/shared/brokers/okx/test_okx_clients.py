@@ -1,0 +1,63 @@
+"""OKX's clients beside ccxt's own: the same body for the same order, and no state shared between accounts."""
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from pydantic import SecretStr
+
+from shared.brokers.gateway import BrokerConnection, MarketOrder
+from shared.domain.identity import CopyOrderId
+from shared.domain.master_fill import Side
+from tests.recording_server import RecordingServer
+from tests.unit.shared.brokers.okx.conftest import CREDENTIALS, placed
+from tests.unit.shared.brokers.test_shared_clients import _SHARED_ON_PURPOSE
+
+CLIENT_ID = "0123456789abcdef0123456789abcdef"
+
+
+@pytest.mark.parametrize("side", list(Side))
+@pytest.mark.parametrize("quantity", ["0.1", "0.00001", "12345.00000001"])
+async def test_the_body_is_ccxts_own(
+    server: RecordingServer, connection: BrokerConnection, side: Side, quantity: str
+) -> None:
+    """What ccxt builds for this order, with the resizing forbidden; our shorter way leaves nothing out."""
+    account: Any = connection.account(CREDENTIALS)
+    server.answers["trade/batch-orders"] = placed()
+    valid_until = datetime.now(UTC) + timedelta(seconds=5)
+    await account.place(MarketOrder(CopyOrderId(CLIENT_ID), "BTC/USDT", side, Decimal(quantity), valid_until))
+    parameters = {"clientOrderId": CLIENT_ID, "banAmend": True}
+    built = account._client.create_order_request("BTC/USDT", "market", side.value, quantity, None, parameters)
+    assert server.requests[0].document == [built]
+
+
+async def test_two_copies_share_no_state_that_matters(connection: BrokerConnection) -> None:
+    """Every mutable attribute is either a copy's own or known to be read only."""
+    clients: list[Any] = []
+    for number in range(2):
+        key = CREDENTIALS.model_copy(update={"api_key": SecretStr(f"key-{number}")})
+        account: Any = connection.account(key)
+        clients.append(account._client)
+    first, second = clients
+    shared = {
+        name
+        for name, value in vars(first).items()
+        if isinstance(value, dict | list | set) and value is vars(second).get(name) and name not in _SHARED_ON_PURPOSE
+    }
+    described = type(first)().describe()
+    assert {name for name in shared if vars(first)[name] != described.get(name)} == set()
+    assert (first.apiKey, second.apiKey) == ("key-0", "key-1")
+    for name in ("options", "headers", "throttler"):
+        assert getattr(first, name) is not getattr(second, name)
+
+
+async def test_the_brokers_tag_of_ccxt_is_not_sent(server: RecordingServer, connection: BrokerConnection) -> None:
+    """ccxt adds its own tag and id to orders without one; ours have an id."""
+    server.answers["trade/batch-orders"] = placed()
+    valid_until = datetime.now(UTC) + timedelta(seconds=5)
+    order = MarketOrder(CopyOrderId(CLIENT_ID), "BTC/USDT", Side.BUY, Decimal("0.1"), valid_until)
+    await connection.account(CREDENTIALS).place(order)
+    (entry,) = server.requests[0].document
+    assert "tag" not in entry
+    assert entry["clOrdId"] == CLIENT_ID

@@ -1,0 +1,33 @@
+"""Every broker's gateway counts its requests within the limits that all processes share."""
+
+from collections.abc import Sequence
+
+import pytest
+
+from shared.brokers.limits import RULES
+from shared.brokers.registry import CountsRequests, connect, supported_brokers
+from shared.domain.identity import Broker
+from shared.domain.request_limits import Charge
+from tests.unit.shared.brokers.conftest import CountingNonces
+
+
+class NoLimits:
+    """Grants everything."""
+
+    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+        return 0.0
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        return
+
+
+@pytest.mark.parametrize("broker", supported_brokers())
+def test_every_gateway_takes_a_budget(broker: Broker) -> None:
+    """With limits it has one with the broker's own rules; without, nobody counts."""
+    counted = connect(broker, base_url=None, nonces=CountingNonces(), limits=NoLimits())
+    assert isinstance(counted, CountsRequests)
+    assert counted.budget is not None
+    assert counted.budget.rules == RULES[broker]
+    uncounted = connect(broker, base_url=None, nonces=CountingNonces())
+    assert isinstance(uncounted, CountsRequests)
+    assert uncounted.budget is None

@@ -1,0 +1,159 @@
+"""What requests count, and that a request which would be too much is not sent."""
+
+from collections.abc import Sequence
+
+import pytest
+from aiohttp import web
+
+from shared.brokers.errors import RateLimited, Throttled
+from shared.brokers.gateway import BrokerConnection
+from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests
+from shared.brokers.registry import connect
+from shared.domain.credentials import Credentials
+from shared.domain.identity import Broker
+from shared.domain.request_limits import Charge
+from tests.recording_server import RecordingServer
+from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
+
+
+class CountedLimits:
+    """Limits in memory: `waits` are given in turn, then everything is granted."""
+
+    def __init__(self, *waits: float) -> None:
+        self.waits = list(waits)
+        self.taken: list[tuple[str, float, float]] = []
+        self.exhausted: list[tuple[str, float]] = []
+
+    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+        wait = self.waits.pop(0) if self.waits else 0.0
+        if not wait:
+            self.taken += [(charge.bucket, charge.cost, kept_free) for charge in charges]
+        return wait
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        self.exhausted += [(charge.bucket, seconds) for charge in charges]
+
+
+def a_budget(broker: Broker, limits: CountedLimits | None = None) -> Budget:
+    return Budget(limits or CountedLimits(), RULES[broker], "direct").of_key("k1")
+
+
+@pytest.mark.parametrize(
+    ("broker", "request_", "parameters", "charged"),
+    [
+        (Broker.KRAKEN, "private POST AddOrder", {"pair": "XXBTZUSD"}, {"orders:k1:XXBTZUSD": 1}),
+        (Broker.KRAKEN, "private POST TradesHistory", {}, {"calls:k1": 2}),
+        (Broker.KRAKEN, "private POST QueryOrders", {}, {"calls:k1": 1}),
+        (Broker.KRAKEN, "public GET Ticker", {}, {"public:direct": 1}),
+        (Broker.COINBASE, "private POST brokerage/orders", {}, {"private:k1": 1}),
+        (Broker.COINBASE, "public GET brokerage/market/products", {}, {"public:direct": 1}),
+        (Broker.OKX, "private POST trade/order", {"instId": "BTC-USDT"}, {"orders:k1:BTC-USDT": 1}),
+        (Broker.OKX, "private POST trade/batch-orders", [{"instId": "BTC-USDT"}], {"orders:k1:BTC-USDT": 1}),
+        (Broker.OKX, "private GET trade/order", {"instId": "BTC-USDT"}, {"order-reads:k1:BTC-USDT": 1}),
+        (Broker.OKX, "private GET account/balance", {}, {"account:k1": 1}),
+        (Broker.OKX, "private GET account/config", {}, {"configuration:k1": 1}),
+        (Broker.BINANCE, "private POST order", {"symbol": "BTCUSDT"}, {"orders:k1": 1, "weight:direct": 1}),
+        (Broker.BINANCE, "private GET order", {"symbol": "BTCUSDT"}, {"weight:direct": 4}),
+        (Broker.BINANCE, "private GET account", {}, {"weight:direct": 20}),
+        (Broker.BINANCE, "private GET myTrades", {"symbol": "BTCUSDT"}, {"weight:direct": 20}),
+        (Broker.BINANCE, "private GET openOrders", {"symbol": "BTCUSDT"}, {"weight:direct": 6}),
+        (Broker.BINANCE, "private GET openOrders", {}, {"weight:direct": 80}),
+        (Broker.ALPACA, "private CALL place", {}, {"calls:k1": 1}),
+    ],
+)
+def test_a_request_counts_what_its_broker_counts(
+    broker: Broker, request_: str, parameters: object, charged: dict[str, float]
+) -> None:
+    """Per key, per instrument or per address, in the broker's own units."""
+    api, method, path = request_.split()
+    charges = a_budget(broker).charges(api, method, path, parameters)
+    assert {charge.bucket: charge.cost for charge in charges} == charged
+
+
+def test_binance_counts_all_accounts_of_an_address_together_and_orders_apart() -> None:
+    """Two keys behind one address share the weight; behind another proxy they do not."""
+    here = Budget(CountedLimits(), RULES[Broker.BINANCE], address_of(None))
+    there = Budget(CountedLimits(), RULES[Broker.BINANCE], address_of("http://user:password@proxy:3128"))
+    first, second, elsewhere = (
+        {
+            charge.bucket.split(":")[0]: charge.bucket
+            for charge in budget.of_key(key).charges("private", "POST", "order", {})
+        }
+        for budget, key in ((here, "k1"), (here, "k2"), (there, "k1"))
+    )
+    assert first["weight"] == second["weight"] != elsewhere["weight"]
+    assert first["orders"] != second["orders"]
+    assert "password" not in elsewhere["weight"]
+
+
+async def test_background_reading_leaves_half_of_the_bucket() -> None:
+    """So that reading thousands of accounts never holds up an order."""
+    limits = CountedLimits()
+    budget = a_budget(Broker.BINANCE, limits)
+    charges = budget.charges("private", "GET", "account", {})
+    with background_requests():
+        await budget.spend(charges)
+    await budget.spend(charges)
+    assert limits.taken == [("weight:direct", 20, 0.5), ("weight:direct", 20, 0.0)]
+
+
+async def test_a_patient_process_waits_a_little_and_not_for_ever() -> None:
+    """Short waits are waited for; a ban is passed on."""
+    charge = Charge("calls:k1", 15, 0.33, 1)
+    assert await PatientLimits(CountedLimits(0.01, 0.01)).take([charge], 0.0) == 0
+    assert await PatientLimits(CountedLimits(0.01, 900.0)).take([charge], 0.0) == 900.0
+
+
+@pytest.fixture
+def limits() -> CountedLimits:
+    return CountedLimits()
+
+
+async def an_open_connection(
+    server: RecordingServer, nonces: CountingNonces, limits: CountedLimits
+) -> BrokerConnection:
+    opened = connect(Broker.KRAKEN, base_url=server.url, nonces=nonces, request_timeout_seconds=2, limits=limits)
+    await opened.open()
+    server.requests.clear()
+    limits.taken.clear()
+    return opened
+
+
+async def test_a_request_that_would_be_too_much_is_not_sent(
+    server: RecordingServer, nonces: CountingNonces, limits: CountedLimits
+) -> None:
+    """The caller hears when it is due, and the broker hears nothing; afterwards it is sent and counted."""
+    server.answers["BalanceEx"] = {}
+    connection = await an_open_connection(server, nonces, limits)
+    account = connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET))
+    limits.waits = [7.5]
+    with pytest.raises(Throttled) as throttled:
+        await account.balances()
+    assert throttled.value.retry_after_seconds == 7.5
+    assert server.requests == []
+    await account.balances()
+    assert [request.path for request in server.requests] == ["/0/private/BalanceEx"]
+    ((bucket, cost, _),) = limits.taken
+    assert (bucket.split(":")[0], cost) == ("calls", 1)
+    assert API_KEY not in bucket
+    await connection.close()
+
+
+@pytest.mark.parametrize(
+    ("answer", "seconds"),
+    [
+        (error_reply("EAPI:Rate limit exceeded"), 5.0),
+        (web.Response(status=429, headers={"Retry-After": "40"}), 40.0),
+        (web.Response(status=418, headers={"Retry-After": "120"}), 120.0),
+    ],
+)
+async def test_a_broker_that_says_too_much_empties_the_bucket_for_everybody(
+    server: RecordingServer, nonces: CountingNonces, limits: CountedLimits, answer: web.Response, seconds: float
+) -> None:
+    """For as long as it says, or five seconds."""
+    server.answers["BalanceEx"] = answer
+    connection = await an_open_connection(server, nonces, limits)
+    with pytest.raises(RateLimited):
+        await connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET)).balances()
+    assert [wait for _, wait in limits.exhausted] == [seconds]
+    await connection.close()

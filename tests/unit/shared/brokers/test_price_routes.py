@@ -1,0 +1,37 @@
+"""Through which pairs coins are priced, whatever the broker."""
+
+from decimal import Decimal
+
+from shared.brokers.price_routes import PriceRoutes
+
+ROUTES = PriceRoutes(("USD", "USDT"), money_base="USD")
+
+
+def test_each_currency_is_asked_for_by_its_best_listed_pair() -> None:
+    """The first quote that is listed, money the other way round; dollars and what is not listed need no pair."""
+    listed = {"BTC/USD": "XBTUSD", "BTC/USDT": "XBTUSDT", "SOL/USDT": "SOLUSDT", "USD/JPY": "USDJPY"}
+    currencies = ["BTC", "USD", "USDT", "SOL", "JPY", "NEW", "BTC"]
+    assert ROUTES.wire_names(currencies, listed.get) == ["XBTUSD", "SOLUSDT", "USDJPY"]
+
+
+def test_a_price_comes_from_the_best_pair_that_has_traded() -> None:
+    """A pair that never traded gives way to the next; money is inverted; who has no price is left out."""
+    last = {
+        "BTC/USD": Decimal(0),
+        "BTC/USDT": Decimal(50_000),
+        "SOL/USD": Decimal(150),
+        "SOL/USDT": Decimal(151),
+        "USD/JPY": Decimal(160),
+        "ETH/USD": Decimal(0),
+    }
+    assert ROUTES.dollar_prices(["BTC", "SOL", "JPY", "USDC", "ETH", "NEW"], last) == {
+        "BTC": Decimal(50_000),
+        "SOL": Decimal(150),
+        "JPY": Decimal("0.00625"),
+        "USDC": Decimal(1),
+    }
+
+
+def test_where_no_money_is_listed_nothing_is_inverted() -> None:
+    """Without a base for money, a pair the other way round prices nothing."""
+    assert PriceRoutes(("USD",)).dollar_prices(["JPY"], {"USD/JPY": Decimal(160)}) == {}

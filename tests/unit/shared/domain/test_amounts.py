@@ -1,0 +1,84 @@
+"""Exact amounts: what becomes one, what is refused, and how they are written and rounded."""
+
+from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from pydantic import BaseModel, ValidationError
+
+from shared.domain.amounts import Amount, Instant, parse_amount, plain, round_down
+from shared.domain.errors import InvalidAmount
+
+FINITE = st.decimals(allow_nan=False, allow_infinity=False, places=10, min_value=-(10**12), max_value=10**12)
+STEPS = st.sampled_from([Decimal(s) for s in ("1", "0.1", "0.00000001", "0.25", "3", "0.003", "100", "0.0007")])
+
+
+class Payment(BaseModel):
+    amount: Amount
+    at: Instant = datetime(2026, 1, 5, tzinfo=UTC)
+
+
+@pytest.mark.parametrize(
+    "value", [0.25, 1.0, float("nan"), True, None, b"1", [1], "abc", "", "NaN", "-Infinity", "1,5"]
+)
+def test_what_is_no_exact_decimal_is_refused(value: Any) -> None:
+    """A float, a bool, NaN, infinity and text that is no number never become an amount."""
+    with pytest.raises(InvalidAmount):
+        parse_amount(value)
+
+
+@pytest.mark.parametrize("document", ['{"amount": 0.1}', '{"amount": 1e3}', '{"amount": "NaN"}', '{"amount": null}'])
+def test_a_json_float_for_money_is_refused(document: str) -> None:
+    """The model, not only the function, refuses a JSON number with a fraction or exponent."""
+    with pytest.raises(ValidationError):
+        Payment.model_validate_json(document)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("1E-8", "0.00000001"),
+        ("1E+5", "100000"),
+        ("50000.000", "50000"),
+        ("-0.0", "0"),
+        ("0E-20", "0"),
+        ("-1.50", "-1.5"),
+    ],
+)
+def test_plain_text_has_no_exponent_and_no_trailing_zeros(amount: str, text: str) -> None:
+    """One amount has one text."""
+    assert plain(Decimal(amount)) == text
+
+
+@given(FINITE)
+def test_amounts_survive_the_wire(amount: Decimal) -> None:
+    """Text and back is the same amount, and writing it again is the same text."""
+    text = Payment(amount=amount).model_dump_json()
+    again = Payment.model_validate_json(text)
+    assert again.amount == amount
+    assert again.model_dump_json() == text
+
+
+@given(FINITE.map(abs), STEPS)
+def test_rounding_down_finds_the_largest_multiple_not_above(amount: Decimal, step: Decimal) -> None:
+    """A multiple of the step, at most the amount, less than one step below it."""
+    rounded = round_down(amount, step)
+    assert rounded % step == 0
+    assert rounded <= amount < rounded + step
+
+
+def test_rounding_down_never_rounds_a_long_quotient_up() -> None:
+    """An amount of 28 digits just below a multiple of a step that is no power of ten stays below it."""
+    amount = Decimal("8.999999999999999999999999999")
+    assert round_down(amount, Decimal(3)) == 6
+
+
+def test_moments_become_utc_and_naive_ones_are_refused() -> None:
+    """An aware moment in another zone is the same moment in UTC; one without a zone is nobody's."""
+    vienna = datetime(2026, 1, 5, 13, tzinfo=timezone(timedelta(hours=1)))
+    assert Payment(amount=Decimal(1), at=vienna).at.isoformat() == "2026-01-05T12:00:00+00:00"
+    with pytest.raises(ValidationError):
+        Payment(amount=Decimal(1), at=datetime(2026, 1, 5, 12))  # noqa: DTZ001  that is what is refused

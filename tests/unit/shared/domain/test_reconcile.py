@@ -1,0 +1,104 @@
+"""What counts as drift: copied coins that are not there, and why; never coins of a follower's own."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.copy_order import CopiedPosition
+from shared.domain.master_fill import Side
+from shared.domain.reconcile import AccountReading, Cause, Target, WaitingOrder, covered, drifts
+from tests.examples import NOW
+
+LOTS = {"BTC/USD": Decimal("0.00000001")}
+AMOUNTS = st.decimals(min_value=0, max_value=100, places=8)
+
+
+def a_reading(total: str = "1", **changes: Any) -> AccountReading:
+    """Alice's account: some bitcoins, of which 1 was copied."""
+    fields: dict[str, Any] = {
+        "request_id": "r1",
+        "follower_id": "alice",
+        "read_at": NOW,
+        "total": {"BTC": total},
+        "copied": {"BTC/USD": CopiedPosition(quantity=Decimal(1), carried_exit=Decimal(0))},
+    }
+    return AccountReading(**fields | changes)
+
+
+def a_target(**changes: Any) -> Target:
+    """The ledger has 1 bitcoin copied, an hour ago."""
+    fields: dict[str, Any] = {
+        "follower_id": "alice",
+        "symbol": "BTC/USD",
+        "quantity": "1",
+        "carried_exit": "0",
+        "sequence": 7,
+        "occurred_at": NOW - timedelta(hours=1),
+    }
+    return Target(**fields | changes)
+
+
+def waiting(stage: str = "waiting", symbol: str = "BTC/USD") -> dict[str, Any]:
+    """One order in the mailbox."""
+    order = {"copy_order_id": "0" * 32, "sequence": 8, "symbol": symbol, "side": Side.SELL, "stage": stage}
+    return {"waiting": (WaitingOrder.model_validate(order),), "mail": 1}
+
+
+@pytest.mark.parametrize("total", ["1", "1.5", "0.999999995"])
+def test_what_was_copied_and_is_there_is_no_drift(total: str) -> None:
+    """Exactly, with coins of the follower's own, and with less than a lot missing."""
+    assert drifts(a_reading(total), [a_target()], LOTS, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("reading", "target", "cause"),
+    [
+        ({}, {}, Cause.MANUAL_SALE),
+        (waiting("unknown"), {}, Cause.UNKNOWN_ORDER),
+        (waiting("accepted"), {}, Cause.PENDING_MAIL),
+        (waiting(), {}, Cause.PENDING_MAIL),
+        ({"mail": 1}, {}, Cause.PENDING_MAIL),
+        ({}, {"occurred_at": NOW - timedelta(seconds=5)}, Cause.JUST_SETTLED),
+        ({}, {"quantity": "2"}, Cause.NOT_IN_LEDGER),
+    ],
+)
+def test_missing_coins_have_the_cause_that_is_known(
+    reading: dict[str, Any], target: dict[str, Any], cause: Cause
+) -> None:
+    """And only what was sold outside nija is repaired by lowering the position."""
+    [drift] = drifts(a_reading("0.4", **reading), [a_target(**target)], LOTS, NOW)
+    assert (drift.cause, drift.is_repairable) == (cause, cause is Cause.MANUAL_SALE)
+    assert (drift.real, drift.drift) == (Decimal("0.4"), Decimal("0.4") - Decimal(target.get("quantity", 1)))
+    assert drift.sequence == 7
+
+
+def test_an_unknown_order_is_told_even_if_nothing_is_missing() -> None:
+    """A purchase nobody knows of adds coins; also in a symbol of which nothing was copied yet."""
+    [held] = drifts(a_reading(**waiting("unknown")), [a_target()], LOTS, NOW)
+    assert (held.cause, held.drift) == (Cause.UNKNOWN_ORDER, Decimal(0))
+    [first] = drifts(a_reading(copied={}, **waiting("unknown", "ETH/USD")), [], LOTS, NOW)
+    assert (first.cause, first.symbol) == (Cause.UNKNOWN_ORDER, "ETH/USD")
+
+
+def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
+    """What it should have sold, with the broker's reason; a remainder that was only too small is none."""
+    failed = a_target(carried_exit="0.3", failed_exit="rejected: EOrder:Market in cancel_only mode")
+    [drift] = drifts(a_reading(), [failed], LOTS, NOW)
+    assert (drift.cause, drift.drift) == (Cause.FAILED_EXIT, Decimal("0.3"))
+    assert "cancel_only" in drift.detail
+    assert drifts(a_reading(), [a_target(carried_exit="0.3")], LOTS, NOW) == []
+
+
+@given(st.dictionaries(st.sampled_from(["BTC/USD", "BTC/USDT", "ETH/USD"]), AMOUNTS), AMOUNTS, AMOUNTS)
+def test_a_coin_covers_once(copied: dict[str, Decimal], bitcoins: Decimal, ethers: Decimal) -> None:
+    """Over all symbols of a coin no more is covered than there is, and no less than could be."""
+    total = {"BTC": bitcoins, "ETH": ethers}
+    found = covered(copied, total)
+    assert all(0 <= found[symbol] <= copied[symbol] for symbol in copied)
+    for base, there in total.items():
+        ours = [symbol for symbol in copied if symbol.startswith(f"{base}/")]
+        assert sum(found[symbol] for symbol in ours) == min(there, sum(copied[symbol] for symbol in ours))

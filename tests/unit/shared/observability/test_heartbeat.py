@@ -1,0 +1,46 @@
+"""The heartbeat file."""
+
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from shared.observability import heartbeat
+from shared.observability.heartbeat import Heartbeat, age_seconds
+
+
+def test_a_beat_makes_the_file_young(tmp_path: Path) -> None:
+    """The first beat makes the file and its folder, the next ones renew it."""
+    path = tmp_path / "run" / "engine.heartbeat"
+    assert age_seconds(path) is None
+    Heartbeat(path).beat()
+    os.utime(path, (0, 0))
+    old = age_seconds(path)
+    assert old is not None
+    assert old > 1e9
+    Heartbeat(path).beat()
+    young = age_seconds(path)
+    assert young is not None
+    assert young < 60
+
+
+def test_no_path_writes_nothing(tmp_path: Path) -> None:
+    """Without a path a beat does nothing."""
+    Heartbeat(None).beat()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_probe_says_whether_the_last_beat_is_young_enough(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Good: it returns. Too old, or never: exit code 1 with a reason."""
+    path = tmp_path / "heartbeat"
+    monkeypatch.setattr(sys, "argv", ["heartbeat", "--max-age", "30", str(path)])
+    with pytest.raises(SystemExit, match="no beat yet"):
+        heartbeat.main()
+    Heartbeat(path).beat()
+    heartbeat.main()
+    old = time.time() - 31
+    os.utime(path, (old, old))
+    with pytest.raises(SystemExit, match=r"the last beat was 3\d s ago"):
+        heartbeat.main()

@@ -1,0 +1,253 @@
+"""Settings: where they come from, what wins, and what a wrong one says."""
+
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+
+from shared.config import ConfigurationError, Settings, load_settings, without_settings
+from shared.domain.identity import Broker
+
+SECRET = b64encode(b"a secret of a test").decode()
+OTHER_SECRET = b64encode(b"another secret of a test").decode()
+
+
+def load(folder: Path, **variables: str) -> Settings:
+    """Settings of exactly these variables and the files in `folder`."""
+    return load_settings(variables, folder=folder)
+
+
+def test_everything_has_a_default(tmp_path: Path) -> None:
+    """Without any variable and file, settings load and no broker is enabled."""
+    settings = load(tmp_path)
+    assert settings.master_poll_seconds == 2.0
+    assert settings.enabled_brokers() == ()
+    assert settings.environment_followers() == []
+
+
+def test_flag_beats_environment_beats_dotenv_beats_toml(tmp_path: Path) -> None:
+    """Precedence is flag, environment, .env, nija.toml."""
+    (tmp_path / "nija.toml").write_text(
+        "deliver_batch = 1\nfollower_shards = 2\nlease_seconds = 3\ndrain_places = 4\nkraken_base_url = 'http://toml'\n"
+    )
+    (tmp_path / ".env").write_text("NIJA_FOLLOWER_SHARDS=20\nNIJA_LEASE_SECONDS=30\nNIJA_DRAIN_PLACES=40\n")
+    variables = {"NIJA_LEASE_SECONDS": "300", "NIJA_DRAIN_PLACES": "400"}
+    settings = load_settings(variables, folder=tmp_path, drain_places=999, home=None)
+    found = (settings.deliver_batch, settings.follower_shards, settings.lease_seconds, settings.drain_places)
+    assert found == (1, 20, 300.0, 999)
+    assert settings.base_url(Broker.KRAKEN) == "http://toml"
+
+
+def test_followers_come_from_environment_and_dotenv(tmp_path: Path) -> None:
+    """A follower's id is its NAME in lowercase, underscores included; both sources count."""
+    (tmp_path / ".env").write_text(f"KRAKEN_USER_ZOE_API_KEY=zoe-key\nKRAKEN_USER_ZOE_API_SECRET={SECRET}\n")
+    settings = load(
+        tmp_path,
+        KRAKEN_USER_A_B_API_KEY="ab-key",
+        KRAKEN_USER_A_B_API_SECRET=SECRET,
+        ALPACA_USER_API_API_KEY="alpaca-key",
+        ALPACA_USER_API_API_SECRET="alpaca-secret",
+        ALPACA_USER_API_PAPER="TRUE",
+    )
+    followers = settings.environment_followers()
+    assert [(each.broker, each.follower_id) for each in followers] == [
+        (Broker.ALPACA, "api"),
+        (Broker.KRAKEN, "a_b"),
+        (Broker.KRAKEN, "zoe"),
+    ]
+    assert followers[0].credentials.paper
+    assert followers[1].credentials.api_key.get_secret_value() == "ab-key"
+
+
+def test_master_names_differ_per_broker(tmp_path: Path) -> None:
+    """Kraken's master is KRAKEN_MASTER_…, the others' is {BROKER}_…; having a key enables the broker."""
+    settings = load(
+        tmp_path,
+        KRAKEN_MASTER_API_KEY="kraken-key",
+        KRAKEN_MASTER_API_SECRET=SECRET,
+        OKX_API_KEY="okx-key",
+        OKX_API_SECRET="okx-secret",
+        OKX_PASSPHRASE="okx-passphrase",
+    )
+    assert settings.enabled_brokers() == (Broker.KRAKEN, Broker.OKX)
+    okx = settings.required_master_credentials(Broker.OKX)
+    assert okx.passphrase is not None
+    assert okx.passphrase.get_secret_value() == "okx-passphrase"
+    with pytest.raises(ConfigurationError, match="BINANCE_API_KEY and BINANCE_API_SECRET are missing"):
+        settings.required_master_credentials(Broker.BINANCE)
+
+
+def test_a_broker_may_have_a_redis_of_its_own(tmp_path: Path) -> None:
+    """{BROKER}_REDIS_URL wins over REDIS_URL for that broker only."""
+    settings = load(tmp_path, REDIS_URL="redis://all:1/0", OKX_REDIS_URL="redis://okx:2/0")
+    assert settings.redis_url_for(Broker.OKX) == "redis://okx:2/0"
+    assert settings.redis_url_for(Broker.KRAKEN) == "redis://all:1/0"
+    with pytest.raises(ConfigurationError, match="REDIS_URL is missing"):
+        load(tmp_path).redis_url_for(Broker.KRAKEN)
+
+
+MASTER = {"KRAKEN_MASTER_API_KEY": "same-key", "KRAKEN_MASTER_API_SECRET": SECRET}
+BAD_INPUT = [
+    ({"NIJA_MASTER_POLL_SECONDS": "soon"}, "NIJA_MASTER_POLL_SECONDS=soon is not valid: should be a valid number"),
+    ({"NIJA_MASTER_POLL_SECONDS": "0"}, "NIJA_MASTER_POLL_SECONDS=0 is not valid: should be greater than 0"),
+    ({"NIJA_LEASE_SECONDS": "nan"}, "NIJA_LEASE_SECONDS=nan is not valid"),
+    ({"NIJA_FOLLOWER_SHARDS": "1.5"}, "NIJA_FOLLOWER_SHARDS=1.5 is not valid"),
+    ({"NIJA_LOG_LEVEL": "loud"}, "NIJA_LOG_LEVEL=loud is not valid: should be 'debug', 'info'"),
+    ({"NIJA_METRICS_PORT": "70000"}, "NIJA_METRICS_PORT=70000 is not valid: should be less than or equal to 65535"),
+    ({"NIJA_BROKERS": "kraken,krakn"}, "NIJA_BROKERS: unknown broker 'krakn'; known are coinbase, kraken"),
+    ({"REDIS_URL": "http://host"}, "REDIS_URL should be a URL such as redis://"),
+    ({"KRAKEN_REDIS_URL": "localhost:6379"}, "KRAKEN_REDIS_URL should be a URL such as redis://"),
+    ({"DATABASE_URL": "mysql://host/nija"}, "DATABASE_URL should be a URL such as postgresql://"),
+    ({"KRAKEN_BASE_URL": "127.0.0.1:80"}, "KRAKEN_BASE_URL should be a URL such as http://"),
+    ({"KRAKEN_BASE_URL": "http://[bad"}, "KRAKEN_BASE_URL should be a URL such as http://"),
+    ({"NIJA_SECRET_KEY": "zzz"}, "NIJA_SECRET_KEY should be one or more Fernet keys, separated by commas; make one"),
+    ({"KRAKEN_MASTER_API_KEY": "zzz"}, "KRAKEN_MASTER_API_SECRET missing: KRAKEN_MASTER_API_KEY is set"),
+    ({"KRAKEN_MASTER_API_SECRET": "zzz"}, "KRAKEN_MASTER_API_KEY missing: KRAKEN_MASTER_API_SECRET is set"),
+    (
+        {"KRAKEN_MASTER_API_KEY": "k", "KRAKEN_MASTER_API_SECRET": "zzz!"},
+        "KRAKEN_MASTER_API_SECRET: the API secret of Kraken is base64",
+    ),
+    ({"OKX_API_KEY": "k", "OKX_API_SECRET": "zzz"}, "OKX_PASSPHRASE missing: OKX_API_KEY is set"),
+    ({"ALPACA_API_KEY": "k", "ALPACA_API_SECRET": "zzz", "ALPACA_PAPER": "maybe"}, "ALPACA_PAPER=maybe is not valid"),
+    ({"KRAKEN_USER_ANN_API_KEY": "zzz"}, "KRAKEN_USER_ANN_API_SECRET missing: KRAKEN_USER_ANN_API_KEY is set"),
+    ({"ALPACA_USER_ANN_PAPER": "true"}, "ALPACA_USER_ANN_API_KEY and ALPACA_USER_ANN_API_SECRET are missing"),
+    ({"KRAKN_USER_ANN_API_KEY": "zzz"}, "KRAKN_USER_ANN_API_KEY: unknown broker 'krakn'; known are coinbase, kraken"),
+    ({"KRAKEN_USER_A B_API_KEY": "zzz"}, "follower id 'a b' is not valid"),
+    (
+        {"KRAKEN_USER_ANN_API_KEY": "one", "KRAKEN_USER_Ann_API_KEY": "two"},
+        "KRAKEN_USER_ANN_… and KRAKEN_USER_Ann_… both name the follower 'ann'",
+    ),
+    (
+        {**MASTER, "KRAKEN_USER_ANN_API_KEY": "same-key", "KRAKEN_USER_ANN_API_SECRET": OTHER_SECRET},
+        "KRAKEN_USER_ANN_API_KEY and KRAKEN_MASTER_API_KEY are the same key",
+    ),
+]
+
+
+@pytest.mark.parametrize(("variables", "expected"), BAD_INPUT, ids=[expected[:40] for _, expected in BAD_INPUT])
+def test_bad_input_names_the_variable_and_what_would_be_right(
+    tmp_path: Path, variables: dict[str, str], expected: str
+) -> None:
+    """Each mistake has a text of its own, which never repeats a key."""
+    with pytest.raises(ConfigurationError) as raised:
+        load_settings(variables, folder=tmp_path)
+    assert expected in str(raised.value)
+    assert "zzz" not in str(raised.value)
+    assert SECRET not in str(raised.value)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "expected"),
+    [
+        (
+            "nija.toml",
+            "master_pol_seconds = 1\n",
+            "master_pol_seconds is not a setting; did you mean master_poll_seconds?",
+        ),
+        ("nija.toml", "kraken_master_api_key = 'zzz'\n", "kraken_master_api_key is a secret: put it into .env"),
+        ("nija.toml", "= = =", "is not valid TOML"),
+        (
+            ".env",
+            "NIJA_MASTER_POL_SECONDS=1\n",
+            "NIJA_MASTER_POL_SECONDS is not a setting; did you mean NIJA_MASTER_POLL",
+        ),
+    ],
+)
+def test_bad_files_name_the_file_and_what_is_wrong(tmp_path: Path, file: str, text: str, expected: str) -> None:
+    """A mistake in a file is found, not ignored."""
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ConfigurationError) as raised:
+        load(tmp_path)
+    assert expected in str(raised.value)
+    assert file in str(raised.value)
+    assert "zzz" not in str(raised.value)
+
+
+def test_a_named_file_must_exist(tmp_path: Path) -> None:
+    """NIJA_ENV_FILE names a file that is there, or nothing at all."""
+    (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\n")
+    with pytest.raises(ConfigurationError, match="NIJA_ENV_FILE names"):
+        load(tmp_path, NIJA_ENV_FILE=str(tmp_path / "missing"))
+    assert load(tmp_path, NIJA_ENV_FILE="").drain_places == 48
+
+
+def test_secrets_do_not_show(tmp_path: Path) -> None:
+    """Neither the settings nor their credentials print a secret, a password or a key."""
+    key = Fernet.generate_key().decode()
+    settings = load(tmp_path, **MASTER, NIJA_SECRET_KEY=key, REDIS_URL="redis://:hidden-password@host/0")
+    shown = f"{settings!r} {settings} {settings.master_credentials(Broker.KRAKEN)!r}"
+    for secret in (key, SECRET, "same-key", "hidden-password"):
+        assert secret not in shown
+        assert secret in {each.get_secret_value() for each in settings.secrets()}
+
+
+def test_the_secret_key_may_come_from_the_data_folder(tmp_path: Path) -> None:
+    """Without NIJA_SECRET_KEY the file in NIJA_HOME is read; without both the error says how to make one."""
+    settings = load(tmp_path, NIJA_HOME=str(tmp_path))
+    with pytest.raises(ConfigurationError, match=r"NIJA_SECRET_KEY is missing.*make one with"):
+        _ = settings.secret_key
+    key = Fernet.generate_key().decode()
+    (tmp_path / "secret.key").write_text(key + "\n")
+    assert settings.secret_key.get_secret_value() == key
+    (tmp_path / "secret.key").write_text("zzz")
+    with pytest.raises(ConfigurationError, match=r"secret\.key should be one or more Fernet keys"):
+        _ = settings.secret_key
+
+
+def test_child_processes_get_the_same_settings(tmp_path: Path) -> None:
+    """`environment` carries every setting, wherever it came from, and nothing else is read besides."""
+    (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\nNIJA_BROKERS=kraken,okx\n")
+    settings = load_settings(
+        {**MASTER, "NIJA_SECRET_KEY": Fernet.generate_key().decode()}, folder=tmp_path, home=tmp_path / "home"
+    )
+    again = load_settings(settings.environment(), folder=tmp_path)
+    assert again == settings
+    assert again.master_credentials(Broker.KRAKEN) == settings.master_credentials(Broker.KRAKEN)
+    left = without_settings({**settings.environment(), "PATH": "/bin", "KRAKEN_USER_A_API_KEY": "x"})
+    assert left == {"PATH": "/bin"}
+
+
+def test_an_empty_variable_hides_what_a_file_says(tmp_path: Path) -> None:
+    """Empty means not set, for a field and for a broker's variable alike: the default counts, not the file."""
+    (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\nKRAKEN_BASE_URL=http://dotenv\n")
+    settings = load(tmp_path, NIJA_DRAIN_PLACES="", KRAKEN_BASE_URL="")
+    assert settings.drain_places == 48
+    assert settings.base_url(Broker.KRAKEN) is None
+
+
+def test_toml_values_mean_what_their_text_means_in_the_environment(tmp_path: Path) -> None:
+    """Lists are names, numbers and booleans are checked like text, and a boolean is no number."""
+    (tmp_path / "nija.toml").write_text("brokers = ['okx', 'kraken']\nrate_limits = false\nlease_seconds = 2.5\n")
+    settings = load(tmp_path)
+    assert settings.brokers == (Broker.OKX, Broker.KRAKEN)
+    assert settings.rate_limits is False
+    assert settings.lease_seconds == 2.5
+    (tmp_path / "nija.toml").write_text("worker_children = true\n")
+    with pytest.raises(ConfigurationError, match="NIJA_WORKER_CHILDREN=True is not valid"):
+        load(tmp_path)
+
+
+def test_a_dotenv_file_is_taken_literally(tmp_path: Path) -> None:
+    """A `${…}` in a password is a part of the password."""
+    (tmp_path / ".env").write_text("REDIS_URL=redis://:a${HOME}b@host/0\n")
+    assert load(tmp_path).redis_url == "redis://:a${HOME}b@host/0"
+
+
+def test_settings_made_directly_read_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `load_settings` looks at the environment and the working folder."""
+    (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\n")
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("NIJA_DELIVER_BATCH", "7")
+    assert (Settings().drain_places, Settings().deliver_batch) == (48, 500)
+    assert (load_settings().drain_places, load_settings().deliver_batch) == (7, 7)
+
+
+def test_the_library_does_not_log_what_it_reads(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PYDANTIC_SETTINGS_DEBUG, which would log every secret in clear, does not."""
+    monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
+    caplog.set_level("DEBUG")
+    load(tmp_path, NIJA_SECRET_KEY=Fernet.generate_key().decode())
+    assert caplog.text == ""
