@@ -11,11 +11,12 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-import aiohttp
 import psutil
+import stamina
+from aiohttp import ClientError, ClientSession, ClientTimeout
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from services.cli.chaos.plan import ORDER_FAULTS, PAPER_FAULTS, Injection, Kind
 from services.cli.local.errors import LocalSystemError
@@ -24,10 +25,12 @@ from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.fills import StreamConflict, StreamLostEntries, publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
+from shared.persistence.database import transaction
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.master_fills import MasterFills
 
 HINTS_DOUBLED = 20
+_PAPER_TIMEOUT = ClientTimeout(total=5)
 FAULT_REQUESTS = 3
 """How many requests one switched-on fault hits."""
 _STAGE = {
@@ -41,10 +44,22 @@ _STAGE = {
     Kind.PAUSE_WORKER: "broker_worker",
     Kind.PAUSE_CHILD: "broker_worker",
     Kind.PAUSE_BOOKKEEPER: "bookkeeper",
+    Kind.KILL_BROKER: "paper_broker",
+    Kind.PAUSE_BROKER: "paper_broker",
 }
-_PER_BROKER = frozenset({"master_trader", "broker_worker"})
+_PER_BROKER = frozenset({"master_trader", "broker_worker", "paper_broker"})
 _KILLS = frozenset(kind for kind in _STAGE if kind.value.startswith("kill"))
 _CHILDREN = frozenset({Kind.KILL_CHILD, Kind.PAUSE_CHILD})
+_REVERSE = """
+local hints = redis.call('LRANGE', KEYS[1], 0, -1)
+redis.call('DEL', KEYS[1])
+for _, hint in ipairs(hints) do redis.call('LPUSH', KEYS[1], hint) end
+return #hints
+"""
+_CUT_OTHERS = text(
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+    " WHERE pid <> pg_backend_pid() AND datname = current_database()"
+)
 
 
 class Done(NamedTuple):
@@ -62,7 +77,7 @@ class Injector:
     ) -> None:
         self.done: list[Done] = []
         self.requests_hit: Counter[str] = Counter()
-        """How many requests each fault of a paper broker has hit; known at the end."""
+        """How many requests each fault of a paper broker has hit, as far as its process lived to tell; known at the end."""
         self._system = system
         self._engine = engine
         self._pause_seconds = pause_seconds
@@ -81,7 +96,7 @@ class Injector:
         at = datetime.now(UTC)
         try:
             made = await self._make(injection)
-        except (LocalSystemError, RedisError, OSError, DatabaseUnavailable, psutil.Error) as error:
+        except (LocalSystemError, RedisError, OSError, DatabaseUnavailable, psutil.Error, ClientError) as error:
             self._announce(f"not now: {injection.kind.value} ({type(error).__name__})")
             return False
         if made:
@@ -93,14 +108,21 @@ class Injector:
         """Let everything go on that is paused, and switch all faults off."""
         await asyncio.gather(*self._paused)
         for url in self._system.paper_urls.values():
-            async with aiohttp.ClientSession(url, raise_for_status=True) as session:
-                async with session.get("/paper/faults") as reply:
-                    for fault in (await reply.json())["faults"]:
-                        self.requests_hit[fault["kind"]] += fault["applied"]
-                await session.delete("/paper/faults")
+            await self._end_faults(url)
+
+    @stamina.retry(on=(ClientError, TimeoutError), attempts=None, timeout=30.0)  # it may have been killed a moment ago
+    async def _end_faults(self, url: str) -> None:
+        async with ClientSession(url, raise_for_status=True, timeout=_PAPER_TIMEOUT) as session:
+            async with session.get("/paper/faults") as reply:
+                faults = (await reply.json())["faults"]
+            await session.delete("/paper/faults")
+        for fault in faults:
+            self.requests_hit[fault["kind"]] += fault["applied"]
 
     async def _make(self, injection: Injection) -> bool:
         kind, broker = injection.kind, injection.broker
+        if kind is Kind.KILL_BROKER:  # it takes its faults along, and how many requests they hit
+            await self._end_faults(self._system.paper_urls[broker])
         if kind in PAPER_FAULTS:
             await self._switch_on(kind, broker)
             return True
@@ -111,6 +133,11 @@ class Injector:
                 self._system.kill("redis")
             case Kind.KILL_POSTGRES:
                 self._system.kill("postgres")
+            case Kind.CUT_REDIS:
+                async with self._redis(broker) as redis:
+                    await redis.client_kill_filter(_type="normal", skipme=True)
+            case Kind.CUT_POSTGRES:
+                await asyncio.to_thread(self._cut_postgres)
             case Kind.EMPTY_REDIS:
                 async with self._redis(broker) as redis:
                     await redis.flushall()
@@ -121,6 +148,9 @@ class Injector:
                     await redis.delete(queue_name(broker))
             case Kind.DOUBLE_HINTS:
                 await asyncio.to_thread(self._double_hints, broker)
+            case Kind.REORDER_HINTS:
+                async with self._redis(broker) as redis:
+                    await redis.eval(_REVERSE, 1, queue_name(broker))
             case Kind.DOUBLE_FILL:
                 return await self._publish_again(broker)
         return True
@@ -190,6 +220,10 @@ class Injector:
         finally:
             hints.close()
 
+    def _cut_postgres(self) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(_CUT_OTHERS)
+
     async def _publish_again(self, broker: Broker) -> bool:
         """As a master's process does whose mark in the ledger was lost; to the whole stream, newest first."""
         ledger = MasterFills(self._engine)
@@ -206,8 +240,8 @@ class Injector:
         probability = 1.0 if kind in ORDER_FAULTS else 0.3
         fault = {**PAPER_FAULTS[kind], "count": FAULT_REQUESTS, "probability": probability}
         url = self._system.paper_urls[broker]
-        async with aiohttp.ClientSession(url) as session, session.post("/paper/faults", json=fault) as reply:
-            reply.raise_for_status()
+        async with ClientSession(url, raise_for_status=True, timeout=_PAPER_TIMEOUT) as session:
+            await session.post("/paper/faults", json=fault)
 
 
 def _copy(source: Path, target: Path) -> None:

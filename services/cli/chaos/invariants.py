@@ -35,6 +35,8 @@ class Evidence(NamedTuple):
     nonces: Mapping[str, Sequence[int]]
     """Accepted nonces by key, in the order of acceptance."""
     lots: Mapping[str, Decimal]
+    asleep: Sequence[str] = ()
+    """Followers who had mail at some time, and were neither ready nor lent to a worker."""
 
 
 class Found(NamedTuple):
@@ -61,6 +63,7 @@ def check(seen: Evidence) -> Found:
         "executed quantities as the ledger says": _quantities(seen, ordered),
         "positions as the ledger says": _positions(seen, ordered),
         "mailboxes are empty": [f"{name}: {length}" for name, length in seen.mailboxes.items()],
+        "no wake-up lost": [*seen.asleep],
         "nothing in a dead-letter stream": [f"{seen.dead_letters} entries"] if seen.dead_letters else [],
         "nonces only grow": _nonces(seen),
     }

@@ -25,12 +25,17 @@ class Kind(StrEnum):
     PAUSE_WORKER = "pause broker_worker"
     PAUSE_CHILD = "pause worker child"
     PAUSE_BOOKKEEPER = "pause bookkeeper"
+    KILL_BROKER = "kill paper broker"
+    PAUSE_BROKER = "pause paper broker"
     KILL_REDIS = "kill redis"
     KILL_POSTGRES = "kill postgres"
+    CUT_REDIS = "cut connections to redis"
+    CUT_POSTGRES = "cut connections to postgres"
     EMPTY_REDIS = "empty redis"
     OLDER_REDIS = "older redis"
     DROP_HINTS = "drop hints"
     DOUBLE_HINTS = "double hints"
+    REORDER_HINTS = "reorder hints"
     DOUBLE_FILL = "publish a fill twice"
     REPLY_LOST = "reply_lost"
     HANG = "hang"
@@ -66,6 +71,10 @@ ORDER_FAULTS = frozenset({Kind.REPLY_LOST, Kind.HANG_EXECUTED, Kind.HTTP_ERROR_E
 """Faults that are worth most on calls that place an order."""
 
 
+REDIS_LOST = (Kind.KILL_REDIS, Kind.EMPTY_REDIS, Kind.OLDER_REDIS)
+"""After each of them every order under way is looked up until its request can no longer be executed (15 s)."""
+
+
 class Injection(NamedTuple):
     """One thing to break at one broker, and how long to wait before the next."""
 
@@ -77,13 +86,22 @@ class Injection(NamedTuple):
 
 
 def injections(
-    seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.0
+    seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.8
 ) -> list[Injection]:
-    """Every kind as often as every other, in random order, at random brokers; gaps are exponential."""
+    """Every kind as often as every other, in random order, at random brokers; gaps are exponential.
+
+    Losses of Redis are spread evenly: closer together than the window of look-ups, they would let nobody trade, and
+    hide what the other faults do.
+    """
     draw = random.Random(f"chaos:{seed}")  # noqa: S311  repeatable, not secret
     times = max(1, min(MOST_OF_A_KIND, orders // ORDERS_PER_INJECTION))
-    planned = [kind for kind in kinds for _ in range(times)]
+    losses = [kind for kind in kinds if kind in REDIS_LOST for _ in range(times)]
+    planned = [kind for kind in kinds if kind not in REDIS_LOST for _ in range(times)]
+    draw.shuffle(losses)
     draw.shuffle(planned)
+    apart = len(planned) / (len(losses) + 1)
+    for number, loss in reversed(list(enumerate(losses, start=1))):
+        planned.insert(round(number * apart), loss)
     return [
         Injection(
             kind, draw.choice(brokers), min(draw.expovariate(1 / gap_seconds), 5 * gap_seconds), draw.randrange(60)

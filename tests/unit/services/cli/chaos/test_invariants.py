@@ -2,13 +2,14 @@
 
 from datetime import UTC, datetime
 from decimal import Decimal
+from itertools import pairwise
 from typing import Any
 
 import pytest
 
 from services.cli.audit import BrokerOrder
 from services.cli.chaos.invariants import Evidence, check
-from services.cli.chaos.plan import Kind, injections
+from services.cli.chaos.plan import REDIS_LOST, Kind, injections
 from shared.domain.identity import Broker
 from shared.persistence.reports import CopyLine, PositionLine
 
@@ -103,6 +104,7 @@ def test_a_sound_run_breaks_nothing() -> None:
         ({"positions": [_position("1")]}, "positions as the ledger says"),
         ({"redis_positions": {}}, "positions as the ledger says"),
         ({"mailboxes": {"anna": 1}}, "mailboxes are empty"),
+        ({"asleep": ("anna",)}, "no wake-up lost"),
         ({"dead_letters": 1}, "nothing in a dead-letter stream"),
         ({"nonces": {"key": [1, 3, 3]}}, "nonces only grow"),
     ],
@@ -120,3 +122,11 @@ def test_a_seed_repeats_its_faults_and_each_kind_comes_equally_often() -> None:
     assert planned != injections(2, 5000, brokers)
     assert all(sum(each.kind is kind for each in planned) == 20 for kind in Kind)
     assert {each.broker for each in planned} == set(brokers)
+
+
+def test_losses_of_redis_are_spread_over_the_run() -> None:
+    """Never two in a row, nor all at one end: what the other faults do would not be seen."""
+    planned = [each.kind in REDIS_LOST for each in injections(3, 5000, [Broker.KRAKEN])]
+    places = [place for place, is_loss in enumerate(planned) if is_loss]
+    assert len(places) == 60
+    assert min(later - earlier for earlier, later in pairwise([-1, *places, len(planned)])) > 5

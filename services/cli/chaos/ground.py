@@ -1,0 +1,212 @@
+"""The ground that chaos is made on: the whole system on paper brokers, two processes of each stage that may have them.
+
+ground = Ground([Broker.KRAKEN], followers=8, seed=1, announce=print)
+async with ground.started():
+    async with ground.person(Broker.KRAKEN) as person:
+        await ground.trade_round(Broker.KRAKEN, person)
+    await ground.settle(60)
+    found = await ground.check()
+"""
+
+import asyncio
+import contextlib
+import shutil
+import time
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from sqlalchemy import Engine
+
+from services.cli.chaos.evidence import collect_evidence
+from services.cli.chaos.invariants import Evidence, Found, check
+from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
+from services.cli.demo.one_broker import BrokerDemo
+from services.cli.demo.person import Person
+from services.cli.demo.scenario import steps
+from services.cli.local import lock
+from services.cli.local.errors import LocalSystemError
+from services.cli.local.process import ProcessSpec
+from services.cli.local.system import LocalSystem
+from shared.config import Settings, load_settings
+from shared.domain.identity import Broker
+from shared.messaging.epoch import run_id_of
+from shared.messaging.keys import BrokerKeys
+from shared.observability.heartbeat import age_seconds
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.followers import FollowerStore
+from shared.persistence.reports import Reports
+from shared.persistence.secrets import SecretBox
+
+LEASE_SECONDS = 12.0
+"""Longer than any request is valid (10 s)."""
+PAUSE_SECONDS = LEASE_SECONDS + 3
+"""A paused process loses its leases."""
+WARM_UP_SECONDS = 120.0
+BETWEEN_ORDERS_SECONDS = 0.5
+LOOK_SECONDS = 0.5
+ROUND = 4
+"""Orders of the person from buy to full close."""
+SPARED = frozenset({"copy_engine", "broker_worker", "master_trader"})
+
+
+class Ground:
+    """One started system and everything to trade on it and to look at it. Single use."""
+
+    system: LocalSystem
+    engine: Engine
+    redis: Redis
+
+    def __init__(
+        self,
+        brokers: Sequence[Broker],
+        *,
+        followers: int,
+        seed: int,
+        announce: Callable[[str], None],
+        change: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
+    ) -> None:
+        """`change`: how a stage's process is started differently."""
+        self.brokers = tuple(brokers)
+        self.followers = followers
+        self.announce = announce
+        self.home = load_settings().home.absolute() / "chaos"
+        self._seed = seed
+        self._change = change
+        self._accounts: dict[Broker, DemoAccounts] = {}
+
+    @contextlib.asynccontextmanager
+    async def started(self) -> AsyncIterator[None]:
+        """Start everything and stop it at the end. Raises LocalSystemError when nothing works at all."""
+        if lock.holder(self.home) is None:
+            shutil.rmtree(self.home, ignore_errors=True)
+        children = 2 if len(self.brokers) == 1 else 1  # there is a spare of each worker besides
+        settings = load_settings(
+            home=self.home, master_poll_seconds=0.25, lease_seconds=LEASE_SECONDS, worker_children=children
+        ).model_copy(update={"redis_url": None, "database_url": None, "configured_secret_key": None})
+        async with LocalSystem(
+            settings,
+            brokers=self.brokers,
+            paper=True,
+            seed=self._seed,
+            prepare=self._prepare,
+            arrange=self._arrange,
+            announce=self.announce,
+        ) as self.system:
+            with _engine(self.system.settings) as self.engine:
+                self.redis = Redis.from_url(self.system.settings.redis_url_for(self.brokers[0]))
+                try:
+                    await self._warm_up()
+                    yield
+                finally:
+                    await self.redis.aclose()
+
+    def clear(self) -> None:
+        """Delete what the run has left in its folder; call it when the system has stopped."""
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def person(self, broker: Broker) -> Person:
+        """Who trades the broker's master account."""
+        return Person(broker, self.system.paper_urls[broker], self._accounts[broker].person, MASTER_DOLLARS)
+
+    @staticmethod
+    async def trade_round(broker: Broker, person: Person) -> None:
+        """Buy, add, sell part, sell all."""
+        for step in steps(ROUND, quote_currency(broker)):
+            await person.trade(step)
+            await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
+
+    async def evidence(self, broker: Broker) -> Evidence:
+        """What ledger, mailboxes and the broker's own log say now. Raises RedisError, DatabaseUnavailable."""
+        journal = self.system.data_folder / f"{broker.value}.journal"
+        return await collect_evidence(broker, self.system.paper_urls[broker], self.engine, self.redis, journal)
+
+    async def settle(self, at_most_seconds: float) -> float:
+        """Wait until nothing is pending and Redis is in line, or too long; return how long. The checks say what is."""
+        started = time.monotonic()
+        while time.monotonic() < started + at_most_seconds:
+            with contextlib.suppress(RedisError, OSError, DatabaseUnavailable):
+                if await self._is_settled():
+                    break
+            await asyncio.sleep(LOOK_SECONDS)
+        return time.monotonic() - started
+
+    async def check(self) -> dict[Broker, Found]:
+        """Check every invariant at every broker."""
+        return {broker: check(await self.evidence(broker)) for broker in self.brokers}
+
+    async def _prepare(self, system: LocalSystem) -> Mapping[str, str]:
+        variables: dict[str, str] = {}
+        with _engine(system.settings) as engine:
+            store = FollowerStore(engine, SecretBox(system.settings.secret_key))
+            for broker, url in system.paper_urls.items():
+                accounts = await make_accounts(broker, url, self.followers, self._seed)
+                await asyncio.to_thread(store.import_rows, accounts.followers, actor="chaos")
+                self._accounts[broker] = accounts
+                variables |= BrokerDemo(broker, url, accounts, 0).master_variables()
+        return variables
+
+    def _arrange(self, specs: list[ProcessSpec]) -> list[ProcessSpec]:
+        """Two of each stage that may have several: who is paused must find that the other went on."""
+        spares = [_spare(spec) for spec in specs if spec.name.partition("-")[0] in SPARED]
+        return [self._change(spec) for spec in (*specs, *spares)]
+
+    async def _warm_up(self) -> None:
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        for broker in self.brokers:
+            keys = BrokerKeys(broker)
+            while await self.redis.hget(keys.master, "state") != b"following" or (
+                await self.redis.hlen(keys.accounts) < self.followers
+            ):
+                if time.monotonic() > deadline:
+                    raise LocalSystemError(f"{broker.value}: not every account was read in time")
+                await asyncio.sleep(LOOK_SECONDS)
+
+    async def _is_settled(self) -> bool:
+        run_id = (await run_id_of(self.redis)).encode()
+        for broker in self.brokers:
+            keys = BrokerKeys(broker)
+            if await self.redis.get(keys.epoch) != run_id or await self.redis.xlen(keys.events):
+                return False
+            seen = await self.evidence(broker)
+            fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=1_000_000)
+            if seen.master_fills != seen.ledger_fills.keys() or seen.mailboxes:
+                return False
+            if any(fill.pending or fill.followers < self.followers for fill in fills):
+                return False
+        return True
+
+
+def _spare(spec: ProcessSpec) -> ProcessSpec:
+    """A second process of the same stage, with a name, a log and a heartbeat of its own."""
+    name = f"{spec.name}-spare"
+    beat = spec.environment["NIJA_HEARTBEAT_FILE"]
+    return replace(
+        spec,
+        name=name,
+        command=[part.replace("@%h", "-spare@%h") for part in spec.command],
+        environment={**spec.environment, "NIJA_HEARTBEAT_FILE": f"{beat}-spare"},
+        log_file=spec.log_file.with_name(f"{name}.log"),
+        is_ready=_has_beaten(f"{beat}-spare"),
+        before_start=lambda: None,
+    )
+
+
+def _has_beaten(file: str) -> Callable[[float], bool]:
+    def has_beaten(started_at: float) -> bool:
+        age = age_seconds(Path(file))
+        return age is not None and time.time() - age >= started_at
+
+    return has_beaten
+
+
+@contextlib.contextmanager
+def _engine(settings: Settings) -> Iterator[Engine]:
+    engine = open_engine(settings.required_database_url(), pool_size=2)
+    try:
+        yield engine
+    finally:
+        engine.dispose()

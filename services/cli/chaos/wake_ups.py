@@ -1,0 +1,61 @@
+"""Watch for lost wake-ups while the system runs: who has mail must be ready, or lent to a worker, at every instant.
+
+A lost one would not stay for ever: the next reading of the account would find the mail. So it cannot be seen at the
+end; it is looked for all the time, in one Lua script, which sees one instant.
+"""
+
+import asyncio
+import contextlib
+from collections.abc import Sequence
+
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+
+from shared.domain.identity import Broker
+from shared.messaging.epoch import run_id_of
+from shared.messaging.keys import BrokerKeys
+
+LOOK_EVERY_SECONDS = 0.25
+
+# KEYS  1 ready  2 leases  3 epoch
+# ARGV  1 prefix of mailboxes  2 run id of this Redis
+# Returns {1 if Redis is in line with the ledger, followers who have mail and whom nobody will come for}
+_ASLEEP = """
+if redis.call('GET', KEYS[3]) ~= ARGV[2] then return { 0 } end
+local result = { 1 }
+for _, key in ipairs(redis.call('KEYS', ARGV[1] .. '*')) do
+  local follower = string.sub(key, #ARGV[1] + 1)
+  if not redis.call('ZSCORE', KEYS[1], follower) and not redis.call('ZSCORE', KEYS[2], follower) then
+    result[#result + 1] = follower
+  end
+end
+return result
+"""
+
+
+class WakeUps:
+    """Looks several times a second, at all brokers of one Redis."""
+
+    def __init__(self, redis: Redis, brokers: Sequence[Broker]) -> None:
+        self.lost: dict[Broker, set[str]] = {broker: set() for broker in brokers}
+        """Followers whose wake-up was lost, at some time."""
+        self.looks = 0
+        """How often a Redis that was in line with the ledger was looked at, all brokers together."""
+        self._redis = redis
+
+    async def watch(self) -> None:
+        """Look until cancelled."""
+        while True:
+            with contextlib.suppress(RedisError, OSError):  # killed, or emptied in between: look again
+                await self._look()
+            await asyncio.sleep(LOOK_EVERY_SECONDS)
+
+    async def _look(self) -> None:
+        run_id = await run_id_of(self._redis)
+        for broker, lost in self.lost.items():
+            keys = BrokerKeys(broker)
+            in_line, *asleep = await self._redis.eval(
+                _ASLEEP, 3, keys.ready, keys.leases, keys.epoch, keys.mailbox_prefix, run_id
+            )
+            self.looks += in_line
+            lost.update(follower.decode() for follower in asleep)
