@@ -143,14 +143,8 @@ class Injector:
                     await redis.flushall()
             case Kind.OLDER_REDIS:
                 return self._go_back()
-            case Kind.DROP_HINTS:
-                async with self._redis(broker) as redis:
-                    await redis.delete(queue_name(broker))
-            case Kind.DOUBLE_HINTS:
-                await asyncio.to_thread(self._double_hints, broker)
-            case Kind.REORDER_HINTS:
-                async with self._redis(broker) as redis:
-                    await redis.eval(_REVERSE, 1, queue_name(broker))
+            case Kind.DROP_HINTS | Kind.DOUBLE_HINTS | Kind.REORDER_HINTS:
+                await self._meddle_with_hints(kind, broker)
             case Kind.DOUBLE_FILL:
                 return await self._publish_again(broker)
         return True
@@ -210,6 +204,16 @@ class Injector:
     @staticmethod
     def _data_entries(folder: Path) -> list[Path]:
         return [entry for entry in folder.iterdir() if entry.name.startswith(("appendonly", "dump"))]
+
+    async def _meddle_with_hints(self, kind: Kind, broker: Broker) -> None:
+        if kind is Kind.DOUBLE_HINTS:
+            await asyncio.to_thread(self._double_hints, broker)
+            return
+        async with self._redis(broker) as redis:
+            if kind is Kind.DROP_HINTS:
+                await redis.delete(queue_name(broker))
+            else:
+                await redis.eval(_REVERSE, 1, queue_name(broker))
 
     def _double_hints(self, broker: Broker) -> None:
         hints = HintPublisher(broker, self._system.settings.redis_url_for(broker))
