@@ -92,6 +92,14 @@ class BrokerAccount(Protocol):
         """Search open orders, closed orders and fills since `since` for the id; None: in none of them."""
         ...
 
+    async def open_orders(self) -> list[OrderReport]:
+        """All open orders of the account: every page, every pair, whoever placed them.
+
+        What was executed of one may lack its fee. A pair that is not listed (any more) has a symbol all the same.
+        An order that closes while the pages are read may be missing.
+        """
+        ...
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None: ...
 
     async def balances(self) -> dict[str, Balance]:

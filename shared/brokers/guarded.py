@@ -111,6 +111,9 @@ class GuardedAccount:
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         return await self._guard.call(self._who, lambda: self._account.look_up(client_order_id, symbol, since))
 
+    async def open_orders(self) -> list[OrderReport]:
+        return await self._guard.call(self._who, self._account.open_orders)
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
         await self._guard.call(self._who, lambda: self._account.cancel(broker_order_id, symbol))
 

@@ -28,6 +28,8 @@ class Terms:
     """Whether a request is refused when its nonce is not above the last one of its key."""
     page_size: int
     """Fills on one page."""
+    open_orders_page: int
+    """Open orders on one page; some, where they come all at once."""
     symbol: str = "BTC/USD"
     """The pair that orders are placed in; bitcoin against dollars of some kind."""
     fee_in_received: bool = False
@@ -65,6 +67,7 @@ BROKERS = [
         filled_id_buys_again=True,
         refuses_low_nonces=True,
         page_size=50,
+        open_orders_page=50,
     ),
     Terms(
         broker=Broker.COINBASE,
@@ -79,6 +82,7 @@ BROKERS = [
         filled_id_buys_again=False,
         refuses_low_nonces=False,
         page_size=250,
+        open_orders_page=250,
         repeated_id_returns_first=True,
     ),
     Terms(
@@ -94,6 +98,7 @@ BROKERS = [
         filled_id_buys_again=True,
         refuses_low_nonces=False,
         page_size=100,
+        open_orders_page=100,
         symbol="BTC/USDT",
         fee_in_received=True,
     ),
@@ -110,6 +115,7 @@ BROKERS = [
         filled_id_buys_again=True,
         refuses_low_nonces=False,
         page_size=500,
+        open_orders_page=50,
         symbol="BTC/USDT",
         fee_in_received=True,
     ),
@@ -126,6 +132,7 @@ BROKERS = [
         filled_id_buys_again=False,
         refuses_low_nonces=False,
         page_size=100,
+        open_orders_page=500,
         fee_in_received=True,
         request_expires=False,
         checks_nonce_or_clock=False,

@@ -54,13 +54,23 @@ class PaperServer:
         description: dict[str, Any] = {"name": name, "balances": balances, "keys": 1}
         if permissions:
             description["permissions"] = list(permissions)
-        (key,) = self.ask("POST", "accounts", description)["keys"]
-        passphrase = key.get("passphrase")
-        return Credentials(
-            api_key=SecretStr(key["api_key"]),
-            api_secret=SecretStr(key["api_secret"]),
-            passphrase=None if passphrase is None else SecretStr(passphrase),
-        )
+        (key,) = self._keys(description)
+        return key
+
+    def new_shared_account(self, name: str, balances: dict[str, str]) -> tuple[Credentials, Credentials]:
+        """Create an account with two keys and return them."""
+        one, other = self._keys({"name": name, "balances": balances, "keys": 2})
+        return one, other
+
+    def _keys(self, description: dict[str, Any]) -> list[Credentials]:
+        return [
+            Credentials(
+                api_key=SecretStr(key["api_key"]),
+                api_secret=SecretStr(key["api_secret"]),
+                passphrase=SecretStr(key["passphrase"]) if "passphrase" in key else None,
+            )
+            for key in self.ask("POST", "accounts", description)["keys"]
+        ]
 
     def fault(self, kind: str, **parameters: Any) -> None:
         """Switch a fault on; it hits once unless `count` says otherwise."""

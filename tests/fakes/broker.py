@@ -94,6 +94,10 @@ class FakeAccount:
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         return next((o for o in self.orders.values() if o.client_order_id == client_order_id), None)
 
+    async def open_orders(self) -> list[OrderReport]:
+        """None: every order is executed at once."""
+        return []
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
         """Nothing to cancel: every order is executed at once."""
 

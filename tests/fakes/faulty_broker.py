@@ -101,7 +101,11 @@ class FaultyAccount:
     """How long an executed order stays invisible to look-ups."""
     reads_until_done: int = 3
     read_errors: list[BrokerError | None] = field(default_factory=list)
-    """For order reads, look-ups and balances, in the order of the calls; None: this one goes well."""
+    """For order reads, look-ups, open orders and balances, in the order of the calls; None: this one goes well."""
+    resting: list[OrderReport] = field(default_factory=list)
+    """Open orders besides those that were placed here."""
+    canceled: list[str] = field(default_factory=list)
+    """Orders whose cancellation was asked for."""
     dies_after_place: bool = False
     placed: list[MarketOrder] = field(default_factory=list)
     lookups: list[datetime] = field(default_factory=list)
@@ -179,8 +183,17 @@ class FaultyAccount:
                 return self._seen(order)
         return None
 
+    async def open_orders(self) -> list[OrderReport]:
+        self._fail_as_told()
+        under_way = [order.report for order in self.booked.values() if order.reads_until_done]
+        return [*(report.model_copy(update={"status": OrderStatus.OPEN}) for report in under_way), *self.resting]
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
-        raise Rejected("no longer open")
+        self.canceled.append(broker_order_id)
+        found = [order for order in self.resting if order.broker_order_id == broker_order_id]
+        if not found:
+            raise Rejected("no longer open")
+        self.resting.remove(found[0])
 
     async def balances(self) -> dict[str, Balance]:
         self._fail_as_told()

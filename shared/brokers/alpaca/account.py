@@ -5,7 +5,7 @@ is refused and then found. Amounts leave as text: alpaca-py's own order models w
 """
 
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
 
 from alpaca.trading.client import TradingClient
@@ -27,6 +27,7 @@ from shared.domain.master_fill import AccountFill, Side
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
+BEFORE_ALL_ORDERS = datetime(2015, 1, 1, tzinfo=UTC)
 # Orders whose facts are remembered; a master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
 # From so many unknown orders on, a list of them is asked for first.
@@ -119,6 +120,14 @@ class AlpacaAccount:
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
         return named[0] if named else None
+
+    async def open_orders(self) -> list[OrderReport]:
+        listed = await orders_since(self._read_list, BEFORE_ALL_ORDERS, MOST_LOOK_UP_PAGES, status="open")
+        try:
+            # Orders of several legs name no side of their own; options are none of our business.
+            return [self._report(order) for order in listed if order.get("side") and order.get("symbol")]
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""

@@ -39,12 +39,14 @@ async def all_fills(read_list: ReadList, since: datetime) -> list[dict[str, Any]
         parameters["page_token"] = page[-1]["id"]
 
 
-async def orders_since(read_list: ReadList, since: datetime, most_pages: int) -> list[dict[str, Any]]:
-    """Orders of every status that came after `since`, oldest first, up to `most_pages` pages."""
+async def orders_since(
+    read_list: ReadList, since: datetime, most_pages: int, *, status: str = "all"
+) -> list[dict[str, Any]]:
+    """Orders that came after `since`, oldest first, up to `most_pages` pages. `status`: all, open or closed."""
     found: dict[str, dict[str, Any]] = {}
     after = since
     for _ in range(most_pages):
-        parameters = {"status": "all", "direction": "asc", "limit": str(ORDERS_PER_PAGE), "after": time_text(after)}
+        parameters = {"status": status, "direction": "asc", "limit": str(ORDERS_PER_PAGE), "after": time_text(after)}
         page = await read_list("/orders", parameters)
         brought_new = any(entry["id"] not in found for entry in page)
         found.update({entry["id"]: entry for entry in page})

@@ -107,6 +107,14 @@ class BinanceAccount:
                     break
         return None if found is None else await self._with_fees(found)
 
+    async def open_orders(self) -> list[OrderReport]:
+        """Of all pairs, by one request. Fees are told by trades only, which are not asked for here."""
+
+        def read(reply: Any) -> list[OrderReport]:
+            return [replies.order_report(order, (), self._symbols) for order in _list(reply)]
+
+        return await self._request(self._client.privateGetOpenOrders, {}, read)
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
         """Raises Rejected when there is nothing to cancel (any more)."""
         request = {"symbol": self._symbols.wire_name(symbol), "orderId": broker_order_id}

@@ -29,6 +29,9 @@ OVERLAP = timedelta(seconds=2)
 WALLETS_PER_PAGE = 250
 ORDERS_PER_PAGE = 250
 FILLS_PER_PAGE = 250
+# Coinbase lists OPEN together with no other state. What comes before OPEN is asked for first: an order that moves on
+# in between is then seen in one of the lists at least.
+OPEN_STATES = (["PENDING", "QUEUED", "CANCEL_QUEUED"], ["OPEN"])
 
 _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -103,6 +106,25 @@ class CoinbaseAccount:
             if report.client_order_id == client_order_id:
                 return report
         return None
+
+    async def open_orders(self) -> list[OrderReport]:
+        found: dict[str, OrderReport] = {}
+        for states in OPEN_STATES:
+            orders = await whole_list(
+                self._request,
+                self._client.v3PrivateGetBrokerageOrdersHistoricalBatch,
+                {"order_status": states, "limit": ORDERS_PER_PAGE},
+                "orders",
+            )
+            try:
+                reports = [
+                    replies.order_report(order, self._symbols.symbol(order["product_id"]), self._symbols)
+                    for order in orders
+                ]
+            except WRONG_SHAPE as error:
+                raise _unreadable("List Orders", error) from error
+            found |= {report.broker_order_id: report for report in reports}
+        return list(found.values())
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""

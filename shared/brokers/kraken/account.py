@@ -107,6 +107,13 @@ class KrakenAccount:
         orders = await order_query(self._request, self._client.privatePostQueryOrders, list(order_ids))
         return self._matching(orders, client_order_id, symbol, None)
 
+    async def open_orders(self) -> list[OrderReport]:
+        orders = await whole_history(self._request, self._client.privatePostOpenOrders, {}, "open")
+        try:
+            return [replies.order_report(order_id, reply, self._symbols) for order_id, reply in orders.items()]
+        except WRONG_SHAPE as error:
+            raise _unreadable("OpenOrders", error) from error
+
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""
 

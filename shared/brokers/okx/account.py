@@ -35,6 +35,7 @@ OVERLAP = timedelta(seconds=1)
 # Orders whose size type is remembered, and how many are asked about at one poll.
 REMEMBERED_ORDERS = 512
 LEARNED_AT_ONCE = 20
+ORDERS_PER_PAGE = 100
 
 _UNREADABLE_YET = (Rejected, OutcomeUnknown, RateLimited, NotSent, InvalidNonce)
 _READING_NOT_ALLOWED = ("50120", "50030")
@@ -103,6 +104,18 @@ class OkxAccount:
             if report.client_order_id == client_order_id:
                 return report
         return None
+
+    async def open_orders(self) -> list[OrderReport]:
+        """Those that are in the book. Triggers that wait (stop and trailing orders) OKX keeps apart: not among them."""
+        found: dict[str, OrderReport] = {}
+        parameters = {"limit": str(ORDERS_PER_PAGE)}
+        while True:
+            page = await self._request(self._client.privateGetTradeOrdersPending, parameters, self._reports)
+            if all(report.broker_order_id in found for report in page):
+                return list(found.values())
+            found |= {report.broker_order_id: report for report in page}
+            # Newest first; a page goes on after the oldest order of the one before.
+            parameters = {**parameters, "after": page[-1].broker_order_id}
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
         """Raises Rejected when there is nothing to cancel (any more)."""
@@ -207,6 +220,9 @@ class OkxAccount:
             return replies.order_report(entry, self._symbols)
         except WRONG_SHAPE as error:
             raise _unreadable("trade/order", error) from error
+
+    def _reports(self, data: list[Any]) -> list[OrderReport]:
+        return [replies.order_report(entry, self._symbols) for entry in data]
 
     async def _request(self, endpoint: _Endpoint, request: Any, read: Callable[[list[Any]], _Read]) -> _Read:
         if self._malformed_key:

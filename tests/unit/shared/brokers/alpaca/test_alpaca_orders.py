@@ -22,7 +22,7 @@ from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder,
 from shared.brokers.registry import connect
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.master_fill import Side
-from tests.recording_server import RecordingServer
+from tests.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
     API_KEY,
     API_SECRET,
@@ -357,3 +357,33 @@ async def test_a_cancellation_is_accepted_or_rejected(server: RecordingServer, a
         server.answers[f"DELETE {ORDER}"] = answer
         with pytest.raises(Rejected):
             await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
+
+
+async def test_open_orders_are_read_whatever_their_asset(server: RecordingServer, account: BrokerAccount) -> None:
+    """Unlisted coins and stocks too; an order of several legs has no side, and its legs are listed by themselves."""
+    opened = order_reply(status="partially_filled", filled_qty="0.05")
+    coin = order_reply(id="coin", symbol="GONE/USD", side="sell", status="new", filled_qty="0", filled_avg_price=None)
+    share = order_reply(
+        id="share", symbol="NOSUCH", asset_class="us_equity", status="held", filled_qty="0", client_order_id="web"
+    )
+    legs = order_reply(id="legs", symbol="", side="", status="new", order_class="mleg")
+
+    def answer(request: Recorded) -> list[dict[str, Any]]:
+        assert request.fields["status"] == "open"
+        return [opened, coin, share, legs]
+
+    server.answers["GET /v2/orders"] = answer
+    first, second, third = await account.open_orders()
+    assert (first.symbol, first.filled_quantity, first.client_order_id) == ("BTC/USD", Decimal("0.05"), CLIENT_ORDER_ID)
+    assert (second.symbol, second.side) == ("GONE/USD", Side.SELL)
+    assert (third.symbol, third.client_order_id) == ("NOSUCH/USD", "web")
+    assert {order.status for order in (first, second, third)} == {OrderStatus.OPEN}
+
+
+async def test_open_orders_that_cannot_be_read_are_not_left_out(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Who asks must not take an order for gone."""
+    server.answers["GET /v2/orders"] = [order_reply(status="thinking")]
+    with pytest.raises(OutcomeUnknown):
+        await account.open_orders()

@@ -486,3 +486,25 @@ def test_the_error_tables_do_not_depend_on_the_address() -> None:
     client = BinanceClient({})
     for url in ("http://127.0.0.1:8123/api/v3/order", "https://api.binance.com/api/v3/order"):
         assert client.get_exceptions_by_url(url, "exact")["-1151"].__name__ == "BadSymbol"
+
+
+async def test_open_orders_are_read_whatever_their_pair(binance: RecordingServer, account: BinanceAccount) -> None:
+    """One request without a symbol, and none for trades: fees are not told."""
+    ours = entry(status="PARTIALLY_FILLED", executedQty="0.04", cummulativeQuoteQty="1200")
+    strange = entry(symbol="GONEUSDT", orderId=7, status="NEW", executedQty="0", side="SELL", clientOrderId="web_1")
+    binance.answers["GET openOrders"] = [ours, strange]
+    first, second = await account.open_orders()
+    assert (first.symbol, first.filled_quantity, first.cost) == ("BTC/USDT", Decimal("0.04"), Decimal(1200))
+    assert (second.symbol, second.broker_order_id, second.client_order_id) == ("GONE/USDT", "7", "web_1")
+    assert {first.status, second.status} == {OrderStatus.OPEN}
+    (sent,) = binance.requests
+    assert "symbol" not in sent.fields
+
+
+async def test_open_orders_that_cannot_be_read_are_not_left_out(
+    binance: RecordingServer, account: BinanceAccount
+) -> None:
+    """Who asks must not take an order for gone."""
+    binance.answers["GET openOrders"] = [entry(status="THINKING")]
+    with pytest.raises(OutcomeUnknown):
+        await account.open_orders()

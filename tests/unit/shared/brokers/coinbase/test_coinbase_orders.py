@@ -592,3 +592,43 @@ async def test_reading_late_is_a_matter_of_the_clock(server: RecordingServer, ac
     server.answers[PERMISSIONS] = lambda _: _unauthorized(300)
     with pytest.raises(InvalidNonce):
         await account.key_permissions()
+
+
+async def test_open_orders_are_read_whatever_their_product_and_state(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """OPEN is asked for apart from what comes before; every page; an order in both lists counts once."""
+    pending = order_entry(order_id="o-1", status="PENDING", filled_size="0", filled_value="0")
+    opened = order_entry(order_id="o-1", status="OPEN", filled_size="0.04")
+    strange = order_entry(
+        order_id="o-2",
+        product_id="GONE-USD",
+        status="OPEN",
+        filled_size="0",
+        client_order_id="",
+        order_configuration={"stop_limit_stop_limit_gtc": {"base_size": "7", "limit_price": "1"}},
+    )
+
+    def answer(request: Recorded) -> dict[str, Any]:
+        states = request.query.getall("order_status")
+        if states != ["OPEN"]:
+            assert "OPEN" not in states
+            return {"orders": [pending], "has_next": False, "cursor": ""}
+        if "cursor" not in request.fields:
+            return {"orders": [opened], "has_next": True, "cursor": "next"}
+        return {"orders": [strange], "has_next": False, "cursor": ""}
+
+    server.answers[BATCH] = answer
+    first, second = await account.open_orders()
+    assert (first.broker_order_id, first.symbol, first.filled_quantity) == ("o-1", "BTC/USD", Decimal("0.04"))
+    assert (second.symbol, second.quantity, second.client_order_id) == ("GONE/USD", Decimal(7), None)
+    assert {first.status, second.status} == {OrderStatus.OPEN}
+
+
+async def test_open_orders_that_cannot_be_read_are_not_left_out(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Who asks must not take an order for gone."""
+    server.answers[BATCH] = {"orders": [order_entry(status="THINKING")], "has_next": False}
+    with pytest.raises(OutcomeUnknown):
+        await account.open_orders()

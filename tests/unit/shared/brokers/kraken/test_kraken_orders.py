@@ -627,3 +627,34 @@ def test_every_ccxt_error_that_is_not_listed_is_unknown() -> None:
     assert type(classify(ccxt.AccountSuspended("x"))) is KeyRefused
     assert type(classify(ccxt.InvalidNonce("x"))) is InvalidNonce
     assert type(classify(ccxt.DDoSProtection("x"))) is RateLimited
+
+
+async def test_open_orders_are_read_whatever_their_pair(server: RecordingServer, account: BrokerAccount) -> None:
+    """Also in a pair that is not listed, of a kind that nija never sends, and without a name."""
+    server.answers["OpenOrders"] = {
+        "open": {
+            ORDER_ID: order_entry(status="open", vol_exec="0.04", cost="1200", fee="3"),
+            "OSTOP": order_entry(
+                status="pending",
+                descr={"pair": "OLDZUSD", "type": "sell", "ordertype": "stop-loss"},
+                vol_exec="0.0",
+                cl_ord_id=None,
+                oflags="",
+            ),
+        }
+    }
+    ours, strange = await account.open_orders()
+    assert (ours.client_order_id, ours.symbol, ours.filled_quantity) == (CLIENT_ID, "BTC/USD", Decimal("0.04"))
+    assert (strange.client_order_id, strange.symbol, strange.side) == (None, "OLD/USD", Side.SELL)
+    assert {ours.status, strange.status} == {OrderStatus.OPEN}
+    (sent,) = server.sent_to("OpenOrders")
+    assert "cl_ord_id" not in sent.fields
+
+
+async def test_open_orders_that_cannot_be_read_are_not_left_out(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Who asks must not take an order for gone."""
+    server.answers["OpenOrders"] = {"open": {ORDER_ID: order_entry(status="thinking")}}
+    with pytest.raises(OutcomeUnknown):
+        await account.open_orders()

@@ -543,3 +543,28 @@ async def test_a_client_is_cheap_to_make(connection: BrokerConnection) -> None:
     started = process_time()
     accounts = [connection.account(each) for each in credentials]
     assert (process_time() - started) / 500 <= 0.0002
+
+
+async def test_open_orders_are_read_whatever_their_instrument(server: RecordingServer, account: BrokerAccount) -> None:
+    """Page after page from the last order's id on, until one brings nothing new."""
+    open_order = order_entry(ordType="limit", tgtCcy="", state="live", accFillSz="0", avgPx="", fee="0", feeCcy="")
+    pages = {
+        None: [{**open_order, "ordId": "30"}, {**open_order, "ordId": "20", "state": "partially_filled"}],
+        "20": [{**open_order, "ordId": "10", "instId": "OLD-USDT", "clOrdId": ""}],
+        "10": [],
+    }
+    server.answers["trade/orders-pending"] = lambda request: pages[request.fields.get("after")]
+    first, second, third = await account.open_orders()
+    assert [order.broker_order_id for order in (first, second, third)] == ["30", "20", "10"]
+    assert (first.client_order_id, first.symbol, first.quantity) == (CLIENT_ID, "BTC/USDT", Decimal("0.1"))
+    assert (third.client_order_id, third.symbol) == (None, "OLD/USDT")
+    assert {order.status for order in (first, second, third)} == {OrderStatus.OPEN}
+
+
+async def test_open_orders_that_cannot_be_read_are_not_left_out(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Who asks must not take an order for gone."""
+    server.answers["trade/orders-pending"] = [order_entry(state="thinking")]
+    with pytest.raises(OutcomeUnknown):
+        await account.open_orders()

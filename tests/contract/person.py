@@ -1,0 +1,80 @@
+"""A person with a key of their own to an account, who places limit orders through the broker's ordinary client library."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import ccxt.async_support as ccxt
+from alpaca.trading.client import TradingClient
+from alpaca.trading.enums import OrderSide, TimeInForce
+from alpaca.trading.requests import LimitOrderRequest
+
+from shared.domain.credentials import Credentials
+from shared.domain.identity import Broker
+from shared.domain.master_fill import Side
+
+_BINANCE_PATHS = {"public": "/api/v3", "private": "/api/v3", "sapi": "/sapi/v1", "v1": "/api/v1"}
+
+
+class CcxtPerson:
+    """Places orders through unmodified ccxt."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    async def limit_order(self, symbol: str, side: Side, quantity: str, price: str) -> str:
+        """Place it; return the broker's id of the order."""
+        order = await self._client.create_order(symbol, "limit", side.value, quantity, price)
+        return str(order["id"])
+
+
+class AlpacaPerson:
+    """Places orders through unmodified alpaca-py."""
+
+    def __init__(self, client: TradingClient) -> None:
+        self._client = client
+
+    async def limit_order(self, symbol: str, side: Side, quantity: str, price: str) -> str:
+        """Place it; return the broker's id of the order."""
+        request = LimitOrderRequest(
+            symbol=symbol,
+            qty=float(quantity),
+            side=OrderSide(side.value),
+            time_in_force=TimeInForce.GTC,
+            limit_price=float(price),
+        )
+        order: Any = await asyncio.to_thread(self._client.submit_order, request)
+        return str(order.id)
+
+
+@asynccontextmanager
+async def a_person(broker: Broker, url: str, key: Credentials) -> AsyncIterator[CcxtPerson | AlpacaPerson]:
+    """With the key, at the paper broker's URL."""
+    if broker is Broker.ALPACA:
+        yield AlpacaPerson(
+            TradingClient(key.api_key.get_secret_value(), key.api_secret.get_secret_value(), url_override=url)
+        )
+        return
+    client: Any = getattr(ccxt, broker.value)(
+        {
+            "apiKey": key.api_key.get_secret_value(),
+            "secret": key.api_secret.get_secret_value(),
+            "password": key.passphrase.get_secret_value() if key.passphrase else "",
+            "number": str,
+            "enableRateLimit": False,
+            "timeout_on_exit": 0,
+            # Binance: spot only, and no request for the margin markets of currencies.
+            "options": {"fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False},
+        }
+    )
+    if broker is Broker.BINANCE:
+        client.urls["api"] |= {name: url + path for name, path in _BINANCE_PATHS.items()}
+    elif broker is Broker.KRAKEN:
+        client.urls["api"] = {"public": url, "private": url}
+    else:
+        client.urls["api"]["rest"] = url
+    try:
+        yield CcxtPerson(client)
+    finally:
+        await client.close()
