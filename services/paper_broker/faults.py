@@ -39,7 +39,7 @@ class FaultKind(StrEnum):
 ORDER_KINDS = frozenset({FaultKind.PARTIAL_FILL, FaultKind.LATE_FILL, FaultKind.LATE_VISIBILITY})
 """Kinds that change how an accepted order is executed; they only hit calls that place one."""
 
-_COMMON = frozenset({"kind", "probability", "count", "account", "endpoint"})
+_COMMON = frozenset({"kind", "probability", "count", "account", "endpoint", "orders"})
 _PARAMETERS: dict[FaultKind, frozenset[str]] = {
     FaultKind.LATENCY: frozenset({"seconds", "jitter"}),
     FaultKind.HANG: frozenset({"seconds", "executed"}),
@@ -72,6 +72,8 @@ class Fault:
     """How many times it may still apply; None: without end."""
     account: str | None = None
     endpoint: str | None = None
+    orders: bool = False
+    """Only calls that place an order."""
     seconds: float | None = None
     jitter: float = 0.0
     status: int = 502
@@ -94,6 +96,7 @@ class Fault:
             "count": self.count,
             "account": self.account,
             "endpoint": self.endpoint,
+            "orders": self.orders,
             "applied": self.applied,
         }
         for name in sorted(_PARAMETERS[self.kind]):
@@ -138,7 +141,7 @@ class Faults:
             if (
                 (fault.endpoint is not None and fault.endpoint != endpoint)
                 or (fault.account is not None and fault.account != account)
-                or (fault.kind in ORDER_KINDS and not places_order)
+                or ((fault.orders or fault.kind in ORDER_KINDS) and not places_order)
                 or (fault.probability < 1 and self.random.random() >= fault.probability)
             ):
                 continue
@@ -189,6 +192,7 @@ def _fault(fault_id: str, description: Mapping[str, Any]) -> Fault:
     fault.status = int(_number(description, "status", float(fault.status), least=100, most=599))
     fault.account = _text(description, "account")
     fault.endpoint = _text(description, "endpoint")
+    fault.orders = _truth(description, "orders", default=False)
     fault.executed = _truth(description, "executed", default=fault.executed)
     fault.connection_cut = _truth(description, "connection_cut", default=False)
     fault.canceled = _truth(description, "canceled", default=False)

@@ -12,7 +12,8 @@ from rich.console import Console
 from rich.table import Table
 
 from shared.brokers.registry import supported_brokers
-from shared.config import parse_broker
+from shared.config import ConfigurationError, parse_broker
+from shared.domain.identity import Broker
 
 MOST_FOLLOWERS = 100
 
@@ -26,6 +27,9 @@ def chaos(
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Switch one protection off at a time: the run must report it.")
     ] = False,
+    steps: Annotated[
+        bool, typer.Option("--steps", help="Kill and pause each process at each step of the protocol in turn.")
+    ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data folder, with ledger and logs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
@@ -37,9 +41,14 @@ def chaos(
     from services.cli.chaos.plan import injections
     from services.cli.chaos.run import Chaos, Plan
     from services.cli.chaos.self_test import run_self_test
+    from services.cli.chaos.steps import run_steps
+
+    if steps and self_test:
+        raise ConfigurationError("--steps and --self-test are two runs: choose one of them")
 
     chosen = [parse_broker(name.strip(), "--brokers") for name in (brokers or "").split(",") if name.strip()]
-    chosen = chosen or supported_brokers()
+    # The protocol is the same at every broker.
+    chosen = chosen or ([Broker.KRAKEN] if steps else supported_brokers())
     number = secrets.randbelow(1_000_000) if seed is None else seed
     stamina.instrumentation.set_on_retry_hooks([])
     console = Console(stderr=as_json)
@@ -53,6 +62,11 @@ def chaos(
         sound = all(row["holds"] for row in result["protections"])
         if not as_json:
             console.print(_protections(result))
+    elif steps:
+        result = asyncio.run(run_steps(chosen, number, announce, keep=keep))
+        sound = result["holds"]
+        if not as_json:
+            console.print(_steps(result))
     else:
         followers = max(5, min(MOST_FOLLOWERS, orders // (10 * len(chosen))))
         plan = Plan(chosen, followers, orders, injections(number, orders, chosen), number)
@@ -77,6 +91,18 @@ def _invariants(result: dict[str, Any]) -> Table:
     )
     for name, row in result["invariants"].items():
         table.add_row(name, str(row["violations"]), "\n".join(row["examples"]))
+    return table
+
+
+def _steps(result: dict[str, Any]) -> Table:
+    table = Table(
+        "broker", "process", "struck at", "with", "settled after", "outcome", title=f"steps, seed {result['seed']}"
+    )
+    for row in result["rows"]:
+        outcome = "holds" if row["holds"] else ", ".join(row["broken"]) or "the step was not reached"
+        table.add_row(
+            row["broker"], row["process"], row["step"], row["action"], f"{row['settled_in_seconds']} s", outcome
+        )
     return table
 
 

@@ -53,6 +53,11 @@ ROUND = 4
 SPARED = frozenset({"copy_engine", "broker_worker", "master_trader"})
 
 
+def data_folder(lane: int = 0) -> Path:
+    """Where a system of chaos keeps its data; deleted when the next run begins."""
+    return load_settings().home.absolute() / (f"chaos-{lane}" if lane else "chaos")
+
+
 class Ground:
     """One started system and everything to trade on it and to look at it. Single use."""
 
@@ -68,12 +73,13 @@ class Ground:
         seed: int,
         announce: Callable[[str], None],
         change: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
+        lane: int = 0,
     ) -> None:
-        """`change`: how a stage's process is started differently."""
+        """`change`: how a stage's process is started differently. `lane`: systems side by side need one each."""
         self.brokers = tuple(brokers)
         self.followers = followers
         self.announce = announce
-        self.home = load_settings().home.absolute() / "chaos"
+        self.home = data_folder(lane)
         self._seed = seed
         self._change = change
         self._accounts: dict[Broker, DemoAccounts] = {}
@@ -178,6 +184,16 @@ class Ground:
             if any(fill.pending or fill.followers < self.followers for fill in fills):
                 return False
         return True
+
+
+def started_through(module: str, *arguments: str) -> Callable[[ProcessSpec], ProcessSpec]:
+    """Start a stage through a module that changes it first: `python -m MODULE ARGUMENTS THE-STAGE'S-MODULE …`."""
+
+    def change(spec: ProcessSpec) -> ProcessSpec:
+        at = list(spec.command).index("-m")
+        return replace(spec, command=[*spec.command[: at + 1], module, *arguments, *spec.command[at + 1 :]])
+
+    return change
 
 
 def _spare(spec: ProcessSpec) -> ProcessSpec:

@@ -241,8 +241,8 @@ class Injector:
         return bool(fills)
 
     async def _switch_on(self, kind: Kind, broker: Broker) -> None:
-        probability = 1.0 if kind in ORDER_FAULTS else 0.3
-        fault = {**PAPER_FAULTS[kind], "count": FAULT_REQUESTS, "probability": probability}
+        hits = {"orders": True} if kind in ORDER_FAULTS else {"probability": 0.3}
+        fault = {**PAPER_FAULTS[kind], **hits, "count": FAULT_REQUESTS}
         url = self._system.paper_urls[broker]
         async with ClientSession(url, raise_for_status=True, timeout=_PAPER_TIMEOUT) as session:
             await session.post("/paper/faults", json=fault)

@@ -68,7 +68,7 @@ PAPER_FAULTS: dict[Kind, dict[str, object]] = {
 """What the paper broker is told. Late visibility stays below every gateway's margin: beyond it no look-up helps."""
 
 ORDER_FAULTS = frozenset({Kind.REPLY_LOST, Kind.HANG_EXECUTED, Kind.HTTP_ERROR_EXECUTED})
-"""Faults that are worth most on calls that place an order."""
+"""Faults that are made of calls that place an order: what they do to others is what `hang` and `http_error` do."""
 
 
 REDIS_LOST = (Kind.KILL_REDIS, Kind.EMPTY_REDIS, Kind.OLDER_REDIS)

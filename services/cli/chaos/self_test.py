@@ -1,14 +1,14 @@
 """Can each check fail? One protection is switched off at a time; the run must then report the right violation."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import Any, NamedTuple
 
+from services.cli.chaos.ground import started_through
 from services.cli.chaos.plan import Injection, Kind
 from services.cli.chaos.run import Chaos, Plan
-from services.cli.local.process import ProcessSpec
 from shared.domain.identity import Broker
 
+ASLEEP = "no wake-up lost"
 DOUBLED = "at most one broker order per fill and follower"
 FOLLOWERS, ORDERS = 8, 60
 SETTLE_SECONDS = 45.0
@@ -34,6 +34,7 @@ PROTECTIONS = (
     Protection("nothing", "", (Kind.REPLY_LOST, Kind.DOUBLE_FILL)),
     Protection("look-up", DOUBLED, (Kind.REPLY_LOST,)),
     Protection("deduplicated delivery", DOUBLED, (Kind.DOUBLE_FILL,)),
+    Protection("atomic release", ASLEEP, ()),
     Protection("nothing, with pauses", "", (), PAUSES_SECONDS),
     Protection("fence", DOUBLED, (), PAUSES_SECONDS),
     Protection("request expiry", DOUBLED, (), PAUSES_SECONDS),
@@ -72,18 +73,7 @@ def _plan(protection: Protection, seed: int) -> Plan:
         ORDERS,
         injections,
         seed,
-        change=_without(protection.name),
+        change=started_through("services.cli.chaos.without", protection.name),
         settle_seconds=SETTLE_SECONDS,
         least_seconds=protection.least_seconds,
     )
-
-
-def _without(protection: str) -> Callable[[ProcessSpec], ProcessSpec]:
-    """Start the stages through `without.py`, in processes of this run only."""
-
-    def change(spec: ProcessSpec) -> ProcessSpec:
-        at = list(spec.command).index("-m")
-        through = ["-m", "services.cli.chaos.without", protection]
-        return replace(spec, command=[*spec.command[:at], *through, *spec.command[at + 1 :]])
-
-    return change

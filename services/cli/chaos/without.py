@@ -16,6 +16,8 @@ from typing import Any
 
 ASLEEP_SECONDS = 30.0
 """Longer than a lease, a request's validity and the margin of look-ups together."""
+BETWEEN_TWO_STEPS_SECONDS = 0.7
+"""Longer than the master's orders are apart."""
 FAR_AWAY = timedelta(days=1)
 
 
@@ -93,6 +95,26 @@ def _look_up() -> None:
     setattr(Execution, "_resolve", resend)  # noqa: B010  not an assignment that the type checker may refuse
 
 
+def _atomic_release() -> None:
+    """Whether the mailbox is empty is decided first, and the follower is released a moment later."""
+    from shared.messaging.mailboxes import Mailboxes, NextHead
+
+    settle: Any = Mailboxes.settle
+
+    async def settle_in_two_steps(mailboxes: Any, lease: Any, *arguments: Any) -> Any:
+        redis, keys = mailboxes._scripts._redis, mailboxes._keys  # noqa: SLF001  as above
+        is_last = await redis.llen(keys.mailbox(lease.follower_id)) == 1
+        await asyncio.sleep(BETWEEN_TWO_STEPS_SECONDS)
+        reached = await settle(mailboxes, lease, *arguments)
+        if not (is_last and reached.head):
+            return reached
+        await redis.zrem(keys.leases, lease.follower_id)
+        await redis.hdel(keys.fences, lease.follower_id)
+        return NextHead(head=b"", positions={})
+
+    setattr(Mailboxes, "settle", settle_in_two_steps)  # noqa: B010
+
+
 def _deduplicated_delivery() -> None:
     """Every engine believes that it owns every shard, and `deliver` does not compare positions."""
     from services.copy_engine.shards import Shards
@@ -110,6 +132,7 @@ def _deduplicated_delivery() -> None:
 PROTECTIONS = {
     "nothing": _nothing,
     "look-up": _look_up,
+    "atomic release": _atomic_release,
     "deduplicated delivery": _deduplicated_delivery,
     "nothing, with pauses": _pauses,
     "fence": _fence,

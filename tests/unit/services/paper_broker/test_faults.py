@@ -41,6 +41,15 @@ def test_order_faults_spare_requests_that_place_no_order() -> None:
     assert (execution.fraction, execution.rest_after_microseconds) == (Decimal(0), 2_000_000)
 
 
+def test_any_fault_can_be_made_of_orders_only() -> None:
+    """With `orders` a lost reply waits for a call that places an order."""
+    faults = Faults(1)
+    faults.switch_on({"kind": "reply_lost", "count": 1, "orders": True})
+    assert faults.hitting("Balance", "anna", places_order=False) == []
+    assert [fault.kind for fault in faults.hitting("AddOrder", "anna", places_order=True)] == [FaultKind.REPLY_LOST]
+    assert faults.hitting("AddOrder", "anna", places_order=True) == []
+
+
 def test_clearing_lets_go_of_those_who_hang() -> None:
     """Deleting a fault sets its event, also when its count was used up."""
     faults = Faults(1)
