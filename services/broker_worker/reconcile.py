@@ -1,7 +1,7 @@
 """Answer a request of `nija reconcile` while the follower's lease is held: what the account really holds goes out.
 
-On request a copied position is lowered to what is there: only while no order waits, and only if it still is what
-the ledger says, so that a repair never meets an order in flight.
+On request a copied position is lowered to what is there, and a stray order is canceled: only while no order waits,
+and only what still is as the ledger and the account said, so that a repair never meets an order in flight.
 """
 
 from collections.abc import Mapping
@@ -12,15 +12,16 @@ import structlog
 from redis.asyncio import Redis
 
 from services.broker_worker.read_account import AccountReader
-from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
+from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Rejected, Throttled
 from shared.brokers.gateway import BrokerAccount
 from shared.brokers.limits import background_requests
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import PositionAdjusted
-from shared.domain.reconcile import AccountReading, WaitingOrder, covered
+from shared.domain.identity import BrokerOrderId
+from shared.domain.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.mailboxes import Lease, Mailboxes, Submission
+from shared.messaging.mailboxes import Lease, LeaseLost, Mailboxes, Submission
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation
 
 MAIL_TOLD = 100
@@ -52,8 +53,11 @@ class Reconciler:
             await self.redis.hdel(self.keys.reconcile, lease.follower_id)
             return None
         reading, refused = await self._read(request, account, copied)
-        if request.repairs and not reading.error and not reading.mail:
-            reading = await self._repair(request, lease, reading)
+        if account is not None and not reading.error and not reading.mail:
+            if request.cancellations:
+                reading = await self._cancel(request, lease, account, reading)
+            if request.repairs:
+                reading = await self._repair(request, lease, reading)
         await Reconciliation(self.redis, self.keys).answer(reading)
         return refused
 
@@ -74,6 +78,7 @@ class Reconciler:
         try:
             with background_requests():
                 taken = await self.accounts.read(request.follower_id, account)
+                open_orders = await self._open_orders(request.follower_id, account)
         except KeyRefused as error:
             return reading.model_copy(update={"error": f"the key was refused: {error}"}), error
         except (Throttled, RateLimited) as error:
@@ -86,8 +91,28 @@ class Reconciler:
             "read_at": taken.taken_at,
             "total": taken.total,
             "locked": {currency: quantity for currency, quantity in locked.items() if quantity},
+            "open_orders": open_orders,
         }
         return reading.model_copy(update=held), None
+
+    async def _open_orders(self, follower_id: str, account: BrokerAccount) -> tuple[OpenOrder, ...] | None:
+        """None: the key may not list them, which does not keep it from trading. Raises other BrokerErrors."""
+        try:
+            listed = await account.open_orders()
+        except KeyRefused as error:
+            log.warning("open orders not told", follower=follower_id, error=str(error))
+            return None
+        return tuple(
+            OpenOrder(
+                broker_order_id=order.broker_order_id,
+                client_order_id=order.client_order_id,
+                symbol=order.symbol,
+                side=order.side,
+                quantity=order.quantity,
+                filled_quantity=order.filled_quantity,
+            )
+            for order in listed
+        )
 
     async def _mail(self, follower_id: str) -> tuple[tuple[WaitingOrder, ...], int]:
         async with self.redis.pipeline(transaction=True) as pipeline:
@@ -115,6 +140,34 @@ class Reconciler:
             )
         return tuple(waiting), count
 
+    async def _cancel(
+        self, request: ReconcileRequest, lease: Lease, account: BrokerAccount, reading: AccountReading
+    ) -> AccountReading:
+        wanted = {(each.broker_order_id, each.copy_order_id) for each in request.cancellations}
+        left = list(reading.open_orders or ())
+        canceled: list[str] = []
+        for order in reading.open_orders or ():
+            if (order.broker_order_id, order.client_order_id) not in wanted:
+                continue
+            if await self.mailboxes.renew([lease]):
+                raise LeaseLost(f"{lease.follower_id}: the lease was lost before order {order.broker_order_id}")
+            if await self.redis.exists(self.keys.mailbox(lease.follower_id)):
+                break
+            what = {"follower": request.follower_id, "order": order.broker_order_id, "actor": request.actor}
+            try:
+                with background_requests():
+                    await account.cancel(BrokerOrderId(order.broker_order_id), order.symbol)
+            except Rejected as error:
+                log.info("stray order was over already", **what, error=str(error))
+            except BrokerError as error:
+                log.warning("stray order not canceled", **what, error=str(error))
+                continue
+            else:
+                log.warning("stray order canceled", **what, copy_order=order.client_order_id)
+                canceled.append(order.broker_order_id)
+            left.remove(order)
+        return reading.model_copy(update={"open_orders": tuple(left), "canceled": tuple(canceled)})
+
     async def _repair(self, request: ReconcileRequest, lease: Lease, reading: AccountReading) -> AccountReading:
         copied = dict(reading.copied)
         real = covered({symbol: position.quantity for symbol, position in copied.items()}, reading.total)
@@ -124,6 +177,8 @@ class Reconciler:
             if before is None or before.quantity != repair.quantity or real[repair.symbol] >= before.quantity:
                 continue
             quantity = real[repair.symbol]
+            if repair.real not in (None, quantity):
+                continue  # it is another drift than the one that somebody looked at
             after = CopiedPosition(quantity=quantity, carried_exit=min(before.carried_exit, quantity))
             event = PositionAdjusted(
                 broker=self.keys.broker,

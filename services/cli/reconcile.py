@@ -1,4 +1,4 @@
-"""`nija reconcile`: followers' accounts against the ledger. Options in, drift with its cause and repairs out."""
+"""`nija reconcile`: followers' accounts against the ledger. Options in, drift with its cause, open orders and repairs out."""
 
 import asyncio
 from typing import Annotated, Any
@@ -6,16 +6,21 @@ from typing import Annotated, Any
 import typer
 from redis.asyncio import Redis
 
+from services.bookkeeper.reconcile_accounts import Reconcile, Reconciled
 from services.cli import output
 from services.cli.actor import actor
 from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
-from services.cli.reconcile_accounts import Reconcile, Reconciled
 from shared.domain.amounts import plain
 from shared.domain.identity import Broker
-from shared.domain.reconcile import Drift
+from shared.domain.reconcile import Drift, Standing
 from shared.messaging.keys import BrokerKeys
 
 _ANSWER_SECONDS = 5.0
+_WHOSE = {
+    Standing.IN_FLIGHT: "nija's, under way",
+    Standing.STRAY: "nija's, stray",
+    Standing.OWN: "the follower's own",
+}
 
 
 def reconcile(
@@ -23,17 +28,22 @@ def reconcile(
     follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
     repair: Annotated[
         bool,
-        typer.Option("--repair", help="Lower copied positions to what is there; wait for unknown orders."),
+        typer.Option(
+            "--repair",
+            help="Lower copied positions to what is there, cancel stray orders, wait for unknown orders.",
+        ),
     ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, max=86_400, help="Seconds to wait for workers.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Compare what followers really hold with what the ledger says that they copied.
+    """Compare what followers really hold and have ordered with what the ledger says that they copied.
 
     The workers read the accounts, each when it has no other request under way, and look unknown orders up at once.
-    Coins of a follower's own are no drift; copied coins that are not there are. With --repair, copied positions of
-    which something was sold outside nija are lowered to what is there: nothing is bought or sold. Exit code 0: all
-    is as it should be, or was repaired; 1: something is not, or an account could not be read.
+    Coins of a follower's own are no drift; copied coins that are not there are. An open order of nija's that no
+    mailbox waits for is a stray one; a follower's own orders are listed and never touched. With --repair, copied
+    positions of which something was sold outside nija are lowered to what is there, and stray orders are canceled:
+    nothing is bought or sold. Exit code 0: all is as it should be, or was repaired; 1: something is not, or an
+    account could not be read.
     """
     where = chosen_broker(broker)
     with open_ledger() as desk, output.progress("reading accounts"):
@@ -68,11 +78,11 @@ async def _one(
         work = Reconcile(
             redis,
             BrokerKeys(broker),
-            lambda: desk.targets.of(broker, who),
+            desk.targets,
             actor=actor(),
             timeout_seconds=timeout_seconds,
         )
-        return await work.run(who, repair=repair)
+        return await work.run(None if who is None else [who], repair=repair)
 
 
 def _document(found: dict[Broker, Reconciled]) -> dict[str, Any]:
@@ -87,6 +97,16 @@ def _document(found: dict[Broker, Reconciled]) -> dict[str, Any]:
             for broker, each in found.items()
             for follower_id, reading in sorted(each.readings.items())
             for currency, quantity in sorted(reading.locked.items())
+        ],
+        "open_orders": [
+            {"broker": broker.value, "follower_id": follower_id, "standing": whose, **order.model_dump(mode="json")}
+            for broker, each in found.items()
+            for follower_id, order, whose in each.open_orders()
+        ],
+        "open_orders_untold": [
+            {"broker": broker.value, "follower_id": follower_id}
+            for broker, each in found.items()
+            for follower_id in each.untold()
         ],
         "unread": [
             {"broker": broker.value, "follower_id": follower_id, "error": error}
@@ -108,10 +128,13 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
     ):
         if lines:
             _show(title, lines)
+    _show_open_orders(found)
     for broker, each in found.items():
         for follower_id, reading in sorted(each.readings.items()):
             for currency, quantity in sorted(reading.locked.items()):
                 say(f"{broker.value}: {follower_id} has {plain(quantity)} {currency} in open orders")
+        for follower_id in each.untold():
+            say(f"{broker.value}: the open orders of {follower_id} are not told", style="yellow")
         for follower_id, error in sorted(each.unread.items()):
             say(f"✗ {broker.value}: {follower_id} was not read: {error}", style="red")
         if each.resolved:
@@ -119,7 +142,7 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
     count = sum(len(each.readings) for each in found.values())
     if any(each.drifts for each in found.values()):
         if not repair and any(drift.is_repairable for each in found.values() for drift in each.drifts):
-            say("`nija reconcile --repair` lowers the copied positions to what is there")
+            say("`nija reconcile --repair` lowers the copied positions to what is there, and cancels stray orders")
     else:
         say(f"{count} accounts hold what was copied", style="green")
 
@@ -139,5 +162,26 @@ def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:
             plain(drift.real),
             plain(drift.drift),
             ": ".join(text for text in (drift.cause.replace("_", " "), drift.detail) if text),
+        )
+    output.show(shown)
+
+
+def _show_open_orders(found: dict[Broker, Reconciled]) -> None:
+    lines = [(broker, *line) for broker, each in found.items() for line in each.open_orders()]
+    if not lines:
+        return
+    several, where = output.at_brokers([broker.value for broker, *_ in lines])
+    shown = output.table(f"open orders{where}")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "order")
+    output.number_columns(shown, "filled")
+    output.text_columns(shown, "whose", "id")
+    for broker, follower_id, order, whose in lines:
+        shown.add_row(
+            *([broker.value] if several else []),
+            follower_id,
+            f"{order.side} {plain(order.quantity)} {order.symbol}",
+            plain(order.filled_quantity),
+            _WHOSE[whose],
+            order.broker_order_id,
         )
     output.show(shown)

@@ -19,6 +19,7 @@ ALERTS_TOLD = 5
 _WORDS = {
     AlertKind.UNKNOWN_ORDER: "outcome unknown (`nija reconcile`)",
     AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
+    AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 
 
@@ -147,7 +148,7 @@ def _broker_findings(status: BrokerStatus) -> Iterator[str]:
     for alert in pipeline.alerts[:ALERTS_TOLD]:
         yield f"{_WORDS[alert.kind]} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
     if len(pipeline.alerts) > ALERTS_TOLD:
-        yield f"{len(pipeline.alerts) - ALERTS_TOLD} more followers' mailboxes wait for an operator"
+        yield f"{len(pipeline.alerts) - ALERTS_TOLD} more alerts wait for an operator"
     if pipeline.dead_letters:
         yield f"{pipeline.dead_letters} messages could not be read; they are kept as dead letters (docs/operations.md)"
 

@@ -1,6 +1,7 @@
 """What an account really holds against what its follower should hold: readings and targets in, drift out. Pure.
 
 A follower may hold more than was copied (coins of its own); what counts is coins that were copied and are not there.
+It may have open orders of its own as well; what counts is an order of nija's that nija has done with.
 Quantities are base currency.
 """
 
@@ -12,7 +13,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.amounts import ZERO, Amount, Instant, plain
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.master_fill import Side
 
@@ -33,12 +34,26 @@ class WaitingOrder(BaseModel):
     submitted_at: Instant | None = None
 
 
+class OpenOrder(BaseModel):
+    """An order that the broker lists as open, whoever placed it."""
+
+    model_config = ConfigDict(frozen=True)
+
+    broker_order_id: str
+    client_order_id: str | None = None
+    symbol: str
+    side: Side
+    quantity: Amount
+    filled_quantity: Amount = ZERO
+
+
 class AccountReading(BaseModel):
     """One account as the worker that held its lease read it, with what the worker believes to be copied."""
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = 1
+    version: Literal[1, 2] = 2
+    """1 does not tell open orders."""
     request_id: str
     follower_id: str
     read_at: Instant
@@ -51,8 +66,12 @@ class AccountReading(BaseModel):
     waiting: tuple[WaitingOrder, ...] = ()
     mail: int = 0
     """Entries of the mailbox, those that cannot be read included."""
+    open_orders: tuple[OpenOrder, ...] | None = None
+    """None: not told, by a worker of version 1 or because the key may not list them."""
     adjusted: tuple[str, ...] = ()
     """Symbols whose copied position was lowered just now."""
+    canceled: tuple[str, ...] = ()
+    """Broker's ids of orders that were canceled just now; they are not among the open ones any more."""
     error: str = ""
     """Why the account was not read; empty: it was."""
     retry_after_seconds: float | None = None
@@ -76,6 +95,31 @@ class Target(BaseModel):
     """Why the last exit failed; None: it did not, or there was none."""
 
 
+class CopyRecord(BaseModel):
+    """What the ledger says of a copy order."""
+
+    model_config = ConfigDict(frozen=True)
+
+    copy_order_id: str
+    follower_id: str
+    sequence: int
+    outcome: str
+    """copied, skipped, failed or pending."""
+    changed_at: Instant
+    """When it ended; of a pending one: when it was decided."""
+
+
+class Standing(StrEnum):
+    """Whose business an open order is."""
+
+    IN_FLIGHT = "in_flight"
+    """A copy order that a mailbox waits for, or that was settled a moment ago."""
+    STRAY = "stray"
+    """A copy order that is final, or that no mailbox waits for."""
+    OWN = "own"
+    """The follower's; never touched."""
+
+
 class Cause(StrEnum):
     """What a drift comes from, as far as it is known."""
 
@@ -91,6 +135,12 @@ class Cause(StrEnum):
     """The last exit failed; the next one sells its part too."""
     MANUAL_SALE = "manual_sale"
     """Less is there than was copied, and nija did not sell it."""
+    STRAY_ORDER = "stray_order"
+    """An order of nija's is open at the broker, and nobody waits for it."""
+
+
+_REPAIRABLE = frozenset({Cause.MANUAL_SALE, Cause.STRAY_ORDER})
+_PASSES = frozenset({Cause.PENDING_MAIL, Cause.JUST_SETTLED})
 
 
 class Drift(BaseModel):
@@ -109,11 +159,20 @@ class Drift(BaseModel):
     """What is missing is below 0; what should have been sold is above."""
     sequence: int
     detail: str = ""
+    broker_order_id: str = ""
+    """Of a stray order."""
+    copy_order_id: str = ""
+    """Of a stray order."""
 
     @property
     def is_repairable(self) -> bool:
-        """Whether lowering the copied position to what is there is right."""
-        return self.cause is Cause.MANUAL_SALE
+        """Whether lowering the copied position to what is there, or canceling the stray order, is right."""
+        return self.cause in _REPAIRABLE
+
+    @property
+    def needs_attention(self) -> bool:
+        """Whether it stays until somebody does something. Unknown orders have an alert of their own."""
+        return self.cause not in _PASSES and self.cause is not Cause.UNKNOWN_ORDER
 
 
 def covered(copied: Mapping[str, Decimal], total: Mapping[str, Decimal]) -> dict[str, Decimal]:
@@ -135,8 +194,7 @@ def drifts(
 ) -> list[Drift]:
     """Compare one follower's reading with its targets. `lots` by symbol: less than a lot is no drift."""
     by_symbol = {target.symbol: target for target in targets}
-    wanted = {symbol: target.quantity for symbol, target in by_symbol.items()}
-    wanted |= {symbol: held.quantity for symbol, held in reading.copied.items() if symbol not in wanted}
+    wanted = _wanted(reading, by_symbol)
     found: list[Drift] = []
     for symbol, real in covered(wanted, reading.total).items():
         target = by_symbol.get(symbol)
@@ -159,6 +217,58 @@ def drifts(
         for order in unknown
     ]
     return found
+
+
+def standing(order: OpenOrder, reading: AccountReading, copies: Mapping[str, CopyRecord], now: datetime) -> Standing:
+    """Whose business an open order of the reading is. `copies`: what the ledger knows, by copy order id."""
+    name = order.client_order_id
+    if name in {mail.copy_order_id for mail in reading.waiting}:
+        return Standing.IN_FLIGHT
+    copy = copies.get(name) if name else None
+    # Two followers may share an account; each one's orders are its own business.
+    if copy is None or copy.follower_id != reading.follower_id:
+        return Standing.OWN
+    # Mail that is not told may be this very order; and what has just ended may be shown as open for a moment.
+    if reading.mail > len(reading.waiting) or now - copy.changed_at < JUST_SETTLED:
+        return Standing.IN_FLIGHT
+    return Standing.STRAY
+
+
+def stray_orders(
+    reading: AccountReading, targets: Iterable[Target], copies: Mapping[str, CopyRecord], now: datetime
+) -> list[Drift]:
+    """The open orders that nija placed and has done with. Nothing of them is counted as drift in coins."""
+    by_symbol = {target.symbol: target for target in targets}
+    wanted = _wanted(reading, by_symbol)
+    real = covered(wanted, reading.total)
+    found: list[Drift] = []
+    for order in reading.open_orders or ():
+        if order.client_order_id is None or standing(order, reading, copies, now) is not Standing.STRAY:
+            continue
+        copy = copies[order.client_order_id]
+        filled = f", {plain(order.filled_quantity)} of it filled" if order.filled_quantity else ""
+        found.append(
+            Drift(
+                follower_id=reading.follower_id,
+                symbol=order.symbol,
+                cause=Cause.STRAY_ORDER,
+                target=wanted.get(order.symbol, ZERO),
+                real=real.get(order.symbol, ZERO),
+                drift=ZERO,
+                sequence=copy.sequence,
+                detail=f"{order.side} {plain(order.quantity)}{filled}, order {order.broker_order_id}; "
+                f"the copy of fill {copy.sequence} is {copy.outcome}",
+                broker_order_id=order.broker_order_id,
+                copy_order_id=copy.copy_order_id,
+            )
+        )
+    return found
+
+
+def _wanted(reading: AccountReading, by_symbol: Mapping[str, Target]) -> dict[str, Decimal]:
+    """Copied quantity by symbol: the ledger's, and the worker's where the ledger has none."""
+    wanted = {symbol: target.quantity for symbol, target in by_symbol.items()}
+    return wanted | {symbol: held.quantity for symbol, held in reading.copied.items() if symbol not in wanted}
 
 
 def _why_missing(

@@ -29,10 +29,12 @@ class AlertKind(StrEnum):
     """The outcome of an order stays unknown; its follower's mailbox waits."""
     UNREADABLE_MAIL = "unreadable_mail"
     """What is kept for a follower is of a version that no worker here knows, or broken; its mailbox waits."""
+    DRIFT = "drift"
+    """An account does not hold what was copied, or has a stray order open."""
 
 
 class Alert(BaseModel):
-    """One follower's mailbox waits, and why."""
+    """What is wrong with one follower's mailbox or account."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -43,6 +45,8 @@ class Alert(BaseModel):
     since: Instant
     at: Instant
     """When it was raised the last time."""
+    until: Instant | None = None
+    """When it is over unless it is raised again; None: five minutes after `at`."""
 
 
 class Alerts:
@@ -52,25 +56,39 @@ class Alerts:
         self._redis = redis
         self._keys = keys
 
-    async def sound(self, kind: AlertKind, follower_id: str, message: str, since: datetime | None = None) -> None:
-        """Say it in the log and where `nija status` looks. `since`: from now on, or from when it was said first."""
+    async def sound(
+        self,
+        kind: AlertKind,
+        follower_id: str,
+        message: str,
+        since: datetime | None = None,
+        until: datetime | None = None,
+    ) -> None:
+        """Say it in the log and where `nija status` looks. `since`: from now on, or from when it was said first.
+
+        `until` is for who looks seldom: such an alert is in the log once, and again only with other words.
+        """
         now = datetime.now(UTC)
         earlier = standing([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
         if since is None:
             since = earlier[0].since if earlier else now
-        log.error("alert", kind=kind.value, follower=follower_id, error=message, since=since.isoformat())
-        alert = Alert(kind=kind, follower_id=follower_id, message=message, since=since, at=now)
+        if until is None or not earlier or earlier[0].message != message:
+            log.error("alert", kind=kind.value, follower=follower_id, error=message, since=since.isoformat())
+        alert = Alert(kind=kind, follower_id=follower_id, message=message, since=since, at=now, until=until)
         await self._redis.hset(self._keys.alerts, _field(kind, follower_id), alert.model_dump_json())
 
-    async def clear(self, kind: AlertKind, follower_id: str) -> None:
+    async def clear(self, kind: AlertKind, *follower_ids: str) -> None:
         """Take it back; harmless when nothing was said."""
-        await self._redis.hdel(self._keys.alerts, _field(kind, follower_id))
+        if follower_ids:
+            await self._redis.hdel(self._keys.alerts, *(_field(kind, each) for each in follower_ids))
 
 
 def standing(stored: Iterable[str | bytes | None], now: datetime) -> list[Alert]:
     """The values of the hash `alerts` that still hold, oldest first."""
     alerts = [Alert.model_validate_json(each) for each in stored if each is not None]
-    return sorted((a for a in alerts if now - a.at <= ALERT_STANDS), key=lambda a: (a.since, a.follower_id))
+    return sorted(
+        (a for a in alerts if now <= (a.until or a.at + ALERT_STANDS)), key=lambda a: (a.since, a.follower_id)
+    )
 
 
 def _field(kind: AlertKind, follower_id: str) -> str:

@@ -1,12 +1,15 @@
 """Ask workers to read followers' accounts, and take their answers. Requests in, readings out.
 
-The CLI asks, a worker answers while it holds the follower's lease: so a reading never meets an order in flight.
+The CLI and the bookkeeper ask, a worker answers while it holds the follower's lease: so a reading never meets an
+order in flight.
 """
 
 import asyncio
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from typing import Literal
 
+import structlog
 from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
@@ -14,6 +17,10 @@ from shared.domain.amounts import Amount, Instant
 from shared.domain.reconcile import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
+
+UNREADABLE = "the worker's answer cannot be read: is it of another version?"
+
+log = structlog.get_logger()
 
 
 class Repair(BaseModel):
@@ -26,7 +33,19 @@ class Repair(BaseModel):
     """Copied by the ledger, base currency."""
     sequence: int
     """Fill of the last order in the ledger."""
+    real: Amount | None = None
+    """How much of it was there when the repair was wanted: it is done only if that is still so."""
     reason: str
+
+
+class Cancellation(BaseModel):
+    """A stray order that is to be canceled, if the broker still lists it by both ids."""
+
+    model_config = ConfigDict(frozen=True)
+
+    broker_order_id: str
+    copy_order_id: str
+    """The order's client order id: without it, an order is the follower's own."""
 
 
 class ReconcileRequest(BaseModel):
@@ -41,6 +60,8 @@ class ReconcileRequest(BaseModel):
     expires_at: Instant
     """Nobody waits for the answer after this."""
     repairs: tuple[Repair, ...] = ()
+    cancellations: tuple[Cancellation, ...] = ()
+    """A worker that does not know the field leaves the orders, and its answer shows them as it would have."""
 
 
 class Reconciliation:
@@ -60,14 +81,25 @@ class Reconciliation:
         )
 
     async def answers(self, requests: Sequence[ReconcileRequest]) -> dict[str, AccountReading]:
-        """The answers that are there, by follower; each is taken once."""
+        """The answers that are there, by follower; each is taken once. One that cannot be read is an error, too."""
         if not requests:
             return {}
         stored = await self._redis.hmget(self._keys.readings, [request.follower_id for request in requests])
         found: dict[str, AccountReading] = {}
         for request, value in zip(requests, stored, strict=True):
-            reading = AccountReading.model_validate_json(value) if value is not None else None
-            if reading is not None and reading.request_id == request.id:
+            if value is None:
+                continue
+            try:
+                reading = AccountReading.model_validate_json(value)
+            except ValueError:
+                log.warning("answer cannot be read", follower=request.follower_id)
+                reading = AccountReading(
+                    request_id=request.id,
+                    follower_id=request.follower_id,
+                    read_at=datetime.now(UTC),
+                    error=UNREADABLE,
+                )
+            if reading.request_id == request.id:
                 found[request.follower_id] = reading
         if found:
             await self._redis.hdel(self._keys.readings, *found)

@@ -1,9 +1,14 @@
-"""What followers should hold by the ledger: a broker in, the copied position per follower and symbol out. Reads only."""
+"""What followers should hold by the ledger: a broker in, the copied position per follower and symbol out. Reads only.
+
+And which orders are copies: ids in, what became of each out.
+"""
+
+from collections.abc import Collection
 
 from sqlalchemy import Engine, text
 
 from shared.domain.identity import Broker
-from shared.domain.reconcile import Target
+from shared.domain.reconcile import CopyRecord, Target
 from shared.persistence.database import transaction
 
 _TARGETS = text("""
@@ -16,9 +21,16 @@ _TARGETS = text("""
           AND o.side = 'sell' AND o.outcome IS NOT NULL
         ORDER BY o.sequence DESC LIMIT 1
     ) e ON true
-    WHERE p.broker = :broker AND (CAST(:follower_id AS text) IS NULL OR p.follower_id = :follower_id)
+    WHERE p.broker = :broker AND (CAST(:followers AS text[]) IS NULL OR p.follower_id = ANY(:followers))
       AND p.quantity <> 0
     ORDER BY p.follower_id, p.symbol
+""")
+
+_COPIES = text("""
+    SELECT o.copy_order_id, o.follower_id, o.sequence, o.outcome, coalesce(e.occurred_at, o.decided_at) AS changed_at
+    FROM fill_outcomes o
+    LEFT JOIN order_events e ON e.copy_order_id = o.copy_order_id AND e.outcome IS NOT NULL
+    WHERE o.broker = :broker AND o.copy_order_id = ANY(:ids)
 """)
 
 
@@ -28,8 +40,17 @@ class Targets:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def of(self, broker: Broker, follower_id: str | None = None) -> list[Target]:
-        """The copied positions that are not empty, of one follower or of all, by follower and symbol."""
+    def of(self, broker: Broker, followers: Collection[str] | None = None) -> list[Target]:
+        """The copied positions that are not empty, of these followers or of all, by follower and symbol."""
+        asked = {"broker": broker.value, "followers": None if followers is None else list(followers)}
         with transaction(self._engine) as connection:
-            rows = connection.execute(_TARGETS, {"broker": broker.value, "follower_id": follower_id}).mappings()
-            return [Target.model_validate(dict(row)) for row in rows]
+            return [Target.model_validate(dict(row)) for row in connection.execute(_TARGETS, asked).mappings()]
+
+    def copies(self, broker: Broker, ids: Collection[str]) -> dict[str, CopyRecord]:
+        """What became of the copy orders among these client order ids, by id; others are left out."""
+        if not ids:
+            return {}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(_COPIES, {"broker": broker.value, "ids": list(ids)}).mappings()
+            found = [CopyRecord.model_validate(dict(row)) for row in rows]
+        return {record.copy_order_id: record for record in found}

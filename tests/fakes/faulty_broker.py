@@ -102,6 +102,8 @@ class FaultyAccount:
     reads_until_done: int = 3
     read_errors: list[BrokerError | None] = field(default_factory=list)
     """For order reads, look-ups, open orders and balances, in the order of the calls; None: this one goes well."""
+    locked: dict[str, Decimal] = field(default_factory=dict)
+    """In open orders; not part of `free`."""
     resting: list[OrderReport] = field(default_factory=list)
     """Open orders besides those that were placed here."""
     canceled: list[str] = field(default_factory=list)
@@ -197,7 +199,10 @@ class FaultyAccount:
 
     async def balances(self) -> dict[str, Balance]:
         self._fail_as_told()
-        return {currency: Balance(free=free, total=free) for currency, free in self.free.items()}
+        return {
+            currency: Balance(free=free, total=free + self.locked.get(currency, ZERO))
+            for currency, free in self.free.items()
+        }
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         return []

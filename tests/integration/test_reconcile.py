@@ -1,31 +1,38 @@
 """`nija reconcile` against a worker on a real Redis and a ledger in a real PostgreSQL, at a broker in memory."""
 
 import asyncio
-import contextlib
+import json
+import os
+import sys
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
-from services.cli.reconcile_accounts import NO_ANSWER, Reconcile, Reconciled
-from shared.brokers.errors import OutcomeUnknown, RateLimited
+from services.bookkeeper.reconcile_accounts import NO_ANSWER
+from services.broker_worker import serve
+from services.cli.status_redis import read_pipeline
+from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
 from shared.domain import reconcile as rules
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.events import EVENT
 from shared.domain.identity import Broker
 from shared.domain.master_fill import Side
-from shared.domain.reconcile import Cause
+from shared.domain.reconcile import AccountReading, Cause, Standing
+from shared.messaging.alerts import AlertKind
 from shared.messaging.mailboxes import LeaseLost
+from shared.messaging.reconcile import UNREADABLE, Cancellation, ReconcileRequest, Reconciliation
 from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.ledger import Ledger
 from shared.persistence.reports import Reports
-from shared.persistence.targets import Targets
 from tests.examples import an_order
 from tests.fakes.faulty_broker import Fate
+from tests.fakes.reconcile_bench import an_open_order, bought, reconciled, working
 from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
 from tests.ledger_examples import a_batch, a_decision
 
@@ -55,44 +62,6 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker in memory never shows an execution late."""
     monkeypatch.setattr(rules, "JUST_SETTLED", timedelta())
-
-
-async def work(bench: WorkerBench, ledger: Ledger, stopping: asyncio.Event) -> None:
-    """Be the worker and the bookkeeper."""
-    while not stopping.is_set():
-        for claimed in (await bench.mailboxes.claim(10))[1]:
-            await bench.serving.follower(claimed, CREDENTIALS)
-        await asyncio.to_thread(ledger.write, await bench.events())
-        await asyncio.sleep(0.01)
-
-
-@contextlib.asynccontextmanager
-async def working(bench: WorkerBench, engine: Engine) -> AsyncIterator[None]:
-    """While a worker and a bookkeeper run."""
-    stopping = asyncio.Event()
-    task = asyncio.create_task(work(bench, Ledger(engine), stopping))
-    try:
-        yield
-    finally:
-        stopping.set()
-        await task
-
-
-async def reconciled(
-    redis: Redis, engine: Engine, *, repair: bool = False, follower: str | None = None, timeout_seconds: float = 10
-) -> Reconciled:
-    """What the command finds."""
-    targets = Targets(engine)
-    return await Reconcile(
-        redis, KEYS, lambda: targets.of(Broker.KRAKEN, follower), actor="cli:test", timeout_seconds=timeout_seconds
-    ).run(follower, repair=repair)
-
-
-async def bought(bench: WorkerBench, engine: Engine) -> None:
-    """Alice has copied 0.001 BTC, and the ledger knows."""
-    await bench.deliver(an_order())
-    await bench.serve()
-    Ledger(engine).write(await bench.events())
 
 
 async def test_who_holds_what_was_copied_and_more_has_no_drift(
@@ -220,3 +189,177 @@ async def test_a_position_is_adjusted_under_the_lease_and_with_an_empty_mailbox_
     with pytest.raises(LeaseLost):
         await bench.mailboxes.adjust(claimed.lease, "BTC/USD", lower, b"{}")
     assert (await redis.xlen(KEYS.events), (await bench.position()).quantity) == (events, Decimal("0.001"))
+
+
+async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
+    bench: WorkerBench, redis: Redis, engine: Engine
+) -> None:
+    """nija's order that the ledger says is over is a drift, until --repair; the follower's own ones are information."""
+    await bought(bench, engine)
+    copy = an_order().id
+    bench.account.resting = [
+        an_open_order("STRAY", copy, side=Side.BUY, filled_quantity=Decimal("0.002")),
+        an_open_order("UNNAMED", None),
+        an_open_order("NAMED", "0" * 32, symbol="NOSUCH"),
+    ]
+    async with working(bench, engine):
+        found = await reconciled(redis, engine)
+        [drift] = found.drifts
+        assert (drift.cause, drift.broker_order_id, drift.is_repairable) == (Cause.STRAY_ORDER, "STRAY", True)
+        assert drift.detail == "buy 0.01, 0.002 of it filled, order STRAY; the copy of fill 1 is copied"
+        assert {order.broker_order_id: whose for _, order, whose in found.open_orders()} == {
+            "STRAY": Standing.STRAY,
+            "UNNAMED": Standing.OWN,
+            "NAMED": Standing.OWN,
+        }
+        assert bench.account.canceled == []
+        repaired = await reconciled(redis, engine, repair=True)
+    assert ([each.broker_order_id for each in repaired.repaired], repaired.drifts) == (["STRAY"], [])
+    assert bench.account.canceled == ["STRAY"]
+    assert [order.broker_order_id for _, order, _ in repaired.open_orders()] == ["UNNAMED", "NAMED"]
+
+
+async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """It is open at the broker because it is under way; --repair leaves it to its worker."""
+    bench.account.fates = [Fate.OPEN]
+    bench.account.reads_until_done = 1000
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    Ledger(engine).write([a_batch(a_decision()), *await bench.events()])
+    async with working(bench, engine):
+        found = await reconciled(redis, engine, repair=True)
+    assert ([whose for _, _, whose in found.open_orders()], found.drifts) == ([Standing.IN_FLIGHT], [])
+    assert bench.account.canceled == []
+
+
+async def test_nothing_is_canceled_while_mail_waits_or_under_another_name(
+    bench: WorkerBench, redis: Redis, engine: Engine
+) -> None:
+    """Whatever a request says: an order is canceled with an empty mailbox only, and by both of its ids."""
+    await bought(bench, engine)
+    bench.account.resting = [an_open_order("STRAY", an_order().id), an_open_order("OWN", "of the follower")]
+
+    async def ask(*cancellations: Cancellation) -> AccountReading:
+        now = datetime.now(UTC)
+        request = ReconcileRequest(
+            id=now.isoformat(),
+            follower_id="alice",
+            actor="test",
+            expires_at=now + timedelta(minutes=1),
+            cancellations=cancellations,
+        )
+        reconciliation = Reconciliation(redis, KEYS)
+        await reconciliation.ask([request])
+        await bench.serve_once()
+        return (await reconciliation.answers([request]))["alice"]
+
+    stray = Cancellation(broker_order_id="STRAY", copy_order_id=an_order().id)
+    foreign = Cancellation(broker_order_id="OWN", copy_order_id=an_order().id)
+    bench.account.fates = [Fate.OPEN]
+    bench.account.reads_until_done = 1000
+    await bench.deliver(an_order(sequence=2))
+    assert (await ask(stray, foreign)).canceled == ()
+    bench.account.reads_until_done = 0
+    for booked in bench.account.booked.values():
+        booked.reads_until_done = 0
+    await bench.serve()
+    reading = await ask(stray, foreign)
+    assert (reading.canceled, bench.account.canceled) == (("STRAY",), ["STRAY"])
+    assert [order.broker_order_id for order in reading.open_orders or ()] == ["OWN"]
+
+
+async def test_a_stray_order_is_found_where_nothing_was_copied(
+    bench: WorkerBench, redis: Redis, engine: Engine
+) -> None:
+    """What an open order locks shows in the account as it was read last: so the account is asked."""
+    bench.account.fates = [Fate.REJECTED]
+    await bench.deliver(an_order())
+    await bench.serve()
+    Ledger(engine).write([a_batch(a_decision()), *await bench.events()])
+    bench.account.resting = [an_open_order("STRAY", an_order().id)]
+    bench.account.locked = {"BTC": Decimal("0.01")}
+    async with working(bench, engine):
+        assert (await reconciled(redis, engine)).asked == 0
+        await reconciled(redis, engine, follower="alice")
+        [drift] = (await reconciled(redis, engine)).drifts
+    assert drift.detail.endswith("the copy of fill 1 is failed")
+
+
+async def test_a_key_that_may_not_list_orders_is_not_disabled(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """The positions are compared all the same."""
+    await bought(bench, engine)
+    async with working(bench, engine):
+        bench.account.read_errors = [None, KeyRefused("EGeneral:Permission denied")]
+        found = await reconciled(redis, engine)
+    assert (found.untold(), found.unread, found.drifts) == (["alice"], {}, [])
+    assert not [event for event in await bench.events() if event.type == "follower_disabled"]
+
+
+async def test_answers_of_other_versions_break_nothing(redis: Redis) -> None:
+    """One of a worker of version 1 tells no open orders; one that cannot be read is an error of that follower."""
+    expires = datetime.now(UTC) + timedelta(minutes=1)
+    old, new = (ReconcileRequest(id=who, follower_id=who, actor="test", expires_at=expires) for who in ("alice", "bob"))
+    first = {"version": 1, "request_id": "alice", "follower_id": "alice", "read_at": "2026-01-05T12:00:00Z"}
+    await redis.hset(KEYS.readings, "alice", json.dumps(first | {"total": {"BTC": "1"}, "locked": {}, "mail": 0}))
+    await redis.hset(KEYS.readings, "bob", json.dumps(first | {"version": 7, "request_id": "bob"}))
+    found = await Reconciliation(redis, KEYS).answers([old, new])
+    assert (found["alice"].total, found["alice"].open_orders) == ({"BTC": Decimal(1)}, None)
+    assert (found["bob"].error, found["bob"].retry_after_seconds) == (UNREADABLE, None)
+
+
+async def test_an_order_that_stays_unknown_is_listed_and_alerts(
+    bench: WorkerBench,
+    redis: Redis,
+    engine: Engine,
+    fresh_redis_url: str,
+    fresh_database_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """--repair waits for it in vain and says so, in words and by its exit code; `nija orders --unknown` has it."""
+    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    environment = {
+        "PATH": os.environ["PATH"],
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "REDIS_URL": fresh_redis_url,
+        "DATABASE_URL": fresh_database_url,
+    }
+
+    async def nija(*arguments: str) -> tuple[int | None, Any]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.cli.app", *arguments, "--broker", "kraken", "--json"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        return process.returncode, json.loads(printed)
+
+    bench.account.fates = [Fate.FILLED_REPLY_LOST]
+    bench.account.hidden_seconds = 3600
+    bench.connection.request_validity_seconds = 3600
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    Ledger(engine).write([a_batch(a_decision()), *await bench.events()])
+    async with working(bench, engine):
+        code, found = await nija("reconcile", "--repair", "--timeout", "2")
+        assert (code, [each["cause"] for each in found["drifts"]], found["unknown_resolved"]) == (
+            1,
+            ["unknown_order"],
+            0,
+        )
+        _, [listed] = await nija("orders", "--unknown")
+    assert (listed["copy_order_id"], listed["state"]) == (an_order().id, "unknown")
+    assert [alert.kind for alert in read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts] == [AlertKind.UNKNOWN_ORDER]
+    bench.account.hidden_seconds = 0
+    for booked in bench.account.booked.values():
+        booked.visible_at = datetime.now(UTC)
+    asking = asyncio.create_task(nija("reconcile", "--repair"))
+    async with asyncio.timeout(30):
+        while not await redis.hexists(KEYS.reconcile, "alice"):
+            await asyncio.sleep(0.01)
+    async with working(bench, engine):
+        code, found = await asking
+        assert (code, found["drifts"], found["unknown_resolved"]) == (0, [], 1)
+        _, listed = await nija("orders", "--unknown")
+    assert listed == []
+    assert read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts == ()

@@ -155,4 +155,4 @@ def test_many_alerts_are_told_in_few_lines() -> None:
     """The oldest ones by name, and how many more there are."""
     found = system(brokers=(broker(pipeline=pipeline(alerts=tuple(alert(f"f{n}") for n in range(9)))),)).findings()
     assert len(found) == 6
-    assert found[-1] == "kraken: 4 more followers' mailboxes wait for an operator"
+    assert found[-1] == "kraken: 4 more alerts wait for an operator"

@@ -10,7 +10,19 @@ from hypothesis import strategies as st
 
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.master_fill import Side
-from shared.domain.reconcile import AccountReading, Cause, Target, WaitingOrder, covered, drifts
+from shared.domain.reconcile import (
+    AccountReading,
+    Cause,
+    CopyRecord,
+    OpenOrder,
+    Standing,
+    Target,
+    WaitingOrder,
+    covered,
+    drifts,
+    standing,
+    stray_orders,
+)
 from tests.examples import NOW
 
 LOTS = {"BTC/USD": Decimal("0.00000001")}
@@ -102,3 +114,68 @@ def test_a_coin_covers_once(copied: dict[str, Decimal], bitcoins: Decimal, ether
     for base, there in total.items():
         ours = [symbol for symbol in copied if symbol.startswith(f"{base}/")]
         assert sum(found[symbol] for symbol in ours) == min(there, sum(copied[symbol] for symbol in ours))
+
+
+def an_open_order(name: str | None = "1" * 32) -> OpenOrder:
+    """A sale of 0.2 bitcoins."""
+    return OpenOrder(broker_order_id="O1", client_order_id=name, symbol="BTC/USD", side=Side.SELL, quantity="0.2")
+
+
+def a_copy(**changes: Any) -> dict[str, CopyRecord]:
+    """What the ledger knows of the order's copy, which failed an hour ago."""
+    fields: dict[str, Any] = {
+        "copy_order_id": "1" * 32,
+        "follower_id": "alice",
+        "sequence": 7,
+        "outcome": "failed",
+        "changed_at": NOW - timedelta(hours=1),
+    }
+    return {"1" * 32: CopyRecord(**fields | changes)}
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "copies", "expected"),
+    [
+        ("1" * 32, {}, a_copy(), Standing.STRAY),
+        ("1" * 32, {}, a_copy(outcome="pending"), Standing.STRAY),
+        ("1" * 32, {}, a_copy(changed_at=NOW - timedelta(seconds=5)), Standing.IN_FLIGHT),
+        ("1" * 32, {"mail": 1}, a_copy(), Standing.IN_FLIGHT),
+        ("0" * 32, waiting("accepted"), {}, Standing.IN_FLIGHT),
+        ("1" * 32, waiting("accepted"), a_copy(), Standing.STRAY),
+        ("1" * 32, {}, a_copy(follower_id="bob"), Standing.OWN),
+        ("1" * 32, {}, {}, Standing.OWN),
+        ("web order 1", {}, a_copy(), Standing.OWN),
+        (None, {}, a_copy(), Standing.OWN),
+    ],
+)
+def test_an_open_order_is_in_flight_stray_or_the_followers_own(
+    name: str | None, reading: dict[str, Any], copies: dict[str, CopyRecord], expected: Standing
+) -> None:
+    """Stray is only what the ledger knows as this follower's copy and no mailbox waits for; in doubt it is not."""
+    order = an_open_order(name)
+    read = a_reading(open_orders=(order,), **reading)
+    assert standing(order, read, copies, NOW) is expected
+    found = stray_orders(read, [a_target()], copies, NOW)
+    assert [(drift.cause, drift.broker_order_id, drift.drift) for drift in found] == (
+        [(Cause.STRAY_ORDER, "O1", Decimal(0))] if expected is Standing.STRAY else []
+    )
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_what_passes_by_itself_needs_no_attention_and_what_is_repaired_does(cause: Cause) -> None:
+    """Unknown orders need it too, and have an alert of their own."""
+    [sale] = drifts(a_reading("0.4"), [a_target()], LOTS, NOW)
+    drift = sale.model_copy(update={"cause": cause})
+    assert drift.needs_attention is (cause not in (Cause.PENDING_MAIL, Cause.JUST_SETTLED, Cause.UNKNOWN_ORDER))
+    assert drift.needs_attention or not drift.is_repairable
+
+
+def test_a_reading_of_version_1_tells_no_open_orders() -> None:
+    """It can still be read; that nothing is told is not that there are none."""
+    old = (
+        '{"version":1,"request_id":"r1","follower_id":"alice","read_at":"2026-01-05T12:00:00Z","total":{"BTC":"1"},'
+        '"locked":{},"copied":{},"waiting":[],"mail":0,"adjusted":[],"error":"","retry_after_seconds":null}'
+    )
+    reading = AccountReading.model_validate_json(old)
+    assert reading.open_orders is None
+    assert stray_orders(reading, [], a_copy(), NOW) == []

@@ -1,0 +1,271 @@
+"""Reconcile one broker's accounts: targets and a Redis in, what the workers found and repaired out.
+
+Accounts are read by the workers, under the followers' leases; this only asks and compares. `nija reconcile` and the
+bookkeeper's own rounds both do it here.
+"""
+
+import asyncio
+import time
+import uuid
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from pydantic import ValidationError
+from redis.asyncio import Redis
+
+from shared.domain.follower import AccountSnapshot
+from shared.domain.instrument import Instrument
+from shared.domain.reconcile import (
+    AccountReading,
+    Cause,
+    CopyRecord,
+    Drift,
+    OpenOrder,
+    Standing,
+    Target,
+    drifts,
+    standing,
+    stray_orders,
+)
+from shared.messaging.alerts import Alert, AlertKind, Alerts
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Submission
+from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation, Repair
+from shared.persistence.targets import Targets
+
+POLL_SECONDS = 0.1
+ASK_AGAIN_SECONDS = 2.0
+UNKNOWN_AGAIN_SECONDS = 1.0
+NO_ANSWER = "no worker has answered: `nija status` shows whether one runs"
+REASON = "the account holds less than was copied"
+
+
+@dataclass(slots=True)
+class Work:
+    """What a worker is asked to do for one follower, besides reading its account."""
+
+    repairs: list[Repair] = field(default_factory=list)
+    cancellations: list[Cancellation] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Reconciled:
+    """What came out for one broker."""
+
+    asked: int = 0
+    readings: dict[str, AccountReading] = field(default_factory=dict)
+    copies: dict[str, CopyRecord] = field(default_factory=dict)
+    """What the ledger knows of the open orders, by copy order id."""
+    drifts: list[Drift] = field(default_factory=list)
+    """What is still not as it should be."""
+    repaired: list[Drift] = field(default_factory=list)
+    resolved: int = 0
+    """Followers whose order was unknown before and is not any more."""
+    unread: dict[str, str] = field(default_factory=dict)
+    """Follower → why its account was not read."""
+
+    def open_orders(self) -> list[tuple[str, OpenOrder, Standing]]:
+        """The open orders of every account that was read, with whose business each is, by follower."""
+        now = datetime.now(UTC)
+        return [
+            (follower_id, order, standing(order, reading, self.copies, now))
+            for follower_id, reading in sorted(self.readings.items())
+            for order in reading.open_orders or ()
+        ]
+
+    def untold(self) -> list[str]:
+        """Followers whose accounts were read, but not their open orders."""
+        return sorted(each for each, reading in self.readings.items() if reading.open_orders is None)
+
+
+class Reconcile:
+    """Works on one broker until `timeout_seconds` are over. Raises RedisError and DatabaseUnavailable."""
+
+    def __init__(self, redis: Redis, keys: BrokerKeys, targets: Targets, *, actor: str, timeout_seconds: float) -> None:
+        self._redis = redis
+        self._keys = keys
+        self._reconciliation = Reconciliation(redis, keys)
+        self._alerts = Alerts(redis, keys)
+        self._targets = targets
+        self._actor = actor
+        self._ends_at = time.monotonic() + timeout_seconds
+        self._expires_at = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
+
+    async def concerned(self) -> list[str]:
+        """Who should hold something, has an order under way, something locked in open orders, or an alert."""
+        targets = await asyncio.to_thread(self._targets.of, self._keys.broker)
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hkeys(self._keys.submitting)
+            pipeline.hgetall(self._keys.accounts)
+            pipeline.hvals(self._keys.alerts)
+            submitting, accounts, alerts = await pipeline.execute()
+        raised = [Alert.model_validate_json(each) for each in alerts]
+        return sorted(
+            {target.follower_id for target in targets}
+            | {follower_id.decode() for follower_id in submitting}
+            | {follower_id.decode() for follower_id, stored in accounts.items() if _has_locked(stored)}
+            | {alert.follower_id for alert in raised if alert.kind is AlertKind.DRIFT}
+        )
+
+    async def run(self, followers: Collection[str] | None = None, *, repair: bool) -> Reconciled:
+        """Read the accounts of these followers (None: of all concerned), compare, and repair when wanted."""
+        concerned = await self.concerned() if followers is None else followers
+        submissions = await self._submissions()
+        unknown_before = {each for each in concerned if submissions.get(each) == "unknown"}
+        result = Reconciled(asked=len(concerned))
+        await self._read(dict.fromkeys(concerned, Work()), result)
+        await self._compare(result)
+        if repair:
+            await self._wait_for_unknown(result)
+            await self.repair(result, result.drifts)
+        still_unknown = {drift.follower_id for drift in result.drifts if drift.cause is Cause.UNKNOWN_ORDER}
+        result.resolved = len(unknown_before - still_unknown - set(result.unread))
+        return result
+
+    async def repair(self, result: Reconciled, found: Iterable[Drift]) -> None:
+        """Have those of the drifts repaired that can be, and compare again what these accounts hold."""
+        work: dict[str, Work] = {}
+        for drift in found:
+            if drift.cause is Cause.MANUAL_SALE:
+                work.setdefault(drift.follower_id, Work()).repairs.append(
+                    Repair(
+                        symbol=drift.symbol,
+                        quantity=drift.target,
+                        sequence=drift.sequence,
+                        real=drift.real,
+                        reason=REASON,
+                    )
+                )
+            elif drift.cause is Cause.STRAY_ORDER:
+                work.setdefault(drift.follower_id, Work()).cancellations.append(
+                    Cancellation(broker_order_id=drift.broker_order_id, copy_order_id=drift.copy_order_id)
+                )
+        if not work:
+            return
+        before = result.drifts
+        await self._read(work, result)
+        result.repaired = [
+            drift
+            for drift in before
+            if drift.follower_id in work and _is_repaired(drift, result.readings.get(drift.follower_id))
+        ]
+        await self._compare(result)
+
+    async def _settled_targets(self, readings: Mapping[str, AccountReading]) -> dict[str, list[Target]]:
+        """The targets once the ledger has what Redis had at the time of the readings, or after two seconds."""
+        gives_up_at = time.monotonic() + ASK_AGAIN_SECONDS
+        while True:
+            targets: dict[str, list[Target]] = {}
+            for target in await asyncio.to_thread(self._targets.of, self._keys.broker, list(readings)):
+                targets.setdefault(target.follower_id, []).append(target)
+            is_behind = any(
+                {t.symbol: t.quantity for t in targets.get(follower_id, ())}
+                != {symbol: held.quantity for symbol, held in reading.copied.items() if held.quantity}
+                for follower_id, reading in readings.items()
+            )
+            if not is_behind or time.monotonic() > gives_up_at:
+                return targets
+            await asyncio.sleep(POLL_SECONDS)
+
+    async def _submissions(self) -> dict[str, str]:
+        """Follower → how far its order is; one that cannot be read counts as unknown."""
+        stages: dict[str, str] = {}
+        recorded: dict[Any, Any] = await self._redis.hgetall(self._keys.submitting)
+        for follower_id, stored in recorded.items():
+            try:
+                stages[follower_id.decode()] = Submission.model_validate_json(stored).stage
+            except ValidationError:
+                stages[follower_id.decode()] = "unknown"
+        return stages
+
+    async def _lots(self) -> dict[str, Decimal]:
+        stored = await self._redis.hvals(self._keys.instruments)
+        instruments = [Instrument.model_validate_json(each) for each in stored]
+        return {instrument.symbol: instrument.lot for instrument in instruments}
+
+    async def _read(self, work: Mapping[str, Work], result: Reconciled) -> None:
+        """Ask for the followers' accounts until each has answered or the time is over."""
+        waiting = {
+            follower_id: ReconcileRequest(
+                id=uuid.uuid4().hex,
+                follower_id=follower_id,
+                actor=self._actor,
+                expires_at=self._expires_at,
+                repairs=tuple(wanted.repairs),
+                cancellations=tuple(wanted.cancellations),
+            )
+            for follower_id, wanted in sorted(work.items())
+        }
+        requests = list(waiting.values())
+        ask_at = dict.fromkeys(waiting, 0.0)
+        why: dict[str, str] = {}
+        try:
+            while waiting and time.monotonic() < self._ends_at:
+                now = time.monotonic()
+                due = [request for follower_id, request in waiting.items() if ask_at[follower_id] <= now]
+                await self._reconciliation.ask(due)
+                ask_at |= {request.follower_id: now + ASK_AGAIN_SECONDS for request in due}
+                await asyncio.sleep(POLL_SECONDS)
+                for follower_id, reading in (await self._reconciliation.answers(list(waiting.values()))).items():
+                    if reading.error and reading.retry_after_seconds is not None:
+                        why[follower_id] = reading.error
+                        ask_at[follower_id] = time.monotonic() + reading.retry_after_seconds
+                        continue
+                    del waiting[follower_id]
+                    if reading.error:
+                        # An earlier reading says nothing about now.
+                        result.readings.pop(follower_id, None)
+                        result.unread[follower_id] = reading.error
+                    else:
+                        result.unread.pop(follower_id, None)
+                        result.readings[follower_id] = reading
+        finally:
+            await self._reconciliation.withdraw(requests)
+        for follower_id in waiting:
+            result.readings.pop(follower_id, None)
+            result.unread[follower_id] = why.get(follower_id, NO_ANSWER)
+
+    async def _compare(self, result: Reconciled) -> None:
+        """Find the drifts of what was read, once the ledger has what was settled meanwhile; end alerts that are over."""
+        readings = result.readings
+        targets = await self._settled_targets(readings)
+        listed = [order for reading in readings.values() for order in reading.open_orders or ()]
+        named = {order.client_order_id for order in listed if order.client_order_id}
+        result.copies = await asyncio.to_thread(self._targets.copies, self._keys.broker, named)
+        lots = await self._lots()
+        now = datetime.now(UTC)
+        found: list[Drift] = []
+        for follower_id, reading in readings.items():
+            theirs = targets.get(follower_id, ())
+            found += drifts(reading, theirs, lots, now)
+            found += stray_orders(reading, theirs, result.copies, now)
+        result.drifts = sorted(found, key=lambda drift: (drift.follower_id, drift.symbol, drift.broker_order_id))
+        troubled = {drift.follower_id for drift in found if drift.needs_attention}
+        await self._alerts.clear(AlertKind.DRIFT, *(each for each in readings if each not in troubled))
+
+    async def _wait_for_unknown(self, result: Reconciled) -> None:
+        """Have unknown orders looked up until they are known or the time is over."""
+        while True:
+            unknown = {drift.follower_id for drift in result.drifts if drift.cause is Cause.UNKNOWN_ORDER}
+            if not unknown or time.monotonic() + UNKNOWN_AGAIN_SECONDS >= self._ends_at:
+                return
+            await asyncio.sleep(UNKNOWN_AGAIN_SECONDS)
+            await self._read(dict.fromkeys(unknown, Work()), result)
+            await self._compare(result)
+
+
+def _has_locked(stored: bytes) -> bool:
+    """Whether the account had something in open orders when it was read last."""
+    account = AccountSnapshot.model_validate_json(stored)
+    return any(total != account.free_quantity(currency) for currency, total in account.total.items())
+
+
+def _is_repaired(drift: Drift, reading: AccountReading | None) -> bool:
+    if reading is None:
+        return False
+    if drift.cause is Cause.STRAY_ORDER:
+        return drift.broker_order_id in reading.canceled
+    return drift.cause is Cause.MANUAL_SALE and drift.symbol in reading.adjusted
