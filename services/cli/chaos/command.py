@@ -15,7 +15,9 @@ from shared.brokers.registry import supported_brokers
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.identity import Broker
 
-MOST_FOLLOWERS = 100
+FEWEST_FOLLOWERS, MOST_FOLLOWERS = 5, 100
+ORDERS_PER_FOLLOWER = 100
+"""At least: whoever trades goes on for as long as there are faults to make."""
 
 
 def chaos(
@@ -28,7 +30,7 @@ def chaos(
         bool, typer.Option("--self-test", help="Switch one protection off at a time: the run must report it.")
     ] = False,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Kill and pause each process at each step of the protocol in turn.")
+        bool, typer.Option("--steps", help="Kill and pause at each step of the protocol in turn.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data folder, with ledger and logs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
@@ -68,7 +70,7 @@ def chaos(
         if not as_json:
             console.print(_steps(result))
     else:
-        followers = max(5, min(MOST_FOLLOWERS, orders // (10 * len(chosen))))
+        followers = max(FEWEST_FOLLOWERS, min(MOST_FOLLOWERS, orders // (ORDERS_PER_FOLLOWER * len(chosen))))
         plan = Plan(chosen, followers, orders, injections(number, orders, chosen), number)
         result = asyncio.run(Chaos(plan, announce).run(keep=keep))
         sound = result["violations"] == 0

@@ -1,4 +1,7 @@
-"""Strike each process at each step of the protocol in turn, with kill -9 and with a pause, and check every promise."""
+"""Strike at each step of the protocol in turn, and check every promise.
+
+The process that reaches the step is killed or paused, or Redis or PostgreSQL is killed at that very moment.
+"""
 
 import asyncio
 import contextlib
@@ -17,6 +20,7 @@ from services.cli.chaos.protocol_steps import STEPS, Step, by_turns
 from services.cli.chaos.strike import arm, disarm, struck
 from services.cli.chaos.wake_ups import WakeUps
 from services.cli.demo.person import Person
+from services.cli.local.errors import LocalSystemError
 from shared.domain.identity import Broker
 
 FOLLOWERS = 6
@@ -29,7 +33,14 @@ LANES = 3
 """Systems side by side."""
 Strike = tuple[Step, str]
 """A step and an action."""
-ACTIONS = {"kill": signal.SIGKILL, "pause": signal.SIGSTOP}
+ACTIONS = {
+    "kill": signal.SIGKILL,
+    "pause": signal.SIGSTOP,
+    "kill redis": signal.SIGSTOP,
+    "kill postgres": signal.SIGSTOP,
+}
+"""What the process that reaches the step does to itself. While a server is killed it stands still, and then goes on."""
+SERVER_AWAY_SECONDS = 0.2
 
 
 async def run_steps(
@@ -43,7 +54,8 @@ async def run_steps(
     rows: list[dict[str, Any]] = []
     for broker in brokers:
         waiting = [(step, action) for action in ACTIONS for step in by_turns()]
-        lanes = (_lane(number, broker, seed, waiting, announce, keep=keep) for number in range(1, LANES + 1))
+        starting = asyncio.Lock()
+        lanes = (_lane(number, broker, seed, waiting, starting, announce, keep=keep) for number in range(1, LANES + 1))
         found = [row for lane in await asyncio.gather(*lanes) for row in lane]
         rows += sorted(found, key=lambda row: (row["number"], row["action"]))
     return {
@@ -56,13 +68,22 @@ async def run_steps(
 
 
 async def _lane(
-    lane: int, broker: Broker, seed: int, waiting: list[Strike], announce: Callable[[str], None], *, keep: bool
+    lane: int,
+    broker: Broker,
+    seed: int,
+    waiting: list[Strike],
+    starting: asyncio.Lock,
+    announce: Callable[[str], None],
+    *,
+    keep: bool,
 ) -> list[dict[str, Any]]:
     """Start a system and make rows on it until no strike is `waiting`."""
     strikes = data_folder(lane) / "strikes"
     change = started_through("services.cli.chaos.strike", str(strikes))
     ground = Ground([broker], followers=FOLLOWERS, seed=seed, announce=_quiet, change=change, lane=lane)
-    async with ground.started():
+    async with contextlib.AsyncExitStack() as stack:
+        async with starting:  # two threads cannot migrate at once: Alembic's context is global
+            await stack.enter_async_context(ground.started())
         strikes.mkdir()
         rows = await StepRun(ground, broker, strikes, announce).rows(waiting)
     if keep or not all(row["holds"] for row in rows):
@@ -104,9 +125,9 @@ class StepRun:
         pid = await self._struck(step)
         struck_at = time.monotonic()
         disarm(self._strikes)
-        if pid is not None and action == "pause":
-            await asyncio.sleep(PAUSE_SECONDS)
-            with contextlib.suppress(ProcessLookupError):  # ended while it slept
+        if pid is not None and ACTIONS[action] is signal.SIGSTOP:
+            await self._while_it_stands(action)
+            with contextlib.suppress(ProcessLookupError):  # ended while it stood
                 os.kill(pid, signal.SIGCONT)
         await trading
         await self._injector.end()
@@ -129,6 +150,14 @@ class StepRun:
         verdict = "holds" if row["holds"] else f"BROKEN: {', '.join(broken) or 'the step was not reached'}"
         self._announce(f"{action} {step.process}: {step.name}: {verdict} ({seconds:.0f} s)")
         return row
+
+    async def _while_it_stands(self, action: str) -> None:
+        if action == "pause":
+            await asyncio.sleep(PAUSE_SECONDS)
+            return
+        with contextlib.suppress(LocalSystemError):  # it is away already
+            self._ground.system.kill(action.removeprefix("kill "))
+        await asyncio.sleep(SERVER_AWAY_SECONDS)
 
     async def _trade(self, person: Person) -> None:
         """One round, and further ones until the step is reached or is not going to be."""
