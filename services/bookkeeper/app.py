@@ -1,6 +1,7 @@
 """The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …]`. Events in, rows of the ledger out.
 
 One loop per broker, each with a Redis connection of its own. Several bookkeepers may run: they share the events.
+Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`), beside its books.
 Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
 """
 
@@ -19,11 +20,13 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.bookkeeper.keep_books import LONGEST_WAIT_SECONDS, Bookkeeper
+from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
+from shared.messaging.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging
@@ -34,6 +37,7 @@ from shared.persistence.followers import FollowerStore
 from shared.persistence.ledger import Ledger
 from shared.persistence.master_fills import MasterFills
 from shared.persistence.migrate import require_newest_schema
+from shared.persistence.targets import Targets
 
 HEARTBEAT_SECONDS: Final = 1.0
 NICENESS: Final = 10
@@ -48,6 +52,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         asyncio.get_running_loop().add_signal_handler(number, stopping.set)
     beating = asyncio.create_task(_beat(Heartbeat(settings.heartbeat_file)))
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    rounds: list[asyncio.Task[None]] = []
     try:
         while not stopping.is_set():
             try:
@@ -59,14 +64,16 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
                     await asyncio.wait_for(stopping.wait(), LONGEST_WAIT_SECONDS)
         ledger = Ledger(engine)
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
+        if settings.reconcile_every_seconds:
+            rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
         async with asyncio.TaskGroup() as group:
             for broker in brokers:
                 group.create_task(_keep_books(settings, broker, engine, ledger, stopping))
         log.info("bookkeeper stopped")
     finally:
-        beating.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beating
+        for task in (beating, *rounds):
+            task.cancel()
+        await asyncio.gather(beating, *rounds, return_exceptions=True)
         engine.dispose()
 
 
@@ -87,6 +94,20 @@ async def _keep_books(
             settings.follower_shards,
         )
         await Bookkeeper(broker, EventStream(redis, keys, consumer), ledger, restorer).run(stopping)
+
+
+async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:
+    keys = BrokerKeys(broker)
+    # Guarded: what a Redis says that is not in line with the ledger yet is no drift.
+    async with guarded_redis(settings.redis_url_for(broker), keys) as redis:
+        await ReconcileRounds(
+            redis,
+            keys,
+            Targets(engine),
+            every_seconds=settings.reconcile_every_seconds,
+            repair=settings.reconcile_repair,
+            name=f"bookkeeper@{socket.gethostname()}:{os.getpid()}",
+        ).run()
 
 
 async def _beat(heartbeat: Heartbeat) -> None:

@@ -30,7 +30,8 @@ from shared.domain.reconcile import (
     standing,
     stray_orders,
 )
-from shared.messaging.alerts import Alert, AlertKind, Alerts
+from shared.messaging.alerts import AlertKind, Alerts
+from shared.messaging.alerts import standing as standing_alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
 from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation, Repair
@@ -102,7 +103,7 @@ class Reconcile:
             pipeline.hgetall(self._keys.accounts)
             pipeline.hvals(self._keys.alerts)
             submitting, accounts, alerts = await pipeline.execute()
-        raised = [Alert.model_validate_json(each) for each in alerts]
+        raised = standing_alerts(alerts, datetime.now(UTC))
         return sorted(
             {target.follower_id for target in targets}
             | {follower_id.decode() for follower_id in submitting}

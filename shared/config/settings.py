@@ -23,6 +23,7 @@ from shared.config.values import (
     Port,
     RedisUrl,
     Seconds,
+    SecondsOrNever,
     SecretKeys,
     secret_keys,
 )
@@ -66,6 +67,10 @@ class Settings(BaseSettings):
     snapshot_max_age_seconds: Seconds = 900.0
     snapshot_refresh_seconds: Seconds = 60.0
     request_timeout_seconds: Seconds = 10.0
+    reconcile_every_seconds: SecondsOrNever = 3600.0
+    """NIJA_RECONCILE_EVERY_SECONDS: how often the bookkeeper compares accounts with the ledger by itself; 0: never."""
+    reconcile_repair: bool = False
+    """NIJA_RECONCILE_REPAIR: whether it then repairs what `nija reconcile --repair` would, or only alerts."""
     allow_withdraw_keys: AccountNames = ()
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
     rate_limits: bool | None = None

@@ -27,9 +27,11 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:events            stream  deliver, settle, …     bookkeeper (group `ledger`); field `event`
     nija:{b}:accounts          hash    broker_worker          copy_engine; follower → AccountSnapshot
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
-    nija:{b}:alerts            hash    broker_worker          worker, status; kind|follower → Alert
-    nija:{b}:reconcile         hash    ask.lua (CLI)          claim.lua, worker; follower → ReconcileRequest
-    nija:{b}:readings          hash    broker_worker          CLI; follower → AccountReading, taken once
+    nija:{b}:alerts            hash    worker, bookkeeper     worker, status; kind|follower → Alert
+    nija:{b}:reconcile         hash    ask.lua                claim.lua, worker; follower → ReconcileRequest,
+                                                              of the CLI and the bookkeeper
+    nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, taken once
+    nija:{b}:reconcile-round   string  bookkeeper             bookkeeper; who compares the accounts now, expires
     nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
     nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
     nija:{b}:roster            string  CLI, bookkeeper        copy_engine, worker; version of the follower list
@@ -90,6 +92,7 @@ class BrokerKeys:
         self.alerts = self.prefix + "alerts"
         self.reconcile = self.prefix + "reconcile"
         self.readings = self.prefix + "readings"
+        self.reconcile_round = self.prefix + "reconcile-round"
         self.refresh = self.prefix + "refresh"
         self.instruments = self.prefix + "instruments"
         self.roster = self.prefix + "roster"

@@ -1,4 +1,5 @@
--- ask: leave a request to read a follower's account, and make the follower ready now. Called by `nija reconcile`.
+-- ask: leave a request to read a follower's account, and make the follower ready now. Called by `nija reconcile`
+-- and by a bookkeeper's rounds.
 -- A leased follower is not made ready: being ready as well would lend it twice. Who asked asks again.
 --
 -- KEYS  1 reconcile  2 ready  3 leases

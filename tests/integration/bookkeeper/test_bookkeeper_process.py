@@ -1,5 +1,6 @@
 """The bookkeeper as a process: started by its command, killed at any moment, stopped by SIGTERM."""
 
+import json
 import os
 import signal
 import subprocess
@@ -104,6 +105,28 @@ def test_a_broker_without_redis_does_not_hold_up_another(
         tell(redis, [an_order_event()])
         until(lambda: order_events(engine) == 1, "the event in the ledger")
         until(lambda: "redis is away" in (tmp_path / "log").read_text(), "a line about the missing Redis")
+
+
+def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """OKX's Redis is not there; Kraken's accounts are looked at in every interval, and SIGTERM ends it as quickly."""
+    environment |= {
+        "NIJA_BROKERS": "okx,kraken",
+        "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "NIJA_RECONCILE_EVERY_SECONDS": "1",
+    }
+
+    def lines(event: str, broker: str) -> int:
+        found = map(json.loads, (tmp_path / "log").read_text().splitlines())
+        return sum(line["event"] == event and line.get("broker") == broker for line in found)
+
+    with a_bookkeeper(environment, tmp_path / "log") as process:
+        until(lambda: lines("accounts reconciled", "kraken") > 1, "two rounds over Kraken's accounts")
+        until(lambda: lines("accounts not reconciled", "okx") > 1, "lines about OKX's missing Redis")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    assert "Traceback" not in (tmp_path / "log").read_text()
 
 
 @pytest.mark.parametrize(

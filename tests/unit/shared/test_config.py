@@ -87,10 +87,21 @@ def test_a_broker_may_have_a_redis_of_its_own(tmp_path: Path) -> None:
         load(tmp_path).redis_url_for(Broker.KRAKEN)
 
 
+def test_rounds_over_accounts_are_hourly_repair_nothing_and_can_be_switched_off(tmp_path: Path) -> None:
+    """0 is off; a repair has to be wanted."""
+    settings = load(tmp_path)
+    assert (settings.reconcile_every_seconds, settings.reconcile_repair) == (3600.0, False)
+    off = load(tmp_path, NIJA_RECONCILE_EVERY_SECONDS="0", NIJA_RECONCILE_REPAIR="true")
+    assert (off.reconcile_every_seconds, off.reconcile_repair) == (0, True)
+    again = load_settings(off.environment(), folder=tmp_path)
+    assert (again.reconcile_every_seconds, again.reconcile_repair) == (0, True)
+
+
 MASTER = {"KRAKEN_MASTER_API_KEY": "same-key", "KRAKEN_MASTER_API_SECRET": SECRET}
 BAD_INPUT = [
     ({"NIJA_MASTER_POLL_SECONDS": "soon"}, "NIJA_MASTER_POLL_SECONDS=soon is not valid: should be a valid number"),
     ({"NIJA_MASTER_POLL_SECONDS": "0"}, "NIJA_MASTER_POLL_SECONDS=0 is not valid: should be greater than 0"),
+    ({"NIJA_RECONCILE_EVERY_SECONDS": "-1"}, "NIJA_RECONCILE_EVERY_SECONDS=-1 is not valid: should be greater than"),
     ({"NIJA_LEASE_SECONDS": "nan"}, "NIJA_LEASE_SECONDS=nan is not valid"),
     ({"NIJA_FOLLOWER_SHARDS": "1.5"}, "NIJA_FOLLOWER_SHARDS=1.5 is not valid"),
     ({"NIJA_LOG_LEVEL": "loud"}, "NIJA_LOG_LEVEL=loud is not valid: should be 'debug', 'info'"),

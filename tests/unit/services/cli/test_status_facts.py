@@ -41,9 +41,9 @@ def master(**changes: Any) -> Master:
     return Master(**values | changes)
 
 
-def alert(follower_id: str = "alice") -> Alert:
+def alert(follower_id: str = "alice", kind: AlertKind = AlertKind.UNREADABLE_MAIL, message: str = "version 7") -> Alert:
     """A mailbox that waits for an operator."""
-    return Alert(kind=AlertKind.UNREADABLE_MAIL, follower_id=follower_id, message="version 7", since=NOW, at=NOW)
+    return Alert(kind=kind, follower_id=follower_id, message=message, since=NOW, at=NOW)
 
 
 def pipeline(**changes: Any) -> Pipeline:
@@ -139,6 +139,10 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
         (
             {"pipeline": pipeline(alerts=(alert(),))},
             "kraken: mail that cannot be read since 2026-01-02 03:04:05 UTC, alice: version 7",
+        ),
+        (
+            {"pipeline": pipeline(alerts=(alert(kind=AlertKind.DRIFT, message="BTC/USD manual sale"),))},
+            "kraken: drift (`nija reconcile`) since 2026-01-02 03:04:05 UTC, alice: BTC/USD manual sale",
         ),
         (
             {"pipeline": pipeline(dead_letters=1)},

@@ -1,0 +1,212 @@
+"""The bookkeeper's rounds over accounts: a worker on a real Redis, a ledger in a real PostgreSQL, a broker in memory."""
+
+import asyncio
+from collections.abc import AsyncIterator, Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import Engine, text
+from structlog.testing import capture_logs
+
+from services.bookkeeper import reconcile_rounds
+from services.bookkeeper.reconcile_rounds import ReconcileRounds
+from services.cli.status_redis import read_pipeline
+from shared.domain import reconcile as rules
+from shared.domain.identity import Broker
+from shared.messaging.alerts import Alert, AlertKind
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.ledger import Ledger
+from shared.persistence.targets import Targets
+from tests.examples import an_order
+from tests.fakes.reconcile_bench import an_open_order, bought, reconciled, working
+from tests.fakes.worker_bench import KEYS, WorkerBench
+
+
+@pytest.fixture
+async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    async with Redis.from_url(fresh_redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+async def bench(redis: Redis, engine: Engine) -> WorkerBench:
+    """A worker; alice has copied 0.001 BTC and the ledger knows."""
+    bench = WorkerBench(redis)
+    await bought(bench, engine)
+    return bench
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An empty ledger."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture(autouse=True)
+def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The broker in memory never shows an execution late."""
+    monkeypatch.setattr(rules, "JUST_SETTLED", timedelta())
+
+
+def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconcileRounds:
+    """One bookkeeper's rounds. An interval is over at once, unless a test says otherwise."""
+    terms: dict[str, Any] = {"every_seconds": 0.002, "repair": False, "name": "one", "confirm_seconds": 0.05}
+    return ReconcileRounds(redis, KEYS, Targets(engine), **terms | changes)
+
+
+async def make_a_round(redis: Redis, engine: Engine, **changes: Any) -> None:
+    """As soon as nobody else makes one."""
+    async with asyncio.timeout(10):
+        while not await rounds(redis, engine, **changes).round():
+            await asyncio.sleep(0.01)
+
+
+async def alerts(redis: Redis) -> list[Alert]:
+    """What was raised and not taken back."""
+    return [Alert.model_validate_json(each) for each in await redis.hvals(KEYS.alerts)]
+
+
+async def test_drift_alerts_once_and_until_it_is_gone(
+    bench: WorkerBench, redis: Redis, engine: Engine, fresh_redis_url: str
+) -> None:
+    """One line in the log over two rounds; it stands for `nija status` between rounds; nothing is repaired."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    with capture_logs() as lines:
+        async with working(bench, engine):
+            for _ in range(2):
+                await make_a_round(redis, engine, every_seconds=3600)
+                await redis.delete(KEYS.reconcile_round)
+    assert [line["error"] for line in lines if line["event"] == "alert"] == [
+        "BTC/USD manual sale -0.0006: sold, moved or paid away outside nija"
+    ]
+    [alert] = read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts
+    assert (alert.kind, alert.follower_id) == (AlertKind.DRIFT, "alice")
+    assert alert.until is not None
+    assert alert.until - alert.at > timedelta(hours=2)
+    assert (await bench.position()).quantity == Decimal("0.001")
+    bench.account.free["BTC"] = Decimal("0.001")
+    async with working(bench, engine):
+        await make_a_round(redis, engine)
+    assert await alerts(redis) == []
+
+
+async def test_nija_reconcile_repair_ends_the_alert(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """At once, not with the next round."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    async with working(bench, engine):
+        await make_a_round(redis, engine, every_seconds=3600)
+        assert len(await alerts(redis)) == 1
+        await reconciled(redis, engine, repair=True)
+    assert await alerts(redis) == []
+
+
+async def test_what_can_be_repaired_is_repaired_when_that_is_the_policy(
+    bench: WorkerBench, redis: Redis, engine: Engine
+) -> None:
+    """Position and stray order in one round, in the policy's name; the follower's own order stays; no alert."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    bench.account.resting = [an_open_order("STRAY", an_order().id), an_open_order("OWN", None)]
+    async with working(bench, engine):
+        await make_a_round(redis, engine, repair=True)
+    assert (await bench.position()).quantity == Decimal("0.0004")
+    assert bench.account.canceled == ["STRAY"]
+    with engine.connect() as connection:
+        assert list(connection.execute(text("SELECT actor FROM position_adjustments"))) == [("policy",)]
+    assert await alerts(redis) == []
+
+
+@pytest.mark.parametrize(
+    ("there_later", "said"),
+    [("0.001", []), ("0.0007", ["BTC/USD manual sale -0.0003: sold, moved or paid away outside nija"])],
+    ids=["gone", "another amount"],
+)
+async def test_what_was_seen_once_is_neither_repaired_nor_alerted(
+    bench: WorkerBench, redis: Redis, engine: Engine, there_later: str, said: list[str]
+) -> None:
+    """A broker's answer may be wrong once: what is gone at the second look was nothing, and what has changed waits."""
+    bench.account.free["BTC"] = Decimal(0)
+    bench.account.read_errors = [None, None]
+    async with working(bench, engine):
+        going = asyncio.create_task(make_a_round(redis, engine, repair=True, confirm_seconds=1))
+        async with asyncio.timeout(10):
+            while bench.account.read_errors:
+                await asyncio.sleep(0.005)
+        bench.account.free["BTC"] = Decimal(there_later)
+        await going
+    assert [alert.message for alert in await alerts(redis)] == said
+    assert (await bench.position()).quantity == Decimal("0.001")
+
+
+async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """While mail waits the round repairs nothing and raises nothing: what the account holds is about to change."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    await bench.deliver(an_order(sequence=2))
+    bench.instruments = {}  # the worker cannot do it yet
+    async with working(bench, engine):
+        await make_a_round(redis, engine, repair=True)
+    assert ((await bench.position()).quantity, await alerts(redis)) == (Decimal("0.001"), [])
+    assert await redis.llen(KEYS.mailbox("alice")) == 1
+
+
+async def test_of_several_bookkeepers_one_makes_the_round(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """Also when the other comes a little later; the next interval's round is free again."""
+    one, other = rounds(redis, engine, every_seconds=1.0), rounds(redis, engine, every_seconds=1.0, name="other")
+    async with working(bench, engine):
+        assert sorted(await asyncio.gather(one.round(), other.round())) == [False, True]
+    assert 0 < await redis.pttl(KEYS.reconcile_round) <= 500
+    async with working(bench, engine), asyncio.timeout(10):
+        while not await other.round():
+            await asyncio.sleep(0.05)
+
+
+async def test_without_a_worker_the_round_ends_and_says_so(
+    bench: WorkerBench, redis: Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No alert comes or goes, and no request is left behind."""
+    monkeypatch.setattr(reconcile_rounds, "ANSWER_SECONDS", 0.3)
+    bench.account.free["BTC"] = Decimal(0)
+    with capture_logs() as lines:
+        await make_a_round(redis, engine)
+    assert [line["error"] for line in lines] == [reconcile_rounds.NO_ANSWER]
+    assert await redis.exists(KEYS.reconcile, KEYS.alerts) == 0
+
+
+async def test_trouble_ends_a_round_and_not_the_rounds(
+    bench: WorkerBench, redis: Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger away, then a defect, then all is well: the third round alerts."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    troubles: list[Exception] = [DatabaseUnavailable("PostgreSQL: gone"), RuntimeError("a defect")]
+    real = Targets.of
+
+    def sometimes(targets: Targets, *asked: Any) -> Any:
+        if troubles:
+            raise troubles.pop(0)
+        return real(targets, *asked)
+
+    monkeypatch.setattr(Targets, "of", sometimes)
+    async with working(bench, engine):
+        going = asyncio.create_task(rounds(redis, engine, every_seconds=0.2).run())
+        async with asyncio.timeout(20):
+            while not await redis.hlen(KEYS.alerts):
+                await asyncio.sleep(0.05)
+        going.cancel()
+    assert troubles == []
+
+
+async def test_the_ledger_tells_which_orders_are_copies(bench: WorkerBench, engine: Engine) -> None:
+    """With how they ended; of another broker's orders and of unknown ids nothing is told."""
+    await asyncio.to_thread(Ledger(engine).write, await bench.events())
+    ours = an_order().id
+    [record] = Targets(engine).copies(Broker.KRAKEN, [ours, "0" * 32]).values()
+    assert (record.copy_order_id, record.follower_id, record.outcome) == (ours, "alice", "copied")
+    assert Targets(engine).copies(Broker.OKX, [ours]) == {}
+    assert [target.symbol for target in Targets(engine).of(Broker.KRAKEN, ["alice", "bob"])] == ["BTC/USD"]
+    assert Targets(engine).of(Broker.KRAKEN, ["bob"]) == []
