@@ -26,8 +26,10 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.brokers import BROKERS, Terms
 from tests.contract.paper import PaperServer
+from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 
 PRICE = Decimal(50_000)
+FAR_BELOW = "40000"
 FOLLOW_SECONDS = 10
 _NUMBERS = count(1)
 
@@ -110,6 +112,31 @@ class Trader:
 def trader(terms: Terms, paper: PaperServer, connection: BrokerConnection) -> Trader:
     """An account with 10,000 dollars and half a bitcoin."""
     return new_trader(terms, paper, connection, {terms.quote: "10000", "BTC": "0.5"})
+
+
+@pytest.fixture
+def two_keys(terms: Terms, paper: PaperServer) -> tuple[str, Credentials, Credentials]:
+    """An account's name and two keys: 10,000 dollars, half a bitcoin and ten ether."""
+    name = f"account-{next(_NUMBERS)}"
+    return name, *paper.new_shared_account(name, {terms.quote: "10000", "BTC": "0.5", "ETH": "10"})
+
+
+@pytest.fixture
+def shared_trader(
+    terms: Terms, two_keys: tuple[str, Credentials, Credentials], paper: PaperServer, connection: BrokerConnection
+) -> Trader:
+    """What nija sees of an account that `person` uses as well."""
+    name, ours, _ = two_keys
+    return Trader(name, ours, connection.account(ours), connection, paper, terms.symbol)
+
+
+@pytest.fixture
+async def person(
+    terms: Terms, two_keys: tuple[str, Credentials, Credentials], paper: PaperServer
+) -> AsyncIterator[AlpacaPerson | CcxtPerson]:
+    """Who owns the account, with the other key."""
+    async with a_person(terms.broker, paper.url, two_keys[2]) as owner:
+        yield owner
 
 
 def new_trader(

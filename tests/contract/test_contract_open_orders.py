@@ -1,46 +1,12 @@
 """The open orders of an account, whoever placed them, as every gateway lists them."""
 
-from collections.abc import AsyncIterator
 from decimal import Decimal
-from itertools import count
 
-import pytest
-
-from shared.brokers.gateway import BrokerConnection, OrderReport, OrderStatus
-from shared.domain.credentials import Credentials
+from shared.brokers.gateway import OrderReport, OrderStatus
 from shared.domain.master_fill import Side
 from tests.contract.brokers import Terms
-from tests.contract.conftest import Trader
-from tests.contract.paper import PaperServer
-from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
-
-FAR_BELOW = "40000"
-_NUMBERS = count(1)
-
-
-@pytest.fixture
-def keys(terms: Terms, paper: PaperServer) -> tuple[str, Credentials, Credentials]:
-    """An account's name and two keys: 10,000 dollars, half a bitcoin and ten ether."""
-    name = f"shared-account-{next(_NUMBERS)}"
-    return name, *paper.new_shared_account(name, {terms.quote: "10000", "BTC": "0.5", "ETH": "10"})
-
-
-@pytest.fixture
-def trader(
-    terms: Terms, keys: tuple[str, Credentials, Credentials], paper: PaperServer, connection: BrokerConnection
-) -> Trader:
-    """What nija sees of the account, by one of its keys."""
-    name, ours, _ = keys
-    return Trader(name, ours, connection.account(ours), connection, paper, terms.symbol)
-
-
-@pytest.fixture
-async def person(
-    terms: Terms, keys: tuple[str, Credentials, Credentials], paper: PaperServer
-) -> AsyncIterator[AlpacaPerson | CcxtPerson]:
-    """Who owns the account, with the other key."""
-    async with a_person(terms.broker, paper.url, keys[2]) as owner:
-        yield owner
+from tests.contract.conftest import FAR_BELOW, Trader
+from tests.contract.person import AlpacaPerson, CcxtPerson
 
 
 def by_id(orders: list[OrderReport]) -> dict[str, OrderReport]:
@@ -49,49 +15,51 @@ def by_id(orders: list[OrderReport]) -> dict[str, OrderReport]:
     return dict(found)
 
 
-async def test_where_nothing_is_open_there_is_an_empty_list(trader: Trader) -> None:
+async def test_where_nothing_is_open_there_is_an_empty_list(shared_trader: Trader) -> None:
     """Neither before the first order nor after one that was filled."""
-    assert await trader.account.open_orders() == []
-    await trader.follow(await trader.account.place(trader.order()))
-    assert await trader.account.open_orders() == []
+    assert await shared_trader.account.open_orders() == []
+    await shared_trader.follow(await shared_trader.account.place(shared_trader.order()))
+    assert await shared_trader.account.open_orders() == []
 
 
 async def test_a_persons_limit_orders_are_listed_in_every_pair(
-    trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
+    shared_trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
 ) -> None:
     """Pair, side, quantity and id are the broker's own; what is cancelled is listed no more."""
     bitcoin, ether = terms.symbol, f"ETH/{terms.quote}"
-    price = (await trader.connection.prices(["ETH"]))["ETH"].quantize(Decimal(1)) * 2
+    price = (await shared_trader.connection.prices(["ETH"]))["ETH"].quantize(Decimal(1)) * 2
     buys = await person.limit_order(bitcoin, Side.BUY, "0.01", FAR_BELOW)
     sells = await person.limit_order(ether, Side.SELL, "0.5", str(price))
-    found = by_id(await trader.account.open_orders())
+    found = by_id(await shared_trader.account.open_orders())
     assert found.keys() == {buys, sells}
     bought, sold = found[buys], found[sells]
     assert (bought.symbol, bought.side, bought.quantity) == (bitcoin, Side.BUY, Decimal("0.01"))
     assert (sold.symbol, sold.side, sold.quantity) == (ether, Side.SELL, Decimal("0.5"))
     for order in (bought, sold):
         assert (order.status, order.filled_quantity) == (OrderStatus.OPEN, Decimal(0))
-    await trader.account.cancel(bought.broker_order_id, bought.symbol)
-    assert by_id(await trader.account.open_orders()).keys() == {sells}
+    await shared_trader.account.cancel(bought.broker_order_id, bought.symbol)
+    assert by_id(await shared_trader.account.open_orders()).keys() == {sells}
 
 
-async def test_our_own_order_is_listed_with_its_id_and_what_is_filled(trader: Trader) -> None:
+async def test_our_own_order_is_listed_with_its_id_and_what_is_filled(shared_trader: Trader) -> None:
     """Partly filled, with the client order id that says whose it is; a filled one beside it is not there."""
-    await trader.follow(await trader.account.place(trader.order()))
-    trader.fault("partial_fill", fraction="0.25", seconds=60)
-    order = trader.order("0.04")
-    order_id = await trader.account.place(order)
-    (found,) = await trader.account.open_orders()
+    await shared_trader.follow(await shared_trader.account.place(shared_trader.order()))
+    shared_trader.fault("partial_fill", fraction="0.25", seconds=60)
+    order = shared_trader.order("0.04")
+    order_id = await shared_trader.account.place(order)
+    (found,) = await shared_trader.account.open_orders()
     assert (found.broker_order_id, found.client_order_id) == (order_id, order.client_order_id)
     assert (found.quantity, found.filled_quantity) == (Decimal("0.04"), Decimal("0.01"))
-    assert (found.symbol, found.side, found.status) == (trader.symbol, Side.BUY, OrderStatus.OPEN)
-    await trader.account.cancel(order_id, trader.symbol)
-    assert await trader.account.open_orders() == []
+    assert (found.symbol, found.side, found.status) == (shared_trader.symbol, Side.BUY, OrderStatus.OPEN)
+    await shared_trader.account.cancel(order_id, shared_trader.symbol)
+    assert await shared_trader.account.open_orders() == []
 
 
-async def test_open_orders_are_all_of_them(trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms) -> None:
+async def test_open_orders_are_all_of_them(
+    shared_trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
+) -> None:
     """More than a page, each once."""
     placed = {
         await person.limit_order(terms.symbol, Side.BUY, "0.0003", FAR_BELOW) for _ in range(terms.open_orders_page + 5)
     }
-    assert by_id(await trader.account.open_orders()).keys() == placed
+    assert by_id(await shared_trader.account.open_orders()).keys() == placed

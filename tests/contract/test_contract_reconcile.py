@@ -1,0 +1,65 @@
+"""A worker that answers `nija reconcile`, with every gateway: what it reads, and what it cancels at the broker."""
+
+from datetime import UTC, datetime, timedelta
+from uuid import uuid4
+
+from redis.asyncio import Redis
+
+from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.serve import Serving
+from shared.domain.master_fill import Side
+from shared.domain.reconcile import AccountReading
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation
+from shared.messaging.scripts import ScriptRunner
+from tests.contract.brokers import Terms
+from tests.contract.conftest import FAR_BELOW, Trader
+from tests.contract.person import AlpacaPerson, CcxtPerson
+
+
+async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_persons(
+    terms: Terms,
+    shared_trader: Trader,
+    person: AlpacaPerson | CcxtPerson,
+    fresh_redis_url: str,
+) -> None:
+    """Both are read with their ids; the broker's own log has one canceled and the other open."""
+    persons = await person.limit_order(terms.symbol, Side.BUY, "0.001", FAR_BELOW)
+    shared_trader.fault("late_fill", seconds=60)
+    order = shared_trader.order("0.01")
+    stray = await shared_trader.account.place(order)
+    broker_keys = BrokerKeys(terms.broker)
+    async with Redis.from_url(fresh_redis_url) as redis:
+        mailboxes = Mailboxes(ScriptRunner(redis), broker_keys, 60_000)
+        accounts = AccountReader(redis, broker_keys, terms.broker, Prices(shared_trader.connection), 60)
+        serving = Serving(
+            redis, broker_keys, mailboxes, shared_trader.connection, accounts, shared_trader.connection.instruments
+        )
+        reconciliation = Reconciliation(redis, broker_keys)
+
+        async def read(*cancellations: Cancellation) -> AccountReading:
+            request = ReconcileRequest(
+                id=uuid4().hex,
+                follower_id="alice",
+                actor="test",
+                expires_at=datetime.now(UTC) + timedelta(minutes=1),
+                cancellations=cancellations,
+            )
+            await reconciliation.ask([request])
+            for claimed in (await mailboxes.claim(1))[1]:
+                await serving.follower(claimed, shared_trader.credentials)
+            return (await reconciliation.answers([request]))["alice"]
+
+        reading = await read()
+        assert {each.broker_order_id: each.client_order_id for each in reading.open_orders or ()}.keys() == {
+            persons,
+            stray,
+        }
+        assert reading.locked
+        asked = [Cancellation(broker_order_id=each, copy_order_id=order.client_order_id) for each in (stray, persons)]
+        reading = await read(*asked)
+        assert reading.canceled == (stray,)
+        assert [each.broker_order_id for each in reading.open_orders or ()] == [persons]
+        assert [each.broker_order_id for each in (await read()).open_orders or ()] == [persons]
+    assert {each["txid"]: each["status"] for each in shared_trader.logged()} == {persons: "open", stray: "canceled"}
