@@ -149,7 +149,8 @@ class Following:
         if not sold:
             return sighting
         traded = await asyncio.to_thread(master.ledger.traded_positions, master.keys.broker, master.name, sold)
-        count = before_unexplained_sale(new, traded)
+        lots = {observed.fill.symbol: observed.lot for observed in sighting.new}
+        count = before_unexplained_sale(new, traded, lots)
         if count == len(new) or now_seconds - self._seen_seconds[new[count].fill_id] >= master.late_purchase_seconds:
             return sighting
         held = {fill.fill_id for fill in new[count:]}

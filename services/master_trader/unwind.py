@@ -33,18 +33,21 @@ def equities_before(
     return {fill.fill_id: equity for fill, equity in zip(unwound, equities, strict=True) if fill.fill_id in wanted}
 
 
-def before_unexplained_sale(new: Sequence[AccountFill], traded: Mapping[str, Decimal]) -> int:
+def before_unexplained_sale(
+    new: Sequence[AccountFill], traded: Mapping[str, Decimal], lots: Mapping[str, Decimal]
+) -> int:
     """Return how many of `new` come before a sale of more than was traded; all of them if there is none.
 
     `traded` is the traded position before them, base currency by symbol. Such a sale is either of coins from
-    elsewhere, or its purchase is not visible yet.
+    elsewhere, or its purchase is not visible yet. A lot more than was traded is neither: what earlier full closes
+    left, less than a lot each, goes with a later one.
     """
     positions = dict(traded)
     for index, fill in enumerate(new):
-        position = positions.get(fill.symbol, ZERO)
-        if fill.side is Side.SELL and fill.quantity > position:
+        position, lot = positions.get(fill.symbol, ZERO), lots.get(fill.symbol, ZERO)
+        if fill.side is Side.SELL and fill.quantity > (position + lot if position else ZERO):
             return index
-        positions[fill.symbol] = apply_fill(position, fill, fill.symbol.partition("/")[0]).after
+        positions[fill.symbol] = apply_fill(position, fill, fill.symbol.partition("/")[0], lot).after
     return len(new)
 
 

@@ -68,6 +68,17 @@ def test_a_sale_of_more_than_was_traded_is_unexplained_and_so_is_all_after_it() 
         fill(3, Side.SELL, "1", "100"),
         fill(4, Side.BUY, "9", "100"),
     ]
-    assert before_unexplained_sale(new, {"BTC/USD": Decimal(1)}) == 2
-    assert before_unexplained_sale(new, {"BTC/USD": Decimal(2)}) == 4
-    assert before_unexplained_sale(new, {"ETH/USD": Decimal(2)}) == 1
+    assert before_unexplained_sale(new, {"BTC/USD": Decimal(1)}, {}) == 2
+    assert before_unexplained_sale(new, {"BTC/USD": Decimal(2)}, {}) == 4
+    assert before_unexplained_sale(new, {"ETH/USD": Decimal(2)}, {}) == 1
+
+
+def test_remains_of_earlier_closes_are_no_unexplained_sale() -> None:
+    """Up to a lot more than was traded goes with a full close; without a traded position nothing is explained."""
+    lots = {"BTC/USD": Decimal("0.01")}
+    traded = {"BTC/USD": Decimal("0.5")}
+    assert before_unexplained_sale([fill(1, Side.SELL, "0.51", "100")], traded, lots) == 1
+    assert before_unexplained_sale([fill(1, Side.SELL, "0.52", "100")], traded, lots) == 0
+    assert before_unexplained_sale([fill(1, Side.SELL, "0.01", "100")], {}, lots) == 0
+    left_less_than_a_lot = [fill(1, Side.SELL, "0.495", "100"), fill(2, Side.SELL, "0.01", "100")]
+    assert before_unexplained_sale(left_less_than_a_lot, traded, lots) == 1
