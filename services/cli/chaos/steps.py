@@ -135,20 +135,19 @@ class StepRun:
         seconds = time.monotonic() - struck_at
         seen = await self._ground.evidence(self._broker)
         broken = self._broken(check(seen._replace(asleep=tuple(self._wake_ups.lost[self._broker]))))
+        holds = pid is not None and not broken
         row = {
             "number": STEPS.index(step) + 1,
             "broker": self._broker.value,
             "process": step.process,
             "step": step.name,
             "action": action,
-            "reached": pid is not None,
-            "settled_in_seconds": round(seconds, 1),
+            "outcome": "holds" if holds else ", ".join(broken) or "the step was not reached",
+            "holds": holds,
             "violations": sum(broken.values()),
-            "broken": sorted(broken),
-            "holds": pid is not None and not broken,
+            "settled_in_seconds": round(seconds, 1),
         }
-        verdict = "holds" if row["holds"] else f"BROKEN: {', '.join(broken) or 'the step was not reached'}"
-        self._announce(f"{action} {step.process}: {step.name}: {verdict} ({seconds:.0f} s)")
+        self._announce(f"{action} {step.process}: {step.name}: {row['outcome']} ({seconds:.0f} s)")
         return row
 
     async def _while_it_stands(self, action: str) -> None:
