@@ -8,6 +8,7 @@ import asyncio
 import time
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Final
 
 import structlog
@@ -32,7 +33,7 @@ HOLD_SECONDS: Final = 300.0
 STANDS_ROUNDS: Final = 2.5
 """An alert is over after so many intervals without a round that repeats it."""
 
-_Name = tuple[str, str, str, str]
+_Name = tuple[str, str, str, str, Decimal]
 
 log = structlog.get_logger()
 
@@ -148,8 +149,8 @@ def _parts(followers: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _named(drift: Drift) -> _Name:
-    """What makes it the same drift when it is seen again."""
-    return drift.follower_id, drift.symbol, drift.cause.value, drift.broker_order_id
+    """What makes it the same drift when it is seen again; a follower that has traded since is looked at next time."""
+    return drift.follower_id, drift.symbol, drift.cause.value, drift.broker_order_id, drift.target
 
 
 def _words(drift: Drift) -> str:

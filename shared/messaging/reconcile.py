@@ -73,7 +73,10 @@ class Reconciliation:
         self._scripts = ScriptRunner(redis)
 
     async def ask(self, requests: Sequence[ReconcileRequest]) -> None:
-        """Leave the requests and make their followers ready now; harmless to repeat."""
+        """Leave the requests and make their followers ready now; harmless to repeat.
+
+        A request of somebody else that waits is not replaced: repeat this until the answer is there.
+        """
         keys = (self._keys.reconcile, self._keys.ready, self._keys.leases)
         # Gathered into few pipelines.
         await asyncio.gather(
@@ -106,11 +109,23 @@ class Reconciliation:
         return found
 
     async def withdraw(self, requests: Sequence[ReconcileRequest]) -> None:
-        """Nobody waits any more."""
-        if requests:
-            followers = [request.follower_id for request in requests]
-            await self._redis.hdel(self._keys.reconcile, *followers)
-            await self._redis.hdel(self._keys.readings, *followers)
+        """Nobody waits for these any more; what others ask and wait for stays."""
+        if not requests:
+            return
+        followers = [request.follower_id for request in requests]
+        async with self._redis.pipeline(transaction=False) as pipeline:
+            pipeline.hmget(self._keys.reconcile, followers)
+            pipeline.hmget(self._keys.readings, followers)
+            asked, answered = await pipeline.execute()
+        for key, values in ((self._keys.reconcile, asked), (self._keys.readings, answered)):
+            # Ids are unique, so whoever's text has the id is about this request.
+            ours = [
+                request.follower_id
+                for request, value in zip(requests, values, strict=True)
+                if value is not None and request.id.encode() in value
+            ]
+            if ours:
+                await self._redis.hdel(key, *ours)
 
     async def answer(self, reading: AccountReading) -> None:
         """Give the answer of a worker, and end the request in the same transaction."""

@@ -363,3 +363,23 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
         _, listed = await nija("orders", "--unknown")
     assert listed == []
     assert read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts == ()
+
+
+async def test_two_who_ask_at_once_both_get_an_answer(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """One after the other; who gives up takes away neither the other's request nor its answer."""
+    await bought(bench, engine)
+    expires = datetime.now(UTC) + timedelta(minutes=1)
+    first, second = (
+        ReconcileRequest(id=who * 32, follower_id="alice", actor=who, expires_at=expires) for who in ("a", "b")
+    )
+    reconciliation = Reconciliation(redis, KEYS)
+    await reconciliation.ask([first])
+    await reconciliation.ask([second])
+    await reconciliation.withdraw([second])
+    await bench.serve_once()
+    await reconciliation.withdraw([second])
+    assert (await reconciliation.answers([first])).keys() == {"alice"}
+    async with working(bench, engine):
+        found = await asyncio.gather(reconciled(redis, engine), reconciled(redis, engine))
+    assert [each.readings.keys() for each in found] == [{"alice"}, {"alice"}]
+    assert await redis.exists(KEYS.reconcile, KEYS.readings) == 0
