@@ -42,7 +42,10 @@ class Reconciler:
     async def answer(
         self, raw: bytes, lease: Lease, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
     ) -> KeyRefused | None:
-        """Serve the request; return the refusal of the key, if that is what came. Raises RedisError."""
+        """Serve the request; return the refusal of the key, if that is what came.
+
+        Raises LeaseLost before a repair, and RedisError.
+        """
         try:
             request = ReconcileRequest.model_validate_json(raw)
         except ValueError as error:

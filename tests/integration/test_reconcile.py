@@ -4,7 +4,7 @@ import asyncio
 import json
 import os
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
@@ -30,11 +30,13 @@ from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.ledger import Ledger
 from shared.persistence.reports import Reports
-from tests.examples import an_order
+from tests.examples import NOW, an_order
 from tests.fakes.faulty_broker import Fate
 from tests.fakes.reconcile_bench import an_open_order, bought, reconciled, working
 from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
 from tests.ledger_examples import a_batch, a_decision
+
+Nija = Callable[..., Awaitable[tuple[int | None, Any]]]
 
 
 @pytest.fixture
@@ -62,6 +64,30 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker in memory never shows an execution late."""
     monkeypatch.setattr(rules, "JUST_SETTLED", timedelta())
+
+
+@pytest.fixture
+def nija(fresh_redis_url: str, fresh_database_url: str) -> Nija:
+    """Runs a command for Kraken; returns its exit code, and what it printed: a document with --json, else text."""
+    environment = {
+        "PATH": os.environ["PATH"],
+        "COLUMNS": "200",
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "REDIS_URL": fresh_redis_url,
+        "DATABASE_URL": fresh_database_url,
+    }
+
+    async def run(*arguments: str) -> tuple[int | None, Any]:
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-m", "services.cli.app", *arguments, "--broker", "kraken"),
+            env=environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        printed, _ = await process.communicate()
+        return process.returncode, json.loads(printed) if "--json" in arguments else printed.decode()
+
+    return run
 
 
 async def test_who_holds_what_was_copied_and_more_has_no_drift(
@@ -219,6 +245,43 @@ async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
     assert [order.broker_order_id for _, order, _ in repaired.open_orders()] == ["UNNAMED", "NAMED"]
 
 
+async def test_the_command_shows_whose_each_open_order_is(
+    bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
+) -> None:
+    """As a table and as JSON; the follower's own order is no finding, a stray one is, until it is canceled."""
+    await bench.deliver(an_order())
+    await bench.serve()
+    # The command, a process of its own, believes balances a minute after the last order only.
+    earlier = [each.model_copy(update={"occurred_at": NOW}) for each in await bench.events()]
+    Ledger(engine).write([a_batch(a_decision()), *earlier])
+    await redis.delete(KEYS.events)
+    bench.account.resting = [an_open_order("OWN", None, symbol="ETH/USD")]
+    async with working(bench, engine):
+        code, document = await nija("reconcile", "--json")
+        assert (code, document["drifts"]) == (0, [])
+        assert document["open_orders"] == [
+            {
+                "broker": "kraken",
+                "follower_id": "alice",
+                "standing": "own",
+                "broker_order_id": "OWN",
+                "client_order_id": None,
+                "symbol": "ETH/USD",
+                "side": "sell",
+                "quantity": "0.01",
+                "filled_quantity": "0",
+            }
+        ]
+        bench.account.resting.append(an_open_order("STRAY", an_order().id))
+        code, text = await nija("reconcile")
+        assert code == 1
+        for part in ("stray order", "sell 0.01 ETH/USD", "the follower's own", "nija's, stray", "reconcile --repair"):
+            assert part in text
+        code, document = await nija("reconcile", "--repair", "--json")
+    assert (code, [each["broker_order_id"] for each in document["repaired"]]) == (0, ["STRAY"])
+    assert [each["broker_order_id"] for each in document["open_orders"]] == ["OWN"]
+
+
 async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
     """It is open at the broker because it is under way; --repair leaves it to its worker."""
     bench.account.fates = [Fate.OPEN]
@@ -311,29 +374,12 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     bench: WorkerBench,
     redis: Redis,
     engine: Engine,
+    nija: Nija,
     fresh_redis_url: str,
-    fresh_database_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """--repair waits for it in vain and says so, in words and by its exit code; `nija orders --unknown` has it."""
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
-    environment = {
-        "PATH": os.environ["PATH"],
-        "NIJA_ENV_FILE": "",
-        "NIJA_CONFIG_FILE": "",
-        "REDIS_URL": fresh_redis_url,
-        "DATABASE_URL": fresh_database_url,
-    }
-
-    async def nija(*arguments: str) -> tuple[int | None, Any]:
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-m", "services.cli.app", *arguments, "--broker", "kraken", "--json"),
-            env=environment,
-            stdout=asyncio.subprocess.PIPE,
-        )
-        printed, _ = await process.communicate()
-        return process.returncode, json.loads(printed)
-
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 3600
     bench.connection.request_validity_seconds = 3600
@@ -341,26 +387,26 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     await bench.serve_once()
     Ledger(engine).write([a_batch(a_decision()), *await bench.events()])
     async with working(bench, engine):
-        code, found = await nija("reconcile", "--repair", "--timeout", "2")
+        code, found = await nija("reconcile", "--repair", "--timeout", "2", "--json")
         assert (code, [each["cause"] for each in found["drifts"]], found["unknown_resolved"]) == (
             1,
             ["unknown_order"],
             0,
         )
-        _, [listed] = await nija("orders", "--unknown")
+        _, [listed] = await nija("orders", "--unknown", "--json")
     assert (listed["copy_order_id"], listed["state"]) == (an_order().id, "unknown")
     assert [alert.kind for alert in read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts] == [AlertKind.UNKNOWN_ORDER]
     bench.account.hidden_seconds = 0
     for booked in bench.account.booked.values():
         booked.visible_at = datetime.now(UTC)
-    asking = asyncio.create_task(nija("reconcile", "--repair"))
+    asking = asyncio.create_task(nija("reconcile", "--repair", "--json"))
     async with asyncio.timeout(30):
         while not await redis.hexists(KEYS.reconcile, "alice"):
             await asyncio.sleep(0.01)
     async with working(bench, engine):
         code, found = await asking
         assert (code, found["drifts"], found["unknown_resolved"]) == (0, [], 1)
-        _, listed = await nija("orders", "--unknown")
+        _, listed = await nija("orders", "--unknown", "--json")
     assert listed == []
     assert read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts == ()
 
