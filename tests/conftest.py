@@ -2,6 +2,7 @@
 
 redis_url, database_url                  the servers; shared by all tests of the run
 fresh_redis_url, fresh_database_url      an empty Redis database, a migrated PostgreSQL database; for one test
+each_redis_url                           an empty Redis database; the test runs on every version of Redis
 redis_server, postgres_server            the servers themselves (a test that kills one starts its own instead)
 """
 
@@ -16,6 +17,7 @@ import redis
 from services.cli.local.embedded import run_server
 from services.cli.local.embedded_postgres import PostgresServer
 from services.cli.local.embedded_redis import RedisServer
+from tests.redis_versions import VERSIONS, RedisOfVersion, program_of_version
 
 _LOGICAL_DATABASES = cycle(range(1, 64))
 _DATABASE_NUMBERS = count(1)
@@ -41,13 +43,34 @@ def redis_url(redis_server: RedisServer) -> str:
     return redis_server.url
 
 
-@pytest.fixture
-def fresh_redis_url(redis_server: RedisServer) -> str:
-    """The URL of an empty database of the run's Redis."""
-    url = f"{redis_server.url.rsplit('/', 1)[0]}/{next(_LOGICAL_DATABASES)}"
+def _empty_database(server: RedisServer) -> str:
+    url = f"{server.url.rsplit('/', 1)[0]}/{next(_LOGICAL_DATABASES)}"
     with redis.Redis.from_url(url) as client:
         client.flushdb()
     return url
+
+
+@pytest.fixture
+def fresh_redis_url(redis_server: RedisServer) -> str:
+    """The URL of an empty database of the run's Redis."""
+    return _empty_database(redis_server)
+
+
+@pytest.fixture(scope="session", params=VERSIONS)
+def redis_of_version(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[RedisServer]:
+    """A Redis of each version that the scripts must run on; see `tests.redis_versions` for where 7 comes from."""
+    version = request.param
+    server = RedisOfVersion(server_folder / f"redis-{version}", program_of_version(version))
+    with run_server(server, server_folder / f"redis-{version}.log"):
+        with redis.Redis.from_url(server.url) as client:
+            assert client.info("server")["redis_version"].startswith(f"{version}.")
+        yield server
+
+
+@pytest.fixture
+def each_redis_url(redis_of_version: RedisServer) -> str:
+    """The URL of an empty database; the test runs once for each version of Redis."""
+    return _empty_database(redis_of_version)
 
 
 @pytest.fixture(scope="session")

