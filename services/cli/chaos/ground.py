@@ -48,6 +48,7 @@ PAUSE_SECONDS = LEASE_SECONDS + 3
 WARM_UP_SECONDS = 120.0
 BETWEEN_ORDERS_SECONDS = 0.5
 LOOK_SECONDS = 0.5
+RECONCILE_EVERY_SECONDS = 20.0
 ROUND = 4
 """Orders of the person from buy to full close."""
 SPARED = frozenset({"copy_engine", "broker_worker", "master_trader"})
@@ -91,7 +92,13 @@ class Ground:
             shutil.rmtree(self.home, ignore_errors=True)
         children = 2 if len(self.brokers) == 1 else 1  # there is a spare of each worker besides
         settings = load_settings(
-            home=self.home, master_poll_seconds=0.25, lease_seconds=LEASE_SECONDS, worker_children=children
+            home=self.home,
+            master_poll_seconds=0.25,
+            lease_seconds=LEASE_SECONDS,
+            worker_children=children,
+            # Nobody sells by hand here: a repair would be a mistake, and show as a wrong position.
+            reconcile_every_seconds=RECONCILE_EVERY_SECONDS,
+            reconcile_repair=True,
         ).model_copy(update={"redis_url": None, "database_url": None, "configured_secret_key": None})
         async with LocalSystem(
             settings,
