@@ -132,6 +132,14 @@ class Ground:
             await person.trade(step)
             await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
+    async def backlog(self, broker: Broker) -> int:
+        """Orders in the longest mailbox; 0 while Redis does not tell."""
+        longest = 0
+        with contextlib.suppress(RedisError, OSError):
+            async for mailbox in self.redis.scan_iter(match=f"{BrokerKeys(broker).mailbox_prefix}*", count=1000):
+                longest = max(longest, int(await self.redis.llen(mailbox)))
+        return longest
+
     async def evidence(self, broker: Broker) -> Evidence:
         """What ledger, mailboxes and the broker's own log say now. Raises RedisError, DatabaseUnavailable."""
         journal = self.system.data_folder / f"{broker.value}.journal"
@@ -179,16 +187,20 @@ class Ground:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_settled(self) -> bool:
+        """What is asked often comes first: the evidence of a long run takes seconds to read."""
         run_id = (await run_id_of(self.redis)).encode()
         for broker in self.brokers:
             keys = BrokerKeys(broker)
             if await self.redis.get(keys.epoch) != run_id or await self.redis.xlen(keys.events):
                 return False
-            seen = await self.evidence(broker)
-            fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=1_000_000)
-            if seen.master_fills != seen.ledger_fills.keys() or seen.mailboxes:
+            async for _ in self.redis.scan_iter(match=f"{keys.mailbox_prefix}*", count=1000):
                 return False
+            fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=1_000_000)
             if any(fill.pending or fill.followers < self.followers for fill in fills):
+                return False
+        for broker in self.brokers:
+            seen = await self.evidence(broker)
+            if seen.master_fills != seen.ledger_fills.keys():
                 return False
         return True
 

@@ -86,22 +86,23 @@ class Injection(NamedTuple):
 
 
 def injections(
-    seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.8
+    seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.4
 ) -> list[Injection]:
     """Every kind as often as every other, in random order, at random brokers; gaps are exponential.
 
-    Losses of Redis are spread evenly: closer together than the window of look-ups, they would let nobody trade, and
-    hide what the other faults do.
+    Losses of Redis come in bursts, one of each kind, and the bursts evenly spread: the next loss strikes while the
+    last one is being made good, and between two bursts there is time for orders that the other faults can strike.
     """
     draw = random.Random(f"chaos:{seed}")  # noqa: S311  repeatable, not secret
     times = max(1, min(MOST_OF_A_KIND, orders // ORDERS_PER_INJECTION))
-    losses = [kind for kind in kinds if kind in REDIS_LOST for _ in range(times)]
     planned = [kind for kind in kinds if kind not in REDIS_LOST for _ in range(times)]
-    draw.shuffle(losses)
     draw.shuffle(planned)
-    apart = len(planned) / (len(losses) + 1)
-    for number, loss in reversed(list(enumerate(losses, start=1))):
-        planned.insert(round(number * apart), loss)
+    apart = len(planned) / (times + 1)
+    for number in range(times, 0, -1):
+        burst = [kind for kind in kinds if kind in REDIS_LOST]
+        draw.shuffle(burst)
+        at = round(number * apart)
+        planned[at:at] = burst
     return [
         Injection(
             kind, draw.choice(brokers), min(draw.expovariate(1 / gap_seconds), 5 * gap_seconds), draw.randrange(60)

@@ -23,6 +23,8 @@ from shared.persistence.errors import DatabaseUnavailable
 
 SETTLE_SECONDS = 180.0
 REMEMBER_EVERY_SECONDS = 15.0
+MOST_WAITING = 4
+"""Orders in a mailbox: a round."""
 
 _ORDERED = text("SELECT count(*) FROM decisions WHERE skip_reason IS NULL")
 
@@ -86,10 +88,16 @@ class Chaos:
         return await self._report(injector, wake_ups, time.monotonic() - started, settled_in)
 
     async def _trade(self, broker: Broker) -> None:
-        """Whole rounds, so that the last order sells everything."""
+        """Whole rounds, so that the last order sells everything; the next one when the last one is nearly copied.
+
+        A person does not wait. But faults shall strike orders under way, and not a mailbox that only grows longer.
+        """
         async with self._ground.person(broker) as person:
             while self._trading:
-                await self._ground.trade_round(broker, person)
+                if await self._ground.backlog(broker) > MOST_WAITING:
+                    await asyncio.sleep(LOOK_SECONDS)
+                else:
+                    await self._ground.trade_round(broker, person)
 
     async def _inject(self, injector: Injector) -> None:
         waiting = list(self._plan.injections)

@@ -124,9 +124,12 @@ def test_a_seed_repeats_its_faults_and_each_kind_comes_equally_often() -> None:
     assert {each.broker for each in planned} == set(brokers)
 
 
-def test_losses_of_redis_are_spread_over_the_run() -> None:
-    """Never two in a row, nor all at one end: what the other faults do would not be seen."""
-    planned = [each.kind in REDIS_LOST for each in injections(3, 5000, [Broker.KRAKEN])]
-    places = [place for place, is_loss in enumerate(planned) if is_loss]
-    assert len(places) == 60
-    assert min(later - earlier for earlier, later in pairwise([-1, *places, len(planned)])) > 5
+def test_losses_of_redis_come_in_bursts_that_are_spread_over_the_run() -> None:
+    """One of each kind right after another, then time for what the other faults do."""
+    planned = [each.kind for each in injections(3, 5000, [Broker.KRAKEN])]
+    places = [place for place, kind in enumerate(planned) if kind in REDIS_LOST]
+    bursts = [places[first : first + 3] for first in range(0, len(places), 3)]
+    assert len(bursts) == 20
+    assert all({planned[place] for place in burst} == set(REDIS_LOST) for burst in bursts)
+    assert all(burst[2] == burst[0] + 2 for burst in bursts)
+    assert min(later[0] - earlier[2] for earlier, later in pairwise(bursts)) > 20
