@@ -3,6 +3,7 @@
 The queue says which broker it is. Each child of the pool runs drains; the main process sweeps.
 """
 
+import mmap
 import sys
 from typing import Any
 
@@ -34,6 +35,8 @@ class Worker:
 
     settings: Settings
     broker: Broker
+    stop_flag: mmap.mmap
+    """A byte that the main process and its children share. No lock goes with it that a killed child could keep."""
     child: Child | None = None
     sweeper: Sweeper | None = None
 
@@ -60,6 +63,7 @@ def configure(options: Any = None, **_: Any) -> None:
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
+    Worker.stop_flag = mmap.mmap(-1, 1)
     _configure_logging()
     configure_celery(app, Worker.broker, redis_url)
 
@@ -93,7 +97,10 @@ def build_child(**_: Any) -> None:
             circuit=RedisCircuit(scripts, keys),
         )
 
-    Worker.child = Child(settings, broker, connect_broker, lambda ids: store.credentials(broker, ids))
+    def is_told_to_stop() -> bool:
+        return Worker.stop_flag[0] != 0
+
+    Worker.child = Child(settings, broker, connect_broker, lambda ids: store.credentials(broker, ids), is_told_to_stop)
 
 
 def stop_child(**_: Any) -> None:
@@ -118,6 +125,11 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
     Worker.sweeper.start()
 
 
+def tell_to_stop(**_: Any) -> None:
+    """In the main process, inside the handler of SIGTERM: nothing here waits."""
+    Worker.stop_flag[0] = 1
+
+
 def stop_sweeper(**_: Any) -> None:
     if Worker.sweeper is not None:
         Worker.sweeper.stop()
@@ -134,4 +146,5 @@ signals.celeryd_init.connect(configure)
 signals.worker_process_init.connect(build_child)
 signals.worker_process_shutdown.connect(stop_child)
 signals.worker_ready.connect(start_sweeper)
-signals.worker_shutting_down.connect(stop_sweeper)
+signals.worker_shutting_down.connect(tell_to_stop)
+signals.worker_shutdown.connect(stop_sweeper)

@@ -4,6 +4,7 @@ Built after the fork, so that nothing is shared with the parent or with other ch
 """
 
 import asyncio
+import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
@@ -26,7 +27,11 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 
 OPEN_RETRY_SECONDS = 2.0
-FINISH_SECONDS = 20.0
+STOP_CHECK_SECONDS = 0.2
+STOP_SECONDS = 2.0
+"""Told to stop, a drain ends at once, unless it waits for the broker's first answers or for PostgreSQL."""
+FINISH_SECONDS = 25.0
+"""A request and the look-up after it may take their time limits, 10 s each; what hangs beyond is given back."""
 
 log = structlog.get_logger()
 
@@ -40,22 +45,26 @@ class Child:
         broker: Broker,
         connect: Callable[[ScriptRunner], BrokerConnection],
         load_credentials: LoadCredentials,
+        is_told_to_stop: Callable[[], bool],
     ) -> None:
+        """`is_told_to_stop`: whether the main process is; a child gets no signal of its own."""
         self._settings = settings
         self._broker = broker
         self._connect = connect
         self._load_credentials = load_credentials
+        self._is_told_to_stop = is_told_to_stop
+        self._stopping = asyncio.Event()
         self._drain: Drain | None = None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker-traffic", daemon=True)
         self._thread.start()
 
     def drain(self) -> None:
-        """Serve ready followers; returns when nobody is left or the time box is over."""
+        """Serve ready followers; returns when nobody is left, the time box is over or the process is to stop."""
         self._call(self._run_drain())
 
     def stop(self) -> None:
-        """Let followers under way finish, then end the loop."""
+        """Let followers under way finish, give back those that hang, then end the loop."""
         self._call(self._finish())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -67,6 +76,17 @@ class Child:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     async def _run_drain(self) -> None:
+        running = asyncio.create_task(self._open_and_drain())
+        while not running.done() and not self._is_told_to_stop():
+            await asyncio.wait({running}, timeout=STOP_CHECK_SECONDS)
+        if not running.done():
+            self._stopping.set()
+            await asyncio.wait({running}, timeout=STOP_SECONDS)
+            running.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await running
+
+    async def _open_and_drain(self) -> None:
         try:
             if self._drain is None:
                 self._drain = await self._build()
@@ -86,7 +106,7 @@ class Child:
         connection = self._connect(scripts)
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
-        serving = Serving(redis, keys, mailboxes, connection, accounts, connection.instruments)
+        serving = Serving(redis, keys, mailboxes, connection, accounts, connection.instruments, self._stopping)
         drain = Drain(
             serving,
             mailboxes,
@@ -103,7 +123,10 @@ class Child:
         if self._drain is None:
             return
         started = time.monotonic()
-        await self._drain.finish(FINISH_SECONDS)
+        try:
+            await self._drain.finish(FINISH_SECONDS)
+        except (RedisError, OSError) as error:
+            log.warning("redis is away; leases run out by themselves", error=str(error))
         self._renewing.cancel()
         await self._connection.close()
         await self._redis.aclose()

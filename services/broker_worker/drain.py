@@ -58,13 +58,12 @@ class Drain:
         self._places = places
         self._time_box_seconds = time_box_seconds
         self._under_way: dict[asyncio.Task[None], Lease] = {}
-        self.stopping = False
 
     async def run(self) -> None:
-        """Serve until nobody is ready and nobody is under way, or the time box is over."""
+        """Serve until nobody is ready and nobody is under way, the time box is over, or the process is to stop."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._time_box_seconds
-        while not self.stopping and loop.time() < ends_at:
+        while not self._serving.stopping.is_set() and loop.time() < ends_at:
             free_places = self._places - len(self._under_way)
             claimed = await self._claim(free_places) if free_places > 0 else 0
             if not self._under_way:
@@ -93,10 +92,21 @@ class Drain:
                     task.cancel()
 
     async def finish(self, within_seconds: float) -> None:
-        """Claim nobody any more and let who is under way finish."""
-        self.stopping = True
-        if self._under_way:
-            await asyncio.wait(self._under_way, timeout=within_seconds)
+        """Claim nobody any more and let who is under way finish; give back who has not when the time is over.
+
+        What was begun for them is recorded: the next worker looks it up. Raises RedisError.
+        """
+        self._serving.stopping.set()
+        if not self._under_way:
+            return
+        await asyncio.wait(self._under_way, timeout=within_seconds)
+        hanging = dict(self._under_way)
+        for task in hanging:
+            task.cancel()
+        await asyncio.gather(*hanging, return_exceptions=True)
+        for lease in hanging.values():
+            log.warning("left to the next worker", follower=lease.follower_id)
+            await self._mailboxes.release(lease)
 
     async def _claim(self, limit: int) -> int:
         version, claimed = await self._mailboxes.claim(limit)
@@ -106,14 +116,20 @@ class Drain:
             keys = await self._key_ring.of(version, [c.lease.follower_id for c in claimed])
         except NijaError as error:
             log.warning("keys not read", error=str(error))
-            for follower in claimed:
-                await self._mailboxes.release(follower.lease, ready_in_ms=NO_LEDGER_RETRY_MS)
+            await self._give_back(claimed, NO_LEDGER_RETRY_MS)
             return 0
+        except asyncio.CancelledError:
+            await self._give_back(claimed, 0)
+            raise
         for follower in claimed:
             task = asyncio.create_task(self._serve(follower, keys[follower.lease.follower_id]))
             self._under_way[task] = follower.lease
             task.add_done_callback(self._under_way.pop)
         return len(claimed)
+
+    async def _give_back(self, claimed: Sequence[Claimed], ready_in_ms: int) -> None:
+        for follower in claimed:
+            await self._mailboxes.release(follower.lease, ready_in_ms=ready_in_ms)
 
     async def _serve(self, claimed: Claimed, credentials: Credentials | None) -> None:
         follower_id = claimed.lease.follower_id

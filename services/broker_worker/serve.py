@@ -1,8 +1,9 @@
 """Serve one follower while its lease is held: its orders one after another, then its account if that is due."""
 
+import asyncio
 import random
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 import structlog
@@ -44,6 +45,8 @@ class Serving:
     connection: BrokerConnection
     accounts: AccountReader
     instruments: Callable[[], Mapping[str, Instrument]]
+    stopping: asyncio.Event = field(default_factory=asyncio.Event)
+    """Set: the process is told to stop. No order is begun any more that is not the first of its claim."""
 
     async def follower(self, claimed: Claimed, credentials: Credentials | None) -> None:
         """Do what there is to do for a claimed follower. Raises LeaseLost, RedisError.
@@ -84,6 +87,9 @@ class Serving:
                 await self._alerts.clear(AlertKind.UNKNOWN_ORDER, lease.follower_id)
             reached = await self._settle(lease, order, result)
             head, submission, positions = reached.head, None, reached.positions
+            if head and self.stopping.is_set():
+                await self.mailboxes.release(lease)
+                return
 
     async def _carry_out(
         self,

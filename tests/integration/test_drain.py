@@ -123,6 +123,33 @@ async def test_a_drain_that_is_stopped_lets_followers_finish(bench: WorkerBench,
     assert await bench.redis.zcard(KEYS.leases) == 0
 
 
+async def test_who_does_not_finish_in_time_is_given_back(bench: WorkerBench, account: SlowAccount) -> None:
+    """No lease is left, and what was begun is still recorded: the next worker looks it up."""
+    drain = drain_of(bench)
+    await bench.deliver(an_order("alice"))
+    running = asyncio.create_task(drain.run())
+    await until_waiting(account, 1)
+    await drain.finish(0.01)
+    await running
+    assert (account.waiting, await bench.redis.zcard(KEYS.leases)) == (0, 0)
+    assert [claimed.submission for claimed in await bench.claim()] == [await bench.submission()]
+    assert await bench.submission() is not None
+
+
+async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench, account: SlowAccount) -> None:
+    """The order in flight is settled; the rest of the mailbox is ready for another worker at once."""
+    drain = drain_of(bench)
+    await bench.deliver(*(an_order("alice", sequence) for sequence in (1, 2, 3)))
+    running = asyncio.create_task(drain.run())
+    await until_waiting(account, 1)
+    bench.serving.stopping.set()
+    account.door.set()
+    await asyncio.gather(running, drain.finish(5))
+    assert len(await bench.finals()) == 1
+    assert await bench.redis.zcard(KEYS.leases) == 0
+    assert [len(claimed.head) > 0 for claimed in (await bench.mailboxes.claim(5))[1]] == [True]
+
+
 async def test_who_lost_the_lease_is_stopped(bench: WorkerBench, account: SlowAccount) -> None:
     """The renewal tells it: no answer of the broker is waited for, and another worker finishes the order."""
     drain = drain_of(bench)
