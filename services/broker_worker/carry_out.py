@@ -237,7 +237,7 @@ class Execution:
             stage="accepted",
             attempt=0,
             quantity=quantity,
-            exit_due=quantity if self.order.side is Side.SELL else ZERO,
+            exit_due=self._exit_due(quantity),
             claimed_at=self.claimed_at,
             submitted_at=now,
             valid_until=now,
@@ -246,6 +246,18 @@ class Execution:
             found = {"stage": "accepted", "broker_order_id": broker_order_id, "accepted_at": self.accepted_at}
             await self._record(known.model_copy(update=found), OrderState.ACCEPTED)
         return Later(_wait_by_age(known.submitted_at))
+
+    def _exit_due(self, ordered: Decimal) -> Decimal:
+        """What an exit meant to sell, what had been carried included: base currency; 0 for an open.
+
+        Of a replayed order nothing is recorded. It was planned from the position of which it is still the first.
+        """
+        if self.submission is not None:
+            return self.submission.exit_due
+        if self.order.side is Side.BUY:
+            return ZERO
+        _, due, _, _ = self._quantity()
+        return max(due, ordered)
 
     async def _note_unknown(self, submission: Submission | None, why: str) -> None:
         log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
@@ -273,8 +285,7 @@ class Execution:
         self.submission = after
 
     def _final(self, report: OrderReport) -> Settled:
-        # A replayed order has no submission: all that an exit ordered was due.
-        exit_due = self.submission.exit_due if self.submission else report.quantity
+        exit_due = self._exit_due(report.quantity)
         if report.filled_quantity == 0:
             return self._failed(FailReason.CANCELED, report.reason, exit_due, report)
         position = settled_position(

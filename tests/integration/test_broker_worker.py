@@ -421,6 +421,33 @@ async def test_a_replayed_order_that_is_still_open_is_followed(bench: WorkerBenc
     assert await bench.position() == held("0.005")
 
 
+async def test_a_replayed_full_close_lets_go_of_less_than_a_lot_as_the_first_try_would_have(bench: WorkerBench) -> None:
+    """What is left of fees in the coin must not add up over replays: nobody copied it to be sold later."""
+    await bench.hold("0.0100000004")
+    await bench.deliver(an_order(fraction="1"))
+    await bench.serve()
+    assert await bench.position() == held("0")
+    await bench.redis.flushdb()
+    await bench.hold("0.0100000004")
+    await bench.deliver(an_order(replayed=True, fraction="1"))
+    (final,) = await bench.serve()
+    assert (final.outcome, len(bench.account.placed)) == (Outcome.COPIED, 1)
+    assert await bench.position() == held("0")
+
+
+async def test_a_replayed_purchase_that_was_canceled_leaves_nothing_to_sell(bench: WorkerBench) -> None:
+    """An exit that follows sells its part of what was copied, and nothing for the purchase."""
+    bench.account.fates = [Fate.CANCELED]
+    await bench.deliver(an_order())
+    await bench.serve()
+    await bench.redis.flushdb()
+    await bench.hold("0.01")
+    await bench.deliver(an_order(replayed=True))
+    (final,) = await bench.serve()
+    assert (final.outcome, len(bench.account.placed)) == (Outcome.FAILED, 1)
+    assert await bench.position() == held("0.01")
+
+
 async def test_orders_of_a_removed_follower_are_skipped(bench: WorkerBench) -> None:
     """No key: nothing is sent, and each order has its final state."""
     await bench.deliver(an_order(sequence=1))
