@@ -4,7 +4,7 @@ What Redis holds may be older than what happened: an order that was settled may 
 note that it was sent. So nothing in it is believed. Events that the ledger lacks are written first; then mailboxes,
 positions, carried opens and shard positions are made anew from the ledger. Every order without a final state is
 marked as replayed, and workers look replayed orders up before they send. Fills that some follower has no decision
-for are put into the stream again, marked as replayed too.
+for, or that are not marked as published, are put into the stream again, marked as replayed too.
 
 Who restores may be paused, and find on waking that another has done the work: so each write is one transaction that
 happens only while the key `restoring` still has this attempt's token. An emptied Redis has no such key either.
@@ -122,11 +122,11 @@ class Restorer:
         """
         run_id = await run_id_of(self._redis)
         await self._forget()
-        roster, accounts, instruments, last, done = await asyncio.to_thread(self._read_surroundings)
+        roster, accounts, instruments, last, published, done = await asyncio.to_thread(self._read_surroundings)
         await self._put_accounts(roster, accounts, instruments)
         positions = await self._put_positions()
         orders = await self._put_mailboxes()
-        fills = await self._put_fills(last, last if done is None else min(done, last))
+        fills = await self._put_fills(last, published, last if done is None else min(done, last))
         await self._write(
             ("SET", self._keys.epoch, run_id),
             ("DEL", self._keys.restoring),
@@ -155,7 +155,7 @@ class Restorer:
 
     def _read_surroundings(
         self,
-    ) -> tuple[list[Follower], dict[str, str], list[Instrument], int, int | None]:
+    ) -> tuple[list[Follower], dict[str, str], list[Instrument], int, int, int | None]:
         accounts = {follower: account.model_dump_json() for follower, account in self._copies.accounts().items()}
         broker = self._keys.broker
         return (
@@ -163,6 +163,7 @@ class Restorer:
             accounts,
             self._copies.instruments(),
             self._fills.last_sequence(broker),
+            self._fills.published_sequence(broker),
             self._copies.done_sequence(),
         )
 
@@ -222,9 +223,13 @@ class Restorer:
         await self._write_many(("ZADD", self._keys.ready, now_ms, follower) for follower in mailboxes)
         return len(orders)
 
-    async def _put_fills(self, last: int, done: int) -> int:
-        """Fill the stream with what somebody lacks, and with the last fill, so that its end is where it was."""
-        first = min(done + 1, last)
+    async def _put_fills(self, last: int, published: int, done: int) -> int:
+        """Fill the stream with what somebody lacks, and with the last fill, so that its end is where it was.
+
+        Also with what is not marked as published: its master publishes it again, and stands still unless it finds
+        its own fill there.
+        """
+        first = min(done + 1, published + 1, last)
         missing = await asyncio.to_thread(self._all_fills, max(first - 1, 0)) if last else []
         positions = [part for shard in range(self._shards) for part in (shard, f"{done}:*")]
         commands: list[Command] = [("DEL", self._keys.fills, self._keys.shards)]

@@ -17,10 +17,11 @@ from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
 from services.cli.local.embedded import start_server, stop_server
 from services.cli.local.embedded_redis import RedisServer
 from services.copy_engine import follow
-from shared.domain.identity import shard_of
+from shared.domain.identity import Broker, shard_of
 from shared.domain.master_fill import Side
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
 from shared.persistence.database import open_engine
+from shared.persistence.master_fills import MasterFills
 from tests.fakes.faulty_broker import ProcessDied
 from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
 
@@ -142,6 +143,35 @@ async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
     await world.go_on()
     await assert_sound(world)
     assert before.items() <= world.executed().items()
+
+
+def unmarked(_ledger: MasterFills, _broker: Broker, _sequence: int) -> None:
+    """In place of `mark_published`: the master is killed just before it."""
+    raise ProcessDied
+
+
+@pytest.mark.parametrize("fills", [1, 3])
+async def test_a_master_killed_before_it_marked_its_fills_goes_on_after_a_loss(
+    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch, fills: int
+) -> None:
+    """Everybody has decided fills that the ledger does not know as published: the master publishes them again."""
+    for _ in range(fills):
+        world.trade(quantity="0.01")
+    with monkeypatch.context() as killed:
+        killed.setattr(MasterFills, "mark_published", unmarked)
+        with pytest.raises(ProcessDied):
+            await world.publish()
+    await world.deliver()
+    await world.book()
+    assert world.decisions() == Counter(dict.fromkeys(world.expected(), 1))
+
+    await world.redis.flushall()
+    await world.until_in_line()
+    await world.publish()
+    assert MasterFills(world.engine).published_sequence(Broker.KRAKEN) == fills
+    world.trade(quantity="0.01")
+    await world.go_on()
+    await assert_sound(world)
 
 
 @pytest.mark.parametrize("loss", ["emptied", "older file"])
@@ -276,7 +306,7 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
         else:
             await world.redis.flushall()
         seen = {key: await world.redis.dump(key) for key in await world.redis.keys("*")}
-        for attempt in (paused._forget(), paused._put_positions(), paused._put_mailboxes(), paused._put_fills(1, 0)):
+        for attempt in (paused._forget(), paused._put_positions(), paused._put_mailboxes(), paused._put_fills(1, 0, 0)):
             with pytest.raises(RestoreTakenOver):
                 await attempt
         assert {key: await world.redis.dump(key) for key in await world.redis.keys("*")} == seen
