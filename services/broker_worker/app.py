@@ -5,6 +5,7 @@ The queue says which broker it is. Each child of the pool runs drains; the main 
 
 import mmap
 import sys
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from celery import Celery, signals
@@ -14,6 +15,7 @@ from services.broker_worker.sweep import Sweeper
 from shared.brokers.gateway import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import ConfigurationError, Settings, load_settings
+from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.circuit import RedisCircuit
@@ -24,6 +26,7 @@ from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging
 from shared.persistence.database import open_engine
+from shared.persistence.errors import BadSecretKey
 from shared.persistence.followers import FollowerStore
 from shared.persistence.secrets import SecretBox
 
@@ -100,7 +103,10 @@ def build_child(**_: Any) -> None:
     def is_told_to_stop() -> bool:
         return Worker.stop_flag[0] != 0
 
-    Worker.child = Child(settings, broker, connect_broker, lambda ids: store.credentials(broker, ids), is_told_to_stop)
+    def load_credentials(ids: Sequence[str]) -> Mapping[str, Credentials | BadSecretKey]:
+        return store.credentials_or_errors(broker, ids)
+
+    Worker.child = Child(settings, broker, connect_broker, load_credentials, is_told_to_stop)
 
 
 def stop_child(**_: Any) -> None:

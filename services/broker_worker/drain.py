@@ -14,14 +14,15 @@ from services.broker_worker.serve import Serving
 from shared.domain.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.messaging.mailboxes import Claimed, Lease, LeaseLost, Mailboxes
+from shared.persistence.errors import BadSecretKey
 
 CLAIM_PAUSE_SECONDS = 0.05
 """How long a drain with followers under way waits before it looks for more."""
 GATHER_SECONDS = 0.01
 NO_LEDGER_RETRY_MS = 2_000
 
-LoadCredentials = Callable[[Sequence[str]], Mapping[str, Credentials]]
-"""Follower ids in, their keys out; blocking. Who has no key is left out."""
+LoadCredentials = Callable[[Sequence[str]], Mapping[str, Credentials | BadSecretKey]]
+"""Follower ids in, their keys out, or why one does not open; blocking. Who has no key is left out."""
 
 log = structlog.get_logger()
 
@@ -32,9 +33,9 @@ class KeyRing:
     def __init__(self, load: LoadCredentials) -> None:
         self._load = load
         self._version = -1
-        self._known: dict[str, Credentials | None] = {}
+        self._known: dict[str, Credentials | BadSecretKey | None] = {}
 
-    async def of(self, version: int, follower_ids: Sequence[str]) -> Mapping[str, Credentials | None]:
+    async def of(self, version: int, follower_ids: Sequence[str]) -> Mapping[str, Credentials | BadSecretKey | None]:
         """Keys by follower id; None for a follower without. Raises what the follower store raises."""
         if version != self._version:
             self._known.clear()
@@ -131,10 +132,13 @@ class Drain:
         for follower in claimed:
             await self._mailboxes.release(follower.lease, ready_in_ms=ready_in_ms)
 
-    async def _serve(self, claimed: Claimed, credentials: Credentials | None) -> None:
+    async def _serve(self, claimed: Claimed, key: Credentials | BadSecretKey | None) -> None:
         follower_id = claimed.lease.follower_id
         try:
-            await self._serving.follower(claimed, credentials)
+            if isinstance(key, BadSecretKey):
+                await self._serving.without_readable_key(claimed, key)
+            else:
+                await self._serving.follower(claimed, key)
         except LeaseLost as lost:
             log.info("lease lost", follower=follower_id, detail=str(lost))
         except (RedisError, OSError) as error:

@@ -91,6 +91,14 @@ class Serving:
                 await self.mailboxes.release(lease)
                 return
 
+    async def without_readable_key(self, claimed: Claimed, error: Exception) -> None:
+        """Let the mail wait: the follower is not removed, its key just does not open here. Raises RedisError."""
+        lease = claimed.lease
+        log.error("key cannot be read", follower=lease.follower_id, error=str(error))
+        await self._alerts.sound(AlertKind.UNREADABLE_KEY, lease.follower_id, str(error))
+        await self._reconcile(claimed, None)
+        await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+
     async def _carry_out(
         self,
         order: CopyOrder,

@@ -19,6 +19,7 @@ ALERTS_TOLD = 5
 _WORDS = {
     AlertKind.UNKNOWN_ORDER: "outcome unknown (`nija reconcile`)",
     AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
+    AlertKind.UNREADABLE_KEY: "key that cannot be read",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

@@ -29,6 +29,8 @@ class AlertKind(StrEnum):
     """The outcome of an order stays unknown; its follower's mailbox waits."""
     UNREADABLE_MAIL = "unreadable_mail"
     """What is kept for a follower is of a version that no worker here knows, or broken; its mailbox waits."""
+    UNREADABLE_KEY = "unreadable_key"
+    """The stored key of a follower does not open with this NIJA_SECRET_KEY, or is broken; its mailbox waits."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has a stray order open."""
 

@@ -20,7 +20,7 @@ from shared.persistence import follower_records as records
 from shared.persistence import follower_writes as writes
 from shared.persistence.database import transaction
 from shared.persistence.environment_followers import Registration, register
-from shared.persistence.errors import FollowerTaken, ImportRefused
+from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.follower_import import NewFollower
 from shared.persistence.follower_records import FollowerChange, FollowerRecord, Source
 from shared.persistence.follower_writes import Announce, joining, nobody_to_tell
@@ -63,8 +63,19 @@ class FollowerStore:
     def credentials(self, broker: Broker, follower_ids: Collection[str]) -> dict[str, Credentials]:
         """The keys of these followers, in one query; removed and unknown ones are left out.
 
-        Raises BadSecretKey.
+        Raises BadSecretKey when one of them does not open.
         """
+        keys: dict[str, Credentials] = {}
+        for follower_id, key in self.credentials_or_errors(broker, follower_ids).items():
+            if isinstance(key, BadSecretKey):
+                raise key
+            keys[follower_id] = key
+        return keys
+
+    def credentials_or_errors(
+        self, broker: Broker, follower_ids: Collection[str]
+    ) -> dict[str, Credentials | BadSecretKey]:
+        """The same, with the error in the place of a key that does not open: it concerns its follower only."""
         box = self._need_box()
         with transaction(self._engine) as connection:
             rows = connection.execute(
@@ -74,7 +85,13 @@ class FollowerStore:
                 ),
                 {"broker": broker.value, "ids": list(follower_ids)},
             ).all()
-        return {row.follower_id: box.open(broker, row.follower_id, row.sealed_credentials) for row in rows}
+        keys: dict[str, Credentials | BadSecretKey] = {}
+        for row in rows:
+            try:
+                keys[row.follower_id] = box.open(broker, row.follower_id, row.sealed_credentials)
+            except BadSecretKey as error:
+                keys[row.follower_id] = error
+        return keys
 
     def get(self, broker: Broker, follower_id: str) -> FollowerRecord:
         """Raises UnknownFollower."""

@@ -44,15 +44,23 @@ class SecretBox:
     def open(self, broker: Broker, follower_id: str, sealed: str) -> Credentials:
         """Decrypt what `seal` gave for this follower. Raises BadSecretKey."""
         try:
-            content = json.loads(self._fernet.decrypt(sealed.encode()))
+            opened = self._fernet.decrypt(sealed.encode())
         except InvalidToken:
             raise BadSecretKey(
                 f"the key of follower {follower_id} at {broker.value} was not encrypted with this NIJA_SECRET_KEY: "
                 "set the one that was in use when the follower was added (older keys after a comma)"
             ) from None
-        if content.pop("of") != f"{broker.value}:{follower_id}":
+        try:
+            content = json.loads(opened)
+            owner = content.pop("of")
+            credentials = Credentials.model_validate(content)
+        except (ValueError, KeyError, TypeError, AttributeError):  # whose texts would repeat what is secret
+            raise BadSecretKey(
+                f"the stored key of follower {follower_id} at {broker.value} is not in a form that this version reads"
+            ) from None
+        if owner != f"{broker.value}:{follower_id}":
             raise BadSecretKey(f"the stored key of follower {follower_id} at {broker.value} belongs to another one")
-        return Credentials.model_validate(content)
+        return credentials
 
     def rotate(self, sealed: str) -> str:
         """Encrypt again with the first key. Raises BadSecretKey."""

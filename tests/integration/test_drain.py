@@ -2,17 +2,25 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping, Sequence
+from datetime import UTC, datetime
 
 import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from redis.asyncio import Redis
+from sqlalchemy import text
 
 from services.broker_worker.drain import Drain, KeyRing
 from shared.brokers.gateway import MarketOrder
 from shared.domain.credentials import Credentials
-from shared.domain.identity import BrokerOrderId
+from shared.domain.identity import Broker, BrokerOrderId
+from shared.messaging.alerts import AlertKind, standing
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
+from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.followers import FollowerStore
+from shared.persistence.secrets import SecretBox
 from tests.examples import an_order
 from tests.fakes.faulty_broker import FaultyAccount
 from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
@@ -205,3 +213,35 @@ async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None
     seconds, _ = await bench.redis.time()
     assert due_ms is not None
     assert due_ms > (seconds + 0.9) * 1000
+
+
+async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis, fresh_database_url: str) -> None:
+    """One sealed with another NIJA_SECRET_KEY, one of an unknown form: both wait with an alert, the others trade."""
+    secret_key, other = (Fernet.generate_key() for _ in range(2))
+    engine = open_engine(fresh_database_url)
+    store, elsewhere = (FollowerStore(engine, SecretBox(SecretStr(key.decode()))) for key in (secret_key, other))
+    for name in ("alice", "bob", "shape"):
+        store.add(Broker.KRAKEN, name, Credentials(api_key=SecretStr(name), api_secret=SecretStr("c2Vj")), actor="test")
+    elsewhere.add(
+        Broker.KRAKEN, "strange", Credentials(api_key=SecretStr("strange"), api_secret=SecretStr("c2Vj")), actor="test"
+    )
+    with engine.begin() as connection:
+        connection.execute(
+            text("UPDATE followers SET sealed_credentials = :sealed WHERE follower_id = 'shape'"),
+            {"sealed": Fernet(secret_key).encrypt(b'{"of": "kraken:shape", "key": "private"}').decode()},
+        )
+    bench = WorkerBench(redis)
+    await bench.deliver(*(an_order(name) for name in ("strange", "shape", "alice", "bob")))
+    ring = KeyRing(lambda ids: store.credentials_or_errors(Broker.KRAKEN, ids))
+    drain = Drain(bench.serving, bench.mailboxes, ring, places=10, time_box_seconds=10)
+    await drain.run()
+    engine.dispose()
+    assert sorted(e.follower_id for e in await bench.finals()) == ["alice", "bob"]
+    assert {name.decode() for name in await redis.zrange(KEYS.ready, 0, -1)} == {"shape", "strange"}
+    assert await redis.zcard(KEYS.leases) == 0
+    alerts = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
+    assert {(alert.kind, alert.follower_id) for alert in alerts} == {
+        (AlertKind.UNREADABLE_KEY, "shape"),
+        (AlertKind.UNREADABLE_KEY, "strange"),
+    }
+    assert not any("private" in alert.message for alert in alerts)
