@@ -40,6 +40,8 @@ from shared.persistence.migrate import require_newest_schema
 from shared.persistence.targets import Targets
 
 HEARTBEAT_SECONDS: Final = 1.0
+GRACE_SECONDS: Final = 8.0
+"""From SIGTERM until what is under way is cut short; what was not acknowledged is read again by the next process."""
 NICENESS: Final = 10
 
 log = structlog.get_logger()
@@ -67,8 +69,11 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         if settings.reconcile_every_seconds:
             rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
         async with asyncio.TaskGroup() as group:
-            for broker in brokers:
-                group.create_task(_keep_books(settings, broker, engine, ledger, stopping))
+            tasks = [group.create_task(_keep_books(settings, each, engine, ledger, stopping)) for each in brokers]
+            await stopping.wait()
+            _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+            for task in hanging:
+                task.cancel()
         log.info("bookkeeper stopped")
     finally:
         for task in (beating, *rounds):

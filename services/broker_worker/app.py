@@ -4,10 +4,13 @@ The queue says which broker it is. Each child of the pool runs drains; the main 
 """
 
 import mmap
+import os
 import sys
+import threading
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
+import structlog
 from celery import Celery, signals
 
 from services.broker_worker.child import Child
@@ -29,6 +32,11 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey
 from shared.persistence.followers import FollowerStore
 from shared.persistence.secrets import SecretBox
+
+END_SECONDS: Final = 40.0
+"""From SIGTERM until the main process ends whatever Celery waits for: the children have finished long before."""
+
+log = structlog.get_logger()
 
 app = Celery("nija.broker_worker")
 
@@ -134,6 +142,15 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
 def tell_to_stop(**_: Any) -> None:
     """In the main process, inside the handler of SIGTERM: nothing here waits."""
     Worker.stop_flag[0] = 1
+    ending = threading.Timer(END_SECONDS, end_now)
+    ending.daemon = True
+    ending.start()
+
+
+def end_now() -> None:
+    """Celery still waits, for a Redis that hangs."""
+    log.warning("ended without Celery's farewell to Redis", after_seconds=END_SECONDS)
+    os._exit(0)
 
 
 def stop_sweeper(**_: Any) -> None:

@@ -5,6 +5,7 @@ the earlier request and has been asked for it in every place.
 """
 
 import asyncio
+from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -25,6 +26,7 @@ from shared.brokers.errors import (
     Throttled,
 )
 from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, OrderReport, OrderStatus
+from shared.brokers.limits import background_requests
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import OrderState, Outcome
@@ -38,7 +40,8 @@ from shared.messaging.mailboxes import Lease, Mailboxes, Submission
 
 SENDS_AT_ONCE = 5
 """How often a request that was certainly not executed is sent again before others get the place."""
-UNKNOWN_RETRY_SECONDS = 1.0
+FIRST_LOOK_PAUSE_SECONDS = 1.0
+LONGEST_LOOK_PAUSE_SECONDS = 15.0
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
 LOOK_BACK = timedelta(minutes=5)
@@ -172,29 +175,35 @@ class Execution:
     async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
         """Find out what became of a request without a clear answer; None: of one that Redis lost, if there was any.
 
-        A request that Redis lost was sent before the order was decided anew.
+        A request that Redis lost was sent before the order was decided anew. The look that decides comes when the
+        request can no longer be executed; earlier ones only find an order sooner, and leave half of every rate limit
+        to others.
         """
         validity = timedelta(seconds=self.connection.request_validity_seconds)
         valid_until = submission.valid_until if submission else self.order.decided_at + validity
         window_ends = valid_until + timedelta(seconds=self.connection.lookup_margin_seconds)
-        asked_at = datetime.now(UTC)
+        since = submission.submitted_at if submission else self.order.decided_at
+        is_early = datetime.now(UTC) < window_ends
         try:
-            report = await self._look_up()
+            with background_requests() if is_early else nullcontext():
+                report = await self._look_up()
         except RateLimited as error:
             return self._unresolved(submission, error.retry_after_seconds, str(error))
         except Throttled as error:
             await self._note_unknown(submission, why or str(error))
-            return self._unresolved(submission, error.retry_after_seconds, str(error))
+            wait_seconds = error.retry_after_seconds
+            if is_early:
+                wait_seconds = min(wait_seconds, max(_until(window_ends), 0.0))
+            return self._unresolved(submission, wait_seconds, str(error))
         except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
             await self._note_unknown(submission, why or str(error))
-            return self._unresolved(submission, UNKNOWN_RETRY_SECONDS, str(error))
+            return self._unresolved(submission, _look_pause(since, window_ends), str(error))
         if report is not None:
             return await self._adopt(report)
-        if asked_at >= window_ends:
+        if not is_early:
             return await self._send(submission.attempt + 1 if submission else 1)
         await self._note_unknown(submission, why or "not found yet")
-        wait_seconds = min(UNKNOWN_RETRY_SECONDS, (window_ends - asked_at).total_seconds())
-        return self._unresolved(submission, wait_seconds, why or "not found yet")
+        return self._unresolved(submission, _look_pause(since, window_ends), why or "not found yet")
 
     def _unresolved(self, submission: Submission | None, wait_seconds: float, why: str) -> Later:
         since = submission.submitted_at if submission else self.order.decided_at
@@ -337,3 +346,16 @@ class Execution:
 def _wait_by_age(since: datetime) -> float:
     """The longer it has taken, the longer the next wait: 0.3 s at first, 15 s at most."""
     return min(max(0.3, (datetime.now(UTC) - since).total_seconds() / 2), 15.0)
+
+
+def _look_pause(since: datetime, window_ends: datetime) -> float:
+    """Seconds until the next look for a request of unknown fate: longer each time, but one look when its window ends."""
+    until_end = _until(window_ends)
+    age = -_until(since if until_end > 0 else window_ends)
+    pause = min(max(FIRST_LOOK_PAUSE_SECONDS, age), LONGEST_LOOK_PAUSE_SECONDS)
+    return min(pause, until_end) if until_end > 0 else pause
+
+
+def _until(moment: datetime) -> float:
+    """Seconds; below 0 when it has passed."""
+    return (moment - datetime.now(UTC)).total_seconds()

@@ -27,7 +27,7 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 
 OPEN_RETRY_SECONDS = 2.0
-STOP_CHECK_SECONDS = 0.2
+STOP_CHECK_SECONDS = 0.5
 STOP_SECONDS = 2.0
 """Told to stop, a drain ends at once, unless it waits for the broker's first answers or for PostgreSQL."""
 FINISH_SECONDS = 25.0
@@ -55,9 +55,12 @@ class Child:
         self._is_told_to_stop = is_told_to_stop
         self._stopping = asyncio.Event()
         self._drain: Drain | None = None
+        self._draining: asyncio.Task[None] | None = None
+        self._finishing: asyncio.Task[None] | None = None
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker-traffic", daemon=True)
         self._thread.start()
+        asyncio.run_coroutine_threadsafe(self._finish_when_told(), self._loop)
 
     def drain(self) -> None:
         """Serve ready followers; returns when nobody is left, the time box is over or the process is to stop."""
@@ -65,7 +68,7 @@ class Child:
 
     def stop(self) -> None:
         """Let followers under way finish, give back those that hang, then end the loop."""
-        self._call(self._finish())
+        self._call(self._finish_once())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
 
@@ -76,15 +79,11 @@ class Child:
         asyncio.run_coroutine_threadsafe(run(), self._loop).result()
 
     async def _run_drain(self) -> None:
-        running = asyncio.create_task(self._open_and_drain())
-        while not running.done() and not self._is_told_to_stop():
-            await asyncio.wait({running}, timeout=STOP_CHECK_SECONDS)
-        if not running.done():
-            self._stopping.set()
-            await asyncio.wait({running}, timeout=STOP_SECONDS)
-            running.cancel()
+        if self._stopping.is_set():
+            return
+        self._draining = asyncio.create_task(self._open_and_drain())
         with contextlib.suppress(asyncio.CancelledError):
-            await running
+            await self._draining
 
     async def _open_and_drain(self) -> None:
         try:
@@ -119,10 +118,25 @@ class Child:
         self._renewing = asyncio.create_task(drain.renew_leases(settings.lease_seconds / 3))
         return drain
 
+    async def _finish_when_told(self) -> None:
+        # Not left to Celery: before it ends its children, it says goodbye to a Redis that may hang.
+        while not self._is_told_to_stop():  # noqa: ASYNC110 - a byte that another process sets
+            await asyncio.sleep(STOP_CHECK_SECONDS)
+        await self._finish_once()
+
+    async def _finish_once(self) -> None:
+        if self._finishing is None:
+            self._finishing = asyncio.create_task(self._finish())
+        await asyncio.shield(self._finishing)
+
     async def _finish(self) -> None:
+        started = time.monotonic()
+        self._stopping.set()
+        if self._draining is not None:
+            await asyncio.wait({self._draining}, timeout=STOP_SECONDS)
+            self._draining.cancel()
         if self._drain is None:
             return
-        started = time.monotonic()
         try:
             await self._drain.finish(FINISH_SECONDS)
         except (RedisError, OSError) as error:

@@ -34,6 +34,8 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers import FollowerStore
 
 DEFECT_RETRY_SECONDS = 5.0
+GRACE_SECONDS = 8.0
+"""From SIGTERM until what is under way is cut short; the next engine goes on from there."""
 
 log = structlog.get_logger()
 
@@ -90,8 +92,11 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
     log.info("copy engine started", brokers=[broker.value for broker in brokers])
     async with asyncio.TaskGroup() as group:
-        for broker in brokers:
-            group.create_task(keep_running(settings, broker, engine, stopping))
+        tasks = [group.create_task(keep_running(settings, broker, engine, stopping)) for broker in brokers]
+        await stopping.wait()
+        _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+        for task in hanging:
+            task.cancel()
     log.info("copy engine stopped")
 
 

@@ -31,6 +31,7 @@ FOLLOWERS_PER_HINT = 48
 FOLLOWERS_AT_ONCE = 250
 HALTED_RETRY_SECONDS = 5.0
 AWAY_RETRY_SECONDS = 1.0
+GIVE_UP_SECONDS = 2.0
 
 log = structlog.get_logger()
 
@@ -61,10 +62,12 @@ class FillFollower:
         self._halted = True  # as far as we know: an engine before us may have halted
         self._behind: set[int] = set()
         """Shards that were lost inside this step: one that comes back has missed fills, and waits for the next step."""
+        self._stopping = asyncio.Event()
         self._log = log.bind(broker=keys.broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until `stopping`; what is under way is finished, then the shards are given up."""
+        """Work until `stopping`; the fill under way is finished, then the shards are given up."""
+        self._stopping = stopping
         balancing = asyncio.create_task(self._keep_shards(stopping))
         try:
             # Without its shards renewed an engine must not go on; why it ended is raised below.
@@ -78,11 +81,13 @@ class FillFollower:
                     self._log.warning("the follower list cannot be read", error=str(error))
                     await _wait(stopping, AWAY_RETRY_SECONDS)
         finally:
-            balancing.cancel()
+            if not stopping.is_set():
+                balancing.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await balancing
             with contextlib.suppress(RedisError, OSError):
-                await self._shards.give_up()
+                async with asyncio.timeout(GIVE_UP_SECONDS):
+                    await self._shards.give_up()
 
     async def _step_or_reload(self) -> None:
         try:
@@ -104,6 +109,8 @@ class FillFollower:
         self._behind.clear()
         after = min(ShardPosition.parse(position).done_sequence for position in self._shards.positions.values())
         for entry in await read_fills(self._redis, self._keys, after, READ_COUNT, BLOCK_MS):
+            if self._stopping.is_set():
+                return
             if isinstance(entry.fill, UnreadableFill):
                 await self._halt(entry, entry.fill)
                 return
@@ -178,7 +185,7 @@ class FillFollower:
         await self._redis.hset(self._keys.halted, ANY_MASTER, why)
         self._halted = True
         self._log.error("halted: unreadable fill", entry=entry.entry_id, error=unreadable.error)
-        await asyncio.sleep(HALTED_RETRY_SECONDS)
+        await _wait(self._stopping, HALTED_RETRY_SECONDS)
 
     async def _keep_shards(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():

@@ -83,7 +83,11 @@ class Shards:
 
     async def give_up(self) -> None:
         """Let other engines have the shards at once."""
-        owned, self.positions = list(self.positions), {}
+        self.positions = {}
+        names = [self._keys.shard_lease(shard) for shard in range(self.count)]
+        # As Redis has it: a balance that was interrupted may have taken more than we know of.
+        holders = await self._redis.mget(names)
+        owned = [name for name, holder in zip(names, holders, strict=True) if holder == self._engine_id]
         if owned:
-            await self._redis.delete(*(self._keys.shard_lease(shard) for shard in owned))
+            await self._redis.delete(*owned)
         await self._redis.zrem(self._keys.engines, self._engine_id)

@@ -14,7 +14,6 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from services.broker_worker.child import FINISH_SECONDS
 from services.cli.demo.accounts import quote_currency
 from services.cli.demo.person import Person
 from services.cli.demo.scenario import steps
@@ -267,11 +266,3 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
             assert own == command, name
     known = {"flower", "migrate", "followers", "accounts", "redis", "postgres", *on_one_machine}
     assert {name.removeprefix("paper-") if name not in on_one_machine else name for name in SERVICES} == known
-
-
-def test_a_worker_is_given_the_time_that_it_needs_to_end() -> None:
-    """The grace is longer than a drain's time box and what is under way after it together."""
-    needed = Settings().drain_time_box_seconds + FINISH_SECONDS
-    for name, service in SERVICES.items():
-        if "broker-worker" in name:
-            assert float(service["stop_grace_period"].removesuffix("s")) > needed

@@ -424,3 +424,29 @@ async def test_who_comes_back_with_another_key_is_read_again(redis: Redis, every
     await redis.incr(KEYS.roster)
     await engine.follower.step()
     assert await redis.zscore(KEYS.refresh, everybody[0].follower_id) == 0
+
+
+async def test_told_to_stop_an_engine_finishes_one_fill_and_gives_up_its_shards(
+    redis: Redis, everybody: list[Follower]
+) -> None:
+    """The fills behind it are another engine's, which has the shards at once."""
+    engine = Engine(redis, everybody)
+    stopping = asyncio.Event()
+    await publish(redis, *[a_fill() for _ in range(5)])
+    await engine.shards.balance()
+    engine.follower._publish_hints = lambda _hints: stopping.set()
+    async with asyncio.timeout(10):
+        await engine.follower.run(stopping)
+    assert [len(await mail(redis, name)) for name in NAMES] == [1] * len(NAMES)
+    other = Engine(redis, everybody, name="second")
+    await other.shards.balance()
+    assert len(other.shards.positions) == SHARDS
+
+
+async def test_shards_taken_by_an_interrupted_balance_are_given_up_too(redis: Redis, everybody: list[Follower]) -> None:
+    """The lease is in Redis, its reply was lost; who does not own a shard leaves it alone."""
+    engine = Engine(redis, everybody)
+    await redis.set(KEYS.shard_lease(0), "first")
+    await redis.set(KEYS.shard_lease(1), "second")
+    await engine.shards.give_up()
+    assert [await redis.exists(KEYS.shard_lease(shard)) for shard in (0, 1)] == [0, 1]

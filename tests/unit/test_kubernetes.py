@@ -17,9 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.broker_worker.child import FINISH_SECONDS
 from services.cli.local.processes import Surroundings, service_specs
-from services.master_trader.app import GRACE_SECONDS
 from shared.config import Settings, load_settings, master_prefix
 from shared.domain.identity import Broker
 
@@ -161,15 +159,6 @@ def test_liveness_is_the_age_of_the_heartbeat_file(tmp_path: Path) -> None:
     long_ago = time.time() - 3600
     os.utime(file, (long_ago, long_ago))
     assert code() == 1
-
-
-def test_what_is_under_way_may_finish() -> None:
-    """The grace of a worker is longer than time box and finishing together, a master's longer than its own."""
-    for broker in Broker:
-        worker = pod(deployment(f"broker-worker-{broker.value}"))
-        assert worker["terminationGracePeriodSeconds"] > Settings().drain_time_box_seconds + FINISH_SECONDS
-        master = pod(deployment(f"master-trader-{broker.value}"))
-        assert master["terminationGracePeriodSeconds"] > GRACE_SECONDS
 
 
 def secret_references(manifest: Manifest) -> set[str]:

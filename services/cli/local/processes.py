@@ -17,7 +17,9 @@ from shared.observability.heartbeat import age_seconds
 
 # -P: a folder `services` in the working folder must not take the place of the package.
 _PYTHON: Final = (sys.executable, "-P", "-m")
-_WORKER_GRACE_MARGIN_SECONDS: Final = 25.0
+_GRACE_SECONDS: Final = 15.0
+_WORKER_GRACE_SECONDS: Final = 45.0
+"""As in docker-compose.yml and k8s/: a request and the look-up after it may take their time limits, 10 s each."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,7 @@ def paper_broker_spec(
 def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroundings) -> list[ProcessSpec]:
     """The stages of the pipeline, in the order of starting; all of them beat."""
 
-    def spec(name: str, command: Sequence[str], grace_seconds: float = 10.0) -> ProcessSpec:
+    def spec(name: str, command: Sequence[str], grace_seconds: float = _GRACE_SECONDS) -> ProcessSpec:
         heartbeat_file = around.heartbeat_file(name)
 
         def has_beaten(started_at: float) -> bool:
@@ -96,8 +98,7 @@ def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroun
         worker = ["celery", "-A", "services.broker_worker.app", "worker", "-Q", queue_name(broker)]
         worker += ["-n", f"{broker.value}@%h", "-P", "prefork", "-c", str(settings.worker_children)]
         worker += ["--without-gossip", "--without-mingle", "-l", settings.log_level.upper()]
-        grace_seconds = settings.drain_time_box_seconds + _WORKER_GRACE_MARGIN_SECONDS
-        specs.append(spec(f"broker_worker-{broker.value}", worker, grace_seconds))
+        specs.append(spec(f"broker_worker-{broker.value}", worker, _WORKER_GRACE_SECONDS))
         specs.append(spec(f"master_trader-{broker.value}", ["services.master_trader.app", "--broker", broker.value]))
     return specs
 

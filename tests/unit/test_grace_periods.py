@@ -1,0 +1,65 @@
+"""How long a process may take to end is the same everywhere, and longer than it takes."""
+
+from pathlib import Path
+
+import pytest
+import yaml
+
+from services.bookkeeper.app import GRACE_SECONDS as BOOKKEEPER_SECONDS
+from services.broker_worker.app import END_SECONDS
+from services.broker_worker.child import FINISH_SECONDS, STOP_CHECK_SECONDS, STOP_SECONDS
+from services.cli.local.processes import Surroundings, service_specs
+from services.copy_engine.app import GRACE_SECONDS as ENGINE_SECONDS
+from services.copy_engine.follow import GIVE_UP_SECONDS
+from services.master_trader.app import GRACE_SECONDS as MASTER_SECONDS
+from shared.config import Settings
+from shared.domain.identity import Broker
+
+TOP = Path(__file__).resolve().parents[2]
+COMPOSE = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
+AROUND = Surroundings({}, Path(), Path, Path())
+SPECS = {spec.name.replace("_", "-"): spec.grace_seconds for spec in service_specs(Settings(), tuple(Broker), AROUND)}
+
+
+def of_kubernetes() -> dict[str, float]:
+    """The grace of each deployment, by its name."""
+    found = {}
+    for path in (TOP / "k8s").glob("b*/**/*.yaml"):
+        for manifest in yaml.safe_load_all(path.read_text()):
+            if manifest["kind"] == "Deployment":
+                seconds = manifest["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+                found[manifest["metadata"]["name"]] = float(seconds)
+    return found
+
+
+def of_compose(prefix: str) -> dict[str, float]:
+    """The grace of those services that are nija's own stages."""
+    return {name: float(COMPOSE[prefix + name]["stop_grace_period"].removesuffix("s")) for name in [*SPECS, "flower"]}
+
+
+def test_the_grace_is_the_same_everywhere() -> None:
+    """`nija up`, compose (live and on paper) and Kubernetes."""
+    in_kubernetes = of_kubernetes()
+    assert in_kubernetes.items() >= SPECS.items()
+    assert of_compose("") == of_compose("paper-") == in_kubernetes
+
+
+@pytest.mark.parametrize(
+    ("begins_with", "needed_seconds"),
+    [
+        ("bookkeeper", BOOKKEEPER_SECONDS),
+        ("copy-engine", ENGINE_SECONDS + GIVE_UP_SECONDS),
+        ("master-trader", MASTER_SECONDS),
+        ("broker-worker", END_SECONDS),
+    ],
+)
+def test_the_grace_is_longer_than_the_longest_end(begins_with: str, needed_seconds: float) -> None:
+    """What cuts itself short is never killed for it."""
+    graces = [seconds for name, seconds in SPECS.items() if name.startswith(begins_with)]
+    assert graces
+    assert min(graces) > needed_seconds + 2
+
+
+def test_a_workers_children_are_done_before_it_ends_itself() -> None:
+    """Even when everybody hangs, leases are given back first."""
+    assert END_SECONDS > STOP_CHECK_SECONDS + STOP_SECONDS + FINISH_SECONDS + 10
