@@ -8,9 +8,11 @@ for, or that are not marked as published, are put into the stream again, marked 
 
 Who restores may be paused, and find on waking that another has done the work: so each write is one transaction that
 happens only while the key `restoring` still has this attempt's token. An emptied Redis has no such key either.
+The key is extended by a task beside the work, because a query over a long history may outlast it.
 """
 
 import asyncio
+import contextlib
 import uuid
 from collections import defaultdict
 from collections.abc import Iterable
@@ -20,7 +22,7 @@ from typing import Any, NamedTuple, Protocol
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import ResponseError, WatchError
+from redis.exceptions import RedisError, ResponseError, WatchError
 
 from shared.domain.amounts import plain
 from shared.domain.errors import NijaError
@@ -36,7 +38,7 @@ from shared.persistence.master_fills import MasterFills
 SCAN_COUNT = 1_000
 PIPELINE = 1_000
 RESTORING_MS = 20_000
-
+"""How long an attempt keeps the work without a sign of life; it gives one four times as often."""
 
 Command = tuple[str | bytes | int, ...]
 
@@ -89,6 +91,8 @@ class Restorer:
         self._followers = followers
         self._shards = shards
         self._token = b""
+        self._writing = asyncio.Lock()
+        """One transaction at a time: each extends the key that the others watch."""
 
     async def is_needed(self) -> bool:
         """Whether Redis was started or emptied since it was last in line with the ledger."""
@@ -120,6 +124,29 @@ class Restorer:
 
         All events must be in the ledger before. Safe to repeat from the beginning after a crash.
         """
+        ended = asyncio.Event()
+        holding = asyncio.create_task(self._hold(ended))
+        try:
+            return await self._put_back()
+        finally:
+            ended.set()
+            await holding
+
+    async def _hold(self, ended: asyncio.Event) -> None:
+        """Extend the key until the attempt ended or was taken over."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(ended.wait(), RESTORING_MS / 4_000)
+            if ended.is_set():
+                return
+            try:
+                await self._write()
+            except RestoreTakenOver:
+                return  # as the attempt's next write finds, too
+            except (RedisError, OSError) as error:
+                log.warning("the restore is not extended", broker=self._keys.broker.value, error=str(error))
+
+    async def _put_back(self) -> Restored:
         run_id = await run_id_of(self._redis)
         await self._forget()
         roster, accounts, instruments, last, published, done = await asyncio.to_thread(self._read_surroundings)
@@ -134,8 +161,8 @@ class Restorer:
         return Restored(orders, positions, fills)
 
     async def _write(self, *commands: Command) -> None:
-        """Run the commands in one transaction, if this attempt still has the work."""
-        async with self._redis.pipeline(transaction=True) as pipeline:
+        """Run the commands (none: only extend the key) in one transaction, if this attempt still has the work."""
+        async with self._writing, self._redis.pipeline(transaction=True) as pipeline:
             await pipeline.watch(self._keys.restoring)
             if await pipeline.get(self._keys.restoring) != self._token:
                 raise RestoreTakenOver("another bookkeeper restores, or redis was emptied")

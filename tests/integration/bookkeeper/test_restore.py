@@ -1,5 +1,6 @@
 """Redis forgets: emptied, or started with an older file. The ledger decides; nobody is doubled, nobody is lost."""
 
+import asyncio
 import contextlib
 import shutil
 import subprocess
@@ -11,7 +12,7 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
 from services.cli.local.embedded import start_server, stop_server
@@ -21,6 +22,7 @@ from shared.domain.identity import Broker, shard_of
 from shared.domain.master_fill import Side
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
 from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.master_fills import MasterFills
 from tests.fakes.faulty_broker import ProcessDied
 from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
@@ -311,6 +313,98 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
                 await attempt
         assert {key: await world.redis.dump(key) for key in await world.redis.keys("*")} == seen
     assert points > 5, "the test would prove little"
+
+
+@contextlib.asynccontextmanager
+async def slow_ledger(engine: Engine) -> AsyncIterator[None]:
+    """The ledger's snapshots cannot be read, until the block ends."""
+    connection = await asyncio.to_thread(engine.connect)
+    await asyncio.to_thread(connection.execute, text("LOCK TABLE account_snapshots IN ACCESS EXCLUSIVE MODE"))
+    try:
+        yield
+    finally:
+        await asyncio.to_thread(connection.close)
+
+
+async def until_the_ledger_is_asked(engine: Engine) -> None:
+    """Wait until a query waits for the lock."""
+
+    def waiting() -> bool:
+        with engine.connect() as connection:
+            return bool(connection.scalar(text("SELECT count(*) FROM pg_locks WHERE NOT granted")))
+
+    async with asyncio.timeout(20):
+        while not await asyncio.to_thread(waiting):
+            await asyncio.sleep(0.02)
+
+
+async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
+    world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A query that takes longer than `restoring` lives: the attempt keeps its work, and ends it."""
+    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 2_000)
+    await world.redis.flushall()
+    restorer = world.restorer()
+    assert await restorer.begin()
+    async with slow_ledger(engine):
+        restoring = asyncio.create_task(restorer.restore())
+        await until_the_ledger_is_asked(engine)
+        await asyncio.sleep(3)
+        assert not await world.restorer("another").begin()
+    await restoring
+    assert await world.in_line()
+    assert not await world.redis.exists(KEYS.restoring)
+
+
+@pytest.mark.parametrize("now", ["another's", "nobody's"])
+async def test_a_restore_that_was_taken_over_is_not_extended(
+    world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch, now: str
+) -> None:
+    """Whoever has the work now: an attempt that waits for the ledger neither keeps nor takes the key."""
+    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 1_000)
+    await world.redis.flushall()
+    restorer = world.restorer()
+    assert await restorer.begin()
+    async with slow_ledger(engine):
+        restoring = asyncio.create_task(restorer.restore())
+        await until_the_ledger_is_asked(engine)
+        if now == "another's":
+            await world.redis.set(KEYS.restoring, "another's token", px=60_000)
+        else:
+            await world.redis.delete(KEYS.restoring)
+        await asyncio.sleep(0.8)
+        assert await world.redis.get(KEYS.restoring) == (b"another's token" if now == "another's" else None)
+        assert now == "nobody's" or await world.redis.pttl(KEYS.restoring) > 10_000
+    with pytest.raises(RestoreTakenOver):
+        await restoring
+
+
+async def test_an_attempt_does_not_take_its_own_extension_for_another(world: RestoreWorld) -> None:
+    """Writes of one attempt that meet each other all succeed."""
+    restorer = world.restorer()
+    assert await restorer.begin()
+    await asyncio.gather(*(restorer._write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
+    assert await world.redis.hget("written", "times") == b"50"
+
+
+async def test_a_failed_restore_is_extended_no_more(
+    world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The ledger goes away in the middle: the key runs out, so that another bookkeeper may restore."""
+    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 1_000)
+    await world.redis.flushall()
+    restorer = world.restorer()
+    assert await restorer.begin()
+    async with slow_ledger(engine):
+        restoring = asyncio.create_task(restorer.restore())
+        await until_the_ledger_is_asked(engine)
+        with engine.connect() as connection:
+            connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"))
+        with pytest.raises(DatabaseUnavailable):
+            await restoring
+    async with asyncio.timeout(20):
+        while not await world.restorer("another").begin():
+            await asyncio.sleep(0.05)
 
 
 async def test_a_bookkeeper_leaves_a_restore_to_the_one_that_began_it(world: RestoreWorld) -> None:
