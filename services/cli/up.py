@@ -49,9 +49,17 @@ async def _run(
     task = asyncio.current_task()
     if task is None:
         return
+
+    def stop() -> None:
+        if task.cancelling():
+            # Cutting it short would leave orders in flight to be looked up at the next start.
+            announce("still stopping: orders in flight are finished first")
+        else:
+            task.cancel()
+
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(number, task.cancel)
+        loop.add_signal_handler(number, stop)
     # Told to stop, at any moment: a good end, not an error.
     with contextlib.suppress(asyncio.CancelledError):
         async with LocalSystem(

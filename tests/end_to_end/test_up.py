@@ -7,12 +7,16 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
+from urllib.request import Request, urlopen
 
 import psutil
 import pytest
 import redis
+
+from tests.end_to_end.conftest import FOLLOWERS, Running
 
 STARTED_SECONDS = 90
 PROCESSES = [
@@ -38,11 +42,15 @@ class Up:
         """`nija` with these arguments."""
         return [sys.executable, "-P", "-m", "services.cli.app", *arguments]
 
-    def start(self) -> None:
+    def start(self, **variables: str) -> None:
         """Start it and wait until everything runs."""
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
-                self.command("up", "--paper"), cwd=self.folder, env=self.environment(), stdout=output, stderr=output
+                self.command("up", "--paper"),
+                cwd=self.folder,
+                env={**self.environment(), **variables},
+                stdout=output,
+                stderr=output,
             )
         self.wait(lambda: "nija runs for kraken" in self.output.read_text(), STARTED_SECONDS)
 
@@ -128,6 +136,34 @@ def test_everything_starts_restarts_and_stops(up: Up) -> None:
     _, alive = psutil.wait_procs(children, timeout=10)
     assert alive == []
     assert (up.folder / ".nija").stat().st_mode & 0o777 == 0o700
+
+
+@pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
+def test_stopped_with_orders_in_flight_it_leaves_nothing_in_anybodys_hands(
+    up: Up, fresh_redis_url: str, stop_signal: signal.Signals
+) -> None:
+    """A slow broker, an impatient user: every process ends by itself, no lease and no unknown order is left."""
+    up.start(REDIS_URL=fresh_redis_url)
+    assert up.process is not None
+    system = Running(up.folder, up.process.pid)
+    url = system.variables()["KRAKEN_BASE_URL"] + "/paper/faults"
+    fault = json.dumps({"kind": "latency", "seconds": 3, "orders": True}).encode()
+    with redis.Redis.from_url(fresh_redis_url) as client, ThreadPoolExecutor(1) as person:
+        up.wait(lambda: client.hlen("nija:{kraken}:accounts") == len(FOLLOWERS), STARTED_SECONDS)
+        with urlopen(Request(url, data=fault), timeout=10):  # noqa: S310 - our own server
+            person.submit(system.trade, ("buy", "0.2"))
+            up.wait(lambda: client.hlen("nija:{kraken}:submitting") == len(FOLLOWERS), 60)
+        up.process.send_signal(stop_signal)
+        up.wait(lambda: "copy_engine ended" in up.output.read_text(), 30)
+        up.process.send_signal(stop_signal)
+        assert up.process.wait(60) == 0
+        assert client.zcard("nija:{kraken}:leases") == 0
+        assert client.hlen("nija:{kraken}:submitting") == 0
+        assert not [key for key in client.scan_iter() if b"-lease" in key]
+    output = up.output.read_text()
+    ended = [name for name in PROCESSES if name != "redis" and f"{name} ended with exit code 0" in output]
+    assert ended == PROCESSES[1:]
+    assert output.rstrip().endswith("stopped")
 
 
 def test_a_second_start_says_who_runs_and_breaks_nothing(up: Up) -> None:
