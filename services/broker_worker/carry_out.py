@@ -193,7 +193,7 @@ class Execution:
             await self._note_unknown(submission, why or str(error))
             wait_seconds = error.retry_after_seconds
             if is_early:
-                wait_seconds = min(wait_seconds, max(_until(window_ends), 0.0))
+                wait_seconds = min(wait_seconds, _until_after(window_ends))
             return self._unresolved(submission, wait_seconds, str(error))
         except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
             await self._note_unknown(submission, why or str(error))
@@ -350,12 +350,12 @@ def _wait_by_age(since: datetime) -> float:
 
 def _look_pause(since: datetime, window_ends: datetime) -> float:
     """Seconds until the next look for a request of unknown fate: longer each time, but one look when its window ends."""
-    until_end = _until(window_ends)
-    age = -_until(since if until_end > 0 else window_ends)
-    pause = min(max(FIRST_LOOK_PAUSE_SECONDS, age), LONGEST_LOOK_PAUSE_SECONDS)
-    return min(pause, until_end) if until_end > 0 else pause
+    now = datetime.now(UTC)
+    age = now - (since if now < window_ends else window_ends)
+    pause = min(max(FIRST_LOOK_PAUSE_SECONDS, age.total_seconds()), LONGEST_LOOK_PAUSE_SECONDS)
+    return min(pause, _until_after(window_ends)) if now < window_ends else pause
 
 
-def _until(moment: datetime) -> float:
-    """Seconds; below 0 when it has passed."""
-    return (moment - datetime.now(UTC)).total_seconds()
+def _until_after(moment: datetime) -> float:
+    """Seconds until it is certainly over: waits are cut to whole milliseconds, and who is early must look again."""
+    return max((moment - datetime.now(UTC)).total_seconds(), 0.0) + 0.01

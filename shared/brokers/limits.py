@@ -7,8 +7,8 @@ The numbers are the documented ones of the lowest tier that trades, so that nobo
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass, field
 from enum import Enum, auto
@@ -25,6 +25,8 @@ LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
 """Binance's longest ban."""
 
 _in_background: ContextVar[bool] = ContextVar("requests_in_background", default=False)
+_reserved: ContextVar[dict[str, float] | None] = ContextVar("reserved_units", default=None)
+"""Bucket → units that the search under way has and did not use yet."""
 
 
 @contextmanager
@@ -45,6 +47,10 @@ class RateLimits(Protocol):
 
         `kept_free`: share of each bucket (0 to 1) that must be left. Never waits.
         """
+        ...
+
+    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+        """What was taken and not needed; `kept_free`: as it was taken."""
         ...
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
@@ -68,6 +74,9 @@ class PatientLimits:
             await asyncio.sleep(seconds)
             waited += seconds
         return 0.0
+
+    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+        await self._limits.give_back(charges, kept_free)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         await self._limits.exhaust(charges, seconds)
@@ -167,6 +176,32 @@ def address_of(proxy: str | None) -> str:
     return sha256(proxy.encode()).hexdigest()[:16] if proxy else "direct"
 
 
+@asynccontextmanager
+async def units_for(
+    budget: "Budget | None", method: str, paths: Sequence[str], parameters: Mapping[str, Any]
+) -> AsyncIterator[None]:
+    """Units for a whole search, before its first request: nobody begins what he cannot finish.
+
+    `paths`: of the private requests that it usually takes, if it finds nothing. Raises Throttled with the wait for all
+    of them. What it takes beyond (long histories) is waited for in place, one request after another.
+    """
+    if budget is None:
+        yield
+        return
+    kept_free = _kept_free()
+    charges = (budget.charges("private", method, path, parameters) for path in paths)
+    taken = await budget.reserve([charge for request in charges for charge in request])
+    left = {bucket: charge.cost for bucket, charge in taken.items()}
+    before = _reserved.set(left)
+    try:
+        yield
+    finally:
+        _reserved.reset(before)
+    # Not after an error: when the broker says that it was too much, nothing is left.
+    unused = [charge._replace(cost=left[bucket]) for bucket, charge in taken.items() if left[bucket] > 0]
+    await budget.limits.give_back(unused, kept_free)
+
+
 @dataclass(slots=True)
 class Budget:
     """What one account (or, with an empty `key_hash`, the public side) may still ask of its broker."""
@@ -208,11 +243,24 @@ class Budget:
 
     async def spend(self, charges: Sequence[Charge]) -> None:
         """Take them. Raises Throttled when there is too little: nothing may be sent then."""
+        limits, reserved = self.limits, _reserved.get()
+        if reserved is not None:
+            # What was begun is brought to its end: who begins again and again never gets there.
+            limits, charges = PatientLimits(limits), _beyond(charges, reserved)
         if not charges:
             return
-        seconds = await self.limits.take(charges, KEPT_FOR_ORDERS if _in_background.get() else 0.0)
+        seconds = await limits.take(charges, _kept_free())
         if seconds > 0:
             raise Throttled(f"within our own limits the next request is due in {seconds:.1f} s", seconds)
+
+    async def reserve(self, charges: Sequence[Charge]) -> dict[str, Charge]:
+        """Take the units of several requests, or none: one charge for each bucket. Raises Throttled."""
+        sums: dict[str, Charge] = {}
+        for charge in charges:
+            cost = charge.cost + (sums[charge.bucket].cost if charge.bucket in sums else 0.0)
+            sums[charge.bucket] = charge._replace(cost=min(cost, charge.capacity))
+        await self.spend(list(sums.values()))
+        return sums
 
     async def refused(self, charges: Sequence[Charge], seconds: float) -> None:
         """The broker says that it was too much: the buckets are empty for everybody, for so long."""
@@ -226,3 +274,19 @@ def _rules_of(rules: Sequence[Rule], request: str) -> tuple[Rule, ...]:
         if rule.limit.name not in first and re.search(rule.request, request):
             first[rule.limit.name] = rule
     return tuple(first.values())
+
+
+def _kept_free() -> float:
+    return KEPT_FOR_ORDERS if _in_background.get() else 0.0
+
+
+def _beyond(charges: Sequence[Charge], reserved: dict[str, float]) -> list[Charge]:
+    """What of the charges is not covered by the reserved units, which become fewer."""
+    beyond = []
+    for charge in charges:
+        covered = min(charge.cost, reserved.get(charge.bucket, 0.0))
+        if covered:
+            reserved[charge.bucket] -= covered
+        if charge.cost > covered:
+            beyond.append(charge._replace(cost=charge.cost - covered))
+    return beyond

@@ -78,6 +78,11 @@ class RedisRateLimits:
                 self._keep((charge.bucket, kept_free), units)
         return longest
 
+    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+        """Units that were taken and not needed: for the next requests of this process, within a second."""
+        for charge in charges:
+            self._keep((charge.bucket, kept_free), charge.cost)
+
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         """Empty the buckets for everybody; what other processes hold ahead of need runs out within a second."""
         for charge in charges:

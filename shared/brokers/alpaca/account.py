@@ -19,7 +19,7 @@ from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, OutcomeUnknown, Rejected
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
-from shared.brokers.limits import Budget
+from shared.brokers.limits import Budget, units_for
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.identity import BrokerOrderId
@@ -34,6 +34,8 @@ REMEMBERED_ORDERS = 512
 LIST_FROM_ORDERS = 3
 # Of 500 orders each: more came in an hour than Alpaca lets a key send.
 MOST_LOOK_UP_PAGES = 24
+
+LOOK_UP = ("/orders:by_client_order_id", "/orders", "/account/activities/FILL")
 
 _Read = TypeVar("_Read")
 
@@ -101,6 +103,10 @@ class AlpacaAccount:
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:  # noqa: ARG002
         """By its id, which never means a second order; then in the list of orders, then by the account's fills."""
+        async with units_for(self._budget, "GET", LOOK_UP, {}):
+            return await self._look_up(client_order_id, since)
+
+    async def _look_up(self, client_order_id: str, since: datetime) -> OrderReport | None:
         call = Call("GET", "/orders:by_client_order_id", {"client_order_id": client_order_id})
         try:
             return await self._send(call, lambda reply: _same_order(self._report(reply), client_order_id))

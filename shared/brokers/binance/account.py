@@ -16,6 +16,7 @@ from shared.brokers.ccxt_connection import WRONG_SHAPE
 from shared.brokers.ccxt_errors import classify, shortened
 from shared.brokers.errors import BrokerError, Expired, InvalidNonce, KeyRefused, OutcomeUnknown, Rejected
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport, OrderStatus
+from shared.brokers.limits import units_for
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
@@ -30,6 +31,8 @@ OVERLAP = timedelta(seconds=2)
 TRADES_VISIBLE_WITHIN = timedelta(seconds=60)
 """How long trades are waited for that an order's state tells of."""
 REMEMBERED_ORDERS = 512
+
+LOOK_UP = ("order", "openOrders", "myTrades")
 
 _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -90,7 +93,9 @@ class BinanceAccount:
         return await self._read(self._with_fees(reply))
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
-        return await self._read(self._look_up(client_order_id, self._symbols.wire_name(symbol), since))
+        wire_name = self._symbols.wire_name(symbol)
+        async with units_for(self._client.budget, "GET", LOOK_UP, {"symbol": wire_name}):
+            return await self._read(self._look_up(client_order_id, wire_name, since))
 
     async def _look_up(self, client_order_id: str, wire_name: str, since: datetime) -> OrderReport | None:
         # Open and closed orders by one call; it may lag, so open orders and trades are asked as well.

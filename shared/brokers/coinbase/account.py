@@ -15,6 +15,7 @@ from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.coinbase.tokens import LIFE_SECONDS
 from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, OutcomeUnknown, Rejected
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
+from shared.brokers.limits import units_for
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
@@ -32,6 +33,8 @@ FILLS_PER_PAGE = 250
 # Coinbase lists OPEN together with no other state. What comes before OPEN is asked for first: an order that moves on
 # in between is then seen in one of the lists at least.
 OPEN_STATES = (["PENDING", "QUEUED", "CANCEL_QUEUED"], ["OPEN"])
+
+LOOK_UP = ("brokerage/orders/historical/batch", "brokerage/orders/historical/fills")
 
 _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -88,6 +91,10 @@ class CoinbaseAccount:
 
         The product is not asked for: an alias may be listed under its other name.
         """
+        async with units_for(self._client.budget, "GET", LOOK_UP, {}):
+            return await self._look_up(client_order_id, symbol, since)
+
+    async def _look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         start = _timestamp(since - OVERLAP)
         orders = await whole_list(
             self._request,

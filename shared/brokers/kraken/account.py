@@ -21,6 +21,7 @@ from shared.brokers.kraken import replies
 from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.history import order_query, whole_history
 from shared.brokers.kraken.symbols import KrakenSymbols
+from shared.brokers.limits import units_for
 from shared.brokers.nonces import NonceBlock
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
@@ -36,6 +37,8 @@ OVERLAP = timedelta(seconds=1)
 USUAL_FEES = "BTC/USD"
 # Orders whose flags are remembered; a master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
+
+LOOK_UP = ("OpenOrders", "ClosedOrders", "TradesHistory", "QueryOrders")
 
 _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -90,6 +93,10 @@ class KrakenAccount:
             raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+        async with units_for(self._client.budget, "POST", LOOK_UP, {}):
+            return await self._look_up(client_order_id, symbol, since)
+
+    async def _look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         # Open before closed: an order that closes in between is then seen in one of them at least.
         for endpoint, listed_as in (
             (self._client.privatePostOpenOrders, "open"),

@@ -18,6 +18,7 @@ from shared.brokers.errors import (
     Rejected,
 )
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
+from shared.brokers.limits import units_for
 from shared.brokers.okx import replies
 from shared.brokers.okx.client import EXPIRES_AT, OkxClient
 from shared.brokers.okx.fills import fills_since
@@ -39,6 +40,8 @@ ORDERS_PER_PAGE = 100
 
 _UNREADABLE_YET = (Rejected, OutcomeUnknown, RateLimited, NotSent, InvalidNonce)
 _READING_NOT_ALLOWED = ("50120", "50030")
+
+LOOK_UP = ("trade/order", "trade/fills-history")
 
 _Read = TypeVar("_Read")
 _Endpoint = Callable[[Any], Awaitable[Any]]
@@ -91,6 +94,10 @@ class OkxAccount:
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         """Ask by the id, which finds open and closed orders alike, and then the fills."""
         pair = self._symbols.asked_name(symbol)
+        async with units_for(self._client.budget, "GET", LOOK_UP, {"instId": pair}):
+            return await self._look_up(client_order_id, symbol, pair, since)
+
+    async def _look_up(self, client_order_id: str, symbol: str, pair: str, since: datetime) -> OrderReport | None:
         entry = await self._order_or_none({"instId": pair, "clOrdId": client_order_id})
         if entry is not None and self._is_ours(entry, client_order_id, symbol, since):
             return self._report(entry)

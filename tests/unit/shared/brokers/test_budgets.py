@@ -17,6 +17,9 @@ class NoLimits:
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
         return 0.0
 
+    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+        return
+
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         return
 

@@ -7,7 +7,7 @@ from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
 from shared.brokers.gateway import BrokerConnection
-from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests
+from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests, units_for
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
@@ -29,6 +29,9 @@ class CountedLimits:
         if not wait:
             self.taken += [(charge.bucket, charge.cost, kept_free) for charge in charges]
         return wait
+
+    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+        self.taken += [(charge.bucket, -charge.cost, kept_free) for charge in charges]
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         self.exhausted += [(charge.bucket, seconds) for charge in charges]
@@ -157,3 +160,44 @@ async def test_a_broker_that_says_too_much_empties_the_bucket_for_everybody(
         await connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET)).balances()
     assert [wait for _, wait in limits.exhausted] == [seconds]
     await connection.close()
+
+
+async def test_a_search_has_its_units_before_it_begins_and_gives_back_the_rest() -> None:
+    """One request for all; what it then spends is not taken again."""
+    limits = CountedLimits()
+    budget = a_budget(Broker.KRAKEN, limits)
+    async with units_for(budget, "POST", ["OpenOrders", "ClosedOrders", "TradesHistory"], {}):
+        assert limits.taken == [("calls:k1", 4, 0.0)]
+        await budget.spend(budget.charges("private", "POST", "OpenOrders", {}))
+        await budget.spend(budget.charges("private", "POST", "TradesHistory", {}))
+    assert limits.taken == [("calls:k1", 4, 0.0), ("calls:k1", -1, 0.0)]
+
+
+async def test_a_search_without_units_for_all_of_it_does_not_begin() -> None:
+    """Nothing is taken, and the wait is the one for all of it."""
+    limits = CountedLimits(9.0)
+    begun = False
+    with pytest.raises(Throttled) as throttled:
+        async with units_for(a_budget(Broker.KRAKEN, limits), "POST", ["OpenOrders", "TradesHistory"], {}):
+            begun = True
+    assert (throttled.value.retry_after_seconds, begun, limits.taken) == (9.0, False, [])
+
+
+async def test_a_search_that_takes_longer_waits_for_the_next_unit_in_its_place() -> None:
+    """Beyond what was reserved; a wait that would be too long ends it, as a ban does."""
+    limits = CountedLimits(0.0, 0.01, 0.0, 120.0)
+    budget = a_budget(Broker.KRAKEN, limits)
+    history = budget.charges("private", "POST", "TradesHistory", {})
+
+    async def search() -> None:
+        async with units_for(budget, "POST", ["OpenOrders"], {}):
+            await budget.spend(history)
+            assert limits.waits == [120.0]
+            await budget.spend(history)
+
+    with background_requests(), pytest.raises(Throttled):
+        await search()
+    assert limits.taken == [("calls:k1", 1, 0.5), ("calls:k1", 1, 0.5)]
+    limits.waits.clear()
+    await budget.spend(history)
+    assert limits.taken[2:] == [("calls:k1", 2, 0.0)]
