@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 from redis.exceptions import RedisError
 
-from services.cli import bench, check, followers
+from services.cli import bench, check, followers, output
 from services.cli.accounts import accounts
 from services.cli.brokers import brokers
 from services.cli.chaos.command import chaos
@@ -73,6 +73,7 @@ def nija(
 
 def main() -> None:
     """Run the command line; an error that is meant for the user is shown as one text, without a traceback."""
+    output.outlive_readers()
     try:
         app()
     except (DatabaseUnavailable, RedisError, followers.RedisAway) as error:

@@ -4,6 +4,7 @@ Tables are readable at 80 columns: text wraps between words, and no number is ev
 the zone in the heading; in JSON they are UTC in ISO 8601.
 """
 
+import io
 import json
 import os
 import sys
@@ -32,6 +33,36 @@ def _console(width: int | None) -> Console:
 def _columns() -> int | None:
     """The width to use; None: that of the terminal, or of the variable COLUMNS."""
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_COLUMNS
+
+
+class _Output(io.FileIO):
+    """A standard stream of this process. What is written after its reader has gone is dropped."""
+
+    def write(self, data: Any, /) -> int:
+        try:
+            return super().write(data) or 0
+        except BrokenPipeError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, self.fileno())
+            os.close(nowhere)
+            return len(data)
+
+
+def outlive_readers() -> None:
+    """Let `nija … | head -1` go on to its end: a reader that has seen enough is no error and changes no exit code."""
+    for name in ("stdout", "stderr"):
+        stream = getattr(sys, name)
+        # Not what a test has put there.
+        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
+            raw = _Output(stream.fileno(), "w", closefd=False)
+            wrapped = io.TextIOWrapper(
+                io.BufferedWriter(raw),
+                stream.encoding,
+                stream.errors,
+                line_buffering=stream.line_buffering,
+                write_through=stream.write_through,
+            )
+            setattr(sys, name, wrapped)
 
 
 console = _console(_columns())

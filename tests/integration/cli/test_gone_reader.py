@@ -1,0 +1,57 @@
+"""`nija … | head -1`: a reader that goes away is no error for any command."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from services.cli.local.embedded import free_port
+
+
+def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variables: str) -> tuple[int, str]:
+    """Run `nija` with a standard output that nobody reads; the exit code and standard error (if that is not it, too)."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "services.cli.app", *arguments],
+            cwd=folder,
+            env={"PATH": os.environ["PATH"], "NIJA_BROKERS": "kraken", **variables},
+            stdout=writing,
+            stderr=writing if both else subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    finally:
+        os.close(writing)
+    return done.returncode, done.stderr or ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "both"),
+    [
+        (["--version"], False),
+        (["--help"], False),
+        (["fills"], False),
+        (["fills", "--json"], False),
+        (["orders"], True),
+        (["positions", "--json"], True),
+    ],
+)
+def test_it_ends_as_if_somebody_had_read_it(
+    arguments: list[str], both: bool, fresh_database_url: str, fresh_redis_url: str, tmp_path: Path
+) -> None:
+    """Exit code 0 and no word about it: text, tables and JSON; also with `2>&1`."""
+    servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": fresh_redis_url}
+    assert without_a_reader(tmp_path, *arguments, both=both, **servers) == (0, "")
+
+
+def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) -> None:
+    """A script that looks at the exit code learns what it would have learned; wrong use stays wrong use."""
+    away = f"redis://127.0.0.1:{free_port()}/0"
+    servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": away}
+    assert without_a_reader(tmp_path, "check", "brokers", both=True, **servers)[0] == 1
+    assert without_a_reader(tmp_path, "fills", "--broker", "krakn", both=True, **servers)[0] == 2
