@@ -14,6 +14,7 @@ import uvloop
 from redis.exceptions import RedisError
 
 from services.broker_worker.drain import Drain, KeyRing, LoadCredentials
+from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.brokers.errors import BrokerError
@@ -105,7 +106,8 @@ class Child:
         connection = self._connect(scripts)
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
-        serving = Serving(redis, keys, mailboxes, connection, accounts, connection.instruments, self._stopping)
+        listing = Listing(connection.instruments, connection.reload)
+        serving = Serving(redis, keys, mailboxes, connection, accounts, listing, self._stopping)
         drain = Drain(
             serving,
             mailboxes,
@@ -116,6 +118,7 @@ class Child:
         self._connection = connection
         self._redis = redis
         self._renewing = asyncio.create_task(drain.renew_leases(settings.lease_seconds / 3))
+        self._listing = asyncio.create_task(listing.keep_fresh())
         return drain
 
     async def _finish_when_told(self) -> None:
@@ -142,6 +145,7 @@ class Child:
         except (RedisError, OSError) as error:
             log.warning("redis is away; leases run out by themselves", error=str(error))
         self._renewing.cancel()
+        self._listing.cancel()
         await self._connection.close()
         await self._redis.aclose()
         log.info("child stopped", seconds=round(time.monotonic() - started, 1))

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -10,6 +10,7 @@ import structlog
 from redis.asyncio import Redis
 
 from services.broker_worker.carry_out import Execution
+from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.reconcile import Reconciler
@@ -20,7 +21,6 @@ from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.credentials import Credentials
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
-from shared.domain.instrument import Instrument
 from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
@@ -28,7 +28,9 @@ from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Subm
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 UNREADABLE_RETRY_SECONDS = 60.0
-NO_INSTRUMENT_RETRY_SECONDS = 5.0
+UNLISTED_RETRY_SECONDS = 5.0
+UNLISTED_AFTER = timedelta(seconds=60)
+"""An order's symbol that the broker does not list so long after the decision is not just new."""
 UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
 """A lost reply is cleared up within the validity of the request; what lasts longer is for an operator."""
 
@@ -44,7 +46,7 @@ class Serving:
     mailboxes: Mailboxes
     connection: BrokerConnection
     accounts: AccountReader
-    instruments: Callable[[], Mapping[str, Instrument]]
+    listing: Listing
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: the process is told to stop. No order is begun any more that is not the first of its claim."""
 
@@ -113,12 +115,9 @@ class Serving:
                 why = "the follower has no key any more to ask with"
                 return Later(UNREADABLE_RETRY_SECONDS, unknown_since=submission.submitted_at, why=why)
             return _not_sent(order, position, now, SkipReason.DISABLED)
-        instrument = self.instruments().get(order.symbol)
-        if instrument is None and order.fraction is not None and not position.quantity:
-            return _not_sent(order, position, now, SkipReason.NO_POSITION)
+        instrument = self.listing.find(order.symbol)
         if instrument is None:
-            log.error("instrument is not listed", symbol=order.symbol, follower=lease.follower_id)
-            return Later(NO_INSTRUMENT_RETRY_SECONDS)
+            return await self._unlisted(order, submission, position, now)
         execution = Execution(
             order=order,
             lease=lease,
@@ -135,6 +134,25 @@ class Serving:
         except KeyRefused as error:
             await self._disable(lease.follower_id, error)
             return execution.refused(error)
+
+    async def _unlisted(
+        self, order: CopyOrder, submission: Submission | None, position: CopiedPosition, now: datetime
+    ) -> Settled | Later:
+        is_settled = self.listing.read_at - order.decided_at >= UNLISTED_AFTER
+        wait_seconds = UNREADABLE_RETRY_SECONDS if is_settled else UNLISTED_RETRY_SECONDS
+        why = f"the broker does not list {order.symbol}"
+        log.warning("symbol is not listed", symbol=order.symbol, follower=order.follower_id)
+        if submission is not None or order.replayed:  # it may have been executed
+            since = submission.submitted_at if submission else order.decided_at
+            return Later(wait_seconds, unknown_since=since, why=why)
+        if order.fraction is not None and not position.quantity:
+            return _not_sent(order, position, now, SkipReason.NO_POSITION)
+        if is_settled and order.fraction is None:
+            return _not_sent(order, position, now, SkipReason.UNSUPPORTED_SYMBOL)
+        if is_settled:
+            what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
+            await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
+        return Later(wait_seconds)
 
     @property
     def _alerts(self) -> Alerts:

@@ -20,6 +20,7 @@ _WORDS = {
     AlertKind.UNKNOWN_ORDER: "outcome unknown (`nija reconcile`)",
     AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
     AlertKind.UNREADABLE_KEY: "key that cannot be read",
+    AlertKind.UNLISTED_SYMBOL: "exit that cannot be sent",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

@@ -15,7 +15,7 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from shared.brokers.ccxt_client import copy_for_account
 from shared.brokers.ccxt_errors import classify
 from shared.brokers.ccxt_session import SharedSession
-from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.errors import NotSent, OutcomeUnknown
 from shared.brokers.gateway import BrokerAccount
 from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
@@ -63,24 +63,39 @@ class CcxtConnection(ABC):
         """Load markets. Raises BrokerError; the connection is then closed again."""
         if self._session is not None:
             return
-        session = SharedSession(self._proxy)
-        template = self.build_template(session, asyncio.get_running_loop())
-        template.budget = self.budget
-        self._session = session
+        self._session = SharedSession(self._proxy)
         try:
-            self._instruments = await self._load(template)
+            await self._load(self._session)
         except BaseException:
             await self.close()
             raise
+
+    async def reload(self) -> None:
+        """Load markets again, through the session that is open. Raises BrokerError; what was listed stays then.
+
+        Accounts that are in use keep the markets they have.
+        """
+        if self._session is None:
+            raise RuntimeError(f"the connection to {self.broker.value} is not open")
+        await self._load(self._session)
+
+    async def _load(self, session: SharedSession) -> None:
+        template = self.build_template(session, asyncio.get_running_loop())
+        template.budget = self.budget
+        await self.read(template.load_markets())
+        if self._session is not session:
+            raise NotSent("the connection was closed meanwhile")
+        self._instruments = self._usable(template)
         self._template = template
 
-    async def _load(self, template: Any) -> Mapping[str, Instrument]:
-        await self.read(template.load_markets())
+    def _usable(self, template: Any) -> Mapping[str, Instrument]:
         try:
             instruments = self.read_markets(template)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"{self.broker.value}'s list of markets cannot be read: {error!r}"[:300]) from error
         if not instruments:
+            if self._template is not None:
+                self.read_markets(self._template)  # a broker's own names go with its markets
             # ccxt skips whatever it cannot read, down to the last market.
             raise OutcomeUnknown(f"{self.broker.value} lists no market that can be read")
         return instruments

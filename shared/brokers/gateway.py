@@ -135,6 +135,10 @@ class BrokerConnection(Protocol):
         """Load markets. Raises BrokerError."""
         ...
 
+    async def reload(self) -> None:
+        """Load markets again; accounts go on meanwhile. Raises BrokerError, and what was listed stays."""
+        ...
+
     async def close(self) -> None: ...
 
     def instruments(self) -> Mapping[str, Instrument]:

@@ -145,6 +145,10 @@ class GuardedConnection:
         """Not guarded: nothing can be done before, and who opens tries again at a distance of its own."""
         await self._connection.open()
 
+    async def reload(self) -> None:
+        """Not guarded, for the same reason."""
+        await self._connection.reload()
+
     async def close(self) -> None:
         await self._connection.close()
 

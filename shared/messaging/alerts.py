@@ -31,6 +31,8 @@ class AlertKind(StrEnum):
     """What is kept for a follower is of a version that no worker here knows, or broken; its mailbox waits."""
     UNREADABLE_KEY = "unreadable_key"
     """The stored key of a follower does not open with this NIJA_SECRET_KEY, or is broken; its mailbox waits."""
+    UNLISTED_SYMBOL = "unlisted_symbol"
+    """An exit's symbol is not listed by the broker (any more); its follower's mailbox waits."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has a stray order open."""
 

@@ -1,11 +1,12 @@
 """What every gateway tells of markets, money, fills and keys."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 
-from shared.brokers.errors import KeyRefused
+from shared.brokers.errors import BrokerError, KeyRefused
 from shared.brokers.gateway import BrokerConnection, KeyPermissions
 from shared.domain.equity import snapshot
 from shared.domain.master_fill import Side, SizeType
@@ -22,6 +23,25 @@ def test_markets_have_canonical_symbols_lots_and_minimums(terms: Terms, connecti
     assert instrument.price_tick > 0
     assert instrument.minimum_quantity > 0
     assert all("/" in symbol for symbol in connection.instruments())
+
+
+async def test_markets_are_loaded_again_under_way(trader: Trader) -> None:
+    """An account in use goes on, a new one works, prices too; a reload that fails leaves what was listed."""
+    trader.fault("late_fill", seconds=0.5)
+    order_id = await trader.account.place(trader.order("0.01"))
+    connection, listed = trader.connection, dict(trader.connection.instruments())
+    await connection.reload()
+    assert connection.instruments() == listed
+    assert (await trader.follow(order_id)).filled_quantity == Decimal("0.01")
+    trader.paper.fault("http_error", count=None)
+    with pytest.raises(BrokerError):
+        await connection.reload()
+    trader.paper.ask("DELETE", "faults")
+    assert connection.instruments() == listed
+    again = replace(trader, account=connection.account(trader.credentials))
+    report = await again.follow(await again.account.place(trader.order("0.01", Side.SELL)))
+    assert report.filled_quantity == Decimal("0.01")
+    assert (await connection.prices({"BTC"}))["BTC"] == PRICE
 
 
 async def test_equity_is_cash_and_holds_and_positions(

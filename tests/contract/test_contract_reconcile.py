@@ -5,6 +5,7 @@ from uuid import uuid4
 
 from redis.asyncio import Redis
 
+from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.domain.master_fill import Side
@@ -33,9 +34,9 @@ async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_per
     async with Redis.from_url(fresh_redis_url) as redis:
         mailboxes = Mailboxes(ScriptRunner(redis), broker_keys, 60_000)
         accounts = AccountReader(redis, broker_keys, terms.broker, Prices(shared_trader.connection), 60)
-        serving = Serving(
-            redis, broker_keys, mailboxes, shared_trader.connection, accounts, shared_trader.connection.instruments
-        )
+        connection = shared_trader.connection
+        listing = Listing(connection.instruments, connection.reload)
+        serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing)
         reconciliation = Reconciliation(redis, broker_keys)
 
         async def read(*cancellations: Cancellation) -> AccountReading:

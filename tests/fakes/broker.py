@@ -126,6 +126,9 @@ class FakeConnection:
     async def open(self) -> None:
         self.opened += 1
 
+    async def reload(self) -> None:
+        """Nothing is ever listed anew."""
+
     async def close(self) -> None:
         self.closed += 1
 

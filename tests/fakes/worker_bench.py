@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import SecretStr
 from redis.asyncio import Redis
 
+from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.domain.amounts import ZERO
@@ -38,6 +39,9 @@ class WorkerBench:
     account: FaultyAccount = field(default_factory=FaultyAccount)
     lease_ms: int = 60_000
     instruments: Mapping[str, Instrument] = field(default_factory=lambda: {"BTC/USD": an_instrument()})
+    listed_next: Mapping[str, Instrument] | None = None
+    """What the broker lists when it is asked again; None: the same."""
+    reloads: int = 0
     sequence: int = 0
 
     def __post_init__(self) -> None:
@@ -47,8 +51,14 @@ class WorkerBench:
         self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.lease_ms)
         reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
         self.serving = Serving(
-            self.redis, KEYS, self.mailboxes, self.connection, reader, lambda: dict(self.instruments)
+            self.redis, KEYS, self.mailboxes, self.connection, reader, Listing(lambda: self.instruments, self._reload)
         )
+
+    async def _reload(self) -> None:
+        """The broker was asked again."""
+        self.reloads += 1
+        if self.listed_next is not None:
+            self.instruments = self.listed_next
 
     async def deliver(self, *orders: CopyOrder) -> None:
         """Put the orders into their mailboxes as the engine does, decided now."""

@@ -101,6 +101,17 @@ class AlpacaConnection:
             await self.close()
             raise
 
+    async def reload(self) -> None:
+        """Load the list of assets again. Raises BrokerError; what was listed stays then."""
+        client = self._lent or self._keyless()
+        try:
+            await self._load_assets(client)
+        except KeyRefused:
+            # The next account's key is lent instead.
+            if self._lent is client:
+                self._lent = None
+            raise
+
     async def close(self) -> None:
         """Close the connections; a second call does nothing."""
         transport, places, loading = self._transport, self._places, self._loading

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown
+from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown
 from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
 from shared.brokers.registry import connect
 from shared.domain.equity import Balance
@@ -19,6 +19,7 @@ from tests.unit.shared.brokers.alpaca.conftest import (
     ASSETS,
     CREDENTIALS,
     ORDER_ID,
+    crypto,
     error_reply,
     fill_reply,
     order_reply,
@@ -101,6 +102,21 @@ async def test_a_lent_key_reads_the_assets_at_once(server: RecordingServer, nonc
     assert server.sent_to("GET /v2/assets")[0].headers["APCA-API-KEY-ID"] == API_KEY
     assert "BRK.B/USD" in connection.instruments()
     await connection.close()
+
+
+async def test_assets_that_are_listed_later_are_found_by_a_reload(
+    server: RecordingServer, connection: BrokerConnection
+) -> None:
+    """And a reload that fails leaves them."""
+    assert "SOL/USD" not in connection.instruments()
+    server.answers["GET /v2/assets"] = [*ASSETS, crypto("SOL/USD")]
+    await connection.reload()
+    assert "SOL/USD" in connection.instruments()
+    for answer in (lambda _: web.Response(text="<html>", status=502), []):
+        server.answers["GET /v2/assets"] = answer
+        with pytest.raises(BrokerError):
+            await connection.reload()
+        assert "SOL/USD" in connection.instruments()
 
 
 async def test_a_broken_alpaca_does_not_open(server: RecordingServer, nonces: CountingNonces) -> None:

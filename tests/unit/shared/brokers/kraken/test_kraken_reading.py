@@ -13,7 +13,7 @@ from shared.domain.equity import Balance
 from shared.domain.identity import Broker
 from shared.domain.master_fill import Side, SizeType
 from tests.recording_server import Recorded, RecordingServer
-from tests.unit.shared.brokers.conftest import CountingNonces, error_reply
+from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_reply, pair
 
 SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
@@ -51,6 +51,24 @@ def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection)
     assert instruments["ETH/USD"].price_tick == Decimal("0.01")
     assert instruments["NEW/USD"].lot == Decimal("1E-8")
     assert instruments["NEW/USD"].minimum_cost == 0
+
+
+async def test_pairs_that_are_listed_later_are_found_by_a_reload(
+    server: RecordingServer, connection: BrokerConnection
+) -> None:
+    """With their present lots; a list that cannot be used leaves what was there, prices included."""
+    pairs = PAIRS | {"NEWERUSD": pair("NEWER", "ZUSD", "NEWERUSD", "NEWER/USD", lot_decimals=3)}
+    server.answers["AssetPairs"] = pairs
+    await connection.reload()
+    assert connection.instruments()["NEWER/USD"].lot == Decimal("0.001")
+    listed = connection.instruments()
+    for unusable in ({}, {"XXBTZUSD": "no object"}):
+        server.answers["AssetPairs"] = unusable
+        with pytest.raises(OutcomeUnknown):
+            await connection.reload()
+    assert connection.instruments() == listed
+    server.answers["Ticker"] = {"NEWERUSD": {"c": ["2.5", "1"]}}
+    assert await connection.prices({"NEWER"}) == {"NEWER": Decimal("2.5")}
 
 
 async def test_the_base_url_keeps_its_path_and_loses_its_last_slash(
