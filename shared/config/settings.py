@@ -80,8 +80,6 @@ class Settings(BaseSettings):
     log_format: Literal["json", "console"] = "json"
     heartbeat_file: Path | None = None
     """NIJA_HEARTBEAT_FILE: touched about every second while the process is alive; None: none is written."""
-    metrics_port: Port | None = None
-    """NIJA_METRICS_PORT; None: no metrics are served."""
     flower_basic_auth: BasicAuth | None = None
     """NIJA_FLOWER_BASIC_AUTH, `name:password`: who may look into Flower, which does not start without."""
     embedded_redis_port: Port | None = None

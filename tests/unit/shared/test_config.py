@@ -1,5 +1,6 @@
 """Settings: where they come from, what wins, and what a wrong one says."""
 
+import re
 from base64 import b64encode
 from pathlib import Path
 
@@ -24,6 +25,13 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert settings.master_poll_seconds == 2.0
     assert settings.enabled_brokers() == ()
     assert settings.environment_followers() == []
+
+
+def test_every_setting_is_read_by_somebody() -> None:
+    """What nobody reads would be a promise that nobody keeps."""
+    top = Path(__file__).resolve().parents[3]
+    code = "\n".join(file.read_text() for part in ("services", "shared") for file in (top / part).rglob("*.py"))
+    assert [field for field in Settings.model_fields if not re.search(rf"\.{field}\b", code)] == []
 
 
 def test_flag_beats_environment_beats_dotenv_beats_toml(tmp_path: Path) -> None:
@@ -105,7 +113,10 @@ BAD_INPUT = [
     ({"NIJA_LEASE_SECONDS": "nan"}, "NIJA_LEASE_SECONDS=nan is not valid"),
     ({"NIJA_FOLLOWER_SHARDS": "1.5"}, "NIJA_FOLLOWER_SHARDS=1.5 is not valid"),
     ({"NIJA_LOG_LEVEL": "loud"}, "NIJA_LOG_LEVEL=loud is not valid: should be 'debug', 'info'"),
-    ({"NIJA_METRICS_PORT": "70000"}, "NIJA_METRICS_PORT=70000 is not valid: should be less than or equal to 65535"),
+    (
+        {"NIJA_EMBEDDED_REDIS_PORT": "70000"},
+        "NIJA_EMBEDDED_REDIS_PORT=70000 is not valid: should be less than or equal to 65535",
+    ),
     ({"NIJA_BROKERS": "kraken,krakn"}, "NIJA_BROKERS: unknown broker 'krakn'; known are coinbase, kraken"),
     ({"REDIS_URL": "http://host"}, "REDIS_URL should be a URL such as redis://"),
     ({"KRAKEN_REDIS_URL": "localhost:6379"}, "KRAKEN_REDIS_URL should be a URL such as redis://"),
