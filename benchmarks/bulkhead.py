@@ -23,10 +23,10 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
 from benchmarks.rounds import Announce
-from services.cli.demo.accounts import quote_currency
 from services.cli.demo.one_broker import BrokerDemo
 from services.cli.demo.person import Person
 from services.cli.demo.scenario import Step, steps
+from services.cli.local.paper_accounts import quote_currency
 from services.cli.local.system import LocalSystem
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings

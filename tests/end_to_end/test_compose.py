@@ -14,11 +14,10 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from services.cli.demo.accounts import quote_currency
 from services.cli.demo.person import Person
 from services.cli.demo.scenario import steps
 from services.cli.local.embedded_postgres import PostgresServer
-from services.cli.local.paper_accounts import trader_key_file
+from services.cli.local.paper_accounts import quote_currency, trader_key_file
 from services.cli.local.processes import Surroundings, paper_broker_spec, service_specs
 from shared.brokers.registry import supported_brokers
 from shared.config import Settings, load_settings

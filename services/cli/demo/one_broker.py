@@ -7,10 +7,11 @@ from decimal import Decimal
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
+from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts
 from services.cli.demo.figures import Figures, collect
 from services.cli.demo.person import Person
 from services.cli.demo.scenario import COINS, steps
+from services.cli.local.paper_accounts import quote_currency
 from shared.config import master_prefix
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
