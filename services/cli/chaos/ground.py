@@ -187,7 +187,11 @@ class Ground:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_settled(self) -> bool:
-        """What is asked often comes first: the evidence of a long run takes seconds to read."""
+        # Quiet once more: what was not in the ledger yet may have come in between. First, because it is cheap.
+        return await self._is_quiet() and await self._has_every_fill() and await self._is_quiet()
+
+    async def _is_quiet(self) -> bool:
+        """Whether nothing is under way of what the ledger knows, and Redis is in line with it."""
         run_id = (await run_id_of(self.redis)).encode()
         for broker in self.brokers:
             keys = BrokerKeys(broker)
@@ -198,6 +202,9 @@ class Ground:
             fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=1_000_000)
             if any(fill.pending or fill.followers < self.followers for fill in fills):
                 return False
+        return True
+
+    async def _has_every_fill(self) -> bool:
         for broker in self.brokers:
             seen = await self.evidence(broker)
             if seen.master_fills != seen.ledger_fills.keys():
