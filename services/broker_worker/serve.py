@@ -111,9 +111,10 @@ class Serving:
     ) -> Settled | Later:
         now = datetime.now(UTC)
         if account is None:
-            if submission is not None:  # without the key nobody can say what became of it
+            if submission is not None or order.replayed:  # without the key nobody can say what became of it
+                since = submission.submitted_at if submission else order.decided_at
                 why = "the follower has no key any more to ask with"
-                return Later(UNREADABLE_RETRY_SECONDS, unknown_since=submission.submitted_at, why=why)
+                return Later(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
             return _not_sent(order, position, now, SkipReason.DISABLED)
         instrument = self.listing.find(order.symbol)
         if instrument is None:

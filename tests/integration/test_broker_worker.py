@@ -468,6 +468,21 @@ async def test_an_order_under_way_of_a_removed_follower_waits(bench: WorkerBench
     assert await bench.finals() == []
 
 
+async def test_a_replayed_order_of_a_removed_follower_waits(bench: WorkerBench) -> None:
+    """It was executed before Redis lost it, and without the key nobody can ask: it is not called skipped."""
+    order = an_order()
+    await bench.deliver(order)
+    bench.account.dies_after_place = True
+    with pytest.raises(ProcessDied):
+        await bench.serve_once()
+    await bench.redis.flushdb()
+    bench.sequence = 0
+    await bench.deliver(order.model_copy(update={"replayed": True}))
+    await bench.serve_once(credentials=None)
+    assert (await bench.finals(), len(bench.account.executed)) == ([], 1)
+    assert await bench.redis.llen(KEYS.mailbox("alice")) == 1
+
+
 async def test_a_mailbox_entry_that_cannot_be_read_holds_up_its_follower_only(bench: WorkerBench) -> None:
     """It waits, is not dropped, and the others go on."""
     await bench.deliver(an_order("bob"))
