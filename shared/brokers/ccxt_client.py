@@ -14,6 +14,7 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.base.throttler import Throttler  # type: ignore[import-untyped]  # ccxt ships no type marker
 
+from shared.brokers.ccxt_errors import AccountBackOff
 from shared.brokers.ccxt_session import SharedSession
 from shared.brokers.errors import RateLimited
 from shared.brokers.limits import Budget
@@ -57,7 +58,8 @@ class SharedClient:
         try:
             return await send(path, api, method, parameters, config or {})
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
-            await self.budget.refused(charges, getattr(error, "retry_after_seconds", RateLimited.DEFAULT_WAIT_SECONDS))
+            seconds = getattr(error, "retry_after_seconds", RateLimited.DEFAULT_WAIT_SECONDS)
+            await self.budget.refused(charges, seconds, of_account_only=isinstance(error, AccountBackOff))
             raise
 
     # JSON numbers stay text, so that no amount is ever a binary float; ccxt reads text wherever it reads numbers.

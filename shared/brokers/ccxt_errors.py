@@ -34,6 +34,10 @@ class BackOff(ccxt.RateLimitExceeded):  # type: ignore[misc]  # ccxt ships no ty
         self.retry_after_seconds = retry_after_seconds
 
 
+class AccountBackOff(BackOff):
+    """A limit of the account alone: others at the same address may go on."""
+
+
 # First match wins, so a subclass stands before its parents.
 _CLASSES: tuple[tuple[type[Exception], type[BrokerError]], ...] = (
     (ccxt.InvalidNonce, InvalidNonce),

@@ -262,8 +262,13 @@ class Budget:
         await self.spend(list(sums.values()))
         return sums
 
-    async def refused(self, charges: Sequence[Charge], seconds: float) -> None:
-        """The broker says that it was too much: the buckets are empty for everybody, for so long."""
+    async def refused(self, charges: Sequence[Charge], seconds: float, *, of_account_only: bool = False) -> None:
+        """The broker says that it was too much: the buckets are empty for everybody, for so long.
+
+        `of_account_only`: the address has done nothing wrong, and others behind it go on.
+        """
+        if of_account_only:
+            charges = [charge for charge in charges if charge.bucket.split(":")[1] == self.key_hash]
         if charges:
             await self.limits.exhaust(charges, min(max(seconds, 1.0), LONGEST_WAIT_SECONDS))
 

@@ -19,12 +19,12 @@ START_SECONDS = 30.0
 class PaperServer:
     """One running paper broker."""
 
-    def __init__(self, broker: Broker, folder: Path) -> None:
+    def __init__(self, broker: Broker, folder: Path, *options: str) -> None:
         port_file = folder / f"{broker.value}.port"
         self._log = (folder / f"{broker.value}.log").open("wb")
         command = [sys.executable, "-m", "services.paper_broker.app", "--broker", broker.value]
         self._process = subprocess.Popen(
-            [*command, "--port", "0", "--port-file", str(port_file), "--seed", "7"],
+            [*command, "--port", "0", "--port-file", str(port_file), "--seed", "7", *options],
             stdout=self._log,
             stderr=subprocess.STDOUT,
         )

@@ -12,11 +12,14 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.binance import binance  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt_client import SharedClient
-from shared.brokers.ccxt_errors import BackOff, shortened
+from shared.brokers.ccxt_errors import AccountBackOff, BackOff, shortened
 
 # First digits of an HTTP status.
 SUCCESS, SERVER_TROUBLE = 2, 5
 TEAPOT, TOO_MANY_REQUESTS = 418, 429
+
+# The account's orders in 10 s or a day; it too comes with HTTP 429.
+TOO_MANY_ORDERS = "-1015"
 
 RATE_LIMIT_SECONDS = 10.0
 # An address that went on after 429 is banned: 2 minutes at first, 3 days at the most.
@@ -74,6 +77,8 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
         """Raise for every reply but 2xx JSON that is no error."""
         error_code, message = _error_of(response)
         shown = self._without_secrets(shortened(f"{error_code} {message}".strip()))
+        if error_code == TOO_MANY_ORDERS and code != TEAPOT:
+            raise AccountBackOff(f"HTTP {code} {shown}", _seconds_to_wait(code, headers, message))
         if code in (TEAPOT, TOO_MANY_REQUESTS):
             raise BackOff(f"HTTP {code} {shown}".strip(), _seconds_to_wait(code, headers, message))
         if code // 100 == SERVER_TROUBLE or (code // 100 != SUCCESS and not error_code):
