@@ -10,6 +10,7 @@ import threading
 from collections.abc import Callable
 
 import structlog
+from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import RedisError
 
 from shared.domain.identity import Broker
@@ -64,7 +65,11 @@ class Sweeper:
         redis = guarded_redis(self._redis_url, self._keys)
         mailboxes = Mailboxes(ScriptRunner(redis), self._keys, self._lease_ms)
         while not self._stopping.is_set():
-            self._beat()
+            try:
+                self._beat()
+            except OSError as error:
+                # The probe will act on the missing beat; the sweep goes on until then.
+                log.warning("no heartbeat written", error=str(error))
             try:
                 swept = await mailboxes.sweep(
                     limit=EXPIRED_AT_ONCE,
@@ -77,7 +82,11 @@ class Sweeper:
                 self._publish_hints(self.hints(swept))
             except (RedisError, OSError) as error:
                 log.warning("redis is away", error=str(error))
-            except Exception:  # kombu's errors have no common root
+            except (OperationalError, BatchPublishError) as error:
+                # The followers are overdue until somebody comes, so the next sweep sends hints again.
+                log.warning("hints not sent", error=str(error))
+            except Exception:
+                # A defect. Without sweeps nobody would find what crashes leave behind, so the next one comes.
                 log.exception("sweep failed")
             # Not in step with the other workers.
             await asyncio.sleep(EVERY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
