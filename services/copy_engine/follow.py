@@ -98,7 +98,11 @@ class FillFollower:
 
     async def step(self) -> None:
         """Read the next fills and deliver them to every owned shard."""
-        self._beat()
+        try:
+            self._beat()
+        except OSError as error:
+            # The probe will act on the missing beat; fills are copied until then.
+            self._log.warning("no heartbeat written", error=str(error))
         await self._refresh_roster()
         if not self._shards.positions:
             await asyncio.sleep(BLOCK_MS / 1000)

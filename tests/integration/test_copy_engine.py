@@ -60,6 +60,7 @@ class Engine:
     name: str = "first"
     batch_size: int = 3
     hints: list[int] = field(default_factory=list)
+    beat: Callable[[], None] = lambda: None
 
     def __post_init__(self) -> None:
         inputs = PlanningInputs(self.redis, KEYS)
@@ -76,7 +77,7 @@ class Engine:
             inputs,
             load_followers=lambda: list(self.followers),
             publish_hints=self.hints.append,
-            beat=lambda: None,
+            beat=self.beat,
         )
 
     async def step(self) -> None:
@@ -158,6 +159,19 @@ async def test_every_follower_gets_every_fill_once_and_in_order(redis: Redis, ev
     assert {order.fraction for name in NAMES for order in await mail(redis, name) if order.sequence == 21} == {1}
     assert sum(engine.hints) >= 1
     assert await redis.zcard(KEYS.ready) == len(NAMES)
+
+
+async def test_without_its_heartbeat_an_engine_copies_on(redis: Redis, everybody: list[Follower]) -> None:
+    """The probe acts on the missing beat; until then every fill is delivered."""
+
+    def unwritable() -> None:
+        raise PermissionError("read-only file system")
+
+    engine = Engine(redis, everybody, beat=unwritable)
+    await engine.shards.balance()
+    await publish(redis, a_fill())
+    await engine.catch_up(1)
+    await assert_everybody_has(redis, 1)
 
 
 async def test_two_engines_share_the_shards(redis: Redis, everybody: list[Follower]) -> None:
