@@ -32,7 +32,7 @@ def record_json(record: FollowerRecord) -> dict[str, Any]:
         "status": record.status.value,
         "status_reason": record.status_reason,
         "status_changed_at": record.status_changed_at.isoformat(),
-        "policy": record.policy.model_dump(mode="json"),
+        "policy": record.policy.model_dump(mode="json") if record.policy else None,
         "joined_sequence": record.joined_sequence,
         "created_at": record.created_at.isoformat(),
         "revision": record.revision,

@@ -21,6 +21,7 @@ _WORDS = {
     AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
     AlertKind.UNREADABLE_KEY: "key that cannot be read",
     AlertKind.UNLISTED_SYMBOL: "exit that cannot be sent",
+    AlertKind.UNREADABLE_FOLLOWER: "opens nothing: its policy or account cannot be read",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

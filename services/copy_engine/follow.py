@@ -5,9 +5,11 @@ import contextlib
 import json
 import math
 from collections.abc import Callable
+from datetime import UTC, datetime
 from typing import Any
 
 import structlog
+from pydantic import ValidationError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
@@ -19,6 +21,7 @@ from services.copy_engine.shards import RENEW_SECONDS, Shards
 from shared.domain.follower import Follower
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
+from shared.messaging.alerts import ALERT_STANDS, AlertKind, Alerts
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered
@@ -32,6 +35,7 @@ FOLLOWERS_AT_ONCE = 250
 HALTED_RETRY_SECONDS = 5.0
 AWAY_RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS = 2.0
+ALERT_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -63,15 +67,18 @@ class FillFollower:
         self._behind: set[int] = set()
         """Shards that were lost inside this step: one that comes back has missed fills, and waits for the next step."""
         self._stopping = asyncio.Event()
+        self._alerts = Alerts(redis, keys)
+        self._alerted: set[str] = set()
         self._log = log.bind(broker=keys.broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping`; the fill under way is finished, then the shards are given up."""
         self._stopping = stopping
         balancing = asyncio.create_task(self._keep_shards(stopping))
+        alerting = asyncio.create_task(self._keep_alerts(stopping))
         try:
-            # Without its shards renewed an engine must not go on; why it ended is raised below.
-            while not (stopping.is_set() or balancing.done()):
+            # Without its shards renewed an engine must not go on, nor without alerts; why one ended is raised below.
+            while not (stopping.is_set() or balancing.done() or alerting.done()):
                 try:
                     await self._step_or_reload()
                 except (RedisError, OSError) as error:
@@ -81,10 +88,12 @@ class FillFollower:
                     self._log.warning("the follower list cannot be read", error=str(error))
                     await _wait(stopping, AWAY_RETRY_SECONDS)
         finally:
+            alerting.cancel()
             if not stopping.is_set():
                 balancing.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await balancing
+            for task in (alerting, balancing):
+                with contextlib.suppress(asyncio.CancelledError):
+                    await task
             with contextlib.suppress(RedisError, OSError):
                 async with asyncio.timeout(GIVE_UP_SECONDS):
                     await self._shards.give_up()
@@ -199,6 +208,26 @@ class FillFollower:
                 self._log.warning("shards not renewed", error=str(error))
                 self._shards.positions = {}
             await _wait(stopping, RENEW_SECONDS)
+
+    async def _keep_alerts(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
+            try:
+                await self.alert()
+            except (RedisError, OSError, ValidationError) as error:  # the last: an alert of a newer version is there
+                self._log.warning("alerts not raised", error=str(error))
+            await _wait(stopping, ALERT_SECONDS)
+
+    async def alert(self) -> None:
+        """Tell who opens nothing because what is stored of it cannot be read; take back what is over."""
+        await self._inputs.read_unreadable_again()
+        present = self._roster.follower_ids()
+        unreadable = {each: error for each, error in self._inputs.account_errors.items() if each in present}
+        unreadable |= self._roster.policy_errors()
+        await self._alerts.clear(AlertKind.UNREADABLE_FOLLOWER, *(self._alerted - unreadable.keys()))
+        self._alerted = set(unreadable)
+        until = datetime.now(UTC) + ALERT_STANDS
+        for follower_id, error in unreadable.items():
+            await self._alerts.sound(AlertKind.UNREADABLE_FOLLOWER, follower_id, error, until=until)
 
 
 async def _wait(stopping: asyncio.Event, seconds: float) -> None:

@@ -1,7 +1,9 @@
 """What planning needs to know, read from Redis: accounts, carried opens, instruments."""
 
 from collections.abc import Sequence
+from typing import Any
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.domain.follower import AccountSnapshot
@@ -16,6 +18,8 @@ class PlanningInputs:
         self._redis = redis
         self._keys = keys
         self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
+        self.account_errors: dict[str, str] = {}
+        """Why the account of a follower cannot be read, by follower."""
 
     async def instrument(self, symbol: str) -> Instrument | None:
         """The instrument as the master's process last published it; None: the broker does not list it."""
@@ -25,7 +29,7 @@ class PlanningInputs:
     async def accounts_and_carries(
         self, follower_ids: Sequence[str], symbol: str
     ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
-        """Snapshots (None: never read) and carried opens (None: nothing owed), in the order of the ids."""
+        """Snapshots (None: never read, or unreadable) and carried opens (None: nothing owed), in the order of the ids."""
         if not follower_ids:
             return [], []
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -34,12 +38,28 @@ class PlanningInputs:
             stored, carried = await pipeline.execute()
         return [self._parse(f, raw) for f, raw in zip(follower_ids, stored, strict=True)], carried
 
+    async def read_unreadable_again(self) -> None:
+        """Forget the account errors that are over. Raises RedisError."""
+        if self.account_errors:
+            names = list(self.account_errors)
+            stored: list[Any] = await self._redis.hmget(self._keys.accounts, names)
+            for follower_id, raw in zip(names, stored, strict=True):
+                self._parse(follower_id, raw)
+
     def _parse(self, follower_id: str, raw: bytes | None) -> AccountSnapshot | None:
         if raw is None:
+            self.account_errors.pop(follower_id, None)
             return None
         known = self._parsed.get(follower_id)
         if known is not None and known[0] == raw:
             return known[1]
-        account = AccountSnapshot.model_validate_json(raw)
+        try:
+            account = AccountSnapshot.model_validate_json(raw)
+        except ValidationError as error:
+            # One entry must not take the others along.
+            reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'account'}: {e['msg']}" for e in error.errors())
+            self.account_errors[follower_id] = f"its account cannot be read: {reasons}"
+            return None
+        self.account_errors.pop(follower_id, None)
         self._parsed[follower_id] = (raw, account)
         return account

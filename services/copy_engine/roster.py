@@ -34,6 +34,15 @@ class Roster:
             if follower.status is not FollowerStatus.DISABLED
         }
 
+    def policy_errors(self) -> dict[str, str]:
+        """Why the policy of a follower cannot be read, by follower."""
+        return {
+            follower_id: follower.policy_error
+            for members in self._shards
+            for _, follower_id, follower in members
+            if follower.policy_error is not None
+        }
+
     def size(self, shard: int) -> int:
         return len(self._shards[shard])
 

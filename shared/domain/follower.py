@@ -38,6 +38,9 @@ class Follower(BaseModel):
     policy: FollowerPolicy = FollowerPolicy()
     joined_sequence: int = 0
     """Last fill of the broker before this follower joined; it copies only later ones."""
+    policy_error: str | None = None
+    """Why the stored policy cannot be read (a newer version wrote it): `policy` is not the follower's own then, so
+    nothing is opened by it. Exits go on."""
 
 
 class AccountSnapshot(BaseModel):

@@ -74,6 +74,8 @@ def _plan_open(
     now: datetime,
     snapshot_max_age: timedelta,
 ) -> Plan:
+    if follower.policy_error is not None:
+        return _skip(SkipReason.POLICY_UNREADABLE, carried)
     if follower.status is FollowerStatus.PAUSED:
         return _skip(SkipReason.PAUSED, carried)
     if account is None:

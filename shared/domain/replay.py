@@ -63,6 +63,8 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
         follower_id=recorded.follower_id,
         status=recorded.status,
         policy=FollowerPolicy(minimum_notional=recorded.minimum_notional),
+        # Why it could not be read is not recorded; only that it was so.
+        policy_error="as recorded" if recorded.skip_reason is SkipReason.POLICY_UNREADABLE else None,
     )
     return plan(
         fill,

@@ -33,6 +33,8 @@ class AlertKind(StrEnum):
     """The stored key of a follower does not open with this NIJA_SECRET_KEY, or is broken; its mailbox waits."""
     UNLISTED_SYMBOL = "unlisted_symbol"
     """An exit's symbol is not listed by the broker (any more); its follower's mailbox waits."""
+    UNREADABLE_FOLLOWER = "unreadable_follower"
+    """The stored policy or account of a follower is of a version that an engine does not know, or broken: no opens."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has a stray order open."""
 

@@ -27,7 +27,8 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:events            stream  deliver, settle, …     bookkeeper (group `ledger`); field `event`
     nija:{b}:accounts          hash    broker_worker          copy_engine; follower → AccountSnapshot
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
-    nija:{b}:alerts            hash    worker, bookkeeper     worker, status; kind|follower → Alert
+    nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
+                                      bookkeeper
     nija:{b}:reconcile         hash    ask.lua                claim.lua, worker; follower → ReconcileRequest,
                                                               of the CLI and the bookkeeper
     nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, taken once

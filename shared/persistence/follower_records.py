@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from pydantic import ValidationError
 from sqlalchemy import Connection, RowMapping, bindparam, select, text
 from sqlalchemy.dialects.postgresql import ARRAY, TEXT
 from sqlmodel import col
@@ -38,7 +39,8 @@ class FollowerRecord:
     status: FollowerStatus
     status_reason: str
     status_changed_at: datetime
-    policy: FollowerPolicy
+    policy: FollowerPolicy | None
+    """None: it cannot be read here (a newer version wrote it)."""
     joined_sequence: int
     created_at: datetime
     revision: int
@@ -181,12 +183,19 @@ def _record(row: RowMapping) -> FollowerRecord:
         status=FollowerStatus(row["status"]),
         status_reason=row["status_reason"],
         status_changed_at=row["status_changed_at"],
-        policy=FollowerPolicy.model_validate(row["policy"]),
+        policy=_policy(row["policy"]),
         joined_sequence=row["joined_sequence"],
         created_at=row["created_at"],
         revision=row["revision"],
         withdraw_allowed=row["withdraw_allowed"],
     )
+
+
+def _policy(document: object) -> FollowerPolicy | None:
+    try:
+        return FollowerPolicy.model_validate(document)
+    except ValidationError:
+        return None
 
 
 def _key_taken(broker: Broker, follower_id: str, owner: str) -> str:

@@ -10,6 +10,7 @@ connection broke during the commit) all of it, and asking again tells which.
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
+from pydantic import ValidationError
 from sqlalchemy import Engine, select, text
 from sqlmodel import col
 
@@ -38,7 +39,10 @@ class FollowerStore:
     # Readers
 
     def roster(self, broker: Broker) -> list[Follower]:
-        """All followers of a broker that are not removed, by id, without keys: 10,000 in some 50 ms."""
+        """All followers of a broker that are not removed, by id, without keys: 10,000 in some 50 ms.
+
+        One whose policy cannot be read is there with `policy_error`: it must not take the others along.
+        """
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 text(
@@ -48,7 +52,15 @@ class FollowerStore:
                 {"broker": broker.value},
             ).all()
         # Most followers share one policy, so each distinct text is read once.
-        policies = {policy: FollowerPolicy.model_validate_json(policy) for policy in {row.policy for row in rows}}
+        policies: dict[str, FollowerPolicy] = {}
+        errors: dict[str, str] = {}
+        for policy in {row.policy for row in rows}:
+            try:
+                policies[policy] = FollowerPolicy.model_validate_json(policy)
+            except ValidationError as error:
+                policies[policy] = FollowerPolicy()
+                reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
+                errors[policy] = f"its policy cannot be read: {reasons}"
         return [
             Follower(
                 broker=broker,
@@ -56,6 +68,7 @@ class FollowerStore:
                 status=FollowerStatus(row.status),
                 policy=policies[row.policy],
                 joined_sequence=row.joined_sequence,
+                policy_error=errors.get(row.policy),
             )
             for row in rows
         ]

@@ -25,6 +25,7 @@ from shared.domain.identity import Broker, shard_of
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
 from shared.domain.reasons import SkipReason
+from shared.messaging.alerts import AlertKind, standing
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
@@ -464,3 +465,51 @@ async def test_shards_taken_by_an_interrupted_balance_are_given_up_too(redis: Re
     await redis.set(KEYS.shard_lease(1), "second")
     await engine.shards.give_up()
     assert [await redis.exists(KEYS.shard_lease(shard)) for shard in (0, 1)] == [0, 1]
+
+
+async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Redis, everybody: list[Follower]) -> None:
+    """One account and one policy of a version nobody knows: two recorded skips, two alerts, everybody else has mail."""
+    await redis.hset(KEYS.accounts, NAMES[0], '{"version": 7}')
+    everybody[1] = everybody[1].model_copy(update={"policy_error": "its policy cannot be read: maximum"})
+    engine = Engine(redis, everybody)
+    await engine.shards.balance()
+    await publish(redis, a_fill())
+    await engine.catch_up(1)
+    skipped = {NAMES[0]: SkipReason.ACCOUNT_UNKNOWN, NAMES[1]: SkipReason.POLICY_UNREADABLE}
+    assert sorted(await decisions(redis), key=lambda each: each[1]) == sorted(
+        ((1, name, skipped.get(name)) for name in NAMES), key=lambda each: each[1]
+    )
+    assert [name for name in NAMES if not await mail(redis, name)] == NAMES[:2]
+
+    await engine.follower.alert()
+    alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
+    assert alerts.keys() == set(NAMES[:2])
+    assert {each.kind for each in alerts.values()} == {AlertKind.UNREADABLE_FOLLOWER}
+    assert "its account cannot be read: equity" in alerts[NAMES[0]].message
+
+    await redis.hset(KEYS.accounts, NAMES[0], an_account("1000", datetime.now(UTC)).model_dump_json())
+    await engine.follower.alert()
+    alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
+    assert alerts.keys() == {NAMES[1]}
+
+    everybody.pop(1)
+    await redis.incr(KEYS.roster)
+    await engine.step()
+    await engine.follower.alert()
+    assert not await redis.hlen(KEYS.alerts)
+
+
+async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list[Follower]) -> None:
+    """Without a fill, and again and again."""
+    everybody[1] = everybody[1].model_copy(update={"policy_error": "its policy cannot be read: maximum"})
+    engine = Engine(redis, everybody)
+    stopping = asyncio.Event()
+    await engine.step()
+    running = asyncio.create_task(engine.follower.run(stopping))
+    try:
+        async with asyncio.timeout(10):
+            while not await redis.hlen(KEYS.alerts):
+                await asyncio.sleep(0.02)
+    finally:
+        stopping.set()
+        await running

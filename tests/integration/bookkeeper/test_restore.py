@@ -176,6 +176,29 @@ async def test_a_master_killed_before_it_marked_its_fills_goes_on_after_a_loss(
     await assert_sound(world)
 
 
+async def test_a_policy_that_cannot_be_read_holds_up_no_restore(world: RestoreWorld, engine: Engine) -> None:
+    """A newer version wrote one policy: Redis is restored, that follower opens nothing, and the sum holds."""
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    with engine.begin() as connection:
+        newer = """UPDATE followers SET policy = '{"minimum_notional": "1", "maximum": "9"}' WHERE follower_id = :id"""
+        connection.execute(text(newer), {"id": NAMES[3]})
+    await world.book()
+    await world.redis.flushall()
+    await world.until_in_line()
+    world.trade(quantity="0.01")
+    await world.go_on()
+    await assert_sound(world)
+    with engine.connect() as connection:
+        query = "SELECT sequence, follower_id FROM decisions WHERE skip_reason = 'policy_unreadable'"
+        assert [tuple(row) for row in connection.execute(text(query))] == [(2, NAMES[3])]
+    world.trade(Side.SELL, "0.02")
+    await world.go_on()
+    await assert_sound(world)
+    assert await world.redis_positions() == {}
+
+
 @pytest.mark.parametrize("loss", ["emptied", "older file"])
 async def test_positions_and_what_is_carried_survive(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
     """After the loss a full close sells exactly what was bought, and what a small follower is owed is not lost."""

@@ -11,7 +11,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
 from shared.domain.credentials import Credentials, EnvironmentFollower
-from shared.domain.follower import FollowerStatus
+from shared.domain.follower import FollowerPolicy, FollowerStatus
 from shared.domain.identity import Broker
 from shared.persistence.errors import (
     BadSecretKey,
@@ -40,6 +40,23 @@ def in_environment(*pairs: tuple[str, str]) -> Sequence[EnvironmentFollower]:
 
 def statuses(store: FollowerStore) -> dict[str, FollowerStatus]:
     return {record.follower_id: record.status for record in store.all(removed=True)}
+
+
+def test_a_policy_of_a_newer_version_takes_nobody_along(store: FollowerStore, engine: Engine) -> None:
+    """It is listed, with what cannot be read; its status can be changed, and the others are as they were."""
+    for name in ("alice", "bob"):
+        store.add(KRAKEN, name, key(f"key of {name}"), actor="test")
+    with engine.begin() as connection:
+        newer = (
+            """UPDATE followers SET policy = '{"minimum_notional": "5", "maximum": "9"}' WHERE follower_id = 'alice'"""
+        )
+        connection.execute(text(newer))
+    alice, bob = store.roster(KRAKEN)
+    assert alice.policy_error == "its policy cannot be read: maximum: Extra inputs are not permitted"
+    assert bob.policy_error is None
+    assert {each.follower_id: each.policy for each in store.all()} == {"alice": None, "bob": FollowerPolicy()}
+    assert store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="test")
+    assert store.roster(KRAKEN)[0].status is FollowerStatus.PAUSED
 
 
 def test_a_new_follower_copies_from_the_next_fill_on(store: FollowerStore, fills: MasterFills) -> None:

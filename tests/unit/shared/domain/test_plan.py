@@ -113,3 +113,12 @@ def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(chan
 def test_an_exit_scales_what_opens_still_owe(fraction: str, left: str) -> None:
     """The owed part of the position would have been closed to the same fraction; a full close owes nothing."""
     assert planned(fill=a_sale(fraction), carried=Decimal("0.01")).carried_after == Decimal(left)
+
+
+def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -> None:
+    """How the follower wants to open is not known; what it holds is sold as ever, and what is owed stays owed."""
+    follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
+    assert planned(follower=follower, carried=Decimal("0.5")) == Plan(
+        None, None, SkipReason.POLICY_UNREADABLE, Decimal("0.5")
+    )
+    assert planned(fill=a_sale("0.25"), follower=follower).fraction == Decimal("0.25")

@@ -73,3 +73,11 @@ def test_a_decision_that_comes_out_differently_is_told_field_by_field() -> None:
     assert (quantity.recorded, quantity.computed) == (Decimal("0.002"), Decimal("0.001"))
     stale = {each.field: each.computed for each in differences(fill, decided, timedelta(minutes=5))}
     assert stale == {"quantity": None, "skip_reason": SkipReason.ACCOUNT_STALE}
+
+
+@pytest.mark.parametrize("fill", [a_fill(), a_sale("0.3")], ids=["open", "exit"])
+def test_a_policy_that_could_not_be_read_gives_the_identical_decision(fill: MasterFill) -> None:
+    """The ledger has the reason, and no other trace of it."""
+    follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
+    decision = recorded(fill, follower, an_account(), an_instrument(), Decimal(0))
+    assert differences(fill, decision, MAX_AGE) == []
