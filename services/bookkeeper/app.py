@@ -1,6 +1,6 @@
 """The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …]`. Events in, rows of the ledger out.
 
-One loop per broker, each with a Redis connection of its own. Several bookkeepers may run: they share the events.
+One loop per broker, each with a Redis connection of its own, begun again when it fails. Several bookkeepers may run: they share the events.
 Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`), beside its books.
 Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
 """
@@ -42,6 +42,7 @@ from shared.persistence.targets import Targets
 HEARTBEAT_SECONDS: Final = 1.0
 GRACE_SECONDS: Final = 8.0
 """From SIGTERM until what is under way is cut short; what was not acknowledged is read again by the next process."""
+DEFECT_RETRY_SECONDS: Final = 5.0
 NICENESS: Final = 10
 
 log = structlog.get_logger()
@@ -69,7 +70,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         if settings.reconcile_every_seconds:
             rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
         async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_keep_books(settings, each, engine, ledger, stopping)) for each in brokers]
+            tasks = [group.create_task(_keep_running(settings, each, engine, ledger, stopping)) for each in brokers]
             await stopping.wait()
             _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
             for task in hanging:
@@ -80,6 +81,21 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
             task.cancel()
         await asyncio.gather(beating, *rounds, return_exceptions=True)
         engine.dispose()
+
+
+async def _keep_running(
+    settings: Settings, broker: Broker, engine: Engine, ledger: Ledger, stopping: asyncio.Event
+) -> None:
+    """Keep the books of one broker until `stopping`, afresh after a defect: it must not take the others along."""
+    while not stopping.is_set():
+        try:
+            await _keep_books(settings, broker, engine, ledger, stopping)
+        except Exception:
+            log.exception(
+                "keeping the books of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
 
 
 async def _keep_books(

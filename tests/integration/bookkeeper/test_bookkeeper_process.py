@@ -107,6 +107,26 @@ def test_a_broker_without_redis_does_not_hold_up_another(
         until(lambda: "redis is away" in (tmp_path / "log").read_text(), "a line about the missing Redis")
 
 
+def test_a_brokers_defect_does_not_hold_up_another(environment: dict[str, str], engine: Engine, tmp_path: Path) -> None:
+    """OKX's part of the ledger cannot be read, again and again; Kraken's events are written all the same."""
+    environment |= {"NIJA_BROKERS": "okx,kraken"}
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO instruments VALUES ('broken', 'okx', 'BTC/USDT', '{}')"))
+
+    def failures() -> int:
+        return (tmp_path / "log").read_text().count("keeping the books of a broker failed")
+
+    with (
+        Redis.from_url(environment["REDIS_URL"]) as redis,
+        a_bookkeeper(environment, tmp_path / "log") as process,
+    ):
+        until(lambda: failures() > 1, "OKX's books fail, and are tried again")
+        tell(redis, [an_order_event()])
+        until(lambda: order_events(engine) == 1, "the event in the ledger")
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+
+
 def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
