@@ -44,6 +44,10 @@ FIRST_LOOK_PAUSE_SECONDS = 1.0
 LONGEST_LOOK_PAUSE_SECONDS = 15.0
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
+UNREAD_AFTER = timedelta(seconds=60)
+"""An accepted order that cannot be read by the broker's id for so long is searched for."""
+UNREAD_RETRY_SECONDS = 30.0
+"""A search costs many requests."""
 LOOK_BACK = timedelta(minutes=5)
 """Look-ups reach this far before the decision, for clocks that differ."""
 
@@ -76,7 +80,7 @@ class Execution:
             # A replayed order may have been sent before Redis lost what it knew of it.
             return await (self._resolve(None) if self.order.replayed else self._send(attempt=1))
         self.accepted_at = self.submission.accepted_at
-        if self.submission.stage == "accepted" and self.submission.broker_order_id:
+        if self.submission.broker_order_id:  # accepted, also when it cannot be read any more
             return await self._follow(BrokerOrderId(self.submission.broker_order_id))
         return await self._resolve(self.submission)
 
@@ -222,21 +226,46 @@ class Execution:
         return await self._wait_for(report.broker_order_id, report.quantity)
 
     async def _follow(self, broker_order_id: BrokerOrderId) -> Settled | Later:
-        held_back_seconds = 0.0
+        unread: BrokerError | None = None
         for pause_seconds in OPEN_ORDER_READS_SECONDS:
             await asyncio.sleep(pause_seconds)
             try:
                 report = await self.account.order(broker_order_id, self.order.symbol)
-            except InvalidNonce:
+            except InvalidNonce as error:
+                unread = error
                 continue
             except (RateLimited, NotSent, OutcomeUnknown, Rejected) as error:
                 log.info("order not read", copy_order=self.order.id, error=str(error))
-                held_back_seconds = getattr(error, "retry_after_seconds", 0.0)
+                unread = error
                 break
+            unread = None
             if report.status is OrderStatus.DONE:
                 return self._final(report)
-        later = await self._wait_for(broker_order_id, self.order.quantity or ZERO)
-        return Later(max(later.seconds, held_back_seconds))
+        if unread is not None:
+            return await self._unread(broker_order_id, unread)
+        return await self._wait_for(broker_order_id, self.order.quantity or ZERO)
+
+    async def _unread(self, broker_order_id: BrokerOrderId, error: BrokerError) -> Settled | Later:
+        """An accepted order that cannot be read by the broker's id: after a while, search for it by ours.
+
+        It was accepted, so it is not sent again, even if it is found nowhere.
+        """
+        now = datetime.now(UTC)
+        since = self.accepted_at or now
+        wait_seconds = max(_wait_by_age(since), getattr(error, "retry_after_seconds", 0.0))
+        if self.submission is None or self.submission.broker_order_id is None:
+            await self._wait_for(broker_order_id, self.order.quantity or ZERO)
+        elif now - since >= UNREAD_AFTER and isinstance(error, OutcomeUnknown | Rejected):
+            try:
+                report = await self._look_up()
+            except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as failed:
+                log.info("order not looked up", copy_order=self.order.id, error=str(failed))
+                report = None
+            if report is not None:
+                return await self._adopt(report)
+            await self._note_unknown(self.submission, str(error))
+            wait_seconds = UNREAD_RETRY_SECONDS
+        return Later(wait_seconds, unknown_since=since, why=f"accepted, and cannot be read: {error}")
 
     async def _wait_for(self, broker_order_id: BrokerOrderId, quantity: Decimal) -> Later:
         """Note where the order is to be found, so that the next look needs no search."""
