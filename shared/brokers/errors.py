@@ -48,6 +48,10 @@ class OutcomeUnknown(BrokerError):
     """No clear answer. After an order POST only a look-up can tell; after a read, try again."""
 
 
+class NotVisibleYet(OutcomeUnknown):
+    """The broker did answer, but does not show yet what became of an order that it must know; ask again."""
+
+
 class Throttled(NotSent):
     """Held back by nija itself, within the broker's limits or while it is in trouble: nothing was sent; send later."""
 

@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Protocol, TypeVar
 
-from shared.brokers.errors import BrokerError, NotSent, OutcomeUnknown, Throttled
+from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
 from shared.brokers.gateway import (
     BrokerAccount,
     BrokerConnection,
@@ -80,6 +80,9 @@ class Guard:
         try:
             answer = await request()
         except Throttled:
+            raise
+        except NotVisibleYet:
+            await self._circuit.answered()
             raise
         except (NotSent, OutcomeUnknown) as error:
             await self._circuit.failed(who, str(error))

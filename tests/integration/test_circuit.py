@@ -15,6 +15,7 @@ from shared.brokers.errors import (
     InvalidNonce,
     KeyRefused,
     NotSent,
+    NotVisibleYet,
     OutcomeUnknown,
     RateLimited,
     Rejected,
@@ -104,7 +105,14 @@ async def test_one_account_alone_never_opens_it(redis: Redis) -> None:
 
 @pytest.mark.parametrize(
     "error",
-    [KeyRefused("key"), InsufficientFunds("funds"), Rejected("no"), InvalidNonce("nonce"), RateLimited("slow down")],
+    [
+        KeyRefused("key"),
+        InsufficientFunds("funds"),
+        Rejected("no"),
+        InvalidNonce("nonce"),
+        RateLimited("slow down"),
+        NotVisibleYet("unknown order"),
+    ],
 )
 async def test_refusals_are_answers(redis: Redis, error: BrokerError) -> None:
     """They never open the circuit, and end a row of failures."""

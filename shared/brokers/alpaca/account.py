@@ -17,7 +17,7 @@ from shared.brokers.alpaca.history import all_fills, entries, orders_of_fills, o
 from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
-from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, OutcomeUnknown, Rejected
+from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.limits import Budget, units_for
 from shared.domain.amounts import plain
@@ -99,7 +99,7 @@ class AlpacaAccount:
             return await self._send(Call("GET", f"/orders/{broker_order_id}"), self._report)
         except Rejected as error:
             # Alpaca gave this id out, so it only cannot see the order yet.
-            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+            raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:  # noqa: ARG002
         """By its id, which never means a second order; then in the list of orders, then by the account's fills."""

@@ -14,7 +14,15 @@ from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.binance.trades import Trade, trades_of_order, trades_since
 from shared.brokers.ccxt_connection import WRONG_SHAPE
 from shared.brokers.ccxt_errors import classify, shortened
-from shared.brokers.errors import BrokerError, Expired, InvalidNonce, KeyRefused, OutcomeUnknown, Rejected
+from shared.brokers.errors import (
+    BrokerError,
+    Expired,
+    InvalidNonce,
+    KeyRefused,
+    NotVisibleYet,
+    OutcomeUnknown,
+    Rejected,
+)
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport, OrderStatus
 from shared.brokers.limits import units_for
 from shared.domain.amounts import plain
@@ -89,7 +97,7 @@ class BinanceAccount:
             reply = await self._request(self._client.privateGetOrder, request, _order)
         except Rejected as error:
             # Binance gave this id out, so it only cannot see the order yet.
-            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+            raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return await self._read(self._with_fees(reply))
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
@@ -174,7 +182,7 @@ class BinanceAccount:
             if replies.traded(trades) != filled:
                 changed_at = replies.moment(reply.get("updateTime") or reply.get("time") or 0)
                 if datetime.now(UTC) - changed_at < TRADES_VISIBLE_WITHIN:
-                    raise OutcomeUnknown(f"not all trades of order {reply['orderId']} are visible yet")
+                    raise NotVisibleYet(f"not all trades of order {reply['orderId']} are visible yet")
         return replies.order_report(reply, trades, self._symbols)
 
     async def _find(self, request: dict[str, Any]) -> Mapping[str, Any] | None:

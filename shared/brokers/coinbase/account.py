@@ -13,7 +13,7 @@ from shared.brokers.coinbase.client import CoinbaseClient, token_expires_at
 from shared.brokers.coinbase.history import whole_list
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.coinbase.tokens import LIFE_SECONDS
-from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, OutcomeUnknown, Rejected
+from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.limits import units_for
 from shared.domain.amounts import plain
@@ -84,7 +84,7 @@ class CoinbaseAccount:
             return await self._request(endpoint, {"order_id": broker_order_id}, read)
         except Rejected as error:
             # Coinbase gave this id out, so it only cannot see the order yet.
-            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+            raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         """Coinbase finds no order by its client order id, so all orders since then are read, of any state.

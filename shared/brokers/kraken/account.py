@@ -13,6 +13,7 @@ from shared.brokers.errors import (
     Expired,
     InvalidNonce,
     KeyRefused,
+    NotVisibleYet,
     OutcomeUnknown,
     Rejected,
 )
@@ -84,13 +85,15 @@ class KrakenAccount:
 
     async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:  # noqa: ARG002  # the port's
         def read(result: Mapping[str, Any]) -> OrderReport:
+            if broker_order_id not in result:
+                raise NotVisibleYet(f"order {broker_order_id} is not told")
             return replies.order_report(broker_order_id, result[broker_order_id], self._symbols)
 
         try:
             return await self._request(self._client.privatePostQueryOrders, {"txid": broker_order_id}, read)
         except Rejected as error:
             # Kraken gave this id out, so it only cannot see the order yet.
-            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+            raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
         async with units_for(self._client.budget, "POST", LOOK_UP, {}):

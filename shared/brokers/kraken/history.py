@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
-from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.errors import NotVisibleYet
 
 # QueryOrders takes this many ids.
 ORDERS_PER_QUERY = 20
@@ -25,7 +25,7 @@ async def whole_history(
     """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
 
     Entries that arrive meanwhile push others onto the next page, so some come twice and none is missed.
-    Raises OutcomeUnknown when the pages hold less than the broker counts.
+    Raises NotVisibleYet when the pages hold less than the broker counts.
     """
 
     def read(result: Any) -> tuple[dict[str, Any], int | None]:
@@ -47,7 +47,7 @@ async def whole_history(
         if not page or listed_as in UNPAGED or (offset >= count if count is not None else not brought_new):
             break
     if page and count is not None and len(entries) < count:
-        raise OutcomeUnknown(f"Kraken counts {count} entries of {listed_as} but its pages hold {len(entries)}")
+        raise NotVisibleYet(f"Kraken counts {count} entries of {listed_as} but its pages hold {len(entries)}")
     return entries
 
 

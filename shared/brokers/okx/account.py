@@ -13,6 +13,7 @@ from shared.brokers.errors import (
     InvalidNonce,
     KeyRefused,
     NotSent,
+    NotVisibleYet,
     OutcomeUnknown,
     RateLimited,
     Rejected,
@@ -88,7 +89,7 @@ class OkxAccount:
             entry = await self._order({"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id})
         except Rejected as error:
             # OKX gave this id out, so it only cannot see the order yet.
-            raise OutcomeUnknown(f"order {broker_order_id} cannot be read: {error}") from error
+            raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return self._report(entry)
 
     async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
@@ -210,7 +211,7 @@ class OkxAccount:
             if isinstance(error.__cause__, ccxt.OrderNotFound):
                 return None
             # Anything else says nothing of the order.
-            raise OutcomeUnknown(f"the order cannot be looked up: {error}") from error
+            raise NotVisibleYet(f"the order cannot be looked up: {error}") from error
 
     async def _order(self, request: dict[str, str]) -> Mapping[str, Any]:
         def read(data: list[Any]) -> Mapping[str, Any]:
