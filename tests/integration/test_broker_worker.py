@@ -313,8 +313,8 @@ async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
     await bench.deliver(an_order())
     await bench.serve_once()
     await asyncio.sleep(0.3)  # the request's validity and the margin for late visibility are over
+    bench.account.read_errors = [OutcomeUnknown("order not found"), None] * 3
     for _ in range(3):
-        bench.account.read_errors = [OutcomeUnknown("order not found"), None]
         await bench.serve_once()
     [alert] = standing(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert (alert.kind, alert.follower_id) == (AlertKind.UNKNOWN_ORDER, "alice")
