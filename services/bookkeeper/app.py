@@ -1,7 +1,8 @@
 """The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …]`. Events in, rows of the ledger out.
 
-One loop per broker, each with a Redis connection of its own, begun again when it fails. Several bookkeepers may run: they share the events.
-Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`), beside its books.
+One loop per broker, each with a Redis connection of its own, begun again when it fails. Several bookkeepers may run:
+they share the events. Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`),
+beside its books.
 Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
 """
 

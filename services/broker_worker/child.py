@@ -138,6 +138,8 @@ class Child:
         if self._draining is not None:
             await asyncio.wait({self._draining}, timeout=STOP_SECONDS)
             self._draining.cancel()
+            # It gives back whom it has just claimed.
+            await asyncio.wait({self._draining}, timeout=STOP_SECONDS)
         if self._drain is None:
             return
         try:

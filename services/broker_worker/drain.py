@@ -105,22 +105,25 @@ class Drain:
         for task in hanging:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
-        for lease in hanging.values():
-            log.warning("left to the next worker", follower=lease.follower_id)
-            await self._mailboxes.release(lease)
+        if hanging:
+            log.warning("left to the next worker", followers=[lease.follower_id for lease in hanging.values()])
+            await asyncio.gather(*(self._mailboxes.release(lease) for lease in hanging.values()))
 
     async def _claim(self, limit: int) -> int:
-        version, claimed = await self._mailboxes.claim(limit)
-        if not claimed:
-            return 0
+        claiming = asyncio.ensure_future(self._mailboxes.claim(limit))
+        claimed: list[Claimed] = []
         try:
+            # Shielded: a claim whose reply nobody waits for would keep followers until their leases end.
+            version, claimed = await asyncio.shield(claiming)
+            if not claimed:
+                return 0
             keys = await self._key_ring.of(version, [c.lease.follower_id for c in claimed])
         except NijaError as error:
             log.warning("keys not read", error=str(error))
             await self._give_back(claimed, NO_LEDGER_RETRY_MS)
             return 0
         except asyncio.CancelledError:
-            await self._give_back(claimed, 0)
+            await self._give_back((await claiming)[1], 0)
             raise
         for follower in claimed:
             task = asyncio.create_task(self._serve(follower, keys[follower.lease.follower_id]))

@@ -1,6 +1,7 @@
 """A drain on a real Redis: places, slow followers, lost leases, keys that cannot be read."""
 
 import asyncio
+import threading
 from collections.abc import AsyncIterator, Mapping, Sequence
 from datetime import UTC, datetime
 
@@ -142,6 +143,26 @@ async def test_who_does_not_finish_in_time_is_given_back(bench: WorkerBench, acc
     assert (account.waiting, await bench.redis.zcard(KEYS.leases)) == (0, 0)
     assert [claimed.submission for claimed in await bench.claim()] == [await bench.submission()]
     assert await bench.submission() is not None
+
+
+async def test_who_is_claimed_when_the_drain_is_cut_short_is_given_back(bench: WorkerBench) -> None:
+    """PostgreSQL does not say what their keys are, and the process is to end: they are ready for another worker."""
+    door = threading.Event()
+
+    def no_answer(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
+        door.wait(10)
+        return {}
+
+    drain = Drain(bench.serving, bench.mailboxes, KeyRing(no_answer), places=10, time_box_seconds=10)
+    await bench.deliver(an_order("alice"))
+    running = asyncio.create_task(drain.run())
+    async with asyncio.timeout(5):
+        while not await bench.redis.zcard(KEYS.leases):
+            await asyncio.sleep(0.002)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    door.set()
+    assert (await bench.redis.zcard(KEYS.leases), await bench.redis.zcard(KEYS.ready)) == (0, 1)
 
 
 async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench, account: SlowAccount) -> None:
