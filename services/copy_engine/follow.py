@@ -64,8 +64,8 @@ class FillFollower:
         self._beat = beat
         self._roster = Roster(-1, (), shards.count)
         self._halted = True  # as far as we know: an engine before us may have halted
-        self._behind: set[int] = set()
-        """Shards that were lost inside this step: one that comes back has missed fills, and waits for the next step."""
+        self._reached: dict[int, bytes] = {}
+        """Where this step has brought each shard. One that is elsewhere suddenly waits for the next step."""
         self._stopping = asyncio.Event()
         self._alerts = Alerts(redis, keys)
         self._alerted: set[str] = set()
@@ -116,11 +116,10 @@ class FillFollower:
         if not self._shards.positions:
             await asyncio.sleep(BLOCK_MS / 1000)
             return
-        # A shard that is taken over while these entries are worked on may stand before them: it waits for the next
-        # step, which reads from its position.
-        shards = set(self._shards.positions)
-        self._behind.clear()
-        after = min(ShardPosition.parse(position).done_sequence for position in self._shards.positions.values())
+        # A shard that is taken over while these entries are worked on may stand before them, and in a Redis that is
+        # emptied meanwhile all stand at the beginning: they wait for the next step, which reads from their positions.
+        self._reached = dict(self._shards.positions)
+        after = min(ShardPosition.parse(position).done_sequence for position in self._reached.values())
         for entry in await read_fills(self._redis, self._keys, after, READ_COUNT, BLOCK_MS):
             if self._stopping.is_set():
                 return
@@ -128,17 +127,17 @@ class FillFollower:
                 await self._halt(entry, entry.fill)
                 return
             await self._refresh_roster()
-            await self._deliver(entry.fill, shards)
+            await self._deliver(entry.fill)
         if self._halted:
             await self._redis.hdel(self._keys.halted, ANY_MASTER)
             self._halted = False
 
-    async def _deliver(self, fill: MasterFill, shards: set[int]) -> None:
+    async def _deliver(self, fill: MasterFill) -> None:
         """Deliver to the shards side by side, in groups: one fsync serves a group, and hints go out after each."""
         instrument = await self._inputs.instrument(fill.symbol)
         group: list[int] = []
         followers = 0
-        for shard in sorted(shards):
+        for shard in sorted(self._reached):
             group.append(shard)
             followers += self._roster.size(shard)
             if followers >= FOLLOWERS_AT_ONCE:
@@ -159,12 +158,14 @@ class FillFollower:
 
     async def _deliver_to_shard(self, fill: MasterFill, instrument: Instrument | None, shard: int) -> int:
         """Return how many followers became ready."""
-        position = self._shards.positions.get(shard)
-        if position is None:
-            self._behind.add(shard)
-        if position is None or shard in self._behind or ShardPosition.parse(position).done_sequence >= fill.sequence:
+        position = self._reached[shard]
+        if ShardPosition.parse(position).done_sequence >= fill.sequence:
+            return 0
+        if self._shards.positions.get(shard) != position:
+            self._reached.pop(shard)
             return 0
         reached, newly_ready = await self._fan_out.deliver_fill(fill, instrument, shard, position, self._roster)
+        self._reached[shard] = reached
         if shard in self._shards.positions:
             self._shards.positions[shard] = reached
         return newly_ready

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
+from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
@@ -62,6 +63,7 @@ class Engine:
     batch_size: int = 3
     hints: list[int] = field(default_factory=list)
     beat: Callable[[], None] = lambda: None
+    publish_hints: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
         inputs = PlanningInputs(self.redis, KEYS)
@@ -77,7 +79,7 @@ class Engine:
             self.fan_out,
             inputs,
             load_followers=lambda: list(self.followers),
-            publish_hints=self.hints.append,
+            publish_hints=self.publish_hints or self.hints.append,
             beat=self.beat,
         )
 
@@ -513,3 +515,21 @@ async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list
     finally:
         stopping.set()
         await running
+
+
+async def test_no_fill_is_left_out_when_redis_is_emptied_in_the_middle_of_a_step(
+    redis: Redis, fresh_redis_url: str, everybody: list[Follower]
+) -> None:
+    """Positions are forgotten with the rest: the next fill that was read before must not follow on nothing."""
+
+    def empty_redis(_hints: int) -> None:
+        with SyncRedis.from_url(fresh_redis_url) as client:
+            client.flushdb()
+
+    engine = Engine(redis, everybody, publish_hints=empty_redis)
+    await redis.set(KEYS.roster, 5)
+    await engine.shards.balance()
+    await publish(redis, a_fill(), a_fill())
+    await engine.step()
+    assert await redis.get(KEYS.roster) is None
+    assert await decisions(redis) == []
