@@ -71,8 +71,14 @@ class Chaos:
         injector = Injector(ground.system, ground.engine, PAUSE_SECONDS, self._announce)
         wake_ups = WakeUps(ground.redis, self._plan.brokers)
         started = time.monotonic()
+        async with wake_ups.watched():
+            settled_in = await self._trade_and_break(injector, started)
+        return await self._report(injector, wake_ups, time.monotonic() - started, settled_in)
+
+    async def _trade_and_break(self, injector: Injector, started: float) -> float:
+        """Return how many seconds the system took to settle."""
         persons = [asyncio.create_task(self._trade(broker)) for broker in self._plan.brokers]
-        beside = [asyncio.create_task(_remember(injector)), asyncio.create_task(wake_ups.watch())]
+        remembering = asyncio.create_task(_remember(injector))
         try:
             await self._inject(injector)
             await self._until_ordered(started + self._plan.least_seconds)
@@ -80,12 +86,11 @@ class Chaos:
             await injector.end()
             self._announce("all faults are off; the system settles")
             await asyncio.gather(*persons)
-            settled_in = await ground.settle(self._plan.settle_seconds)
+            return await self._ground.settle(self._plan.settle_seconds)
         finally:
-            for task in (*beside, *persons):
+            for task in (remembering, *persons):
                 task.cancel()
-            await asyncio.gather(*beside, *persons, return_exceptions=True)
-        return await self._report(injector, wake_ups, time.monotonic() - started, settled_in)
+            await asyncio.gather(remembering, *persons, return_exceptions=True)
 
     async def _trade(self, broker: Broker) -> None:
         """Whole rounds, so that the last order sells everything; the next one when the last one is nearly copied.

@@ -109,14 +109,9 @@ class StepRun:
     async def rows(self, waiting: list[Strike]) -> list[dict[str, Any]]:
         """Take strikes off `waiting` until there is none."""
         made = []
-        watching = asyncio.create_task(self._wake_ups.watch())
-        try:
-            async with self._ground.person(self._broker) as person:
-                while waiting:
-                    made.append(await self._row(*waiting.pop(0), person))
-        finally:
-            watching.cancel()
-            await asyncio.gather(watching, return_exceptions=True)
+        async with self._wake_ups.watched(), self._ground.person(self._broker) as person:
+            while waiting:
+                made.append(await self._row(*waiting.pop(0), person))
         return made
 
     async def _row(self, step: Step, action: str, person: Person) -> dict[str, Any]:

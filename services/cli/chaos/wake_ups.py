@@ -6,7 +6,7 @@ end; it is looked for all the time, in one Lua script, which sees one instant.
 
 import asyncio
 import contextlib
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
@@ -43,12 +43,24 @@ class WakeUps:
         """How often a Redis that was in line with the ledger was looked at, all brokers together."""
         self._redis = redis
 
-    async def watch(self) -> None:
-        """Look until cancelled."""
-        while True:
+    @contextlib.asynccontextmanager
+    async def watched(self) -> AsyncIterator[None]:
+        """Look for as long as the block runs."""
+        stopping = asyncio.Event()
+        watching = asyncio.create_task(self._watch(stopping))
+        try:
+            yield
+        finally:
+            # Told, not cancelled: a client whose connection breaks at that moment may take the cancellation for it.
+            stopping.set()
+            await watching
+
+    async def _watch(self, stopping: asyncio.Event) -> None:
+        while not stopping.is_set():
             with contextlib.suppress(RedisError, OSError):  # killed, or emptied in between: look again
                 await self._look()
-            await asyncio.sleep(LOOK_EVERY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), LOOK_EVERY_SECONDS)
 
     async def _look(self) -> None:
         run_id = await run_id_of(self._redis)
