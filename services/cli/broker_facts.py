@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from services.cli.status_facts import LOOK_SECONDS
+from services.cli.status_facts import LOOK_SECONDS, follower_findings
 from services.master_trader.judge import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.broker_health import Health, health_of, is_funded
@@ -93,8 +93,8 @@ class BrokerFacts(_Facts):
     circuit: CircuitFacts | None
     rate_limits: tuple[LimitFill, ...]
     fees: FeeFacts
-    followers: dict[str, int]
-    """Status → how many."""
+    followers: dict[str, int] | None
+    """Status → how many; None: PostgreSQL does not answer."""
     redis_error: str | None
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's way
@@ -118,6 +118,8 @@ class BrokerFacts(_Facts):
 
     def findings(self) -> Iterator[str]:
         """Everything that should not be so."""
+        if self.followers is not None:
+            yield from follower_findings(self.followers)
         if self.redis_error:
             yield f"Redis does not answer: {self.redis_error}"
             return

@@ -18,7 +18,7 @@ _ANSWER_SECONDS: Final = 5.0
 _AT_ONCE: Final = 1_000
 
 
-def read_broker(broker: Broker, redis_url: str, followers: dict[str, int]) -> BrokerFacts:
+def read_broker(broker: Broker, redis_url: str, followers: dict[str, int] | None) -> BrokerFacts:
     """Ask. Raises RedisError and OSError."""
     pipeline = read_pipeline(broker, redis_url)
     keys = BrokerKeys(broker)
@@ -50,7 +50,7 @@ def read_broker(broker: Broker, redis_url: str, followers: dict[str, int]) -> Br
     )
 
 
-def unreachable(broker: Broker, followers: dict[str, int], error: str) -> BrokerFacts:
+def unreachable(broker: Broker, followers: dict[str, int] | None, error: str) -> BrokerFacts:
     """What is known of a broker whose Redis does not answer."""
     return BrokerFacts(
         broker=broker,

@@ -49,10 +49,10 @@ def brokers(
 def read_brokers(settings: Settings, only: Broker | None = None) -> list[BrokerFacts]:
     """The enabled brokers and those with followers; a Redis or PostgreSQL that is away hides only its own part."""
     statuses = _statuses(settings)
-    concerned = (only,) if only else [b for b in Broker if b in settings.enabled_brokers() or b in statuses]
+    concerned = (only,) if only else [b for b in Broker if b in settings.enabled_brokers() or b in (statuses or {})]
     found = []
     for broker in concerned:
-        followers = statuses.get(broker, {})
+        followers = None if statuses is None else statuses.get(broker, {})
         try:
             found.append(read_broker(broker, settings.redis_url_for(broker), followers))
         except (RedisError, OSError) as error:
@@ -60,12 +60,13 @@ def read_brokers(settings: Settings, only: Broker | None = None) -> list[BrokerF
     return found
 
 
-def _statuses(settings: Settings) -> dict[Broker, dict[str, int]]:
+def _statuses(settings: Settings) -> dict[Broker, dict[str, int]] | None:
+    """Broker → status → how many; None: PostgreSQL does not answer."""
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
         return Reports(engine).statuses()
     except (DatabaseUnavailable, SchemaOutdated):
-        return {}
+        return None
     finally:
         engine.dispose()
 
@@ -92,7 +93,7 @@ def _print(found: Sequence[BrokerFacts]) -> None:
             *(map(str, depths) if depths else ("–",) * 4),
             "–" if facts.circuit is None else "open" if facts.circuit.open else "closed",
             ", ".join(f"{limit.name} {limit.highest_used:.0%}" for limit in facts.rate_limits) or "–",
-            ", ".join(f"{count} {status}" for status, count in facts.followers.items()) or "none",
+            _followers(facts),
         )
     output.show(shown)
     fees = output.table("fees, % of the notional")
@@ -107,3 +108,9 @@ def _print(found: Sequence[BrokerFacts]) -> None:
             "the account's own" if facts.fees.live else "default",
         )
     output.show(fees)
+
+
+def _followers(facts: BrokerFacts) -> str:
+    if facts.followers is None:
+        return "–"
+    return ", ".join(f"{count} {status}" for status, count in facts.followers.items()) or "none"

@@ -1,11 +1,12 @@
 """What `nija status` tells, and what of it is a finding. Pure: facts in, findings out."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
 from services.master_trader.judge import MasterState
 from shared.domain.amounts import Amount, Instant
+from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alert, AlertKind
 from shared.persistence.reports import FillReport
@@ -138,6 +139,8 @@ def _findings(status: SystemStatus) -> Iterator[str]:
 
 
 def _broker_findings(status: BrokerStatus) -> Iterator[str]:
+    if status.ledger:
+        yield from follower_findings(status.ledger.followers)
     if status.redis_error:
         yield f"Redis does not answer: {status.redis_error}"
     pipeline = status.pipeline
@@ -154,6 +157,15 @@ def _broker_findings(status: BrokerStatus) -> Iterator[str]:
         yield f"{len(pipeline.alerts) - ALERTS_TOLD} more alerts wait for an operator"
     if pipeline.dead_letters:
         yield f"{pipeline.dead_letters} messages could not be read; they are kept as dead letters (docs/operations.md)"
+
+
+def follower_findings(followers: Mapping[str, int]) -> Iterator[str]:
+    """What is wrong with who follows at a broker; `followers`: status → how many. Paused ones were paused on purpose."""
+    disabled = followers.get(FollowerStatus.DISABLED, 0)
+    if disabled:
+        yield f"{disabled} {'follower is' if disabled == 1 else 'followers are'} disabled (`nija followers list`)"
+    if not followers.get(FollowerStatus.ACTIVE):
+        yield "nobody copies: no follower is active"
 
 
 def _master_findings(master: Master | None) -> Iterator[str]:

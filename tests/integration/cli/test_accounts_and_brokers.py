@@ -24,6 +24,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.credentials import Credentials
 from shared.domain.equity import Balance, snapshot
 from shared.domain.fees import FeeRates
+from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
 from shared.messaging.circuit import FAILURES_THAT_OPEN, RedisCircuit
@@ -164,6 +165,36 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
     assert Decimal(kraken["fees"]["round_trip"]) == Decimal("0.0062")
     assert Decimal(kraken["fees"]["smallest_worthwhile_profit"]) == Decimal("0.0082")
     assert (okx["connected"], okx["funded"], okx["health"], okx["equity"]) == (False, False, "unknown", None)
+
+
+def test_a_disabled_follower_is_a_finding_of_its_broker(
+    nija: Nija, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Followed, funded and healthy, and yet one account copies nothing; without PostgreSQL nobody is counted."""
+
+    async def seed(redis: Redis) -> None:
+        await report_master(redis)
+
+    in_redis(environment["REDIS_URL"], seed)
+    nobody, _ = nija("brokers", "--broker", "kraken")
+    engine = open_engine(environment["DATABASE_URL"], pool_size=1)
+    store = FollowerStore(engine, SecretBox(SecretStr(environment["NIJA_SECRET_KEY"])))
+    for name in ("alice", "bob"):
+        key = Credentials(api_key=SecretStr(f"key-{name}"), api_secret=SecretStr("c2VjcmV0"))
+        store.add(Broker.KRAKEN, name, key, actor="test")
+    well, _ = nija("brokers", "--broker", "kraken")
+    store.set_status(Broker.KRAKEN, "bob", FollowerStatus.DISABLED, actor="test", reason="the key is refused")
+    engine.dispose()
+    disabled, _ = nija("brokers", "--broker", "kraken")
+    assert (nobody, well, disabled) == (1, 0, 1)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", environment)
+        patch.setattr(sys, "argv", ["nija", "brokers", "--broker", "kraken"])
+        with pytest.raises(SystemExit):
+            main()
+    assert "kraken: 1 follower is disabled (`nija followers list`)" in capfd.readouterr().out
+    away, (kraken,) = nija("brokers", "--broker", "kraken", DATABASE_URL="postgresql://u:p@127.0.0.1:1/nija")
+    assert (away, kraken["followers"]) == (0, None)
 
 
 def test_trouble_shows_as_health_and_as_an_open_circuit(nija: Nija, environment: dict[str, str]) -> None:

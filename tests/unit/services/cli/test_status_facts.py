@@ -145,6 +145,14 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
             "kraken: drift (`nija reconcile`) since 2026-01-02 03:04:05 UTC, alice: BTC/USD manual sale",
         ),
         (
+            {"ledger": LedgerFacts(followers={"active": 1, "disabled": 2, "removed": 1}, last_fill=None)},
+            "kraken: 2 followers are disabled (`nija followers list`)",
+        ),
+        (
+            {"ledger": LedgerFacts(followers={"paused": 1, "removed": 1}, last_fill=None)},
+            "kraken: nobody copies: no follower is active",
+        ),
+        (
             {"pipeline": pipeline(dead_letters=1)},
             "kraken: 1 messages could not be read; they are kept as dead letters (docs/operations.md)",
         ),
@@ -153,6 +161,12 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
 def test_a_fault_at_a_broker_names_the_broker(changes: dict[str, Any], finding: str) -> None:
     """One text for one fault, with the broker before it."""
     assert system(brokers=(broker(**changes),)).findings() == [finding]
+
+
+def test_a_follower_that_was_paused_is_no_finding() -> None:
+    """Somebody wanted it so, and others go on copying."""
+    paused = LedgerFacts(followers={"active": 1, "paused": 4, "removed": 2}, last_fill=None)
+    assert system(brokers=(broker(ledger=paused),)).findings() == []
 
 
 def test_many_alerts_are_told_in_few_lines() -> None:
