@@ -110,7 +110,7 @@ class Ground:
             announce=self.announce,
         ) as self.system:
             with _engine(self.system.settings) as self.engine:
-                self.redis = Redis.from_url(self.system.settings.redis_url_for(self.brokers[0]))
+                self.redis = Redis.from_url(self.system.settings.redis_url_for(self.brokers[0]), socket_timeout=30)
                 try:
                     await self._warm_up()
                     yield
