@@ -11,9 +11,9 @@ from services.cli.ledger import chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.events import OrderState
-from shared.persistence.reports import QUEUED, OrderLine
+from shared.persistence.reports import QUEUED, SKIPPED, OrderLine
 
-STATES: Final = (QUEUED, *(state.value for state in OrderState))
+STATES: Final = (QUEUED, SKIPPED, *(state.value for state in OrderState))
 
 
 def orders(
@@ -32,12 +32,16 @@ def orders(
     """Show the followers' copy orders, those of the newest fill first.
 
     queued: no worker has told of it yet. unknown: a send had no clear answer; it is looked up until it has one.
-    accepted: the broker has it. filled, not_sent (skipped at the last moment) and rejected are final.
+    accepted: the broker has it. filled, not_sent (skipped at the last moment) and rejected are final. skipped: nija
+    decided against a copy, and says why; shown with --fill, --follower or --state skipped.
     """
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)
     with open_ledger() as desk, output.progress("reading the ledger"):
         who = desk.known_follower(follower, where)
+        if fill is not None and not any(each.sequence == fill for each in desk.decisions.fills(str(fill), where)):
+            place = f" at {where.value}" if where else ""
+            raise ConfigurationError(f"--fill: there is no fill {fill}{place}; `nija fills` shows which there are")
         found = desk.reports.orders(where, follower_id=who, sequence=fill, state=wanted, limit=limit)
     if as_json:
         output.print_json([order.model_dump(mode="json") for order in found])
@@ -72,13 +76,12 @@ def show_orders(found: Sequence[OrderLine]) -> None:
     output.number_columns(shown, "filled", "cost", "fee", *(["sent"] if with_age else []))
     output.text_columns(shown, *(["why"] if with_reasons else []))
     for order in found:
-        quantity = "the copied part" if order.quantity is None else plain(order.quantity)
         why = ": ".join(text for text in (order.reason, order.message) if text)
         shown.add_row(
             str(order.sequence),
             *([order.broker.value] if several else []),
             order.follower_id,
-            f"{order.side} {quantity} {order.symbol}",
+            _what(order),
             order.state,
             plain(order.filled_quantity),
             plain(order.cost),
@@ -87,6 +90,13 @@ def show_orders(found: Sequence[OrderLine]) -> None:
             *([why] if with_reasons else []),
         )
     output.show(shown)
+
+
+def _what(order: OrderLine) -> str:
+    if order.state == SKIPPED:
+        return f"{order.side} {order.symbol}"
+    quantity = "the copied part" if order.quantity is None else plain(order.quantity)
+    return f"{order.side} {quantity} {order.symbol}"
 
 
 def _age(order: OrderLine, now: datetime) -> str:

@@ -60,7 +60,9 @@ LATENCY_PER_FILL: Final = f"""
 
 ORDERS: Final = """
     SELECT d.broker, d.sequence, d.follower_id, d.copy_order_id, d.symbol, d.side,
-           coalesce(e.state, 'queued') AS state, e.outcome, e.reason, coalesce(e.message, '') AS message,
+           CASE WHEN d.skip_reason IS NULL THEN coalesce(e.state, 'queued') ELSE 'skipped' END AS state,
+           CASE WHEN d.skip_reason IS NULL THEN e.outcome ELSE 'skipped' END AS outcome,
+           coalesce(d.skip_reason, e.reason) AS reason, coalesce(e.message, '') AS message,
            coalesce(e.attempt, 0) AS attempt, e.broker_order_id,
            CASE WHEN e.quantity > 0 THEN e.quantity ELSE d.quantity END AS quantity,
            coalesce(e.filled_quantity, 0) AS filled_quantity, coalesce(e.cost, 0) AS cost,
@@ -72,11 +74,12 @@ ORDERS: Final = """
         WHERE copy_order_id = d.copy_order_id
         ORDER BY (outcome IS NOT NULL) DESC, occurred_at DESC, id DESC LIMIT 1
     ) e ON true
-    WHERE d.skip_reason IS NULL
+    WHERE (:skipped OR d.skip_reason IS NULL)
       AND (CAST(:broker AS text) IS NULL OR d.broker = :broker)
       AND (CAST(:follower_id AS text) IS NULL OR d.follower_id = :follower_id)
       AND (CAST(:sequence AS bigint) IS NULL OR d.sequence = :sequence)
-      AND (CAST(:state AS text) IS NULL OR coalesce(e.state, 'queued') = :state)
+      AND (CAST(:state AS text) IS NULL
+           OR CASE WHEN d.skip_reason IS NULL THEN coalesce(e.state, 'queued') ELSE 'skipped' END = :state)
     ORDER BY d.sequence DESC, d.broker, d.follower_id LIMIT :limit
 """
 

@@ -21,6 +21,9 @@ STAGES: Final = ("detect", "plan", "queue", "broker", "total")
 QUEUED: Final = "queued"
 """The state of a copy order that no worker has told of yet."""
 
+SKIPPED: Final = "skipped"
+"""The state of a decision against a copy: no order was made."""
+
 
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True)
@@ -57,7 +60,7 @@ class FillReport(_Row):
 
 
 class OrderLine(_Row):
-    """A copy order and the newest that is known of it."""
+    """A copy order and the newest that is known of it, or a decision against one (`skipped`, with the reason)."""
 
     broker: Broker
     sequence: int
@@ -175,12 +178,17 @@ class Reports:
         state: str | None = None,
         limit: int = 50,
     ) -> list[OrderLine]:
-        """The copy orders of the newest fills first. `state`: an OrderState, or `queued`."""
+        """The copy orders of the newest fills first. `state`: an OrderState, `queued` or `skipped`.
+
+        What was skipped by decision is there when a follower, a fill or that state is asked for: in a list of
+        everything, it would hide the orders.
+        """
         asked = {
             "broker": broker,
             "follower_id": follower_id,
             "sequence": sequence,
             "state": state,
+            "skipped": follower_id is not None or sequence is not None or state == SKIPPED,
             "limit": limit,
         }
         return [OrderLine(**row) for row in self._rows(queries.ORDERS, asked)]

@@ -108,6 +108,9 @@ def test_orders_can_be_told_apart_by_every_filter(running: Any, nija: Nija) -> N
     assert len(numbers("--state", "FILLED")) == 6
     assert numbers("--unknown") == numbers("--state", "queued") == []
     assert numbers("-b", "kraken", "-n", "1") == [(2, "paper_one")]
+    never = nija("orders", "--fill", "999", folder=running.folder)
+    assert never.returncode == 2
+    assert "there is no fill 999; `nija fills` shows which there are" in never.stderr
     empty = nija("orders", "--unknown", "-f", "paper_two", folder=running.folder)
     assert (empty.returncode, empty.stdout) == (0, "no copy orders of paper_two in state unknown\n")
 

@@ -115,6 +115,15 @@ def test_orders_show_the_newest_state_and_can_be_filtered(reports: Reports) -> N
     assert reports.orders(sequence=2) == []
 
 
+def test_who_was_skipped_is_told_with_the_reason_when_asked_for(reports: Reports) -> None:
+    """By fill, by follower and by state; not in the list of everything, and not for another state."""
+    for asked in ({"sequence": 1}, {"follower_id": "bob"}, {"state": "skipped"}):
+        [bob] = [line for line in reports.orders(KRAKEN, **asked) if line.follower_id == "bob"]  # type: ignore[arg-type]
+        assert (bob.state, bob.outcome, bob.reason, bob.quantity) == ("skipped", "skipped", "paused", None)
+    assert [line.follower_id for line in reports.orders(state="skipped")] == ["bob"]
+    assert reports.orders(follower_id="bob", state="queued") == []
+
+
 def test_a_final_event_written_out_of_order_still_has_the_last_word(reports: Reports, engine: Engine) -> None:
     """A later clock on a non-final event does not bring an order back to life."""
     Ledger(engine).write([an_order_event("alice", occurred_at=NOW + timedelta(seconds=99))])

@@ -51,6 +51,17 @@ def test_an_unknown_order_is_shown_with_its_age_and_what_is_known() -> None:
     assert "2 h" not in text
 
 
+def test_a_decision_against_a_copy_is_shown_with_the_reason() -> None:
+    """No quantity was ordered, and none is made up."""
+    skipped = a_line("skipped", timedelta()).model_copy(
+        update={"quantity": None, "reason": "below_minimum", "message": ""}
+    )
+    text = shown(skipped)
+    assert "buy BTC/USD" in text
+    assert "below_minimum" in text
+    assert "copied part" not in text
+
+
 def test_without_unknown_orders_there_is_no_column_of_ages() -> None:
     """Nobody has to wait for anything."""
     assert "sent" not in shown(a_line("accepted", timedelta(hours=2)))
