@@ -16,6 +16,7 @@ from services.cli.brokers import brokers
 from services.cli.chaos.command import chaos
 from services.cli.demo.command import demo
 from services.cli.fills import fills
+from services.cli.local.errors import NothingRuns
 from services.cli.migrate import migrate_database
 from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts
@@ -76,7 +77,7 @@ def main() -> None:
     output.outlive_readers()
     try:
         app()
-    except (DatabaseUnavailable, RedisError, followers.RedisAway) as error:
+    except (DatabaseUnavailable, RedisError, followers.RedisAway, NothingRuns) as error:
         sys.stderr.write(f"nija: {_named(error)}\n")
         sys.exit(1)
     except NijaError as error:

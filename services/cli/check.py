@@ -67,7 +67,8 @@ def brokers(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
     if as_json:
         output.print_json({"connected": connected, "brokers": [facts.broker.value for facts in found]})
     else:
-        output.console.print(f"connected: {', '.join(connected) or 'none'} of {len(found)}")
+        names = f" ({', '.join(connected)})" if connected else ""
+        output.console.print(f"connected: {len(connected)} of {len(found)}{names}")
     if not connected:
         raise typer.Exit(1)
 

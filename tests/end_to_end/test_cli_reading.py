@@ -38,6 +38,12 @@ def test_status_for_people_ends_with_the_verdict(running: Any) -> None:
     assert done.stdout.splitlines()[-1] == "everything is well"
 
 
+def test_check_brokers_counts_who_is_connected(running: Any, nija: Nija) -> None:
+    """How many of how many, and which."""
+    done = nija("check", "brokers", folder=running.folder)
+    assert (done.returncode, done.stdout) == (0, "connected: 1 of 1 (kraken)\n")
+
+
 def test_status_without_any_nija_says_how_to_start_one(nija: Nija) -> None:
     """Exit code 1 and what to do; with --json the same as a finding."""
     done = nija("status")

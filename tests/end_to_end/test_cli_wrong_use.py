@@ -133,10 +133,11 @@ def test_a_server_that_is_away_is_a_finding_and_no_traceback(nija: Nija) -> None
     assert "secret-word" not in done.stderr
 
 
-def test_reading_without_any_nija_says_what_to_do(nija: Nija) -> None:
-    """No run here and no DATABASE_URL: start one, or set it."""
-    done = nija("orders")
-    assert done.returncode == 2
+@pytest.mark.parametrize("command", [("orders",), ("brokers",), ("check", "brokers"), ("check", "keys")])
+def test_reading_without_any_nija_says_what_to_do(nija: Nija, command: tuple[str, ...]) -> None:
+    """No run here and no DATABASE_URL: start one, or set it. A monitor must not take that for wrong use."""
+    done = nija(*command)
+    assert done.returncode == 1
     assert "start `nija up`, or set REDIS_URL and DATABASE_URL" in done.stderr
 
 

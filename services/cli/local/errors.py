@@ -11,5 +11,9 @@ class AlreadyRunning(LocalSystemError):
     """Another `nija` uses this data folder."""
 
 
+class NothingRuns(LocalSystemError):
+    """There is no running system to ask: a finding, and no wrong use."""
+
+
 class StartFailed(LocalSystemError):
     """A process or server did not become ready in time, or ended before it was."""

@@ -16,7 +16,7 @@ import psutil
 
 from services.cli.local import lock
 from services.cli.local.embedded import private_folder, write_private
-from services.cli.local.errors import LocalSystemError
+from services.cli.local.errors import NothingRuns
 from services.cli.local.supervisor import ProcessState
 from shared.config import Settings, load_settings
 
@@ -85,18 +85,18 @@ def settings_of_running_system(settings: Settings) -> Settings:
     """Settings that reach the nija that runs on `settings.home`, for commands beside it.
 
     What the user set is left as it is; returned as given when no nija runs here but REDIS_URL and DATABASE_URL
-    are set. Raises LocalSystemError when there is nothing to reach.
+    are set. Raises NothingRuns when there is nothing to reach.
     """
     if lock.holder(settings.home) is None:
         if settings.redis_url and settings.database_url:
             return settings
-        raise LocalSystemError(
+        raise NothingRuns(
             f"no nija runs on {settings.home}: start `nija up`, or set REDIS_URL and DATABASE_URL (or NIJA_HOME)"
         )
     record = RunRecord(settings.home)
     present = record.environment()
     if not present:
-        raise LocalSystemError(f"the nija on {settings.home} is still starting: ask again in a few seconds")
+        raise NothingRuns(f"the nija on {settings.home} is still starting: ask again in a few seconds")
     if record.is_paper():
         # The user's real accounts have no place at a paper broker.
         settings = settings.with_variables({})
