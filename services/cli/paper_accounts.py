@@ -28,7 +28,7 @@ def paper_accounts(
         typer.Option("--broker", help="This broker; may be given several times. Default: NIJA_BROKERS."),
     ] = None,
 ) -> None:
-    """Make a master and a few followers at the paper brokers that {BROKER}_BASE_URL name, and write FOLDER/paper.env.
+    """Make a master and a few followers at the paper brokers that `{BROKER}_BASE_URL` name, and write FOLDER/paper.env.
 
     Run again, it changes nothing that is there, and adds what a further broker needs.
     """

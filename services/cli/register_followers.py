@@ -26,7 +26,7 @@ from shared.persistence.secrets import SecretBox
 def register_followers(
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Make the followers of the environment ({BROKER}_USER_{NAME}_API_KEY, …) known, their keys encrypted.
+    """Make the followers of the environment (`{BROKER}_USER_{NAME}_API_KEY`, …) known, their keys encrypted.
 
     The environment is the whole list: who was named there before and is not any more is disabled.
     """

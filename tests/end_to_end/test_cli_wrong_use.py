@@ -151,6 +151,13 @@ def test_version_and_help_need_no_settings(nija: Nija) -> None:
         assert f" {command} " in shown.stdout
 
 
+def test_the_help_names_the_variables_of_followers_in_full(nija: Nija) -> None:
+    """Underscores are no emphasis."""
+    shown = nija("followers", "register", "--help").stdout
+    assert "{BROKER}_USER_{NAME}_API_KEY" in shown
+    assert "}USER{" not in shown
+
+
 def test_candles_are_for_paper_only(nija: Nija) -> None:
     """Prices from a file and real accounts contradict each other."""
     done = nija("up", "--candles", "candles.csv")
