@@ -19,6 +19,7 @@ from services.cli.key_check import AccountKey, check_keys
 from services.cli.local import lock
 from services.cli.local.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.amounts import plain
 from shared.domain.errors import NijaError
 from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
@@ -327,11 +328,23 @@ def remove(
     Positions that were copied for it stay open at the broker: they are the account owner's from now on.
     """
     record = _find(follower, broker)
-    if sys.stdin.isatty() and not as_json:
-        typer.confirm(f"wipe the keys of {record.follower_id} at {record.broker.value}?", abort=True, err=True)
     with _desk(announcing={record.broker}) as desk:
+        if sys.stdin.isatty() and not as_json:
+            open_now = _stays_open(desk, record)
+            question = f"wipe the keys of {record.follower_id} at {record.broker.value} for good?"
+            typer.confirm(f"{open_now}\n{question}" if open_now else question, abort=True, err=True)
         desk.store.remove(record.broker, record.follower_id, actor=actor(), reason=reason, announce=desk.announce)
-        _show_result(desk.store.get(record.broker, record.follower_id), "removed", as_json=as_json)
+        _show_result(desk.store.get(record.broker, record.follower_id), "removed; its id stays taken", as_json=as_json)
+        open_now = _stays_open(desk, record)
+        if open_now and not as_json:
+            output.console.print(open_now)
+
+
+def _stays_open(desk: _Desk, record: FollowerRecord) -> str:
+    """The money that stays in the market when nobody trades for the follower any more; empty: none was copied."""
+    held = desk.reports.positions(record.broker, follower_id=record.follower_id)
+    amounts = ", ".join(f"{plain(each.quantity)} {each.symbol.partition('/')[0]}" for each in held)
+    return f"stay open: {amounts}; nija will not sell them" if amounts else ""
 
 
 def _set_status(follower_id: str, broker: str | None, status: FollowerStatus, reason: str, *, as_json: bool) -> None:

@@ -16,6 +16,9 @@ from redis import Redis
 from services.cli.app import main
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import open_engine
+from shared.persistence.ledger import Ledger
+from tests.ledger_examples import a_batch, a_decision, a_filled_event
 
 SECRET = "dGhlLXNlY3JldC1vZi1hbGljZQ=="
 API_KEY = "the-api-key-of-alice-1234"
@@ -101,6 +104,17 @@ def test_a_follower_is_added_shown_paused_resumed_and_removed(
     ]
     with Redis.from_url(environment["REDIS_URL"]) as redis:
         assert int(redis.get(BrokerKeys(Broker.KRAKEN).roster)) == 4
+
+
+def test_a_removal_tells_what_stays_in_the_market(nija: Nija, alice: None, environment: dict[str, str]) -> None:
+    """The copied position is the account owner's from now on; nobody may think that it was sold."""
+    engine = open_engine(environment["DATABASE_URL"], pool_size=1)
+    Ledger(engine).write([a_batch(a_decision("alice")), a_filled_event("alice", position_after="0.40102588")])
+    engine.dispose()
+    assert nija("remove", "alice").stdout.splitlines() == [
+        "alice at kraken removed; its id stays taken",
+        "stay open: 0.40102588 BTC; nija will not sell them",
+    ]
 
 
 def test_keys_come_from_files_too(nija: Nija, tmp_path: Path) -> None:
