@@ -55,6 +55,7 @@ async def _run(
             # Cutting it short would leave orders in flight to be looked up at the next start.
             announce("still stopping: orders in flight are finished first")
         else:
+            announce("stopping: workers finish what is under way")
             task.cancel()
 
     loop = asyncio.get_running_loop()

@@ -161,6 +161,8 @@ def test_stopped_with_orders_in_flight_it_leaves_nothing_in_anybodys_hands(
         assert client.hlen("nija:{kraken}:submitting") == 0
         assert not [key for key in client.scan_iter() if b"-lease" in key]
     output = up.output.read_text()
+    assert output.index("stopping: workers finish what is under way") < output.index("copy_engine ended")
+    assert output.count("stopping: workers") == 1
     ended = [name for name in PROCESSES if name != "redis" and f"{name} ended with exit code 0" in output]
     assert ended == PROCESSES[1:]
     assert output.rstrip().endswith("stopped")
