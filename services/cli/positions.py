@@ -1,14 +1,17 @@
 """`nija positions`: what followed fills built up for the followers. Options in, a table or JSON out."""
 
 from collections.abc import Sequence
-from typing import Annotated
+from decimal import Decimal
+from typing import Annotated, Final
 
 import typer
 
 from services.cli import output
 from services.cli.ledger import chosen_broker, open_ledger
-from shared.domain.amounts import plain
+from shared.domain.amounts import ZERO, plain, round_down
 from shared.persistence.reports import PositionLine
+
+_SMALLEST: Final = Decimal("0.00000001")
 
 
 def positions(
@@ -31,14 +34,15 @@ def positions(
     if as_json:
         output.print_json([position.model_dump(mode="json") for position in found])
     elif found:
-        _print(found)
+        show_positions(found)
     else:
         asked = [where and f"at {where.value}", who and f"of {who}", wanted and f"in {wanted}"]
         what = "no copied positions" if closed else "no open copied positions"
         output.console.print(" ".join([what, *(text for text in asked if text)]))
 
 
-def _print(found: Sequence[PositionLine]) -> None:
+def show_positions(found: Sequence[PositionLine]) -> None:
+    """Print the positions as a table."""
     several, where = output.at_brokers([position.broker.value for position in found])
     shown = output.table(f"copied positions{where}")
     output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
@@ -50,8 +54,15 @@ def _print(found: Sequence[PositionLine]) -> None:
             position.follower_id,
             position.symbol,
             plain(position.quantity),
-            plain(position.carried_exit),
+            _short(position.carried_exit),
             str(position.sequence),
             output.moment(position.occurred_at),
         )
     output.show(shown)
+
+
+def _short(amount: Decimal) -> str:
+    """Eight places tell a person enough; the JSON has all."""
+    if ZERO < amount < _SMALLEST:
+        return f"< {_SMALLEST:f}"
+    return plain(round_down(amount, _SMALLEST))

@@ -1,0 +1,38 @@
+"""The table of copied positions: readable, while the JSON keeps every digit."""
+
+from datetime import UTC, datetime
+
+import pytest
+
+from services.cli import output, positions
+from shared.domain.identity import Broker
+from shared.persistence.reports import PositionLine
+
+
+@pytest.mark.parametrize(
+    ("carried", "told"),
+    [
+        ("0", " 0 "),
+        ("0.000000009840637450199203187251", "< 0.00000001"),
+        ("0.123456789840637450199203187251", " 0.12345678 "),
+        ("0.5", " 0.5 "),
+    ],
+)
+def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, told: str) -> None:
+    """More is of no use to anybody, and makes the table wider than a screen."""
+    line = PositionLine.model_validate(
+        {
+            "broker": Broker.KRAKEN,
+            "follower_id": "alice",
+            "symbol": "BTC/USD",
+            "quantity": "0.40102588",
+            "carried_exit": carried,
+            "sequence": 2,
+            "occurred_at": datetime(2026, 1, 2, tzinfo=UTC),
+        }
+    )
+    with output.console.capture() as captured:
+        positions.show_positions([line])
+    assert told in captured.get()
+    assert max(map(len, captured.get().splitlines())) <= 80
+    assert line.model_dump(mode="json")["carried_exit"] == carried
