@@ -20,7 +20,7 @@ def accounts(
 ) -> None:
     """Show the balance of every master and follower account: total = available + locked, in US dollars.
 
-    Locked are positions at market and what open orders hold. A balance that could not be read again stands as it
+    Locked are positions at market and what open orders hold. Copied: how many positions were copied to a follower. A balance that could not be read again stands as it
     was last known, marked stale; after three failures in a row the account opens nothing more.
     """
     where = chosen_broker(broker)
@@ -45,8 +45,9 @@ def _print(found: Sequence[UserBrokerState]) -> None:
     several, where = output.at_brokers([state.broker.value for state in found])
     shown = output.table(f"accounts{where}, US dollars")
     output.text_columns(shown, *(["broker"] if several else []), "account", "state")
-    output.number_columns(shown, "total", "available", "locked", "held", "positions")
-    output.text_columns(shown, "remarks")
+    output.number_columns(shown, "total", "available", "locked", "held", "copied")
+    with_remarks = any(map(_remarks, found))
+    output.text_columns(shown, *(["remarks"] if with_remarks else []))
     for state in found:
         balance = state.balance
         sums: tuple[str, ...] = ("–",) * 4
@@ -63,8 +64,8 @@ def _print(found: Sequence[UserBrokerState]) -> None:
             state.user_id,
             state.status,
             *sums,
-            str(len(state.open_positions)),
-            _remarks(state),
+            "–" if state.role == "master" else str(len(state.open_positions)),
+            *([_remarks(state)] if with_remarks else []),
         )
     output.show(shown)
 

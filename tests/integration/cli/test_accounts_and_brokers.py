@@ -135,6 +135,24 @@ async def report_master(redis: Redis, *, held: str = "500") -> None:
 
 
 @pytest.mark.usefixtures("followers")
+def test_the_table_of_accounts_counts_copied_positions_of_followers_only(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Nothing is copied to a master, so it has no number there."""
+    in_redis(environment["REDIS_URL"], report_master)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "environ", environment)
+        patch.setattr(sys, "argv", ["nija", "accounts", "--broker", "kraken"])
+        with pytest.raises(SystemExit):
+            main()
+    rows = {line.split()[0]: line.split() for line in capfd.readouterr().out.splitlines() if line.split()}
+    assert "copied" in rows["account"]
+    assert rows["master"][-1] == "–"
+    assert "–" in rows["alice"]
+    assert "0" in rows["alice"]
+
+
+@pytest.mark.usefixtures("followers")
 def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, str]) -> None:
     """Kraken followed and funded; nothing of OKX has been seen, which is a finding and hides nothing of Kraken."""
 
