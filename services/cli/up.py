@@ -19,7 +19,11 @@ from shared.domain.identity import Broker
 def up(
     paper: Annotated[bool, typer.Option("--paper", help="Trade on paper brokers; no real account is touched.")] = False,
     broker: Annotated[
-        list[str] | None, typer.Option("--broker", help="Run for this broker only; may be given several times.")
+        list[str] | None,
+        typer.Option(
+            "--broker",
+            help="Run for this broker only; may be given several times. Without: those with a master's key, or with --paper Kraken.",
+        ),
     ] = None,
     home: Annotated[Path | None, typer.Option("--home", help="The data folder (NIJA_HOME).")] = None,
     seed: Annotated[int, typer.Option(help="Seed of the paper prices.")] = 7,
