@@ -142,12 +142,22 @@ def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: Syste
     states = {state["user_id"]: state for state in system.ask("accounts")}
     until(lambda: {s["user_id"]: s for s in system.ask("accounts")}["alice"]["connected"], "alice is read")
     assert states["bob"]["connected"] is False
-    assert system.buy() == {"": ("1 copied", "2 skipped"), "alice": ("copied", None)}
+    disabled = ("skipped", "disabled")
+    assert system.buy() == {
+        "": ("1 copied", "2 skipped"),
+        "alice": ("copied", None),
+        "bob": disabled,
+        "mallory": disabled,
+    }
 
     replaced = system.nija("followers", "replace-key", "bob", **variables("NIJA_FOLLOWER", bob))
     assert replaced.returncode == 0, replaced.stderr
     until(lambda: {s["user_id"]: s for s in system.ask("accounts")}["bob"]["connected"], "bob's account is read")
-    outcome = system.buy()
-    assert outcome == {"": ("2 copied", "1 skipped"), "alice": ("copied", None), "bob": ("copied", None)}
+    assert system.buy() == {
+        "": ("2 copied", "1 skipped"),
+        "alice": ("copied", None),
+        "bob": ("copied", None),
+        "mallory": disabled,
+    }
     assert len(system.paper.orders_of("bob")) == 1
     assert system.paper.orders_of("mallory") == []
