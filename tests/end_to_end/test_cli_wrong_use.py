@@ -18,7 +18,10 @@ HEADER = "timestamp_utc,open,high,low,close,quote_volume"
     [
         (["fills", "--broker", "krakn"], ["--broker: unknown broker 'krakn'", "kraken, okx"]),
         (["orders", "-b", ""], ["--broker: unknown broker ''"]),
-        (["orders", "--state", "done"], ["--state: unknown state 'done'", "queued, skipped, unknown, accepted, filled"]),
+        (
+            ["orders", "--state", "done"],
+            ["--state: unknown state 'done'", "queued, skipped, unknown, accepted, filled"],
+        ),
         (["orders", "--unknown", "--state", "filled"], ["--unknown and --state filled contradict"]),
         (["orders", "-f", "paper_on"], ["no follower 'paper_on'", "did you mean paper_one"]),
         (["positions", "-f", "zzz", "-b", "okx"], ["no follower 'zzz' at okx", "nija followers list"]),
