@@ -63,7 +63,7 @@ def nija(
 ) -> None:
     """Copy the trades of master accounts to follower accounts, each fill to each follower once.
 
-    Begin with `nija demo`: it runs the whole system on a paper broker and needs no setting. `nija up --paper` keeps
+    Begin with `nija demo`: it runs the whole system on paper brokers and needs no setting. `nija up --paper` keeps
     it running; `nija status`, `fills`, `orders` and `positions` in the same folder show what it does.
 
     Settings come from the environment, `.env` and `nija.toml` of this folder; data is kept in `.nija` (NIJA_HOME).
