@@ -138,6 +138,7 @@ def test_everything_starts_restarts_and_stops(up: Up) -> None:
     assert (up.folder / ".nija").stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("stop_signal", [signal.SIGTERM, signal.SIGINT])
 def test_stopped_with_orders_in_flight_it_leaves_nothing_in_anybodys_hands(
     up: Up, fresh_redis_url: str, stop_signal: signal.Signals

@@ -22,6 +22,8 @@ from tests.examples import a_fill, an_account, an_instrument, an_order
 from tests.fakes.stages import KEYS, Stages
 from tests.ledger_examples import a_filled_event, an_order_event
 
+pytestmark = pytest.mark.long
+
 WORKER = "broker_worker-kraken"
 ENGINE = "copy_engine"
 BOOKKEEPER = "bookkeeper"
@@ -77,7 +79,6 @@ async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperS
     assert len(placed) == len(set(placed)) == len(finals) < len(orders)
 
 
-@pytest.mark.long
 async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(stages: Stages, paper: PaperServer) -> None:
     """No answer within the grace, an order that fills late: given back as recorded; the next worker finds them."""
     stages.settings = stages.settings.model_copy(update={"request_timeout_seconds": 120.0})
@@ -160,7 +161,6 @@ async def test_an_engine_gives_its_shards_up_at_once(stages: Stages) -> None:
     await stages.until("another engine goes on", all_delivered)
 
 
-@pytest.mark.long
 async def test_every_stage_ends_while_redis_hangs(paper: PaperServer, fresh_database_url: str, tmp_path: Path) -> None:
     """A Redis that takes requests and answers none: each stage ends within its grace, with exit code 0."""
     server = RedisServer(tmp_path / "redis")

@@ -2,6 +2,7 @@
 
 import asyncio
 
+import pytest
 from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
@@ -14,6 +15,7 @@ from tests.examples import an_order
 from tests.fakes.worker_bench import KEYS, WorkerBench
 
 
+@pytest.mark.long
 async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> None:
     """Redis goes away between the sweep and its hints: one line without a traceback, and the next sweep comes."""
     async with Redis.from_url(fresh_redis_url) as redis:

@@ -81,6 +81,7 @@ async def bench(paper: PaperServer, fresh_redis_url: str) -> AsyncIterator[Bench
         await connection.close()
 
 
+@pytest.mark.long
 @pytest.mark.parametrize("replayed", [False, True])
 async def test_it_is_sent_again_although_its_look_up_must_wait_for_units(bench: Bench, replayed: bool) -> None:
     """The bucket of the key is empty when the fate becomes unknown; a look-up takes a third of what it ever holds."""

@@ -30,6 +30,7 @@ async def stages(
     await stages.close()
 
 
+@pytest.mark.long
 async def test_a_worker_asks_again_for_a_symbol_it_does_not_know(stages: Stages, paper: PaperServer) -> None:
     """Once for many orders, through the session that it trades on; who waits for another symbol is served."""
     paper.fault("latency", seconds=0.0, count=None, endpoint="AssetPairs")  # which counts the requests
