@@ -18,7 +18,7 @@ from pathlib import Path
 
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from services.cli.chaos.evidence import collect_evidence
 from services.cli.chaos.invariants import Evidence, Found, check
@@ -35,7 +35,7 @@ from shared.domain.identity import Broker
 from shared.messaging.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import age_seconds
-from shared.persistence.database import open_engine
+from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers import FollowerStore
 from shared.persistence.reports import Reports
@@ -51,7 +51,10 @@ LOOK_SECONDS = 0.5
 RECONCILE_EVERY_SECONDS = 20.0
 ROUND = 4
 """Orders of the person from buy to full close."""
+NEWEST_FILLS = 20
 SPARED = frozenset({"copy_engine", "broker_worker", "master_trader"})
+
+_ROWS = text("SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM order_events WHERE outcome IS NOT NULL)")
 
 
 def data_folder(lane: int = 0) -> Path:
@@ -133,12 +136,12 @@ class Ground:
             await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
     async def backlog(self, broker: Broker) -> int:
-        """Orders in the longest mailbox; 0 while Redis does not tell."""
-        longest = 0
-        with contextlib.suppress(RedisError, OSError):
-            async for mailbox in self.redis.scan_iter(match=f"{BrokerKeys(broker).mailbox_prefix}*", count=1000):
-                longest = max(longest, int(await self.redis.llen(mailbox)))
-        return longest
+        """Of the newest fills, those that somebody's copy is still under way of; as many as looked at: unknown."""
+        try:
+            fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=NEWEST_FILLS)
+        except DatabaseUnavailable:
+            return NEWEST_FILLS
+        return sum(1 for fill in fills if fill.pending or fill.followers < self.followers)
 
     async def evidence(self, broker: Broker) -> Evidence:
         """What ledger, mailboxes and the broker's own log say now. Raises RedisError, DatabaseUnavailable."""
@@ -146,12 +149,19 @@ class Ground:
         return await collect_evidence(broker, self.system.paper_urls[broker], self.engine, self.redis, journal)
 
     async def settle(self, at_most_seconds: float) -> float:
-        """Wait until nothing is pending and Redis is in line, or too long; return how long. The checks say what is."""
-        started = time.monotonic()
-        while time.monotonic() < started + at_most_seconds:
+        """Wait until nothing is pending and Redis is in line; return how many seconds it took.
+
+        Gives up when nothing was written into the ledger for so long. The checks say what is.
+        """
+        started = gone_on_at = time.monotonic()
+        written = -1
+        while time.monotonic() < gone_on_at + at_most_seconds:
             with contextlib.suppress(RedisError, OSError, DatabaseUnavailable):
                 if await self._is_settled():
                     break
+                now_written = await asyncio.to_thread(_written, self.engine)
+                if now_written != written:
+                    written, gone_on_at = now_written, time.monotonic()
             await asyncio.sleep(LOOK_SECONDS)
         return time.monotonic() - started
 
@@ -243,6 +253,11 @@ def _has_beaten(file: str) -> Callable[[float], bool]:
         return age is not None and time.time() - age >= started_at
 
     return has_beaten
+
+
+def _written(engine: Engine) -> int:
+    with transaction(engine) as connection:
+        return int(connection.scalar(_ROWS) or 0)
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from shared.persistence.errors import DatabaseUnavailable
 SETTLE_SECONDS = 180.0
 REMEMBER_EVERY_SECONDS = 15.0
 MOST_WAITING = 4
-"""Orders in a mailbox: a round."""
+"""Fills under way: a round."""
 
 _ORDERED = text("SELECT count(*) FROM decisions WHERE skip_reason IS NULL")
 
