@@ -26,6 +26,8 @@ from shared.persistence.database import transaction
 from shared.persistence.followers import FollowerStore
 from shared.persistence.reports import Reports
 
+_LOTS_OF_DOUBT = {Broker.ALPACA: 2}
+"""Alpaca tells no fee (ADR 16): it is computed for the order, and taken for each execution; both are rounded."""
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
     " GROUP BY copy_order_id"
@@ -62,7 +64,7 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
         },
         dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
         nonces=await asyncio.to_thread(_nonces, journal),
-        lots={each.symbol: each.lot for each in instruments},
+        lots={each.symbol: each.lot * _LOTS_OF_DOUBT.get(broker, 1) for each in instruments},
     )
 
 

@@ -35,6 +35,7 @@ class Evidence(NamedTuple):
     nonces: Mapping[str, Sequence[int]]
     """Accepted nonces by key, in the order of acceptance."""
     lots: Mapping[str, Decimal]
+    """By symbol: what is less than this cannot be sold, or cannot be told apart."""
     asleep: Sequence[str] = ()
     """Followers who had mail at some time, and were neither ready nor lent to a worker."""
 
