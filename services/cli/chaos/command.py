@@ -30,7 +30,7 @@ def chaos(
         bool, typer.Option("--self-test", help="Switch one protection off at a time: the run must report it.")
     ] = False,
     steps: Annotated[
-        bool, typer.Option("--steps", help="Kill and pause at each step of the protocol in turn.")
+        bool, typer.Option("--steps", help="Kill and pause at each step of the protocol in turn; by default at Kraken.")
     ] = False,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data folder, with ledger and logs.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
