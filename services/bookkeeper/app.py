@@ -9,8 +9,8 @@ Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 
 import argparse
 import asyncio
 import contextlib
+import functools
 import os
-import signal
 import socket
 import sys
 from typing import Final
@@ -39,11 +39,8 @@ from shared.persistence.ledger import Ledger
 from shared.persistence.master_fills import MasterFills
 from shared.persistence.migrate import require_newest_schema
 from shared.persistence.targets import Targets
+from shared.running import keep_beating, run_each, stop_by_signal
 
-HEARTBEAT_SECONDS: Final = 1.0
-GRACE_SECONDS: Final = 8.0
-"""From SIGTERM until what is under way is cut short; what was not acknowledged is read again by the next process."""
-DEFECT_RETRY_SECONDS: Final = 5.0
 NICENESS: Final = 10
 
 log = structlog.get_logger()
@@ -51,10 +48,8 @@ log = structlog.get_logger()
 
 async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
     """Keep the books of `brokers` until SIGTERM or SIGINT. Raises SchemaOutdated at the start."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
-    beating = asyncio.create_task(_beat(Heartbeat(settings.heartbeat_file)))
+    stopping = stop_by_signal()
+    beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
     rounds: list[asyncio.Task[None]] = []
     try:
@@ -66,16 +61,10 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
                 log.warning("the ledger is away", error=str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), LONGEST_WAIT_SECONDS)
-        ledger = Ledger(engine)
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:
             rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
-        async with asyncio.TaskGroup() as group:
-            tasks = [group.create_task(_keep_running(settings, each, engine, ledger, stopping)) for each in brokers]
-            await stopping.wait()
-            _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-            for task in hanging:
-                task.cancel()
+        await run_each(brokers, functools.partial(_keep_books, settings, engine, stopping), stopping)
         log.info("bookkeeper stopped")
     finally:
         for task in (beating, *rounds):
@@ -84,24 +73,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         engine.dispose()
 
 
-async def _keep_running(
-    settings: Settings, broker: Broker, engine: Engine, ledger: Ledger, stopping: asyncio.Event
-) -> None:
-    """Keep the books of one broker until `stopping`, afresh after a defect: it must not take the others along."""
-    while not stopping.is_set():
-        try:
-            await _keep_books(settings, broker, engine, ledger, stopping)
-        except Exception:
-            log.exception(
-                "keeping the books of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS
-            )
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
-
-
-async def _keep_books(
-    settings: Settings, broker: Broker, engine: Engine, ledger: Ledger, stopping: asyncio.Event
-) -> None:
+async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Event, broker: Broker) -> None:
     # Named for the machine: after a crash the next process finds what this one was given, at once.
     consumer = f"bookkeeper@{socket.gethostname()}"
     keys = BrokerKeys(broker)
@@ -115,7 +87,7 @@ async def _keep_books(
             FollowerStore(engine),
             settings.follower_shards,
         )
-        await Bookkeeper(broker, EventStream(redis, keys, consumer), ledger, restorer).run(stopping)
+        await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restorer).run(stopping)
 
 
 async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:
@@ -130,16 +102,6 @@ async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None
             repair=settings.reconcile_repair,
             name=f"bookkeeper@{socket.gethostname()}:{os.getpid()}",
         ).run()
-
-
-async def _beat(heartbeat: Heartbeat) -> None:
-    while True:
-        try:
-            heartbeat.beat()
-        except OSError as error:
-            # The probe will act on the missing beat; the books are kept until then.
-            log.warning("no heartbeat written", error=str(error))
-        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 def main() -> None:

@@ -6,8 +6,7 @@ its own, so that a broker whose Redis is away does not hold up the others; nor d
 
 import argparse
 import asyncio
-import contextlib
-import signal
+import functools
 import sys
 import uuid
 from datetime import timedelta
@@ -32,26 +31,12 @@ from shared.observability.logging import configure_logging
 from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.followers import FollowerStore
-
-DEFECT_RETRY_SECONDS = 5.0
-GRACE_SECONDS = 8.0
-"""From SIGTERM until what is under way is cut short; the next engine goes on from there."""
+from shared.running import run_each, stop_by_signal
 
 log = structlog.get_logger()
 
 
-async def keep_running(settings: Settings, broker: Broker, engine: Engine, stopping: asyncio.Event) -> None:
-    """Run the engine of one broker until `stopping`, afresh after a defect: it must not take the others along."""
-    while not stopping.is_set():
-        try:
-            await run_broker(settings, broker, engine, stopping)
-        except Exception:
-            log.exception("the engine of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
-
-
-async def run_broker(settings: Settings, broker: Broker, engine: Engine, stopping: asyncio.Event) -> None:
+async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event, broker: Broker) -> None:
     """Wire and run the engine of one broker until `stopping`."""
     keys = BrokerKeys(broker)
     redis_url = settings.redis_url_for(broker)
@@ -85,18 +70,11 @@ async def run_broker(settings: Settings, broker: Broker, engine: Engine, stoppin
 
 async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
     """Run the engines of all `brokers` until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_by_signal()
     # Without the secret key: planning needs no follower's key.
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
     log.info("copy engine started", brokers=[broker.value for broker in brokers])
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(keep_running(settings, broker, engine, stopping)) for broker in brokers]
-        await stopping.wait()
-        _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-        for task in hanging:
-            task.cancel()
+    await run_each(brokers, functools.partial(run_broker, settings, engine, stopping), stopping)
     log.info("copy engine stopped")
 
 

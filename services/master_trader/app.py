@@ -8,7 +8,6 @@ wrong setting ends it at the start, with exit code 2 and a text that names the s
 import argparse
 import asyncio
 import contextlib
-import signal
 import sys
 from typing import Final
 
@@ -35,23 +34,19 @@ from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging
 from shared.persistence.database import open_engine
 from shared.persistence.master_fills import MasterFills
+from shared.running import GRACE_SECONDS, keep_beating, stop_by_signal
 
 # A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.
 MASTER_ACCOUNT: Final = MasterAccount("master")
 LEASE_SECONDS: Final = 5.0
 """How long the account goes unfollowed after a crash at most, before the spare or a restarted process works."""
-GRACE_SECONDS: Final = 8.0
-"""From SIGTERM until what is under way is cut short; the next process goes on from there."""
-HEARTBEAT_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
 
 
 async def run(settings: Settings, broker: Broker) -> None:
     """Wire everything and serve until SIGTERM or SIGINT."""
-    stopping = asyncio.Event()
-    for number in (signal.SIGTERM, signal.SIGINT):
-        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    stopping = stop_by_signal()
     keys = BrokerKeys(broker)
     redis = guarded_redis(settings.redis_url_for(broker), keys)
     engine = open_engine(settings.required_database_url(), pool_size=2)
@@ -84,7 +79,7 @@ async def run(settings: Settings, broker: Broker) -> None:
         report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
-    beating = asyncio.create_task(_beat(Heartbeat(settings.heartbeat_file)))
+    beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
     serving = asyncio.create_task(
         serve(Following(master), master.report, lease, stopping, settings.master_poll_seconds)
     )
@@ -102,16 +97,6 @@ async def run(settings: Settings, broker: Broker) -> None:
         await redis.aclose()
         engine.dispose()
     log.info("master trader stopped")
-
-
-async def _beat(heartbeat: Heartbeat) -> None:
-    while True:
-        try:
-            heartbeat.beat()
-        except OSError as error:
-            # The probe will act on the missing beat; the account is followed until then.
-            log.warning("no heartbeat written", error=str(error))
-        await asyncio.sleep(HEARTBEAT_SECONDS)
 
 
 def main() -> None:

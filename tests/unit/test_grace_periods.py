@@ -5,15 +5,13 @@ from pathlib import Path
 import pytest
 import yaml
 
-from services.bookkeeper.app import GRACE_SECONDS as BOOKKEEPER_SECONDS
 from services.broker_worker.app import END_SECONDS
 from services.broker_worker.child import FINISH_SECONDS, STOP_CHECK_SECONDS, STOP_SECONDS
 from services.cli.local.processes import Surroundings, service_specs
-from services.copy_engine.app import GRACE_SECONDS as ENGINE_SECONDS
 from services.copy_engine.follow import GIVE_UP_SECONDS
-from services.master_trader.app import GRACE_SECONDS as MASTER_SECONDS
 from shared.config import Settings
 from shared.domain.identity import Broker
+from shared.running import GRACE_SECONDS
 
 TOP = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
@@ -47,9 +45,9 @@ def test_the_grace_is_the_same_everywhere() -> None:
 @pytest.mark.parametrize(
     ("begins_with", "needed_seconds"),
     [
-        ("bookkeeper", BOOKKEEPER_SECONDS),
-        ("copy-engine", ENGINE_SECONDS + GIVE_UP_SECONDS),
-        ("master-trader", MASTER_SECONDS),
+        ("bookkeeper", GRACE_SECONDS),
+        ("copy-engine", GRACE_SECONDS + GIVE_UP_SECONDS),
+        ("master-trader", GRACE_SECONDS),
         ("broker-worker", END_SECONDS),
     ],
 )

@@ -1,0 +1,61 @@
+"""The frame of a stage's process: stop by signal, a loop per broker that begins afresh after a defect, signs of life."""
+
+import asyncio
+import contextlib
+import signal
+from collections.abc import Awaitable, Callable, Iterable
+from typing import Final
+
+import structlog
+
+from shared.domain.identity import Broker
+from shared.observability.heartbeat import Heartbeat
+
+DEFECT_RETRY_SECONDS: Final = 5.0
+GRACE_SECONDS: Final = 8.0
+"""From SIGTERM until what is under way is cut short; the next process goes on from there."""
+HEARTBEAT_SECONDS: Final = 1.0
+
+log = structlog.get_logger()
+
+
+def stop_by_signal() -> asyncio.Event:
+    """An event that SIGTERM and SIGINT set, in the event loop that runs."""
+    stopping = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stopping.set)
+    return stopping
+
+
+async def run_each(
+    brokers: Iterable[Broker], work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event
+) -> None:
+    """Do `work` for each broker, side by side, until `stopping`; what then takes longer than the grace is cut short."""
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(_keep_running(broker, work, stopping)) for broker in brokers]
+        await stopping.wait()
+        _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
+        for task in hanging:
+            task.cancel()
+
+
+async def _keep_running(broker: Broker, work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event) -> None:
+    """Begin afresh after a defect: it must not take the other brokers along."""
+    while not stopping.is_set():
+        try:
+            await work(broker)
+        except Exception:
+            log.exception("the loop of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
+
+
+async def keep_beating(heartbeat: Heartbeat) -> None:
+    """Say for ever that the event loop runs. For stages whose own loop may wait for long."""
+    while True:
+        try:
+            heartbeat.beat()
+        except OSError as error:
+            # The probe will act on the missing beat; the work goes on until then.
+            log.warning("no heartbeat written", error=str(error))
+        await asyncio.sleep(HEARTBEAT_SECONDS)
