@@ -5,6 +5,7 @@ A stage is stopped as `nija up` stops it: SIGTERM, and SIGKILL when the grace is
 """
 
 import asyncio
+import os
 import signal
 from collections.abc import AsyncIterator, Iterator
 from datetime import UTC, datetime
@@ -14,6 +15,7 @@ import pytest
 
 from services.cli.local.embedded import run_server
 from services.cli.local.embedded_redis import RedisServer
+from services.cli.local.process import ManagedProcess
 from shared.domain.events import Outcome
 from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, FILL_FIELD, LEDGER_GROUP
@@ -51,6 +53,16 @@ async def stages(
     await stages.close()
 
 
+async def stop(worker: ManagedProcess, whole_group: bool) -> None:
+    """End the worker in good order. `whole_group`: as systemd and terminals do it, the children included."""
+    if not whole_group:
+        assert await worker.stop() == 0
+        return
+    os.killpg(worker.pid, signal.SIGTERM)
+    async with asyncio.timeout(worker.spec.grace_seconds):
+        assert await worker.wait_end() == 0
+
+
 async def no_lease_is_left(stages: Stages) -> None:
     """Everybody is released: who has mail is ready, and nobody is lent to a worker."""
     redis = stages.redis
@@ -59,7 +71,8 @@ async def no_lease_is_left(stages: Stages) -> None:
     assert {name.decode() for name in await redis.zrange(KEYS.ready, 0, -1)} >= with_mail
 
 
-async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperServer) -> None:
+@pytest.mark.parametrize("whole_group", [False, True])
+async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperServer, whole_group: bool) -> None:
     """A broker that takes two seconds, long mailboxes: each order under way is settled, no other one is begun."""
     paper.fault("latency", seconds=2.0, count=None, orders=True)
     orders = [an_order(name, sequence) for sequence in range(1, ORDERS_EACH + 1) for name in FOLLOWERS]
@@ -70,7 +83,7 @@ async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperS
         return len(await stages.submissions()) == len(FOLLOWERS)
 
     await stages.until("everybody has an order in flight", everybody_sends)
-    assert await worker.stop() == 0
+    await stop(worker, whole_group)
     await no_lease_is_left(stages)
     assert await stages.submissions() == {}
     finals = await stages.finals()
@@ -79,7 +92,10 @@ async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperS
     assert len(placed) == len(set(placed)) == len(finals) < len(orders)
 
 
-async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(stages: Stages, paper: PaperServer) -> None:
+@pytest.mark.parametrize("whole_group", [False, True])
+async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(
+    stages: Stages, paper: PaperServer, whole_group: bool
+) -> None:
     """No answer within the grace, an order that fills late: given back as recorded; the next worker finds them."""
     stages.settings = stages.settings.model_copy(update={"request_timeout_seconds": 120.0})
     paper.fault("hang", account="f0", orders=True, executed=True)
@@ -93,7 +109,7 @@ async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(stages: 
         return stages_now == {"f0": "submitting", "f1": "accepted"}
 
     await stages.until("one hangs, one waits for its fill, the others are done", sent)
-    assert await worker.stop() == 0
+    await stop(worker, whole_group)
     await no_lease_is_left(stages)
     assert {name: each.stage for name, each in (await stages.submissions()).items()} == {
         "f0": "submitting",
