@@ -48,7 +48,15 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
         snapshot_max_age=snapshot_max_age,
     )
     engine = FillFollower(
-        redis, keys, shards, fan_out, inputs, lambda: followers(follower_count), hints.publish, lambda: None
+        redis,
+        keys,
+        shards,
+        fan_out,
+        inputs,
+        load_followers=lambda: followers(follower_count),
+        count_changes=lambda: 0,
+        publish_hints=hints.publish,
+        beat=lambda: None,
     )
     await shards.balance()
     sequence = 0

@@ -58,6 +58,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         fan_out,
         inputs,
         load_followers=lambda: store.roster(broker),
+        count_changes=lambda: store.count_changes(broker),
         publish_hints=hints.publish,
         beat=Heartbeat(settings.heartbeat_file).beat,
     )

@@ -35,7 +35,7 @@ FOLLOWERS_AT_ONCE = 250
 HALTED_RETRY_SECONDS = 5.0
 AWAY_RETRY_SECONDS = 1.0
 GIVE_UP_SECONDS = 2.0
-ALERT_SECONDS = 60.0
+WATCH_SECONDS = 60.0
 
 log = structlog.get_logger()
 
@@ -51,15 +51,20 @@ class FillFollower:
         fan_out: FanOut,
         inputs: PlanningInputs,
         load_followers: Callable[[], list[Follower]],
+        count_changes: Callable[[], int],
         publish_hints: Callable[[int], None],
         beat: Callable[[], None],
     ) -> None:
+        """`count_changes`: a number that grows when what `load_followers` returns changes. Both block."""
         self._redis = redis
         self._keys = keys
         self._shards = shards
         self._fan_out = fan_out
         self._inputs = inputs
         self._load_followers = load_followers
+        self._count_changes = count_changes
+        self._changes = -1
+        """Of the follower list, when it was loaded."""
         self._publish_hints = publish_hints
         self._beat = beat
         self._roster = Roster(-1, (), shards.count)
@@ -75,10 +80,10 @@ class FillFollower:
         """Work until `stopping`; the fill under way is finished, then the shards are given up."""
         self._stopping = stopping
         balancing = asyncio.create_task(self._keep_shards(stopping))
-        alerting = asyncio.create_task(self._keep_alerts(stopping))
+        watching = asyncio.create_task(self._keep_watch(stopping))
         try:
-            # Without its shards renewed an engine must not go on, nor without alerts; why one ended is raised below.
-            while not (stopping.is_set() or balancing.done() or alerting.done()):
+            # Without its shards renewed an engine must not go on, nor without its watch; why one ended is raised below.
+            while not (stopping.is_set() or balancing.done() or watching.done()):
                 try:
                     await self._step_or_reload()
                 except (RedisError, OSError) as error:
@@ -88,10 +93,10 @@ class FillFollower:
                     self._log.warning("the follower list cannot be read", error=str(error))
                     await _wait(stopping, AWAY_RETRY_SECONDS)
         finally:
-            alerting.cancel()
+            watching.cancel()
             if not stopping.is_set():
                 balancing.cancel()
-            for task in (alerting, balancing):
+            for task in (watching, balancing):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task
             with contextlib.suppress(RedisError, OSError):
@@ -180,11 +185,13 @@ class FillFollower:
         version = int(await self._redis.get(self._keys.roster) or 0)
         if version == self._roster.version:
             return
+        # Counted first: what changes in between is noticed later.
+        changes = await asyncio.to_thread(self._count_changes)
         roster = Roster(version, await asyncio.to_thread(self._load_followers), self._shards.count)
         joined = roster.with_usable_keys() - self._roster.with_usable_keys()
         if joined:  # or back with another key: their accounts are to be read soon; who is planned keeps the time
             await self._redis.zadd(self._keys.refresh, dict.fromkeys(joined, 0), nx=True)
-        self._roster = roster
+        self._roster, self._changes = roster, changes
         # A restored Redis has a new version too, and its positions may be earlier than what is remembered here.
         await self._shards.reload()
         self._log.info("followers loaded", version=version, followers=len(roster.follower_ids()))
@@ -210,13 +217,22 @@ class FillFollower:
                 self._shards.positions = {}
             await _wait(stopping, RENEW_SECONDS)
 
-    async def _keep_alerts(self, stopping: asyncio.Event) -> None:
+    async def _keep_watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             try:
+                await self.announce_changes()
                 await self.alert()
-            except (RedisError, OSError, ValidationError) as error:  # the last: an alert of a newer version is there
-                self._log.warning("alerts not raised", error=str(error))
-            await _wait(stopping, ALERT_SECONDS)
+            except (RedisError, OSError, PersistenceError, ValidationError) as error:  # the last: of a broken alert
+                self._log.warning("no watch kept", error=str(error))
+            await _wait(stopping, WATCH_SECONDS)
+
+    async def announce_changes(self) -> None:
+        """Have everybody load a follower list that changed, and of which nobody has heard.
+
+        Whoever changed it was killed, or lost Redis, before it could say so.
+        """
+        if self._changes >= 0 and await asyncio.to_thread(self._count_changes) != self._changes:
+            await self._redis.incr(self._keys.roster)
 
     async def alert(self) -> None:
         """Tell who opens nothing because what is stored of it cannot be read; take back what is over."""

@@ -39,6 +39,11 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
             "connect_timeout": connect_timeout_seconds,
             "options": "-c timezone=UTC",
             "application_name": "nija",
+            # A server whose host is gone says nothing: without these, a statement would wait for it for hours.
+            "keepalives_idle": 30,
+            "keepalives_interval": 10,
+            "keepalives_count": 3,
+            "tcp_user_timeout": 60_000,
         },
     )
 

@@ -73,6 +73,15 @@ class FollowerStore:
             for row in rows
         ]
 
+    def count_changes(self, broker: Broker) -> int:
+        """A number that grows with every change of a broker's followers, whether or not it was announced."""
+        with transaction(self._engine) as connection:
+            counted = connection.scalar(
+                text("SELECT coalesce(sum(revision), 0) FROM followers WHERE broker = :broker"),
+                {"broker": broker.value},
+            )
+        return int(counted or 0)
+
     def credentials(self, broker: Broker, follower_ids: Collection[str]) -> dict[str, Credentials]:
         """The keys of these followers, in one query; removed and unknown ones are left out.
 
@@ -180,8 +189,8 @@ class FollowerStore:
         with transaction(self._engine) as connection:
             audit = writes.Audit(actor, reason, datetime.now(UTC))
             changed = writes.change_status(connection, broker, follower_id, status, audit)
-        if changed:
-            announce(broker)
+        # Also when nothing changed: the announcement of an earlier try may have been lost.
+        announce(broker)
         return changed
 
     def replace_credentials(

@@ -163,6 +163,7 @@ class RestoreWorld:
             fan_out,
             inputs,
             load_followers=lambda: store.roster(KRAKEN),
+            count_changes=lambda: store.count_changes(KRAKEN),
             publish_hints=lambda _hints: None,
             beat=lambda: None,
         )

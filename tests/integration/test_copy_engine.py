@@ -79,6 +79,7 @@ class Engine:
             self.fan_out,
             inputs,
             load_followers=lambda: list(self.followers),
+            count_changes=lambda: len(self.followers),
             publish_hints=self.publish_hints or self.hints.append,
             beat=self.beat,
         )
@@ -499,6 +500,24 @@ async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Re
     await engine.step()
     await engine.follower.alert()
     assert not await redis.hlen(KEYS.alerts)
+
+
+async def test_a_change_that_nobody_announced_is_found(redis: Redis, everybody: list[Follower]) -> None:
+    """Whoever made it was killed before it could tell: every engine and worker loads the list again."""
+    engine = Engine(redis, everybody)
+    await engine.shards.balance()
+    await engine.step()
+    await engine.follower.announce_changes()
+    assert await redis.get(KEYS.roster) is None
+
+    everybody.append(a_follower("newcomer"))
+    await engine.follower.announce_changes()
+    assert await redis.get(KEYS.roster) == b"1"
+    await publish(redis, a_fill())
+    await engine.catch_up(1)
+    assert await mail(redis, "newcomer")
+    await engine.follower.announce_changes()
+    assert await redis.get(KEYS.roster) == b"1"
 
 
 async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list[Follower]) -> None:

@@ -139,6 +139,24 @@ def test_removing_wipes_the_keys_and_keeps_the_id_taken(store: FollowerStore, en
     store.add(KRAKEN, "alice2", key("k1"), actor="test")
 
 
+def test_every_change_counts_and_is_announced_again_when_it_is_repeated(store: FollowerStore) -> None:
+    """The first announcement may have been lost, with the process or with Redis."""
+    told: list[Broker] = []
+    counts = [store.count_changes(KRAKEN)]
+    store.add(KRAKEN, "alice", key("a"), actor="test")
+    counts.append(store.count_changes(KRAKEN))
+    for _ in range(2):
+        store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="test", announce=told.append)
+        counts.append(store.count_changes(KRAKEN))
+    store.replace_credentials(KRAKEN, "alice", key("b"), actor="test")
+    counts.append(store.count_changes(KRAKEN))
+    store.remove(KRAKEN, "alice", actor="test")
+    counts.append(store.count_changes(KRAKEN))
+    assert counts == [0, 1, 2, 2, 3, 4]
+    assert told == [KRAKEN, KRAKEN]
+    assert store.count_changes(Broker.OKX) == 0
+
+
 def test_each_change_is_audited_once_with_who_and_why(store: FollowerStore) -> None:
     """A pause that changes nothing leaves no line; the lines tell before and after."""
     store.add(KRAKEN, "alice", key("k1"), actor="ann")
