@@ -6,6 +6,8 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+import structlog
+from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.brokers.errors import BrokerError
@@ -22,6 +24,8 @@ READ_AGAIN_PART = 6
 """After a failure an account is read again after this part of the usual interval."""
 HISTORY_EVERY = timedelta(minutes=10)
 """The ledger keeps a snapshot of an account this often; Redis always has the newest."""
+
+log = structlog.get_logger()
 
 
 class Prices:
@@ -58,7 +62,7 @@ class AccountReader:
         prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
         taken = snapshot(balances, prices, datetime.now(UTC))
         previous = await self._redis.hget(self._keys.accounts, follower_id)
-        before = None if previous is None else AccountSnapshot.model_validate_json(previous)
+        before = _stored(previous)
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(self._keys.accounts, follower_id, taken.model_dump_json())
             pipeline.hdel(self._keys.account_trouble, follower_id)
@@ -84,10 +88,8 @@ class AccountReader:
         )
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(self._keys.account_trouble, follower_id, trouble.model_dump_json())
-            if stored is not None:
-                marked = AccountSnapshot.model_validate_json(stored).model_copy(
-                    update={"failed_reads": trouble.failed_reads}
-                )
+            if (before := _stored(stored)) is not None:
+                marked = before.model_copy(update={"failed_reads": trouble.failed_reads})
                 pipeline.hset(self._keys.accounts, follower_id, marked.model_dump_json())
                 if trouble.failed_reads == READINGS_UNTIL_UNAVAILABLE:
                     event = self._event(follower_id, marked).model_copy(update={"stale": True, "occurred_at": now})
@@ -118,6 +120,15 @@ class AccountReader:
         # Spread over a fifth of the interval, so that accounts added together drift apart.
         seconds = self._refresh_seconds * random.uniform(0.9, 1.1)  # noqa: S311  no secret depends on it
         return int((time.time() + seconds) * 1000)
+
+
+def _stored(value: bytes | str | None) -> AccountSnapshot | None:
+    """The last snapshot; None where there is none, or one of another version: the next reading replaces it."""
+    try:
+        return None if value is None else AccountSnapshot.model_validate_json(value)
+    except ValidationError as error:
+        log.warning("the last snapshot of an account cannot be read", error=str(error))
+        return None
 
 
 def _is_new_period(previous: AccountSnapshot, taken: AccountSnapshot) -> bool:

@@ -17,7 +17,7 @@ LOOK_SECONDS = 60.0
 """A master's account is looked at every few seconds, and reported about once a second."""
 RUNNING = "running"
 ALERTS_TOLD = 5
-_WORDS = {
+_WORDS: Mapping[str, str] = {
     AlertKind.UNKNOWN_ORDER: "outcome unknown (`nija reconcile`)",
     AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
     AlertKind.UNREADABLE_KEY: "key that cannot be read",
@@ -152,7 +152,7 @@ def _broker_findings(status: BrokerStatus) -> Iterator[str]:
     if pipeline.unknown_orders:
         yield f"{pipeline.unknown_orders} orders have no clear outcome yet (`nija orders --unknown`)"
     for alert in pipeline.alerts[:ALERTS_TOLD]:
-        yield f"{_WORDS[alert.kind]} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
+        yield f"{_WORDS.get(alert.kind, alert.kind)} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
     if len(pipeline.alerts) > ALERTS_TOLD:
         yield f"{len(pipeline.alerts) - ALERTS_TOLD} more alerts wait for an operator"
     if pipeline.dead_letters:

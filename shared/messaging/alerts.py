@@ -10,7 +10,7 @@ from enum import StrEnum
 from typing import Literal
 
 import structlog
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 from redis.asyncio import Redis
 
 from shared.domain.amounts import Instant
@@ -45,7 +45,8 @@ class Alert(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
-    kind: AlertKind
+    kind: AlertKind | str = Field(union_mode="left_to_right")
+    """A text: a kind of a newer version, which is shown as it is."""
     follower_id: str
     message: str
     since: Instant

@@ -36,6 +36,16 @@ def alerts(url: str) -> list[tuple[AlertKind, str]]:
     return [(alert.kind, alert.follower_id) for alert in read_pipeline(Broker.KRAKEN, url).alerts]
 
 
+def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
+    """In a rolling upgrade its kind is unknown here; it is told all the same, and hides no other one."""
+    now = datetime.now(UTC)
+    known = Alert(kind=AlertKind.DRIFT, follower_id="alice", message="sold", since=now, at=now)
+    newer = known.model_dump_json().replace('"drift"', '"of_a_newer_version"')
+    found = standing([newer, known.model_dump_json()], now)
+    assert [alert.kind for alert in found] == ["of_a_newer_version", AlertKind.DRIFT]
+    assert isinstance(found[1].kind, AlertKind)
+
+
 async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
     bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -664,6 +664,19 @@ async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBen
     assert [event.stale for event in told] == [False, True, False]
 
 
+async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> None:
+    """It holds up nothing: a failure is counted beside it, and the next reading takes its place."""
+    await bench.redis.hset(KEYS.accounts, "alice", '{"version": 7}')
+    bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
+    await bench.redis.zadd(KEYS.ready, {"alice": 0})
+    await bench.serve_once()
+    trouble = AccountTrouble.model_validate_json(await bench.redis.hget(KEYS.account_trouble, "alice") or b"")
+    assert (trouble.failed_reads, await bench.redis.zcard(KEYS.leases)) == (1, 0)
+    account = await read_account(bench)
+    assert account is not None
+    assert account.equity > 0
+
+
 async def test_an_account_that_was_never_read_is_not_read_as_empty(bench: WorkerBench) -> None:
     """Its trouble is told, and there is no snapshot that planning could take for zero."""
     bench.account.read_errors = [OutcomeUnknown("HTTP 502")]

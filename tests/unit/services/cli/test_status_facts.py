@@ -145,6 +145,10 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
             "kraken: drift (`nija reconcile`) since 2026-01-02 03:04:05 UTC, alice: BTC/USD manual sale",
         ),
         (
+            {"pipeline": pipeline(alerts=(alert().model_copy(update={"kind": "of_a_newer_version"}),))},
+            "kraken: of_a_newer_version since 2026-01-02 03:04:05 UTC, alice: version 7",
+        ),
+        (
             {"ledger": LedgerFacts(followers={"active": 1, "disabled": 2, "removed": 1}, last_fill=None)},
             "kraken: 2 followers are disabled (`nija followers list`)",
         ),
