@@ -84,7 +84,7 @@ def _remarks(state: UserBrokerState) -> str:
     if state.balance and state.balance.unpriced:
         remarks.append(f"no price for {', '.join(state.balance.unpriced)}")
     if state.failed_reads:
-        remarks.append(f"{state.failed_reads} readings failed")
+        remarks.append(f"{state.failed_reads} reading{'s' if state.failed_reads > 1 else ''} failed")
     if state.error:
         remarks.append(state.error)
     return "; ".join(remarks)

@@ -3,6 +3,7 @@
 Each command is a module of its own in this folder and is registered here.
 """
 
+import os
 import sys
 from importlib.metadata import version
 from typing import Annotated
@@ -26,6 +27,7 @@ from services.cli.register_followers import register_followers
 from services.cli.replay import replay
 from services.cli.status import status
 from services.cli.up import up
+from shared.config import misspelt_variables
 from shared.domain.errors import NijaError
 from shared.persistence.errors import DatabaseUnavailable
 
@@ -75,6 +77,8 @@ def nija(
 def main() -> None:
     """Run the command line; an error that is meant for the user is shown as one text, without a traceback."""
     output.outlive_readers()
+    for name, meant in misspelt_variables(os.environ).items():
+        sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
     try:
         app()
     except (DatabaseUnavailable, RedisError, followers.RedisAway, NothingRuns) as error:

@@ -75,27 +75,33 @@ def _print(found: Sequence[BrokerFacts]) -> None:
     if not found:
         output.console.print("no broker is enabled, and nobody follows: set a master account's key, or NIJA_BROKERS")
         return
-    shown = output.table("brokers, US dollars")
-    output.text_columns(shown, "broker", "health", "connected", "funded")
-    output.number_columns(shown, "equity", "cash", "held", "positions")
-    output.number_columns(shown, "mail", "ready", "leased", "hints")
-    output.text_columns(shown, "circuit", "limits used", "followers")
+    worth = output.table("brokers, US dollars")
+    output.text_columns(worth, "broker", "health", "connected", "funded")
+    output.number_columns(worth, "equity", "cash", "held", "positions")
+    work = output.table("queues")
+    output.text_columns(work, "broker")
+    output.number_columns(work, "mail", "ready", "leased", "hints")
+    output.text_columns(work, "circuit", "limits used", "followers")
     for facts in found:
         equity, queue = facts.equity, facts.queue
         split = (equity.total, equity.cash, equity.held, equity.positions) if equity else None
         depths = (queue.mail, queue.ready, queue.leased, queue.hints) if queue else None
-        shown.add_row(
+        worth.add_row(
             facts.broker.value,
             facts.health.value,
             "yes" if facts.connected else "no",
             "yes" if facts.funded else "no",
             *(map(dollars, split) if split else ("–",) * 4),
+        )
+        work.add_row(
+            facts.broker.value,
             *(map(str, depths) if depths else ("–",) * 4),
             "–" if facts.circuit is None else "open" if facts.circuit.open else "closed",
             ", ".join(f"{limit.name} {limit.highest_used:.0%}" for limit in facts.rate_limits) or "–",
             _followers(facts),
         )
-    output.show(shown)
+    output.show(worth)
+    output.show(work)
     fees = output.table("fees, % of the notional")
     output.text_columns(fees, "broker")
     output.number_columns(fees, "taker", "maker", "round trip", "worth it from")

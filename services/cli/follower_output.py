@@ -60,13 +60,12 @@ def print_list(lines: Sequence[FollowerLine], removed: Sequence[FollowerRecord])
     table = output.table(f"followers{where}")
     output.text_columns(table, *(["broker"] if several else []), "follower", "status", "source")
     output.text_columns(table, *(["why"] if with_reasons else []))
-    output.number_columns(table, "copied", "skipped", "failed", "pending", "equity USD")
+    output.number_columns(table, "copied", "skipped", "failed", "pending")
     for line in lines:
         counts = [str(count) for count in (line.copied, line.skipped, line.failed, line.pending)]
-        equity = "" if line.equity is None else f"{line.equity:,.2f}"
         place = [line.broker.value] if several else []
         why = [line.status_reason] if with_reasons else []
-        table.add_row(*place, line.follower_id, line.status, line.source, *why, *counts, equity)
+        table.add_row(*place, line.follower_id, line.status, line.source, *why, *counts)
     for record in removed:
         place = [record.broker.value] if several else []
         why = [record.status_reason] if with_reasons else []

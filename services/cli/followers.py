@@ -124,6 +124,11 @@ def _unusable(desk: _Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
     return {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
 
 
+def _require_usable(desk: _Desk, follower: NewFollower) -> None:
+    for problem in _unusable(desk, [follower]).values():
+        raise KeyNotUsable(problem)
+
+
 def _find(follower_id: str, broker: str | None) -> FollowerRecord:
     """The follower meant; without a broker, the only one of that id. Raises UnknownFollower, ConfigurationError."""
     with _desk() as desk:
@@ -172,8 +177,7 @@ def add(
         if taken := desk.store.taken([new]):  # before the broker is asked: it would only say what does not matter
             raise FollowerTaken(next(iter(taken.values())))
         if not no_check:
-            for problem in _unusable(desk, [new]).values():
-                raise KeyNotUsable(problem)
+            _require_usable(desk, new)
         desk.store.add(
             where,
             follower_id,
@@ -266,15 +270,30 @@ def pause(
     follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
 ) -> None:
     """Skip opens from now on; exits go on."""
-    _set_status(follower, broker, FollowerStatus.PAUSED, reason, as_json=as_json)
+    _set_status(_find(follower, broker), FollowerStatus.PAUSED, reason, as_json=as_json)
 
 
 @app.command()
 def resume(
-    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+    follower: FollowerArgument,
+    broker: BrokerOption = None,
+    no_check: NoCheckOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
 ) -> None:
-    """Copy again after a pause, or after nija disabled the follower because the broker refused its key."""
-    _set_status(follower, broker, FollowerStatus.ACTIVE, reason, as_json=as_json)
+    """Copy again after a pause, or after nija disabled the follower because the broker refused its key.
+
+    After a refusal the broker is asked again what the key may do; one that it still refuses is to be replaced.
+    """
+    record = _find(follower, broker)
+    if record.status is FollowerStatus.DISABLED and not no_check:
+        with _desk(keys=True) as desk:
+            for credentials in desk.store.credentials(record.broker, [record.follower_id]).values():
+                allowed = record.withdraw_allowed
+                _require_usable(
+                    desk, NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
+                )
+    _set_status(record, FollowerStatus.ACTIVE, reason, as_json=as_json)
 
 
 @app.command("replace-key")
@@ -305,8 +324,7 @@ def replace_key(
         allowed = allow_withdraw or record.withdraw_allowed
         new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
         if not no_check:
-            for problem in _unusable(desk, [new]).values():
-                raise KeyNotUsable(problem)
+            _require_usable(desk, new)
         desk.store.replace_credentials(
             record.broker,
             record.follower_id,
@@ -347,8 +365,7 @@ def _stays_open(desk: _Desk, record: FollowerRecord) -> str:
     return f"stay open: {amounts}; nija will not sell them" if amounts else ""
 
 
-def _set_status(follower_id: str, broker: str | None, status: FollowerStatus, reason: str, *, as_json: bool) -> None:
-    record = _find(follower_id, broker)
+def _set_status(record: FollowerRecord, status: FollowerStatus, reason: str, *, as_json: bool) -> None:
     with _desk(announcing={record.broker}) as desk:
         changed = desk.store.set_status(
             record.broker, record.follower_id, status, actor=actor(), reason=reason, announce=desk.announce

@@ -7,6 +7,7 @@ These are read here and not by pydantic-settings: its fields have names that are
 variables carry a name that the user chose.
 """
 
+import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -35,6 +36,22 @@ def master_prefix(broker: Broker) -> str:
     return "KRAKEN_MASTER" if broker is Broker.KRAKEN else broker.name
 
 
+_NAMES = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}
+_NAMES |= {f"{master_prefix(broker)}_{part}" for broker in Broker for part in _ACCOUNT_PARTS}
+
+
+def meant_by(name: str) -> str | None:
+    """What a name that begins like a broker's variable, and is none, was meant to be; None: it is one, or no guess."""
+    broker = next((broker for broker in Broker if name.startswith(f"{broker.name}_")), None)
+    if broker is None or name in _NAMES or _FOLLOWER_VARIABLE.fullmatch(name):
+        return None
+    close = difflib.get_close_matches(name, sorted(_NAMES), n=1, cutoff=0.8)
+    if close:
+        return close[0]
+    part = next((part for part in _ACCOUNT_PARTS if name.endswith(f"_{part}")), None)
+    return f"{broker.name}_USER_…_{part}" if part else None
+
+
 @dataclass(frozen=True)
 class BrokerVariables:
     """The variables that speak of brokers. An empty one is one that is not set."""
@@ -44,14 +61,12 @@ class BrokerVariables:
     @classmethod
     def among(cls, variables: Mapping[str, str]) -> Self:
         """Those of `variables` that speak of brokers. Raises ConfigurationError for a follower of an unknown one."""
-        names = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}
-        names |= {f"{master_prefix(broker)}_{part}" for broker in Broker for part in _ACCOUNT_PARTS}
         found = {}
         for name, value in variables.items():
             match = _FOLLOWER_VARIABLE.fullmatch(name)
             if match:
                 parse_broker(match["broker"].lower(), name)
-            if match or name in names:
+            if match or name in _NAMES:
                 found[name] = value
         return cls(found)
 

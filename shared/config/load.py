@@ -13,7 +13,15 @@ from pydantic import ValidationError
 from shared.config.broker_variables import SECRET_NAME, BrokerVariables
 from shared.config.errors import ConfigurationError
 from shared.config.settings import Settings
-from shared.config.sources import OTHER_VARIABLES, DotEnvFile, Environment, TomlFile, named_file, variable_names
+from shared.config.sources import (
+    OTHER_VARIABLES,
+    DotEnvFile,
+    Environment,
+    TomlFile,
+    misspelt,
+    named_file,
+    variable_names,
+)
 
 
 def load_settings(
@@ -40,6 +48,14 @@ def load_settings(
     of_brokers = BrokerVariables.among({**toml.variables, **dotenv.variables, **environment})
     of_brokers.check()
     return settings.with_variables(of_brokers.values)
+
+
+def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables that look like a setting and are none → the name that was probably meant. For a warning only.
+
+    In a file of ours such a name is refused; an environment belongs to others, too.
+    """
+    return misspelt(Settings, environment)
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Any
 from dotenv import dotenv_values
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, TomlConfigSettingsSource
 
-from shared.config.broker_variables import SECRET_NAME, URL_PARTS
+from shared.config.broker_variables import SECRET_NAME, URL_PARTS, meant_by
 from shared.config.errors import ConfigurationError
 from shared.domain.identity import Broker
 
@@ -35,6 +35,20 @@ logging.getLogger("pydantic_settings").setLevel(logging.WARNING)
 def variable_names(settings: type[BaseSettings]) -> dict[str, str]:
     """The environment variable of each field."""
     return {field: str(info.validation_alias) for field, info in settings.model_fields.items()}
+
+
+def misspelt(settings: type[BaseSettings], names: Iterable[str]) -> dict[str, str]:
+    """Those of `names` that look like a setting and are none → the name that was probably meant."""
+    known = {*variable_names(settings).values(), *OTHER_VARIABLES}
+    found = {}
+    for name in sorted(names):
+        meant = meant_by(name)
+        if meant is None and name.startswith("NIJA_") and name not in known:
+            # Close ones only: an orchestrator adds variables of its own, as NIJA_REDIS_SERVICE_HOST.
+            meant = next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.9)), None)
+        if meant is not None:
+            found[name] = meant
+    return found
 
 
 class Environment(EnvSettingsSource):
@@ -67,6 +81,8 @@ class DotEnvFile(DotEnvSettingsSource):
         for name in found:
             if name.startswith("NIJA_") and name not in self._known:
                 raise ConfigurationError(f"{file_path}: {name} is not a setting{_did_you_mean(name, self._known)}")
+            if meant := meant_by(name):
+                raise ConfigurationError(f"{file_path}: {name} is not a setting; did you mean {meant}?")
         self.variables = {name: value or "" for name, value in found.items()}
         return self.variables
 

@@ -150,6 +150,11 @@ def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: Syste
         "mallory": disabled,
     }
 
+    resumed = system.nija("followers", "resume", "bob")
+    assert resumed.returncode == 2
+    assert "refuses the key" in resumed.stderr
+    assert system.followers()["bob"]["status"] == "disabled"
+
     replaced = system.nija("followers", "replace-key", "bob", **variables("NIJA_FOLLOWER", bob))
     assert replaced.returncode == 0, replaced.stderr
     until(lambda: {s["user_id"]: s for s in system.ask("accounts")}["bob"]["connected"], "bob's account is read")

@@ -174,7 +174,7 @@ class Demo:
             trading.cancel()
             with contextlib.suppress(asyncio.CancelledError):
                 await trading
-        self._console.print(fills_table(fills, labels, title))
+            self._console.print(fills_table(fills, labels, title))
 
 
 @contextlib.contextmanager

@@ -29,7 +29,7 @@ def fills_table(fills: Sequence[FillReport], labels: dict[str, str], title: str)
     if with_broker:
         table.add_column("broker", no_wrap=True)
     table.add_column("#", justify="right", no_wrap=True, min_width=2)
-    table.add_column("the master", no_wrap=True)
+    table.add_column("the master")  # the one that wraps: no number is ever cut
     table.add_column("copied", justify="right", no_wrap=True, style="green")
     table.add_column("skip", justify="right", no_wrap=True, style="yellow")
     table.add_column("fail", justify="right", no_wrap=True, style="red")
@@ -59,8 +59,8 @@ def final_screen(figures: Mapping[Broker, Figures], latency_ms: Latencies) -> Re
     """Latency per stage, and the comparison with each broker's own log."""
     latency = Table(title="Latency per stage", title_justify="left", header_style="bold", box=SIMPLE_HEAD)
     latency.add_column("stage")
-    latency.add_column("p50 ms", justify="right")
-    latency.add_column("p99 ms", justify="right")
+    latency.add_column("p50 ms", justify="right", no_wrap=True)
+    latency.add_column("p99 ms", justify="right", no_wrap=True)
     latency.add_column("from → to", style="dim")
     for stage, measured in latency_ms.items():
         latency.add_row(stage, _milliseconds(measured.p50), _milliseconds(measured.p99), _STAGE_MEANINGS[stage])
@@ -69,10 +69,11 @@ def final_screen(figures: Mapping[Broker, Figures], latency_ms: Latencies) -> Re
         title_justify="left",
         header_style="bold",
         box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
     )
     comparison.add_column()
     for broker in figures:
-        comparison.add_column(broker.value, justify="right")
+        comparison.add_column(broker.value, justify="right", no_wrap=True)
     for name, value in _ROWS:
         comparison.add_row(name, *(value(found) for found in figures.values()))
     reasons = Counter[str]()

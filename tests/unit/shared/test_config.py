@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from shared.config import ConfigurationError, Settings, load_settings, without_settings
+from shared.config import ConfigurationError, Settings, load_settings, misspelt_variables, without_settings
 from shared.domain.identity import Broker
 
 SECRET = b64encode(b"a secret of a test").decode()
@@ -174,6 +174,13 @@ def test_bad_input_names_the_variable_and_what_would_be_right(
             "NIJA_MASTER_POL_SECONDS=1\n",
             "NIJA_MASTER_POL_SECONDS is not a setting; did you mean NIJA_MASTER_POLL",
         ),
+        (".env", "KRAKEN_API_KEY=zzz\n", "KRAKEN_API_KEY is not a setting; did you mean KRAKEN_MASTER_API_KEY?"),
+        (".env", "OKX_API_PASSPHRASE=zzz\n", "OKX_API_PASSPHRASE is not a setting; did you mean OKX_PASSPHRASE?"),
+        (
+            ".env",
+            "BINANCE_USERS_ALICE_API_KEY=zzz\n",
+            "BINANCE_USERS_ALICE_API_KEY is not a setting; did you mean BINANCE_USER_…_API_KEY?",
+        ),
     ],
 )
 def test_bad_files_name_the_file_and_what_is_wrong(tmp_path: Path, file: str, text: str, expected: str) -> None:
@@ -184,6 +191,27 @@ def test_bad_files_name_the_file_and_what_is_wrong(tmp_path: Path, file: str, te
     assert expected in str(raised.value)
     assert file in str(raised.value)
     assert "zzz" not in str(raised.value)
+
+
+def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
+    """An environment belongs to others, too: orchestrators and other programs are left alone."""
+    mistakes = {
+        "NIJA_MASTER_POLL_SECOND": "NIJA_MASTER_POLL_SECONDS",
+        "NIJA_RECONCILE_REPIAR": "NIJA_RECONCILE_REPAIR",
+        "KRAKEN_API_SECRET": "KRAKEN_MASTER_API_SECRET",
+        "ALPACA_BASEURL": "ALPACA_BASE_URL",
+    }
+    others = [
+        "NIJA_REDIS_SERVICE_HOST",
+        "NIJA_FOLLOWER_API_KEY",
+        "NIJA_API_TOKEN",
+        "NIJA_HOME",
+        "OKX_PORT",
+        "KRAKEN_USER_ALICE_API_KEY",
+        "COINBASE_BASE_URL",
+        "PATH",
+    ]
+    assert misspelt_variables(dict.fromkeys([*mistakes, *others], "")) == mistakes
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
