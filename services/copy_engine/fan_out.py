@@ -40,14 +40,14 @@ class FanOut:
     ) -> tuple[bytes, int]:
         """Deliver what the shard still lacks of the fill; return its new position and how many became ready.
 
-        Raises AlreadyDelivered when another engine moved the shard meanwhile.
+        Raises AlreadyDelivered when another engine moved the shard meanwhile, or the follower list changed.
         """
         reached = ShardPosition.parse(position)
         after = reached.after if reached.sequence == fill.sequence else None
         followers = roster.fan_out_order(shard, fill.sequence, after)
         newly_ready = 0
         if not followers:  # nobody is here (any more); the position moves all the same
-            await self._mailboxes.deliver(shard, position, done(fill.sequence), b"", (), ())
+            await self._mailboxes.deliver(shard, position, done(fill.sequence), b"", (), (), roster.version)
             return done(fill.sequence), 0
         for start in range(0, len(followers), self._batch_size):
             part = followers[start : start + self._batch_size]
@@ -67,7 +67,13 @@ class FanOut:
                 snapshot_max_age=self._snapshot_max_age,
             )
             newly_ready += await self._mailboxes.deliver(
-                shard, position, position_after, delivery.event if part else b"", delivery.orders, delivery.carries
+                shard,
+                position,
+                position_after,
+                delivery.event if part else b"",
+                delivery.orders,
+                delivery.carries,
+                roster.version,
             )
             position = position_after
         return position, newly_ready

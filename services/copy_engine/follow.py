@@ -118,6 +118,7 @@ class FillFollower:
             # The probe will act on the missing beat; fills are copied until then.
             self._log.warning("no heartbeat written", error=str(error))
         await self._refresh_roster()
+        version = self._roster.version
         if not self._shards.positions:
             await asyncio.sleep(BLOCK_MS / 1000)
             return
@@ -132,6 +133,9 @@ class FillFollower:
                 await self._halt(entry, entry.fill)
                 return
             await self._refresh_roster()
+            if self._roster.version != version:
+                # Perhaps by a restore: then these entries were read before it, and do not say that they are replayed.
+                return
             await self._deliver(entry.fill)
         if self._halted:
             await self._redis.hdel(self._keys.halted, ANY_MASTER)

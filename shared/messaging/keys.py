@@ -35,7 +35,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:reconcile-round   string  bookkeeper             bookkeeper; who compares the accounts now, expires
     nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
     nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
-    nija:{b}:roster            string  CLI, bookkeeper        copy_engine, worker; version of the follower list
+    nija:{b}:roster            string  CLI, bookkeeper        deliver.lua, engine, worker; version of the follower list
     nija:{b}:epoch             string  bookkeeper             guarded clients; run id of the Redis that was
                                                               brought in line with the ledger
     nija:{b}:restoring         string  bookkeeper             bookkeeper; who restores, expires

@@ -28,7 +28,7 @@ class LeaseLost(NijaError):
 
 
 class AlreadyDelivered(NijaError):
-    """The shard's position is another one: this part of the fill has been delivered."""
+    """The shard's position is another one: this part of the fill has been delivered. Or the follower list is."""
 
 
 class Submission(BaseModel):
@@ -116,7 +116,7 @@ class Mailboxes:
             keys.roster,
             keys.reconcile,
         )
-        self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.leases, keys.carries)
+        self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.leases, keys.carries, keys.roster)
 
     async def deliver(
         self,
@@ -126,18 +126,30 @@ class Mailboxes:
         event: bytes,
         orders: Sequence[Argument],
         carries: Sequence[Argument],
+        roster_version: int | None = None,
     ) -> int:
         """Deliver to some followers of a shard; return how many became ready.
 
-        `orders` alternates follower and CopyOrder JSON, `carries` field and amount. Raises AlreadyDelivered.
+        `orders` alternates follower and CopyOrder JSON, `carries` field and amount. `roster_version`: of the follower
+        list that was planned with; None: whichever. Raises AlreadyDelivered.
         """
         newly_ready: int = await self._scripts.run(
             "deliver",
             self._deliver_keys,
-            [shard, position, position_after, event, self._keys.mailbox_prefix, len(orders) // 2, *orders, *carries],
+            [
+                shard,
+                position,
+                position_after,
+                event,
+                self._keys.mailbox_prefix,
+                "" if roster_version is None else roster_version,
+                len(orders) // 2,
+                *orders,
+                *carries,
+            ],
         )
         if newly_ready < 0:
-            raise AlreadyDelivered(f"shard {shard} is not at {position!r} any more")
+            raise AlreadyDelivered(f"shard {shard} is not at {position!r} any more, or the follower list changed")
         return newly_ready
 
     async def claim(self, limit: int) -> tuple[int, list[Claimed]]:

@@ -143,21 +143,22 @@ class RestoreWorld:
     async def publish(self) -> None:
         await publish_recorded(self.redis, KEYS, MasterFills(self.engine), lambda: datetime.now(UTC))
 
-    async def deliver(self, shards: frozenset[int] = frozenset(range(SHARDS))) -> None:
-        """A new engine delivers every published fill, to these shards only."""
-        inputs, store = PlanningInputs(self.redis, KEYS), FollowerStore(self.engine)
-        mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, 60_000)
-        fan_out = PartialFanOut(
-            mailboxes,
+    def an_engine(
+        self, name: str, redis: Redis | None = None, fan_out_of: type[FanOut] = FanOut
+    ) -> tuple[FillFollower, Shards, FanOut]:
+        """A new engine, its shards and its fan-out; on a connection of its own if one is given."""
+        redis = redis or self.redis
+        inputs, store = PlanningInputs(redis, KEYS), FollowerStore(self.engine)
+        fan_out = fan_out_of(
+            Mailboxes(ScriptRunner(redis), KEYS, 60_000),
             inputs,
             Copies(self.engine, KRAKEN).decided,
             batch_size=2,
             snapshot_max_age=timedelta(minutes=5),
         )
-        fan_out.open_shards = shards
-        owned = Shards(self.redis, KEYS, f"engine-{self.fills}-{len(shards)}", SHARDS)
+        owned = Shards(redis, KEYS, name, SHARDS)
         follower = FillFollower(
-            self.redis,
+            redis,
             KEYS,
             owned,
             fan_out,
@@ -167,6 +168,13 @@ class RestoreWorld:
             publish_hints=lambda _hints: None,
             beat=lambda: None,
         )
+        return follower, owned, fan_out
+
+    async def deliver(self, shards: frozenset[int] = frozenset(range(SHARDS))) -> None:
+        """A new engine delivers every published fill, to these shards only."""
+        follower, owned, fan_out = self.an_engine(f"engine-{self.fills}-{len(shards)}", fan_out_of=PartialFanOut)
+        assert isinstance(fan_out, PartialFanOut)
+        fan_out.open_shards = shards
         await owned.balance()
         async with asyncio.timeout(20):
             while any(

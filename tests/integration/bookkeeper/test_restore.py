@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal
 from pathlib import Path
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
@@ -21,6 +22,8 @@ from services.copy_engine import follow
 from shared.domain.identity import Broker, shard_of
 from shared.domain.master_fill import Side
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
+from shared.messaging.fills import FillEntry, read_fills
+from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.master_fills import MasterFills
@@ -444,3 +447,55 @@ async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld,
     await world.redis.connection_pool.disconnect()
     with pytest.raises((RedisAway, OSError)):
         await world.restorer().is_needed()
+
+
+@pytest.mark.parametrize("paused_at", ["read", "planned"])
+async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_after_it(
+    world: RestoreWorld, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch, paused_at: str
+) -> None:
+    """Paused while another engine delivered and Redis was restarted: its shard is where it was when it read the fill."""
+    arrived, goes_on = asyncio.Semaphore(0), asyncio.Event()
+
+    async def pause() -> None:
+        arrived.release()
+        await goes_on.wait()
+
+    async def read_and_pause(*arguments: Any) -> list[FillEntry]:
+        entries = await read_fills(*arguments)
+        await pause()
+        return entries
+
+    async def plan_and_pause(mailboxes: Mailboxes, *arguments: Any, **named: Any) -> int:
+        await pause()
+        return await deliver(mailboxes, *arguments, **named)
+
+    deliver = Mailboxes.deliver
+    world.trade(quantity="0.01")
+    await world.publish()
+    async with guarded_redis(own_redis.url, KEYS) as connected:
+        engine, shards, _ = world.an_engine("paused", connected)
+        await shards.balance()
+        with monkeypatch.context() as patched:
+            if paused_at == "read":
+                patched.setattr(follow, "read_fills", read_and_pause)
+            else:
+                patched.setattr(Mailboxes, "deliver", plan_and_pause)
+            stepping = asyncio.create_task(engine.step())
+            for _ in range(1 if paused_at == "read" else SHARDS):
+                await asyncio.wait_for(arrived.acquire(), 10)
+        await world.redis.delete(*(KEYS.shard_lease(shard) for shard in range(SHARDS)))  # they ran out
+        first = shard_of(NAMES[1], SHARDS)
+        await world.deliver(frozenset({first}))  # by another engine; the other shards are not delivered to yet
+        await world.serve(NAMES[1])
+        own_redis.restart()
+        await world.redis.connection_pool.disconnect()
+        await world.until_in_line()
+        for _ in range(3):  # as it does every few seconds: connections from before say once each that they are gone
+            with contextlib.suppress(RedisAway):
+                await shards.balance()
+        goes_on.set()
+        with contextlib.suppress(AlreadyDelivered, RedisAway):
+            await stepping
+        await shards.give_up()
+    await world.go_on()
+    await assert_sound(world)
