@@ -96,6 +96,8 @@ class Following:
         checkpoint = await asyncio.to_thread(master.ledger.follow, broker, master.name, master.now())
         since = max(checkpoint.read_until - OVERLAP, checkpoint.followed_since)
         known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
+        # Again: a process that has lost its lease may have recorded meanwhile, and what is known is never new.
+        await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         self._progress = Progress(checkpoint.followed_since, checkpoint.read_until, known, monotonic())
 
     async def poll(self) -> int:

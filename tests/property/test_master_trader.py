@@ -10,7 +10,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import timedelta
 from decimal import Decimal
-from functools import wraps
+from functools import partial, wraps
 from itertools import count
 from typing import Any, NamedTuple
 
@@ -31,7 +31,7 @@ from shared.domain.master_fill import MasterFill, Side
 from shared.messaging.fills import read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.master_fills import MasterFills, ObservedFill
 from tests.fakes.broker import FakeAccount, FakeConnection
 
 # A broker of its own: its keys and its numbering are nobody else's.
@@ -50,12 +50,16 @@ class Boundaries:
     """Counts the crossings between a process and the outside; at the chosen one the process dies."""
 
     die_at: int | None = None
+    instead: Callable[[], object] | None = None
+    """What happens at that boundary, if the process is not to die there."""
     crossed: int = 0
 
     def cross(self) -> None:
         self.crossed += 1
         if self.crossed == self.die_at:
-            raise Died(f"at boundary {self.crossed}")
+            if self.instead is None:
+                raise Died(f"at boundary {self.crossed}")
+            self.instead()
 
 
 class Watched:
@@ -342,6 +346,32 @@ def test_a_crash_at_every_single_boundary_loses_and_doubles_nothing(stream_url: 
         raise AssertionError
 
     # Reading, recording, publishing three fills, marking, advancing: fewer would mean that little was crossed.
+    assert asyncio.run(course()) > 30
+
+
+def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next(
+    stream_url: str, ledger_engine: Engine
+) -> None:
+    """Its transaction ends at boundary 1, 2, 3 … of its successor, and it never comes to publishing."""
+
+    async def course() -> int:
+        for ends_at in count(1):
+            world = World(stream_url, ledger_engine)
+            await world.run()
+            fill = world.account.trade(Side.BUY, "BTC/USD", "0.02")
+            observed = [ObservedFill(fill, world.account.worth())]
+            record = partial(world.ledger.record, KEYS.broker, world.name, observed, world.account.clock)
+            async with world.process(ends_at) as (following, boundaries):
+                boundaries.instead = record
+                await following.begin()
+                await following.poll()
+                await following.poll()
+                crossed = boundaries.crossed
+            assert [published.fill_id for published in await world.published()] == [fill.fill_id], ends_at
+            if crossed < ends_at:
+                return ends_at
+        raise AssertionError
+
     assert asyncio.run(course()) > 30
 
 
