@@ -64,7 +64,7 @@ def test_it_waits_for_postgresql_and_goes_on(
         redis.incr(KEYS.roster)
         until(lambda: "the follower list cannot be read" in log.read_text(), "the engine says that it waits")
         postgres_server.create_database(name)
-        until(lambda: "the engine of a broker failed" in log.read_text(), "the engine sees a database without tables")
+        until(lambda: "the loop of a broker failed" in log.read_text(), "the engine sees a database without tables")
         migrate(url)
         database = open_engine(url, pool_size=1)
         store = FollowerStore(database, SecretBox(SecretStr(Fernet.generate_key().decode())))

@@ -114,7 +114,7 @@ def test_a_brokers_defect_does_not_hold_up_another(environment: dict[str, str], 
         connection.execute(text("INSERT INTO instruments VALUES ('broken', 'okx', 'BTC/USDT', '{}')"))
 
     def failures() -> int:
-        return (tmp_path / "log").read_text().count("keeping the books of a broker failed")
+        return (tmp_path / "log").read_text().count("the loop of a broker failed")
 
     with (
         Redis.from_url(environment["REDIS_URL"]) as redis,
