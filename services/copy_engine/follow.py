@@ -14,7 +14,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError
 
 from services.copy_engine.fan_out import FanOut
-from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.inputs import ListingUnknown, PlanningInputs
 from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import RENEW_SECONDS, Shards
@@ -88,6 +88,9 @@ class FillFollower:
                     await self._step_or_reload()
                 except (RedisError, OSError) as error:
                     self._log.warning("redis is away", error=str(error))
+                    await _wait(stopping, AWAY_RETRY_SECONDS)
+                except ListingUnknown as error:
+                    self._log.warning("a fill waits", reason=str(error))
                     await _wait(stopping, AWAY_RETRY_SECONDS)
                 except PersistenceError as error:
                     self._log.warning("the follower list cannot be read", error=str(error))

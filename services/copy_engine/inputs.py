@@ -6,9 +6,14 @@ from typing import Any
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from shared.domain.errors import NijaError
 from shared.domain.follower import AccountSnapshot
 from shared.domain.instrument import Instrument
-from shared.messaging.keys import BrokerKeys, carry_field
+from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
+
+
+class ListingUnknown(NijaError):
+    """Nobody has listed the broker's instruments since Redis was emptied: what is missing may be listed all the same."""
 
 
 class PlanningInputs:
@@ -22,8 +27,15 @@ class PlanningInputs:
         """Why the account of a follower cannot be read, by follower."""
 
     async def instrument(self, symbol: str) -> Instrument | None:
-        """The instrument as the master's process last published it; None: the broker does not list it."""
+        """The instrument as the master's process last published it; None: the broker does not list it.
+
+        Raises ListingUnknown: the ledger, from which an emptied Redis is filled, only has those that were traded.
+        """
+        # Looked at first: a master's process lists before it looks at its account.
+        is_listed = await self._redis.hexists(self._keys.master, LAST_POLL_FIELD)
         stored = await self._redis.hget(self._keys.instruments, symbol)
+        if not stored and not is_listed:
+            raise ListingUnknown(f"{symbol} is not listed, and the master's process has not listed anything yet")
         return Instrument.model_validate_json(stored) if stored else None
 
     async def accounts_and_carries(

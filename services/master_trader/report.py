@@ -17,7 +17,7 @@ from services.master_trader.judge import MasterState
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.follower import AccountSnapshot
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 
 log = structlog.get_logger()
 
@@ -37,7 +37,7 @@ class Report:
         """A look at the account succeeded. `published_sequence` None: as before."""
         fields = {
             "state": MasterState.FOLLOWING.value,
-            "last_poll_at": self._now().isoformat(),
+            LAST_POLL_FIELD: self._now().isoformat(),
             "consecutive_errors": "0",
             "followed_since": followed_since.isoformat(),
         }

@@ -40,7 +40,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
                                                               brought in line with the ledger
     nija:{b}:restoring         string  bookkeeper             bookkeeper; who restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; process id, expires
-    nija:{b}:master            hash    master_trader          status; last poll, last error, equity
+    nija:{b}:master            hash    master_trader          status, copy_engine; last poll, last error, equity
     nija:{b}:nonce:<key hash>  string  nonce.lua              the last nonce given out for an API key
     nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left and when, ms
     nija:{b}:circuit           hash    circuit scripts        worker, master_trader, status; failures in a row
@@ -56,6 +56,8 @@ LEDGER_GROUP: Final = "ledger"
 DRAIN_TASK: Final = "drain"
 EVENT_FIELD: Final = "event"
 FILL_FIELD: Final = "fill"
+LAST_POLL_FIELD: Final = "last_poll_at"
+"""Of the hash `master`: there when a master's process has listed the instruments and looked at its account."""
 
 
 def queue_name(broker: Broker) -> str:

@@ -28,13 +28,14 @@ from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import Shards
+from services.master_trader.list_instruments import list_instruments
 from services.master_trader.publish import publish_recorded
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill, Side
 from shared.messaging.epoch import run_id_of
-from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.messaging.keys import EVENT_FIELD, LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.persistence.copies import Copies
@@ -92,7 +93,7 @@ class RestoreWorld:
         for name, equity in self.followers.items():
             event = a_snapshot_event(name, equity=equity, cash=equity, occurred_at=datetime.now(UTC))
             await self.redis.xadd(KEYS.events, {EVENT_FIELD: event.model_dump_json()})
-        await self.redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
+        await self.list_instruments()
         self.bench = WorkerBench(self.redis)
         await self.until_in_line()
 
@@ -141,7 +142,13 @@ class RestoreWorld:
         MasterFills(self.engine).record(KRAKEN, "master", [ObservedFill(fill, MASTER_EQUITY)], now)
 
     async def publish(self) -> None:
+        """As a master's process does when it begins, what others left as well."""
         await publish_recorded(self.redis, KEYS, MasterFills(self.engine), lambda: datetime.now(UTC))
+        await self.list_instruments()
+
+    async def list_instruments(self) -> None:
+        await list_instruments(self.redis, KEYS, {"BTC/USD": an_instrument()})
+        await self.redis.hset(KEYS.master, LAST_POLL_FIELD, "now")
 
     def an_engine(
         self, name: str, redis: Redis | None = None, fan_out_of: type[FanOut] = FanOut

@@ -28,7 +28,7 @@ from shared.domain.master_fill import MasterFill
 from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import AlertKind, standing
 from shared.messaging.fills import publish_fill
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from tests.examples import a_fill, a_follower, a_sale, an_account, an_instrument
@@ -105,6 +105,7 @@ async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     monkeypatch.setattr(follow, "HALTED_RETRY_SECONDS", 0.0)
     async with Redis.from_url(fresh_redis_url) as client:
         await client.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
+        await client.hset(KEYS.master, LAST_POLL_FIELD, "now")
         account = an_account("1000", datetime.now(UTC)).model_dump_json()
         await client.hset(KEYS.accounts, mapping=dict.fromkeys([*NAMES, "newcomer"], account))
         yield client
@@ -552,3 +553,28 @@ async def test_no_fill_is_left_out_when_redis_is_emptied_in_the_middle_of_a_step
     await engine.step()
     assert await redis.get(KEYS.roster) is None
     assert await decisions(redis) == []
+
+
+async def test_a_fill_waits_until_an_emptied_redis_has_the_instruments_again(
+    redis: Redis, everybody: list[Follower]
+) -> None:
+    """Its symbol was never traded, so the ledger could not put it back: that is no reason to call it unsupported."""
+    engine = Engine(redis, everybody)
+    await engine.shards.balance()
+    await redis.delete(KEYS.instruments, KEYS.master)
+    await publish(redis, a_fill())
+    stopping = asyncio.Event()
+    running = asyncio.create_task(engine.follower.run(stopping))
+    try:
+        await asyncio.sleep(0.3)
+        assert not running.done()
+        assert await decisions(redis) == []
+        await redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
+        await redis.hset(KEYS.master, LAST_POLL_FIELD, "now")
+        async with asyncio.timeout(10):
+            while len(await decisions(redis)) < len(everybody):
+                await asyncio.sleep(0.02)
+    finally:
+        stopping.set()
+        await running
+    assert {reason for _, _, reason in await decisions(redis)} == {None}
