@@ -139,7 +139,8 @@ class Execution:
     def _quantity(self) -> tuple[Decimal, Decimal, SkipReason | None, Decimal]:
         """Quantity to send, what an exit means to sell, or the reason to skip and what is carried then."""
         if self.order.fraction is None:
-            return self.order.quantity or ZERO, ZERO, None, self.position.carried_exit
+            quantity = self.order.quantity or ZERO
+            return quantity, ZERO, None if quantity else SkipReason.NOT_REPEATED, self.position.carried_exit
         planned = exit_quantity(
             self.order.fraction,
             self.position,

@@ -26,7 +26,7 @@ class CopyOrder(BaseModel):
     symbol: str
     side: Side
     quantity: Amount | None = None
-    """Of an open: base currency, rounded to the lot, at or above every minimum."""
+    """Of an open: base currency, rounded to the lot, at or above every minimum. 0: only look for it, never send."""
     fraction: Amount | None = None
     """Of an exit: share (0 to 1) of the copied position to sell."""
     minimum_notional: Amount

@@ -22,6 +22,8 @@ class SkipReason(StrEnum):
     POLICY_UNREADABLE = "policy_unreadable"
     """The follower's policy is stored in a form that the engine does not know."""
     NO_EQUITY = "no_equity"
+    NOT_REPEATED = "not_repeated"
+    """Redis lost what had been decided, it would be skipped now, and no order was found at the broker."""
     UNSUPPORTED_SYMBOL = "unsupported_symbol"
 
 

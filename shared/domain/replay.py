@@ -78,7 +78,12 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
 
 
 def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> list[Difference]:
-    """Every field that the planner decides otherwise today; empty: the decision is identical."""
+    """Every field that the planner decides otherwise today; empty: the decision is identical.
+
+    Of an order that was only to be looked for (quantity 0) there is nothing to compare: why is not recorded.
+    """
+    if recorded.quantity == ZERO:
+        return []
     computed = replayed(fill, recorded, snapshot_max_age)
     return [
         Difference(

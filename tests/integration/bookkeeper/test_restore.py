@@ -499,3 +499,36 @@ async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_afte
         await shards.give_up()
     await world.go_on()
     await assert_sound(world)
+
+
+@pytest.mark.parametrize("changed", ["paused", "policy", "account"])
+async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_was_lost(
+    world: RestoreWorld, engine: Engine, changed: str
+) -> None:
+    """Redis is emptied before the ledger hears of it, and the follower would not be copied to any more."""
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    for name in NAMES[1:4]:
+        await world.serve(name)
+    assert len(world.executed()) == 3
+    await world.redis.flushall()
+    change = {
+        "paused": "UPDATE followers SET status = 'paused' WHERE follower_id = :id",
+        "policy": """UPDATE followers SET policy = '{"minimum_notional": "1000000"}' WHERE follower_id = :id""",
+        "account": "INSERT INTO account_snapshots SELECT broker, follower_id, now(), 0, 0, 0, 0, unpriced, stale"
+        " FROM account_snapshots WHERE follower_id = :id",
+    }[changed]
+    with engine.begin() as connection:
+        for name in (NAMES[1], NAMES[5]):  # one whose order was sent, one whose was not
+            connection.execute(text(change), {"id": name})
+    await world.until_in_line()
+    await world.publish()
+    await world.deliver()
+    await world.book()
+    await world.redis.flushall()  # and once more, with the new decisions in the ledger
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
+    skipped = world._rows("SELECT follower_id FROM order_events WHERE reason = 'not_repeated' ORDER BY follower_id")
+    assert skipped == [(SMALL,), (NAMES[5],)]

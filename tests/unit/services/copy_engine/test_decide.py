@@ -80,6 +80,8 @@ def test_a_symbol_that_the_broker_does_not_list_is_skipped_for_all() -> None:
 
 
 def test_a_replayed_fill_makes_replayed_orders() -> None:
-    """So that they are looked up before they are sent."""
-    _, _, orders = delivery(a_fill(replayed=True), an_instrument())
-    assert [order.replayed for order in orders] == [True]
+    """So that they are looked up before they are sent; of who would be skipped now, nothing but looked up."""
+    _, batch, orders = delivery(a_fill(replayed=True), an_instrument())
+    assert [order.replayed for order in orders] == [True] * 4
+    assert [order.quantity for order in orders] == [Decimal("0.001"), 0, 0, 0]
+    assert {decision.skip_reason for decision in batch.decisions} == {None}

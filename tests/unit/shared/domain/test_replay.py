@@ -81,3 +81,11 @@ def test_a_policy_that_could_not_be_read_gives_the_identical_decision(fill: Mast
     follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
     decision = recorded(fill, follower, an_account(), an_instrument(), Decimal(0))
     assert differences(fill, decision, MAX_AGE) == []
+
+
+def test_an_order_that_was_only_looked_for_is_no_difference() -> None:
+    """A fill was planned again after Redis lost data, and would have been skipped then."""
+    fill = a_fill(replayed=True)
+    looked_for = recorded(fill, a_follower(status=FollowerStatus.PAUSED), an_account(), an_instrument(), Decimal(0))
+    assert (looked_for.quantity, looked_for.skip_reason) == (0, None)
+    assert differences(a_fill(), looked_for, MAX_AGE) == []
