@@ -23,6 +23,8 @@ from shared.persistence.errors import DatabaseUnavailable
 BLOCK_MS: Final = 500
 CLAIM_EVERY_SECONDS: Final = 15.0
 CHECK_EVERY_SECONDS: Final = 1.0
+OLDER_IDLE_MS: Final = 1_000
+OLDER_PAUSE_SECONDS: Final = 0.05
 GATHER_BELOW: Final = 200
 GATHER_SECONDS: Final = 0.25
 FIRST_WAIT_SECONDS: Final = 0.1
@@ -106,6 +108,25 @@ class Bookkeeper:
         self._log.warning("redis is in line with the ledger", **restored._asdict())
 
     async def _book(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
+        """Write entries once everything before them is written, by whichever bookkeeper was given it.
+
+        Were Redis emptied in between, the ledger would have a later fill of a follower and not the one before: a hole
+        that a restore does not see.
+        """
+        if not entries:
+            return
+        while True:
+            some_are_older, taken_over = await self._stream.older(entries[0].entry_id, OLDER_IDLE_MS)
+            if not some_are_older:
+                break
+            await self._write_down(taken_over, stopping)
+            if stopping.is_set():
+                return
+            if not taken_over:
+                await _wait(stopping, OLDER_PAUSE_SECONDS)
+        await self._write_down(entries, stopping)
+
+    async def _write_down(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
         for chunk in chunks(entries):
             booked = await self._write(chunk, stopping)
             if booked is None:

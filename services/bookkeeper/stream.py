@@ -1,6 +1,6 @@
 """The stream `events` of one broker: entries for the ledger out; acknowledgements, trimming and dead letters in."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
 from redis.asyncio import Redis
@@ -47,6 +47,20 @@ class EventStream:
             self._keys.events, LEDGER_GROUP, self._consumer, idle_ms, count=READ_COUNT
         )
         return _entries(reply[1])
+
+    async def older(self, entry_id: str, idle_ms: int) -> tuple[bool, list[Entry]]:
+        """Whether entries before that one are still to be acknowledged; and those of them that are idle, taken over."""
+        # What is in the ledger is trimmed at once; and nobody waits for what a person trimmed away.
+        if not await self._redis.xrange(self._keys.events, max=f"({entry_id}", count=1):
+            return False, []
+        pending: Any = await self._redis.xpending_range(
+            self._keys.events, LEDGER_GROUP, min="-", max=f"({entry_id}", count=READ_COUNT
+        )
+        idle = [each["message_id"] for each in pending if each["time_since_delivered"] >= idle_ms]
+        if not idle:
+            return bool(pending), []
+        reply: Any = await self._redis.xclaim(self._keys.events, LEDGER_GROUP, self._consumer, idle_ms, idle)
+        return True, _entries(each for each in reply if each[0] is not None)
 
     async def acknowledge(self, entries: Sequence[Entry], *, roster_changed: bool) -> None:
         """Tell Redis that the ledger has these entries (committed!), and trim what no consumer still needs.
@@ -96,7 +110,7 @@ class EventStream:
         return _entries(entries)
 
 
-def _entries(raw: Collection[Any]) -> list[Entry]:
+def _entries(raw: Iterable[Any]) -> list[Entry]:
     return [Entry(_text(entry_id), fields or {}) for entry_id, fields in raw]
 
 

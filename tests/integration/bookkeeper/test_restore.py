@@ -16,6 +16,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import Engine, text
 
 from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
+from services.bookkeeper.stream import EventStream
 from services.cli.local.embedded import start_server, stop_server
 from services.cli.local.embedded_redis import RedisServer
 from services.copy_engine import follow
@@ -532,3 +533,27 @@ async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_wa
     await assert_sound(world)
     skipped = world._rows("SELECT follower_id FROM order_events WHERE reason = 'not_repeated' ORDER BY follower_id")
     assert skipped == [(SMALL,), (NAMES[5],)]
+
+
+async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_bookkeeper_was_given(
+    world: RestoreWorld,
+) -> None:
+    """It died on another machine, another went on, Redis was emptied: the ledger has a beginning, and no holes."""
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    dead = EventStream(world.redis, KEYS, "on another machine")
+    assert await dead.read_new(1)
+    for name in NAMES[1:4]:
+        await world.serve(name)
+    world.trade(quantity="0.01")
+    await world.publish()
+    await world.deliver()
+    await world.serve(NAMES[1])
+    async with world.bookkeeper(), asyncio.timeout(20):
+        while (2, NAMES[1]) not in world.decisions():
+            await asyncio.sleep(0.02)
+    await world.redis.flushall()
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
