@@ -27,6 +27,7 @@ def bench(folder: Path, *arguments: str) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.long
 def test_a_follower_costs_little_memory_at_every_broker(tmp_path: Path) -> None:
     """At most 60 KiB for each client that has sent a request; all five brokers are measured."""
     found = bench(tmp_path, "memory", "--followers", "300")

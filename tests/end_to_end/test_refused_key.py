@@ -126,6 +126,7 @@ def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
         person.session.close()
 
 
+@pytest.mark.long
 def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: System) -> None:
     """bob's key is refused while everything runs: alice copies on, and so does bob with a right key."""
     bob = system.paper.new_account("bob", {"USD": "10000"})

@@ -185,6 +185,7 @@ def test_a_second_start_says_who_runs_and_breaks_nothing(up: Up) -> None:
     assert up.stop() == 0
 
 
+@pytest.mark.long
 def test_a_killed_supervisor_leaves_nothing_that_hinders_the_next(up: Up) -> None:
     """After SIGKILL of `nija up` itself every child ends, and a new one starts on the same data."""
     up.start()
