@@ -19,7 +19,7 @@ from shared.brokers.gateway import BrokerAccount, BrokerConnection
 from shared.brokers.limits import background_requests
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
-from shared.domain.credentials import Credentials
+from shared.domain.credentials import Credentials, key_hash
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
 from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import AlertKind, Alerts
@@ -58,11 +58,11 @@ class Serving:
         lease = claimed.lease
         account = self.connection.account(credentials) if credentials else None
         if not claimed.head and claimed.request:
-            await self._reconcile(claimed, account)
+            await self._reconcile(claimed, account, credentials)
             await self.mailboxes.release(lease)
             return
         if not claimed.head:
-            await self._read_account(lease, account)
+            await self._read_account(lease, account, credentials)
             return
         head, submission, positions = claimed.head, claimed.submission, claimed.positions
         while head:
@@ -72,15 +72,15 @@ class Serving:
                 # Of a version we do not know, or broken: it waits, and so does only this follower.
                 log.critical("mailbox entry cannot be read", follower=lease.follower_id, error=str(error))
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
-                await self._reconcile(claimed, account, positions)
+                await self._reconcile(claimed, account, credentials, positions)
                 await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
                 return
             position = positions.get(order.symbol, NO_POSITION)
-            result = await self._carry_out(order, lease, submission, position, account)
+            result = await self._carry_out(order, lease, submission, position, account, credentials)
             if isinstance(result, Later):
                 await self._alert_if_stuck(order, result)
                 # An order that does not get on must not keep anybody from looking at the account.
-                await self._reconcile(claimed, account, positions)
+                await self._reconcile(claimed, account, credentials, positions)
                 await self.mailboxes.release(
                     lease, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
                 )
@@ -98,7 +98,7 @@ class Serving:
         lease = claimed.lease
         log.error("key cannot be read", follower=lease.follower_id, error=str(error))
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, lease.follower_id, str(error))
-        await self._reconcile(claimed, None)
+        await self._reconcile(claimed, None, None)
         await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
 
     async def _carry_out(
@@ -108,6 +108,7 @@ class Serving:
         submission: Submission | None,
         position: CopiedPosition,
         account: BrokerAccount | None,
+        credentials: Credentials | None,
     ) -> Settled | Later:
         now = datetime.now(UTC)
         if account is None:
@@ -133,7 +134,7 @@ class Serving:
         try:
             return await execution.run()
         except KeyRefused as error:
-            await self._disable(lease.follower_id, error)
+            await self._disable(lease.follower_id, credentials, error)
             return execution.refused(error)
 
     async def _unlisted(
@@ -181,6 +182,7 @@ class Serving:
         self,
         claimed: Claimed,
         account: BrokerAccount | None,
+        credentials: Credentials | None,
         positions: Mapping[str, CopiedPosition] | None = None,
     ) -> None:
         if not claimed.request:
@@ -189,9 +191,9 @@ class Serving:
         copied = claimed.positions if positions is None else positions
         refused = await reconciler.answer(claimed.request, claimed.lease, account, copied)
         if refused is not None:
-            await self._disable(claimed.lease.follower_id, refused)
+            await self._disable(claimed.lease.follower_id, credentials, refused)
 
-    async def _read_account(self, lease: Lease, account: BrokerAccount | None) -> None:
+    async def _read_account(self, lease: Lease, account: BrokerAccount | None, credentials: Credentials | None) -> None:
         try:
             if account is None:
                 await self.accounts.forget(lease.follower_id)
@@ -199,8 +201,9 @@ class Serving:
                 with background_requests():
                     await self.accounts.read(lease.follower_id, account)
         except KeyRefused as error:
-            await self._disable(lease.follower_id, error)
+            # Forgotten first: if the key has been replaced, who hears of the refusal has the account read again.
             await self.accounts.forget(lease.follower_id)
+            await self._disable(lease.follower_id, credentials, error)
         except (Throttled, RateLimited) as error:
             # Nothing is known to be wrong with the account: it is read in its next turn.
             log.info("account not read yet", follower=lease.follower_id, error=str(error))
@@ -209,10 +212,14 @@ class Serving:
             await self.accounts.failed(lease.follower_id, error)
         await self.mailboxes.release(lease)
 
-    async def _disable(self, follower_id: str, error: KeyRefused) -> None:
+    async def _disable(self, follower_id: str, credentials: Credentials | None, error: KeyRefused) -> None:
         log.error("key refused", follower=follower_id, error=str(error))
         event = FollowerDisabled(
-            broker=self.keys.broker, follower_id=follower_id, message=str(error), occurred_at=datetime.now(UTC)
+            broker=self.keys.broker,
+            follower_id=follower_id,
+            message=str(error),
+            key_hash=key_hash(credentials) if credentials else None,
+            occurred_at=datetime.now(UTC),
         )
         await self.redis.xadd(self.keys.events, {EVENT_FIELD: event.model_dump_json()})
 

@@ -195,9 +195,9 @@ class FillFollower:
         # Counted first: what changes in between is noticed later.
         changes = await asyncio.to_thread(self._count_changes)
         roster = Roster(version, await asyncio.to_thread(self._load_followers), self._shards.count)
-        joined = roster.with_usable_keys() - self._roster.with_usable_keys()
-        if joined:  # or back with another key: their accounts are to be read soon; who is planned keeps the time
-            await self._redis.zadd(self._keys.refresh, dict.fromkeys(joined, 0), nx=True)
+        usable = roster.with_usable_keys()
+        if usable:  # whose reading is planned keeps the time; who joined, or has another key, is read soon
+            await self._redis.zadd(self._keys.refresh, dict.fromkeys(usable, 0), nx=True)
         self._roster, self._changes = roster, changes
         # A restored Redis has a new version too, and its positions may be earlier than what is remembered here.
         await self._shards.reload()

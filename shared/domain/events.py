@@ -145,6 +145,8 @@ class FollowerDisabled(BaseModel):
     broker: Broker
     follower_id: FollowerId
     message: str
+    key_hash: str | None = None
+    """SHA-256 of the API key that was refused, in hex. None: not told, by an older worker."""
     occurred_at: Instant
 
 

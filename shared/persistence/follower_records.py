@@ -44,6 +44,8 @@ class FollowerRecord:
     joined_sequence: int
     created_at: datetime
     revision: int
+    key_hash: str | None
+    """None: it was removed."""
     withdraw_allowed: bool = False
     """The operator said that this key may be one that may withdraw."""
 
@@ -187,6 +189,7 @@ def _record(row: RowMapping) -> FollowerRecord:
         joined_sequence=row["joined_sequence"],
         created_at=row["created_at"],
         revision=row["revision"],
+        key_hash=row["key_hash"],
         withdraw_allowed=row["withdraw_allowed"],
     )
 

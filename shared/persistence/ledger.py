@@ -138,11 +138,12 @@ class Ledger:
 
 def _disable(connection: Connection, event: FollowerDisabled) -> bool:
     record = find(connection, event.broker, event.follower_id, for_update=True)
-    # A refusal from before the follower was resumed or got another key says nothing about now.
+    # A refusal from before the follower was resumed, or of a key that was replaced, says nothing about now.
     if (
         record is None
         or record.status in (FollowerStatus.DISABLED, FollowerStatus.REMOVED)
         or record.status_changed_at >= event.occurred_at
+        or event.key_hash not in (None, record.key_hash)
     ):
         return False
     audit = Audit(BROKER_ACTOR, event.message, event.occurred_at)

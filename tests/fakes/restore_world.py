@@ -88,14 +88,18 @@ class RestoreWorld:
             )
             for name in self.followers
         ]
-        box = SecretBox(SecretStr("h1JwJ3Cj1m1lKxHqk2oK8w3rJm4Vn0cYy5pQk2s7x0E="))
-        await asyncio.to_thread(FollowerStore(self.engine, box).import_rows, rows, actor="test")
+        await asyncio.to_thread(self.store.import_rows, rows, actor="test")
         for name, equity in self.followers.items():
             event = a_snapshot_event(name, equity=equity, cash=equity, occurred_at=datetime.now(UTC))
             await self.redis.xadd(KEYS.events, {EVENT_FIELD: event.model_dump_json()})
         await self.list_instruments()
         self.bench = WorkerBench(self.redis)
         await self.until_in_line()
+
+    @property
+    def store(self) -> FollowerStore:
+        """With the secret key."""
+        return FollowerStore(self.engine, SecretBox(SecretStr("h1JwJ3Cj1m1lKxHqk2oK8w3rJm4Vn0cYy5pQk2s7x0E=")))
 
     # The stages
 

@@ -1,0 +1,62 @@
+"""A key that the broker refuses, from the worker to the followers table: only the key that was refused counts."""
+
+from collections.abc import AsyncIterator
+from decimal import Decimal
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from shared.brokers.errors import KeyRefused
+from shared.domain.credentials import Credentials
+from shared.domain.follower import FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from tests.examples import an_order
+from tests.fakes.faulty_broker import Fate
+from tests.fakes.restore_world import KEYS, RestoreWorld
+
+OLD = Credentials(api_key=SecretStr("key-alice"), api_secret=SecretStr("c2VjcmV0"))
+NEW = Credentials(api_key=SecretStr("another"), api_secret=SecretStr("c2VjcmV0"))
+
+
+@pytest.fixture
+async def world(fresh_redis_url: str, fresh_database_url: str) -> AsyncIterator[RestoreWorld]:
+    """One follower, `alice`, with the key OLD."""
+    engine = open_engine(fresh_database_url)
+    async with Redis.from_url(fresh_redis_url) as redis:
+        world = RestoreWorld(redis, engine, {"alice": Decimal(1000)})
+        await world.prepare()
+        yield world
+    engine.dispose()
+
+
+async def status_after_refusal_of_the_old_key(world: RestoreWorld, *, replaced: bool, mail: bool) -> FollowerStatus:
+    """Serve `alice` with the key OLD, which the broker refuses; perhaps she has another one since she was claimed."""
+    if mail:
+        await world.bench.deliver(an_order())
+    else:
+        await world.redis.zadd(KEYS.ready, {"alice": 0})
+    (claimed,) = await world.bench.claim()
+    if replaced:
+        world.store.replace_credentials(Broker.KRAKEN, "alice", NEW, actor="test")
+    world.bench.account.fates = [Fate.KEY_REFUSED]
+    world.bench.account.read_errors = [] if mail else [KeyRefused("EAPI:Invalid key")]
+    await world.bench.serving.follower(claimed, OLD)
+    await world.book()
+    return world.store.get(Broker.KRAKEN, "alice").status
+
+
+@pytest.mark.parametrize("mail", [True, False], ids=["an order", "an account"])
+async def test_a_follower_is_disabled_for_the_key_that_it_has(world: RestoreWorld, mail: bool) -> None:
+    """Whether an order or a reading of the account met the refusal."""
+    assert await status_after_refusal_of_the_old_key(world, replaced=False, mail=mail) is FollowerStatus.DISABLED
+
+
+@pytest.mark.parametrize("mail", [True, False], ids=["an order", "an account"])
+async def test_a_refusal_of_a_key_that_was_replaced_disables_nobody(world: RestoreWorld, mail: bool) -> None:
+    """The operator gave the follower another key and revoked the old one, which a worker still had in its hands."""
+    assert await status_after_refusal_of_the_old_key(world, replaced=True, mail=mail) is FollowerStatus.ACTIVE
+    engine, _, _ = world.an_engine("engine")
+    await engine.step()
+    assert await world.redis.zscore(KEYS.refresh, "alice") is not None, "its account is read again"
