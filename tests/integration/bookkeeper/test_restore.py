@@ -6,6 +6,7 @@ import shutil
 import subprocess
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -25,10 +26,12 @@ from shared.domain.master_fill import Side
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
 from shared.messaging.fills import FillEntry, read_fills
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
+from shared.messaging.reconcile import ReconcileRequest, Reconciliation, Repair
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.master_fills import MasterFills
-from tests.fakes.faulty_broker import ProcessDied
+from shared.persistence.targets import Targets
+from tests.fakes.faulty_broker import Fate, ProcessDied
 from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
 
 NAMES = [f"follower-{number:02}" for number in range(12)]
@@ -557,3 +560,34 @@ async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_boo
     await world.until_in_line()
     await world.go_on()
     await assert_sound(world)
+
+
+async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_is_lowered_in_the_ledger(
+    world: RestoreWorld,
+) -> None:
+    """An open fails between the comparison and the repair: the position that is repaired is the same one."""
+    world.trade(quantity="10")
+    await world.go_on()
+    (target,) = (each for each in Targets(world.engine).of(Broker.KRAKEN) if each.follower_id == NAMES[1])
+    repair = Repair(symbol=target.symbol, quantity=target.quantity, sequence=target.sequence, reason="sold by hand")
+    world.trade(quantity="1")
+    world.bench.account.fates = [Fate.REJECTED] * len(NAMES)
+    await world.go_on()
+    world.bench.account.free["BTC"] = target.quantity / 2
+    reconciliation = Reconciliation(world.redis, KEYS)
+    until = datetime.now(UTC) + timedelta(minutes=1)
+    request = ReconcileRequest(id="r", follower_id=NAMES[1], actor="test", expires_at=until, repairs=(repair,))
+    await reconciliation.ask([request])
+    await world.serve(NAMES[1])
+    await world.book()
+    assert (await reconciliation.answers([request]))[NAMES[1]].adjusted == (target.symbol,)
+    lowered = await world.redis_positions()
+    assert lowered[NAMES[1]] == (target.quantity / 2, 0)
+    assert world.ledger_positions() == lowered
+    await world.redis.flushall()
+    await world.until_in_line()
+    assert await world.redis_positions() == lowered
+    world.bench.account.free["BTC"] = Decimal(100)
+    world.trade(quantity="1")
+    await world.go_on()
+    assert world.ledger_positions() == await world.redis_positions()
