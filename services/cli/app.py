@@ -80,8 +80,11 @@ def main() -> None:
     for name, meant in misspelt_variables(os.environ).items():
         sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
     try:
-        app()
-    except (DatabaseUnavailable, RedisError, followers.RedisAway, NothingRuns) as error:
+        try:
+            app()
+        finally:
+            sys.stdout.flush()  # here an error can still be told
+    except (DatabaseUnavailable, RedisError, followers.RedisAway, NothingRuns, output.OutputLost) as error:
         sys.stderr.write(f"nija: {_named(error)}\n")
         sys.exit(1)
     except NijaError as error:

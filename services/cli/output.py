@@ -17,6 +17,8 @@ from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from shared.domain.errors import NijaError
+
 _PIPE_COLUMNS: Final = 200
 """In a pipe there is no screen to fit on, and a row is to stay on one line."""
 _GAP: Final = 2
@@ -35,6 +37,10 @@ def _columns() -> int | None:
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_COLUMNS
 
 
+class OutputLost(NijaError):
+    """The disk is full, or the like. What the command did is done all the same."""
+
+
 class _Output(io.FileIO):
     """A standard stream of this process. What is written after its reader has gone is dropped."""
 
@@ -42,21 +48,31 @@ class _Output(io.FileIO):
         try:
             return super().write(data) or 0
         except BrokenPipeError:
-            nowhere = os.open(os.devnull, os.O_WRONLY)
-            os.dup2(nowhere, self.fileno())
-            os.close(nowhere)
+            self._drop_the_rest()
             return len(data)
+        except OSError as error:
+            self._drop_the_rest()
+            raise OutputLost(f"the output cannot be written: {error.strerror}") from None
+
+    def _drop_the_rest(self) -> None:
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        os.dup2(nowhere, self.fileno())
+        os.close(nowhere)
 
 
 def outlive_readers() -> None:
-    """Let `nija … | head -1` go on to its end: a reader that has seen enough is no error and changes no exit code."""
+    """Let `nija … | head -1` go on to its end: a reader that has seen enough is no error and changes no exit code.
+
+    What cannot be written for another reason raises OutputLost.
+    """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
         # Not what a test has put there.
-        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter):
+        if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
             raw = _Output(stream.fileno(), "w", closefd=False)
+            is_buffered = isinstance(stream.buffer, io.BufferedWriter)  # not with PYTHONUNBUFFERED
             wrapped = io.TextIOWrapper(
-                io.BufferedWriter(raw),
+                io.BufferedWriter(raw) if is_buffered else raw,
                 stream.encoding,
                 stream.errors,
                 line_buffering=stream.line_buffering,

@@ -55,3 +55,23 @@ def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) 
     servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": away}
     assert without_a_reader(tmp_path, "check", "brokers", both=True, **servers)[0] == 1
     assert without_a_reader(tmp_path, "fills", "--broker", "krakn", both=True, **servers)[0] == 2
+
+
+@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["fills"], ["fills", "--json"]])
+def test_a_full_disk_is_told_in_one_line(
+    arguments: list[str], fresh_database_url: str, fresh_redis_url: str, tmp_path: Path
+) -> None:
+    """Exit code 1: a script must not take half a document for a whole one."""
+    servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": fresh_redis_url}
+    with Path("/dev/full").open("w") as full:
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "services.cli.app", *arguments],
+            cwd=tmp_path,
+            env={"PATH": os.environ["PATH"], "NIJA_BROKERS": "kraken", **servers},
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            check=False,
+            timeout=60,
+        )
+    assert (done.returncode, done.stderr) == (1, "nija: the output cannot be written: No space left on device\n")
