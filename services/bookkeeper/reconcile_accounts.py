@@ -96,20 +96,23 @@ class Reconcile:
         self._expires_at = datetime.now(UTC) + timedelta(seconds=timeout_seconds)
 
     async def concerned(self) -> list[str]:
-        """Who should hold something, has an order under way, something locked in open orders, or an alert."""
+        """Who should hold something, has an order under way, something locked in open orders, or an alert.
+
+        Not who was removed.
+        """
         targets = await asyncio.to_thread(self._targets.of, self._keys.broker)
+        removed = await asyncio.to_thread(self._targets.removed, self._keys.broker)
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hkeys(self._keys.submitting)
             pipeline.hgetall(self._keys.accounts)
             pipeline.hvals(self._keys.alerts)
             submitting, accounts, alerts = await pipeline.execute()
         raised = standing_alerts(alerts, datetime.now(UTC))
-        return sorted(
-            {target.follower_id for target in targets}
-            | {follower_id.decode() for follower_id in submitting}
-            | {follower_id.decode() for follower_id, stored in accounts.items() if _has_locked(stored)}
-            | {alert.follower_id for alert in raised if alert.kind is AlertKind.DRIFT}
-        )
+        concerned = {target.follower_id for target in targets}
+        concerned |= {follower_id.decode() for follower_id in submitting}
+        concerned |= {follower_id.decode() for follower_id, stored in accounts.items() if _has_locked(stored)}
+        concerned |= {alert.follower_id for alert in raised if alert.kind is AlertKind.DRIFT}
+        return sorted(concerned - removed)
 
     async def run(self, followers: Collection[str] | None = None, *, repair: bool) -> Reconciled:
         """Read the accounts of these followers (None: of all concerned), compare, and repair when wanted."""

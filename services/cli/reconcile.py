@@ -140,11 +140,15 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
         if each.resolved:
             say(f"{broker.value}: {each.resolved} unknown orders are known now")
     count = sum(len(each.readings) for each in found.values())
-    if any(each.drifts for each in found.values()):
-        if not repair and any(drift.is_repairable for each in found.values() for drift in each.drifts):
-            say("`nija reconcile --repair` lowers the copied positions to what is there, and cancels stray orders")
-    else:
-        say(f"{count} accounts hold what was copied", style="green")
+    left = [drift for each in found.values() for drift in each.drifts]
+    if left and repair:
+        say("nothing can be repaired of what is left; what passes by itself is gone in a minute")
+    elif any(drift.is_repairable for drift in left):
+        say("`nija reconcile --repair` lowers the copied positions to what is there, and cancels stray orders")
+    elif not left and count:
+        say(f"{count} {'account holds' if count == 1 else 'accounts hold'} what was copied", style="green")
+    elif not any(each.unread for each in found.values()):
+        say("nothing to compare: no follower that copies holds, orders or misses anything")
 
 
 def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:

@@ -23,8 +23,14 @@ _TARGETS = text("""
     ) e ON true
     WHERE p.broker = :broker AND (CAST(:followers AS text[]) IS NULL OR p.follower_id = ANY(:followers))
       AND p.quantity <> 0
+      AND NOT EXISTS (
+          SELECT FROM followers f
+          WHERE f.broker = p.broker AND f.follower_id = p.follower_id AND f.status = 'removed'
+      )
     ORDER BY p.follower_id, p.symbol
 """)
+
+_REMOVED = text("SELECT follower_id FROM followers WHERE broker = :broker AND status = 'removed'")
 
 _COPIES = text("""
     SELECT o.copy_order_id, o.follower_id, o.sequence, o.outcome, coalesce(e.occurred_at, o.decided_at) AS changed_at
@@ -41,10 +47,18 @@ class Targets:
         self._engine = engine
 
     def of(self, broker: Broker, followers: Collection[str] | None = None) -> list[Target]:
-        """The copied positions that are not empty, of these followers or of all, by follower and symbol."""
+        """The copied positions that are not empty, of these followers or of all, by follower and symbol.
+
+        Those of removed followers are their owners'.
+        """
         asked = {"broker": broker.value, "followers": None if followers is None else list(followers)}
         with transaction(self._engine) as connection:
             return [Target.model_validate(dict(row)) for row in connection.execute(_TARGETS, asked).mappings()]
+
+    def removed(self, broker: Broker) -> set[str]:
+        """Followers that were removed: nija has no key any more to look with."""
+        with transaction(self._engine) as connection:
+            return set(connection.scalars(_REMOVED, {"broker": broker.value}))
 
     def copies(self, broker: Broker, ids: Collection[str]) -> dict[str, CopyRecord]:
         """What became of the copy orders among these client order ids, by id; others are left out."""

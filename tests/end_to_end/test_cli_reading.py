@@ -190,7 +190,7 @@ def test_reconcile_finds_that_everybody_holds_what_was_copied(running: Any, nija
     assert (done.returncode, found["accounts"], found["read"]) == (0, 3, 3)
     assert found["drifts"] == found["unread"] == found["repaired"] == []
     one = nija("reconcile", "--follower", "paper_one", "--repair", "--timeout", "30", folder=running.folder)
-    assert (one.returncode, one.stdout.splitlines()[-1]) == (0, "1 accounts hold what was copied")
+    assert (one.returncode, one.stdout.splitlines()[-1]) == (0, "1 account holds what was copied")
     assert (
         json.loads(running.command("positions", "--json").stdout)
         == nija("positions", "--json", folder=running.folder).json()

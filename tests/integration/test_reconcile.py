@@ -10,6 +10,8 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
@@ -28,8 +30,10 @@ from shared.messaging.mailboxes import LeaseLost
 from shared.messaging.reconcile import UNREADABLE, Cancellation, ReconcileRequest, Reconciliation
 from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
 from shared.persistence.ledger import Ledger
 from shared.persistence.reports import Reports
+from shared.persistence.secrets import SecretBox
 from tests.examples import NOW, an_order
 from tests.fakes.faulty_broker import Fate
 from tests.fakes.reconcile_bench import an_open_order, bought, reconciled, working
@@ -161,6 +165,22 @@ async def test_an_account_that_cannot_be_read_is_asked_again_when_that_may_help(
         assert (await reconciled(redis, engine)).unread == {}
         bench.account.read_errors = [OutcomeUnknown("no answer")] * 100
         assert (await reconciled(redis, engine, timeout_seconds=1)).unread == {"alice": "no answer"}
+
+
+async def test_what_a_removed_follower_holds_is_its_owners(
+    bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
+) -> None:
+    """Nobody has its key, so it is not asked for, and is no finding."""
+    store = FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
+    store.add(Broker.KRAKEN, "alice", CREDENTIALS, actor="test")
+    await bought(bench, engine)
+    async with working(bench, engine):
+        assert (await reconciled(redis, engine)).asked == 1
+    store.remove(Broker.KRAKEN, "alice", actor="test")
+    found = await reconciled(redis, engine, timeout_seconds=0.5)
+    assert (found.asked, found.unread, found.drifts) == (0, {}, [])
+    code, printed = await nija("reconcile")
+    assert (code, printed.splitlines()[-1][:18]) == (0, "nothing to compare")
 
 
 async def test_without_a_worker_it_says_so(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
