@@ -45,11 +45,17 @@ def meant_by(name: str) -> str | None:
     broker = next((broker for broker in Broker if name.startswith(f"{broker.name}_")), None)
     if broker is None or name in _NAMES or _FOLLOWER_VARIABLE.fullmatch(name):
         return None
+    of_follower = f"{broker.name}_USER_"
+    if name.startswith(of_follower):
+        # Never the master's, however close: a follower's secret has no business there.
+        follower, _, part = name.removeprefix(of_follower).partition("_")
+        parts = difflib.get_close_matches(part, _ACCOUNT_PARTS, n=1, cutoff=0.4)
+        return f"{of_follower}{follower}_{parts[0] if parts else _ACCOUNT_PARTS[0]}"
     close = difflib.get_close_matches(name, sorted(_NAMES), n=1, cutoff=0.8)
     if close:
         return close[0]
-    part = next((part for part in _ACCOUNT_PARTS if name.endswith(f"_{part}")), None)
-    return f"{broker.name}_USER_…_{part}" if part else None
+    part = next((part for part in _ACCOUNT_PARTS if name.endswith(f"_{part}")), "")
+    return f"{of_follower}…_{part}" if part else None
 
 
 @dataclass(frozen=True)

@@ -200,6 +200,9 @@ def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
         "NIJA_RECONCILE_REPIAR": "NIJA_RECONCILE_REPAIR",
         "KRAKEN_API_SECRET": "KRAKEN_MASTER_API_SECRET",
         "ALPACA_BASEURL": "ALPACA_BASE_URL",
+        "KRAKEN_USER_TWO_APISECRET": "KRAKEN_USER_TWO_API_SECRET",
+        "KRAKEN_USER_TWO_KEY": "KRAKEN_USER_TWO_API_KEY",
+        "OKX_USER_TWO_PASSWORD": "OKX_USER_TWO_PASSPHRASE",
     }
     others = [
         "NIJA_REDIS_SERVICE_HOST",
