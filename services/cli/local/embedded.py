@@ -10,6 +10,7 @@ import os
 import secrets
 import signal
 import socket
+import stat
 import subprocess
 import time
 from collections.abc import Callable, Iterator
@@ -65,6 +66,17 @@ def private_folder(path: Path) -> Path:
     if not os.access(path, os.W_OK | os.X_OK):
         raise LocalSystemError(f"no write permission in {path}: set NIJA_HOME to a folder that you may write to")
     return path
+
+
+def home_folder(path: Path) -> None:
+    """Create the data folder, or make it private. Raises LocalSystemError when it is a folder for other things, too."""
+    if Path.cwd().is_relative_to(path.resolve()):
+        raise LocalSystemError(
+            f"NIJA_HOME={path} is the folder that you are in, or one above it: name a folder of nija's own"
+        )
+    if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
+        raise LocalSystemError(f"NIJA_HOME={path} is a folder that everybody may write to: name one of nija's own")
+    private_folder(path).chmod(0o700)
 
 
 def write_private(path: Path, text: str) -> None:
