@@ -27,7 +27,7 @@ from shared.brokers.errors import (
 )
 from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, OrderReport, OrderStatus
 from shared.brokers.limits import background_requests
-from shared.domain.amounts import ZERO
+from shared.domain.amounts import ZERO, plain
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import OrderState, Outcome
 from shared.domain.identity import BrokerOrderId
@@ -70,6 +70,8 @@ class Execution:
     mailboxes: Mailboxes
     accepted_at: datetime | None = None
     certainly_not_sent: bool = False
+    short_of: Decimal | None = None
+    """What an exit should have sold, when the account had less (base currency)."""
 
     async def run(self) -> Settled | Later:
         """Bring the order as far as it gets now.
@@ -114,6 +116,8 @@ class Execution:
                     return Later(self._wait_after(unread), forget_submission=True)
                 if free is None:
                     return self._failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
+                log.warning("less is there than was copied", follower=self.order.follower_id, copy_order=self.order.id)
+                self.short_of = self.short_of or quantity
                 quantity = free
                 attempt += 1
             except Rejected as error:
@@ -335,7 +339,8 @@ class Execution:
             exit_due,
             self.instrument,
         )
-        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report)
+        message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
+        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
 
     def _failed(
         self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None

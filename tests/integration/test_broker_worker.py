@@ -199,6 +199,7 @@ async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBenc
     (final,) = await bench.serve()
     assert [o.quantity for o in bench.account.placed] == [Decimal("0.01"), Decimal("0.00998765")]
     assert (final.outcome, final.filled_quantity) == (Outcome.COPIED, Decimal("0.00998765"))
+    assert final.message == "the account had less to sell than 0.01"
     assert await bench.position() == held("0.00001235", "0.00001235")
 
 
