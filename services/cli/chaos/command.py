@@ -48,7 +48,7 @@ def chaos(
     if steps and self_test:
         raise ConfigurationError("--steps and --self-test are two runs: choose one of them")
 
-    chosen = [parse_broker(name.strip(), "--brokers") for name in (brokers or "").split(",") if name.strip()]
+    chosen = [parse_broker(name.strip(), "--brokers") for name in brokers.split(",")] if brokers is not None else []
     # The protocol is the same at every broker.
     chosen = chosen or ([Broker.KRAKEN] if steps else supported_brokers())
     number = secrets.randbelow(1_000_000) if seed is None else seed
