@@ -135,6 +135,19 @@ async def test_the_entries_of_a_dead_bookkeeper_elsewhere_are_taken_over(redis: 
     assert count(engine, "order_events") == 1
 
 
+async def test_nobody_waits_for_what_a_person_deleted(redis: Redis, engine: Engine) -> None:
+    """Two entries of a dead bookkeeper, one of them deleted by hand: what is left of them, then the next ones."""
+    [deleted, *_] = await tell(redis, an_order_event("bob"), an_order_event("carol"))
+    dead = a_stream(redis, "elsewhere")
+    await dead.prepare()
+    assert len(await dead.read_new(10)) == 2
+    await redis.xdel(KEYS.events, deleted)
+    await tell(redis, an_order_event("dave"))
+    async with at_work(a_stream(redis), engine):
+        await until(lambda: all_acknowledged(redis), "the others are in the ledger")
+    assert count(engine, "order_events") == 2
+
+
 async def test_nothing_is_trimmed_that_another_bookkeeper_still_holds(redis: Redis, engine: Engine) -> None:
     """An older entry that somebody else has not acknowledged stays, and so does everything after it."""
     [held] = await tell(redis, an_order_event())
