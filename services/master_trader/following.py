@@ -14,6 +14,7 @@ from typing import Final, NamedTuple
 import structlog
 from redis.asyncio import Redis
 
+from services.master_trader.copies import without_copies
 from services.master_trader.follow import Sighting, look, read_equity
 from services.master_trader.list_instruments import list_instruments
 from services.master_trader.progress import OVERLAP, Progress
@@ -115,6 +116,7 @@ class Following:
             known=progress.known,
             now=master.now(),
         )
+        sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
         sighting = await self._without_unexplained_sales(sighting)
         published: int | None = None
         if sighting.new:

@@ -34,10 +34,12 @@ class Progress:
         would make us read from a moment that the broker has not reached, past fills that it has yet to report.
         """
         before = self.read_until
+        # Also those that were left out of `new`, because they are copies.
+        is_news = any(fill.fill_id not in self.known for fill in sighting.fills)
         # Ids outside the window are forgotten: the window only moves forward.
         self.known = {fill.fill_id for fill in sighting.fills}
         self.read_until = max([before, *(fill.executed_at for fill in sighting.fills)])
-        if sighting.new:
+        if is_news:
             self._overlap = OVERLAP
             self._news_at_seconds = looked_at_seconds
         elif looked_at_seconds - self._news_at_seconds >= OVERLAP.total_seconds():

@@ -136,7 +136,7 @@ class SnapshotEvent(BaseModel):
 
 
 class FollowerDisabled(BaseModel):
-    """The broker refused a follower's key; the bookkeeper disables the follower."""
+    """The broker refused a follower's key, or its account is the master's; the bookkeeper disables the follower."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -146,7 +146,7 @@ class FollowerDisabled(BaseModel):
     follower_id: FollowerId
     message: str
     key_hash: str | None = None
-    """SHA-256 of the API key that was refused, in hex. None: not told, by an older worker."""
+    """SHA-256 of the API key that was refused, in hex. None: by an older worker, or whatever the key."""
     occurred_at: Instant
 
 

@@ -104,6 +104,12 @@ class OrderEventRow(SQLModel, table=True):
             postgresql_where=text("outcome IS NOT NULL"),
         ),
         Index("order_events_by_fill", "broker", "sequence"),
+        Index(
+            "order_events_by_broker_order",
+            "broker",
+            "broker_order_id",
+            postgresql_where=text("broker_order_id IS NOT NULL"),
+        ),
         CheckConstraint("outcome IN ('copied', 'skipped', 'failed')", name="order_events_outcome_known"),
     )
 

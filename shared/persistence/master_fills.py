@@ -7,7 +7,7 @@ All methods block: call them from a thread when an event loop is running. All ra
 PostgreSQL is away; every one of them may then simply be called again.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -24,7 +24,7 @@ from shared.domain.traded_position import apply_fill
 from shared.persistence.columns import table_of
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
-from shared.persistence.ledger_tables import MasterFillRow
+from shared.persistence.ledger_tables import MasterFillRow, OrderEventRow
 from shared.persistence.operational_tables import MasterCheckpointRow, PublicationRow
 from shared.persistence.sequence import last_sequence, lock_sequence
 
@@ -48,6 +48,15 @@ class Checkpoint:
     """Executions before this moment are history and are not copied."""
     read_until: datetime
     """The newest execution time that was seen; read again from some overlap before it."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedCopy:
+    """The copy order behind an execution."""
+
+    follower_id: str
+    occurred_at: datetime
+    """When the ledger last heard of the order."""
 
 
 class MasterFills:
@@ -95,6 +104,28 @@ class MasterFills:
                     )
                 )
             )
+
+    def copies_among(self, broker: Broker, fills: Collection[AccountFill]) -> dict[str, ExecutedCopy]:
+        """Those of `fills` that are executions of the broker's copy orders, by fill id.
+
+        An order is in the ledger a moment after its execution only, when the bookkeeper has written its event.
+        """
+        order_id, symbol = col(OrderEventRow.broker_order_id), col(OrderEventRow.symbol)
+        follower_id, occurred_at = col(OrderEventRow.follower_id), col(OrderEventRow.occurred_at)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                select(order_id, symbol, follower_id, func.max(occurred_at).label("occurred_at"))
+                .where(
+                    col(OrderEventRow.broker) == broker.value,
+                    order_id.in_({fill.order_id for fill in fills}),
+                )
+                .group_by(order_id, symbol, follower_id)
+            ).all()
+        # With the symbol: Binance numbers the orders of each symbol by themselves.
+        copies = {(row.broker_order_id, row.symbol): ExecutedCopy(row.follower_id, row.occurred_at) for row in rows}
+        return {
+            fill.fill_id: copies[fill.order_id, fill.symbol] for fill in fills if (fill.order_id, fill.symbol) in copies
+        }
 
     def record(
         self, broker: Broker, master_account: str, observed: Sequence[ObservedFill], recorded_at: datetime

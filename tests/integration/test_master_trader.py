@@ -21,9 +21,11 @@ from urllib.request import Request, urlopen
 from uuid import uuid4
 
 import pytest
+from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
+from sqlalchemy import Engine
 
 from services.cli.local.embedded import run_server, start_server, stop_server
 from services.cli.local.embedded_postgres import PostgresServer
@@ -31,14 +33,21 @@ from services.cli.local.embedded_redis import RedisServer
 from shared.brokers.gateway import BrokerConnection, MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
+from shared.domain.events import EVENT, FollowerDisabled
+from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker, CopyOrderId
 from shared.domain.master_fill import MasterFill, Side
 from shared.messaging.fills import read_fills
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
+from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
+from shared.persistence.ledger import Ledger
 from shared.persistence.migrate import migrate
+from shared.persistence.secrets import SecretBox
 from tests.epoch import in_line
+from tests.ledger_examples import a_filled_event
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 START = {"USD": "100000", "BTC": "0.5"}
@@ -140,9 +149,9 @@ class Bench:
         self.processes.append(process)
         return process
 
-    async def trade(self, side: Side, quantity: str) -> None:
-        """A market order as a person would give it."""
-        await self.person.account(self.paper.credentials(1)).place(
+    async def trade(self, side: Side, quantity: str) -> str:
+        """A market order as a person would give it; return the broker's id of it."""
+        return await self.person.account(self.paper.credentials(1)).place(
             MarketOrder(
                 client_order_id=CopyOrderId(uuid4().hex),
                 symbol="BTC/USD",
@@ -282,6 +291,117 @@ async def test_a_purchase_that_becomes_visible_after_its_sale_is_published_befor
     await bench.trade(Side.SELL, "0.1")
     fills = await bench.until_all_published()
     assert [(fill.side, fill.fraction_closed) for fill in fills] == [(Side.BUY, 0), (Side.SELL, 1)]
+
+
+@dataclass
+class OwnFollower:
+    """A follower that was given the master's second key; its worker and bookkeeper are the test."""
+
+    bench: Bench
+    engine: Engine
+
+    def __post_init__(self) -> None:
+        self.store = FollowerStore(self.engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
+        self.store.add(Broker.KRAKEN, "self", self.bench.paper.credentials(1), actor="test")
+
+    @property
+    def status(self) -> FollowerStatus:
+        return self.store.all()[0].status
+
+    def book(self, sequence: int, broker_order_id: str) -> None:
+        """Write that the copy of fill `sequence` was carried out."""
+        now = datetime.now(UTC)
+        event = a_filled_event("self", sequence, broker_order_id=broker_order_id, occurred_at=now)
+        assert Ledger(self.engine).write([event]).order_events == 1
+
+    async def take_events(self) -> list[FollowerDisabled]:
+        """Write what the master has told, and forget it."""
+        entries = await self.bench.redis.xrange(KEYS.events)
+        events = [EVENT.validate_json(fields[EVENT_FIELD.encode()]) for _, fields in entries]
+        await self.bench.redis.delete(KEYS.events)
+        Ledger(self.engine).write(events)
+        assert all(isinstance(event, FollowerDisabled) for event in events)
+        return [event for event in events if isinstance(event, FollowerDisabled)]
+
+
+@pytest.fixture
+def own_follower(bench: Bench) -> Iterator[OwnFollower]:
+    """A follower whose account is the master's."""
+    engine = open_engine(bench.database_url)
+    yield OwnFollower(bench, engine)
+    engine.dispose()
+
+
+def check_equities(fills: list[MasterFill], truth: list[dict[str, Any]]) -> None:
+    """Each published fill's equity is what the account was worth before it, all executions counted."""
+    usd, btc = Decimal(START["USD"]), Decimal(START["BTC"])
+    by_id = {fill.fill_id: fill for fill in fills}
+    for each in truth:
+        price, quantity, cost, fee = (Decimal(each[name]) for name in ("price", "quantity", "cost", "fee"))
+        if each["fill_id"] in by_id:
+            assert by_id[each["fill_id"]].master_equity_before == usd + btc * price
+        sign = 1 if each["side"] == "buy" else -1
+        usd -= sign * cost + fee
+        btc += sign * quantity
+
+
+async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Bench, own_follower: OwnFollower) -> None:
+    """It stays out, also after a restart; its follower is disabled; the trades around it are published as ever."""
+
+    def own_fills() -> list[str]:
+        return [fill["fill_id"] for fill in bench.paper.fills() if fill not in copied]
+
+    async def complete() -> bool:
+        return len(await bench.published()) >= len(own_fills())
+
+    copied: list[dict[str, Any]] = []
+    process = bench.start_master()
+    await bench.until_state("following")
+    await bench.trade(Side.BUY, "0.1")
+    await bench.until_all_published()
+
+    # All of these in one look: before the copy, the copy, after it.
+    assert end(process) == 0
+    await bench.trade(Side.BUY, "0.1")
+    before = len(bench.paper.fills())
+    own_follower.book(1, await bench.trade(Side.BUY, "0.05"))
+    copied = bench.paper.fills()[before:]
+    await bench.trade(Side.SELL, "0.1")
+    process = bench.start_master()
+    await bench.until("published its own", complete)
+    assert {event.follower_id for event in await own_follower.take_events()} == {"self"}
+    assert own_follower.status is FollowerStatus.DISABLED
+
+    # The operator has given it a key of its own. The process that reads the copy again knows nothing of all that.
+    assert end(process) == 0
+    own_follower.store.set_status(Broker.KRAKEN, "self", FollowerStatus.ACTIVE, actor="test")
+    bench.start_master()
+    await bench.until_state("following")
+    await bench.trade(Side.SELL, "0.1")
+    await bench.until("published its own", complete)
+    assert await own_follower.take_events()
+    assert own_follower.status is FollowerStatus.ACTIVE
+
+    fills = await bench.published()
+    assert [fill.fill_id for fill in fills] == own_fills()
+    assert [fill.fraction_closed for fill in fills] == [0, 0, Decimal("0.5"), 1]
+    check_equities(fills, bench.paper.fills())
+
+
+async def test_a_copy_that_was_seen_before_the_ledger_knew_it_disables_its_follower_at_the_next_fill(
+    bench: Bench, own_follower: OwnFollower
+) -> None:
+    """It has been published as a fill; whatever is new then shows who placed it."""
+    bench.start_master()
+    await bench.until_state("following")
+    copy = await bench.trade(Side.BUY, "0.1")
+    await bench.until_all_published()
+    assert await own_follower.take_events() == []
+    own_follower.book(1, copy)
+    await bench.trade(Side.BUY, "0.1")
+    check_equities(await bench.until_all_published(), bench.paper.fills())
+    assert {event.follower_id for event in await own_follower.take_events()} == {"self"}
+    assert own_follower.status is FollowerStatus.DISABLED
 
 
 async def test_status_and_instruments_are_there_for_the_others(bench: Bench) -> None:

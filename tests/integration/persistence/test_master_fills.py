@@ -6,12 +6,15 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
+from sqlalchemy import Engine, text
 
 from shared.domain.errors import ImpossibleFill
 from shared.domain.identity import Broker
 from shared.domain.master_fill import Side
-from shared.persistence.master_fills import Checkpoint, MasterFills, ObservedFill
+from shared.persistence.ledger import Ledger
+from shared.persistence.master_fills import Checkpoint, ExecutedCopy, MasterFills, ObservedFill
 from tests.examples import NOW, an_account_fill
+from tests.ledger_examples import a_filled_event, an_order_event
 
 KRAKEN = Broker.KRAKEN
 
@@ -104,3 +107,35 @@ def test_known_ids_reach_back_to_the_overlap_only(fills: MasterFills) -> None:
     fills.record(KRAKEN, "main", [observed("old", executed_at=older), observed("new")], NOW)
     assert fills.known_fill_ids(KRAKEN, "main", NOW) == {"new"}
     assert fills.known_fill_ids(KRAKEN, "main", older) == {"old", "new"}
+
+
+def test_executions_of_copy_orders_are_found_by_broker_order_and_symbol(fills: MasterFills, engine: Engine) -> None:
+    """Binance gives two symbols the same order number, and another broker's orders are nothing to this one."""
+    later = NOW + timedelta(seconds=9)
+    Ledger(engine).write(
+        [
+            an_order_event("alice", 1, broker_order_id="7"),
+            a_filled_event("alice", 1, broker_order_id="7", occurred_at=later),
+            an_order_event("bob", 1),
+            a_filled_event("carol", 1, broker=Broker.BINANCE, broker_order_id="8"),
+        ]
+    )
+    seen = [
+        an_account_fill(fill_id="a", order_id="7"),
+        an_account_fill(fill_id="b", order_id="7"),
+        an_account_fill(fill_id="c", order_id="7", symbol="ETH/USD"),
+        an_account_fill(fill_id="d", order_id="8"),
+    ]
+    alices = ExecutedCopy("alice", later)
+    assert fills.copies_among(KRAKEN, seen) == {"a": alices, "b": alices}
+    assert fills.copies_among(KRAKEN, seen[2:]) == {}
+
+
+def test_broker_orders_are_found_through_their_index(engine: Engine) -> None:
+    """Events are many, and the master waits for the answer."""
+    with engine.begin() as connection:
+        connection.execute(text("SET LOCAL enable_seqscan = off"))
+        plan = connection.scalars(
+            text("EXPLAIN SELECT symbol FROM order_events WHERE broker = 'kraken' AND broker_order_id IN ('7', '8')")
+        ).all()
+    assert "order_events_by_broker_order" in "\n".join(plan)

@@ -48,3 +48,13 @@ def test_after_a_quiet_overlap_old_pages_are_read_no_more_until_there_is_news() 
     news = buy(2, fill.executed_at + timedelta(minutes=30))
     progress.learn(saw(fill, news, new=(news,)), 5000)
     assert progress.since == news.executed_at - OVERLAP
+
+
+def test_a_copy_that_was_left_out_is_known_and_news() -> None:
+    """A trade of the master from just before it may become visible late, like one before any other fill."""
+    progress = Progress(NOON - timedelta(days=1), NOON, set(), 0)
+    copy = buy(1, NOON + timedelta(minutes=20))
+    progress.learn(saw(copy), 1000)
+    assert progress.known == {copy.fill_id}
+    progress.learn(saw(copy), 1000 + OVERLAP.total_seconds() - 1)
+    assert progress.since == copy.executed_at - OVERLAP

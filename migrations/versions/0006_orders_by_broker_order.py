@@ -1,0 +1,16 @@
+"""A copy order is found by the id that its broker gave it: a fill of the master's account may be a copy."""
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0006"
+down_revision = "0005"
+
+
+def upgrade() -> None:
+    op.create_index(
+        "order_events_by_broker_order",
+        "order_events",
+        ["broker", "broker_order_id"],
+        postgresql_where=sa.text("broker_order_id IS NOT NULL"),
+    )

@@ -1,0 +1,44 @@
+"""Tell the copies that were executed on the master's own account from its trades, and disable who placed them.
+
+A follower may have been given another key of the master's account. Each of its copies is then an execution of that
+account; followed like the others it would be copied to everybody, to that follower too, and so on without end.
+"""
+
+import asyncio
+from dataclasses import replace
+from datetime import datetime
+from typing import Final
+
+import structlog
+from redis.asyncio import Redis
+
+from services.master_trader.follow import Sighting
+from shared.domain.events import FollowerDisabled
+from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.persistence.master_fills import MasterFills
+
+MESSAGE: Final = "this is the master's own account: its copies would be copied again; remove it"
+
+log = structlog.get_logger()
+
+
+async def without_copies(sighting: Sighting, ledger: MasterFills, redis: Redis, keys: BrokerKeys) -> Sighting:
+    """Leave out of `new` what copy orders executed; the equities of the others stand, and `fills` is as it was.
+
+    Raises DatabaseUnavailable, RedisError.
+    """
+    if not sighting.new:
+        return sighting
+    # Known fills are looked up again: one that was seen before the bookkeeper had written its order's event (about
+    # 0.3 s) has slipped through, and been copied. The next new fill, at the latest the copy of that copy, tells whose
+    # it was.
+    copies = await asyncio.to_thread(ledger.copies_among, keys.broker, sighting.fills)
+    # Of each follower the time of its last copy: if it was resumed after that, the event says nothing about now.
+    placed_at: dict[str, datetime] = {}
+    for copy in copies.values():
+        placed_at[copy.follower_id] = max(copy.occurred_at, placed_at.get(copy.follower_id, copy.occurred_at))
+    for follower_id, occurred_at in placed_at.items():
+        log.error("a follower is the master's own account", follower=follower_id)
+        event = FollowerDisabled(broker=keys.broker, follower_id=follower_id, message=MESSAGE, occurred_at=occurred_at)
+        await redis.xadd(keys.events, {EVENT_FIELD: event.model_dump_json()})
+    return replace(sighting, new=tuple(each for each in sighting.new if each.fill.fill_id not in copies))
