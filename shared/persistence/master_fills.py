@@ -9,8 +9,9 @@ PostgreSQL is away; every one of them may then simply be called again.
 
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 from uuid import uuid4
 
 from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text
@@ -48,6 +49,10 @@ class Checkpoint:
     """Executions before this moment are history and are not copied."""
     read_until: datetime
     """The newest execution time that was seen; read again from some overlap before it."""
+
+
+SAME_ORDER: Final = timedelta(hours=1)
+"""An execution so far from what is known of a copy order is another order's: a test network that was reset counts anew."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -123,8 +128,11 @@ class MasterFills:
             ).all()
         # With the symbol: Binance numbers the orders of each symbol by themselves.
         copies = {(row.broker_order_id, row.symbol): ExecutedCopy(row.follower_id, row.occurred_at) for row in rows}
+        found = {fill.fill_id: (fill, copies.get((fill.order_id, fill.symbol))) for fill in fills}
         return {
-            fill.fill_id: copies[fill.order_id, fill.symbol] for fill in fills if (fill.order_id, fill.symbol) in copies
+            fill_id: copy
+            for fill_id, (fill, copy) in found.items()
+            if copy is not None and abs(copy.occurred_at - fill.executed_at) <= SAME_ORDER
         }
 
     def record(

@@ -129,6 +129,8 @@ def test_executions_of_copy_orders_are_found_by_broker_order_and_symbol(fills: M
     alices = ExecutedCopy("alice", later)
     assert fills.copies_among(KRAKEN, seen) == {"a": alices, "b": alices}
     assert fills.copies_among(KRAKEN, seen[2:]) == {}
+    long_after = [fill.model_copy(update={"executed_at": later + timedelta(hours=2)}) for fill in seen]
+    assert fills.copies_among(KRAKEN, long_after) == {}  # a test network that was reset counts anew
 
 
 def test_broker_orders_are_found_through_their_index(engine: Engine) -> None:
