@@ -22,6 +22,8 @@ from shared.messaging.scripts import ScriptRunner
 AT_ONCE: Final = 16
 LONGEST_REQUEST_SECONDS: Final = 5.0
 NONCE_TRIES: Final = 3
+TELL_TRIES: Final = 3
+TELL_PAUSE_SECONDS: Final = 0.5
 MASTER: Final = "master"
 
 
@@ -86,7 +88,7 @@ async def _check_at(
 
 async def _check(connection: BrokerConnection, key: AccountKey, all_paper: bool) -> CheckedKey:
     try:
-        permissions = await _ask(connection, key)
+        permissions = await _ask_until_told(connection, key)
     except KeyRefused as error:
         return _checked(key, KeyVerdict.REFUSED, f"{key.broker.value} refuses the key: {error}")
     except (BrokerError, RedisError, OSError) as error:
@@ -97,7 +99,20 @@ async def _check(connection: BrokerConnection, key: AccountKey, all_paper: bool)
         is_paper=all_paper or key.credentials.paper,
         allowed=key.allowed,
     )
-    return _checked(key, verdict, message)
+    if verdict is KeyVerdict.MAY_WITHDRAW and not permissions.told:
+        message = f"{not_told(key.broker)}: it counts as one that may withdraw; try again, or allow it by name"
+    return _checked(key, verdict, message, told=permissions.told)
+
+
+async def _ask_until_told(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
+    permissions = await _ask(connection, key)
+    for _ in range(TELL_TRIES - 1):
+        if permissions.told:
+            break
+        # A moment's trouble at the broker must not decide over a key.
+        await asyncio.sleep(TELL_PAUSE_SECONDS)
+        permissions = await _ask(connection, key)
+    return permissions
 
 
 async def _ask(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
@@ -111,9 +126,16 @@ async def _ask(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
     return await account.key_permissions()
 
 
+def not_told(broker: Broker) -> str:
+    """What there is to say of a key whose `told` is false."""
+    return f"{broker.value} did not tell what the key may do, but answered with errors (asked {TELL_TRIES} times)"
+
+
 def _not_checked(key: AccountKey, error: Exception) -> CheckedKey:
     return _checked(key, KeyVerdict.NOT_CHECKED, f"{key.broker.value} could not be asked: {error}")
 
 
-def _checked(key: AccountKey, verdict: KeyVerdict, message: str) -> CheckedKey:
-    return CheckedKey(broker=key.broker, account=key.account, role=key.role, verdict=verdict, message=message)
+def _checked(key: AccountKey, verdict: KeyVerdict, message: str, *, told: bool = True) -> CheckedKey:
+    return CheckedKey(
+        broker=key.broker, account=key.account, role=key.role, verdict=verdict, message=message, told=told
+    )

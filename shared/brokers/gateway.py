@@ -75,6 +75,8 @@ class KeyPermissions(BaseModel):
 
     may_trade: bool
     may_withdraw: bool
+    told: bool = True
+    """False: the broker answered with an error, so the worst is assumed; asked again it may tell."""
 
 
 class BrokerAccount(Protocol):

@@ -39,6 +39,8 @@ class CheckedKey(BaseModel):
     verdict: KeyVerdict
     message: str
     """For people: what it means, and what would be right."""
+    told: bool = True
+    """False: the broker answered with errors only, so the verdict assumes the worst."""
 
     @property
     def usable(self) -> bool:

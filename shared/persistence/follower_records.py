@@ -105,6 +105,19 @@ def read_changes(connection: Connection, broker: Broker, follower_id: str, limit
     return [FollowerChange(**row) for row in rows.mappings()]
 
 
+def last_status_change(connection: Connection, broker: Broker, follower_id: str) -> FollowerChange | None:
+    """Who gave the follower the status that it has; None: it has the one that it joined with."""
+    row = connection.execute(
+        text(
+            "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
+            " WHERE broker = :broker AND follower_id = :follower_id AND change = 'status' ORDER BY id DESC LIMIT 1"
+        ),
+        {"broker": broker.value, "follower_id": follower_id},
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else FollowerChange(**found)
+
+
 def sealed_credentials(connection: Connection, record: FollowerRecord) -> str:
     """Raises FollowerGone."""
     sealed = connection.scalar(

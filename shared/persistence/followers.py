@@ -193,6 +193,24 @@ class FollowerStore:
         announce(broker)
         return changed
 
+    def undo_disabled(
+        self, broker: Broker, follower_id: str, *, disabled_by: str, reason: str, announce: Announce = nobody_to_tell
+    ) -> FollowerStatus | None:
+        """Give a follower back the status that it had before this actor disabled it; return that status.
+
+        None: it is not disabled, or somebody else disabled it, and nothing was changed. Raises UnknownFollower.
+        """
+        with transaction(self._engine) as connection:
+            record = records.read(connection, broker, follower_id, for_update=True)
+            last = records.last_status_change(connection, broker, follower_id)
+            if record.status is not FollowerStatus.DISABLED or last is None or last.actor != disabled_by:
+                return None
+            before = FollowerStatus(last.before or FollowerStatus.ACTIVE)
+            audit = writes.Audit(disabled_by, reason, datetime.now(UTC))
+            writes.change_status(connection, broker, follower_id, before, audit)
+        announce(broker)
+        return before
+
     def replace_credentials(
         self,
         broker: Broker,

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,13 +27,33 @@ TRADING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-tr
 
 @dataclass
 class System:
-    """A running `nija up` and the broker that it trades at."""
+    """A `nija up` and the broker that it trades at."""
 
     folder: Path
     environment: dict[str, str]
     paper: PaperServer
     person: Any
     """A client with the master's second key."""
+
+    @contextmanager
+    def up(self) -> Iterator[str]:
+        """Run it; what it said until it was running."""
+        log = self.folder / "output"
+        with log.open("wb") as output:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "services.cli.app", "up"],
+                cwd=self.folder,
+                env=self.environment,
+                stdout=output,
+                stderr=output,
+            )
+        try:
+            until(lambda: "nija runs for kraken" in log.read_text() or process.poll() is not None, "nija runs")
+            assert process.poll() is None, log.read_text()
+            yield log.read_text()
+        finally:
+            process.terminate()
+            process.wait(60)
 
     def nija(self, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
         return subprocess.run(
@@ -88,7 +109,7 @@ def paper(tmp_path: Path) -> Iterator[PaperServer]:
 
 @pytest.fixture
 def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
-    """alice may trade, mallory's key may withdraw; both are followers of the environment."""
+    """Not running yet. alice may trade, mallory's key may withdraw; both are followers of the environment."""
     keys = paper.ask("POST", "accounts", {"name": "master", "balances": {"USD": "100000"}, "keys": 2})["keys"]
     alice = paper.new_account("alice", {"USD": "10000"})
     mallory = paper.new_account("mallory", {"USD": "10000"}, (*TRADING, "withdraw-funds"))
@@ -106,29 +127,43 @@ def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
     }
     person = ccxt.kraken({"apiKey": keys[1]["api_key"], "secret": keys[1]["api_secret"], "enableRateLimit": False})
     person.urls["api"] = {"public": paper.url, "private": paper.url}
-    log = tmp_path / "output"
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "services.cli.app", "up"],
-            cwd=tmp_path,
-            env=environment,
-            stdout=output,
-            stderr=output,
-        )
-    try:
-        until(lambda: "nija runs for kraken" in log.read_text() or process.poll() is not None, "nija runs")
-        assert process.poll() is None, log.read_text()
-        assert "mallory is not used, this follower is disabled: the key may withdraw" in log.read_text()
-        yield System(tmp_path, environment, paper, person)
-    finally:
-        process.terminate()
-        process.wait(60)
-        person.session.close()
+    yield System(tmp_path, environment, paper, person)
+    person.session.close()
 
 
 @pytest.mark.long
 def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: System) -> None:
     """bob's key is refused while everything runs: alice copies on, and so does bob with a right key."""
+    with system.up() as said:
+        assert "mallory is not used, this follower is disabled: the key may withdraw" in said
+        refuse_and_replace(system)
+
+
+@pytest.mark.long
+def test_a_broker_in_trouble_at_a_start_stops_nobody(system: System) -> None:
+    """It answers every question about keys with 502: the master is followed and alice copies, as before that.
+
+    carol, who is new, waits until the broker tells of her key. Then alice's variables are gone, which is said.
+    """
+    with system.up():
+        assert system.buy()["alice"] == ("copied", None)
+    system.environment |= variables("KRAKEN_USER_CAROL", system.paper.new_account("carol", {"USD": "10000"}))
+    system.paper.fault("http_error", endpoint="GetApiKeyInfo", count=1000)
+    with system.up() as said:
+        assert "kraken: the key of master was not checked: kraken did not tell" in said
+        assert "kraken: the key of alice was not checked: kraken did not tell" in said
+        assert "kraken: the key of carol is not used, this follower is disabled: kraken did not tell" in said
+        assert system.buy()["alice"] == ("copied", None)
+    system.paper.ask("DELETE", "faults")
+    for name in [name for name in system.environment if "ALICE" in name]:
+        del system.environment[name]
+    with system.up() as said:
+        assert "kraken: follower carol is active again: its key is in order again" in said
+        assert "kraken: follower alice is disabled: its variables are not in the environment any more" in said
+        assert system.buy()["carol"] == ("copied", None)
+
+
+def refuse_and_replace(system: System) -> None:
     bob = system.paper.new_account("bob", {"USD": "10000"})
     wrong = bob.model_copy(update={"api_secret": system.paper.new_account("x", {"USD": "1"}).api_secret})
     added = system.nija(

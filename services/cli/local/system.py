@@ -18,30 +18,27 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Final, Self
+from typing import Self
 
 from cryptography.fernet import Fernet
 
-from services.cli.key_check import MASTER, AccountKey, check_keys, master_keys
 from services.cli.local import lock
 from services.cli.local.embedded import kept_port, private_folder, write_private
 from services.cli.local.embedded_postgres import PostgresServer
 from services.cli.local.embedded_redis import RedisServer, check_redis
+from services.cli.local.key_gate import usable_brokers
 from services.cli.local.paper_accounts import paper_variables
 from services.cli.local.process import ProcessSpec
 from services.cli.local.processes import Surroundings, paper_broker_spec, server_spec, service_specs
 from services.cli.local.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.cli.local.supervisor import ProcessState, Supervisor
 from shared.config import ConfigurationError, Settings, load_settings, without_settings
-from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker
-from shared.domain.key_check import CheckedKey, KeyVerdict
 from shared.persistence.database import open_engine
+from shared.persistence.environment_followers import GONE, Registration
 from shared.persistence.followers import FollowerStore
 from shared.persistence.migrate import migrate
 from shared.persistence.secrets import SecretBox
-
-ACTOR: Final = "key check"
 
 Prepare = Callable[["LocalSystem"], Awaitable[Mapping[str, str]]]
 """Called when servers and paper brokers run and before the stages do; returns further variables, such as keys."""
@@ -147,9 +144,11 @@ class LocalSystem:
         self._load(variables, brokers)
         for broker in brokers:
             self.settings.required_master_credentials(broker)
-        await asyncio.to_thread(self._register_followers, database_url)
+        registration = await asyncio.to_thread(self._register_followers, database_url)
+        for broker, follower_id in registration.disabled:
+            self._announce(f"{broker.value}: follower {follower_id} is disabled: {GONE}")
         if not self._paper and self._prepare is None:
-            brokers = await self._usable(brokers, database_url)
+            brokers = await self._usable(brokers, registration, database_url)
             self._load(variables, brokers)
 
         reachable = {f"{broker.name}_BASE_URL": url for broker, url in self.paper_urls.items()}
@@ -222,59 +221,20 @@ class LocalSystem:
         enabled = ",".join(broker.value for broker in brokers)
         self.settings = load_settings({**variables, "NIJA_BROKERS": enabled})
 
-    def _register_followers(self, database_url: str) -> None:
+    def _register_followers(self, database_url: str) -> Registration:
         engine = open_engine(database_url, pool_size=1)
         try:
             store = FollowerStore(engine, SecretBox(self.settings.secret_key))
-            store.register_environment(self.settings.environment_followers())
+            return store.register_environment(self.settings.environment_followers())
         finally:
             engine.dispose()
 
-    async def _usable(self, brokers: Sequence[Broker], database_url: str) -> tuple[Broker, ...]:
-        """The brokers whose master's key may be used; a follower of the environment whose key may not is disabled.
-
-        Raises ConfigurationError when no broker is left.
-        """
-        asked = master_keys(self.settings, brokers)
-        asked += [
-            AccountKey(
-                each.broker,
-                each.follower_id,
-                "follower",
-                each.credentials,
-                self.settings.allows_withdraw(each.broker, each.follower_id),
-            )
-            for each in self.settings.environment_followers()
-            if each.broker in brokers
-        ]
-        left_out: dict[Broker, str] = {}
-        for each in await check_keys(self.settings, asked):
-            name = f"{each.broker.value}: the key of {each.role if each.role == MASTER else each.account}"
-            if each.verdict is KeyVerdict.NOT_CHECKED:
-                self._announce(f"{name} was not checked: {each.message}")
-            elif each.usable:
-                continue
-            elif each.role == MASTER:
-                left_out[each.broker] = each.message
-                self._announce(f"{name} is not used, {each.broker.value} is left out: {each.message}")
-            else:
-                self._announce(f"{name} is not used, this follower is disabled: {each.message}")
-                await asyncio.to_thread(self._disable, database_url, each)
-        usable = tuple(broker for broker in brokers if broker not in left_out)
-        if not usable:
-            raise ConfigurationError(
-                "no master's key may be used: "
-                + "; ".join(f"{broker.value}: {message}" for broker, message in left_out.items())
-                + " (NIJA_ALLOW_WITHDRAW_KEYS allows keys that may withdraw, for example kraken:master)"
-            )
-        return usable
-
-    def _disable(self, database_url: str, checked: CheckedKey) -> None:
+    async def _usable(
+        self, brokers: Sequence[Broker], registration: Registration, database_url: str
+    ) -> tuple[Broker, ...]:
         engine = open_engine(database_url, pool_size=1)
         try:
-            FollowerStore(engine).set_status(
-                checked.broker, checked.account, FollowerStatus.DISABLED, actor=ACTOR, reason=checked.message
-            )
+            return await usable_brokers(self.settings, brokers, registration, FollowerStore(engine), self._announce)
         finally:
             engine.dispose()
 

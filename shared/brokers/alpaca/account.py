@@ -175,7 +175,7 @@ class AlpacaAccount:
         try:
             return await self._send(Call("GET", "/account"), replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True)
+            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
     async def _check_held(self, order: MarketOrder) -> None:
         """Raises InsufficientFunds when less of the stock is free than the order would sell."""

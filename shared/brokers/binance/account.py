@@ -158,7 +158,7 @@ class BinanceAccount:
         try:
             return await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True)
+            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
     def _accepted(self, reply: Mapping[str, Any]) -> BrokerOrderId:
         order_id = replies.order_id(reply)

@@ -162,7 +162,7 @@ class KrakenAccount:
         try:
             return await self._request(self._client.privatePostGetApiKeyInfo, {}, replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True)
+            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
         except KeyRefused as error:
             if "Permission denied" in str(error):
                 return KeyPermissions(may_trade=True, may_withdraw=True)

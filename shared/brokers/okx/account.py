@@ -155,7 +155,7 @@ class OkxAccount:
         try:
             return await self._request(self._client.privateGetAccountConfig, {}, replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True)
+            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
         except KeyRefused as error:
             if str(error).startswith(_READING_NOT_ALLOWED):
                 return KeyPermissions(may_trade=True, may_withdraw=True)

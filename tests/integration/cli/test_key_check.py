@@ -190,6 +190,33 @@ def test_a_broker_that_cannot_be_asked_is_told_and_hinders_nothing(
     assert (checked.code, set(verdicts(checked).values())) == (1, {"not_checked"})
 
 
+def test_one_bad_answer_does_not_decide_over_a_key(
+    nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
+) -> None:
+    """Two 502 and then an answer: the key is taken as one that only trades."""
+    paper.fault("http_error", endpoint="GetApiKeyInfo", count=2)
+    done = add(nija, "grace", account("grace"))
+    assert (done.code, done.err) == (0, "")
+
+
+def test_a_key_of_which_the_broker_never_tells_is_refused(
+    nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
+) -> None:
+    """Asked three times, and no more; the message says that it was not told."""
+    key = account("heidi")
+    paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
+    done = add(nija, "heidi", key)
+    assert done.code == 2
+    assert "kraken did not tell what the key may do" in done.err
+    assert "asked 3 times" in done.err
+    assert add(nija, "heidi", key).code == 0
+    paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
+    checked = nija("check", "keys", "--follower", "heidi", "--json")
+    assert checked.code == 1
+    (found,) = checked.json()
+    assert (found["verdict"], found["told"]) == ("may_withdraw", False)
+
+
 def test_no_connected_broker_is_a_no(nija: Nija) -> None:
     """Nobody has followed the master: exit code 1."""
     done = nija("check", "brokers", "--json")

@@ -301,6 +301,12 @@ async def test_every_key_counts_as_one_that_may_withdraw(
     assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=True)
 
 
+async def test_an_error_tells_nothing_of_the_account(server: RecordingServer, account: BrokerAccount) -> None:
+    """Not even whether it may trade: the worst is assumed, and that it was not told is kept."""
+    server.answers[ACCOUNT] = lambda _: web.Response(status=502, text="Bad Gateway")
+    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+
+
 async def test_a_key_that_does_not_work_is_told_by_the_key_check(
     server: RecordingServer, account: BrokerAccount
 ) -> None:

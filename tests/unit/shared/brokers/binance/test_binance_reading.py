@@ -22,6 +22,7 @@ from tests.unit.shared.brokers.binance.conftest import listed, refused
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
+UNTOLD = KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
 
 async def test_only_spot_markets_are_loaded_and_from_the_given_address(binance: RecordingServer) -> None:
@@ -151,16 +152,16 @@ ALLOWED = {
         ({**ALLOWED, "permitsUniversalTransfer": True}, NEVER),
         ({key: value for key, value in ALLOWED.items() if key != "enableWithdrawals"}, NEVER),
         ({}, NEVER),
-        ([], NEVER),
-        ("text", NEVER),
-        (refused(-1100, "?"), NEVER),
-        (refused(-1000, "?", 500), NEVER),
+        ([], UNTOLD),
+        ("text", UNTOLD),
+        (refused(-1100, "?"), UNTOLD),
+        (refused(-1000, "?", 500), UNTOLD),
     ],
 )
 async def test_what_a_key_may_do(
     binance: RecordingServer, account: BinanceAccount, answer: Any, expected: KeyPermissions
 ) -> None:
-    """Transfers are withdrawals; an error or a missing field counts as "may withdraw"."""
+    """Transfers are withdrawals; an error or a missing field counts as "may withdraw"; after an error it may be told yet."""
     binance.answers["GET apiRestrictions"] = answer
     assert await account.key_permissions() == expected
     assert binance.requests[0].path == "/sapi/v1/account/apiRestrictions"

@@ -232,21 +232,28 @@ async def test_a_fill_that_cannot_be_read_is_not_skipped(
 @pytest.mark.parametrize(
     ("reply", "expected"),
     [
-        ({"can_view": True, "can_trade": True, "can_transfer": False}, (True, False)),
-        ({"can_view": True, "can_trade": False, "can_transfer": False}, (False, False)),
-        ({"can_trade": True, "can_transfer": True}, (True, True)),
-        ({"can_trade": True}, (True, True)),
-        ({"can_trade": True, "can_transfer": "no"}, (True, True)),
-        ({}, (True, True)),
-        ([], (True, True)),
+        ({"can_view": True, "can_trade": True, "can_transfer": False}, (True, False, True)),
+        ({"can_view": True, "can_trade": False, "can_transfer": False}, (False, False, True)),
+        ({"can_trade": True, "can_transfer": True}, (True, True, True)),
+        ({"can_trade": True}, (True, True, True)),
+        ({"can_trade": True, "can_transfer": "no"}, (True, True, True)),
+        ({}, (True, True, True)),
+        ([], (True, True, False)),
     ],
 )
 async def test_what_coinbase_does_not_tell_of_a_key_counts_as_allowed(
-    server: RecordingServer, account: BrokerAccount, reply: Any, expected: tuple[bool, bool]
+    server: RecordingServer, account: BrokerAccount, reply: Any, expected: tuple[bool, bool, bool]
 ) -> None:
-    """Only a plain `false` says that the key cannot transfer."""
+    """Only a plain `false` says that the key cannot transfer; a reply that cannot be read says nothing."""
     server.answers[PERMISSIONS] = lambda _: web.json_response(reply)
-    assert await account.key_permissions() == KeyPermissions(may_trade=expected[0], may_withdraw=expected[1])
+    may_trade, may_withdraw, told = expected
+    assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
+
+
+async def test_an_error_of_coinbase_tells_nothing_of_a_key(server: RecordingServer, account: BrokerAccount) -> None:
+    """The worst is assumed, and that it was not told is kept."""
+    server.answers[PERMISSIONS] = lambda _: web.Response(status=502, text="Bad Gateway")
+    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
 
 async def test_a_key_that_does_not_work_at_all_is_told(server: RecordingServer, account: BrokerAccount) -> None:

@@ -17,6 +17,7 @@ from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_repl
 
 SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
+UNTOLD = KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
 
 def seconds(moment: datetime) -> str:
@@ -334,15 +335,15 @@ async def test_one_fill_that_cannot_be_read_fails_the_reading(
         ({"permissions": ["modify-trades", "withdraw-funds"]}, NEVER),
         ({}, NEVER),
         ({"permissions": None}, NEVER),
-        ("text", NEVER),
+        ("text", UNTOLD),
         (error_reply("EGeneral:Permission denied"), NEVER),
-        (error_reply("EGeneral:Unknown method"), NEVER),
+        (error_reply("EGeneral:Unknown method"), UNTOLD),
     ],
 )
 async def test_what_a_key_may_do(
     server: RecordingServer, account: BrokerAccount, answer: Any, expected: KeyPermissions
 ) -> None:
-    """An error or a missing field counts as "may withdraw"."""
+    """An error or a missing field counts as "may withdraw"; after an error it may be told yet."""
     server.answers["GetApiKeyInfo"] = answer
     assert await account.key_permissions() == expected
 

@@ -389,26 +389,27 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
 
 
 @pytest.mark.parametrize(
-    ("data", "may_trade", "may_withdraw"),
+    ("data", "may_trade", "may_withdraw", "told"),
     [
-        ([{"perm": "read_only,trade"}], True, False),
-        ([{"perm": "read_only"}], False, False),
-        ([{"perm": "read_only, withdraw, trade"}], True, True),
-        ([{"perm": ""}], True, True),
-        ([{"perm": None}], True, True),
-        ([{}], True, True),
-        ([], True, True),
-        (["x"], True, True),
-        (refused("50026", status=500), True, True),
-        (refused("50120", status=401), True, True),
+        ([{"perm": "read_only,trade"}], True, False, True),
+        ([{"perm": "read_only"}], False, False, True),
+        ([{"perm": "read_only, withdraw, trade"}], True, True, True),
+        ([{"perm": ""}], True, True, True),
+        ([{"perm": None}], True, True, True),
+        ([{}], True, True, True),
+        ([], True, True, True),
+        (["x"], True, True, False),
+        (refused("50026", status=500), True, True, False),
+        (refused("50120", status=401), True, True, True),
     ],
 )
 async def test_what_is_not_told_of_a_key_counts_as_allowed(
-    server: RecordingServer, account: BrokerAccount, data: Any, may_trade: bool, may_withdraw: bool
+    server: RecordingServer, account: BrokerAccount, data: Any, may_trade: bool, may_withdraw: bool, told: bool
 ) -> None:
-    """A missing field, an error, a key that may not ask."""
+    """A missing field, an error (which is no answer for good), a key that may not ask."""
     server.answers["account/config"] = data
-    assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw)
+    expected = KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
+    assert await account.key_permissions() == expected
 
 
 async def test_a_key_that_does_not_work_is_told_from_one_that_may_not_ask(

@@ -1,0 +1,181 @@
+"""Which keys a start of `nija up` uses, with real servers and a paper Kraken that is in trouble now and then."""
+
+import asyncio
+from collections.abc import Iterator, Mapping
+from itertools import count
+from pathlib import Path
+
+import pytest
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+
+from services.cli.local.key_gate import ACTOR, usable_brokers
+from shared.config import ConfigurationError, load_settings
+from shared.domain.credentials import Credentials
+from shared.domain.follower import FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from shared.persistence.followers import FollowerStore
+from shared.persistence.secrets import SecretBox
+from tests.contract.paper import PaperServer
+
+KRAKEN = Broker.KRAKEN
+ACTIVE, PAUSED, DISABLED = FollowerStatus.ACTIVE, FollowerStatus.PAUSED, FollowerStatus.DISABLED
+WITHDRAWING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "withdraw-funds")
+READING = ("query-funds", "query-open-trades", "query-closed-trades")
+IN_TROUBLE = 1000
+"""Answers: more than are asked for."""
+
+_NUMBERS = count(1)
+
+
+class Starts:
+    """What `nija up` does about keys, again and again on one database."""
+
+    def __init__(self, paper: PaperServer, redis_url: str, store: FollowerStore, box_key: str) -> None:
+        self.paper = paper
+        self.store = store
+        self._variables = {"REDIS_URL": redis_url, "NIJA_SECRET_KEY": box_key, "KRAKEN_BASE_URL": paper.url}
+        self.set_master()
+
+    def set_master(self, *permissions: str) -> None:
+        self._variables |= variables("KRAKEN_MASTER", self.new_key("master", *permissions))
+
+    def new_key(self, name: str, *permissions: str) -> Credentials:
+        return self.paper.new_account(f"{name}-{next(_NUMBERS)}", {"USD": "1000"}, permissions)
+
+    def start(
+        self, followers: Mapping[str, Credentials], *, in_trouble: bool = False, allowed: str = ""
+    ) -> tuple[tuple[Broker, ...], str]:
+        """The brokers that run, and everything that was announced."""
+        given = {**self._variables, "NIJA_ALLOW_WITHDRAW_KEYS": allowed}
+        for name, key in followers.items():
+            given |= variables(f"KRAKEN_USER_{name.upper()}", key)
+        settings = load_settings(given)
+        registration = self.store.register_environment(settings.environment_followers())
+        announced: list[str] = []
+        if in_trouble:
+            self.paper.fault("http_error", endpoint="GetApiKeyInfo", count=IN_TROUBLE)
+        try:
+            used = asyncio.run(usable_brokers(settings, [KRAKEN], registration, self.store, announced.append))
+        finally:
+            self.paper.ask("DELETE", "faults")
+        return used, "\n".join(announced)
+
+    def status(self, name: str) -> FollowerStatus:
+        return self.store.get(KRAKEN, name).status
+
+
+def variables(prefix: str, key: Credentials) -> dict[str, str]:
+    return {
+        f"{prefix}_API_KEY": key.api_key.get_secret_value(),
+        f"{prefix}_API_SECRET": key.api_secret.get_secret_value(),
+    }
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    """A paper Kraken."""
+    server = PaperServer(KRAKEN, tmp_path_factory.mktemp("paper"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def starts(
+    paper: PaperServer,
+    fresh_redis_url: str,
+    fresh_database_url: str,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Starts]:
+    """A system that has never started; its master's key may only trade."""
+    monkeypatch.chdir(tmp_path)
+    engine = open_engine(fresh_database_url)
+    box_key = Fernet.generate_key().decode()
+    yield Starts(paper, fresh_redis_url, FollowerStore(engine, SecretBox(SecretStr(box_key))), box_key)
+    engine.dispose()
+
+
+def test_a_broker_in_trouble_stops_nobody_who_was_in_use(starts: Starts) -> None:
+    """Master and follower are used as before, and both are said to be unchecked; a newcomer has to wait."""
+    alice, bob, carol = (starts.new_key(name) for name in ("alice", "bob", "carol"))
+    assert starts.start({"alice": alice, "bob": bob}) == ((KRAKEN,), "")
+    starts.store.set_status(KRAKEN, "bob", PAUSED, actor="test")
+    used, said = starts.start({"alice": alice, "bob": bob, "carol": carol}, in_trouble=True)
+    assert used == (KRAKEN,)
+    for name in ("master", "alice", "bob"):
+        assert f"kraken: the key of {name} was not checked: kraken did not tell" in said
+    assert "kraken: the key of carol is not used, this follower is disabled: kraken did not tell" in said
+    assert [starts.status(name) for name in ("alice", "bob", "carol")] == [ACTIVE, PAUSED, DISABLED]
+    assert starts.start({"alice": alice, "bob": bob, "carol": carol}) == (
+        (KRAKEN,),
+        "kraken: follower carol is active again: its key is in order again",
+    )
+    assert starts.status("carol") is ACTIVE
+
+
+def test_another_key_has_to_be_checked(starts: Starts) -> None:
+    """Who was in use with its old key is not, as yet, with its new one."""
+    starts.start({"alice": starts.new_key("alice")})
+    starts.start({"alice": starts.new_key("alice")}, in_trouble=True)
+    assert starts.status("alice") is DISABLED
+
+
+def test_who_was_disabled_stays_so_while_the_broker_is_in_trouble(starts: Starts) -> None:
+    """Nothing is known that would speak for its key, not even when it is allowed to withdraw."""
+    mallory = starts.new_key("mallory", *READING)
+    _, said = starts.start({"mallory": mallory})
+    assert "mallory is not used, this follower is disabled: the key may not trade" in said
+    starts.start({"mallory": mallory}, in_trouble=True)
+    assert starts.status("mallory") is DISABLED
+    starts.start({"mallory": mallory}, in_trouble=True, allowed="kraken:mallory")
+    assert starts.status("mallory") is DISABLED
+
+
+def test_a_key_that_may_withdraw_still_stops_its_follower_and_its_master(starts: Starts) -> None:
+    """That is told, so it does not matter who was in use. Allowed by name, the follower is back."""
+    starts.start({"alice": starts.new_key("alice")})
+    alice = starts.new_key("alice", *WITHDRAWING)
+    starts.start({"alice": alice})
+    assert starts.status("alice") is DISABLED
+    _, said = starts.start({"alice": alice}, allowed="kraken:alice")
+    assert "kraken: follower alice is active again" in said
+    assert starts.status("alice") is ACTIVE
+    starts.start({"alice": alice})
+    assert starts.status("alice") is DISABLED
+    starts.set_master(*WITHDRAWING)
+    with pytest.raises(ConfigurationError, match="no master's key may be used: kraken: the key may withdraw"):
+        starts.start({})
+
+
+@pytest.mark.parametrize("actor", ["broker", "ann"])
+def test_somebody_elses_word_stands(starts: Starts, actor: str) -> None:
+    """Disabled by the broker's refusal or by an operator, also after this check had done so before."""
+    alice = starts.new_key("alice", *WITHDRAWING)
+    starts.start({"alice": alice})
+    starts.start({"alice": alice}, allowed="kraken:alice")
+    starts.store.set_status(KRAKEN, "alice", DISABLED, actor=actor, reason="enough")
+    assert starts.start({"alice": alice}, allowed="kraken:alice") == ((KRAKEN,), "")
+    assert (starts.status("alice"), starts.store.changes(KRAKEN, "alice", 1)[0].actor) == (DISABLED, actor)
+
+
+def test_a_pause_outlasts_the_check(starts: Starts) -> None:
+    """Paused by an operator, disabled for its key, in order again: still paused, and the audit says who did it."""
+    alice = starts.new_key("alice", *WITHDRAWING)
+    starts.start({"alice": alice}, allowed="kraken:alice")
+    starts.store.set_status(KRAKEN, "alice", PAUSED, actor="ann")
+    starts.start({"alice": alice})
+    assert starts.status("alice") is DISABLED
+    _, said = starts.start({"alice": alice}, allowed="kraken:alice")
+    assert said == "kraken: follower alice is paused again: its key is in order again"
+    assert starts.status("alice") is PAUSED
+    assert starts.store.changes(KRAKEN, "alice", 1)[0].actor == ACTOR
+
+
+def test_a_removed_follower_is_not_asked_for(starts: Starts) -> None:
+    """Its variables may still be there, with a key that is good for nothing any more."""
+    alice = starts.new_key("alice", *READING)
+    starts.start({"alice": alice})
+    starts.store.remove(KRAKEN, "alice", actor="ann")
+    assert starts.start({"alice": alice}) == ((KRAKEN,), "")
