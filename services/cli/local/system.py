@@ -23,7 +23,7 @@ from typing import Self
 from cryptography.fernet import Fernet
 
 from services.cli.local import lock
-from services.cli.local.embedded import kept_port, private_folder, write_private
+from services.cli.local.embedded import home_folder, kept_port, private_folder, write_private
 from services.cli.local.embedded_postgres import PostgresServer
 from services.cli.local.embedded_redis import RedisServer, check_redis
 from services.cli.local.key_gate import usable_brokers
@@ -116,7 +116,7 @@ class LocalSystem:
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
         brokers = self._choose_brokers()
-        private_folder(self._home).chmod(0o700)
+        home_folder(self._home)
         stack.enter_context(lock.exclusive(self._home))
         ended = await asyncio.to_thread(end_leftovers, self._record)
         if ended:
