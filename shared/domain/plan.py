@@ -20,20 +20,6 @@ SELLABLE_SHARE = Decimal("0.9")
 """A fee taken in the coin, and a fall of the price, may leave a tenth less to sell."""
 
 
-_MAY_HAVE_BEEN_OTHERWISE = frozenset(
-    {
-        SkipReason.PAUSED,
-        SkipReason.POLICY_UNREADABLE,
-        SkipReason.ACCOUNT_UNKNOWN,
-        SkipReason.ACCOUNT_UNAVAILABLE,
-        SkipReason.ACCOUNT_STALE,
-        SkipReason.NO_EQUITY,
-        SkipReason.BELOW_MINIMUM,
-    }
-)
-"""Reasons to skip an open that may not have been there when a replayed fill was planned first."""
-
-
 class Plan(NamedTuple):
     """Exactly one of `quantity` (an open), `fraction` (an exit) and `skip_reason` is set.
 
@@ -71,24 +57,9 @@ def plan(
     `carried` is what earlier opens still owe (base currency). An exit scales it down by the fraction closed,
     because that part of the owed position would have been closed too.
 
-    A replayed fill may have been planned, and its order sent, before Redis lost data: it is not skipped for what may
+    A replayed open may have been planned, and its order sent, before Redis lost data: it is not skipped for what may
     have come since.
     """
-    planned = _plan(fill, follower, account, instrument, carried, now, snapshot_max_age)
-    if fill.replayed and planned.skip_reason in _MAY_HAVE_BEEN_OTHERWISE:
-        return planned._replace(quantity=ZERO, skip_reason=None)
-    return planned
-
-
-def _plan(
-    fill: MasterFill,
-    follower: Follower,
-    account: AccountSnapshot | None,
-    instrument: Instrument | None,
-    carried: Decimal,
-    now: datetime,
-    snapshot_max_age: timedelta,
-) -> Plan:
     if follower.status is FollowerStatus.DISABLED or follower.status is FollowerStatus.REMOVED:
         return _skip(SkipReason.DISABLED, carried)
     if fill.side is Side.SELL:
@@ -97,7 +68,10 @@ def _plan(
         return Plan(None, fill.fraction_closed, None, carried * (ONE - fill.fraction_closed))
     if instrument is None:
         return _skip(SkipReason.UNSUPPORTED_SYMBOL, carried)
-    return _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
+    planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
+    if fill.replayed and planned.skip_reason is not None:
+        return planned._replace(quantity=ZERO, skip_reason=None)
+    return planned
 
 
 def _plan_open(
