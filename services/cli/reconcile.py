@@ -142,7 +142,7 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
     count = sum(len(each.readings) for each in found.values())
     left = [drift for each in found.values() for drift in each.drifts]
     if left and repair:
-        say("nothing can be repaired of what is left; what passes by itself is gone in a minute")
+        say("what is left cannot be repaired, or has changed meanwhile; what passes by itself is gone in a minute")
     elif any(drift.is_repairable for drift in left):
         say("`nija reconcile --repair` lowers the copied positions to what is there, and cancels stray orders")
     elif not left and count:

@@ -152,7 +152,8 @@ def _broker_findings(status: BrokerStatus) -> Iterator[str]:
     if pipeline.unknown_orders:
         yield f"{pipeline.unknown_orders} orders have no clear outcome yet (`nija orders --unknown`)"
     for alert in pipeline.alerts[:ALERTS_TOLD]:
-        yield f"{_WORDS.get(alert.kind, alert.kind)} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
+        what = _WORDS.get(alert.kind, alert.kind)
+        yield f"{what} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
     if len(pipeline.alerts) > ALERTS_TOLD:
         yield f"{len(pipeline.alerts) - ALERTS_TOLD} more alerts wait for an operator"
     if pipeline.dead_letters:
