@@ -40,7 +40,7 @@ _WAITS = text("""
 
 
 async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path) -> Evidence:
-    """Read everything of one broker. The system must have settled. Raises RedisError, DatabaseUnavailable."""
+    """Read everything of one broker. The system must have settled. Raises one of the demo's AWAY."""
     keys, reports = BrokerKeys(broker), Reports(engine)
     async with aiohttp.ClientSession(paper_url) as session:
         orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]

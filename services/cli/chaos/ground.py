@@ -16,8 +16,8 @@ from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
+import stamina
 from redis.asyncio import Redis
-from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from services.cli.chaos.evidence import collect_evidence
@@ -25,6 +25,7 @@ from services.cli.chaos.invariants import Evidence, Found, check
 from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
 from services.cli.demo.one_broker import BrokerDemo
 from services.cli.demo.person import Person
+from services.cli.demo.run import AWAY
 from services.cli.demo.scenario import steps
 from services.cli.local import lock
 from services.cli.local.errors import LocalSystemError
@@ -144,9 +145,16 @@ class Ground:
         return sum(1 for fill in fills if fill.pending or fill.followers < self.followers)
 
     async def evidence(self, broker: Broker) -> Evidence:
-        """What ledger, mailboxes and the broker's own log say now. Raises RedisError, DatabaseUnavailable."""
+        """What ledger, mailboxes and the broker's own log say now. Raises one of AWAY.
+
+        Asked again for a minute: a server that was killed leaves dead connections behind, and redis-py may find
+        that one of its pool is dead only when it uses it.
+        """
         journal = self.system.data_folder / f"{broker.value}.journal"
-        return await collect_evidence(broker, self.system.paper_urls[broker], self.engine, self.redis, journal)
+        async for attempt in stamina.retry_context(on=AWAY, timeout=60, wait_max=1):
+            with attempt:
+                seen = await collect_evidence(broker, self.system.paper_urls[broker], self.engine, self.redis, journal)
+        return seen
 
     async def settle(self, at_most_seconds: float) -> float:
         """Wait until nothing is pending and Redis is in line; return how many seconds it took.
@@ -156,7 +164,7 @@ class Ground:
         started = gone_on_at = time.monotonic()
         written = -1
         while time.monotonic() < gone_on_at + at_most_seconds:
-            with contextlib.suppress(RedisError, OSError, DatabaseUnavailable):
+            with contextlib.suppress(*AWAY):
                 if await self._is_settled():
                     break
                 now_written = await asyncio.to_thread(_written, self.engine)

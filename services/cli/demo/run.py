@@ -36,7 +36,7 @@ WARM_UP_SECONDS = 300.0
 SETTLE_SECONDS = 300.0
 LOOK_SECONDS = 0.25
 LIVE_ROWS = 12
-AWAY = (DatabaseUnavailable, RedisError, aiohttp.ClientConnectionError)
+AWAY = (DatabaseUnavailable, RedisError, OSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 """A process that was killed and comes back."""
 
 
