@@ -154,7 +154,7 @@ class Drift(BaseModel):
     target: Amount
     """Copied, by the ledger."""
     real: Amount
-    """How much of it the account holds."""
+    """How much of it the account holds; of an unknown order: all that it holds of the coin, the order's part or not."""
     drift: Amount
     """What is missing is below 0; what should have been sold is above."""
     sequence: int
@@ -204,8 +204,8 @@ def drifts(
             cause, detail = _why_missing(reading, symbol, target, ours, now)
             found.append(_drift(reading, symbol, target, cause, wanted[symbol], real, -missing, detail))
         elif any(order.stage == "unknown" for order in ours):
-            detail = _unknown(ours)
-            found.append(_drift(reading, symbol, target, Cause.UNKNOWN_ORDER, wanted[symbol], real, ZERO, detail))
+            detail, held = _unknown(ours), _held(reading, symbol)
+            found.append(_drift(reading, symbol, target, Cause.UNKNOWN_ORDER, wanted[symbol], held, ZERO, detail))
         elif target is not None and target.failed_exit is not None and target.carried_exit > 0:
             detail = target.failed_exit
             owed = target.carried_exit
@@ -213,7 +213,16 @@ def drifts(
     known = set(wanted)
     unknown = [order for order in reading.waiting if order.stage == "unknown" and order.symbol not in known]
     found += [
-        _drift(reading, order.symbol, None, Cause.UNKNOWN_ORDER, ZERO, ZERO, ZERO, _unknown([order]))
+        _drift(
+            reading,
+            order.symbol,
+            None,
+            Cause.UNKNOWN_ORDER,
+            ZERO,
+            _held(reading, order.symbol),
+            ZERO,
+            _unknown([order]),
+        )
         for order in unknown
     ]
     return found
@@ -269,6 +278,11 @@ def _wanted(reading: AccountReading, by_symbol: Mapping[str, Target]) -> dict[st
     """Copied quantity by symbol: the ledger's, and the worker's where the ledger has none."""
     wanted = {symbol: target.quantity for symbol, target in by_symbol.items()}
     return wanted | {symbol: held.quantity for symbol, held in reading.copied.items() if symbol not in wanted}
+
+
+def _held(reading: AccountReading, symbol: str) -> Decimal:
+    """What the account has of the symbol's coin, copied or not."""
+    return reading.total.get(symbol.partition("/")[0], ZERO)
 
 
 def _why_missing(

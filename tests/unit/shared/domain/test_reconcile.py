@@ -29,13 +29,13 @@ LOTS = {"BTC/USD": Decimal("0.00000001")}
 AMOUNTS = st.decimals(min_value=0, max_value=100, places=8)
 
 
-def a_reading(total: str = "1", **changes: Any) -> AccountReading:
+def a_reading(bitcoins: str = "1", **changes: Any) -> AccountReading:
     """Alice's account: some bitcoins, of which 1 was copied."""
     fields: dict[str, Any] = {
         "request_id": "r1",
         "follower_id": "alice",
         "read_at": NOW,
-        "total": {"BTC": total},
+        "total": {"BTC": bitcoins},
         "copied": {"BTC/USD": CopiedPosition(quantity=Decimal(1), carried_exit=Decimal(0))},
     }
     return AccountReading(**fields | changes)
@@ -94,6 +94,17 @@ def test_an_unknown_order_is_told_even_if_nothing_is_missing() -> None:
     assert (held.cause, held.drift) == (Cause.UNKNOWN_ORDER, Decimal(0))
     [first] = drifts(a_reading(copied={}, **waiting("unknown", "ETH/USD")), [], LOTS, NOW)
     assert (first.cause, first.symbol) == (Cause.UNKNOWN_ORDER, "ETH/USD")
+
+
+def test_what_is_there_beside_an_unknown_purchase_is_what_the_account_holds() -> None:
+    """Of coins that the purchase may have brought, "0 there" would be wrong; with none there, it is right."""
+    [more] = drifts(a_reading("1.5", **waiting("unknown")), [a_target()], LOTS, NOW)
+    assert (more.target, more.real) == (Decimal(1), Decimal("1.5"))
+    unknown = waiting("unknown", "ETH/USD")
+    [first] = drifts(a_reading(copied={}, **unknown, total={"ETH": "0.7"}), [], LOTS, NOW)
+    assert (first.target, first.real) == (Decimal(0), Decimal("0.7"))
+    [none] = drifts(a_reading(copied={}, **unknown), [], LOTS, NOW)
+    assert none.real == 0
 
 
 def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
