@@ -12,6 +12,9 @@ from shared.domain.master_fill import AccountFill, MasterFill, Side, SizeType
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 123456, tzinfo=UTC)
 
+FIRST_ROSTER = 0
+"""The version of a follower list of which no change was announced yet."""
+
 
 def an_instrument(**changes: Any) -> Instrument:
     """BTC/USD with a lot of 0.00000001 and Kraken's minimums."""

@@ -126,12 +126,12 @@ class Mailboxes:
         event: bytes,
         orders: Sequence[Argument],
         carries: Sequence[Argument],
-        roster_version: int | None = None,
+        roster_version: int,
     ) -> int:
         """Deliver to some followers of a shard; return how many became ready.
 
         `orders` alternates follower and CopyOrder JSON, `carries` field and amount. `roster_version`: of the follower
-        list that was planned with; None: whichever. Raises AlreadyDelivered.
+        list that was planned with. Raises AlreadyDelivered.
         """
         newly_ready: int = await self._scripts.run(
             "deliver",
@@ -142,7 +142,7 @@ class Mailboxes:
                 position_after,
                 event,
                 self._keys.mailbox_prefix,
-                "" if roster_version is None else roster_version,
+                roster_version,
                 len(orders) // 2,
                 *orders,
                 *carries,

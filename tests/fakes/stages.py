@@ -31,6 +31,7 @@ from shared.persistence.followers import FollowerStore
 from shared.persistence.secrets import SecretBox
 from tests.contract.paper import PaperServer
 from tests.epoch import in_line
+from tests.examples import FIRST_ROSTER
 from tests.fakes.worker_bench import now_decided
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -111,7 +112,8 @@ class Stages:
         mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, int(self.settings.lease_seconds * 1000))
         after = b"%d:*" % (int(self.position.partition(b":")[0] or 0) + 1)
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
-        await mailboxes.deliver(0, self.position, after, b"", mail, ())
+        roster_version = int(await self.redis.get(KEYS.roster) or FIRST_ROSTER)
+        await mailboxes.deliver(0, self.position, after, b"", mail, (), roster_version)
         self.position = after
 
     async def submissions(self) -> dict[str, Submission]:

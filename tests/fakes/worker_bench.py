@@ -20,7 +20,7 @@ from shared.domain.instrument import Instrument
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claimed, Mailboxes, Submission
 from shared.messaging.scripts import ScriptRunner
-from tests.examples import an_instrument
+from tests.examples import FIRST_ROSTER, an_instrument
 from tests.fakes.broker import FakeConnection
 from tests.fakes.faulty_broker import PRICE, FaultyAccount
 
@@ -65,7 +65,8 @@ class WorkerBench:
         position = await self.redis.hget(KEYS.shards, "0") or b""
         self.sequence += 1
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
-        await self.mailboxes.deliver(0, position, b"%d:*" % self.sequence, b"", mail, ())
+        roster_version = int(await self.redis.get(KEYS.roster) or FIRST_ROSTER)
+        await self.mailboxes.deliver(0, position, b"%d:*" % self.sequence, b"", mail, (), roster_version)
 
     async def hold(self, quantity: Any, carried_exit: Any = ZERO, follower_id: str = "alice") -> None:
         """Give the follower a copied position in BTC/USD."""

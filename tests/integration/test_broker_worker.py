@@ -28,7 +28,7 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.reasons import FailReason, SkipReason
 from shared.messaging.alerts import AlertKind, standing
 from shared.messaging.mailboxes import LeaseLost
-from tests.examples import an_instrument, an_order
+from tests.examples import FIRST_ROSTER, an_instrument, an_order
 from tests.fakes.faulty_broker import Fate, ProcessDied
 from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
@@ -541,7 +541,7 @@ async def test_a_replayed_order_of_a_removed_follower_waits(bench: WorkerBench) 
 async def test_a_mailbox_entry_that_cannot_be_read_holds_up_its_follower_only(bench: WorkerBench) -> None:
     """It waits, is not dropped, and the others go on."""
     await bench.deliver(an_order("bob"))
-    await bench.mailboxes.deliver(1, b"", b"1:*", b"", ["alice", '{"version":2}'], ())
+    await bench.mailboxes.deliver(1, b"", b"1:*", b"", ["alice", '{"version":2}'], (), FIRST_ROSTER)
     await bench.serve_once()
     assert [e.follower_id for e in await bench.finals()] == ["bob"]
     assert await bench.redis.llen(KEYS.mailbox("alice")) == 1

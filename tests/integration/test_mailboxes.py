@@ -16,10 +16,10 @@ from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.identity import Broker, CopyOrderId
 from shared.messaging.keys import BrokerKeys, carry_field
-from shared.messaging.mailboxes import Claimed, LeaseLost, Mailboxes, Submission
+from shared.messaging.mailboxes import AlreadyDelivered, Claimed, LeaseLost, Mailboxes, Submission
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
-from tests.examples import an_order
+from tests.examples import FIRST_ROSTER, an_order
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 TINY_LEASE_MS = 40
@@ -43,7 +43,7 @@ async def deliver(mailboxes: Mailboxes, *names: str, sequence: int = 1, shard: i
     """Deliver one order to each of `names`."""
     before = b"" if sequence == 1 else b"%d:*" % (sequence - 1)
     orders = [part for name in names for part in (name, an_order(name, sequence).model_dump_json())]
-    return await mailboxes.deliver(shard, before, b"%d:*" % sequence, b"", orders, ())
+    return await mailboxes.deliver(shard, before, b"%d:*" % sequence, b"", orders, (), FIRST_ROSTER)
 
 
 async def sweep(mailboxes: Mailboxes, account_reads: int = 0) -> tuple[int, int, int]:
@@ -195,12 +195,21 @@ async def test_a_claim_tells_the_roster_version(redis: Redis, mailboxes: Mailbox
     assert (await mailboxes.claim(1))[0] == 7
 
 
+async def test_what_was_planned_with_another_list_is_not_delivered(redis: Redis, mailboxes: Mailboxes) -> None:
+    """Nothing of it: no order, no event, and the shard stays where it was."""
+    await redis.incr(KEYS.roster)
+    with pytest.raises(AlreadyDelivered):
+        await mailboxes.deliver(0, b"", b"1:*", b"e", ["alice", "an order"], ("a field", "1"), FIRST_ROSTER)
+    assert await redis.keys() == [KEYS.roster.encode()]
+    assert await mailboxes.deliver(0, b"", b"1:*", b"e", ["alice", "an order"], (), FIRST_ROSTER + 1) == 1
+
+
 async def test_carried_remainders_move_with_the_delivery(redis: Redis, mailboxes: Mailboxes) -> None:
     """Written, deleted when nothing is owed any more, untouched when the delivery was made before."""
     field = carry_field("alice", "BTC/USD")
-    await mailboxes.deliver(0, b"", b"1:*", b"", (), [field, "0.5"])
+    await mailboxes.deliver(0, b"", b"1:*", b"", (), [field, "0.5"], FIRST_ROSTER)
     assert await redis.hgetall(KEYS.carries) == {field.encode(): b"0.5"}
-    await mailboxes.deliver(0, b"1:*", b"2:*", b"", (), [field, ""])
+    await mailboxes.deliver(0, b"1:*", b"2:*", b"", (), [field, ""], FIRST_ROSTER)
     assert await redis.hgetall(KEYS.carries) == {}
 
 

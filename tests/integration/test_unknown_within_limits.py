@@ -21,7 +21,7 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.paper import PaperServer
-from tests.examples import an_order
+from tests.examples import FIRST_ROSTER, an_order
 from tests.fakes.faulty_broker import Fate
 from tests.fakes.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
@@ -55,7 +55,8 @@ class Bench:
         (self.call,) = budget.charges("private", "POST", "OpenOrders", {})
 
     async def deliver(self, order: CopyOrder) -> None:
-        await self.mailboxes.deliver(0, b"", b"1:*", b"", [order.follower_id, order.model_dump_json()], ())
+        mail = [order.follower_id, order.model_dump_json()]
+        await self.mailboxes.deliver(0, b"", b"1:*", b"", mail, (), FIRST_ROSTER)
 
     async def serve(self, seconds: float) -> bool:
         """Serve until the mailbox is empty or the time is over; whether it is empty."""

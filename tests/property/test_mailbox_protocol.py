@@ -35,6 +35,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Claimed, Lease, LeaseLost, Mailboxes, NextHead, Submission
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
+from tests.examples import FIRST_ROSTER
 
 SHARDS = {0: ("alice", "bob"), 1: ("carol",)}
 FOLLOWERS = [follower for members in SHARDS.values() for follower in members]
@@ -122,7 +123,7 @@ class MailboxProtocol(RuleBasedStateMachine):
     def deliver(self, shard: int, position: bytes, names: list[str], after: bytes) -> int:
         """One deliver call with an order for each of `names`; the order's id is all that its text has to hold."""
         orders = [part for name in names for part in (name, self.new_order(name))]
-        return self.wait_for(self.long.deliver(shard, position, after, b"decided", orders, ()))
+        return self.wait_for(self.long.deliver(shard, position, after, b"decided", orders, (), FIRST_ROSTER))
 
     def new_order(self, follower: str) -> str:
         self.orders += 1

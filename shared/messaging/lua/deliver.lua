@@ -3,7 +3,7 @@
 --
 -- KEYS  1 shards  2 events  3 ready  4 leases  5 carries  6 roster
 -- ARGV  1 shard  2 position expected  3 position afterwards  4 event ('' for none)  5 prefix of mailboxes
---       6 version of the follower list that was planned with ('' = whichever)
+--       6 version of the follower list that was planned with
 --       7 number of orders, then follower and CopyOrder of each
 --       then carried opens: field and amount ('' = nothing is owed any more) of each
 -- Returns the number of newly ready followers, or -1 when the shard's position is another one: somebody
@@ -11,7 +11,7 @@
 local position = redis.call('HGET', KEYS[1], ARGV[1]) or ''
 if position ~= ARGV[2] then return -1 end
 -- A restore writes a new version, and may set the position back: what was planned before it was not looked up.
-if ARGV[6] ~= '' and (redis.call('GET', KEYS[6]) or '0') ~= ARGV[6] then return -1 end
+if (redis.call('GET', KEYS[6]) or '0') ~= ARGV[6] then return -1 end
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
