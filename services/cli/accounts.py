@@ -1,16 +1,18 @@
 """`nija accounts`: what every account is worth and whether that is still known. Options in, a table or JSON out."""
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Annotated
+from decimal import ROUND_FLOOR, Decimal
+from typing import Annotated, Final
 
 import typer
 
 from services.cli import output
 from services.cli.account_states import account_states
 from services.cli.ledger import chosen_broker, open_ledger
-from shared.domain.balance import UserBrokerState
+from shared.domain.balance import BalanceSnapshot, UserBrokerState
 from shared.domain.identity import Broker
+
+_CENT: Final = Decimal("0.01")
 
 
 def accounts(
@@ -32,7 +34,7 @@ def accounts(
     if as_json:
         output.print_json([state.model_dump(mode="json") for state in found])
     elif found:
-        _print(found)
+        show_accounts(found)
     else:
         output.console.print("no accounts: no master has been followed yet, and nobody follows")
 
@@ -41,7 +43,8 @@ def _brokers(enabled: Sequence[Broker], known: dict[Broker, dict[str, int]]) -> 
     return [broker for broker in Broker if broker in enabled or broker in known]
 
 
-def _print(found: Sequence[UserBrokerState]) -> None:
+def show_accounts(found: Sequence[UserBrokerState]) -> None:
+    """Print the accounts as a table."""
     several, where = output.at_brokers([state.broker.value for state in found])
     shown = output.table(f"accounts{where}, US dollars")
     output.text_columns(shown, *(["broker"] if several else []), "account", "state")
@@ -49,25 +52,38 @@ def _print(found: Sequence[UserBrokerState]) -> None:
     with_remarks = any(map(_remarks, found))
     output.text_columns(shown, *(["remarks"] if with_remarks else []))
     for state in found:
-        balance = state.balance
-        sums: tuple[str, ...] = ("–",) * 4
-        if balance:
-            amounts = (
-                balance.total_equity_usd,
-                balance.available_usd,
-                balance.locked_in_positions_usd,
-                balance.held_usd,
-            )
-            sums = tuple(map(dollars, amounts))
         shown.add_row(
             *([state.broker.value] if several else []),
             state.user_id,
             state.status,
-            *sums,
+            *(map(dollars, _sums(state.balance)) if state.balance else ("–",) * 4),
             "–" if state.role == "master" else str(len(state.open_positions)),
             *([_remarks(state)] if with_remarks else []),
         )
     output.show(shown)
+
+
+def _sums(balance: BalanceSnapshot) -> tuple[Decimal, ...]:
+    """Total, available, locked and the held part of it, in whole cents."""
+    held = balance.held_usd
+    total, available, held, rest = in_cents(
+        balance.total_equity_usd, balance.available_usd, held, balance.locked_in_positions_usd - held
+    )
+    return total, available, held + rest, held
+
+
+def in_cents(total: Decimal, *parts: Decimal) -> list[Decimal]:
+    """The total and its parts in whole cents, so that they still add up: each is less than a cent off.
+
+    The cents that rounding down leaves go to the parts that lost most. Parts that do not add up are not made to.
+    """
+    if sum(parts) != total:
+        return [round(amount, 2) for amount in (total, *parts)]
+    rounded = [part.quantize(_CENT, ROUND_FLOOR) for part in parts]
+    left = int((round(total, 2) - sum(rounded)) / _CENT)
+    for number in sorted(range(len(parts)), key=lambda number: rounded[number] - parts[number])[:left]:
+        rounded[number] += _CENT
+    return [round(total, 2), *rounded]
 
 
 def dollars(amount: Decimal) -> str:

@@ -8,7 +8,7 @@ import typer
 from redis.exceptions import RedisError
 
 from services.cli import output
-from services.cli.accounts import dollars
+from services.cli.accounts import dollars, in_cents
 from services.cli.broker_facts import BrokerFacts
 from services.cli.broker_redis import read_broker, unreachable
 from services.cli.ledger import chosen_broker
@@ -84,7 +84,7 @@ def _print(found: Sequence[BrokerFacts]) -> None:
     output.text_columns(work, "circuit", "limits used", "followers")
     for facts in found:
         equity, queue = facts.equity, facts.queue
-        split = (equity.total, equity.cash, equity.held, equity.positions) if equity else None
+        split = in_cents(equity.total, equity.cash, equity.held, equity.positions) if equity else None
         depths = (queue.mail, queue.ready, queue.leased, queue.hints) if queue else None
         worth.add_row(
             facts.broker.value,
