@@ -35,6 +35,9 @@ def accounts(
         output.print_json([state.model_dump(mode="json") for state in found])
     elif found:
         show_accounts(found)
+    elif who:
+        place = f" at {where.value}" if where else ""
+        output.console.print(f"{who}{place} was removed: nija has no key to look into the account any more")
     else:
         output.console.print("no accounts: no master has been followed yet, and nobody follows")
 

@@ -153,6 +153,25 @@ def test_the_table_of_accounts_counts_copied_positions_of_followers_only(
 
 
 @pytest.mark.usefixtures("followers")
+def test_a_removed_follower_has_no_account_to_show(
+    nija: Nija, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """It is said that it was removed, and not that nobody follows."""
+    engine = open_engine(environment["DATABASE_URL"], pool_size=1)
+    FollowerStore(engine).remove(Broker.KRAKEN, "alice", actor="test")
+    engine.dispose()
+    assert nija("accounts", "--follower", "alice") == (0, [])
+    for place, arguments in (("", []), (" at kraken", ["--broker", "kraken"])):
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", environment)
+            patch.setattr(sys, "argv", ["nija", "accounts", "--follower", "alice", *arguments])
+            with pytest.raises(SystemExit):
+                main()
+        told = f"alice{place} was removed: nija has no key to look into the account any more\n"
+        assert capfd.readouterr().out == told
+
+
+@pytest.mark.usefixtures("followers")
 def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, str]) -> None:
     """Kraken followed and funded; nothing of OKX has been seen, which is a finding and hides nothing of Kraken."""
 
