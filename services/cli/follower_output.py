@@ -79,10 +79,9 @@ def print_follower(record: FollowerRecord, key: Mapping[str, Any] | None, change
     """What `nija followers show` tells of one follower."""
     facts = output.table(header=False)
     output.text_columns(facts, "", "")
-    for name, value in record_json(record).items():
-        facts.add_row(name.replace("_", " "), str(value))
-    for name, value in (key or {"api_key": "wiped"}).items():
-        facts.add_row(name.replace("_", " "), str(value))
+    unreadable = {} if record.policy else {"policy": "cannot be read: a newer version of nija wrote it"}
+    for name, value in (record_json(record) | unreadable | dict(key or {"api_key": "wiped"})).items():
+        facts.add_row(name.replace("_", " "), in_words(value))
     output.show(facts)
     history = output.table("changes, newest first")
     output.text_columns(history, output.when_heading(), "what", "before", "after", "who", "why")
@@ -96,3 +95,17 @@ def print_follower(record: FollowerRecord, key: Mapping[str, Any] | None, change
             change.reason,
         )
     output.show(history)
+
+
+def in_words(value: Any) -> str:
+    """A value of a JSON document as a person reads it: {"minimum_notional": "1"} is "minimum notional 1"."""
+    match value:
+        case None:
+            return "–"
+        case bool():
+            return "yes" if value else "no"
+        case dict():
+            return ", ".join(f"{name.replace('_', ' ')} {in_words(each)}" for name, each in value.items()) or "–"
+        case list() | tuple():
+            return ", ".join(map(in_words, value)) or "–"
+    return str(value)

@@ -106,6 +106,13 @@ def test_a_follower_is_added_shown_paused_resumed_and_removed(
         assert int(redis.get(BrokerKeys(Broker.KRAKEN).roster)) == 4
 
 
+def test_a_follower_is_shown_in_words(nija: Nija, alice: None) -> None:
+    """Neither brackets nor None nor False: the policy, the key and what is missing as a person would write them."""
+    shown = " ".join(nija("show", "alice").stdout.split())
+    assert all(told in shown for told in ("policy minimum notional 1 ", "paper no ", "passphrase – "))
+    assert not set("{}[]'") & set(shown)
+
+
 def test_a_removal_tells_what_stays_in_the_market(nija: Nija, alice: None, environment: dict[str, str]) -> None:
     """The copied position is the account owner's from now on; nobody may think that it was sold."""
     engine = open_engine(environment["DATABASE_URL"], pool_size=1)
