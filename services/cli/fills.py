@@ -19,7 +19,8 @@ def fills(
     """Show the masters' fills, newest first, and how each ended for the followers.
 
     copied + skipped + failed + pending is the number of followers of the fill. The latency is the time from the
-    execution on the master account to the settled copy. `nija orders --fill N` shows the copies of one fill.
+    execution on the master account to the settled copy. `nija orders --fill N` shows the copies of one fill, and
+    `nija replay N` (`nija replay kraken:N`) computes its decisions again.
     """
     where = chosen_broker(broker)
     with open_ledger() as desk, output.progress("reading the ledger"):

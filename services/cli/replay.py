@@ -15,7 +15,12 @@ from shared.domain.replay import Difference, differences
 
 
 def replay(
-    fill: Annotated[str, typer.Argument(help="The fill's number (as `nija fills` shows it) or its id at the broker.")],
+    fill: Annotated[
+        str,
+        typer.Argument(
+            help="The fill's number as `nija fills` shows it: 12, or kraken:12 where several brokers have one. Or its id at the broker, which `nija fills --json` shows."
+        ),
+    ],
     broker: Annotated[str | None, typer.Option("--broker", "-b", help="Where, if several have such a fill.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -24,10 +29,10 @@ def replay(
     Exit code 0: all come out as recorded. 1: some do not, and each difference is shown: the planner has changed
     since, or NIJA_SNAPSHOT_MAX_AGE_SECONDS has (the one input that is a setting and not in the ledger).
     """
-    where = chosen_broker(broker)
+    name, where = _asked(fill, chosen_broker(broker))
     with open_ledger() as desk, output.progress("computing"):
         maximum_age = timedelta(seconds=desk.settings.snapshot_max_age_seconds)
-        chosen = _the_one(desk.decisions.fills(fill, where), fill, where)
+        chosen = _the_one(desk.decisions.fills(name, where), name, where)
         recorded = desk.decisions.of(chosen)
         found = [difference for each in recorded for difference in differences(chosen, each, maximum_age)]
     followers = len({difference.follower_id for difference in found})
@@ -48,6 +53,17 @@ def replay(
         raise typer.Exit(1)
 
 
+def _asked(fill: str, broker: Broker | None) -> tuple[str, Broker | None]:
+    """The name of a fill and its broker, apart: `kraken:12` says both. Raises ConfigurationError."""
+    before, _, name = fill.partition(":")
+    if not name or before.lower() not in set(Broker):
+        return fill, broker
+    named = Broker(before.lower())
+    if broker not in (None, named):
+        raise ConfigurationError(f"--broker: {fill} is a fill of {named.value}, not of {broker}")
+    return name, named
+
+
 def _the_one(fills: list[MasterFill], asked: str, broker: Broker | None) -> MasterFill:
     if not fills:
         where = f" at {broker.value}" if broker else ""
@@ -59,7 +75,9 @@ def _the_one(fills: list[MasterFill], asked: str, broker: Broker | None) -> Mast
             return by_number[0]
         brokers = sorted({fill.broker.value for fill in fills})
         if len(brokers) > 1:
-            raise ConfigurationError(f"FILL: {asked!r} is a fill of {', '.join(brokers)}; choose one with --broker")
+            raise ConfigurationError(
+                f"FILL: {asked!r} is a fill of {', '.join(brokers)}; choose one: {brokers[0]}:{asked}"
+            )
         numbers = ", ".join(str(fill.sequence) for fill in fills)
         raise ConfigurationError(f"FILL: {asked!r} is the id of several fills; give the number: {numbers}")
     return fills[0]
