@@ -13,7 +13,9 @@ from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.followers import RedisAway
-from shared.config import load_settings
+from services.cli.local import lock
+from services.cli.local.record import RunRecord, settings_of_running_system
+from shared.config import ConfigurationError, load_settings
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
@@ -28,9 +30,17 @@ def register_followers(
 ) -> None:
     """Make the followers of the environment (`{BROKER}_USER_{NAME}_API_KEY`, …) known, their keys encrypted.
 
-    The environment is the whole list: who was named there before and is not any more is disabled.
+    The environment is the whole list: who was named there before and is not any more is disabled. Without
+    DATABASE_URL it is the nija that runs here that hears of them.
     """
     settings = load_settings()
+    if settings.database_url is None:
+        if lock.holder(settings.home) is not None and RunRecord(settings.home).is_paper():
+            raise ConfigurationError(
+                f"nija runs on paper in {settings.home}, with followers of its own: the environment's are for "
+                "`nija up` without --paper, or for the servers that REDIS_URL and DATABASE_URL name"
+            )
+        settings = settings_of_running_system(settings)
     followers = settings.environment_followers()
     with ExitStack() as stack:
         engine = open_engine(settings.required_database_url(), pool_size=1)

@@ -14,6 +14,8 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
+from services.cli.local import lock
+from services.cli.local.record import RunRecord
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings, master_prefix
 from shared.domain.follower import FollowerStatus
@@ -126,6 +128,35 @@ def test_followers_of_the_environment_are_registered_and_the_stages_hear_of_it(
     (record,) = FollowerStore(engine).all()
     engine.dispose()
     assert record.status is FollowerStatus.DISABLED
+
+
+@pytest.mark.parametrize("paper", [False, True])
+def test_without_servers_named_the_nija_that_runs_here_gets_the_followers(
+    tmp_path: Path, fresh_redis_url: str, fresh_database_url: str, paper: bool
+) -> None:
+    """As for the other commands about followers. One on paper has its own, which would be disabled: they stay."""
+    home = tmp_path / ".nija"
+    home.mkdir()
+    variables = {"NIJA_SECRET_KEY": Fernet.generate_key().decode(), "NIJA_ENV_FILE": ""}
+    alice = {"KRAKEN_USER_ALICE_API_KEY": "k" * 56, "KRAKEN_USER_ALICE_API_SECRET": "c2VjcmV0" * 11}
+    alone = nija("followers", "register", folder=tmp_path, **variables, **alice)
+    assert alone.returncode == 1
+    assert "no nija runs on .nija: start `nija up`" in alone.stderr
+    record = RunRecord(home)
+    with lock.exclusive(home):
+        record.open("test")
+        servers = {"REDIS_URL": fresh_redis_url, "DATABASE_URL": fresh_database_url, "NIJA_BROKERS": "kraken"}
+        record.write_environment("test", servers, paper=paper)
+        done = nija("followers", "register", "--json", folder=tmp_path, **variables, **alice)
+    engine = open_engine(fresh_database_url)
+    registered = [record.follower_id for record in FollowerStore(engine).all()]
+    engine.dispose()
+    if paper:
+        assert (done.returncode, registered) == (2, [])
+        assert "nija runs on paper in .nija, with followers of its own" in done.stderr
+    else:
+        assert (done.returncode, registered) == (0, ["alice"]), done.stderr
+        assert json.loads(done.stdout)["added"] == [{"broker": "kraken", "follower": "alice"}]
 
 
 def test_without_redis_no_follower_is_registered(tmp_path: Path, fresh_database_url: str) -> None:
