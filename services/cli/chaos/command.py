@@ -15,6 +15,7 @@ from shared.brokers.registry import supported_brokers
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.identity import Broker
 
+ORDERS = 500
 FEWEST_FOLLOWERS, MOST_FOLLOWERS = 5, 100
 ORDERS_PER_FOLLOWER = 100
 """At least: whoever trades goes on for as long as there are faults to make."""
@@ -23,8 +24,9 @@ ORDERS_PER_FOLLOWER = 100
 def chaos(
     seed: Annotated[int | None, typer.Option(help="Repeats the faults of a run; by default a new one.")] = None,
     orders: Annotated[
-        int, typer.Option(min=1, max=1_000_000, help="Copy orders to reach, all brokers together.")
-    ] = 500,
+        int | None,
+        typer.Option(min=1, max=1_000_000, help=f"Copy orders to reach, all brokers together; by default {ORDERS}."),
+    ] = None,
     brokers: Annotated[str | None, typer.Option(help="Only these, with commas between; by default all.")] = None,
     self_test: Annotated[
         bool, typer.Option("--self-test", help="Switch one protection off at a time: the run must report it.")
@@ -47,6 +49,10 @@ def chaos(
 
     if steps and self_test:
         raise ConfigurationError("--steps and --self-test are two runs: choose one of them")
+    if orders is not None and (steps or self_test):
+        given = "--steps" if steps else "--self-test"
+        raise ConfigurationError(f"--orders: {given} makes as many orders as it needs; give one of the two")
+    wanted = ORDERS if orders is None else orders
 
     chosen = [parse_broker(name.strip(), "--brokers") for name in brokers.split(",")] if brokers is not None else []
     # The protocol is the same at every broker.
@@ -70,8 +76,8 @@ def chaos(
         if not as_json:
             console.print(_steps(result))
     else:
-        followers = max(FEWEST_FOLLOWERS, min(MOST_FOLLOWERS, orders // (ORDERS_PER_FOLLOWER * len(chosen))))
-        plan = Plan(chosen, followers, orders, injections(number, orders, chosen), number)
+        followers = max(FEWEST_FOLLOWERS, min(MOST_FOLLOWERS, wanted // (ORDERS_PER_FOLLOWER * len(chosen))))
+        plan = Plan(chosen, followers, wanted, injections(number, wanted, chosen), number)
         result = asyncio.run(Chaos(plan, announce).run(keep=keep))
         sound = result["violations"] == 0
         if not as_json:
