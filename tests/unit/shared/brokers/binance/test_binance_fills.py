@@ -248,6 +248,24 @@ async def test_a_search_keeps_within_its_allowance(
     assert await account.fills_since(later) == []
 
 
+async def test_a_sale_during_a_long_absence_is_found_although_its_pair_comes_late(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The reader goes on to the newest fill at once; pairs that are still to be asked are asked from the old start."""
+    monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
+    now = datetime.now(UTC)
+    exchange.balances["XRP"] = Decimal(10)
+    exchange.trade("XRP", "USDT", "sell", "10", "0.5", time=milliseconds(now - timedelta(hours=4)))
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000", time=milliseconds(now))
+    assert [fill.symbol for fill in await account.fills_since(now - timedelta(hours=5))] == ["BTC/USDT"]
+    symbols: set[str] = set()
+    for _ in range(8):
+        symbols |= {fill.symbol for fill in await account.fills_since(now - timedelta(minutes=5))}
+    assert symbols == {"BTC/USDT", "XRP/USDT"}
+
+
 async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: BinanceAccount) -> None:
     """By fromId, also from a server whose pages are smaller than Binance's; each trade once, oldest first."""
     since = datetime.now(UTC) - timedelta(minutes=1)
