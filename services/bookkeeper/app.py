@@ -1,4 +1,4 @@
-"""The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …]`. Events in, rows of the ledger out.
+"""The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …] [--name NAME]`. Events in, rows of the ledger out.
 
 One loop per broker, each with a Redis connection of its own, begun again when it fails. Several bookkeepers may run:
 they share the events. Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`),
@@ -46,7 +46,7 @@ NICENESS: Final = 10
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
+async def run(settings: Settings, brokers: tuple[Broker, ...], name: str) -> None:
     """Keep the books of `brokers` until SIGTERM or SIGINT. Raises SchemaOutdated at the start."""
     stopping = stop_by_signal()
     beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
@@ -64,7 +64,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:
             rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
-        await run_each(brokers, functools.partial(_keep_books, settings, engine, stopping), stopping)
+        await run_each(brokers, functools.partial(_keep_books, settings, engine, stopping, name), stopping)
         log.info("bookkeeper stopped")
     finally:
         for task in (beating, *rounds):
@@ -73,9 +73,8 @@ async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
         engine.dispose()
 
 
-async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Event, broker: Broker) -> None:
-    # Named for the machine: after a crash the next process finds what this one was given, at once.
-    consumer = f"bookkeeper@{socket.gethostname()}"
+async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Event, name: str, broker: Broker) -> None:
+    consumer = f"bookkeeper@{name}"
     keys = BrokerKeys(broker)
     async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=10, socket_connect_timeout=5) as redis:
         restorer = Restorer(
@@ -107,6 +106,10 @@ async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None
 def main() -> None:
     parser = argparse.ArgumentParser(prog="bookkeeper", description="Write events into the ledger.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
+    # Named for the machine: after a crash the next process finds what this one was given, at once.
+    parser.add_argument(
+        "--name", default=socket.gethostname(), help="for a second one on a machine; by default its name"
+    )
     arguments = parser.parse_args()
     try:
         settings = load_settings()
@@ -121,7 +124,7 @@ def main() -> None:
         )
         # What is in the stream is durable: the ledger may come a moment later than the next order.
         os.nice(NICENESS)
-        uvloop.run(run(settings, brokers))
+        uvloop.run(run(settings, brokers, arguments.name))
     except NijaError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
