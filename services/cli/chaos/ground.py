@@ -22,6 +22,7 @@ from sqlalchemy import Engine, text
 
 from services.cli.chaos.evidence import collect_evidence
 from services.cli.chaos.invariants import Evidence, Found, check
+from services.cli.chaos.roster_changes import RosterChanges
 from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
 from services.cli.demo.one_broker import BrokerDemo
 from services.cli.demo.person import Person
@@ -53,7 +54,7 @@ RECONCILE_EVERY_SECONDS = 20.0
 ROUND = 4
 """Orders of the person from buy to full close."""
 NEWEST_FILLS = 20
-SPARED = frozenset({"copy_engine", "broker_worker", "master_trader"})
+SPARED = frozenset({"copy_engine", "broker_worker", "master_trader", "bookkeeper"})
 
 _ROWS = text("SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM order_events WHERE outcome IS NOT NULL)")
 
@@ -69,6 +70,7 @@ class Ground:
     system: LocalSystem
     engine: Engine
     redis: Redis
+    roster_changes: RosterChanges
 
     def __init__(
         self,
@@ -114,7 +116,10 @@ class Ground:
             announce=self.announce,
         ) as self.system:
             with _engine(self.system.settings) as self.engine:
-                self.redis = Redis.from_url(self.system.settings.redis_url_for(self.brokers[0]), socket_timeout=30)
+                redis_url = self.system.settings.redis_url_for(self.brokers[0])
+                store = FollowerStore(self.engine, SecretBox(self.system.settings.secret_key))
+                self.roster_changes = RosterChanges(store, self._accounts, redis_url)
+                self.redis = Redis.from_url(redis_url, socket_timeout=30)
                 try:
                     await self._warm_up()
                     yield
@@ -182,7 +187,7 @@ class Ground:
         with _engine(system.settings) as engine:
             store = FollowerStore(engine, SecretBox(system.settings.secret_key))
             for broker, url in system.paper_urls.items():
-                accounts = await make_accounts(broker, url, self.followers, self._seed)
+                accounts = await make_accounts(broker, url, self.followers, self._seed, keys_each=2)
                 await asyncio.to_thread(store.import_rows, accounts.followers, actor="chaos")
                 self._accounts[broker] = accounts
                 variables |= BrokerDemo(broker, url, accounts, 0).master_variables()
@@ -244,10 +249,13 @@ def _spare(spec: ProcessSpec) -> ProcessSpec:
     """A second process of the same stage, with a name, a log and a heartbeat of its own."""
     name = f"{spec.name}-spare"
     beat = spec.environment["NIJA_HEARTBEAT_FILE"]
+    command = [part.replace("@%h", "-spare@%h") for part in spec.command]
+    if spec.name == "bookkeeper":
+        command += ["--name", name]
     return replace(
         spec,
         name=name,
-        command=[part.replace("@%h", "-spare@%h") for part in spec.command],
+        command=command,
         environment={**spec.environment, "NIJA_HEARTBEAT_FILE": f"{beat}-spare"},
         log_file=spec.log_file.with_name(f"{name}.log"),
         is_ready=_has_beaten(f"{beat}-spare"),

@@ -19,6 +19,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from services.cli.chaos.plan import ORDER_FAULTS, PAPER_FAULTS, Injection, Kind
+from services.cli.chaos.roster_changes import RosterChanges
 from services.cli.local.errors import LocalSystemError
 from services.cli.local.system import LocalSystem
 from shared.domain.identity import Broker
@@ -73,13 +74,19 @@ class Injector:
     """Breaks one local system. What could not be done (the target was away already) is not counted."""
 
     def __init__(
-        self, system: LocalSystem, engine: Engine, pause_seconds: float, announce: Callable[[str], None]
+        self,
+        system: LocalSystem,
+        engine: Engine,
+        roster_changes: RosterChanges,
+        pause_seconds: float,
+        announce: Callable[[str], None],
     ) -> None:
         self.done: list[Done] = []
         self.requests_hit: Counter[str] = Counter()
         """How many requests each fault of a paper broker has hit, as far as its process lived to tell; known at the end."""
         self._system = system
         self._engine = engine
+        self._roster_changes = roster_changes
         self._pause_seconds = pause_seconds
         self._announce = announce
         self._paused: set[asyncio.Task[None]] = set()
@@ -129,10 +136,8 @@ class Injector:
         if kind in _STAGE:
             return self._hit_process(injection)
         match kind:
-            case Kind.KILL_REDIS:
-                self._system.kill("redis")
-            case Kind.KILL_POSTGRES:
-                self._system.kill("postgres")
+            case Kind.KILL_REDIS | Kind.KILL_POSTGRES:
+                self._system.kill(kind.value.removeprefix("kill "))
             case Kind.CUT_REDIS:
                 async with self._redis(broker) as redis:
                     await redis.client_kill_filter(_type="normal", skipme=True)
@@ -147,6 +152,10 @@ class Injector:
                 await self._meddle_with_hints(kind, broker)
             case Kind.DOUBLE_FILL:
                 return await self._publish_again(broker)
+            case Kind.CHANGE_STATUS:
+                return await asyncio.to_thread(self._roster_changes.pause_or_resume, broker, injection.target)
+            case Kind.REPLACE_KEY:
+                await asyncio.to_thread(self._roster_changes.replace_key, broker, injection.target)
         return True
 
     def _redis(self, broker: Broker) -> Redis:

@@ -37,6 +37,8 @@ class Kind(StrEnum):
     DOUBLE_HINTS = "double hints"
     REORDER_HINTS = "reorder hints"
     DOUBLE_FILL = "publish a fill twice"
+    CHANGE_STATUS = "pause or resume a follower"
+    REPLACE_KEY = "replace a follower's key"
     REPLY_LOST = "reply_lost"
     HANG = "hang"
     HANG_EXECUTED = "hang after execution"

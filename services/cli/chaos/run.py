@@ -68,7 +68,7 @@ class Chaos:
 
     async def _break(self) -> dict[str, Any]:
         ground = self._ground
-        injector = Injector(ground.system, ground.engine, PAUSE_SECONDS, self._announce)
+        injector = Injector(ground.system, ground.engine, ground.roster_changes, PAUSE_SECONDS, self._announce)
         wake_ups = WakeUps(ground.redis, self._plan.brokers)
         started = time.monotonic()
         async with wake_ups.watched():

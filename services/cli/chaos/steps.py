@@ -101,7 +101,7 @@ class StepRun:
         self._broker = broker
         self._strikes = strikes
         self._announce = announce
-        self._injector = Injector(ground.system, ground.engine, PAUSE_SECONDS, _quiet)
+        self._injector = Injector(ground.system, ground.engine, ground.roster_changes, PAUSE_SECONDS, _quiet)
         self._wake_ups = WakeUps(ground.redis, [broker])
         self._before: dict[str, int] = {}
         """Violations of earlier rows: a row answers for its own only."""

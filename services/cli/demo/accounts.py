@@ -20,11 +20,15 @@ EVERY_TH_HOLDS_COINS = 4
 
 
 class DemoAccounts(NamedTuple):
-    """Keys of the master (nija's own, and the person's) and of the followers; coins that were there before."""
+    """Keys of the master (nija's own, and the person's) and of the followers; coins that were there before.
+
+    `followers` have the first of their `follower_keys`.
+    """
 
     master: Credentials
     person: Credentials
     followers: list[NewFollower]
+    follower_keys: dict[str, list[Credentials]]
     coins_before: dict[str, dict[str, Decimal]]
 
 
@@ -43,13 +47,15 @@ def follower_balances(count: int, seed: int, quote: str = "USD") -> dict[str, di
     return balances
 
 
-async def make_accounts(broker: Broker, paper_url: str, followers: int, seed: int) -> DemoAccounts:
-    """Make all accounts at the paper broker. Raises LocalSystemError when it refuses."""
+async def make_accounts(
+    broker: Broker, paper_url: str, followers: int, seed: int, *, keys_each: int = 1
+) -> DemoAccounts:
+    """Make all accounts at the paper broker, a follower's with so many keys. Raises LocalSystemError when it refuses."""
     quote = quote_currency(broker)
     balances = follower_balances(followers, seed, quote)
     wanted = [{"name": MASTER, "balances": {quote: plain(MASTER_DOLLARS)}, "keys": 2}]
     wanted += [
-        {"name": name, "balances": {currency: plain(amount) for currency, amount in held.items()}, "keys": 1}
+        {"name": name, "balances": {currency: plain(amount) for currency, amount in held.items()}, "keys": keys_each}
         for name, held in balances.items()
     ]
     async with (
@@ -67,6 +73,7 @@ async def make_accounts(broker: Broker, paper_url: str, followers: int, seed: in
             NewFollower(broker=broker, follower_id=name, credentials=keys[name][0], row=row)
             for row, name in enumerate(balances, start=1)
         ],
+        follower_keys={name: keys[name] for name in balances},
         coins_before={
             name: {currency: amount for currency, amount in held.items() if currency != quote}
             for name, held in balances.items()
