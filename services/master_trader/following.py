@@ -24,6 +24,7 @@ from services.master_trader.unwind import before_unexplained_sale
 from shared.brokers.errors import BrokerError
 from shared.brokers.gateway import BrokerAccount, BrokerConnection, TellsFees
 from shared.domain.credentials import Credentials
+from shared.domain.follower import AccountSnapshot
 from shared.domain.identity import MasterAccount
 from shared.domain.master_fill import Side
 from shared.messaging.keys import BrokerKeys
@@ -80,6 +81,9 @@ class Following:
         self._reach: Reach | None = None
         self._seen_seconds: dict[str, float] = {}
         self._instruments_due_seconds = 0.0
+        self._missed_due_seconds = 0.0
+        self._unpriced: set[str] | None = None
+        """Coins without a price when the account was valued last; None: not valued yet."""
         self._equity_due_seconds = 0.0
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
@@ -116,6 +120,11 @@ class Following:
             known=progress.known,
             now=master.now(),
         )
+        if any(each.fill.symbol not in reach.connection.instruments() for each in sighting.new) and self._may_ask():
+            # Listed since the markets were loaded, perhaps: published now, it would be skipped for every follower.
+            # A broker that cannot be asked interrupts the following; the fill is there in a later poll.
+            await self._load_again(reach)
+            return 0
         sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
         sighting = await self._without_unexplained_sales(sighting)
         published: int | None = None
@@ -177,16 +186,36 @@ class Following:
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
         return self._reach
 
+    def _look_for_listing(self, valued: AccountSnapshot) -> None:
+        """Have the markets loaded when the account has come to hold a coin that they do not price.
+
+        It was listed since they were loaded, perhaps. Binance tells fills by pair, so one of a pair that is not known
+        is not seen.
+        """
+        is_new = self._unpriced is not None and not self._unpriced.issuperset(valued.unpriced)
+        if is_new and not self._may_ask():
+            return  # the next valuation finds it again
+        self._unpriced = set(valued.unpriced)
+        if is_new:
+            self._instruments_due_seconds = 0.0
+
     async def _reload_instruments(self, old: Reach) -> None:
-        # Markets are loaded once per connection. The old one is let go only when the new one stands.
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         try:
-            new = await self._open()
+            await self._load_again(old)
         except BrokerError as error:
             log.warning("markets not loaded again; the old listing serves on", error=str(error))
-            return
+
+    async def _load_again(self, old: Reach) -> None:
+        # Markets are loaded once per connection. The old one is let go only when the new one stands.
+        new = await self._open()
+        self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         await old.connection.close()
         await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
+
+    def _may_ask(self) -> bool:
+        """Whether the broker may be asked for its listing beside the hourly round: what it lists nowhere stays so."""
+        return monotonic() >= self._missed_due_seconds
 
     async def _read_fees(self, account: BrokerAccount) -> None:
         self._fees_due_seconds = monotonic() + FEES_SECONDS
@@ -209,6 +238,7 @@ class Following:
         if valued is not None:
             await master.report.equity(valued)
             self._equity_due_seconds = monotonic() + EQUITY_SECONDS
+            self._look_for_listing(valued)
         if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):
             await master.report.following(followed_since=self._progress.followed_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
