@@ -34,7 +34,8 @@ HOT_SECONDS = 10.0
 first balances already, so that they cannot tell of it."""
 CLOCKS_DIFFER = timedelta(seconds=2)
 WRITE_OFF_SECONDS = 60.0
-LATE_SECONDS = 60.0
+LATE_SECONDS = 3600.0
+"""Told once is not recorded: the reader's ledger may be away for that long."""
 OVERLAP = timedelta(minutes=5)
 KEPT = timedelta(hours=1)
 _FIRST_TRIES = 3

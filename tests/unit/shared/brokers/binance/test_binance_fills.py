@@ -266,6 +266,28 @@ async def test_a_sale_during_a_long_absence_is_found_although_its_pair_comes_lat
     assert symbols == {"BTC/USDT", "XRP/USDT"}
 
 
+async def test_a_late_fill_is_told_until_a_ledger_that_was_away_can_record_it(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Told once is not recorded: the database may have been down, and the reader asks again from later than the fill."""
+    clock = [1_000.0]
+    monkeypatch.setattr(fill_search, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
+    now = datetime.now(UTC)
+    since = now - timedelta(minutes=5)
+    exchange.balances["XRP"] = Decimal(10)
+    exchange.trade("XRP", "USDT", "sell", "10", "0.5", time=milliseconds(now - timedelta(minutes=10)))
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000", time=milliseconds(now))
+    await account.fills_since(now - timedelta(minutes=20))
+    symbols: set[str] = set()
+    while "XRP/USDT" not in symbols and clock[0] < 1_060:
+        clock[0] += 1
+        symbols = {fill.symbol for fill in await account.fills_since(since)}
+    clock[0] += 600
+    assert {fill.symbol for fill in await account.fills_since(since)} == {"BTC/USDT", "XRP/USDT"}
+
+
 async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: BinanceAccount) -> None:
     """By fromId, also from a server whose pages are smaller than Binance's; each trade once, oldest first."""
     since = datetime.now(UTC) - timedelta(minutes=1)
