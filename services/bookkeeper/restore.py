@@ -104,7 +104,7 @@ class Restorer:
         claimed = await self._redis.set(self._keys.restoring, token, nx=True, px=RESTORING_MS)
         if not claimed:
             holder: Any = await self._redis.get(self._keys.restoring)
-            if holder is not None and holder.split(b" ")[0] != self._name.encode():
+            if holder is not None and holder.rpartition(b" ")[0] != self._name.encode():
                 return False
             await self._redis.set(self._keys.restoring, token, px=RESTORING_MS)
         self._token = token

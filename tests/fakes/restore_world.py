@@ -103,7 +103,7 @@ class RestoreWorld:
 
     # The stages
 
-    def restorer(self, name: str = "bookkeeper") -> Restorer:
+    def restorer(self, name: str = "the bookkeeper") -> Restorer:
         """A bookkeeper's restorer."""
         copies, fills, store = Copies(self.engine, KRAKEN), MasterFills(self.engine), FollowerStore(self.engine)
         return Restorer(self.redis, KEYS, name, copies, fills, store, SHARDS)
