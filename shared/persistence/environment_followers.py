@@ -60,6 +60,9 @@ def register(
             key for key, credentials in given.items() if _update(connection, box, present.get(key), credentials, now)
         ]
         added = _add(connection, box, {key: c for key, c in given.items() if key not in present}, now)
+    # Between the first announcement and the commit a worker may have read a key that has just been replaced.
+    for broker in sorted(brokers):
+        announce(broker)
     removed = [key for key in given if key in present and present[key].status is FollowerStatus.REMOVED]
     return Registration(tuple(added), tuple(updated), tuple(disabled), tuple(removed))
 

@@ -15,14 +15,15 @@ from sqlmodel import col
 from shared.domain.credentials import key_hash
 from shared.domain.follower import FollowerPolicy, FollowerStatus
 from shared.domain.identity import Broker
+from shared.persistence.database import transaction
 from shared.persistence.follower_import import NewFollower
 from shared.persistence.follower_records import FollowerRecord, Source, gone, read
 from shared.persistence.ledger_tables import FollowerChangeRow
 from shared.persistence.operational_tables import FollowerRow
-from shared.persistence.sequence import hold_sequences, last_sequence
+from shared.persistence.sequence import last_sequence, lock_sequence
 
 Announce = Callable[[Broker], None]
-"""Tells the stages that a broker's list of followers changed; called after the commit."""
+"""Tells the stages that a broker's list of followers changed; called after the commit, or by `joining` before it."""
 
 
 def nobody_to_tell(_broker: Broker) -> None:
@@ -40,14 +41,16 @@ class Audit:
 
 @contextmanager
 def joining(engine: Engine, brokers: Iterable[Broker], announce: Announce) -> Iterator[Connection]:
-    """A transaction in which followers join; no fill is recorded from its begin until `announce` returned.
+    """A transaction in which followers join; no fill is recorded from its begin until its end.
 
-    So a follower's `joined_sequence` is the last fill that engines plan without it, and not one fill off.
+    So a follower's `joined_sequence` is the last fill that engines plan without it, and not one fill off. It is
+    announced just before the commit: whoever reads the list then waits for that, and an announcement that fails, or
+    a process that is killed, leaves no follower of whom nobody has heard.
     """
     brokers = set(brokers)
-    with hold_sequences(engine, brokers) as connection:
-        with connection.begin():
-            yield connection
+    with transaction(engine) as connection:
+        lock_sequence(connection, *brokers)
+        yield connection
         for broker in sorted(brokers):
             announce(broker)
 

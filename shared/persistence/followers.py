@@ -27,6 +27,7 @@ from shared.persistence.follower_records import FollowerChange, FollowerRecord, 
 from shared.persistence.follower_writes import Announce, joining, nobody_to_tell
 from shared.persistence.operational_tables import FollowerRow
 from shared.persistence.secrets import SecretBox
+from shared.persistence.sequence import await_sequence
 
 
 class FollowerStore:
@@ -41,8 +42,11 @@ class FollowerStore:
     def roster(self, broker: Broker) -> list[Follower]:
         """All followers of a broker that are not removed, by id, without keys: 10,000 in some 50 ms.
 
-        One whose policy cannot be read is there with `policy_error`: it must not take the others along.
+        One whose policy cannot be read is there with `policy_error`: it must not take the others along. With all
+        whose joining was announced before this call.
         """
+        with transaction(self._engine) as connection:
+            await_sequence(connection, broker)
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 text(

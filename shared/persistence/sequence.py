@@ -1,18 +1,20 @@
 """The numbering of a broker's fills: who may give numbers, who may join between two of them.
 
 A follower that joins is in from the next fill. So nobody may record a fill between reading the newest number
-and telling the engines that the list of followers changed: joining holds the same lock as recording.
+and telling the engines that the list of followers changed: joining holds the same lock as recording. It tells before
+it commits, and who was told waits for the end of that transaction before it reads the list.
 """
 
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from typing import Final
 
-from sqlalchemy import Connection, Engine, func, select
+from sqlalchemy import Connection, func, select, text
 from sqlmodel import col
 
 from shared.domain.identity import Broker
-from shared.persistence.database import unavailable_as_one_error
 from shared.persistence.ledger_tables import MasterFillRow
+
+LONGEST_WAIT_SECONDS: Final = 3.0
+"""For somebody else's transaction; a process that is paused inside one must not hold up whoever has to stop in time."""
 
 
 def last_sequence(connection: Connection, broker: Broker) -> int:
@@ -21,32 +23,17 @@ def last_sequence(connection: Connection, broker: Broker) -> int:
     return connection.scalar(newest) or 0
 
 
-def lock_sequence(connection: Connection, broker: Broker) -> None:
-    """Hold the broker's numbering until the transaction ends."""
-    connection.execute(select(func.pg_advisory_xact_lock(_lock(broker))))
-
-
-@contextmanager
-def hold_sequences(engine: Engine, brokers: Iterable[Broker]) -> Iterator[Connection]:
-    """Hold the numbering of brokers over several transactions of the connection that is handed out.
-
-    Raises DatabaseUnavailable. When the process or the connection dies, PostgreSQL lets the locks go.
-    """
+def lock_sequence(connection: Connection, *brokers: Broker) -> None:
+    """Hold the numbering of these brokers until the transaction ends."""
     # Always in the same order: two that hold one each and wait for the other would wait for ever.
-    locks = sorted({_lock(broker) for broker in brokers})
-    with unavailable_as_one_error(), engine.connect() as connection:
-        try:
-            for lock in locks:
-                connection.execute(select(func.pg_advisory_lock(lock)))
-            connection.commit()
-            yield connection
-            connection.rollback()
-            connection.execute(select(func.pg_advisory_unlock_all()))
-            connection.commit()
-        except BaseException:
-            # Closes the real connection, and with it the locks: the pool must not keep them.
-            connection.invalidate()
-            raise
+    for lock in sorted({_lock(broker) for broker in brokers}):
+        connection.execute(select(func.pg_advisory_xact_lock(lock)))
+
+
+def await_sequence(connection: Connection, broker: Broker) -> None:
+    """Wait until nobody holds the broker's numbering. Raises DatabaseUnavailable when that takes too long."""
+    connection.execute(text(f"SET LOCAL lock_timeout = {int(LONGEST_WAIT_SECONDS * 1000)}"))
+    connection.execute(select(func.pg_advisory_xact_lock_shared(_lock(broker))))
 
 
 def _lock(broker: Broker) -> int:

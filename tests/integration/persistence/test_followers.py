@@ -13,8 +13,10 @@ from sqlalchemy import Engine, text
 from shared.domain.credentials import Credentials, EnvironmentFollower
 from shared.domain.follower import FollowerPolicy, FollowerStatus
 from shared.domain.identity import Broker
+from shared.persistence import sequence
 from shared.persistence.errors import (
     BadSecretKey,
+    DatabaseUnavailable,
     FollowerError,
     FollowerGone,
     FollowerTaken,
@@ -92,6 +94,67 @@ def test_no_fill_is_recorded_between_joining_and_telling_the_engines(store: Foll
     assert seen == [False]
     assert recorded.is_set()
     assert store.roster(KRAKEN)[0].joined_sequence == 0
+
+
+def test_whoever_hears_of_a_join_sees_the_follower(store: FollowerStore) -> None:
+    """A list that is asked for when it was announced comes after the commit, with the newcomer."""
+    lists: list[list[str]] = []
+    read = Event()
+
+    def load() -> None:
+        lists.append([follower.follower_id for follower in store.roster(KRAKEN)])
+        read.set()
+
+    loading = Thread(target=load)
+    seen: list[bool] = []
+
+    def announce(_broker: Broker) -> None:
+        loading.start()
+        seen.append(read.wait(0.3))
+
+    store.add(KRAKEN, "alice", key("k1"), actor="test", announce=announce)
+    loading.join(10)
+    assert seen == [False]
+    assert lists == [["alice"]]
+
+
+def test_a_join_that_cannot_be_announced_does_not_happen(store: FollowerStore) -> None:
+    """Redis went away after it was asked: nothing is stored, and the id and the key are free."""
+
+    def announce(_broker: Broker) -> None:
+        raise ConnectionError("redis is away")
+
+    with pytest.raises(ConnectionError):
+        store.add(KRAKEN, "alice", key("k1"), actor="test", announce=announce)
+    assert not store.all(removed=True)
+    store.add(KRAKEN, "alice", key("k1"), actor="test")
+
+
+def test_a_join_that_stands_still_holds_up_nobody_for_long(
+    store: FollowerStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who reads the list gives up after some seconds, may be told to stop, and asks again."""
+    monkeypatch.setattr(sequence, "LONGEST_WAIT_SECONDS", 0.1)
+
+    def announce(_broker: Broker) -> None:
+        with pytest.raises(DatabaseUnavailable, match="lock timeout"):
+            store.roster(KRAKEN)
+        assert store.roster(Broker.OKX) == []
+
+    store.add(KRAKEN, "alice", key("k1"), actor="test", announce=announce)
+    assert len(store.roster(KRAKEN)) == 1
+
+
+def test_keys_that_were_replaced_are_announced_when_they_are_stored(store: FollowerStore) -> None:
+    """A worker that reads a key at the first word, before the commit, hears another one."""
+    store.register_environment(in_environment(("alice", "k1")))
+    keys: list[Credentials] = []
+
+    def announce(broker: Broker) -> None:
+        keys.append(store.credentials(broker, ["alice"])["alice"])
+
+    store.register_environment(in_environment(("alice", "k2")), announce=announce)
+    assert keys[-1] == key("k2")
 
 
 def test_taken_ids_and_keys_are_refused(store: FollowerStore) -> None:
