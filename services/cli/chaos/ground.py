@@ -127,8 +127,9 @@ class Ground:
                     await self.redis.aclose()
 
     def clear(self) -> None:
-        """Delete what the run has left in its folder; call it when the system has stopped."""
-        shutil.rmtree(self.home, ignore_errors=True)
+        """Delete what the run has left in its folder, once the system has stopped; not what another run works on."""
+        if lock.holder(self.home) is None:
+            shutil.rmtree(self.home, ignore_errors=True)
 
     def person(self, broker: Broker) -> Person:
         """Who trades the broker's master account."""

@@ -58,13 +58,21 @@ class Chaos:
 
     async def run(self, *, keep: bool = False) -> dict[str, Any]:
         """Return the report; everything is stopped at the end. Raises LocalSystemError when nothing works at all."""
-        async with self._ground.started():
-            report = await self._break()
-        if keep or report["violations"]:
+        try:
+            async with self._ground.started():
+                report = await self._break()
+        except asyncio.CancelledError:
+            self._leave(keep=keep)
+            raise
+        self._leave(keep=keep or report["violations"] > 0)
+        return report
+
+    def _leave(self, *, keep: bool) -> None:
+        """When the system has stopped: at the end, or interrupted."""
+        if keep:
             self._announce(f"kept: {self._ground.home}")
         else:
             self._ground.clear()
-        return report
 
     async def _break(self) -> dict[str, Any]:
         ground = self._ground

@@ -55,8 +55,17 @@ async def run_steps(
     for broker in brokers:
         waiting = [(step, action) for action in ACTIONS for step in by_turns()]
         starting = asyncio.Lock()
-        lanes = (_lane(number, broker, seed, waiting, starting, announce, keep=keep) for number in range(1, LANES + 1))
-        found = [row for lane in await asyncio.gather(*lanes) for row in lane]
+        lanes = [
+            asyncio.create_task(_lane(number, broker, seed, waiting, starting, announce, keep=keep))
+            for number in range(1, LANES + 1)
+        ]
+        try:
+            found = [row for lane in await asyncio.gather(*lanes) for row in lane]
+        finally:
+            # Told once, each stops its system: who goes now would cut that short.
+            for lane in lanes:
+                _ = lane.cancelling() or lane.cancel()
+            await asyncio.gather(*lanes, return_exceptions=True)
         rows += sorted(found, key=lambda row: (row["number"], row["action"]))
     return {
         "seed": seed,
@@ -81,16 +90,26 @@ async def _lane(
     strikes = data_folder(lane) / "strikes"
     change = started_through("services.cli.chaos.strike", str(strikes))
     ground = Ground([broker], followers=FOLLOWERS, seed=seed, announce=_quiet, change=change, lane=lane)
-    async with contextlib.AsyncExitStack() as stack:
-        async with starting:  # two threads cannot migrate at once: Alembic's context is global
-            await stack.enter_async_context(ground.started())
-        strikes.mkdir()
-        rows = await StepRun(ground, broker, strikes, announce).rows(waiting)
+    rows: list[dict[str, Any]] = []
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            async with starting:  # two threads cannot migrate at once: Alembic's context is global
+                await stack.enter_async_context(ground.started())
+            strikes.mkdir()
+            await StepRun(ground, broker, strikes, announce).make(rows, waiting)
+    except asyncio.CancelledError:
+        _leave(ground, rows, announce, keep=keep)
+        raise
+    _leave(ground, rows, announce, keep=keep)
+    return rows
+
+
+def _leave(ground: Ground, rows: Sequence[dict[str, Any]], announce: Callable[[str], None], *, keep: bool) -> None:
+    """When the system has stopped: at the end, or interrupted."""
     if keep or not all(row["holds"] for row in rows):
         announce(f"kept: {ground.home}")
     else:
         ground.clear()
-    return rows
 
 
 class StepRun:
@@ -106,13 +125,11 @@ class StepRun:
         self._before: dict[str, int] = {}
         """Violations of earlier rows: a row answers for its own only."""
 
-    async def rows(self, waiting: list[Strike]) -> list[dict[str, Any]]:
-        """Take strikes off `waiting` until there is none."""
-        made = []
+    async def make(self, rows: list[dict[str, Any]], waiting: list[Strike]) -> None:
+        """Take strikes off `waiting` until there is none, and append a row for each."""
         async with self._wake_ups.watched(), self._ground.person(self._broker) as person:
             while waiting:
-                made.append(await self._row(*waiting.pop(0), person))
-        return made
+                rows.append(await self._row(*waiting.pop(0), person))
 
     async def _row(self, step: Step, action: str, person: Person) -> dict[str, Any]:
         arm(self._strikes, STEPS.index(step), ACTIONS[action])

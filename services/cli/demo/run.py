@@ -64,7 +64,7 @@ class Demo:
     async def run(self, *, keep: bool) -> tuple[dict[Broker, Figures], Latencies]:
         """Start everything, trade, wait until all is settled, compare; return figures per broker and all latencies.
 
-        Everything is stopped at the end.
+        Everything is stopped at the end, and its data deleted unless it is to be kept, or something went wrong.
         """
         home = load_settings().home.absolute() / "demo"
         if lock.holder(home) is None:
@@ -85,14 +85,21 @@ class Demo:
                 announce=self._announce,
             ) as system:
                 result = await self._trade(system)
+        except asyncio.CancelledError:
+            self._leave(home, keep=keep)
+            raise
         except BaseException:
             self._console.print(f"what happened is in {home / 'logs'}", style="dim")
             raise
+        self._leave(home, keep=keep)
+        return result
+
+    def _leave(self, home: Path, *, keep: bool) -> None:
+        """When the system has stopped: at the end, or interrupted."""
         if keep:
             self._console.print(f"kept: {home}", style="dim")
         else:
             shutil.rmtree(home, ignore_errors=True)
-        return result
 
     def _announce(self, line: str) -> None:
         self._console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)

@@ -18,7 +18,7 @@ import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, TypeVar
 
 from cryptography.fernet import Fernet
 
@@ -39,6 +39,8 @@ from shared.persistence.environment_followers import GONE, Registration
 from shared.persistence.followers import FollowerStore
 from shared.persistence.migrate import migrate
 from shared.persistence.secrets import SecretBox
+
+_Result = TypeVar("_Result")
 
 Prepare = Callable[["LocalSystem"], Awaitable[Mapping[str, str]]]
 """Called when servers and paper brokers run and before the stages do; returns further variables, such as keys."""
@@ -118,7 +120,7 @@ class LocalSystem:
         brokers = self._choose_brokers()
         home_folder(self._home)
         stack.enter_context(lock.exclusive(self._home))
-        ended = await asyncio.to_thread(end_leftovers, self._record)
+        ended = await _in_thread(end_leftovers, self._record)
         if ended:
             self._announce(f"ended {ended} processes that an earlier run left behind")
         self._record.open(self._marker)
@@ -126,12 +128,12 @@ class LocalSystem:
         variables = self._base_variables()
         stack.push_async_callback(self._supervisor.stop)
 
-        await asyncio.to_thread(self._check_servers)
+        await _in_thread(self._check_servers)
         embedded = await self._start_servers()
         variables |= embedded
         self._load(variables, brokers)
         database_url = self.settings.required_database_url()
-        await asyncio.to_thread(migrate, database_url)
+        await _in_thread(migrate, database_url)
         if self._paper:
             variables |= await self._start_paper_brokers(brokers, variables)
         self._load(variables, brokers)
@@ -140,11 +142,11 @@ class LocalSystem:
         elif self._paper:
             for broker, url in self.paper_urls.items():
                 keys_file = self._data / f"{broker.value}-keys.json"
-                variables |= await asyncio.to_thread(paper_variables, broker, url, keys_file)
+                variables |= await _in_thread(paper_variables, broker, url, keys_file)
         self._load(variables, brokers)
         for broker in brokers:
             self.settings.required_master_credentials(broker)
-        registration = await asyncio.to_thread(self._register_followers, database_url)
+        registration = await _in_thread(self._register_followers, database_url)
         for broker, follower_id in registration.disabled:
             self._announce(f"{broker.value}: follower {follower_id} is disabled: {GONE}")
         if not self._paper and self._prepare is None:
@@ -195,16 +197,16 @@ class LocalSystem:
         redis_server = postgres_server = None
         if not self.settings.redis_url:
             redis_server = RedisServer(self._data / "redis", self.settings.embedded_redis_port)
-            await asyncio.to_thread(redis_server.prepare)
+            await _in_thread(redis_server.prepare)
             specs.append(server_spec(redis_server, around))
             found["REDIS_URL"] = redis_server.url
         if not self.settings.database_url:
             postgres_server = PostgresServer(self._data / "postgres")
-            await asyncio.to_thread(postgres_server.prepare)
+            await _in_thread(postgres_server.prepare)
             specs.append(server_spec(postgres_server, around))
         await self._supervisor.start(specs)
         if postgres_server is not None:
-            found["DATABASE_URL"] = await asyncio.to_thread(postgres_server.create_database, "nija")
+            found["DATABASE_URL"] = await _in_thread(postgres_server.create_database, "nija")
         return found
 
     async def _start_paper_brokers(self, brokers: Sequence[Broker], variables: Mapping[str, str]) -> dict[str, str]:
@@ -249,3 +251,13 @@ class LocalSystem:
 
     def _write_processes(self) -> None:
         self._record.write_processes(self._supervisor.processes)
+
+
+async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Like `asyncio.to_thread`, but a cancellation waits for the end: no thread writes into a folder given up."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise
