@@ -18,7 +18,8 @@ from services.bookkeeper.restore import Restores, RestoreTakenOver
 from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import Booked, WritesEvents, write_entries
 from shared.domain.identity import Broker
-from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
+from shared.persistence.ledger import Ledger
 
 BLOCK_MS: Final = 500
 CLAIM_EVERY_SECONDS: Final = 15.0
@@ -36,10 +37,12 @@ log = structlog.get_logger()
 class Bookkeeper:
     """Keeps the books of one broker."""
 
-    def __init__(self, broker: Broker, stream: EventStream, ledger: WritesEvents, restorer: Restores) -> None:
+    def __init__(self, broker: Broker, stream: EventStream, ledger: Ledger, restorer: Restores) -> None:
         self._broker = broker
         self._stream = stream
         self._ledger = ledger
+        self._books: WritesEvents = ledger
+        """The ledger for what has been read since the last restore."""
         self._restorer = restorer
         self._log = log.bind(broker=broker.value)
 
@@ -49,6 +52,7 @@ class Bookkeeper:
         while not stopping.is_set():
             try:
                 await self._stream.prepare()
+                self._books = await asyncio.to_thread(self._ledger.from_now_on, self._broker)
                 await self._catch_up(stopping)
                 wait_seconds = FIRST_WAIT_SECONDS
                 await self._go_on(stopping)
@@ -56,6 +60,13 @@ class Bookkeeper:
                 self._log.warning("redis is away", error=str(error) or type(error).__name__)
                 await _wait(stopping, wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+            except DatabaseUnavailable as error:
+                self._log.warning("the ledger is away", error=str(error))
+                await _wait(stopping, wait_seconds)
+                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+            except EventsOutdated as error:
+                # What of it Redis still has is read again; what it has forgotten was restored without it.
+                self._log.warning("events in hand are left", reason=str(error))
 
     async def _catch_up(self, stopping: asyncio.Event) -> None:
         """Write what an earlier run of this consumer was given and may not have written."""
@@ -144,7 +155,7 @@ class Bookkeeper:
         wait_seconds = FIRST_WAIT_SECONDS
         while True:
             try:
-                return await asyncio.to_thread(write_entries, self._ledger, self._broker, chunk)
+                return await asyncio.to_thread(write_entries, self._books, self._broker, chunk)
             except DatabaseUnavailable as error:
                 self._log.warning("the ledger is away", error=str(error), waiting_seconds=wait_seconds)
             await _wait(stopping, wait_seconds)

@@ -9,6 +9,9 @@ for, or that are not marked as published, are put into the stream again, marked 
 Who restores may be paused, and find on waking that another has done the work: so each write is one transaction that
 happens only while the key `restoring` still has this attempt's token. An emptied Redis has no such key either.
 The key is extended by a task beside the work, because a query over a long history may outlast it.
+
+Another bookkeeper may be paused, too, with events in hand that Redis has forgotten: the ledger takes nothing any more
+that was read before the restore. What of it is true is found again, like everything that Redis forgot.
 """
 
 import asyncio
@@ -149,6 +152,7 @@ class Restorer:
     async def _put_back(self) -> Restored:
         run_id = await run_id_of(self._redis)
         await self._forget()
+        await asyncio.to_thread(self._copies.begin_restore)
         roster, accounts, instruments, last, published, done = await asyncio.to_thread(self._read_surroundings)
         await self._put_accounts(roster, accounts, instruments)
         positions = await self._put_positions()

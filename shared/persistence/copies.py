@@ -1,4 +1,4 @@
-"""What the ledger knows of copies, put so that Redis can be filled from it again. Reads only.
+"""What the ledger knows of copies, put so that Redis can be filled from it again.
 
 Everything is per broker. Quantities are base currency. All methods block and raise DatabaseUnavailable.
 """
@@ -15,6 +15,7 @@ from shared.domain.follower import AccountSnapshot
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.persistence.database import transaction
+from shared.persistence.restores import begin_restore
 
 _DONE = text("""
     SELECT min(greatest(f.joined_sequence, coalesce(d.newest, 0))) FROM followers f
@@ -30,8 +31,8 @@ _DECIDED = text("""
 """)
 
 _PENDING = text("""
-    SELECT d.copy_order_id, d.sequence, d.follower_id, d.symbol, d.side, d.quantity, d.fraction, d.minimum_notional,
-           f.price, f.executed_at, f.published_at, f.trace_id
+    SELECT d.copy_order_id, d.sequence, d.follower_id, d.symbol, d.side, d.quantity, d.fraction, d.carried_after,
+           d.minimum_notional, f.price, f.executed_at, f.published_at, f.trace_id
     FROM decisions d
     JOIN master_fills f ON f.broker = d.broker AND f.sequence = d.sequence
     WHERE d.broker = :broker AND d.skip_reason IS NULL AND NOT EXISTS (
@@ -83,6 +84,11 @@ class Copies:
         self._engine = engine
         self._broker = broker
 
+    def begin_restore(self) -> None:
+        """Keep bookkeepers from writing what they read from Redis before: it is not what Redis will be filled with."""
+        with transaction(self._engine) as connection:
+            begin_restore(connection, self._broker)
+
     def done_sequence(self) -> int | None:
         """The last fill that every follower has a decision for; None: there are no followers."""
         with transaction(self._engine) as connection:
@@ -109,6 +115,7 @@ class Copies:
                 side=row.side,
                 quantity=row.quantity,
                 fraction=row.fraction,
+                carried=row.carried_after,
                 minimum_notional=row.minimum_notional,
                 reference_price=row.price,
                 executed_at=row.executed_at,

@@ -19,6 +19,10 @@ class RefusedByDatabase(PersistenceError):
     """PostgreSQL will never take these rows (a NUL character, a number out of range): find the one and keep it aside."""
 
 
+class EventsOutdated(PersistenceError):
+    """Redis was restored after these events were read from it; nothing was stored. Leave them, and read again."""
+
+
 class SequenceBroken(PersistenceError):
     """The gap-free numbering of a broker's fills does not hold any more. Stop and report."""
 

@@ -26,6 +26,7 @@ from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.follower_records import find
 from shared.persistence.follower_writes import Audit, change_status
 from shared.persistence.ledger_tables import AccountSnapshotRow, DecisionRow, InstrumentRow
+from shared.persistence.restores import ReadAfter, last_restore, require_last
 
 BROKER_ACTOR: Final = "broker"
 
@@ -68,14 +69,21 @@ class _Load:
 class Ledger:
     """The append-only side of the database. Blocks: call it from a thread when an event loop is running."""
 
-    def __init__(self, engine: Engine) -> None:
+    def __init__(self, engine: Engine, read_after: ReadAfter | None = None) -> None:
+        """`read_after`: of the events that are written; None: no restore has begun since they were read."""
         self._engine = engine
+        self._read_after = read_after
+
+    def from_now_on(self, broker: Broker) -> "Ledger":
+        """The ledger for what is read from the broker's Redis after this call. Raises DatabaseUnavailable."""
+        with transaction(self._engine) as connection:
+            return Ledger(self._engine, last_restore(connection, broker))
 
     def write(self, events: Sequence[Event]) -> Written:
         """Store a batch in one transaction.
 
         Raises DatabaseUnavailable: write the same batch again then. Raises RefusedByDatabase: something in the batch
-        can never be stored; nothing of the batch was.
+        can never be stored; nothing of the batch was. Raises EventsOutdated: Redis was restored since it was read.
         """
         instruments: dict[str, Instrument] = {}
         decisions: list[tuple[Any, ...]] = []
@@ -113,6 +121,8 @@ class Ledger:
         adjustments: list[tuple[Any, ...]],
     ) -> Written:
         with transaction(self._engine) as connection:
+            if self._read_after is not None:
+                require_last(connection, self._read_after)
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
             _insert(driver, _instrument_load(instruments))
             decisions_written = _insert(

@@ -1,4 +1,4 @@
-"""The tables that change: who follows, and how far each master has been followed."""
+"""The tables that change: who follows, how far each master has been followed, how often Redis was restored."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -65,3 +65,12 @@ class PublicationRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     published_sequence: int = Field(sa_type=BigInteger)
+
+
+class RestoreRow(SQLModel, table=True):
+    """How often a broker's Redis was restored from the ledger."""
+
+    __tablename__: ClassVar[str] = "restores"
+
+    broker: str = columns.text(key=True)
+    restores: int = Field(sa_type=BigInteger)

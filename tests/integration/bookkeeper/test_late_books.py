@@ -1,0 +1,139 @@
+"""A bookkeeper stands still with events in hand, Redis forgets, another one restores, and the first goes on."""
+
+import asyncio
+import threading
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from decimal import Decimal
+
+import pytest
+from redis.asyncio import Redis
+from sqlalchemy import Engine
+
+from services.bookkeeper.keep_books import Bookkeeper
+from services.bookkeeper.stream import EventStream
+from services.copy_engine import follow
+from shared.domain.events import DecisionBatch, Event, OrderEvent
+from shared.domain.identity import Broker
+from shared.persistence.copies import Copies, PositionOf
+from shared.persistence.database import open_engine
+from shared.persistence.ledger import Ledger, Written
+from shared.persistence.restores import ReadAfter
+from tests.fakes.restore_world import KEYS, RestoreWorld
+
+NAMES = ["alice", "bob", "carol"]
+
+
+class Pause:
+    """Until when a bookkeeper stands still with an event of that kind in hand."""
+
+    def __init__(self, kind: type[Event]) -> None:
+        self.kind = kind
+        self.arrived, self.goes_on, self.went_on = threading.Event(), threading.Event(), threading.Event()
+
+    async def end(self) -> None:
+        """Let it go on, and wait until it has written, or been refused."""
+        self.goes_on.set()
+        assert await asyncio.to_thread(self.went_on.wait, 20)
+
+
+class PausedLedger(Ledger):
+    """Stands still before it writes."""
+
+    def __init__(self, engine: Engine, pause: Pause, read_after: ReadAfter | None = None) -> None:
+        super().__init__(engine, read_after)
+        self._pause = pause
+
+    def from_now_on(self, broker: Broker) -> Ledger:
+        return PausedLedger(self._engine, self._pause, super().from_now_on(broker)._read_after)
+
+    def write(self, events: Sequence[Event]) -> Written:
+        if any(isinstance(event, self._pause.kind) for event in events):
+            self._pause.arrived.set()
+            assert self._pause.goes_on.wait(60)
+        try:
+            return super().write(events)
+        finally:
+            if self._pause.goes_on.is_set():
+                self._pause.went_on.set()
+
+
+@pytest.fixture
+async def world(
+    fresh_redis_url: str, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
+) -> AsyncIterator[RestoreWorld]:
+    """Three followers, whose accounts are known."""
+    monkeypatch.setattr(follow, "BLOCK_MS", 5)
+    engine = open_engine(fresh_database_url)
+    async with Redis.from_url(fresh_redis_url) as redis:
+        world = RestoreWorld(redis, engine, dict.fromkeys(NAMES, Decimal(1000)))
+        await world.prepare()
+        yield world
+    engine.dispose()
+
+
+@asynccontextmanager
+async def paused_bookkeeper(world: RestoreWorld, kind: type[Event]) -> AsyncIterator[Pause]:
+    """A bookkeeper of another machine that stands still with an event of that kind in hand; it goes on at the end."""
+    pause, stopping = Pause(kind), asyncio.Event()
+    stream = EventStream(world.redis, KEYS, "on another machine")
+    restorer = world.restorer("on another machine")
+    keeping = Bookkeeper(Broker.KRAKEN, stream, PausedLedger(world.engine, pause), restorer)
+    work = asyncio.create_task(keeping.run(stopping))
+    try:
+        assert await asyncio.to_thread(pause.arrived.wait, 20)
+        yield pause
+    finally:
+        pause.goes_on.set()
+        stopping.set()
+        await work
+
+
+async def assert_sound(world: RestoreWorld) -> None:
+    once = Counter(dict.fromkeys(world.expected(), 1))
+    assert world.decisions() == once
+    assert world.finals() == once
+    assert world.executed() == Counter(dict.fromkeys(world.ordered(), 1))
+    assert await world.redis_positions() == world.ledger_positions()
+
+
+async def test_decisions_that_reach_the_ledger_after_a_restore_take_no_order_away(world: RestoreWorld) -> None:
+    """The fill is replayed, and whoever is decided already has no order in the new mailboxes: it would be lost."""
+    world.trade(quantity="1")
+    await world.publish()
+    await world.deliver()
+    async with paused_bookkeeper(world, DecisionBatch) as paused:
+        await world.redis.flushdb()
+        await world.until_in_line()
+        await paused.end()
+        await world.go_on()
+    await assert_sound(world)
+
+
+async def test_an_end_that_reaches_the_ledger_during_a_restore_loses_no_position(
+    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between two readings of the ledger: the position is read without the order, and the order is not pending."""
+    world.trade(quantity="1")
+    await world.publish()
+    await world.deliver()
+    await world.book()
+    await world.serve("alice")
+    async with paused_bookkeeper(world, OrderEvent) as paused:
+        positions = Copies.positions
+
+        def go_on_after(copies: Copies) -> list[PositionOf]:
+            read = list(positions(copies))
+            paused.goes_on.set()
+            deadline = threading.Event()
+            deadline.wait(0.5)
+            return read
+
+        await world.redis.flushdb()
+        with monkeypatch.context() as patched:
+            patched.setattr(Copies, "positions", go_on_after)
+            await world.until_in_line()
+        await world.go_on()
+    await assert_sound(world)
+    assert set(await world.redis_positions()) == set(NAMES)
