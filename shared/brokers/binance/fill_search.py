@@ -32,6 +32,9 @@ PATIENCE_SECONDS = 2.0
 HOT_SECONDS = 10.0
 """For how long after the first search likely pairs are asked at every call: what becomes visible late then is in the
 first balances already, so that they cannot tell of it."""
+LIKELY_SECONDS = 10.0
+"""For how long after balances have moved likely pairs are asked at every call. After that the search of all others
+takes the whole allowance, and likely ones are asked once more at its end."""
 CLOCKS_DIFFER = timedelta(seconds=2)
 WRITE_OFF_SECONDS = 60.0
 LATE_SECONDS = 3600.0
@@ -107,7 +110,8 @@ class FillSearch:
         self._hot_until = {symbol: until for symbol, until in self._hot_until.items() if until > clock}
         for symbol in self._hot_until:
             await self._take(books, symbol, self._overlapping(), since)
-        for symbol in self._likely(books):
+        is_news = books.unexplained != self._unexplained or clock - self._unexplained_since < LIKELY_SECONDS
+        for symbol in self._likely(books) if is_news or not self._pending else ():
             if not books.unexplained:
                 break
             await self._take(books, symbol, self._overlapping(), since)

@@ -227,6 +227,29 @@ async def test_a_deposit_is_searched_once_and_then_believed(
     assert exchange.asked() == {}
 
 
+async def test_a_deposit_to_an_account_with_many_coins_ends_too(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Likely pairs, more than the allowance at each call, do not keep all others from their turn for ever."""
+    clock = [1_000.0]
+    monkeypatch.setattr(fill_search, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
+    exchange.balances |= {"ETH": Decimal(1), "BNB": Decimal(1), "XRP": Decimal(1)}
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    await account.fills_since(since)
+    for _ in range(60):
+        clock[0] += 1
+        await account.fills_since(since)
+    exchange.balances["USDT"] += 500
+    exchange.asked()
+    for _ in range(120):
+        clock[0] += 1
+        await account.fills_since(since)
+    assert exchange.asked()["USDTTRY"] == 1
+    assert await account.fills_since(since) == []
+    assert exchange.asked() == {}
+
+
 async def test_a_search_keeps_within_its_allowance(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
