@@ -338,6 +338,8 @@ class Execution:
             report.fee if report.fee_currency == self.instrument.base else ZERO,
             exit_due,
             self.instrument,
+            # The order took up all that was owed, and whoever planned it anew, not knowing, owed it still.
+            self.order.carried if self.order.quantity == ZERO else ZERO,
         )
         message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
         return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)

@@ -89,6 +89,7 @@ def decide(
                     "follower_id": follower.follower_id,
                     "quantity": planned.quantity,
                     "fraction": planned.fraction,
+                    "carried": planned.carried_after,
                     "minimum_notional": follower.policy.minimum_notional,
                 }
             )

@@ -4,7 +4,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import Amount, Instant
+from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
 from shared.domain.master_fill import Side
 
@@ -29,6 +29,8 @@ class CopyOrder(BaseModel):
     """Of an open: base currency, rounded to the lot, at or above every minimum. 0: only look for it, never send."""
     fraction: Amount | None = None
     """Of an exit: share (0 to 1) of the copied position to sell."""
+    carried: Amount = ZERO
+    """Opens in this symbol that were still owed after the decision, base currency."""
     minimum_notional: Amount
     """The policy's, quote currency; an exit needs it when its quantity is known."""
     reference_price: Amount
@@ -48,4 +50,5 @@ class CopiedPosition(BaseModel):
     quantity: Amount
     """Base currency, ≥ 0."""
     carried_exit: Amount
-    """Part of `quantity` that exits should have sold but that was below a minimum; ≥ 0."""
+    """Part of `quantity` that exits should have sold but that was below a minimum, or that is owed as an open as well;
+    ≥ 0."""

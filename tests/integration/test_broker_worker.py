@@ -447,6 +447,30 @@ async def test_a_replayed_order_waits_for_what_may_be_under_way(bench: WorkerBen
     assert (final.outcome, len(bench.account.executed), len(bench.account.placed)) == (Outcome.COPIED, 1, 1)
 
 
+@pytest.mark.parametrize(("carried", "to_sell"), [("0.0004", "0.0004"), ("0", "0")])
+async def test_what_is_found_and_was_carried_all_the_same_is_to_be_sold_again(
+    bench: WorkerBench, carried: str, to_sell: str
+) -> None:
+    """Planned anew it was below a minimum, so the next open buys what it bought once more."""
+    await bench.deliver(an_order())
+    await bench.serve()
+    await bench.redis.flushdb()
+    await bench.deliver(an_order(replayed=True, quantity="0", carried=carried))
+    (final,) = await bench.serve()
+    assert (final.outcome, len(bench.account.placed)) == (Outcome.COPIED, 1)
+    assert await bench.position() == held("0.001", to_sell)
+
+
+async def test_what_is_found_as_it_was_planned_is_not_sold_again(bench: WorkerBench) -> None:
+    """The order took what it could of what was owed; the rest is carried once."""
+    await bench.deliver(an_order(carried="0.0004"))
+    await bench.serve()
+    await bench.redis.flushdb()
+    await bench.deliver(an_order(replayed=True, carried="0.0004"))
+    await bench.serve()
+    assert await bench.position() == held("0.001")
+
+
 async def test_a_replayed_order_that_never_was_is_sent_once(bench: WorkerBench) -> None:
     """After the window, absent everywhere."""
     bench.account.read_errors = [OutcomeUnknown("timeout")]

@@ -30,6 +30,7 @@ from shared.messaging.reconcile import ReconcileRequest, Reconciliation, Repair
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.master_fills import MasterFills
+from shared.persistence.reports import Reports
 from shared.persistence.targets import Targets
 from tests.fakes.faulty_broker import Fate, ProcessDied
 from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
@@ -536,6 +537,34 @@ async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_wa
     await assert_sound(world)
     skipped = world._rows("SELECT follower_id FROM order_events WHERE reason = 'not_repeated' ORDER BY follower_id")
     assert skipped == [(SMALL,), (NAMES[5],)]
+
+
+@pytest.mark.parametrize("losses", [1, 2])
+async def test_what_was_bought_is_not_owed_as_well_when_its_decision_was_lost(
+    world: RestoreWorld, engine: Engine, losses: int
+) -> None:
+    """Planned from a smaller account the open is below the minimum; its order is found all the same."""
+    world.trade()
+    account = await world.redis.hget(KEYS.accounts, SMALL)
+    assert account is not None
+    await world.redis.hset(KEYS.accounts, SMALL, account.replace(b'"equity":"3"', b'"equity":"6"'))
+    await world.publish()
+    await world.deliver()
+    await world.serve(SMALL)
+    assert len(world.executed()) == 1
+    for _ in range(losses):
+        await world.redis.flushall()
+        await world.until_in_line()
+        await world.publish()
+        await world.deliver()
+        await world.book()
+    world.trade()
+    await world.go_on()
+    await assert_sound(world)
+    copies = {each.sequence: each for each in Reports(engine).copies(Broker.KRAKEN) if each.follower_id == SMALL}
+    assert [copies[n].carried_after for n in (1, 2)] == [Decimal("0.00003"), 0]
+    position, to_sell = world.ledger_positions()[SMALL]
+    assert (position, position - to_sell) == (Decimal("0.00012"), Decimal("0.00006") + Decimal("0.00003"))
 
 
 async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_bookkeeper_was_given(

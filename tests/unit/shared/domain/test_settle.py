@@ -22,6 +22,14 @@ def test_a_purchase_adds_what_was_received() -> None:
     assert after(Side.BUY, "1", "0.2", "0.5", fee="0.001") == ("1.499", "0.2")
 
 
+def test_what_was_bought_and_is_still_owed_is_to_be_sold_again() -> None:
+    """Not more than was bought: of a part the rest is owed as before."""
+    position = CopiedPosition(quantity=Decimal(1), carried_exit=Decimal("0.2"))
+    for filled, carried in (("0.5", "0.5"), ("0.1", "0.3")):
+        moved = settled_position(position, Side.BUY, Decimal(filled), Decimal(0), Decimal(0), LOT, Decimal("0.3"))
+        assert moved == CopiedPosition(quantity=1 + Decimal(filled), carried_exit=Decimal(carried))
+
+
 def test_a_sale_takes_away_what_was_filled() -> None:
     """All that was due was sold, so nothing is carried."""
     assert after(Side.SELL, "2", "0.1", "0.5", due="0.5") == ("1.5", "0.0")
