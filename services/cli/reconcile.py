@@ -1,6 +1,7 @@
 """`nija reconcile`: followers' accounts against the ledger. Options in, drift with its cause, open orders and repairs out."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
@@ -10,10 +11,12 @@ from services.bookkeeper.reconcile_accounts import Reconcile, Reconciled
 from services.cli import output
 from services.cli.actor import actor
 from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
+from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.identity import Broker
 from shared.domain.reconcile import Drift, Standing
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.reports import AdjustmentLine
 
 _ANSWER_SECONDS = 5.0
 _WHOSE = {
@@ -33,6 +36,9 @@ def reconcile(
             help="Lower copied positions to what is there, cancel stray orders, wait for unknown orders.",
         ),
     ] = False,
+    history: Annotated[
+        bool, typer.Option("--history", help="Show what repairs changed until now, newest first, and read no account.")
+    ] = False,
     timeout: Annotated[float, typer.Option("--timeout", min=1, max=86_400, help="Seconds to wait for workers.")] = 60.0,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
@@ -42,10 +48,15 @@ def reconcile(
     Coins of a follower's own are no drift; copied coins that are not there are. An open order of nija's that no
     mailbox waits for is a stray one; a follower's own orders are listed and never touched. With --repair, copied
     positions of which something was sold outside nija are lowered to what is there, and stray orders are canceled:
-    nothing is bought or sold. Exit code 0: all is as it should be, or was repaired; 1: something is not, or an
-    account could not be read.
+    nothing is bought or sold; --history shows who had which position lowered. Exit code 0: all is as it should be,
+    or was repaired; 1: something is not, or an account could not be read.
     """
     where = chosen_broker(broker)
+    if history:
+        if repair:
+            raise ConfigurationError("--history shows repairs and makes none: give it or --repair")
+        _history(where, follower, as_json=as_json)
+        return
     with open_ledger() as desk, output.progress("reading accounts"):
         who = desk.known_follower(follower, where)
         brokers = (where,) if where else tuple(each for each in Broker if each in desk.reports.statuses())
@@ -58,6 +69,40 @@ def reconcile(
         _print(found, repair=repair)
     if any(each.drifts or each.unread for each in found.values()):
         raise typer.Exit(1)
+
+
+def _history(where: Broker | None, follower: str | None, *, as_json: bool) -> None:
+    with open_ledger() as desk, output.progress("reading the ledger"):
+        who = desk.known_follower(follower, where)
+        found = desk.reports.adjustments(where, follower_id=who)
+    if as_json:
+        output.print_json([line.model_dump(mode="json") for line in found])
+    elif found:
+        show_adjustments(found)
+    else:
+        asked = [who and f" of {who}", where and f" at {where.value}"]
+        output.console.print(f"no copied position{''.join(text for text in asked if text)} was repaired")
+
+
+def show_adjustments(found: Sequence[AdjustmentLine]) -> None:
+    """Print what was lowered, when, by whom and why."""
+    several, where = output.at_brokers([line.broker.value for line in found])
+    shown = output.table(f"repaired positions{where}")
+    output.text_columns(shown, output.when_heading(), *(["broker"] if several else []), "follower", "symbol")
+    output.number_columns(shown, "before", "after")
+    output.text_columns(shown, "who", "why")
+    for line in found:
+        shown.add_row(
+            output.moment(line.occurred_at),
+            *([line.broker.value] if several else []),
+            line.follower_id,
+            line.symbol,
+            plain(line.quantity_before),
+            plain(line.quantity_after),
+            line.actor,
+            line.reason,
+        )
+    output.show(shown)
 
 
 async def _all(

@@ -93,6 +93,15 @@ POSITIONS: Final = """
     ORDER BY broker, follower_id, symbol
 """
 
+ADJUSTMENTS: Final = """
+    SELECT broker, follower_id, symbol, sequence, occurred_at, quantity_before, quantity_after, carried_exit_before,
+           carried_exit_after, real_quantity, actor, reason
+    FROM position_adjustments
+    WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)
+      AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
+    ORDER BY occurred_at DESC, broker, follower_id, symbol
+"""
+
 FOLLOWERS: Final = """
     SELECT f.broker, f.follower_id, f.source, f.status, f.status_reason, f.joined_sequence,
            coalesce(o.copied, 0) AS copied, coalesce(o.skipped, 0) AS skipped, coalesce(o.failed, 0) AS failed,

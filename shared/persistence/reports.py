@@ -96,6 +96,25 @@ class PositionLine(_Row):
     occurred_at: Instant
 
 
+class AdjustmentLine(_Row):
+    """A copied position that a repair lowered to what the account held; base currency."""
+
+    broker: Broker
+    follower_id: str
+    symbol: str
+    sequence: int
+    """Fill of the last order before it."""
+    occurred_at: Instant
+    quantity_before: Amount
+    quantity_after: Amount
+    carried_exit_before: Amount
+    carried_exit_after: Amount
+    real_quantity: Amount
+    """What the account held of the coin, free or locked."""
+    actor: str
+    reason: str
+
+
 class FollowerLine(_Row):
     """A follower and how its fills ended, all of them."""
 
@@ -204,6 +223,11 @@ class Reports:
         """The copied positions by follower and symbol; those of quantity 0 only when `closed`."""
         asked = {"broker": broker, "follower_id": follower_id, "symbol": symbol, "closed": closed}
         return [PositionLine(**row) for row in self._rows(queries.POSITIONS, asked)]
+
+    def adjustments(self, broker: Broker | None = None, *, follower_id: str | None = None) -> list[AdjustmentLine]:
+        """Every repair of a copied position, newest first."""
+        asked = {"broker": broker, "follower_id": follower_id}
+        return [AdjustmentLine(**row) for row in self._rows(queries.ADJUSTMENTS, asked)]
 
     def followers(self, broker: Broker | None = None, *, follower_id: str | None = None) -> list[FollowerLine]:
         """The followers that are not removed, with how their fills ended."""
