@@ -58,6 +58,8 @@ class FillSearch:
         self._books: Books | None = None
         self._searched_from: datetime | None = None
         self._base_read_at: datetime | None = None
+        self._explained_at: datetime | None = None
+        """When balances were last read that found fills explain in full."""
         self._fills: dict[str, AccountFill] = {}
         self._late_until: dict[str, float] = {}
         self._hot_until: dict[str, float] = {}
@@ -102,9 +104,11 @@ class FillSearch:
             self._put_on_list(_currencies(fill), books, first=True)
         self._hot_until = dict.fromkeys(likely, monotonic() + HOT_SECONDS)
         self._books, self._searched_from, self._base_read_at = books, since, read_at
+        self._explained_at = read_at
         return books
 
     async def _go_on(self, books: Books, since: datetime) -> None:
+        read_at = datetime.now(UTC)
         books.read(await self._read_totals())
         clock = monotonic()
         self._hot_until = {symbol: until for symbol, until in self._hot_until.items() if until > clock}
@@ -126,6 +130,8 @@ class FillSearch:
             if not self._pending and clock - self._unexplained_since > WRITE_OFF_SECONDS:
                 books.write_off()
                 self._unexplained = {}
+        if not books.unexplained:
+            self._explained_at = read_at
 
     async def _search_pending(self, books: Books, since: datetime) -> None:
         clock = monotonic()
@@ -191,9 +197,12 @@ class FillSearch:
             self._pending.setdefault(symbol, first)
 
     def _overlapping(self) -> datetime:
-        """From where to read pairs that were searched before: trades may have become visible late."""
-        now = datetime.now(UTC)
-        return max(self._searched_from or now, now - OVERLAP)
+        """From where to read pairs that were searched before: trades may have become visible late.
+
+        Not from now: Binance may have been out of reach for hours.
+        """
+        explained_at = self._explained_at or datetime.now(UTC)
+        return max(self._searched_from or explained_at, explained_at - OVERLAP)
 
     def _told(self, since: datetime) -> list[AccountFill]:
         clock = monotonic()

@@ -1,5 +1,6 @@
 """Fills of all symbols, from a broker that tells them one symbol at a time."""
 
+import asyncio
 from collections import Counter
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -340,6 +341,24 @@ async def test_the_moment_itself_is_in_and_earlier_ones_are_not(exchange: Exchan
     assert [fill.fill_id for fill in await account.fills_since(moment)] == ["BTCUSDT-102", "BTCUSDT-103"]
     everything = await account.fills_since(moment - timedelta(minutes=5))
     assert [fill.fill_id for fill in everything] == ["BTCUSDT-101", "BTCUSDT-102", "BTCUSDT-103"]
+
+
+async def test_what_was_traded_while_binance_could_not_be_asked_is_found(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long that was: fills are sought from the last reading that left nothing unexplained, not from now."""
+    monkeypatch.setattr(fill_search, "OVERLAP", timedelta(seconds=0.1))
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    for _ in range(2):
+        assert await account.fills_since(since) == []
+    kept = exchange.server.answers.pop("GET account")
+    await asyncio.sleep(0.2)
+    exchange.trade("BTC", "USDT", "sell", "0.4", "50000")
+    with pytest.raises(OutcomeUnknown):
+        await account.fills_since(since)
+    await asyncio.sleep(0.4)
+    exchange.server.answers["GET account"] = kept
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
 
 
 async def test_a_failed_question_loses_nothing(
