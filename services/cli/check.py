@@ -1,18 +1,18 @@
 """`nija check …`: questions for a monitoring script. Exit code 0: yes; 1: no, or something is found; 2: wrong use."""
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Annotated
 
 import typer
 
 from services.cli import output
 from services.cli.brokers import read_brokers
-from services.cli.key_check import AccountKey, check_keys, master_keys
+from services.cli.key_check import MASTER, AccountKey, check_keys, master_keys
 from services.cli.ledger import chosen_broker
 from services.cli.local import lock
 from services.cli.local.record import RunRecord, settings_of_running_system
-from shared.config import ConfigurationError, Settings, load_settings
+from shared.config import ConfigurationError, Settings, load_settings, master_prefix
 from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
 from shared.domain.key_check import CheckedKey, KeyVerdict
@@ -28,7 +28,7 @@ app = typer.Typer(
 
 BrokerOption = Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker.")]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
-GOOD = frozenset({KeyVerdict.FINE, KeyVerdict.ALLOWED})
+GOOD = frozenset({KeyVerdict.FINE, KeyVerdict.ALLOWED, KeyVerdict.NOT_SET})
 
 
 @app.command()
@@ -41,6 +41,7 @@ def keys(
 
     A key that may withdraw is a finding unless it is allowed by name: NIJA_ALLOW_WITHDRAW_KEYS=kraken:alice,alpaca:master
     or `nija followers add --allow-withdraw`. Alpaca tells nothing of keys, so its keys need that, except paper ones.
+    A master whose key is not set here is listed, not checked, and no finding.
     """
     where = chosen_broker(broker)
     with output.progress("asking the brokers"):
@@ -49,6 +50,9 @@ def keys(
         holder = lock.holder(settings.home)
         all_paper = holder is not None and RunRecord(settings.home).is_paper()
         found = asyncio.run(check_keys(settings, asked, all_paper=all_paper))
+        if follower is None:
+            concerned = {where} if where else {*settings.enabled_brokers(), *(key.broker for key in asked)}
+            found = [*_masters_without_key(settings, concerned, all_paper=all_paper), *found]
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])
     else:
@@ -83,6 +87,25 @@ def _all_keys(settings: Settings, only: Broker | None, follower_id: str | None) 
     if not found:
         raise ConfigurationError("there is no key to check: set a master account's key, or add followers")
     return found
+
+
+def _masters_without_key(settings: Settings, brokers: Collection[Broker], *, all_paper: bool) -> list[CheckedKey]:
+    """Those of the masters that nothing can be asked about from here."""
+    missing = [broker for broker in Broker if broker in brokers and settings.master_credentials(broker) is None]
+    return [
+        CheckedKey(
+            broker=broker,
+            account=MASTER,
+            role=MASTER,
+            verdict=KeyVerdict.NOT_SET,
+            message=(
+                "not checked: only the running nija knows the paper master's key"
+                if all_paper
+                else f"not checked: {master_prefix(broker)}_API_KEY is not set here"
+            ),
+        )
+        for broker in missing
+    ]
 
 
 def _follower_keys(settings: Settings, only: Broker | None, follower_id: str | None) -> list[AccountKey]:

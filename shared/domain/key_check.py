@@ -22,6 +22,8 @@ class KeyVerdict(StrEnum):
     """By the broker: unknown, expired, locked, or for another address."""
     NOT_CHECKED = "not_checked"
     """The broker could not be asked."""
+    NOT_SET = "not_set"
+    """There is no key here to ask about; the process that trades with it may have one."""
 
 
 UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.REFUSED})

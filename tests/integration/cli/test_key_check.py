@@ -13,6 +13,8 @@ import pytest
 from cryptography.fernet import Fernet
 
 from services.cli.app import main
+from services.cli.local import lock
+from services.cli.local.record import RunRecord
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.key_check import judge_key
@@ -215,6 +217,41 @@ def test_a_key_of_which_the_broker_never_tells_is_refused(
     assert checked.code == 1
     (found,) = checked.json()
     assert (found["verdict"], found["told"]) == ("may_withdraw", False)
+
+
+def test_a_master_whose_key_is_not_here_is_listed_and_no_finding(
+    nija: Nija, account: Callable[..., Credentials]
+) -> None:
+    """Nobody may think that it was checked."""
+    nowhere = {"KRAKEN_MASTER_API_KEY": "", "KRAKEN_MASTER_API_SECRET": ""}
+    assert add(nija, "ivan", account("ivan")).code == 0
+    checked = nija("check", "keys", "--json", **nowhere)
+    assert (checked.code, verdicts(checked)) == (0, {"master": "not_set", "ivan": "fine"})
+    told = {each["account"]: each["message"] for each in checked.json()}
+    assert told["master"] == "not checked: KRAKEN_MASTER_API_KEY is not set here"
+    assert told["master"] in nija("check", "keys", **nowhere).out
+    both = nija("check", "keys", "--json", NIJA_BROKERS="kraken,okx").json()
+    assert [(each["broker"], each["role"], each["verdict"]) for each in both] == [
+        ("okx", "master", "not_set"),
+        ("kraken", "master", "fine"),
+        ("kraken", "follower", "fine"),
+    ]
+    assert verdicts(nija("check", "keys", "--follower", "ivan", "--json", **nowhere)) == {"ivan": "fine"}
+
+
+def test_beside_a_paper_system_no_real_masters_key_is_asked_about(
+    nija: Nija, paper: PaperServer, account: Callable[..., Credentials], tmp_path: Path
+) -> None:
+    """Its own master's key is known to it alone, and the user's has no place there."""
+    assert add(nija, "judy", account("judy")).code == 0
+    home = tmp_path / "home"
+    home.mkdir(exist_ok=True)
+    with lock.exclusive(home):
+        RunRecord(home).open("test")
+        RunRecord(home).write_environment("test", {"KRAKEN_BASE_URL": paper.url}, paper=True)
+        checked = nija("check", "keys", "--json")
+    assert (checked.code, verdicts(checked)) == (0, {"master": "not_set", "judy": "fine"})
+    assert checked.json()[0]["message"] == "not checked: only the running nija knows the paper master's key"
 
 
 def test_no_connected_broker_is_a_no(nija: Nija) -> None:
