@@ -23,6 +23,7 @@ _WORDS: Mapping[str, str] = {
     AlertKind.UNREADABLE_KEY: "key that cannot be read",
     AlertKind.UNLISTED_SYMBOL: "exit that cannot be sent",
     AlertKind.UNREADABLE_FOLLOWER: "opens nothing: its policy or account cannot be read",
+    AlertKind.UNREADABLE_LISTING: "nothing is opened: the symbol's listing cannot be read",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

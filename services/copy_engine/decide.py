@@ -15,6 +15,7 @@ from shared.domain.identity import copy_order_id
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
 from shared.domain.plan import plan
+from shared.domain.reasons import SkipReason
 from shared.messaging.keys import carry_field
 
 
@@ -33,7 +34,7 @@ def decide(
     followers: Sequence[Follower],
     accounts: Sequence[AccountSnapshot | None],
     carried: Sequence[bytes | None],
-    instrument: Instrument | None,
+    instrument: Instrument | SkipReason,
     *,
     now: datetime,
     snapshot_max_age: timedelta,
@@ -104,7 +105,7 @@ def decide(
         shard=shard,
         symbol=fill.symbol,
         side=fill.side,
-        instrument=instrument,
+        instrument=instrument if isinstance(instrument, Instrument) else None,
         decided_at=now,
         decisions=tuple(decisions),
     )

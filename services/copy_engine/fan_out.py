@@ -11,6 +11,7 @@ from services.copy_engine.roster import Roster
 from shared.domain.follower import Follower
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
+from shared.domain.reasons import SkipReason
 from shared.messaging.mailboxes import Mailboxes
 
 Decided = Callable[[int, Collection[str]], set[str]]
@@ -36,7 +37,7 @@ class FanOut:
         self._snapshot_max_age = snapshot_max_age
 
     async def deliver_fill(
-        self, fill: MasterFill, instrument: Instrument | None, shard: int, position: bytes, roster: Roster
+        self, fill: MasterFill, instrument: Instrument | SkipReason, shard: int, position: bytes, roster: Roster
     ) -> tuple[bytes, int]:
         """Deliver what the shard still lacks of the fill; return its new position and how many became ready.
 

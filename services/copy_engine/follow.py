@@ -21,6 +21,7 @@ from services.copy_engine.shards import RENEW_SECONDS, Shards
 from shared.domain.follower import Follower
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
+from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import ALERT_STANDS, AlertKind, Alerts
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
@@ -73,7 +74,7 @@ class FillFollower:
         """Where this step has brought each shard. One that is elsewhere suddenly waits for the next step."""
         self._stopping = asyncio.Event()
         self._alerts = Alerts(redis, keys)
-        self._alerted: set[str] = set()
+        self._alerted: set[tuple[AlertKind, str]] = set()
         self._log = log.bind(broker=keys.broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -157,7 +158,7 @@ class FillFollower:
                 group, followers = [], 0
         await self._deliver_to(fill, instrument, group)
 
-    async def _deliver_to(self, fill: MasterFill, instrument: Instrument | None, shards: list[int]) -> None:
+    async def _deliver_to(self, fill: MasterFill, instrument: Instrument | SkipReason, shards: list[int]) -> None:
         deliveries = (self._deliver_to_shard(fill, instrument, shard) for shard in shards)
         # All of them end before an error of one is raised: none goes on behind the next step's back.
         results = await asyncio.gather(*deliveries, return_exceptions=True)
@@ -168,7 +169,7 @@ class FillFollower:
             if isinstance(result, BaseException):
                 raise result
 
-    async def _deliver_to_shard(self, fill: MasterFill, instrument: Instrument | None, shard: int) -> int:
+    async def _deliver_to_shard(self, fill: MasterFill, instrument: Instrument | SkipReason, shard: int) -> int:
         """Return how many followers became ready."""
         position = self._reached[shard]
         if ShardPosition.parse(position).done_sequence >= fill.sequence:
@@ -242,16 +243,19 @@ class FillFollower:
             await self._redis.incr(self._keys.roster)
 
     async def alert(self) -> None:
-        """Tell who opens nothing because what is stored of it cannot be read; take back what is over."""
+        """Tell who opens nothing, and what is not opened, because it cannot be read; take back what is over."""
         await self._inputs.read_unreadable_again()
         present = self._roster.follower_ids()
         unreadable = {each: error for each, error in self._inputs.account_errors.items() if each in present}
         unreadable |= self._roster.policy_errors()
-        await self._alerts.clear(AlertKind.UNREADABLE_FOLLOWER, *(self._alerted - unreadable.keys()))
-        self._alerted = set(unreadable)
+        alerts = {(AlertKind.UNREADABLE_FOLLOWER, each): error for each, error in unreadable.items()}
+        alerts |= {(AlertKind.UNREADABLE_LISTING, each): e for each, e in self._inputs.instrument_errors.items()}
+        for kind, whom in self._alerted - alerts.keys():
+            await self._alerts.clear(kind, whom)
+        self._alerted = set(alerts)
         until = datetime.now(UTC) + ALERT_STANDS
-        for follower_id, error in unreadable.items():
-            await self._alerts.sound(AlertKind.UNREADABLE_FOLLOWER, follower_id, error, until=until)
+        for (kind, whom), error in alerts.items():
+            await self._alerts.sound(kind, whom, error, until=until)
 
 
 async def _wait(stopping: asyncio.Event, seconds: float) -> None:

@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from shared.domain.errors import NijaError
 from shared.domain.follower import AccountSnapshot
 from shared.domain.instrument import Instrument
+from shared.domain.reasons import SkipReason
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
 
 
@@ -25,9 +26,11 @@ class PlanningInputs:
         self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
         self.account_errors: dict[str, str] = {}
         """Why the account of a follower cannot be read, by follower."""
+        self.instrument_errors: dict[str, str] = {}
+        """Why the listing of a symbol cannot be read, by symbol."""
 
-    async def instrument(self, symbol: str) -> Instrument | None:
-        """The instrument as the master's process last published it; None: the broker does not list it.
+    async def instrument(self, symbol: str) -> Instrument | SkipReason:
+        """The instrument as the master's process last published it, or why there is none.
 
         Raises ListingUnknown: the ledger, from which an emptied Redis is filled, only has those that were traded.
         """
@@ -36,7 +39,7 @@ class PlanningInputs:
         stored = await self._redis.hget(self._keys.instruments, symbol)
         if not stored and not is_listed:
             raise ListingUnknown(f"{symbol} is not listed, and the master's process has not listed anything yet")
-        return Instrument.model_validate_json(stored) if stored else None
+        return self._parse_instrument(symbol, stored)
 
     async def accounts_and_carries(
         self, follower_ids: Sequence[str], symbol: str
@@ -51,12 +54,25 @@ class PlanningInputs:
         return [self._parse(f, raw) for f, raw in zip(follower_ids, stored, strict=True)], carried
 
     async def read_unreadable_again(self) -> None:
-        """Forget the account errors that are over. Raises RedisError."""
+        """Forget the errors that are over. Raises RedisError."""
+        for symbol in list(self.instrument_errors):
+            self._parse_instrument(symbol, await self._redis.hget(self._keys.instruments, symbol))
         if self.account_errors:
             names = list(self.account_errors)
             stored: list[Any] = await self._redis.hmget(self._keys.accounts, names)
             for follower_id, raw in zip(names, stored, strict=True):
                 self._parse(follower_id, raw)
+
+    def _parse_instrument(self, symbol: str, raw: bytes | str | None) -> Instrument | SkipReason:
+        self.instrument_errors.pop(symbol, None)
+        if not raw:
+            return SkipReason.UNSUPPORTED_SYMBOL
+        try:
+            return Instrument.model_validate_json(raw)
+        except ValidationError as error:
+            # One symbol must not keep the others waiting.
+            self.instrument_errors[symbol] = f"its listing cannot be read: {_reasons(error, 'instrument')}"
+            return SkipReason.INSTRUMENT_UNREADABLE
 
     def _parse(self, follower_id: str, raw: bytes | None) -> AccountSnapshot | None:
         if raw is None:
@@ -69,9 +85,12 @@ class PlanningInputs:
             account = AccountSnapshot.model_validate_json(raw)
         except ValidationError as error:
             # One entry must not take the others along.
-            reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'account'}: {e['msg']}" for e in error.errors())
-            self.account_errors[follower_id] = f"its account cannot be read: {reasons}"
+            self.account_errors[follower_id] = f"its account cannot be read: {_reasons(error, 'account')}"
             return None
         self.account_errors.pop(follower_id, None)
         self._parsed[follower_id] = (raw, account)
         return account
+
+
+def _reasons(error: ValidationError, what: str) -> str:
+    return "; ".join(f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}" for each in error.errors())

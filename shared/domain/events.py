@@ -55,7 +55,7 @@ class DecisionBatch(BaseModel):
     symbol: str
     side: Side
     instrument: Instrument | None
-    """None: the broker does not list the symbol."""
+    """None: the broker does not list the symbol, or its listing cannot be read."""
     decided_at: Instant
     decisions: tuple[Decision, ...]
 

@@ -46,13 +46,13 @@ def plan(
     fill: MasterFill,
     follower: Follower,
     account: AccountSnapshot | None,
-    instrument: Instrument | None,
+    instrument: Instrument | SkipReason,
     carried: Decimal,
     *,
     now: datetime,
     snapshot_max_age: timedelta,
 ) -> Plan:
-    """Decide what `follower` does for `fill`.
+    """Decide what `follower` does for `fill`; `instrument`: or why there is none.
 
     `carried` is what earlier opens still owe (base currency). An exit scales it down by the fraction closed,
     because that part of the owed position would have been closed too.
@@ -66,9 +66,12 @@ def plan(
         if fill.fraction_closed == 0:
             return _skip(SkipReason.NO_POSITION, carried)
         return Plan(None, fill.fraction_closed, None, carried * (ONE - fill.fraction_closed))
-    if instrument is None:
-        return _skip(SkipReason.UNSUPPORTED_SYMBOL, carried)
-    planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
+    if instrument is SkipReason.UNSUPPORTED_SYMBOL:
+        return _skip(instrument, carried)
+    if isinstance(instrument, SkipReason):
+        planned = _skip(instrument, carried)
+    else:
+        planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
     if fill.replayed and planned.skip_reason is not None:
         return planned._replace(quantity=ZERO, skip_reason=None)
     return planned

@@ -25,6 +25,8 @@ class SkipReason(StrEnum):
     NOT_REPEATED = "not_repeated"
     """Redis lost what had been decided, it would be skipped now, and no order was found at the broker."""
     UNSUPPORTED_SYMBOL = "unsupported_symbol"
+    INSTRUMENT_UNREADABLE = "instrument_unreadable"
+    """The symbol's listing is stored in a form that the engine does not know."""
 
 
 class FailReason(StrEnum):

@@ -29,7 +29,7 @@ class RecordedDecision(BaseModel):
     carried_before: Amount
     decided_at: Instant
     instrument: Instrument | None
-    """None: the broker did not list the symbol."""
+    """None: the broker did not list the symbol, or its listing could not be read."""
     skip_reason: SkipReason | None
     quantity: Amount | None
     fraction: Amount | None
@@ -66,11 +66,13 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
         # Why it could not be read is not recorded; only that it was so.
         policy_error="as recorded" if recorded.skip_reason is SkipReason.POLICY_UNREADABLE else None,
     )
+    unreadable = recorded.skip_reason is SkipReason.INSTRUMENT_UNREADABLE
+    no_instrument = SkipReason.INSTRUMENT_UNREADABLE if unreadable else SkipReason.UNSUPPORTED_SYMBOL
     return plan(
         fill,
         follower,
         account,
-        recorded.instrument,
+        recorded.instrument or no_instrument,
         recorded.carried_before,
         now=recorded.decided_at,
         snapshot_max_age=snapshot_max_age,

@@ -35,12 +35,14 @@ class AlertKind(StrEnum):
     """An exit's symbol is not listed by the broker (any more); its follower's mailbox waits."""
     UNREADABLE_FOLLOWER = "unreadable_follower"
     """The stored policy or account of a follower is of a version that an engine does not know, or broken: no opens."""
+    UNREADABLE_LISTING = "unreadable_listing"
+    """The stored listing of a symbol is of a version that an engine does not know, or broken: no opens in it."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has a stray order open."""
 
 
 class Alert(BaseModel):
-    """What is wrong with one follower's mailbox or account."""
+    """What is wrong with one follower's mailbox or account, or with one symbol."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -48,6 +50,7 @@ class Alert(BaseModel):
     kind: AlertKind | str = Field(union_mode="left_to_right")
     """A text: a kind of a newer version, which is shown as it is."""
     follower_id: str
+    """Or the symbol, where it concerns one."""
     message: str
     since: Instant
     at: Instant

@@ -34,6 +34,7 @@ from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill, Side
+from shared.domain.reasons import SkipReason
 from shared.messaging.epoch import run_id_of
 from shared.messaging.keys import EVENT_FIELD, LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
@@ -60,7 +61,7 @@ class PartialFanOut(FanOut):
     open_shards: frozenset[int] = frozenset(range(SHARDS))
 
     async def deliver_fill(
-        self, fill: MasterFill, instrument: Instrument | None, shard: int, position: bytes, roster: Roster
+        self, fill: MasterFill, instrument: Instrument | SkipReason, shard: int, position: bytes, roster: Roster
     ) -> tuple[bytes, int]:
         if shard not in self.open_shards:
             raise RedisAway("this shard is not let through")

@@ -46,7 +46,7 @@ class WatchedFanOut(FanOut):
     before_delivery: Hook | None = None
 
     async def deliver_fill(
-        self, fill: MasterFill, instrument: Instrument | None, shard: int, position: bytes, roster: Roster
+        self, fill: MasterFill, instrument: Instrument | SkipReason, shard: int, position: bytes, roster: Roster
     ) -> tuple[bytes, int]:
         if self.before_delivery is not None:
             await self.before_delivery()
@@ -329,6 +329,45 @@ async def test_a_symbol_without_an_instrument_is_decided_for_everybody(redis: Re
     reasons = {reason for sequence, _, reason in await decisions(redis) if sequence == 1}
     assert reasons == {SkipReason.UNSUPPORTED_SYMBOL}
     assert {tuple(await sequences(redis, name)) for name in NAMES} == {(2,)}
+
+
+@pytest.mark.parametrize("listing", ["{", '{"broker":"kraken","symbol":"XYZ/USD","lots":["1"]}', "\udcff"])
+async def test_a_listing_that_cannot_be_read_holds_up_nothing_but_opens_in_its_symbol(
+    redis: Redis, everybody: list[Follower], listing: str
+) -> None:
+    """Its open is a recorded skip with an alert, its exit and every other symbol go on; readable again, it is opened."""
+    await redis.hset(KEYS.instruments, "XYZ/USD", listing.encode(errors="surrogateescape"))
+    engine = Engine(redis, everybody)
+    await engine.shards.balance()
+    await publish(redis, a_fill(symbol="XYZ/USD"), a_fill(), a_sale("0.5", symbol="XYZ/USD"))
+    await engine.catch_up(3)
+    assert {reason for sequence, _, reason in await decisions(redis) if sequence == 1} == {
+        SkipReason.INSTRUMENT_UNREADABLE
+    }
+    assert {tuple(await sequences(redis, name)) for name in NAMES} == {(2, 3)}
+
+    await engine.follower.alert()
+    (alert,) = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
+    assert (alert.kind, alert.follower_id) == (AlertKind.UNREADABLE_LISTING, "XYZ/USD")
+    assert "its listing cannot be read" in alert.message
+    await redis.hset(KEYS.instruments, "XYZ/USD", an_instrument(symbol="XYZ/USD").model_dump_json())
+    await engine.follower.alert()
+    assert not await redis.hlen(KEYS.alerts)
+    await publish(redis, a_fill(symbol="XYZ/USD"))
+    await engine.catch_up(4)
+    assert {tuple(await sequences(redis, name)) for name in NAMES} == {(2, 3, 4)}
+
+
+async def test_a_replayed_open_whose_listing_cannot_be_read_is_looked_for(
+    redis: Redis, everybody: list[Follower]
+) -> None:
+    """It may have been sent while the listing could be read."""
+    await redis.hset(KEYS.instruments, "XYZ/USD", "{")
+    engine = Engine(redis, everybody)
+    await engine.shards.balance()
+    await publish(redis, a_fill(symbol="XYZ/USD", replayed=True))
+    await engine.catch_up(1)
+    assert {(order.quantity, order.replayed) for name in NAMES for order in await mail(redis, name)} == {(0, True)}
 
 
 async def test_carried_remainders_go_into_the_next_open(redis: Redis, everybody: list[Follower]) -> None:

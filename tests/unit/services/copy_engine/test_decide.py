@@ -3,6 +3,8 @@
 from datetime import timedelta
 from decimal import Decimal
 
+import pytest
+
 from services.copy_engine.decide import Delivery, decide
 from shared.domain.amounts import plain
 from shared.domain.copy_order import CopyOrder
@@ -24,7 +26,7 @@ ACCOUNTS = [an_account("1000"), an_account("1000"), None, an_account("0.5")]
 CARRIED = [b"0.00000000004", b"0.1", None, b"0.000001"]
 
 
-def delivery(fill: MasterFill, instrument: Instrument | None) -> tuple[Delivery, DecisionBatch, list[CopyOrder]]:
+def delivery(fill: MasterFill, instrument: Instrument | SkipReason) -> tuple[Delivery, DecisionBatch, list[CopyOrder]]:
     """Decide for the four; the delivery, its event and its orders as their readers see them."""
     made = decide(fill, 3, FOLLOWERS, ACCOUNTS, CARRIED, instrument, now=NOW, snapshot_max_age=timedelta(minutes=5))
     batch = EVENT.validate_json(made.event)
@@ -72,10 +74,11 @@ def test_a_full_close_removes_what_is_carried() -> None:
     assert made.carries == ["alice|BTC/USD", "", "bob|BTC/USD", "", "dave|BTC/USD", ""]
 
 
-def test_a_symbol_that_the_broker_does_not_list_is_skipped_for_all() -> None:
+@pytest.mark.parametrize("reason", [SkipReason.UNSUPPORTED_SYMBOL, SkipReason.INSTRUMENT_UNREADABLE])
+def test_a_symbol_without_a_readable_listing_is_skipped_for_all(reason: SkipReason) -> None:
     """Counted, not dropped."""
-    made, batch, _ = delivery(a_fill(), None)
-    assert {d.skip_reason for d in batch.decisions} == {SkipReason.UNSUPPORTED_SYMBOL}
+    made, batch, _ = delivery(a_fill(), reason)
+    assert {d.skip_reason for d in batch.decisions} == {reason}
     assert (made.orders, made.carries, batch.instrument) == ([], [], None)
 
 

@@ -73,7 +73,8 @@ def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
         ({"follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
         ({"follower": a_follower(status=FollowerStatus.REMOVED)}, SkipReason.DISABLED),
         ({"follower": a_follower(status=FollowerStatus.PAUSED)}, SkipReason.PAUSED),
-        ({"instrument": None}, SkipReason.UNSUPPORTED_SYMBOL),
+        ({"instrument": SkipReason.UNSUPPORTED_SYMBOL}, SkipReason.UNSUPPORTED_SYMBOL),
+        ({"instrument": SkipReason.INSTRUMENT_UNREADABLE}, SkipReason.INSTRUMENT_UNREADABLE),
         ({"account": None}, SkipReason.ACCOUNT_UNKNOWN),
         ({"account": an_account(taken_at=NOW - timedelta(minutes=5, seconds=1))}, SkipReason.ACCOUNT_STALE),
         ({"account": an_account("0")}, SkipReason.NO_EQUITY),
@@ -100,6 +101,7 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
         {"account": None},
         {"account": an_account(taken_at=NOW - timedelta(days=9))},
         {"account": an_account("0")},
+        {"instrument": SkipReason.INSTRUMENT_UNREADABLE},
         {"fill": a_sale("0.25", master_equity_before="0")},
     ],
 )

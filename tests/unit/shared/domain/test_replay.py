@@ -22,7 +22,7 @@ def recorded(
     fill: MasterFill,
     follower: Follower,
     account: AccountSnapshot | None,
-    instrument: Instrument | None,
+    instrument: Instrument | SkipReason,
     carried: Decimal,
 ) -> RecordedDecision:
     """The planner's decision as the ledger would have it."""
@@ -36,7 +36,7 @@ def recorded(
         account_unavailable=account is not None and account.failed_reads >= READINGS_UNTIL_UNAVAILABLE,
         carried_before=carried,
         decided_at=NOW,
-        instrument=instrument,
+        instrument=instrument if isinstance(instrument, Instrument) else None,
         **planned._asdict(),
     )
 
@@ -54,7 +54,15 @@ def recorded(
     ],
     ids=["never read", "read", "empty", "old", "unavailable"],
 )
-@pytest.mark.parametrize("instrument", [an_instrument(), an_instrument(minimum_cost="100"), None])
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        an_instrument(),
+        an_instrument(minimum_cost="100"),
+        SkipReason.UNSUPPORTED_SYMBOL,
+        SkipReason.INSTRUMENT_UNREADABLE,
+    ],
+)
 @pytest.mark.parametrize("carried", ["0", "0.00001234567"])
 def test_the_same_inputs_give_the_identical_decision(
     fill: MasterFill, status: FollowerStatus, account: AccountSnapshot | None, instrument: Any, carried: str
