@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import psycopg
+from psycopg.errors import ReadOnlySqlTransaction
 from sqlalchemy import Connection, Engine, create_engine
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
@@ -56,12 +57,18 @@ def transaction(engine: Engine) -> Iterator[Connection]:
     work may be stored: repeat it only if it is idempotent.
     """
     with unavailable_as_one_error(), engine.begin() as connection:
-        yield connection
+        try:
+            yield connection
+        except (DBAPIError, ReadOnlySqlTransaction) as error:
+            if _is_read_only(error):
+                # A session that began in a read-only time (a disk that was full) would stay so for good.
+                connection.invalidate()
+            raise
 
 
 @contextmanager
 def unavailable_as_one_error() -> Iterator[None]:
-    """Turn everything that waiting can cure (no server, restart, deadlock) into DatabaseUnavailable."""
+    """Turn everything that waiting can cure (no server, restart, deadlock, read-only) into DatabaseUnavailable."""
     try:
         yield
     except PoolTimeout as error:
@@ -69,12 +76,16 @@ def unavailable_as_one_error() -> Iterator[None]:
     except (OperationalError, InterfaceError) as error:
         raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
     except DBAPIError as error:
-        if error.connection_invalidated:
+        if error.connection_invalidated or _is_read_only(error):
             raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
         raise
-    except (psycopg.OperationalError, psycopg.InterfaceError) as error:
+    except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction) as error:
         # From the driver itself: COPY bypasses SQLAlchemy.
         raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+
+
+def _is_read_only(error: BaseException) -> bool:
+    return isinstance(getattr(error, "orig", error), ReadOnlySqlTransaction)
 
 
 def _first_line(error: BaseException) -> str:

@@ -1,0 +1,46 @@
+"""A PostgreSQL that takes no writes for a while, as managed ones do when their disk is nearly full, or just switched over."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine, text
+
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.ledger import Ledger
+from shared.persistence.master_fills import MasterFills
+from tests.ledger_examples import a_filled_event
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """One connection, so that a test knows which it gets."""
+    engine = open_engine(fresh_database_url, pool_size=1)
+    yield engine
+    engine.dispose()
+
+
+def set_read_only(engine: Engine, value: str) -> None:
+    """For the sessions that begin from now on."""
+    with engine.connect() as connection:
+        name = connection.engine.url.database
+        connection.execute(text("SET TRANSACTION READ WRITE"))
+        connection.execute(text(f'ALTER DATABASE "{name}" SET default_transaction_read_only = {value}'))
+        connection.commit()
+
+
+def test_what_is_not_taken_now_is_taken_later(engine: Engine, fresh_database_url: str) -> None:
+    """Also by a process whose connection was made meanwhile, and would stay read-only for good."""
+    operator = open_engine(fresh_database_url)
+    ledger, fills = Ledger(engine), MasterFills(engine)
+    set_read_only(operator, "on")
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        ledger.write([a_filled_event()])
+    with pytest.raises(DatabaseUnavailable, match="read-only"):
+        fills.follow(Broker.KRAKEN, "master", datetime.now(UTC))
+    set_read_only(operator, "off")
+    operator.dispose()
+    assert ledger.write([a_filled_event()]).order_events == 1
+    fills.follow(Broker.KRAKEN, "master", datetime.now(UTC))
