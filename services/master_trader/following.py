@@ -22,7 +22,7 @@ from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
 from services.master_trader.unwind import before_unexplained_sale
 from shared.brokers.errors import BrokerError
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, TellsFees
+from shared.brokers.gateway import BrokerAccount, BrokerConnection, SearchesForFills, TellsFees
 from shared.domain.credentials import Credentials
 from shared.domain.follower import AccountSnapshot
 from shared.domain.identity import MasterAccount
@@ -87,10 +87,11 @@ class Following:
         self._equity_due_seconds = 0.0
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
+        self._advance_due = False
 
     async def begin(self) -> None:
         """Publish what an earlier process left, load the markets, and take up the checkpoint."""
-        master, broker = self._master, self._master.keys.broker
+        master = self._master
         self._progress = None
         self._equity_due_seconds = self._report_due_seconds = 0.0
         # First, because it needs no broker: what is recorded already must not wait for one that is down.
@@ -98,6 +99,11 @@ class Following:
         reach = self._reach or await self._open()
         # Again after every error: it may have been a Redis that came back without them.
         await list_instruments(master.redis, master.keys, reach.connection.instruments())
+        await self._take_up()
+
+    async def _take_up(self) -> None:
+        """Go on from the checkpoint."""
+        master, broker = self._master, self._master.keys.broker
         checkpoint = await asyncio.to_thread(master.ledger.follow, broker, master.name, master.now())
         since = max(checkpoint.read_until - OVERLAP, checkpoint.followed_since)
         known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
@@ -145,7 +151,11 @@ class Following:
             if not sighting.agreed:
                 log.warning("the account traded faster than it could be read", fills=len(sighting.new))
         if progress.learn(sighting, looked_at_seconds):
+            self._advance_due = True
+        # What is not found yet may be older; the next process must begin before it.
+        if self._advance_due and not (isinstance(reach.account, SearchesForFills) and reach.account.is_searching):
             await asyncio.to_thread(master.ledger.advance, broker, master.name, progress.read_until)
+            self._advance_due = False
         await self._report(reach, sighting, published)
         if monotonic() >= self._fees_due_seconds:
             await self._read_fees(reach.account)
@@ -212,6 +222,8 @@ class Following:
         self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         await old.connection.close()
         await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
+        # What the old account was still searching for is older than what it told, and newer than the checkpoint.
+        await self._take_up()
 
     def _may_ask(self) -> bool:
         """Whether the broker may be asked for its listing beside the hourly round: what it lists nowhere stays so."""

@@ -124,6 +124,16 @@ class TellsFees(Protocol):
         ...
 
 
+@runtime_checkable
+class SearchesForFills(Protocol):
+    """An account at a broker whose fills are found bit by bit."""
+
+    @property
+    def is_searching(self) -> bool:
+        """Whether `fills_since` may still tell fills that are older than those it told already."""
+        ...
+
+
 class BrokerConnection(Protocol):
     """Everything at a broker that accounts share."""
 

@@ -16,6 +16,7 @@ from shared.brokers.gateway import (
     KeyPermissions,
     MarketOrder,
     OrderReport,
+    SearchesForFills,
     TellsFees,
 )
 from shared.brokers.nonces import key_hash
@@ -125,6 +126,11 @@ class GuardedAccount:
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         return await self._guard.call(self._who, lambda: self._account.fills_since(since))
+
+    @property
+    def is_searching(self) -> bool:
+        account = self._account
+        return isinstance(account, SearchesForFills) and account.is_searching
 
     async def key_permissions(self) -> KeyPermissions:
         return await self._guard.call(self._who, self._account.key_permissions)

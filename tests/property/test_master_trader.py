@@ -110,6 +110,7 @@ class TradingAccount(FakeAccount):
     """A fake account that trades while it is being read, when the test says so."""
 
     during_reading: list[Callable[[], object]]
+    is_searching: bool
 
     async def balances(self) -> Any:
         balances = await super().balances()
@@ -129,6 +130,7 @@ class World:
     def __post_init__(self) -> None:
         self.account = TradingAccount(dict(START), dict(PRICES), fill_prefix=f"{self.name}-")
         self.account.during_reading = []
+        self.account.is_searching = False
         self.ledger = MasterFills(self.engine)
         self.base = self.ledger.last_sequence(KEYS.broker)
         self.started_at = self.account.clock
@@ -373,6 +375,54 @@ def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next
         raise AssertionError
 
     assert asyncio.run(course()) > 30
+
+
+def test_a_process_that_dies_while_its_account_searches_for_fills_leaves_them_to_the_next(
+    stream_url: str, ledger_engine: Engine
+) -> None:
+    """The newest fill was told and recorded; an older one, of longer ago than the overlap, was not found yet."""
+
+    async def course() -> None:
+        world = World(stream_url, ledger_engine)
+        await world.run()
+        older = world.account.trade(Side.BUY, "BTC/USD", "0.02", hidden=True)
+        world.account.clock += timedelta(minutes=10)
+        newer = world.account.trade(Side.BUY, "ETH/USD", "0.2")
+        world.account.is_searching = True
+        await world.run()
+        assert [fill.fill_id for fill in await world.published()] == [newer.fill_id]
+        world.account.is_searching = False
+        assert [fill.fill_id for fill in await world.settle()] == [newer.fill_id, older.fill_id]
+        await world.run()
+        checkpoint = world.ledger.follow(KEYS.broker, world.name, world.account.clock)
+        assert checkpoint.read_until == newer.executed_at
+
+    asyncio.run(course())
+
+
+def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off(
+    stream_url: str, ledger_engine: Engine
+) -> None:
+    """The account is another one then, whose search has to begin where the old one's did."""
+
+    async def course() -> None:
+        world = World(stream_url, ledger_engine)
+        await world.run()
+        older = world.account.trade(Side.BUY, "BTC/USD", "0.02", hidden=True)
+        world.account.clock += timedelta(minutes=10)
+        newer = world.account.trade(Side.BUY, "ETH/USD", "0.2")
+        world.account.is_searching = True
+        async with world.process() as (following, _):
+            await following.begin()
+            await following.poll()
+            unlisted = world.account.trade(Side.BUY, "BTC/EUR", "0.01")
+            await following.poll()
+            world.account.hidden.clear()
+            await following.poll()
+        published = [fill.fill_id for fill in await world.published()]
+        assert published == [newer.fill_id, older.fill_id, unlisted.fill_id]
+
+    asyncio.run(course())
 
 
 def test_the_checks_notice_a_fill_that_is_missing_doubled_or_out_of_order(

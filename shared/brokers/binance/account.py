@@ -150,6 +150,10 @@ class BinanceAccount:
             self._search = FillSearch(self._symbols, self._totals, self._fills)
         return await self._search.since(since)
 
+    @property
+    def is_searching(self) -> bool:
+        return self._search is not None and self._search.is_searching
+
     async def key_permissions(self) -> KeyPermissions:
         """What Binance says of the key; a reply that is an error or unreadable counts as "may withdraw".
 

@@ -71,6 +71,11 @@ class FillSearch:
         self._unexplained: dict[str, Decimal] = {}
         self._unexplained_since = 0.0
 
+    @property
+    def is_searching(self) -> bool:
+        """Whether older fills may be found still: pairs wait for the first search, or a change is not explained."""
+        return any(self._pending.values()) or (self._books is not None and bool(self._books.unexplained))
+
     async def since(self, since: datetime) -> list[AccountFill]:
         """The account's fills at or after `since`, oldest first, and late ones."""
         if self._books is None or self._searched_from is None or since < self._searched_from:

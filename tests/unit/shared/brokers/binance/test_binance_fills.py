@@ -8,11 +8,17 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from redis.asyncio import Redis
 
 from shared.brokers.binance import fill_search
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.guarded import Guard, GuardedAccount
+from shared.domain.identity import Broker
 from shared.domain.master_fill import Side, SizeType
+from shared.messaging.circuit import RedisCircuit
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.scripts import ScriptRunner
 from tests.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import refused
 
@@ -288,6 +294,29 @@ async def test_a_sale_during_a_long_absence_is_found_although_its_pair_comes_lat
     for _ in range(8):
         symbols |= {fill.symbol for fill in await account.fills_since(now - timedelta(minutes=5))}
     assert symbols == {"BTC/USDT", "XRP/USDT"}
+    assert not account.is_searching
+
+
+async def test_an_account_says_that_it_searches_also_through_the_circuit(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch, fresh_redis_url: str
+) -> None:
+    """While pairs wait for the first search, and while a change of the balances is not explained."""
+    monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 2)
+    monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    async with Redis.from_url(fresh_redis_url) as redis:
+        guard = Guard(RedisCircuit(ScriptRunner(redis), BrokerKeys(Broker.BINANCE)))
+        guarded = GuardedAccount(account, guard, "k1")
+        searching = [guarded.is_searching]
+        for _ in range(8):
+            await guarded.fills_since(since)
+            searching.append(guarded.is_searching)
+        exchange.balances["USDT"] += 500
+        await guarded.fills_since(since)
+        searching.append(guarded.is_searching)
+    assert searching[:2] == [False, True]
+    assert searching[-2:] == [False, True]
 
 
 async def test_a_late_fill_is_told_until_a_ledger_that_was_away_can_record_it(
