@@ -5,6 +5,7 @@ bookkeeper's own rounds both do it here.
 """
 
 import asyncio
+import contextlib
 import time
 import uuid
 from collections.abc import Collection, Iterable, Mapping
@@ -186,9 +187,13 @@ class Reconcile:
         return stages
 
     async def _lots(self) -> dict[str, Decimal]:
-        stored = await self._redis.hvals(self._keys.instruments)
-        instruments = [Instrument.model_validate_json(each) for each in stored]
-        return {instrument.symbol: instrument.lot for instrument in instruments}
+        lots: dict[str, Decimal] = {}
+        listed: dict[Any, Any] = await self._redis.hgetall(self._keys.instruments)
+        for symbol, stored in listed.items():
+            # One that cannot be read counts like one that is not listed; the engines raise the alert.
+            with contextlib.suppress(ValidationError):
+                lots[symbol.decode()] = Instrument.model_validate_json(stored).lot
+        return lots
 
     async def _read(self, work: Mapping[str, Work], result: Reconciled) -> None:
         """Ask for the followers' accounts until each has answered or the time is over."""
@@ -262,8 +267,11 @@ class Reconcile:
 
 
 def _has_locked(stored: bytes) -> bool:
-    """Whether the account had something in open orders when it was read last."""
-    account = AccountSnapshot.model_validate_json(stored)
+    """Whether the account had something in open orders when it was read last, as far as can be told."""
+    try:
+        account = AccountSnapshot.model_validate_json(stored)
+    except ValidationError:
+        return True  # asked, it tells for itself
     return any(total != account.free_quantity(currency) for currency, total in account.total.items())
 
 

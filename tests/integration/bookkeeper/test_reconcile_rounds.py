@@ -178,6 +178,18 @@ async def test_without_a_worker_the_round_ends_and_says_so(
     assert await redis.exists(KEYS.reconcile, KEYS.alerts) == 0
 
 
+async def test_what_cannot_be_read_in_redis_keeps_nobody_from_being_compared(
+    bench: WorkerBench, redis: Redis, engine: Engine
+) -> None:
+    """A listing and an account of a version that nobody knows: another account's drift is found as ever."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    await redis.hset(KEYS.instruments, "XYZ/USD", '{"lots": []}')
+    await redis.hset(KEYS.accounts, "bob", '{"version": 7}')
+    async with working(bench, engine):
+        await make_a_round(redis, engine)
+    assert [alert.follower_id for alert in await alerts(redis)] == ["alice"]
+
+
 async def test_trouble_ends_a_round_and_not_the_rounds(
     bench: WorkerBench, redis: Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
