@@ -8,6 +8,8 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
+import structlog
+from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from shared.domain.copy_order import CopiedPosition, CopyOrder
@@ -59,6 +61,8 @@ _ACCOUNTS = text("""
 """)
 
 _INSTRUMENTS = text("SELECT instrument FROM instruments WHERE broker = :broker")
+
+log = structlog.get_logger()
 
 
 class PositionOf(NamedTuple):
@@ -158,7 +162,14 @@ class Copies:
         }
 
     def instruments(self) -> list[Instrument]:
-        """The instruments that decisions used."""
+        """The instruments that decisions used, but for those that a newer version stored in a form not known here."""
         with transaction(self._engine) as connection:
             documents = connection.scalars(_INSTRUMENTS, {"broker": self._broker.value}).all()
-        return [Instrument.model_validate(document) for document in documents]
+        instruments: list[Instrument] = []
+        for document in documents:
+            try:
+                instruments.append(Instrument.model_validate(document))
+            except ValidationError as error:
+                # The master's process lists it anew; until then its fills wait.
+                log.warning("an instrument in the ledger cannot be read", document=document, error=str(error))
+        return instruments

@@ -567,6 +567,20 @@ async def test_what_was_bought_is_not_owed_as_well_when_its_decision_was_lost(
     assert (position, position - to_sell) == (Decimal("0.00012"), Decimal("0.00006") + Decimal("0.00003"))
 
 
+async def test_an_instrument_of_a_newer_version_keeps_nobody_from_being_restored(
+    world: RestoreWorld, engine: Engine
+) -> None:
+    """After a step back to an older version: what is not known of its symbol, its master lists anew."""
+    world.trade(quantity="0.01")
+    await world.go_on()
+    with engine.begin() as connection:
+        connection.execute(text("INSERT INTO instruments VALUES ('d', 'kraken', 'XYZ/USD', '{\"lots\": []}')"))
+    await world.redis.flushall()
+    await world.until_in_line()
+    assert await world.redis.hkeys(KEYS.instruments) == [b"BTC/USD"]
+    assert await world.redis_positions() == world.ledger_positions()
+
+
 async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_bookkeeper_was_given(
     world: RestoreWorld,
 ) -> None:
