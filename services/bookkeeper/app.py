@@ -24,7 +24,7 @@ from services.bookkeeper.keep_books import LONGEST_WAIT_SECONDS, Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
-from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables, parse_broker
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
 from shared.messaging.epoch import guarded_redis
@@ -113,15 +113,16 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         settings = load_settings()
+        configure_logging(
+            "bookkeeper", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
+        )
+        log_misspelt_variables()
         brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
         if not brokers:
             raise ConfigurationError("no broker is enabled: set a master's credentials, or NIJA_BROKERS")
         for broker in brokers:
             settings.redis_url_for(broker)
         open_engine(settings.required_database_url()).dispose()
-        configure_logging(
-            "bookkeeper", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
-        )
         # What is in the stream is durable: the ledger may come a moment later than the next order.
         os.nice(NICENESS)
         uvloop.run(run(settings, brokers, arguments.name))

@@ -17,7 +17,7 @@ from services.broker_worker.child import Child
 from services.broker_worker.sweep import Sweeper
 from shared.brokers.gateway import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import ConfigurationError, Settings, load_settings
+from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher, configure_celery
@@ -68,6 +68,8 @@ def configure(options: Any = None, **_: Any) -> None:
     try:
         Worker.settings = load_settings()
         Worker.broker = broker_of_queues((options or {}).get("queues"))
+        _configure_logging()
+        log_misspelt_variables()
         redis_url = Worker.settings.redis_url_for(Worker.broker)
         Worker.settings.required_database_url()
         Worker.settings.secret_key.get_secret_value()
@@ -75,7 +77,6 @@ def configure(options: Any = None, **_: Any) -> None:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
     Worker.stop_flag = mmap.mmap(-1, 1)
-    _configure_logging()
     configure_celery(app, Worker.broker, redis_url)
 
 

@@ -19,7 +19,7 @@ from services.copy_engine.fan_out import FanOut
 from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.shards import Shards
-from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables, parse_broker
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.epoch import guarded_redis
@@ -94,14 +94,15 @@ def main() -> None:
     arguments = parser.parse_args()
     try:
         settings = load_settings()
+        configure_logging(
+            "copy_engine", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
+        )
+        log_misspelt_variables()
         brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
         check(settings, brokers)
     except ConfigurationError as error:
         sys.stderr.write(f"{error}\n")
         raise SystemExit(2) from None
-    configure_logging(
-        "copy_engine", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
-    )
     uvloop.run(run(settings, brokers))
 
 

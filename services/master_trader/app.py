@@ -21,7 +21,7 @@ from services.master_trader.serve import serve
 from shared.brokers.gateway import BrokerConnection
 from shared.brokers.limits import PatientLimits
 from shared.brokers.registry import connect
-from shared.config import Settings, load_settings, parse_broker
+from shared.config import Settings, load_settings, log_misspelt_variables, parse_broker
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
@@ -106,9 +106,6 @@ def main() -> None:
     try:
         settings = load_settings()
         broker = parse_broker(arguments.broker, "--broker")
-        settings.required_master_credentials(broker)
-        settings.redis_url_for(broker)
-        open_engine(settings.required_database_url()).dispose()
         configure_logging(
             "master_trader",
             broker=broker.value,
@@ -116,6 +113,10 @@ def main() -> None:
             output_format=settings.log_format,
             secrets=settings.secrets(),
         )
+        log_misspelt_variables()
+        settings.required_master_credentials(broker)
+        settings.redis_url_for(broker)
+        open_engine(settings.required_database_url()).dispose()
         uvloop.run(run(settings, broker))
     except NijaError as error:
         # Nothing but wrong settings gets here: whatever goes wrong while following is judged there.

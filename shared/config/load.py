@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+import structlog
 from pydantic import ValidationError
 
 from shared.config.broker_variables import SECRET_NAME, BrokerVariables
@@ -22,6 +23,8 @@ from shared.config.sources import (
     named_file,
     variable_names,
 )
+
+log = structlog.get_logger()
 
 
 def load_settings(
@@ -56,6 +59,13 @@ def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
     In a file of ours such a name is refused; an environment belongs to others, too.
     """
     return misspelt(Settings, environment)
+
+
+def log_misspelt_variables() -> None:
+    """Warn of them in the log, once: for a stage's start, when its log is set up."""
+    if found := misspelt_variables(os.environ):
+        told = [f"{name} is not a setting; did you mean {meant}?" for name, meant in found.items()]
+        log.warning("variables may be misspelt", variables=told)
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:

@@ -14,7 +14,7 @@ text in the environment means.
 import difflib
 import logging
 import tomllib
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -40,15 +40,8 @@ def variable_names(settings: type[BaseSettings]) -> dict[str, str]:
 def misspelt(settings: type[BaseSettings], names: Iterable[str]) -> dict[str, str]:
     """Those of `names` that look like a setting and are none → the name that was probably meant."""
     known = {*variable_names(settings).values(), *OTHER_VARIABLES}
-    found = {}
-    for name in sorted(names):
-        meant = meant_by(name)
-        if meant is None and name.startswith("NIJA_") and name not in known:
-            # Close ones only: an orchestrator adds variables of its own, as NIJA_REDIS_SERVICE_HOST.
-            meant = next(iter(difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.9)), None)
-        if meant is not None:
-            found[name] = meant
-    return found
+    meant = {name: _meant(name, known) for name in sorted(names)}
+    return {name: setting for name, setting in meant.items() if setting is not None}
 
 
 class Environment(EnvSettingsSource):
@@ -81,7 +74,7 @@ class DotEnvFile(DotEnvSettingsSource):
         for name in found:
             if name.startswith("NIJA_") and name not in self._known:
                 raise ConfigurationError(f"{file_path}: {name} is not a setting{_did_you_mean(name, self._known)}")
-            if meant := meant_by(name):
+            if meant := _meant(name, self._known):
                 raise ConfigurationError(f"{file_path}: {name} is not a setting; did you mean {meant}?")
         self.variables = {name: value or "" for name, value in found.items()}
         return self.variables
@@ -124,6 +117,16 @@ def named_file(variable: str, named: str | None, default: Path) -> Path | None:
     if named:
         raise ConfigurationError(f"{variable} names {path}, which is not a file")
     return None
+
+
+def _meant(name: str, known: Collection[str]) -> str | None:
+    """The setting that `name` looks like; None: it is one, or not like any."""
+    meant = meant_by(name)
+    if meant is None and name not in known:
+        # Close ones only: others have variables, too (NIJA_REDIS_SERVICE_HOST of an orchestrator, DATABASE_URL_RO).
+        close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.88)
+        meant = next((setting for setting in close if not name.startswith(f"{setting}_")), None)
+    return meant
 
 
 def _did_you_mean(name: str, known: Iterable[str]) -> str:

@@ -175,6 +175,7 @@ def test_bad_input_names_the_variable_and_what_would_be_right(
             "NIJA_MASTER_POL_SECONDS is not a setting; did you mean NIJA_MASTER_POLL",
         ),
         (".env", "KRAKEN_API_KEY=zzz\n", "KRAKEN_API_KEY is not a setting; did you mean KRAKEN_MASTER_API_KEY?"),
+        (".env", "DATABSE_URL=zzz\n", "DATABSE_URL is not a setting; did you mean DATABASE_URL?"),
         (".env", "OKX_API_PASSPHRASE=zzz\n", "OKX_API_PASSPHRASE is not a setting; did you mean OKX_PASSPHRASE?"),
         (
             ".env",
@@ -203,6 +204,11 @@ def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
         "KRAKEN_USER_TWO_APISECRET": "KRAKEN_USER_TWO_API_SECRET",
         "KRAKEN_USER_TWO_KEY": "KRAKEN_USER_TWO_API_KEY",
         "OKX_USER_TWO_PASSWORD": "OKX_USER_TWO_PASSPHRASE",
+        "DATABSE_URL": "DATABASE_URL",
+        "DATABASE_URI": "DATABASE_URL",
+        "REDISS_URL": "REDIS_URL",
+        "REDIS_ULR": "REDIS_URL",
+        "NIJAHOME": "NIJA_HOME",
     }
     others = [
         "NIJA_REDIS_SERVICE_HOST",
@@ -212,6 +218,11 @@ def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
         "OKX_PORT",
         "KRAKEN_USER_ALICE_API_KEY",
         "COINBASE_BASE_URL",
+        "DATABASE_URL",
+        "DATABASE_URL_RO",
+        "TEST_DATABASE_URL",
+        "OKX_REDIS_URL",
+        "REDIS_PORT",
         "PATH",
     ]
     assert misspelt_variables(dict.fromkeys([*mistakes, *others], "")) == mistakes
