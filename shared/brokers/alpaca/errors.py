@@ -7,7 +7,7 @@ that is not JSON.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from time import time
 from typing import Any
 
@@ -56,13 +56,14 @@ def shortened(text: str) -> str:
     return line if len(line) <= MAXIMUM_TEXT_LENGTH else line[: MAXIMUM_TEXT_LENGTH - 1] + "…"
 
 
-def classify(error: Exception) -> BrokerError:
-    """The error to raise instead of `error`, which came out of an alpaca-py client."""
+def classify(error: Exception, masked: Callable[[str], str]) -> BrokerError:
+    """The error to raise instead of `error`, which came out of an alpaca-py client. `masked`: a text without keys."""
+    text = masked(str(error))
     if isinstance(error, APIError):
-        return _of_reply(error)
+        return _of_reply(error, text)
     if isinstance(error, requests.RequestException) and _was_never_sent(error):
-        return NotSent(f"no connection: {shortened(str(error))}")
-    return OutcomeUnknown(f"{type(error).__name__}: {shortened(str(error))}")
+        return NotSent(f"no connection: {shortened(text)}")
+    return OutcomeUnknown(f"{type(error).__name__}: {shortened(text)}")
 
 
 def _was_never_sent(error: requests.RequestException) -> bool:
@@ -75,9 +76,8 @@ def _was_never_sent(error: requests.RequestException) -> bool:
     return isinstance(reason, NewConnectionError)
 
 
-def _of_reply(error: APIError) -> BrokerError:
+def _of_reply(error: APIError, body: str) -> BrokerError:
     status = error.status_code
-    body = str(error)
     document = _object(body)
     if status == _TOO_MANY:
         return RateLimited(_text(status, document), _seconds_to_wait(error))

@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, TypeVar
 
 import requests
@@ -85,20 +86,14 @@ class Sender:
                 reply = call.send(client)
             return read(reply)
         except (APIError, requests.RequestException) as error:
-            ours = classify(error)
-            raise type(ours)(*_without_secrets(ours, client)) from None
+            raise classify(error, partial(_masked, client)) from None
         except BrokerError:
             raise
         except (*WRONG_SHAPE, OSError) as error:
-            raise OutcomeUnknown(_masked(shortened(f"Alpaca's reply cannot be read: {error!r}"), client)) from None
+            raise OutcomeUnknown(shortened(_masked(client, f"Alpaca's reply cannot be read: {error!r}"))) from None
 
 
-def _without_secrets(error: BrokerError, client: TradingClient) -> tuple[Any, ...]:
-    text = _masked(str(error), client)
-    return (text, error.retry_after_seconds) if isinstance(error, RateLimited) else (text,)
-
-
-def _masked(text: str, client: TradingClient) -> str:
+def _masked(client: TradingClient, text: str) -> str:
     for secret in (client._api_key, client._secret_key):  # noqa: SLF001 - alpaca-py has no other name for them
         if secret:
             text = text.replace(secret, "***")

@@ -76,7 +76,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
     ) -> None:
         """Raise for every reply but 2xx JSON that is no error."""
         error_code, message = _error_of(response)
-        shown = self._without_secrets(shortened(f"{error_code} {message}".strip()))
+        shown = shortened(self._without_secrets(f"{error_code} {message}".strip()))
         if error_code == TOO_MANY_ORDERS and code != TEAPOT:
             raise AccountBackOff(f"HTTP {code} {shown}", _seconds_to_wait(code, headers, message))
         if code in (TEAPOT, TOO_MANY_REQUESTS):

@@ -107,7 +107,7 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
 
     def _raise_for(self, errors: Any, result: Any) -> None:
         texts = [str(error) for error in errors] if isinstance(errors, list) else [str(errors)]
-        shown = self._without_secrets(shortened("; ".join(texts)))
+        shown = shortened(self._without_secrets("; ".join(texts)))
         if isinstance(result, dict) and result.get("txid"):
             raise ccxt.ExchangeError(f"an order and errors: {shown}")
         classes = {

@@ -82,7 +82,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
     ) -> None:
         """Raise for every reply but a 2xx JSON object with the code 0 and a list of data."""
         problems = _problems(response) if isinstance(response, dict) else []
-        shown = self._without_secrets(shortened("; ".join(f"{number} {text}".strip() for number, text in problems)))
+        shown = shortened(self._without_secrets("; ".join(f"{number} {text}".strip() for number, text in problems)))
         if code // 100 == SERVER_ERROR:
             # Whatever it says, OKX was in trouble when it said so.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")

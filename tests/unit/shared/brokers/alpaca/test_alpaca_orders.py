@@ -180,6 +180,14 @@ async def test_no_error_repeats_a_key(server: RecordingServer, account: BrokerAc
     assert API_SECRET not in str(raised.value)
 
 
+async def test_no_error_that_is_cut_shows_a_part_of_a_key(server: RecordingServer, account: BrokerAccount) -> None:
+    """Wherever the cut falls."""
+    server.answers[PLACE] = error_reply(403, 40310000, "x" * 285 + API_KEY)
+    with pytest.raises(Rejected) as raised:
+        await account.place(market_order())
+    assert API_KEY[:4] not in str(raised.value)
+
+
 async def test_an_order_is_not_on_its_way_for_longer_than_it_is_valid(
     server: RecordingServer, account: BrokerAccount
 ) -> None:

@@ -287,6 +287,14 @@ async def test_an_error_never_shows_key_secret_or_signature(binance: RecordingSe
         assert not any(sent.fields["signature"] in text for sent in binance.requests)
 
 
+async def test_an_error_that_is_cut_shows_no_part_of_a_key(binance: RecordingServer, account: BinanceAccount) -> None:
+    """Wherever the cut falls."""
+    binance.answers["POST order"] = refused(-9999, "x" * 285 + API_KEY)
+    with pytest.raises(OutcomeUnknown) as raised:
+        await account.place(market_order())
+    assert API_KEY[:4] not in str(raised.value)
+
+
 async def test_the_final_state_in_the_reply_needs_no_further_request(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:

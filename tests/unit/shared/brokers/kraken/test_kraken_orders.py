@@ -310,6 +310,16 @@ async def test_an_error_text_never_shows_key_secret_or_signature(
     assert len(str(raised.value)) < 400
 
 
+async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Wherever the cut falls."""
+    server.answers["AddOrder"] = error_reply(f"EOrder:{'x' * 285}{API_KEY}")
+    with pytest.raises(OutcomeUnknown) as raised:
+        await account.place(market_order())
+    assert API_KEY[:4] not in str(raised.value)
+
+
 async def test_keys_are_not_logged_even_when_everything_is(
     server: RecordingServer, account: BrokerAccount, caplog: pytest.LogCaptureFixture
 ) -> None:

@@ -385,6 +385,16 @@ async def test_an_error_text_never_shows_key_secret_passphrase_or_signature(
     assert len(str(raised.value)) < 400
 
 
+async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """Wherever the cut falls."""
+    server.answers[PLACE] = refused_order("59999", "x" * 285 + API_KEY)
+    with pytest.raises(OutcomeUnknown) as raised:
+        await account.place(market_order())
+    assert API_KEY[:4] not in str(raised.value)
+
+
 @pytest.mark.parametrize(
     "changes",
     [
