@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Final
 
 import psycopg
 from psycopg.errors import ReadOnlySqlTransaction
@@ -11,6 +12,13 @@ from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, Operationa
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable
+
+IDLE_TRANSACTION_SECONDS: Final = 60.0
+"""How long PostgreSQL lets a transaction stand whose process asks nothing: paused, it must not hold its locks for good.
+
+Longer than any process computes, or tells Redis, between two statements. There is no limit for a statement: a restore
+or a report of a long history may take minutes, and who enforces one is the server, which does not when it hangs.
+"""
 
 
 def postgresql_url(database_url: str) -> URL:
@@ -38,7 +46,9 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": connect_timeout_seconds,
-            "options": "-c timezone=UTC",
+            "options": (
+                f"-c timezone=UTC -c idle_in_transaction_session_timeout={int(IDLE_TRANSACTION_SECONDS * 1000)}"
+            ),
             "application_name": "nija",
             # A server whose host is gone says nothing: without these, a statement would wait for it for hours.
             "keepalives_idle": 30,
