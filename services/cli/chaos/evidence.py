@@ -48,7 +48,7 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
     instruments = [Instrument.model_validate_json(each) for each in await redis.hvals(keys.instruments)]
     followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
     return Evidence(
-        followers=frozenset(follower.follower_id for follower in followers),
+        followers={follower.follower_id: follower.joined_sequence for follower in followers},
         master_fills=frozenset(fill["fill_id"] for fill in fills if fill["account"] == MASTER),
         ledger_fills={
             _id_in_log(broker, fill.fill_id): fill.sequence for fill in reports.fills(broker, limit=1_000_000)

@@ -22,6 +22,7 @@ from sqlalchemy import Engine, text
 
 from services.cli.chaos.evidence import collect_evidence
 from services.cli.chaos.invariants import Evidence, Found, check
+from services.cli.chaos.plan import MOST_OF_A_KIND
 from services.cli.chaos.roster_changes import RosterChanges
 from services.cli.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
 from services.cli.demo.one_broker import BrokerDemo
@@ -118,7 +119,7 @@ class Ground:
             with _engine(self.system.settings) as self.engine:
                 redis_url = self.system.settings.redis_url_for(self.brokers[0])
                 store = FollowerStore(self.engine, SecretBox(self.system.settings.secret_key))
-                self.roster_changes = RosterChanges(store, self._accounts, redis_url)
+                self.roster_changes = RosterChanges(store, self._accounts, self.followers, redis_url)
                 self.redis = Redis.from_url(redis_url, socket_timeout=30)
                 try:
                     await self._warm_up()
@@ -188,8 +189,9 @@ class Ground:
         with _engine(system.settings) as engine:
             store = FollowerStore(engine, SecretBox(system.settings.secret_key))
             for broker, url in system.paper_urls.items():
-                accounts = await make_accounts(broker, url, self.followers, self._seed, keys_each=2)
-                await asyncio.to_thread(store.import_rows, accounts.followers, actor="chaos")
+                everybody = self.followers + MOST_OF_A_KIND
+                accounts = await make_accounts(broker, url, everybody, self._seed, keys_each=2)
+                await asyncio.to_thread(store.import_rows, accounts.followers[: self.followers], actor="chaos")
                 self._accounts[broker] = accounts
                 variables |= BrokerDemo(broker, url, accounts, 0).master_variables()
         return variables

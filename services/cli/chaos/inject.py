@@ -19,7 +19,7 @@ from redis.exceptions import RedisError
 from sqlalchemy import Engine, text
 
 from services.cli.chaos.plan import ORDER_FAULTS, PAPER_FAULTS, Injection, Kind
-from services.cli.chaos.roster_changes import RosterChanges
+from services.cli.chaos.roster_changes import ROSTER_CHANGES, RosterChanges
 from services.cli.local.errors import LocalSystemError
 from services.cli.local.system import LocalSystem
 from shared.domain.identity import Broker
@@ -135,6 +135,8 @@ class Injector:
             return True
         if kind in _STAGE:
             return self._hit_process(injection)
+        if kind in ROSTER_CHANGES:
+            return await asyncio.to_thread(self._roster_changes.make, kind, broker, injection.target)
         match kind:
             case Kind.KILL_REDIS | Kind.KILL_POSTGRES:
                 self._system.kill(kind.value.removeprefix("kill "))
@@ -152,10 +154,6 @@ class Injector:
                 await self._meddle_with_hints(kind, broker)
             case Kind.DOUBLE_FILL:
                 return await self._publish_again(broker)
-            case Kind.CHANGE_STATUS:
-                return await asyncio.to_thread(self._roster_changes.pause_or_resume, broker, injection.target)
-            case Kind.REPLACE_KEY:
-                await asyncio.to_thread(self._roster_changes.replace_key, broker, injection.target)
         return True
 
     def _redis(self, broker: Broker) -> Redis:

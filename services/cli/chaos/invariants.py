@@ -17,7 +17,8 @@ SHOWN = 5
 class Evidence(NamedTuple):
     """All that was found at one broker when everything had settled."""
 
-    followers: frozenset[str]
+    followers: Mapping[str, int]
+    """Follower → the last fill before it joined."""
     master_fills: frozenset[str]
     """Fill ids in the master's account, by the broker's log."""
     ledger_fills: Mapping[str, int]
@@ -87,7 +88,8 @@ def _nobody_missing(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str
     for copy in seen.copies:
         decided[copy.sequence].append(copy.follower_id)
     for sequence in seen.ledger_fills.values():
-        missing += [f"{follower} fill {sequence}" for follower in seen.followers.difference(decided[sequence])]
+        wanted = {follower for follower, joined in seen.followers.items() if joined < sequence}
+        missing += [f"{follower} fill {sequence}" for follower in wanted.difference(decided[sequence])]
     at_broker = {order.client_order_id for order in seen.orders}
     missing += [name for name, copy in ordered.items() if copy.outcome == "copied" and name not in at_broker]
     return missing

@@ -39,6 +39,7 @@ class Kind(StrEnum):
     DOUBLE_FILL = "publish a fill twice"
     CHANGE_STATUS = "pause or resume a follower"
     REPLACE_KEY = "replace a follower's key"
+    ADD_FOLLOWER = "add a follower"
     REPLY_LOST = "reply_lost"
     HANG = "hang"
     HANG_EXECUTED = "hang after execution"

@@ -46,7 +46,7 @@ def order(name: str, filled: str = "1") -> BrokerOrder:
 def a_sound_run(**changes: Any) -> Evidence:
     """Two fills, one follower, both copied; positions as if they had been let go."""
     values: dict[str, Any] = {
-        "followers": frozenset({"anna"}),
+        "followers": {"anna": 0},
         "master_fills": frozenset({"T1", "T2"}),
         "ledger_fills": {"T1": 1, "T2": 2},
         "copies": [copy(1), copy(2)],
@@ -81,6 +81,7 @@ def broken(seen: Evidence) -> set[str]:
 def test_a_sound_run_breaks_nothing() -> None:
     """Nothing to report where nothing is wrong."""
     assert broken(a_sound_run()) == set()
+    assert broken(a_sound_run(followers={"anna": 0, "ben": 2})) == set(), "who joined after the last fill misses none"
 
 
 @pytest.mark.parametrize(
@@ -95,7 +96,7 @@ def test_a_sound_run_breaks_nothing() -> None:
             "at most one broker order per fill and follower",
         ),
         ({"master_fills": frozenset({"T1", "T2", "T3"})}, "every master fill and every follower of it is decided"),
-        ({"followers": frozenset({"anna", "ben"})}, "every master fill and every follower of it is decided"),
+        ({"followers": {"anna": 0, "ben": 1}}, "every master fill and every follower of it is decided"),
         ({"orders": [order("order-1")]}, "every master fill and every follower of it is decided"),
         ({"copies": [copy(1), copy(2, outcome=None)]}, "no order is left without a final state"),
         ({"finals": {"order-1": 2}}, "exactly one final state each"),
