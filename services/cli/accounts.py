@@ -53,7 +53,8 @@ def show_accounts(found: Sequence[UserBrokerState]) -> None:
     output.text_columns(shown, *(["broker"] if several else []), "account", "state")
     output.number_columns(shown, "total", "available", "locked", "held", "copied")
     with_remarks = any(map(_remarks, found))
-    output.text_columns(shown, *(["remarks"] if with_remarks else []))
+    if with_remarks:
+        output.message_column(shown, "remarks")
     for state in found:
         shown.add_row(
             *([state.broker.value] if several else []),

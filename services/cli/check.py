@@ -140,7 +140,8 @@ def _follower_keys(settings: Settings, only: Broker | None, follower_id: str | N
 def _print(found: Sequence[CheckedKey]) -> None:
     several, where = output.at_brokers([each.broker.value for each in found])
     shown = output.table(f"keys{where}")
-    output.text_columns(shown, *(["broker"] if several else []), "account", "role", "verdict", "meaning")
+    output.text_columns(shown, *(["broker"] if several else []), "account", "role", "verdict")
+    output.message_column(shown, "meaning")
     for each in found:
         shown.add_row(
             *([each.broker.value] if several else []), each.account, each.role, each.verdict.value, each.message

@@ -59,7 +59,8 @@ def print_list(lines: Sequence[FollowerLine], removed: Sequence[FollowerRecord])
     with_reasons = any(line.status_reason for line in lines) or bool(removed)
     table = output.table(f"followers{where}")
     output.text_columns(table, *(["broker"] if several else []), "follower", "status", "source")
-    output.text_columns(table, *(["why"] if with_reasons else []))
+    if with_reasons:
+        output.message_column(table, "why")
     output.number_columns(table, "copied", "skipped", "failed", "pending")
     for line in lines:
         counts = [str(count) for count in (line.copied, line.skipped, line.failed, line.pending)]

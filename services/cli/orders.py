@@ -33,7 +33,8 @@ def orders(
 
     queued: no worker has told of it yet. unknown: a send had no clear answer; it is looked up until it has one.
     accepted: the broker has it. filled, not_sent (skipped at the last moment) and rejected are final. skipped: nija
-    decided against a copy, and says why; shown with --fill, --follower or --state skipped.
+    decided against a copy, and says why; shown with --fill, --follower or --state skipped. Long messages of brokers
+    are cut short, amounts have eight places at most; --json has the whole.
     """
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)
@@ -68,25 +69,21 @@ def show_orders(found: Sequence[OrderLine]) -> None:
     """Print the orders as a table."""
     several, where = output.at_brokers([order.broker.value for order in found])
     now = datetime.now(UTC)
-    with_age = any(order.state == OrderState.UNKNOWN for order in found)
     with_reasons = any(order.reason or order.message for order in found)
     shown = output.table(f"copy orders{where}")
     output.number_columns(shown, "fill")
-    output.text_columns(shown, *(["broker"] if several else []), "follower", "order", "state")
-    output.number_columns(shown, "filled", "cost", "fee", *(["sent"] if with_age else []))
-    output.text_columns(shown, *(["why"] if with_reasons else []))
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "order", "state", "filled")
+    if with_reasons:
+        output.message_column(shown, "why")
     for order in found:
-        why = ": ".join(text for text in (order.reason, order.message) if text)
+        why = ": ".join(text for text in (order.reason, output.short_message(order.message)) if text)
         shown.add_row(
             str(order.sequence),
             *([order.broker.value] if several else []),
             order.follower_id,
             _what(order),
-            order.state,
-            plain(order.filled_quantity),
-            plain(order.cost),
-            f"{plain(order.fee)} {order.fee_currency}".strip(),
-            *([_age(order, now)] if with_age else []),
+            _state(order, now),
+            _filled(order),
             *([why] if with_reasons else []),
         )
     output.show(shown)
@@ -99,8 +96,17 @@ def _what(order: OrderLine) -> str:
     return f"{order.side} {quantity} {order.symbol}"
 
 
-def _age(order: OrderLine, now: datetime) -> str:
-    """Since when nobody has known."""
+def _state(order: OrderLine, now: datetime) -> str:
+    """Of an unknown one also since when nobody has known."""
     if order.state != OrderState.UNKNOWN or order.submitted_at is None:
-        return ""
-    return f"{output.duration((now - order.submitted_at).total_seconds())} ago"
+        return order.state
+    return f"{order.state}, sent {output.duration((now - order.submitted_at).total_seconds())} ago"
+
+
+def _filled(order: OrderLine) -> str:
+    """What was executed, for how much, and the fee."""
+    if not order.filled_quantity:
+        return "0"
+    quote = order.symbol.partition("/")[2]
+    fee = f"fee {output.short_amount(order.fee)} {order.fee_currency}".strip()
+    return f"{plain(order.filled_quantity)} for {output.short_amount(order.cost)} {quote}, {fee}"

@@ -11,20 +11,26 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
+from decimal import Decimal
 from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 
+from shared.domain.amounts import ZERO, plain, round_down
 from shared.domain.errors import NijaError
 
 _PIPE_COLUMNS: Final = 200
 """In a pipe there is no screen to fit on, and a row is to stay on one line."""
+_SMALLEST: Final = Decimal("0.00000001")
 _GAP: Final = 2
 """Between columns."""
 _LONGEST_WORD: Final = 40
-"""What is longer (a broker's message without blanks) may break anywhere."""
+"""What is longer may break anywhere."""
+_NARROWEST_MESSAGE: Final = 12
+"""A broker's message may have URLs and JSON in it: where there is no place for them, they break anywhere, too."""
+_LONGEST_MESSAGE: Final = 160
 
 
 def _console(width: int | None) -> Console:
@@ -117,6 +123,11 @@ def text_columns(made: Table, *names: str) -> None:
         made.add_column(name, overflow="fold")
 
 
+def message_column(made: Table, name: str) -> None:
+    """Add a column of somebody else's words: text that takes what place there is, and breaks where it must."""
+    made.add_column(name, overflow="fold", min_width=_NARROWEST_MESSAGE)
+
+
 def number_columns(made: Table, *names: str) -> None:
     """Add columns of numbers, which keep their width."""
     for name in names:
@@ -128,9 +139,8 @@ def show(made: Table) -> None:
     columns = made.columns
     cells = [[str(cell) for cell in (column.header, *column.cells)] for column in columns]
     wanted = [max(map(len, column)) for column in cells]
-    narrowest = [
-        max((min(len(word), _LONGEST_WORD) for cell in column for word in cell.split()), default=0) for column in cells
-    ]
+    longest = [max((len(word) for cell in column for word in cell.split()), default=0) for column in cells]
+    narrowest = [min(word, column.min_width or _LONGEST_WORD) for word, column in zip(longest, columns, strict=True)]
     widths = [most if column.no_wrap else least for column, most, least in zip(columns, wanted, narrowest, strict=True)]
     gaps = _GAP * (len(columns) - 1)
     for _ in range(console.width - gaps - sum(widths)):
@@ -145,6 +155,18 @@ def show(made: Table) -> None:
     # Wider than the screen only where it must be; then the terminal wraps, and nothing is left out.
     (console if needed <= console.width else _console(needed)).print(made)
     console.print()
+
+
+def short_amount(amount: Decimal) -> str:
+    """An amount of at least 0 in eight places, which tell a person enough; the JSON has all."""
+    if ZERO < amount < _SMALLEST:
+        return f"< {_SMALLEST:f}"
+    return plain(round_down(amount, _SMALLEST))
+
+
+def short_message(text: str) -> str:
+    """The beginning of somebody else's words; the JSON has the whole."""
+    return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def milliseconds(value: float | None) -> str:

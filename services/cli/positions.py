@@ -1,17 +1,14 @@
 """`nija positions`: what followed fills built up for the followers. Options in, a table or JSON out."""
 
 from collections.abc import Sequence
-from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
 from services.cli import output
 from services.cli.ledger import chosen_broker, open_ledger
-from shared.domain.amounts import ZERO, plain, round_down
+from shared.domain.amounts import plain
 from shared.persistence.reports import PositionLine
-
-_SMALLEST: Final = Decimal("0.00000001")
 
 
 def positions(
@@ -54,15 +51,8 @@ def show_positions(found: Sequence[PositionLine]) -> None:
             position.follower_id,
             position.symbol,
             plain(position.quantity),
-            _short(position.carried_exit),
+            output.short_amount(position.carried_exit),
             str(position.sequence),
             output.moment(position.occurred_at),
         )
     output.show(shown)
-
-
-def _short(amount: Decimal) -> str:
-    """Eight places tell a person enough; the JSON has all."""
-    if ZERO < amount < _SMALLEST:
-        return f"< {_SMALLEST:f}"
-    return plain(round_down(amount, _SMALLEST))

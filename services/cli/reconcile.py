@@ -201,7 +201,7 @@ def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:
     shown = output.table(f"{title}{where}")
     output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
     output.number_columns(shown, "copied", "there", "drift")
-    output.text_columns(shown, "cause")
+    output.message_column(shown, "cause")
     for broker, drift in lines:
         shown.add_row(
             *([broker.value] if several else []),

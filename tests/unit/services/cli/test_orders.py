@@ -2,6 +2,8 @@
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from services.cli import orders, output
 from shared.domain.identity import Broker
 from shared.persistence.reports import OrderLine
@@ -49,6 +51,38 @@ def test_an_unknown_order_is_shown_with_its_age_and_what_is_known() -> None:
     assert "3 min 5 s ago" in text
     assert "no answer" in text
     assert "2 h" not in text
+
+
+LONG = (
+    'OKX GET https://www.okx.com/api/v5/trade/order?instId=BTC-USDT&clOrdId=0123456789abcdef0123456789abcdef {"code":"1",'
+    '"data":[{"clOrdId":"0123456789abcdef0123456789abcdef","sCode":"51008","sMsg":"Order failed. Insufficient USDT"}]}'
+)
+
+
+def test_a_long_message_of_a_broker_leaves_the_table_on_an_80_column_screen(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With everything that makes rows wide: no line is wider, no amount is broken, and the message breaks off."""
+    monkeypatch.setattr(output, "console", output._console(80))
+    executed = {
+        "filled_quantity": "0.00765432",
+        "cost": "28391.182308161",
+        "fee": "73.818740012",
+        "fee_currency": "USD",
+    }
+    executed |= {"broker": "coinbase", "follower_id": "paper_three", "sequence": 12345, "message": ""}
+    filled = a_line("filled", timedelta()).model_dump(mode="json") | executed
+    lines = [
+        a_line("unknown", timedelta(minutes=3, seconds=5.5)).model_copy(update={"message": LONG}),
+        OrderLine.model_validate(filled),
+    ]
+    text = shown(*lines)
+    assert max(map(len, text.splitlines())) <= 80
+    words = set(text.replace(",", "").split())
+    assert {"0.00765432", "28391.18230816", "73.81874001", "BTC/USD", "paper_three"} <= words
+    _, heading, *rows = text.splitlines()
+    told = "".join(row[heading.index("why") :].strip() for row in rows).replace(" ", "")
+    assert LONG[:150].replace(" ", "") in told
+    assert "…" in told
+    assert "sMsg" not in told
 
 
 def test_a_decision_against_a_copy_is_shown_with_the_reason() -> None:
