@@ -38,6 +38,14 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
+class Access:
+    """A follower's account, and the key that opens it."""
+
+    account: BrokerAccount
+    credentials: Credentials
+
+
+@dataclass(frozen=True, slots=True)
 class Serving:
     """Everything that serving a follower of one broker takes."""
 
@@ -56,13 +64,13 @@ class Serving:
         Without credentials (the follower was removed) its orders are skipped.
         """
         lease = claimed.lease
-        account = self.connection.account(credentials) if credentials else None
+        access = Access(self.connection.account(credentials), credentials) if credentials else None
         if not claimed.head and claimed.request:
-            await self._reconcile(claimed, account, credentials)
+            await self._reconcile(claimed, access)
             await self.mailboxes.release(lease)
             return
         if not claimed.head:
-            await self._read_account(lease, account, credentials)
+            await self._read_account(lease, access)
             return
         head, submission, positions = claimed.head, claimed.submission, claimed.positions
         while head:
@@ -72,15 +80,15 @@ class Serving:
                 # Of a version we do not know, or broken: it waits, and so does only this follower.
                 log.critical("mailbox entry cannot be read", follower=lease.follower_id, error=str(error))
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
-                await self._reconcile(claimed, account, credentials, positions)
+                await self._reconcile(claimed, access, positions)
                 await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
                 return
             position = positions.get(order.symbol, NO_POSITION)
-            result = await self._carry_out(order, lease, submission, position, account, credentials)
+            result = await self._carry_out(order, lease, submission, position, access)
             if isinstance(result, Later):
                 await self._alert_if_stuck(order, result)
                 # An order that does not get on must not keep anybody from looking at the account.
-                await self._reconcile(claimed, account, credentials, positions)
+                await self._reconcile(claimed, access, positions)
                 await self.mailboxes.release(
                     lease, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
                 )
@@ -98,7 +106,7 @@ class Serving:
         lease = claimed.lease
         log.error("key cannot be read", follower=lease.follower_id, error=str(error))
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, lease.follower_id, str(error))
-        await self._reconcile(claimed, None, None)
+        await self._reconcile(claimed, None)
         await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
 
     async def _carry_out(
@@ -107,11 +115,10 @@ class Serving:
         lease: Lease,
         submission: Submission | None,
         position: CopiedPosition,
-        account: BrokerAccount | None,
-        credentials: Credentials | None,
+        access: Access | None,
     ) -> Settled | Later:
         now = datetime.now(UTC)
-        if account is None:
+        if access is None:
             if submission is not None or order.replayed:  # without the key nobody can say what became of it
                 since = submission.submitted_at if submission else order.decided_at
                 why = "the follower has no key any more to ask with"
@@ -127,14 +134,14 @@ class Serving:
             submission=submission,
             position=position,
             instrument=instrument,
-            account=account,
+            account=access.account,
             connection=self.connection,
             mailboxes=self.mailboxes,
         )
         try:
             return await execution.run()
         except KeyRefused as error:
-            await self._disable(lease.follower_id, credentials, error)
+            await self._disable(lease.follower_id, access, error)
             return execution.refused(error)
 
     async def _unlisted(
@@ -179,31 +186,28 @@ class Serving:
         )
 
     async def _reconcile(
-        self,
-        claimed: Claimed,
-        account: BrokerAccount | None,
-        credentials: Credentials | None,
-        positions: Mapping[str, CopiedPosition] | None = None,
+        self, claimed: Claimed, access: Access | None, positions: Mapping[str, CopiedPosition] | None = None
     ) -> None:
         if not claimed.request:
             return
         reconciler = Reconciler(self.redis, self.keys, self.mailboxes, self.accounts)
+        account = access.account if access else None
         copied = claimed.positions if positions is None else positions
         refused = await reconciler.answer(claimed.request, claimed.lease, account, copied)
         if refused is not None:
-            await self._disable(claimed.lease.follower_id, credentials, refused)
+            await self._disable(claimed.lease.follower_id, access, refused)
 
-    async def _read_account(self, lease: Lease, account: BrokerAccount | None, credentials: Credentials | None) -> None:
+    async def _read_account(self, lease: Lease, access: Access | None) -> None:
         try:
-            if account is None:
+            if access is None:
                 await self.accounts.forget(lease.follower_id)
             else:
                 with background_requests():
-                    await self.accounts.read(lease.follower_id, account)
+                    await self.accounts.read(lease.follower_id, access.account)
         except KeyRefused as error:
             # Forgotten first: if the key has been replaced, who hears of the refusal has the account read again.
             await self.accounts.forget(lease.follower_id)
-            await self._disable(lease.follower_id, credentials, error)
+            await self._disable(lease.follower_id, access, error)
         except (Throttled, RateLimited) as error:
             # Nothing is known to be wrong with the account: it is read in its next turn.
             log.info("account not read yet", follower=lease.follower_id, error=str(error))
@@ -212,13 +216,13 @@ class Serving:
             await self.accounts.failed(lease.follower_id, error)
         await self.mailboxes.release(lease)
 
-    async def _disable(self, follower_id: str, credentials: Credentials | None, error: KeyRefused) -> None:
+    async def _disable(self, follower_id: str, access: Access | None, error: KeyRefused) -> None:
         log.error("key refused", follower=follower_id, error=str(error))
         event = FollowerDisabled(
             broker=self.keys.broker,
             follower_id=follower_id,
             message=str(error),
-            key_hash=key_hash(credentials) if credentials else None,
+            key_hash=key_hash(access.credentials) if access else None,
             occurred_at=datetime.now(UTC),
         )
         await self.redis.xadd(self.keys.events, {EVENT_FIELD: event.model_dump_json()})
