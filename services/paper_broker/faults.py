@@ -53,7 +53,7 @@ _PARAMETERS: dict[FaultKind, frozenset[str]] = {
     FaultKind.TRUNCATED: frozenset({"executed", "connection_cut"}),
     FaultKind.PARTIAL_FILL: frozenset({"fraction", "seconds", "canceled"}),
     FaultKind.LATE_FILL: frozenset({"seconds"}),
-    FaultKind.LATE_VISIBILITY: frozenset({"seconds"}),
+    FaultKind.LATE_VISIBILITY: frozenset({"seconds", "fills_shown"}),
 }
 
 
@@ -84,6 +84,8 @@ class Fault:
     """Whether a truncated reply announces its whole length, so that the client sees the connection break."""
     canceled: bool = False
     """Whether what a partial fill leaves is canceled instead of filled."""
+    fills_shown: bool = False
+    """Whether the fills of an order that is shown late are shown at once."""
     applied: int = 0
     cleared: asyncio.Event = field(default_factory=asyncio.Event)
 
@@ -156,7 +158,7 @@ class Faults:
 
 def execution_under(faults: list[Fault]) -> Execution:
     """How the order of a request that these faults hit is executed."""
-    fraction, rest_after, canceled, invisible = AT_ONCE.fraction, None, False, 0
+    fraction, rest_after, canceled, invisible, shows_fills = AT_ONCE.fraction, None, False, 0, False
     for fault in faults:
         microseconds = None if fault.seconds is None else int(fault.seconds * _MICROSECONDS)
         if fault.kind is FaultKind.PARTIAL_FILL:
@@ -164,8 +166,8 @@ def execution_under(faults: list[Fault]) -> Execution:
         elif fault.kind is FaultKind.LATE_FILL:
             fraction, rest_after = Decimal(0), microseconds
         elif fault.kind is FaultKind.LATE_VISIBILITY:
-            invisible = microseconds or 0
-    return Execution(fraction, rest_after, canceled, invisible)
+            invisible, shows_fills = microseconds or 0, fault.fills_shown
+    return Execution(fraction, rest_after, canceled, invisible, shows_fills)
 
 
 def _fault(fault_id: str, description: Mapping[str, Any]) -> Fault:
@@ -196,6 +198,7 @@ def _fault(fault_id: str, description: Mapping[str, Any]) -> Fault:
     fault.executed = _truth(description, "executed", default=fault.executed)
     fault.connection_cut = _truth(description, "connection_cut", default=False)
     fault.canceled = _truth(description, "canceled", default=False)
+    fault.fills_shown = _truth(description, "fills_shown", default=False)
     try:
         fault.fraction = Decimal(str(description.get("fraction", fault.fraction)))
     except InvalidOperation:

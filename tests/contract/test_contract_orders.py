@@ -7,7 +7,7 @@ from decimal import Decimal
 
 import pytest
 
-from shared.brokers.errors import Expired, OutcomeUnknown, Rejected
+from shared.brokers.errors import Expired, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.gateway import OrderStatus
 from shared.domain.master_fill import Side
 from tests.contract.brokers import Terms
@@ -115,6 +115,16 @@ async def test_an_order_that_shows_late_is_found_late(trader: Trader) -> None:
     assert answers[0] is None
     assert answers[-1] is not None
     assert answers[-1].broker_order_id == order_id
+
+
+async def test_an_order_whose_fills_are_shown_before_itself_is_not_absent(trader: Trader) -> None:
+    """An order was executed that cannot be read yet: it may be the one that is looked for, so "not there" is no answer."""
+    trader.fault("late_visibility", seconds=60, fills_shown=True)
+    order = trader.order()
+    since = datetime.now(UTC)
+    await trader.account.place(order)
+    with pytest.raises(NotVisibleYet):
+        await trader.account.look_up(order.client_order_id, trader.symbol, since)
 
 
 async def test_the_id_of_an_open_order_is_not_taken_twice(trader: Trader, terms: Terms) -> None:

@@ -141,8 +141,8 @@ def activities(exchange: Exchange, key: ApiKey, parameters: Parameters) -> Any:
     """GET /v2/account/activities/FILL: `after` and `until` are exclusive, `page_token` is the last id that was read."""
     fills: list[Fill] = key.account.fills
     now = exchange.clock()
-    if any(fill.order.visible_at > now for fill in fills[-ACTIVITIES_PAGE:]):
-        fills = [fill for fill in fills if fill.order.visible_at <= now]
+    if any(fill.visible_at > now for fill in fills[-ACTIVITIES_PAGE:]):
+        fills = [fill for fill in fills if fill.visible_at <= now]
     first = bisect_right(fills, _moment(parameters, "after", 0), key=_executed_at)
     last = bisect_left(fills, _moment(parameters, "until", _FOREVER), key=_executed_at)
     size = _count(parameters, "page_size", ACTIVITIES_PAGE, ACTIVITIES_PAGE)

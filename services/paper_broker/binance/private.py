@@ -129,7 +129,7 @@ def my_trades(call: Call) -> Any:
             order.symbol == symbol
             and (of_order is None or order.order_id == of_order)
             and fill.executed_at <= end
-            and order.visible_at <= now
+            and fill.visible_at <= now
         ):
             found.append(shapes.trade(fill))
     return found if is_from_the_start else found[::-1]

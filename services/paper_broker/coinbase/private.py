@@ -126,7 +126,7 @@ def list_fills(exchange: Exchange, key: ApiKey, arguments: Arguments, argument: 
         place -= 1
         fill = fills[place]
         if (
-            fill.order.visible_at <= now
+            fill.visible_at <= now
             and (not order_ids or fill.order.order_id in order_ids)
             and (not product_ids or PRODUCT_IDS[fill.order.symbol] in product_ids)
         ):

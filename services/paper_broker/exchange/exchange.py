@@ -182,6 +182,7 @@ class Exchange:
             reference=new.reference,
             accepted_at=now,
             visible_at=now + execution.invisible_microseconds,
+            shows_fills=execution.shows_fills,
             due_at=due_at,
             due_action=DueAction.CANCEL if execution.rest_is_canceled else DueAction.FILL,
         )

@@ -65,6 +65,8 @@ class Execution:
     rest_is_canceled: bool = False
     invisible_microseconds: int = 0
     """For how long queries do not show the order."""
+    shows_fills: bool = False
+    """Whether an order that is not shown has its fills shown all the same."""
 
 
 AT_ONCE = Execution()
@@ -90,6 +92,7 @@ class Order:
     reference: int | None
     accepted_at: int
     visible_at: int
+    shows_fills: bool = False
     due_at: int | None = None
     due_action: DueAction = DueAction.FILL
     hold: Decimal = ZERO
@@ -122,3 +125,8 @@ class Fill:
     fee_currency: str
     is_maker: bool
     executed_at: int
+
+    @property
+    def visible_at(self) -> int:
+        """From when on lists of fills show it."""
+        return self.executed_at if self.order.shows_fills else self.order.visible_at

@@ -218,6 +218,7 @@ _ORDER_FIELDS = (
     "reference",
     "accepted_at",
     "visible_at",
+    "shows_fills",
     "due_at",
     "due_action",
 )

@@ -110,8 +110,8 @@ def trades_history(exchange: Exchange, key: ApiKey, fields: Fields) -> Any:
     account = key.account
     fills: list[Fill] = account.fills
     now = exchange.clock()
-    if any(fill.order.visible_at > now for fill in fills[-PAGE:]):
-        fills = [fill for fill in fills if fill.order.visible_at <= now]
+    if any(fill.visible_at > now for fill in fills[-PAGE:]):
+        fills = [fill for fill in fills if fill.visible_at <= now]
     first = bisect_right(fills, _moment(account, fields, "start", 0), key=_executed_at)
     last = bisect_right(fills, _moment(account, fields, "end", 1 << 62), key=_executed_at)
     newest = last - _offset(fields)

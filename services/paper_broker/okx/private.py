@@ -72,7 +72,7 @@ def fills(exchange: Exchange, key: ApiKey, parameters: Parameters) -> list[Any]:
         if (
             newer_than < bill_id < older_than
             and fill.executed_at < end
-            and fill.order.visible_at <= now
+            and fill.visible_at <= now
             and (symbol is None or fill.order.symbol == symbol)
             and _is_of_order(fill, parameters)
         ):

@@ -123,8 +123,12 @@ class AlpacaAccount:
                 for order in (*listed, *behind.values())
                 if order.get("client_order_id") == client_order_id
             ]
+            told = behind.keys() | {order["id"] for order in listed}
+            untold = next((fill["order_id"] for fill in fills if fill["order_id"] not in told), None)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
+        if not named and untold is not None:
+            raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
         return named[0] if named else None
 
     async def open_orders(self) -> list[OrderReport]:

@@ -113,11 +113,16 @@ class BinanceAccount:
             found = next((order for order in open_orders if order.get("clientOrderId") == client_order_id), None)
         if found is None:
             trades = await trades_since(self._trades, wire_name, since - OVERLAP)
+            untold = ""
             for order_id in dict.fromkeys(str(trade["orderId"]) for trade in reversed(trades)):
                 order = await self._find({"symbol": wire_name, "orderId": order_id})
-                if order is not None and order.get("clientOrderId") == client_order_id:
+                if order is None:
+                    untold = order_id
+                elif order.get("clientOrderId") == client_order_id:
                     found = order
                     break
+            if found is None and untold:
+                raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
         return None if found is None else await self._with_fees(found)
 
     async def open_orders(self) -> list[OrderReport]:

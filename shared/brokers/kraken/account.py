@@ -115,7 +115,11 @@ class KrakenAccount:
             trade["ordertxid"]: None for trade in trades.values() if self._symbols.symbol(trade["pair"]) == symbol
         }
         orders = await order_query(self._request, self._client.privatePostQueryOrders, list(order_ids))
-        return self._matching(orders, client_order_id, symbol, None)
+        found = self._matching(orders, client_order_id, symbol, None)
+        untold = next((order_id for order_id in order_ids if order_id not in orders), None)
+        if found is None and untold is not None:
+            raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
+        return found
 
     async def open_orders(self) -> list[OrderReport]:
         orders = await whole_history(self._request, self._client.privatePostOpenOrders, {}, "open")
