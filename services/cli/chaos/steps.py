@@ -62,9 +62,10 @@ async def run_steps(
         try:
             found = [row for lane in await asyncio.gather(*lanes) for row in lane]
         finally:
-            # Told once, each stops its system: who goes now would cut that short.
+            # Told once, each stops its system. To go now, or to tell it again, would cut that short.
             for lane in lanes:
-                _ = lane.cancelling() or lane.cancel()
+                if not lane.cancelling():
+                    lane.cancel()
             await asyncio.gather(*lanes, return_exceptions=True)
         rows += sorted(found, key=lambda row: (row["number"], row["action"]))
     return {
