@@ -26,7 +26,8 @@ class CopyOrder(BaseModel):
     symbol: str
     side: Side
     quantity: Amount | None = None
-    """Of an open: base currency, rounded to the lot, at or above every minimum. 0: only look for it, never send."""
+    """Of an open: base currency, rounded to the lot, at or above every minimum. 0 (of an exit, too): only look for it,
+    never send."""
     fraction: Amount | None = None
     """Of an exit: share (0 to 1) of the copied position to sell."""
     carried: Amount = ZERO

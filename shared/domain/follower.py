@@ -35,6 +35,8 @@ class Follower(BaseModel):
     broker: Broker
     follower_id: FollowerId
     status: FollowerStatus = FollowerStatus.ACTIVE
+    status_changed_at: Instant | None = None
+    """None: not told."""
     policy: FollowerPolicy = FollowerPolicy()
     joined_sequence: int = 0
     """Last fill of the broker before this follower joined; it copies only later ones."""

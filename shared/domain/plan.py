@@ -19,11 +19,13 @@ from shared.domain.reasons import SkipReason
 SELLABLE_SHARE = Decimal("0.9")
 """A fee taken in the coin, and a fall of the price, may leave a tenth less to sell."""
 
+CLOCKS_DIFFER = timedelta(seconds=5)
+
 
 class Plan(NamedTuple):
     """Exactly one of `quantity` (an open), `fraction` (an exit) and `skip_reason` is set.
 
-    `quantity` 0: nothing is to be sent, but what may have been sent is to be looked for.
+    `quantity` 0 (also of an exit): nothing is to be sent, but what may have been sent is to be looked for.
     """
 
     quantity: Decimal | None
@@ -58,9 +60,14 @@ def plan(
     because that part of the owed position would have been closed too.
 
     A replayed open may have been planned, and its order sent, before Redis lost data: it is not skipped for what may
-    have come since.
+    have come since. For who has been disabled since, that holds for exits, too.
     """
     if follower.status is FollowerStatus.DISABLED or follower.status is FollowerStatus.REMOVED:
+        if fill.replayed and _was_disabled_after(follower, fill):
+            before = follower.model_copy(update={"status": FollowerStatus.ACTIVE})
+            ordered = plan(fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age)
+            if ordered.skip_reason is None:
+                return _look_for(carried)
         return _skip(SkipReason.DISABLED, carried)
     if fill.side is Side.SELL:
         if fill.fraction_closed == 0:
@@ -73,8 +80,17 @@ def plan(
     else:
         planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
     if fill.replayed and planned.skip_reason is not None:
-        return planned._replace(quantity=ZERO, skip_reason=None)
+        return _look_for(planned.carried_after)
     return planned
+
+
+def _was_disabled_after(follower: Follower, fill: MasterFill) -> bool:
+    """Whether the follower may have had an order of the fill before it was disabled."""
+    return follower.status_changed_at is not None and follower.status_changed_at >= fill.executed_at - CLOCKS_DIFFER
+
+
+def _look_for(carried: Decimal) -> Plan:
+    return Plan(ZERO, None, None, carried)
 
 
 def _plan_open(

@@ -50,7 +50,7 @@ class FollowerStore:
         with transaction(self._engine) as connection:
             rows = connection.execute(
                 text(
-                    "SELECT follower_id, status, policy::text AS policy, joined_sequence FROM followers"
+                    "SELECT follower_id, status, status_changed_at, policy::text AS policy, joined_sequence FROM followers"
                     " WHERE broker = :broker AND status <> 'removed' ORDER BY follower_id"
                 ),
                 {"broker": broker.value},
@@ -70,6 +70,7 @@ class FollowerStore:
                 broker=broker,
                 follower_id=row.follower_id,
                 status=FollowerStatus(row.status),
+                status_changed_at=row.status_changed_at,
                 policy=policies[row.policy],
                 joined_sequence=row.joined_sequence,
                 policy_error=errors.get(row.policy),

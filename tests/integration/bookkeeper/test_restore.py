@@ -506,7 +506,7 @@ async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_afte
     await assert_sound(world)
 
 
-@pytest.mark.parametrize("changed", ["paused", "policy", "account"])
+@pytest.mark.parametrize("changed", ["paused", "disabled", "policy", "account"])
 async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_was_lost(
     world: RestoreWorld, engine: Engine, changed: str
 ) -> None:
@@ -520,6 +520,7 @@ async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_wa
     await world.redis.flushall()
     change = {
         "paused": "UPDATE followers SET status = 'paused' WHERE follower_id = :id",
+        "disabled": "UPDATE followers SET status = 'disabled', status_changed_at = now() WHERE follower_id = :id",
         "policy": """UPDATE followers SET policy = '{"minimum_notional": "1000000"}' WHERE follower_id = :id""",
         "account": "INSERT INTO account_snapshots SELECT broker, follower_id, now(), 0, 0, 0, 0, unpriced, stale"
         " FROM account_snapshots WHERE follower_id = :id",
@@ -579,6 +580,44 @@ async def test_an_instrument_of_a_newer_version_keeps_nobody_from_being_restored
     await world.until_in_line()
     assert await world.redis.hkeys(KEYS.instruments) == [b"BTC/USD"]
     assert await world.redis_positions() == world.ledger_positions()
+
+
+async def test_an_exit_that_was_sent_is_found_also_for_a_follower_that_was_disabled_since(
+    world: RestoreWorld, engine: Engine
+) -> None:
+    """Its coins are sold, and the ledger must not go on believing in them; nothing more is sold for anybody disabled."""
+    world.trade(quantity="1")
+    await world.go_on()
+    world.trade(Side.SELL, "0.5")
+    await world.publish()
+    await world.deliver()
+    await world.serve(NAMES[1])
+    await world.redis.flushall()
+    with engine.begin() as connection:
+        for name in (NAMES[1], NAMES[5]):
+            change = "UPDATE followers SET status = 'disabled', status_changed_at = now() WHERE follower_id = :id"
+            connection.execute(text(change), {"id": name})
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
+    held = await world.redis_positions()
+    assert [held[name][0] for name in (NAMES[1], NAMES[2], NAMES[5])] == [
+        Decimal(each) for each in ("0.005", "0.005", "0.01")
+    ]
+
+
+async def test_nobody_looks_for_orders_of_who_was_disabled_before_the_fill(world: RestoreWorld, engine: Engine) -> None:
+    """There is none; and a key that was refused long ago must not keep a fill pending."""
+    with engine.begin() as connection:
+        change = "UPDATE followers SET status = 'disabled', status_changed_at = now() - interval '1 min' WHERE follower_id = :id"
+        connection.execute(text(change), {"id": NAMES[1]})
+    world.trade(quantity="1")
+    await world.publish()
+    await world.redis.flushall()
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
+    assert world._rows("SELECT follower_id FROM decisions WHERE skip_reason = 'disabled'") == [(NAMES[1],)]
 
 
 async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_bookkeeper_was_given(

@@ -8,6 +8,8 @@ import pytest
 
 from shared.domain.amounts import ZERO
 from shared.domain.follower import FollowerStatus
+from shared.domain.instrument import Instrument
+from shared.domain.master_fill import MasterFill
 from shared.domain.plan import Plan, plan
 from shared.domain.reasons import SkipReason
 from tests.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
@@ -124,3 +126,25 @@ def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -
         None, None, SkipReason.POLICY_UNREADABLE, Decimal("0.5")
     )
     assert planned(fill=a_sale("0.25"), follower=follower).fraction == Decimal("0.25")
+
+
+@pytest.mark.parametrize(
+    ("fill", "instrument", "seconds_before", "is_looked_for"),
+    [
+        (a_fill(replayed=True), an_instrument(), 0, True),
+        (a_sale("0.25", replayed=True), an_instrument(), 0, True),
+        (a_fill(), an_instrument(), 0, False),
+        (a_fill(replayed=True), an_instrument(), 6, False),
+        (a_sale("0", replayed=True), an_instrument(), 0, False),
+        (a_fill(replayed=True), SkipReason.UNSUPPORTED_SYMBOL, 0, False),
+    ],
+)
+def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
+    fill: MasterFill, instrument: Instrument | SkipReason, seconds_before: int, *, is_looked_for: bool
+) -> None:
+    """It is looked for, never sent; where nobody can have had one, or the follower was disabled before, it is skipped."""
+    changed_at = fill.executed_at - timedelta(seconds=seconds_before)
+    follower = a_follower(status=FollowerStatus.DISABLED, status_changed_at=changed_at)
+    result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))
+    looked_for = Plan(ZERO, None, None, Decimal("0.5"))
+    assert result == (looked_for if is_looked_for else Plan(None, None, SkipReason.DISABLED, Decimal("0.5")))
