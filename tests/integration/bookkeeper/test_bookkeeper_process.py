@@ -111,7 +111,9 @@ def test_a_brokers_defect_does_not_hold_up_another(environment: dict[str, str], 
     """OKX's part of the ledger cannot be read, again and again; Kraken's events are written all the same."""
     environment |= {"NIJA_BROKERS": "okx,kraken"}
     with engine.begin() as connection:
-        connection.execute(text("INSERT INTO instruments VALUES ('broken', 'okx', 'BTC/USDT', '{}')"))
+        connection.execute(
+            text("INSERT INTO account_snapshots VALUES ('okx', 'alice', now(), 1, 1, 0, 0, '[{}]', false)")
+        )
 
     def failures() -> int:
         return (tmp_path / "log").read_text().count("the loop of a broker failed")
