@@ -214,8 +214,7 @@ class FillSearch:
         self._late_until = {fill_id: until for fill_id, until in self._late_until.items() if until > clock}
         horizon = since - KEPT
         # Not while pairs are still to be asked from there.
-        is_searched = not any(self._pending.values())
-        if is_searched and self._searched_from is not None and horizon > self._searched_from + KEPT:
+        if self._searched_from is not None and horizon > self._searched_from + KEPT and not self.is_searching:
             # Kept for a while, so that a reader who steps back a little has no whole search made for it.
             self._searched_from = horizon
             self._fills = {

@@ -390,6 +390,31 @@ async def test_what_was_traded_while_binance_could_not_be_asked_is_found(
     assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
 
 
+async def test_a_reader_who_goes_on_to_the_newest_fill_after_an_outage_leaves_no_older_one(
+    exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two pairs that were traded meanwhile one is asked at once, and the other one later, from as early."""
+    for name in ("OVERLAP", "KEPT"):
+        monkeypatch.setattr(fill_search, name, timedelta(seconds=0.05))
+    monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
+    monkeypatch.setattr(fill_search, "LIKELY_SECONDS", 0.0)
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.balances["XRP"] = Decimal(10)
+    for _ in range(2):
+        assert await account.fills_since(since) == []
+    monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
+    monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
+    await asyncio.sleep(0.2)
+    exchange.trade("XRP", "USDT", "sell", "10", "0.5")
+    await asyncio.sleep(0.4)
+    exchange.trade("BTC", "USDT", "sell", "0.4", "50000")
+    (newest,) = await account.fills_since(since)
+    symbols = {newest.symbol}
+    for _ in range(12):
+        symbols |= {fill.symbol for fill in await account.fills_since(newest.executed_at)}
+    assert symbols == {"BTC/USDT", "XRP/USDT"}
+
+
 async def test_a_failed_question_loses_nothing(
     binance: RecordingServer, exchange: Exchange, account: BinanceAccount
 ) -> None:
