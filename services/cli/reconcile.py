@@ -190,7 +190,9 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
         say("what is left cannot be repaired, or has changed meanwhile; what passes by itself is gone in a minute")
     elif any(drift.is_repairable for drift in left):
         say("`nija reconcile --repair` lowers the copied positions to what is there, and cancels stray orders")
-    elif not left and count:
+    elif left:
+        say("--repair changes nothing here: what is under way or was just settled is gone in a minute, ask again then")
+    elif count:
         say(f"{count} {'account holds' if count == 1 else 'accounts hold'} what was copied", style="green")
     elif not any(each.unread for each in found.values()):
         say("nothing to compare: no follower that copies holds, orders or misses anything")

@@ -315,6 +315,19 @@ async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench
     assert bench.account.canceled == []
 
 
+async def test_drift_that_passes_by_itself_is_told_so(
+    bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
+) -> None:
+    """Where no repair helps, the last line says to ask again, not that there is nothing to compare."""
+    await bought(bench, engine)
+    bench.account.free["BTC"] = Decimal("0.0004")
+    async with working(bench, engine):
+        code, printed = await nija("reconcile")
+    assert (code, "just settled" in printed) == (1, True)
+    assert "ask again" in printed.splitlines()[-1]
+    assert "nothing to compare" not in printed
+
+
 async def test_nothing_is_canceled_while_mail_waits_or_under_another_name(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
