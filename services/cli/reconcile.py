@@ -184,6 +184,11 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
             say(f"✗ {broker.value}: {follower_id} was not read: {error}", style="red")
         if each.resolved:
             say(f"{broker.value}: {each.resolved} unknown orders are known now")
+    _conclude(found, repair=repair)
+
+
+def _conclude(found: dict[Broker, Reconciled], *, repair: bool) -> None:
+    say = output.console.print
     count = sum(len(each.readings) for each in found.values())
     left = [drift for each in found.values() for drift in each.drifts]
     if left and repair:
