@@ -25,7 +25,9 @@ _PIPE_COLUMNS: Final = 200
 """In a pipe there is no screen to fit on, and a row is to stay on one line."""
 _SMALLEST: Final = Decimal("0.00000001")
 _GAP: Final = 2
-"""Between columns."""
+"""Between columns, where they fit; else one blank."""
+_LONGEST_REASON: Final = 24
+"""Words of messages that are no longer, such as nija's own reasons, are broken only where there is no place at all."""
 _LONGEST_WORD: Final = 40
 """What is longer may break anywhere."""
 _NARROWEST_MESSAGE: Final = 12
@@ -142,10 +144,15 @@ def show(made: Table) -> None:
     longest = [max((len(word) for cell in column for word in cell.split()), default=0) for column in cells]
     narrowest = [min(word, column.min_width or _LONGEST_WORD) for word, column in zip(longest, columns, strict=True)]
     widths = [most if column.no_wrap else least for column, most, least in zip(columns, wanted, narrowest, strict=True)]
-    gaps = _GAP * (len(columns) - 1)
+    if sum(widths) + _GAP * (len(columns) - 1) > console.width:
+        made.padding = (0, 0, 0, 0)
+    gaps = (made.padding[1] + 1) * (len(columns) - 1)
+    whole_words = [max(width, min(word, _LONGEST_REASON)) for width, word in zip(widths, longest, strict=True)]
     for _ in range(console.width - gaps - sum(widths)):
-        # To the column that lacks most, one by one.
-        lacks = [most - width for most, width in zip(wanted, widths, strict=True)]
+        # To the column that lacks most, one by one: first for its words, then for its lines.
+        lacks = [most - width for most, width in zip(whole_words, widths, strict=True)]
+        if max(lacks) <= 0:
+            lacks = [most - width for most, width in zip(wanted, widths, strict=True)]
         if max(lacks) <= 0:
             break
         widths[lacks.index(max(lacks))] += 1

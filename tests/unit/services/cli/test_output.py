@@ -10,6 +10,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from rich.table import Table
 
 from services.cli import output
 
@@ -26,6 +27,10 @@ def shown(rows: list[tuple[str, str, str]], width: int) -> list[str]:
     output.text_columns(made, "what")
     for row in rows:
         made.add_row(*row)
+    return _printed(made, width)
+
+
+def _printed(made: Table, width: int) -> list[str]:
     stream = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(stream):
         patch.setattr(output, "console", output._console(width))
@@ -47,6 +52,26 @@ def test_a_screen_too_narrow_cuts_nothing() -> None:
     """The lines are longer than the screen then, and the terminal wraps them."""
     lines = shown([("somebody", "123456789.12345678", "buys")], 10)
     assert "123456789.12345678" in " ".join(lines).split()
+
+
+def test_where_two_blanks_between_columns_do_not_fit_one_must_do() -> None:
+    """Eight columns that need 81 places with two blanks between them, and 74 with one."""
+    made = output.table()
+    output.number_columns(made, *("12345678" for _ in range(7)))
+    output.text_columns(made, "12345678901")
+    lines = _printed(made, 80)
+    assert [len(line.rstrip()) for line in lines[:2]] == [74, 74]
+    assert all("12345678 12345678 " in line for line in lines[:1])
+
+
+def test_a_reason_is_not_broken_while_other_columns_can_wrap() -> None:
+    """The place goes to words first: 'below_minimum' is longer than what a message column has at least."""
+    made = output.table()
+    output.text_columns(made, "filled")
+    output.message_column(made, "why")
+    made.add_row("0.02955605 for 1367.45794 USD, fee 3.55539 USD", "below_minimum")
+    words = {word for line in _printed(made, 40) for word in line.split()}
+    assert {"below_minimum", "0.02955605", "1367.45794"} <= words
 
 
 def test_text_that_looks_like_markup_is_shown_as_it_is() -> None:
