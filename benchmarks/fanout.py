@@ -34,6 +34,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     redis = Redis.from_url(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
+    await redis.set(keys.roster, 0)
     await redis.hset(keys.accounts, mapping=accounts(follower_count))
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
     inputs = PlanningInputs(redis, keys)

@@ -23,6 +23,7 @@ from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
 from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import ALERT_STANDS, AlertKind, Alerts
+from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered
@@ -190,7 +191,13 @@ class FillFollower:
             self._log.warning("hint not sent", error=str(error))
 
     async def _refresh_roster(self) -> None:
-        version = int(await self._redis.get(self._keys.roster) or 0)
+        stored = await self._redis.get(self._keys.roster)
+        if stored is None:
+            # Each restore writes one. What is in a Redis that was emptied a moment ago may have been copied before.
+            raise RedisNotRestored(
+                "Redis has no follower list; waiting for the bookkeeper to compare it with the ledger"
+            )
+        version = int(stored)
         if version == self._roster.version:
             return
         # Counted first: what changes in between is noticed later.

@@ -27,11 +27,12 @@ from shared.domain.instrument import Instrument
 from shared.domain.master_fill import MasterFill
 from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import AlertKind, standing
+from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
-from tests.examples import a_fill, a_follower, a_sale, an_account, an_instrument
+from tests.examples import FIRST_ROSTER, a_fill, a_follower, a_sale, an_account, an_instrument
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 SHARDS = 4
@@ -100,10 +101,11 @@ class Engine:
 
 @pytest.fixture
 async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
-    """A client of an empty database with one listed instrument and everybody's account."""
+    """A client of a database with one listed instrument, everybody's account and a version of the follower list."""
     monkeypatch.setattr(follow, "BLOCK_MS", 5)
     monkeypatch.setattr(follow, "HALTED_RETRY_SECONDS", 0.0)
     async with Redis.from_url(fresh_redis_url) as client:
+        await client.set(KEYS.roster, FIRST_ROSTER)
         await client.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
         await client.hset(KEYS.master, LAST_POLL_FIELD, "now")
         account = an_account("1000", datetime.now(UTC)).model_dump_json()
@@ -548,7 +550,7 @@ async def test_a_change_that_nobody_announced_is_found(redis: Redis, everybody: 
     await engine.shards.balance()
     await engine.step()
     await engine.follower.announce_changes()
-    assert await redis.get(KEYS.roster) is None
+    assert await redis.get(KEYS.roster) == b"0"
 
     everybody.append(a_follower("newcomer"))
     await engine.follower.announce_changes()
@@ -589,7 +591,8 @@ async def test_no_fill_is_left_out_when_redis_is_emptied_in_the_middle_of_a_step
     await redis.set(KEYS.roster, 5)
     await engine.shards.balance()
     await publish(redis, a_fill(), a_fill())
-    await engine.step()
+    with pytest.raises(RedisNotRestored):
+        await engine.step()
     assert await redis.get(KEYS.roster) is None
     assert await decisions(redis) == []
 

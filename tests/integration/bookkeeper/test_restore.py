@@ -673,3 +673,32 @@ async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_i
     world.trade(quantity="1")
     await world.go_on()
     assert world.ledger_positions() == await world.redis_positions()
+
+
+async def test_the_first_fill_of_all_is_not_copied_again_before_redis_is_restored(
+    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL is away when it is marked, Redis is emptied, and the stages are quicker than the bookkeeper.
+
+    A later fill is refused by the empty stream, because the ones before it are missing. The first one has none.
+    """
+    world.trade(quantity="0.01")
+    with monkeypatch.context() as killed:
+        killed.setattr(MasterFills, "mark_published", unmarked)
+        with pytest.raises(ProcessDied):
+            await world.publish()
+    await world.deliver()
+    await world.serve(NAMES[1])
+    await world.redis.flushall()
+    await world.publish()
+    engine, shards, _ = world.an_engine("connected before")
+    await shards.balance()
+    for _ in range(3):
+        with contextlib.suppress(RedisAway):
+            await engine.step()
+    await shards.give_up()
+    await world.serve(NAMES[1])
+    assert world.executed().total() == 1
+    await world.until_in_line()
+    await world.go_on()
+    await assert_sound(world)
