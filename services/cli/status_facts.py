@@ -81,6 +81,8 @@ class Pipeline(_Facts):
     longest_wait_seconds: float
     """Since when the follower that is due for the longest has been due."""
     unknown_orders: int
+    looked_for_orders: int
+    """Followers whose next order may have been sent before Redis restarted: the broker is asked before anything else."""
     events_not_in_ledger: int
     """Entries of the stream; an entry of decisions covers up to some hundred followers."""
     alerts: tuple[Alert, ...]
@@ -151,7 +153,11 @@ def _broker_findings(status: BrokerStatus) -> Iterator[str]:
     for account, why in pipeline.halted.items():
         yield f"halted for {'every master' if account == '*' else account}: {why}"
     if pipeline.unknown_orders:
-        yield f"{pipeline.unknown_orders} orders have no clear outcome yet (`nija orders --unknown`)"
+        have = "order has" if pipeline.unknown_orders == 1 else "orders have"
+        yield f"{pipeline.unknown_orders} {have} no clear outcome yet (`nija orders --unknown`)"
+    if pipeline.looked_for_orders:
+        are = "order is" if pipeline.looked_for_orders == 1 else "orders are"
+        yield f"{pipeline.looked_for_orders} {are} looked for at the broker after a restart of Redis (`nija orders`)"
     for alert in pipeline.alerts[:ALERTS_TOLD]:
         what = _WORDS.get(alert.kind, alert.kind)
         yield f"{what} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from services.cli.status_facts import Master, Pipeline
+from shared.domain.copy_order import CopyOrder
 from shared.domain.identity import Broker
 from shared.messaging.alerts import standing
 from shared.messaging.keys import BrokerKeys, queue_name
@@ -40,16 +41,18 @@ def read_pipeline(broker: Broker, redis_url: str) -> Pipeline:
         now, master, halted, hints, ready, leased, first_ready, submitting, alerts, events, *letters = replies
         seconds, microseconds = now
         now_seconds = seconds + microseconds / 1_000_000
+        # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
+        orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *leased}))
         return Pipeline(
             master=_master(master, now_seconds),
             halted=halted,
             queued_hints=hints,
             ready_followers=len(ready),
             leased_followers=len(leased),
-            # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
-            orders_waiting=_count_mail(redis, keys, sorted({*ready, *leased})),
+            orders_waiting=orders_waiting,
             longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
             unknown_orders=sum(_is_unknown(each) for each in submitting),
+            looked_for_orders=looked_for,
             # The bookkeeper trims what the ledger has.
             events_not_in_ledger=events,
             alerts=tuple(standing(alerts, datetime.now(UTC))),
@@ -65,14 +68,30 @@ def _is_unknown(submission: str) -> bool:
         return False
 
 
-def _count_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[str]) -> int:
-    count = 0
+def _look_into_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[str]) -> tuple[int, int]:
+    """How many orders wait, and how many followers' next order is one that may have been sent before Redis restarted."""
+    waiting = looked_for = 0
     for start in range(0, len(followers), _AT_ONCE):
+        some = followers[start : start + _AT_ONCE]
         with redis.pipeline(transaction=False) as pipeline:
-            for follower_id in followers[start : start + _AT_ONCE]:
+            pipeline.hmget(keys.submitting, some)
+            for follower_id in some:
                 pipeline.llen(keys.mailbox(follower_id))
-            count += sum(pipeline.execute())
-    return count
+                pipeline.lindex(keys.mailbox(follower_id), 0)
+            submitting, *mail = pipeline.execute()
+        waiting += sum(mail[0::2])
+        looked_for += sum(
+            not under_way and _is_replayed(head) for under_way, head in zip(submitting, mail[1::2], strict=True)
+        )
+    return waiting, looked_for
+
+
+def _is_replayed(order: str | None) -> bool:
+    try:
+        return order is not None and CopyOrder.model_validate_json(order).replayed
+    except ValidationError:
+        # Of a version that is not known here: an alert says so.
+        return False
 
 
 def _master(fields: dict[str, str], now_seconds: float) -> Master | None:

@@ -81,7 +81,8 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     yield "followers' mail", f"{pipeline.orders_waiting} orders"
     yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.leased_followers} being served"
     yield "queue", f"{pipeline.queued_hints} hints"
-    yield "unknown orders", str(pipeline.unknown_orders)
+    looked_for = f", {pipeline.looked_for_orders} looked for" if pipeline.looked_for_orders else ""
+    yield "unknown orders", f"{pipeline.unknown_orders}{looked_for}"
     yield "alerts", str(len(pipeline.alerts))
     yield "not in the ledger", f"{pipeline.events_not_in_ledger} events"
     yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"

@@ -10,6 +10,7 @@ from services.cli.status_redis import read_pipeline
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
+from tests.examples import an_order
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 
@@ -56,6 +57,21 @@ def test_everything_under_way_is_counted(fresh_redis_url: str) -> None:
     assert (found.events_not_in_ledger, found.dead_letters) == (2, 2)
     assert found.halted == {"*": "unreadable"}
     assert 5 <= found.longest_wait_seconds < 30
+
+
+def test_orders_that_may_have_been_sent_before_a_restart_are_counted(fresh_redis_url: str) -> None:
+    """Those at the head that are marked so, and not those that a worker has found missing and sends."""
+    replayed = an_order().model_copy(update={"replayed": True}).model_dump_json()
+    with Redis.from_url(fresh_redis_url) as redis:
+        redis.zadd(KEYS.ready, {"anna": 0, "ben": 0})
+        redis.zadd(KEYS.leases, {"carl": 0})
+        redis.rpush(KEYS.mailbox("anna"), replayed, replayed)
+        redis.rpush(KEYS.mailbox("ben"), an_order().model_dump_json(), replayed)
+        redis.rpush(KEYS.mailbox("carl"), replayed)
+        assert read_pipeline(Broker.KRAKEN, fresh_redis_url).looked_for_orders == 2
+        redis.hset(KEYS.submitting, "carl", submission("submitting"))
+    found = read_pipeline(Broker.KRAKEN, fresh_redis_url)
+    assert (found.looked_for_orders, found.orders_waiting) == (1, 5)
 
 
 def test_more_mailboxes_than_one_round_trip_takes_are_all_counted(fresh_redis_url: str) -> None:

@@ -57,6 +57,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "orders_waiting": 0,
         "longest_wait_seconds": 0.0,
         "unknown_orders": 0,
+        "looked_for_orders": 0,
         "alerts": (),
         "events_not_in_ledger": 0,
         "dead_letters": 0,
@@ -135,6 +136,14 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
         (
             {"pipeline": pipeline(unknown_orders=2)},
             "kraken: 2 orders have no clear outcome yet (`nija orders --unknown`)",
+        ),
+        (
+            {"pipeline": pipeline(unknown_orders=1)},
+            "kraken: 1 order has no clear outcome yet (`nija orders --unknown`)",
+        ),
+        (
+            {"pipeline": pipeline(looked_for_orders=1)},
+            "kraken: 1 order is looked for at the broker after a restart of Redis (`nija orders`)",
         ),
         (
             {"pipeline": pipeline(alerts=(alert(),))},
