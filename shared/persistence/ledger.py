@@ -34,6 +34,10 @@ _ORDER_FIELDS: Final = tuple(name for name in OrderEvent.model_fields if name no
 _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
 
+IDLE_SECONDS: Final = 5.0
+"""A process that is paused in a transaction holds up who writes the same rows, and a restore: so long at most."""
+_LET_GO: Final = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
+
 _CONFLICTS: Final = sql.SQL("""
     SELECT i.place FROM incoming_order_events i
     JOIN order_events e ON e.copy_order_id = i.copy_order_id AND e.outcome IS NOT NULL
@@ -121,9 +125,8 @@ class Ledger:
         adjustments: list[tuple[Any, ...]],
     ) -> Written:
         with transaction(self._engine) as connection:
-            if self._read_after is not None:
-                require_last(connection, self._read_after)
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
+            driver.execute(_LET_GO, (str(int(IDLE_SECONDS * 1000)),))
             _insert(driver, _instrument_load(instruments))
             decisions_written = _insert(
                 driver, _Load("decisions", _DECISION_COLUMNS, ("broker", "sequence", "follower_id"), decisions)
@@ -143,6 +146,9 @@ class Ledger:
             just_disabled = frozenset(
                 (event.broker, event.follower_id) for event in disabled if _disable(connection, event)
             )
+            if self._read_after is not None:
+                # Last, because a restore waits from here on until the commit.
+                require_last(connection, self._read_after)
         return Written(decisions_written, orders_written, snapshots_written, conflicts, just_disabled)
 
 

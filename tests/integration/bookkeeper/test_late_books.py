@@ -3,21 +3,25 @@
 import asyncio
 import threading
 from collections import Counter
-from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from redis.asyncio import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Connection, Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.stream import EventStream
+from services.bookkeeper.write import write_entries
 from services.copy_engine import follow
 from shared.domain.events import DecisionBatch, Event, OrderEvent
 from shared.domain.identity import Broker
+from shared.persistence import ledger
 from shared.persistence.copies import Copies, PositionOf
 from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger import Ledger, Written
 from shared.persistence.restores import ReadAfter
 from tests.fakes.restore_world import KEYS, RestoreWorld
@@ -137,3 +141,72 @@ async def test_an_end_that_reaches_the_ledger_during_a_restore_loses_no_position
         await world.go_on()
     await assert_sound(world)
     assert set(await world.redis_positions()) == set(NAMES)
+
+
+async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no_restore(
+    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL ends its transaction after a while, and nothing of it is stored."""
+    monkeypatch.setattr("shared.persistence.ledger.IDLE_SECONDS", 0.5)
+    world.trade(quantity="1")
+    await world.publish()
+    await world.deliver()
+    commits, goes_on = Engine.begin, threading.Event()
+
+    @contextmanager
+    def stand_still(engine: Engine) -> Iterator[Connection]:
+        with commits(engine) as connection:
+            yield connection
+            if connection.scalar(text("SELECT count(*) FROM decisions")):
+                assert goes_on.wait(60)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Engine, "begin", stand_still)
+        late = EventStream(world.redis, KEYS, "on another machine")
+        books = await asyncio.to_thread(Ledger(world.engine).from_now_on, Broker.KRAKEN)
+        writing = asyncio.create_task(asyncio.to_thread(write_entries, books, Broker.KRAKEN, await late.read_new(1)))
+        async with asyncio.timeout(20):
+            while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
+                await asyncio.sleep(0.02)
+    await world.redis.flushdb()
+    await world.until_in_line()
+    goes_on.set()
+    with pytest.raises(DatabaseUnavailable):
+        await writing
+    await world.go_on()
+    await assert_sound(world)
+
+
+async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books(
+    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another one takes over what it was given, and writes the same rows."""
+    monkeypatch.setattr("shared.persistence.ledger.IDLE_SECONDS", 0.5)
+    world.trade(quantity="1")
+    await world.publish()
+    await world.deliver()
+    insert, goes_on = ledger._insert, threading.Event()
+
+    def stand_still(driver: Any, load: Any) -> int:
+        written = insert(driver, load)
+        if load.table == "decisions":
+            assert goes_on.wait(60)
+        return written
+
+    late = EventStream(world.redis, KEYS, "on another machine")
+    entries = await late.read_new(1)
+    await world.serve("alice")  # and there is more to write, which has to wait for it
+    with monkeypatch.context() as patched:
+        patched.setattr(ledger, "_insert", stand_still)
+        writing = asyncio.create_task(asyncio.to_thread(write_entries, Ledger(world.engine), Broker.KRAKEN, entries))
+        async with asyncio.timeout(20):
+            while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
+                await asyncio.sleep(0.02)
+    async with world.bookkeeper(), asyncio.timeout(20):
+        while len(world.decisions()) < len(NAMES):
+            await asyncio.sleep(0.02)
+    goes_on.set()
+    with pytest.raises(DatabaseUnavailable):
+        await writing
+    await world.go_on()
+    await assert_sound(world)
