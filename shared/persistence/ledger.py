@@ -34,10 +34,6 @@ _ORDER_FIELDS: Final = tuple(name for name in OrderEvent.model_fields if name no
 _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
 
-IDLE_SECONDS: Final = 5.0
-"""A process that is paused in a transaction holds up who writes the same rows, and a restore: so long at most."""
-_LET_GO: Final = "SELECT set_config('idle_in_transaction_session_timeout', %s, true)"
-
 _CONFLICTS: Final = sql.SQL("""
     SELECT i.place FROM incoming_order_events i
     JOIN order_events e ON e.copy_order_id = i.copy_order_id AND e.outcome IS NOT NULL
@@ -126,7 +122,6 @@ class Ledger:
     ) -> Written:
         with transaction(self._engine) as connection:
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-            driver.execute(_LET_GO, (str(int(IDLE_SECONDS * 1000)),))
             _insert(driver, _instrument_load(instruments))
             decisions_written = _insert(
                 driver, _Load("decisions", _DECISION_COLUMNS, ("broker", "sequence", "follower_id"), decisions)

@@ -144,10 +144,11 @@ async def test_an_end_that_reaches_the_ledger_during_a_restore_loses_no_position
 
 
 async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no_restore(
-    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+    world: RestoreWorld, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """PostgreSQL ends its transaction after a while, and nothing of it is stored."""
-    monkeypatch.setattr("shared.persistence.ledger.IDLE_SECONDS", 0.5)
+    monkeypatch.setattr("shared.persistence.database.IDLE_TRANSACTION_SECONDS", 0.5)
+    own_engine = open_engine(fresh_database_url)
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
@@ -163,7 +164,7 @@ async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no
     with monkeypatch.context() as patched:
         patched.setattr(Engine, "begin", stand_still)
         late = EventStream(world.redis, KEYS, "on another machine")
-        books = await asyncio.to_thread(Ledger(world.engine).from_now_on, Broker.KRAKEN)
+        books = await asyncio.to_thread(Ledger(own_engine).from_now_on, Broker.KRAKEN)
         writing = asyncio.create_task(asyncio.to_thread(write_entries, books, Broker.KRAKEN, await late.read_new(1)))
         async with asyncio.timeout(20):
             while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
@@ -175,13 +176,15 @@ async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no
         await writing
     await world.go_on()
     await assert_sound(world)
+    own_engine.dispose()
 
 
 async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books(
-    world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
+    world: RestoreWorld, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Another one takes over what it was given, and writes the same rows."""
-    monkeypatch.setattr("shared.persistence.ledger.IDLE_SECONDS", 0.5)
+    monkeypatch.setattr("shared.persistence.database.IDLE_TRANSACTION_SECONDS", 0.5)
+    own_engine = open_engine(fresh_database_url)
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
@@ -198,7 +201,7 @@ async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books
     await world.serve("alice")  # and there is more to write, which has to wait for it
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "_insert", stand_still)
-        writing = asyncio.create_task(asyncio.to_thread(write_entries, Ledger(world.engine), Broker.KRAKEN, entries))
+        writing = asyncio.create_task(asyncio.to_thread(write_entries, Ledger(own_engine), Broker.KRAKEN, entries))
         async with asyncio.timeout(20):
             while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
                 await asyncio.sleep(0.02)
@@ -210,3 +213,4 @@ async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books
         await writing
     await world.go_on()
     await assert_sound(world)
+    own_engine.dispose()
