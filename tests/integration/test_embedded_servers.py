@@ -4,6 +4,7 @@ import contextlib
 import os
 import shutil
 import signal
+import stat
 import subprocess
 import sys
 import tempfile
@@ -17,7 +18,14 @@ import redis
 
 from services.cli.local import embedded_postgres
 from services.cli.local.child import Account
-from services.cli.local.embedded import free_port, private_folder, run_server, start_server, stop_server
+from services.cli.local.embedded import (
+    free_port,
+    home_folder,
+    private_folder,
+    run_server,
+    start_server,
+    stop_server,
+)
 from services.cli.local.embedded_postgres import PostgresServer
 from services.cli.local.embedded_redis import RedisServer, check_redis
 from services.cli.local.errors import LocalSystemError, StartFailed
@@ -222,3 +230,20 @@ def test_a_foreign_redis_is_checked(redis_server: RedisServer, tmp_path: Path) -
     ]
     with pytest.raises(LocalSystemError, match="OKX_REDIS_URL: no Redis that nija can use answers"):
         check_redis("OKX_REDIS_URL", careless.url)
+
+
+def test_a_folder_with_other_things_is_neither_closed_nor_filled(tmp_path: Path) -> None:
+    """Somebody else's folder keeps its mode and its files; nija's own, and a new volume, become private."""
+    others = tmp_path / "others"
+    others.mkdir(mode=0o755)
+    (others / "passwd").touch()
+    with pytest.raises(LocalSystemError, match="holds other things .passwd."):
+        home_folder(others)
+    assert stat.S_IMODE(others.stat().st_mode) == 0o755
+    for number, names in enumerate((["nija.lock", "notes"], ["secret.key", "lost+found", "chaos-2"], [])):
+        ours = tmp_path / str(number)
+        ours.mkdir(mode=0o755)
+        for name in names:
+            (ours / name).touch()
+        home_folder(ours)
+        assert stat.S_IMODE(ours.stat().st_mode) == 0o700

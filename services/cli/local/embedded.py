@@ -20,9 +20,12 @@ from typing import Final, Protocol
 import psutil
 
 from services.cli.local.errors import LocalSystemError, StartFailed
+from services.cli.local.lock import LOCK_FILE
 
 _FIRST_PORT: Final = 20_000
 _LAST_PORT: Final = 32_000
+_OURS: Final = {"chaos", "demo", "logs", "lost+found", "paper", "postgres", "redis", "run", "secret.key"}
+"""What a data folder may hold before `nija up` has run in it; chaos has a folder for each lane, `chaos-…`."""
 _ORPHAN_SECONDS: Final = 15.0
 """How long the server of a killed owner may take to end."""
 
@@ -76,6 +79,12 @@ def home_folder(path: Path) -> None:
         )
     if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
         raise LocalSystemError(f"NIJA_HOME={path} is a folder that everybody may write to: name one of nija's own")
+    there = {each.name for each in path.iterdir()} if path.is_dir() else set()
+    if LOCK_FILE not in there and (others := {each for each in there if each.partition("-")[0] not in _OURS}):
+        # /etc, say: it would be closed to everybody else.
+        raise LocalSystemError(
+            f"NIJA_HOME={path} holds other things ({min(others)}): name a folder of nija's own, new or empty"
+        )
     private_folder(path).chmod(0o700)
 
 
