@@ -39,7 +39,8 @@ def accounts(
         place = f" at {where.value}" if where else ""
         output.console.print(f"{who}{place} was removed: nija has no key to look into the account any more")
     else:
-        output.console.print("no accounts: no master has been followed yet, and nobody follows")
+        place = f" at {where.value}" if where else ""
+        output.console.print(f"no accounts{place}: no master has been followed yet, and nobody follows")
 
 
 def _brokers(enabled: Sequence[Broker], known: dict[Broker, dict[str, int]]) -> list[Broker]:

@@ -28,7 +28,8 @@ def brokers(
 ) -> None:
     """Show each broker: connected, funded, equity, health, queue, circuit, rate limits, fees and followers.
 
-    Connected: the master's account was looked at lately. Funded: it is worth 10 US dollars or more. Exit code 1
+    Connected: the master's account was looked at lately. Funded: it is worth 10 US dollars or more. Round trip: what
+    buying and selling costs, with the spread; worth it from: the price change from which on a trade pays. Exit code 1
     when something is not as it should be; the last lines say what.
     """
     where = chosen_broker(broker)

@@ -225,7 +225,7 @@ def import_file(
         counts = {broker.value: sum(row.broker is broker for row in rows) for broker in sorted(brokers)}
         output.print_json({"imported": len(rows), "brokers": counts})
     else:
-        output.console.print(f"imported {len(rows)} followers")
+        output.console.print(f"imported {len(rows)} {'follower' if len(rows) == 1 else 'followers'}")
 
 
 @app.command("list")
