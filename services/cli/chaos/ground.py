@@ -95,7 +95,7 @@ class Ground:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Start everything and stop it at the end. Raises LocalSystemError when nothing works at all."""
-        if lock.holder(self.home) is None:
+        if (self.home / lock.LOCK_FILE).exists() and lock.holder(self.home) is None:
             shutil.rmtree(self.home, ignore_errors=True)
         children = 2 if len(self.brokers) == 1 else 1  # there is a spare of each worker besides
         settings = load_settings(
@@ -129,7 +129,7 @@ class Ground:
 
     def clear(self) -> None:
         """Delete what the run has left in its folder, once the system has stopped; not what another run works on."""
-        if lock.holder(self.home) is None:
+        if (self.home / lock.LOCK_FILE).exists() and lock.holder(self.home) is None:
             shutil.rmtree(self.home, ignore_errors=True)
 
     def person(self, broker: Broker) -> Person:

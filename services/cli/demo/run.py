@@ -67,7 +67,7 @@ class Demo:
         Everything is stopped at the end, and its data deleted unless it is to be kept, or something went wrong.
         """
         home = load_settings().home.absolute() / "demo"
-        if lock.holder(home) is None:
+        if (home / lock.LOCK_FILE).exists() and lock.holder(home) is None:  # never a folder of somebody else
             shutil.rmtree(home, ignore_errors=True)
         configured = load_settings(home=home, master_poll_seconds=POLL_SECONDS)
         # Servers and a key of its own: a demo leaves no trace in a real installation.

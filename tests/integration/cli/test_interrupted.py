@@ -46,3 +46,23 @@ def test_an_interrupted_run_leaves_data_only_if_it_is_to_be_kept(tmp_path: Path)
         assert left == (["demo"] if name == "demo-keep" else []), told
         assert ("kept: " in told) is (name == "demo-keep")
         assert "Traceback" not in told
+
+
+def test_somebody_elses_folder_named_demo_or_chaos_is_not_deleted(tmp_path: Path) -> None:
+    """With NIJA_HOME set to a folder that is not nija's own, the command says so and touches nothing."""
+    for name in ("demo", "chaos"):
+        mine = tmp_path / name / "mine"
+        mine.parent.mkdir()
+        mine.touch()
+        done = subprocess.run(
+            [sys.executable, "-P", "-m", "services.cli.app", *COMMANDS[name]],
+            env={"PATH": os.environ["PATH"], "NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": "", "NIJA_HOME": str(tmp_path)},
+            cwd=tmp_path,
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=False,
+        )
+        assert done.returncode != 0
+        assert "holds other things (mine)" in done.stderr
+        assert list(mine.parent.iterdir()) == [mine]
