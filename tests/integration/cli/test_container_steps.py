@@ -24,6 +24,8 @@ from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.followers import FollowerStore
 
+pytestmark = pytest.mark.long
+
 BROKERS = (Broker.COINBASE, Broker.KRAKEN, Broker.OKX)
 """One with PEM keys, one with plain ones, one with a passphrase."""
 

@@ -7,6 +7,10 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
+pytestmark = pytest.mark.long
+
 COMMANDS = {
     "demo": ("demo", "--broker", "kraken", "--followers", "1", "--fills", "1"),
     "demo-keep": ("demo", "--broker", "kraken", "--followers", "1", "--fills", "1", "--keep"),
