@@ -10,7 +10,6 @@ async with ground.started():
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
@@ -95,8 +94,7 @@ class Ground:
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
         """Start everything and stop it at the end. Raises LocalSystemError when nothing works at all."""
-        if (self.home / lock.LOCK_FILE).exists() and lock.holder(self.home) is None:
-            shutil.rmtree(self.home, ignore_errors=True)
+        lock.delete_data(self.home)
         children = 2 if len(self.brokers) == 1 else 1  # there is a spare of each worker besides
         settings = load_settings(
             home=self.home,
@@ -129,8 +127,7 @@ class Ground:
 
     def clear(self) -> None:
         """Delete what the run has left in its folder, once the system has stopped; not what another run works on."""
-        if (self.home / lock.LOCK_FILE).exists() and lock.holder(self.home) is None:
-            shutil.rmtree(self.home, ignore_errors=True)
+        lock.delete_data(self.home)
 
     def person(self, broker: Broker) -> Person:
         """Who trades the broker's master account."""

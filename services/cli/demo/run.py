@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import shutil
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -67,8 +66,7 @@ class Demo:
         Everything is stopped at the end, and its data deleted unless it is to be kept, or something went wrong.
         """
         home = load_settings().home.absolute() / "demo"
-        if (home / lock.LOCK_FILE).exists() and lock.holder(home) is None:  # never a folder of somebody else
-            shutil.rmtree(home, ignore_errors=True)
+        lock.delete_data(home)
         configured = load_settings(home=home, master_poll_seconds=POLL_SECONDS)
         # Servers and a key of its own: a demo leaves no trace in a real installation.
         settings = configured.model_copy(
@@ -99,7 +97,7 @@ class Demo:
         if keep:
             self._console.print(f"kept: {home}", style="dim")
         else:
-            shutil.rmtree(home, ignore_errors=True)
+            lock.delete_data(home)
 
     def _announce(self, line: str) -> None:
         self._console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)

@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import shlex
+import shutil
 import sys
 import time
 from collections.abc import Iterator
@@ -77,6 +78,12 @@ def holder(home: Path) -> Holder | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def delete_data(home: Path) -> None:
+    """Delete a data folder that nija has run in and does not run in now; never a folder of somebody else."""
+    if (home / LOCK_FILE).exists() and holder(home) is None:
+        shutil.rmtree(home, ignore_errors=True)
 
 
 def _read(home: Path) -> Holder:
