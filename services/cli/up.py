@@ -11,9 +11,9 @@ from rich.console import Console
 
 from services.cli.local.paper_accounts import trader_key_file
 from services.cli.local.system import LocalSystem
-from services.paper_broker.candles import load_candles
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.identity import Broker
+from shared.exchange.candles import load_candles
 
 
 def up(

@@ -12,13 +12,13 @@ from urllib.parse import parse_qsl
 import orjson
 
 from services.paper_broker.dialect import Dialect, HasPassphrases, Reply, Request
-from services.paper_broker.exchange.accounts import Account
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.refusals import Refused
 from services.paper_broker.faults import Faults, InvalidFault
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.amounts import parse_amount, plain
 from shared.domain.errors import InvalidAmount, NijaError
+from shared.exchange.accounts import Account
+from shared.exchange.exchange import Exchange
+from shared.exchange.refusals import Refused
 
 PREFIX = "/paper/"
 _MOST_KEYS = 100

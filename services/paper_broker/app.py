@@ -23,19 +23,19 @@ from aiohttp.streams import StreamReader
 from services.paper_broker.admin import Admin
 from services.paper_broker.alpaca.dialect import AlpacaDialect
 from services.paper_broker.binance.dialect import BinanceDialect
-from services.paper_broker.candles import load_candles
-from services.paper_broker.clock import MonotonicClock
 from services.paper_broker.coinbase.dialect import CoinbaseDialect
 from services.paper_broker.dialect import Dialect
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
-from services.paper_broker.exchange.state import State
 from services.paper_broker.faults import Faults
 from services.paper_broker.kraken.dialect import KrakenDialect
 from services.paper_broker.okx.dialect import OkxDialect
-from services.paper_broker.prices import CandleReplay, Market, PriceFeed, SeededWalk
 from services.paper_broker.server import MOST_BODY_BYTES, Server
 from shared.domain.errors import NijaError
+from shared.exchange.candles import load_candles
+from shared.exchange.clock import MonotonicClock
+from shared.exchange.exchange import Exchange
+from shared.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
+from shared.exchange.prices import CandleReplay, Market, PriceFeed, SeededWalk
+from shared.exchange.state import State
 
 
 class DialectMaker(Protocol):

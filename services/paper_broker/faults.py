@@ -12,8 +12,8 @@ from decimal import Decimal, InvalidOperation
 from enum import StrEnum
 from typing import Any
 
-from services.paper_broker.exchange.orders import AT_ONCE, Execution
 from shared.domain.errors import NijaError
+from shared.exchange.orders import AT_ONCE, Execution
 
 _MICROSECONDS = 1_000_000
 

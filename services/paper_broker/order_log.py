@@ -5,9 +5,9 @@ Times are microseconds since 1970, amounts are text, quantities in base and cost
 
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account
-from services.paper_broker.exchange.orders import Fill, Order
 from shared.domain.amounts import plain
+from shared.exchange.accounts import Account
+from shared.exchange.orders import Fill, Order
 
 
 def shown_order(order: Order) -> dict[str, Any]:

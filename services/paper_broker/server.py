@@ -11,10 +11,10 @@ from aiohttp import web
 
 from services.paper_broker.admin import PREFIX, Admin
 from services.paper_broker.dialect import Dialect, Reply, Request
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.journal import Journal, JournalWriteFailed
-from services.paper_broker.exchange.orders import AT_ONCE, Execution
 from services.paper_broker.faults import Fault, FaultKind, Faults, execution_under
+from shared.exchange.exchange import Exchange
+from shared.exchange.journal import Journal, JournalWriteFailed
+from shared.exchange.orders import AT_ONCE, Execution
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 _TICK_SECONDS = 0.1

@@ -9,9 +9,9 @@ from typing import Annotated
 import stamina
 import typer
 
-from services.paper_broker.candles import load_candles
 from shared.brokers.registry import supported_brokers
 from shared.config import parse_broker
+from shared.exchange.candles import load_candles
 
 
 def demo(

@@ -20,11 +20,11 @@ from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.rate_limits import RateLimits
 from services.paper_broker.alpaca.shapes import TRADE
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.charges import FeeRates
-from services.paper_broker.exchange.exchange import Exchange, Identifiers
-from services.paper_broker.exchange.orders import Execution
-from services.paper_broker.exchange.refusals import Refused
+from shared.exchange.accounts import ApiKey
+from shared.exchange.charges import FeeRates
+from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.orders import Execution
+from shared.exchange.refusals import Refused
 
 PLACE = "POST /v2/orders"
 _ORDERS, _ORDER = "/v2/orders", "/v2/orders/"

@@ -3,7 +3,7 @@
 from hashlib import blake2b
 from uuid import UUID
 
-from services.paper_broker.exchange.exchange import Identifiers
+from shared.exchange.exchange import Identifiers
 
 
 def uuid_of(*parts: object) -> str:

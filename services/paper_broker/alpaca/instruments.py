@@ -6,8 +6,8 @@ Leaves: `INSTRUMENTS` by canonical symbol, and the names that requests may call 
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 
-from services.paper_broker.instruments import INSTRUMENTS as COMMON
-from services.paper_broker.instruments import PaperInstrument
+from shared.exchange.instruments import INSTRUMENTS as COMMON
+from shared.exchange.instruments import PaperInstrument
 
 # Alpaca counts coins and fractional shares in billionths.
 _QUANTITY_DECIMALS = 9

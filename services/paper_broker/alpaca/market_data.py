@@ -11,11 +11,11 @@ from typing import Any
 
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock, wire_symbol
 from services.paper_broker.alpaca.shapes import time_text
-from services.paper_broker.candles import Candle
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.instruments import PaperInstrument
-from services.paper_broker.prices import MINUTE_MICROSECONDS, merged
 from shared.domain.errors import NijaError
+from shared.exchange.candles import Candle
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.prices import MINUTE_MICROSECONDS, merged
 
 Parameters = Mapping[str, str]
 CRYPTO = "/v1beta3/crypto/"

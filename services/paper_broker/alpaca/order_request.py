@@ -11,10 +11,10 @@ import orjson
 
 from services.paper_broker.alpaca import replies
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import NewOrder, OrderType
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.master_fill import Side
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import NewOrder, OrderType
 
 MOST_CLIENT_ORDER_ID_LENGTH = 48
 _NOTIONAL_STEP = Decimal("0.01")

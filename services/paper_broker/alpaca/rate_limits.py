@@ -1,8 +1,8 @@
 """Alpaca's limit: 200 requests a minute for each account, orders and reads alike."""
 
 from services.paper_broker.alpaca import replies
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.rate_counter import RateCounter
+from shared.exchange.accounts import ApiKey
+from shared.exchange.rate_counter import RateCounter
 
 _MOST = 200.0
 _DECAY = _MOST / 60

@@ -9,12 +9,12 @@ from typing import Any
 
 from services.paper_broker.alpaca.identifiers import uuid_of
 from services.paper_broker.alpaca.instruments import INSTRUMENTS, is_stock, position_symbol, wire_symbol
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import ZERO, Fill, Order, OrderState
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.amounts import plain
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import ZERO, Fill, Order, OrderState
 
 TRADE = "trade"
 """The permission without which an account's trading is blocked."""

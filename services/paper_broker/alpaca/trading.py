@@ -11,12 +11,12 @@ from typing import Any
 from services.paper_broker.alpaca import replies, shapes
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
 from services.paper_broker.alpaca.order_request import body_fields, new_order
-from services.paper_broker.exchange import refusals
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Execution, Fill, NewOrder, Order, OrderState
 from shared.domain.amounts import plain
 from shared.domain.master_fill import Side
+from shared.exchange import refusals
+from shared.exchange.accounts import ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Execution, Fill, NewOrder, Order, OrderState
 
 Parameters = Mapping[str, str]
 ACTIVITIES_PAGE = 100

@@ -16,11 +16,11 @@ from services.paper_broker.binance.rate_limits import RateLimits
 from services.paper_broker.binance.signature import is_signed, split
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.charges import FeeRates
-from services.paper_broker.exchange.exchange import Exchange, Identifiers
-from services.paper_broker.exchange.orders import Execution
-from services.paper_broker.exchange.refusals import Refused
+from shared.exchange.accounts import ApiKey
+from shared.exchange.charges import FeeRates
+from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.orders import Execution
+from shared.exchange.refusals import Refused
 
 _SPOT = "/api/v3/"
 _KEY_CHARACTERS = string.ascii_letters + string.digits

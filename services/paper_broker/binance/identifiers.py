@@ -1,6 +1,6 @@
 """Binance's form of order and trade ids: a sequence number in, a growing whole number as text out."""
 
-from services.paper_broker.exchange.exchange import Identifiers
+from shared.exchange.exchange import Identifiers
 
 _FIRST_ORDER = 30_000_000_000
 _FIRST_TRADE = 4_000_000_000

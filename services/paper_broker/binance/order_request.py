@@ -7,9 +7,9 @@ from decimal import Decimal
 
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME
-from services.paper_broker.exchange.orders import NewOrder, OrderType
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.master_fill import Side
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import NewOrder, OrderType
 
 CLIENT_ORDER_ID_RANGE = "^[a-zA-Z0-9-_]{1,36}$"
 _CLIENT_ORDER_ID = re.compile(r"[a-zA-Z0-9\-_]{1,36}")

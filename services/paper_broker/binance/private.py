@@ -9,9 +9,9 @@ from typing import Any
 from services.paper_broker.binance import replies, shapes
 from services.paper_broker.binance.order_request import RESPONSE_TYPES, instrument_named, new_order
 from services.paper_broker.binance.rate_limits import RateLimits
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Execution, Order, OrderState, OrderType
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Execution, Order, OrderState, OrderType
 
 RESTRICTION_NAMES = frozenset(
     {

@@ -8,10 +8,10 @@ import orjson
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.order_request import instrument_named
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME, WIRE_NAMES
-from services.paper_broker.candles import Candle
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.instruments import PaperInstrument
-from services.paper_broker.prices import MINUTE_MICROSECONDS, TimedCandle, merged
+from shared.exchange.candles import Candle
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.prices import MINUTE_MICROSECONDS, TimedCandle, merged
 
 Parameters = Mapping[str, str]
 _MINUTES = {

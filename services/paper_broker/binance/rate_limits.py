@@ -4,8 +4,8 @@ The paper broker listens on loopback, so all who ask share one address.
 """
 
 from services.paper_broker.binance import replies
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.rate_counter import RateCounter
+from shared.exchange.accounts import ApiKey
+from shared.exchange.rate_counter import RateCounter
 
 _WEIGHT_A_MINUTE = 6_000
 _ORDERS_A_TEN_SECONDS = 100

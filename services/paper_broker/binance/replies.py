@@ -5,8 +5,8 @@ from typing import Any
 import orjson
 
 from services.paper_broker.dialect import Reply
-from services.paper_broker.exchange import refusals
 from shared.domain.errors import NijaError
+from shared.exchange import refusals
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401

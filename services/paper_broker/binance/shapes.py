@@ -7,10 +7,10 @@ from decimal import Decimal
 from typing import Any
 
 from services.paper_broker.binance.wire_names import WIRE_NAMES
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.exchange import USER_REQUESTED
-from services.paper_broker.exchange.orders import ZERO, Fill, Order, OrderState, OrderType
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.exchange import USER_REQUESTED
+from shared.exchange.orders import ZERO, Fill, Order, OrderState, OrderType
 
 _MICROSECONDS = 1_000
 

@@ -5,7 +5,7 @@ Lots, ticks and the least notional are those that Binance publishes for these pa
 
 from decimal import Decimal
 
-from services.paper_broker.instruments import PaperInstrument
+from shared.exchange.instruments import PaperInstrument
 
 QUOTE = "USDT"
 ASSET_DECIMALS = 8

@@ -13,11 +13,11 @@ from services.paper_broker.coinbase import private, public, rate_limits, replies
 from services.paper_broker.coinbase.arguments import arguments_of
 from services.paper_broker.coinbase.wire_names import identifiers
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.charges import FeeRates
-from services.paper_broker.exchange.exchange import Exchange, Identifiers
-from services.paper_broker.exchange.orders import Execution
-from services.paper_broker.instruments import INSTRUMENTS
+from shared.exchange.accounts import ApiKey
+from shared.exchange.charges import FeeRates
+from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.instruments import INSTRUMENTS
+from shared.exchange.orders import Execution
 
 _BROKERAGE = "/api/v3/brokerage/"
 VIEW, TRADE, TRANSFER = "can_view", "can_trade", "can_transfer"

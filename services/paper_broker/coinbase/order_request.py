@@ -6,9 +6,9 @@ from typing import Any
 
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.wire_names import PRODUCTS
-from services.paper_broker.exchange.orders import NewOrder, OrderType
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.master_fill import Side
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import NewOrder, OrderType
 
 QUOTE_INCREMENT = Decimal("0.01")
 _LONGEST_CLIENT_ORDER_ID = 128

@@ -13,11 +13,11 @@ from services.paper_broker.coinbase import replies, shapes
 from services.paper_broker.coinbase.arguments import Arguments, listed, moment, whole_number
 from services.paper_broker.coinbase.order_request import client_order_id, new_order
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Execution, Fill, Order
-from services.paper_broker.exchange.refusals import Refused, UnknownOrder
 from shared.domain.amounts import ZERO
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Execution, Fill, Order
+from shared.exchange.refusals import Refused, UnknownOrder
 
 PAGE = 100
 _MOST_ON_A_PAGE = 1_000

@@ -3,15 +3,15 @@
 from collections.abc import Callable
 from typing import Any
 
-from services.paper_broker.candles import Candle
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.arguments import Arguments, listed, text, whole_number
 from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
 from services.paper_broker.coinbase.shapes import timestamp
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, PRODUCTS, uuid_of
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.instruments import PaperInstrument
-from services.paper_broker.prices import merged
+from shared.exchange.candles import Candle
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.prices import merged
 
 _MICROSECONDS = 1_000_000
 _MINUTE_SECONDS = 60

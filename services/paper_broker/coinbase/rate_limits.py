@@ -1,8 +1,8 @@
 """Coinbase's limits: private calls a second per user, public ones per address. Requests in, refusals out."""
 
 from services.paper_broker.coinbase import replies
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.rate_counter import RateCounter
+from shared.exchange.accounts import ApiKey
+from shared.exchange.rate_counter import RateCounter
 
 PRIVATE_PER_SECOND, PUBLIC_PER_SECOND = 30.0, 10.0
 CODE, TEXT = "resource_exhausted", "too many requests"

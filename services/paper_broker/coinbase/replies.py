@@ -8,8 +8,8 @@ from typing import Any
 import orjson
 
 from services.paper_broker.dialect import Reply
-from services.paper_broker.exchange import refusals
 from shared.domain.errors import NijaError
+from shared.exchange import refusals
 
 UNAUTHORIZED = Reply(b"Unauthorized\n", 401, "text/plain")
 UNKNOWN_REASON = "UNKNOWN_FAILURE_REASON"

@@ -9,9 +9,9 @@ from typing import Any
 
 from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, uuid_of
-from services.paper_broker.exchange.accounts import Account, ApiKey, Holding
-from services.paper_broker.exchange.orders import Fill, Order, OrderState, OrderType
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey, Holding
+from shared.exchange.orders import Fill, Order, OrderState, OrderType
 
 _STATUS = {
     OrderState.OPEN: "OPEN",

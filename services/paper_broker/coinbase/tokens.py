@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from services.paper_broker.exchange.accounts import ApiKey
+from shared.exchange.accounts import ApiKey
 
 LONGEST_LIFE_SECONDS = 120
 _CLOCK_SLACK_SECONDS = 1

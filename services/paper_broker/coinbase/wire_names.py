@@ -4,8 +4,8 @@ from collections.abc import Mapping
 from hashlib import blake2b
 from uuid import UUID
 
-from services.paper_broker.exchange.exchange import Identifiers
-from services.paper_broker.instruments import INSTRUMENTS, PaperInstrument
+from shared.exchange.exchange import Identifiers
+from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 
 PRODUCT_IDS: Mapping[str, str] = {symbol: symbol.replace("/", "-") for symbol in INSTRUMENTS}
 """`BTC/USD` → `BTC-USD`."""

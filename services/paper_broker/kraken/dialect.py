@@ -13,16 +13,16 @@ from urllib.parse import parse_qsl
 import orjson
 
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.charges import FeeRates
-from services.paper_broker.exchange.exchange import Exchange, Identifiers
-from services.paper_broker.exchange.orders import Execution
-from services.paper_broker.exchange.refusals import Refused
-from services.paper_broker.instruments import INSTRUMENTS
 from services.paper_broker.kraken import private, public, replies
 from services.paper_broker.kraken.identifiers import identifiers
 from services.paper_broker.kraken.rate_limits import RateLimits
 from services.paper_broker.kraken.signature import is_signed
+from shared.exchange.accounts import ApiKey
+from shared.exchange.charges import FeeRates
+from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.instruments import INSTRUMENTS
+from shared.exchange.orders import Execution
+from shared.exchange.refusals import Refused
 
 _PUBLIC = "/0/public/"
 _PRIVATE = "/0/private/"

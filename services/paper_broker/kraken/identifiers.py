@@ -3,7 +3,7 @@
 from base64 import b32encode
 from hashlib import blake2b
 
-from services.paper_broker.exchange.exchange import Identifiers
+from shared.exchange.exchange import Identifiers
 
 
 def identifiers(seed: int) -> Identifiers:

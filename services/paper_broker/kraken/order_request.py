@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal, InvalidOperation
 
-from services.paper_broker.exchange.orders import NewOrder, OrderType
 from services.paper_broker.kraken import replies
 from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WirePair
 from shared.domain.master_fill import Side
+from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[\x21-\x7e]{1,18}"

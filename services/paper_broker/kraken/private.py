@@ -4,13 +4,13 @@ from bisect import bisect_right
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Execution, Fill, Order, OrderState
 from services.paper_broker.kraken import replies, shapes
 from services.paper_broker.kraken.order_request import new_order
 from services.paper_broker.kraken.rate_limits import RateLimits
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Execution, Fill, Order, OrderState
 
 Fields = Mapping[str, str]
 PAGE = 50

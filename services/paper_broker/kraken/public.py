@@ -5,13 +5,13 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
-from services.paper_broker.candles import Candle
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.instruments import PaperInstrument
 from services.paper_broker.kraken import replies
 from services.paper_broker.kraken.order_request import wire_pair
 from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WIRE_PAIRS, WirePair, asset_altname, asset_id
-from services.paper_broker.prices import MINUTE_MICROSECONDS, TimedCandle, merged
+from shared.exchange.candles import Candle
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.prices import MINUTE_MICROSECONDS, TimedCandle, merged
 
 Parameters = Mapping[str, str]
 _INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)

@@ -2,10 +2,10 @@
 orders. Requests in, the error text of a refusal out. A cancellation soon after the order costs more.
 """
 
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.orders import Order
-from services.paper_broker.exchange.rate_counter import RateCounter
 from services.paper_broker.kraken import replies
+from shared.exchange.accounts import ApiKey
+from shared.exchange.orders import Order
+from shared.exchange.rate_counter import RateCounter
 
 _READ_MOST, _READ_DECAY = 20.0, 0.5
 _ORDER_MOST, _ORDER_DECAY = 125.0, 2.34

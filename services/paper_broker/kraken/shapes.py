@@ -5,9 +5,9 @@ Amounts are text; times are seconds since 1970 as JSON numbers, as Kraken sends 
 
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.orders import Fill, Order, OrderState
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS, WirePair, asset_id
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.orders import Fill, Order, OrderState
 
 _STATUS = {
     OrderState.OPEN: "open",

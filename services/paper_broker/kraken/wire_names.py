@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from services.paper_broker.instruments import INSTRUMENTS, PaperInstrument
+from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 
 _ASSET_IDS = {"USD": "ZUSD", "BTC": "XXBT", "ETH": "XETH", "LTC": "XLTC", "XRP": "XXRP", "DOGE": "XXDG"}
 _ASSET_ALTNAMES = {"BTC": "XBT", "DOGE": "XDG"}

@@ -18,16 +18,16 @@ from uuid import uuid4
 import orjson
 
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.charges import FeeRates
-from services.paper_broker.exchange.exchange import Exchange, Identifiers
-from services.paper_broker.exchange.orders import Execution
 from services.paper_broker.okx import private, public, replies, trading
 from services.paper_broker.okx.identifiers import identifiers
 from services.paper_broker.okx.order_request import expiry
 from services.paper_broker.okx.rate_limits import RateLimits
 from services.paper_broker.okx.signature import is_signed
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_SYMBOL
+from shared.exchange.accounts import ApiKey
+from shared.exchange.charges import FeeRates
+from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.orders import Execution
 
 _PREFIX = "/api/v5/"
 _PLACING = frozenset({"trade/order", "trade/batch-orders"})

@@ -5,7 +5,7 @@ Pages of OKX's lists are cut by these ids, so a later order or fill must have th
 
 from hashlib import blake2b
 
-from services.paper_broker.exchange.exchange import Identifiers
+from shared.exchange.exchange import Identifiers
 
 _FIRST_ORDER = 1_500_000_000_000_000_000
 _FIRST_BILL = 1_600_000_000_000_000_000

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from decimal import Decimal, InvalidOperation
 from typing import Any
 
-from services.paper_broker.exchange.orders import NewOrder, OrderType
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.master_fill import Side
+from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(r"[0-9A-Za-z]{1,32}")
 _TAG = re.compile(r"[0-9A-Za-z]{1,16}")

@@ -7,13 +7,13 @@ Lists are newest first; `after` and `before` are ids (exclusive), `begin` and `e
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Fill, Order, OrderState
 from services.paper_broker.okx import replies, shapes
 from services.paper_broker.okx.trading import named_order
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.amounts import plain
+from shared.exchange.accounts import ApiKey
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Fill, Order, OrderState
 
 Parameters = Mapping[str, str]
 PAGE = 100

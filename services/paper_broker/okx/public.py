@@ -3,15 +3,15 @@
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from services.paper_broker.candles import Candle
-from services.paper_broker.exchange.book import Level
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.instruments import PaperInstrument
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.shapes import milliseconds
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID
-from services.paper_broker.prices import TimedCandle, merged
 from shared.domain.amounts import plain
+from shared.exchange.book import Level
+from shared.exchange.candles import Candle
+from shared.exchange.exchange import Exchange
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.prices import TimedCandle, merged
 
 Parameters = Mapping[str, str]
 _BAR_MINUTES = {

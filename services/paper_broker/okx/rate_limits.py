@@ -3,9 +3,9 @@
 Counted per account and instrument for orders, per account and path for private reads, in windows of two seconds.
 """
 
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.rate_counter import RateCounter
 from services.paper_broker.okx import replies
+from shared.exchange.accounts import ApiKey
+from shared.exchange.rate_counter import RateCounter
 
 _WINDOW_SECONDS = 2
 _ORDERS = 60

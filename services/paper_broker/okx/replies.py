@@ -9,8 +9,8 @@ from typing import Any, NamedTuple
 import orjson
 
 from services.paper_broker.dialect import Reply
-from services.paper_broker.exchange import refusals
 from shared.domain.errors import NijaError
+from shared.exchange import refusals
 
 _OK = 200
 _BAD_REQUEST = 400

@@ -6,12 +6,12 @@ Everything is text, also numbers; times are milliseconds since 1970; a fee that 
 from decimal import Decimal
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account, ApiKey, Holding
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Fill, Order, OrderState, OrderType
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_SYMBOL, QUOTE
 from shared.domain.amounts import plain
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey, Holding
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Fill, Order, OrderState, OrderType
 
 _STATES = {
     OrderState.OPEN: "live",

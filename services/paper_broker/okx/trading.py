@@ -5,16 +5,16 @@ from dataclasses import replace
 from decimal import ROUND_DOWN, Decimal
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.book import take_for_cost
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.orders import Execution, NewOrder, Order, OrderState
-from services.paper_broker.exchange.refusals import InsufficientFunds, Refused
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.order_request import Requested, requested_order
 from services.paper_broker.okx.rate_limits import RateLimits
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.book import take_for_cost
+from shared.exchange.exchange import Exchange
+from shared.exchange.orders import Execution, NewOrder, Order, OrderState
+from shared.exchange.refusals import InsufficientFunds, Refused
 
 Fields = Mapping[str, Any]
 MOST_ORDERS = 20

@@ -3,7 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
-from services.paper_broker.instruments import INSTRUMENTS, PaperInstrument
+from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 
 QUOTE = "USDT"
 # Smallest order and decimals of the lot; pairs that are not named here have the last row's.

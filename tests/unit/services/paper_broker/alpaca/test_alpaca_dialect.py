@@ -12,11 +12,11 @@ from services.paper_broker.alpaca.dialect import AlpacaDialect
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.shapes import time_text
 from services.paper_broker.dialect import Request
-from services.paper_broker.exchange.exchange import Exchange
-from services.paper_broker.exchange.journal import Journal
-from services.paper_broker.exchange.orders import AT_ONCE, Execution
-from services.paper_broker.exchange.state import State
-from services.paper_broker.prices import Market, SeededWalk
+from shared.exchange.exchange import Exchange
+from shared.exchange.journal import Journal
+from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.prices import Market, SeededWalk
+from shared.exchange.state import State
 
 START = 1_700_000_000_000_000
 KEY, SECRET = "PKTEST", "secret"

@@ -13,7 +13,7 @@ import pytest
 from services.paper_broker.coinbase.dialect import CoinbaseDialect
 from services.paper_broker.coinbase.tokens import new_key
 from services.paper_broker.dialect import Reply, Request
-from services.paper_broker.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, Execution
 
 HOST = "127.0.0.1:8123"
 BASE = "/api/v3/brokerage/"

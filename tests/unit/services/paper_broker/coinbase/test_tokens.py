@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
 from services.paper_broker.coinbase.tokens import Tokens, key_name, new_key
-from services.paper_broker.exchange.accounts import Account, ApiKey
+from shared.exchange.accounts import Account, ApiKey
 
 HOST, PATH = "127.0.0.1:8123", "/api/v3/brokerage/accounts"
 CALL = ("GET", HOST, PATH)

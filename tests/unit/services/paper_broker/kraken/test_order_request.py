@@ -5,10 +5,10 @@ from uuid import uuid4
 
 import pytest
 
-from services.paper_broker.exchange.orders import OrderType
 from services.paper_broker.kraken.order_request import new_order
 from services.paper_broker.kraken.replies import KrakenError
 from shared.domain.master_fill import Side
+from shared.exchange.orders import OrderType
 
 NOW = 1_700_000_000_000_000
 FIELDS = {"pair": "XXBTZUSD", "type": "buy", "ordertype": "market", "volume": "0.5"}

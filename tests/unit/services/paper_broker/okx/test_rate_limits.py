@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.paper_broker.exchange.accounts import Account, ApiKey
 from services.paper_broker.okx.rate_limits import RateLimits
 from services.paper_broker.okx.replies import OkxError
+from shared.exchange.accounts import Account, ApiKey
 
 NOW = 1_700_000_000_000_000
 

@@ -9,13 +9,15 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 
-from services.paper_broker.exchange import refusals
-from services.paper_broker.exchange.acceptance import check_acceptable
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.book import OrderBook, book_around, take, take_for_cost
-from services.paper_broker.exchange.charges import Execution as Executed
-from services.paper_broker.exchange.charges import FeeRates, Terms
-from services.paper_broker.exchange.orders import (
+from shared.domain.master_fill import Side
+from shared.exchange import refusals
+from shared.exchange.acceptance import check_acceptable
+from shared.exchange.accounts import ApiKey
+from shared.exchange.book import OrderBook, book_around, take, take_for_cost
+from shared.exchange.charges import Execution as Executed
+from shared.exchange.charges import FeeRates, Terms
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import (
     AT_ONCE,
     ZERO,
     DueAction,
@@ -26,10 +28,8 @@ from services.paper_broker.exchange.orders import (
     OrderState,
     OrderType,
 )
-from services.paper_broker.exchange.state import State
-from services.paper_broker.instruments import PaperInstrument
-from services.paper_broker.prices import Market
-from shared.domain.master_fill import Side
+from shared.exchange.prices import Market
+from shared.exchange.state import State
 
 NO_LIQUIDITY = "Insufficient liquidity"
 NO_FUNDS = "Insufficient funds"

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from services.paper_broker.exchange.journal import Journal, JournalUnusable
+from shared.exchange.journal import Journal, JournalUnusable
 
 
 def _opened(path: Path) -> tuple[Journal, list[object]]:

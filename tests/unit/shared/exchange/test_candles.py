@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.paper_broker.candles import Candle, InvalidCandleFile, load_candles
+from shared.exchange.candles import Candle, InvalidCandleFile, load_candles
 
 HEADER = "timestamp_utc,open,high,low,close,quote_volume"
 ROW_1 = "2022-01-01T00:00:00Z,100,110,90,105,1000.5"

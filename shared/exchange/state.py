@@ -10,17 +10,17 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from services.paper_broker.exchange.accounts import Account, ApiKey
-from services.paper_broker.exchange.journal import Event, Journal, JournalUnusable
-from services.paper_broker.exchange.orders import (
+from shared.domain.master_fill import Side
+from shared.exchange.accounts import Account, ApiKey
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.journal import Event, Journal, JournalUnusable
+from shared.exchange.orders import (
     DueAction,
     Fill,
     Order,
     OrderState,
     OrderType,
 )
-from services.paper_broker.instruments import PaperInstrument
-from shared.domain.master_fill import Side
 
 
 def secret_bytes_of(api_secret: str) -> bytes:

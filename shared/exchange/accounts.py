@@ -7,7 +7,7 @@ exchange does, and these records change only when an event is applied.
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from services.paper_broker.exchange.orders import ZERO, Fill, Order
+from shared.exchange.orders import ZERO, Fill, Order
 
 
 @dataclass(slots=True)

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from services.paper_broker.exchange import refusals
-from services.paper_broker.exchange.orders import Execution, NewOrder, OrderState, OrderType
 from shared.domain.master_fill import Side
+from shared.exchange import refusals
+from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
 
 SECOND = 1_000_000
 

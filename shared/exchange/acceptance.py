@@ -3,12 +3,12 @@
 Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or a `Refused` that says why.
 """
 
-from services.paper_broker.exchange import refusals
-from services.paper_broker.exchange.accounts import Account
-from services.paper_broker.exchange.book import OrderBook
-from services.paper_broker.exchange.orders import NewOrder, OrderState, OrderType
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.master_fill import Side
+from shared.exchange import refusals
+from shared.exchange.accounts import Account
+from shared.exchange.book import OrderBook
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import NewOrder, OrderState, OrderType
 
 
 def check_acceptable(new: NewOrder, account: Account, instrument: PaperInstrument, book: OrderBook, now: int) -> None:

@@ -7,9 +7,9 @@ from itertools import pairwise
 
 import pytest
 
-from services.paper_broker.candles import Candle, Candles
-from services.paper_broker.instruments import INSTRUMENTS
-from services.paper_broker.prices import CandleReplay, Market, SeededWalk
+from shared.exchange.candles import Candle, Candles
+from shared.exchange.instruments import INSTRUMENTS
+from shared.exchange.prices import CandleReplay, Market, SeededWalk
 
 BTC = INSTRUMENTS["BTC/USD"]
 MINUTE = 60_000_000

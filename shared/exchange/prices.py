@@ -14,8 +14,8 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Protocol
 
-from services.paper_broker.candles import Candle, Candles
-from services.paper_broker.instruments import PaperInstrument
+from shared.exchange.candles import Candle, Candles
+from shared.exchange.instruments import PaperInstrument
 
 MINUTE_MICROSECONDS = 60_000_000
 QUARTERS = 4

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
-from services.paper_broker.exchange.orders import ZERO
-from services.paper_broker.instruments import PaperInstrument
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import ZERO
 
 LEVELS = 60
 HALF_SPREAD = Decimal("0.0001")

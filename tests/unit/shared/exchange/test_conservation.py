@@ -10,11 +10,11 @@ from typing import Any
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.paper_broker.exchange.accounts import ApiKey
-from services.paper_broker.exchange.orders import Execution, NewOrder, OrderState, OrderType
-from services.paper_broker.exchange.refusals import Refused
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.master_fill import Side
+from shared.exchange.accounts import ApiKey
+from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
+from shared.exchange.refusals import Refused
 
 LOTS = st.integers(min_value=5_000, max_value=90_000_000).map(lambda lots: Decimal(lots).scaleb(-8))
 PRICES = st.integers(min_value=300_000, max_value=700_000).map(lambda ticks: Decimal(ticks).scaleb(-1))

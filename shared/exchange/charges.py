@@ -8,9 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
-from services.paper_broker.exchange.orders import ZERO
-from services.paper_broker.instruments import PaperInstrument
 from shared.domain.master_fill import Side
+from shared.exchange.instruments import PaperInstrument
+from shared.exchange.orders import ZERO
 
 Execution = tuple[Decimal, Decimal]
 """A price and a quantity."""
