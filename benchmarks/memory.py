@@ -22,7 +22,8 @@ import uvloop
 from benchmarks.paper import paper_broker
 from benchmarks.rounds import Announce
 from services.cli.demo.person import OwnNonces
-from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, supported_brokers
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker

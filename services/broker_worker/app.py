@@ -15,7 +15,7 @@ from celery import Celery, signals
 
 from services.broker_worker.child import Child
 from services.broker_worker.sweep import Sweeper
-from shared.brokers.gateway import BrokerConnection
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables
 from shared.domain.credentials import Credentials

@@ -25,8 +25,10 @@ from shared.brokers.errors import (
     Rejected,
     Throttled,
 )
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, OrderReport, OrderStatus
 from shared.brokers.limits import background_requests
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import OrderState, Outcome

@@ -18,7 +18,7 @@ from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.brokers.errors import BrokerError
-from shared.brokers.gateway import BrokerConnection
+from shared.brokers.port.connection import BrokerConnection
 from shared.config import Settings
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alerts

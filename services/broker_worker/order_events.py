@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.brokers.gateway import OrderReport
+from shared.brokers.port.orders import OrderReport
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import OrderEvent, OrderState, Outcome

@@ -11,7 +11,8 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.brokers.errors import BrokerError
-from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE, AccountTrouble
 from shared.domain.equity import DOLLARS, snapshot
 from shared.domain.events import SnapshotEvent

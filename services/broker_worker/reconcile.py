@@ -13,8 +13,8 @@ from redis.asyncio import Redis
 
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Rejected, Throttled
-from shared.brokers.gateway import BrokerAccount
 from shared.brokers.limits import background_requests
+from shared.brokers.port.account import BrokerAccount
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import PositionAdjusted

@@ -15,8 +15,9 @@ from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.reconcile import Reconciler
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
-from shared.brokers.gateway import BrokerAccount, BrokerConnection
 from shared.brokers.limits import background_requests
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.amounts import ZERO
 from shared.domain.copy_order import CopiedPosition, CopyOrder
 from shared.domain.credentials import Credentials, key_hash

@@ -9,7 +9,8 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused
-from shared.brokers.gateway import BrokerConnection, KeyPermissions
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import Settings
 from shared.domain.credentials import Credentials

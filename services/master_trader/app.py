@@ -18,8 +18,8 @@ from services.master_trader.following import Following, Master, utc_now
 from services.master_trader.lease import Lease, process_token
 from services.master_trader.report import Report
 from services.master_trader.serve import serve
-from shared.brokers.gateway import BrokerConnection
 from shared.brokers.limits import PatientLimits
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import Settings, load_settings, log_misspelt_variables, parse_broker
 from shared.domain.errors import NijaError

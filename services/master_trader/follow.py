@@ -11,7 +11,8 @@ from decimal import Decimal
 from typing import Final
 
 from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
-from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.amounts import ZERO
 from shared.domain.equity import Balance, snapshot
 from shared.domain.follower import AccountSnapshot

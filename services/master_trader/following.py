@@ -22,7 +22,8 @@ from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
 from services.master_trader.unwind import before_unexplained_sale
 from shared.brokers.errors import BrokerError
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, SearchesForFills, TellsFees
+from shared.brokers.port.account import BrokerAccount, SearchesForFills, TellsFees
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.credentials import Credentials
 from shared.domain.follower import AccountSnapshot
 from shared.domain.identity import MasterAccount

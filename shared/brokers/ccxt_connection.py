@@ -16,9 +16,9 @@ from shared.brokers.ccxt_client import copy_for_account
 from shared.brokers.ccxt_errors import classify
 from shared.brokers.ccxt_session import SharedSession
 from shared.brokers.errors import NotSent, OutcomeUnknown
-from shared.brokers.gateway import BrokerAccount
 from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
+from shared.brokers.port.account import BrokerAccount
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument

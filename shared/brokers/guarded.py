@@ -10,16 +10,10 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
-from shared.brokers.gateway import (
-    BrokerAccount,
-    BrokerConnection,
-    KeyPermissions,
-    MarketOrder,
-    OrderReport,
-    SearchesForFills,
-    TellsFees,
-)
 from shared.brokers.nonces import key_hash
+from shared.brokers.port.account import BrokerAccount, KeyPermissions, SearchesForFills, TellsFees
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder, OrderReport
 from shared.domain.credentials import Credentials
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -3,7 +3,7 @@
 import hashlib
 from time import monotonic
 
-from shared.brokers.gateway import NonceSource
+from shared.brokers.port.connection import NonceSource
 
 BLOCK_SIZE = 32
 # Another process may use the key once we are idle; its numbers are higher, and ours would then be refused.

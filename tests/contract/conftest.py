@@ -16,7 +16,9 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.brokers.errors import OutcomeUnknown
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, NonceSource, OrderReport, OrderStatus
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import BrokerOrderId, CopyOrderId

@@ -18,7 +18,7 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.gateway import BrokerConnection, NonceSource
+from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.registry import connect
 from shared.domain.master_fill import Side
 from tests.contract.brokers import Terms

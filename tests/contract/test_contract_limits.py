@@ -7,7 +7,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.brokers.errors import Throttled
-from shared.brokers.gateway import BrokerConnection, NonceSource
+from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.registry import connect
 from shared.domain.request_limits import Charge
 from shared.messaging.keys import BrokerKeys

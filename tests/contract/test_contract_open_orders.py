@@ -2,7 +2,7 @@
 
 from decimal import Decimal
 
-from shared.brokers.gateway import OrderReport, OrderStatus
+from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.master_fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, Trader

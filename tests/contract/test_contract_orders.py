@@ -8,7 +8,7 @@ from decimal import Decimal
 import pytest
 
 from shared.brokers.errors import Expired, NotVisibleYet, OutcomeUnknown, Rejected
-from shared.brokers.gateway import OrderStatus
+from shared.brokers.port.orders import OrderStatus
 from shared.domain.master_fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import Trader

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from shared.brokers.errors import NotSent
-from shared.brokers.gateway import NonceSource
+from shared.brokers.port.connection import NonceSource
 from shared.brokers.registry import connect
 from tests.contract.brokers import Terms
 from tests.contract.conftest import Trader

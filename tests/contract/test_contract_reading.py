@@ -7,7 +7,8 @@ from decimal import Decimal
 import pytest
 
 from shared.brokers.errors import BrokerError, KeyRefused
-from shared.brokers.gateway import BrokerConnection, KeyPermissions
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.equity import snapshot
 from shared.domain.master_fill import Side, SizeType
 from tests.contract.brokers import Terms

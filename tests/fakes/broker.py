@@ -9,16 +9,11 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from shared.brokers.gateway import (
-    BrokerAccount,
-    BrokerConnection,
-    Credentials,
-    KeyPermissions,
-    MarketOrder,
-    OrderReport,
-    OrderStatus,
-)
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import ZERO
+from shared.domain.credentials import Credentials
 from shared.domain.equity import Balance
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.instrument import Instrument

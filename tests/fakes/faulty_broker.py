@@ -22,7 +22,8 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.gateway import BrokerAccount, KeyPermissions, MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import ZERO
 from shared.domain.equity import Balance
 from shared.domain.identity import BrokerOrderId

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.bookkeeper.reconcile_accounts import Reconcile, Reconciled
-from shared.brokers.gateway import OrderReport, OrderStatus
+from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.identity import BrokerOrderId
 from shared.domain.master_fill import Side
 from shared.persistence.ledger import Ledger

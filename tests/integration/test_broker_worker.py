@@ -19,7 +19,7 @@ from shared.brokers.errors import (
     RateLimited,
     Throttled,
 )
-from shared.brokers.gateway import MarketOrder
+from shared.brokers.port.orders import MarketOrder
 from shared.domain.balance import AccountTrouble
 from shared.domain.copy_order import CopiedPosition
 from shared.domain.events import FollowerDisabled, OrderEvent, OrderState, Outcome, SnapshotEvent

@@ -21,8 +21,8 @@ from shared.brokers.errors import (
     Rejected,
     Throttled,
 )
-from shared.brokers.gateway import MarketOrder
 from shared.brokers.guarded import Guard, GuardedAccount
+from shared.brokers.port.orders import MarketOrder
 from shared.domain.events import Outcome
 from shared.domain.identity import Broker, CopyOrderId
 from shared.domain.master_fill import Side

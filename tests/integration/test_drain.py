@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 
 from services.broker_worker.drain import Drain, KeyRing
-from shared.brokers.gateway import MarketOrder
+from shared.brokers.port.orders import MarketOrder
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.messaging.alerts import AlertKind, standing

@@ -30,7 +30,8 @@ from sqlalchemy import Engine
 from services.cli.local.embedded import run_server, start_server, stop_server
 from services.cli.local.embedded_postgres import PostgresServer
 from services.cli.local.embedded_redis import RedisServer
-from shared.brokers.gateway import BrokerConnection, MarketOrder
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.events import EVENT, FollowerDisabled

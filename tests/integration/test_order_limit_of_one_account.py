@@ -11,7 +11,7 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.gateway import MarketOrder
+from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.identity import Broker, CopyOrderId
 from shared.domain.master_fill import Side

@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from shared.brokers.gateway import BrokerConnection
 from shared.brokers.limits import RULES, Budget
 from shared.brokers.nonces import key_hash
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.copy_order import CopyOrder
 from shared.domain.events import Outcome

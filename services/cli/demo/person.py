@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self, TypeVar
 
 from services.cli.demo.scenario import Step
 from shared.brokers.errors import BrokerError, OutcomeUnknown
-from shared.brokers.gateway import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.amounts import ONE, ZERO
 from shared.domain.credentials import Credentials

@@ -18,8 +18,9 @@ from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVisibleYet, OutcomeUnknown, Rejected
-from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.limits import Budget, units_for
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.identity import BrokerOrderId

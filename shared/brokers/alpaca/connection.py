@@ -27,9 +27,9 @@ from shared.brokers.alpaca.sending import Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
 from shared.brokers.alpaca.transport import Transport
 from shared.brokers.errors import BrokerError, KeyRefused, Rejected
-from shared.brokers.gateway import BrokerAccount
 from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
+from shared.brokers.port.account import BrokerAccount
 from shared.domain.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument

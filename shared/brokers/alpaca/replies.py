@@ -10,7 +10,8 @@ from typing import Any, NamedTuple
 
 from shared.brokers.alpaca.fees import FeeTier, fee
 from shared.brokers.alpaca.symbols import AlpacaSymbols
-from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.equity import Balance
 from shared.domain.identity import BrokerOrderId

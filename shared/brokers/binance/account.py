@@ -23,8 +23,9 @@ from shared.brokers.errors import (
     OutcomeUnknown,
     Rejected,
 )
-from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport, OrderStatus
 from shared.brokers.limits import units_for
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -14,7 +14,7 @@ from shared.brokers.ccxt_client import template_settings
 from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
 from shared.brokers.ccxt_session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
-from shared.brokers.gateway import BrokerAccount
+from shared.brokers.port.account import BrokerAccount
 from shared.domain.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument

@@ -14,8 +14,9 @@ from shared.brokers.coinbase.history import whole_list
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.coinbase.tokens import LIFE_SECONDS
 from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, NotVisibleYet, OutcomeUnknown, Rejected
-from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.limits import units_for
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -13,7 +13,7 @@ from shared.brokers.coinbase.client import CoinbaseClient
 from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.errors import OutcomeUnknown, Rejected
-from shared.brokers.gateway import BrokerAccount
+from shared.brokers.port.account import BrokerAccount
 from shared.domain.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument

@@ -17,13 +17,14 @@ from shared.brokers.errors import (
     OutcomeUnknown,
     Rejected,
 )
-from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.kraken import replies
 from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.history import order_query, whole_history
 from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.limits import units_for
 from shared.brokers.nonces import NonceBlock
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -9,12 +9,13 @@ from shared.brokers.ccxt_client import template_settings
 from shared.brokers.ccxt_connection import CcxtConnection
 from shared.brokers.ccxt_session import SharedSession
 from shared.brokers.errors import Rejected
-from shared.brokers.gateway import BrokerAccount, NonceSource
 from shared.brokers.kraken.account import KrakenAccount
 from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
 from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.nonces import NonceBlock
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import NonceSource
 from shared.domain.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument

@@ -8,8 +8,9 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
-from shared.brokers.gateway import KeyPermissions, OrderReport, OrderStatus
 from shared.brokers.kraken.symbols import LOCKED_SUFFIXES, TRADABLE_SUFFIXES, KrakenSymbols
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -18,12 +18,13 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.gateway import KeyPermissions, MarketOrder, OrderReport
 from shared.brokers.limits import units_for
 from shared.brokers.okx import replies
 from shared.brokers.okx.client import EXPIRES_AT, OkxClient
 from shared.brokers.okx.fills import fills_since
 from shared.brokers.okx.symbols import OkxSymbols
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.orders import MarketOrder, OrderReport
 from shared.domain.amounts import plain
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -6,7 +6,8 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from shared.brokers.gateway import BrokerAccount, BrokerConnection
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker

@@ -6,8 +6,8 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.gateway import BrokerConnection
 from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests, units_for
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker

@@ -11,7 +11,8 @@ import pytest
 from shared.brokers import registry
 from shared.brokers.ccxt_errors import shortened
 from shared.brokers.errors import NotSent
-from shared.brokers.gateway import BrokerConnection, MarketOrder
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import BrokerNotSupported, InvalidBrokerUrl, connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker, CopyOrderId

@@ -9,7 +9,9 @@ import pytest
 from aiohttp import web
 from pydantic import SecretStr
 
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker, CopyOrderId

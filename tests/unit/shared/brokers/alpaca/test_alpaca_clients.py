@@ -8,7 +8,7 @@ import pytest
 from alpaca.common.enums import BaseURL
 from pydantic import SecretStr
 
-from shared.brokers.gateway import BrokerConnection
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.equity import Balance
 from shared.domain.identity import Broker

@@ -7,7 +7,7 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.binance.account import BinanceAccount
-from shared.brokers.gateway import BrokerConnection
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker

@@ -20,7 +20,7 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.gateway import MarketOrder, OrderStatus
+from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.domain.identity import BrokerOrderId, CopyOrderId
 from shared.domain.master_fill import Side
 from tests.recording_server import Recorded, RecordingServer

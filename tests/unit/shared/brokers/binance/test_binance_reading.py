@@ -11,7 +11,8 @@ from pydantic import SecretStr
 
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
-from shared.brokers.gateway import BrokerConnection, KeyPermissions
+from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.equity import Balance

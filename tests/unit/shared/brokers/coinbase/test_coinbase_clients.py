@@ -5,7 +5,7 @@ import tracemalloc
 from time import process_time
 from typing import Any
 
-from shared.brokers.gateway import BrokerConnection
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.credentials import Credentials
 from tests.recording_server import RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, API_SECRET

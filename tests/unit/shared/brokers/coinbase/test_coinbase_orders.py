@@ -24,7 +24,9 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, MarketOrder, OrderStatus
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId

@@ -8,7 +8,8 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from shared.brokers.errors import OutcomeUnknown
-from shared.brokers.gateway import BrokerAccount, TellsFees
+from shared.brokers.port.account import BrokerAccount, TellsFees
 from shared.domain.fees import FeeRates
 from tests.recording_server import RecordingServer
 

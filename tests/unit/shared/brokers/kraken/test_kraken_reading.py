@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown, RateLimited
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.equity import Balance
 from shared.domain.identity import Broker

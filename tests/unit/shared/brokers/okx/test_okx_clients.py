@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 from pydantic import SecretStr
 
-from shared.brokers.gateway import BrokerConnection, MarketOrder
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder
 from shared.domain.identity import CopyOrderId
 from shared.domain.master_fill import Side
 from tests.recording_server import RecordingServer

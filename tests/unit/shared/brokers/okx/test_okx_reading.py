@@ -12,7 +12,9 @@ from aiohttp import web
 from pydantic import SecretStr
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited, Rejected
-from shared.brokers.gateway import BrokerAccount, BrokerConnection, KeyPermissions, OrderStatus
+from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.credentials import Credentials
 from shared.domain.equity import Balance

@@ -1,0 +1,48 @@
+"""The connection to a broker: what all accounts of one process share there."""
+
+from collections.abc import Collection, Mapping
+from decimal import Decimal
+from typing import Protocol
+
+from shared.brokers.port.account import BrokerAccount
+from shared.domain.credentials import Credentials
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+
+
+class NonceSource(Protocol):
+    """Hands out nonces that only grow, over all processes that use a key."""
+
+    async def reserve(self, key_hash: str, count: int) -> int:
+        """Reserve `count` successive nonces (µs since 1970 or later numbers); return the first."""
+        ...
+
+
+class BrokerConnection(Protocol):
+    """Everything at a broker that accounts share."""
+
+    broker: Broker
+    request_validity_seconds: float
+    """How long after a send the broker may still execute a request at the most."""
+    lookup_margin_seconds: float
+    """How long after that an executed order may stay invisible to look-ups."""
+
+    async def open(self) -> None:
+        """Load markets. Raises BrokerError."""
+        ...
+
+    async def reload(self) -> None:
+        """Load markets again; accounts go on meanwhile. Raises BrokerError, and what was listed stays."""
+        ...
+
+    async def close(self) -> None: ...
+
+    def instruments(self) -> Mapping[str, Instrument]:
+        """By canonical symbol."""
+        ...
+
+    def account(self, credentials: Credentials) -> BrokerAccount: ...
+
+    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+        """Last price in US dollars per currency; currencies without a price are left out."""
+        ...
