@@ -6,13 +6,11 @@ beside its books.
 Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
 """
 
-import argparse
 import asyncio
 import contextlib
 import functools
 import os
 import socket
-import sys
 from typing import Final
 
 import structlog
@@ -24,13 +22,12 @@ from services.bookkeeper.keep_books import LONGEST_WAIT_SECONDS, Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
-from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables, parse_broker
-from shared.domain.errors import NijaError
+from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
 from shared.domain.identity import Broker
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import Heartbeat
-from shared.observability.logging import configure_logging
+from shared.observability.start import StageParser, Start, start_of
 from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
@@ -46,7 +43,7 @@ NICENESS: Final = 10
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, brokers: tuple[Broker, ...], name: str) -> None:
+async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start: Start) -> None:
     """Keep the books of `brokers` until SIGTERM or SIGINT. Raises SchemaOutdated at the start."""
     stopping = stop_by_signal()
     beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
@@ -61,6 +58,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str) -> Non
                 log.warning("the ledger is away", error=str(error))
                 with contextlib.suppress(TimeoutError):
                     await asyncio.wait_for(stopping.wait(), LONGEST_WAIT_SECONDS)
+        start.succeeded()
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:
             rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
@@ -104,19 +102,15 @@ async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="bookkeeper", description="Write events into the ledger.")
+    parser = StageParser(prog="bookkeeper", description="Write events into the ledger.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
     # Named for the machine: after a crash the next process finds what this one was given, at once.
     parser.add_argument(
         "--name", default=socket.gethostname(), help="for a second one on a machine; by default its name"
     )
     arguments = parser.parse_args()
-    try:
-        settings = load_settings()
-        configure_logging(
-            "bookkeeper", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
-        )
-        log_misspelt_variables()
+    with start_of("bookkeeper", debug=arguments.debug) as start:
+        settings = settings_of_stage(start)
         brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
         if not brokers:
             raise ConfigurationError("no broker is enabled: set a master's credentials, or NIJA_BROKERS")
@@ -125,10 +119,7 @@ def main() -> None:
         open_engine(settings.required_database_url()).dispose()
         # What is in the stream is durable: the ledger may come a moment later than the next order.
         os.nice(NICENESS)
-        uvloop.run(run(settings, brokers, arguments.name))
-    except NijaError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+        uvloop.run(run(settings, brokers, arguments.name, start))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,6 @@ The queue says which broker it is. Each child of the pool runs drains; the main 
 
 import mmap
 import os
-import sys
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
@@ -17,7 +16,7 @@ from services.broker_worker.child import Child
 from services.broker_worker.sweep import Sweeper
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables
+from shared.config import ConfigurationError, Settings, settings_of_stage
 from shared.domain.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher, configure_celery
@@ -28,6 +27,7 @@ from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.logging import configure_logging
+from shared.observability.start import start_of
 from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey
 from shared.persistence.followers import FollowerStore
@@ -65,19 +65,14 @@ def broker_of_queues(queues: Any) -> Broker:
 
 def configure(options: Any = None, **_: Any) -> None:
     """Read the settings before Celery connects to anything."""
-    try:
-        Worker.settings = load_settings()
+    with start_of("broker_worker") as start:
         Worker.broker = broker_of_queues((options or {}).get("queues"))
-        _configure_logging()
-        log_misspelt_variables()
+        Worker.settings = settings_of_stage(start, broker=Worker.broker)
         redis_url = Worker.settings.redis_url_for(Worker.broker)
         Worker.settings.required_database_url()
         Worker.settings.secret_key.get_secret_value()
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
-    Worker.stop_flag = mmap.mmap(-1, 1)
-    configure_celery(app, Worker.broker, redis_url)
+        Worker.stop_flag = mmap.mmap(-1, 1)
+        configure_celery(app, Worker.broker, redis_url)
 
 
 def _configure_logging() -> None:

@@ -6,7 +6,7 @@ Each command is a module of its own in this folder and is registered here.
 import os
 import sys
 from importlib.metadata import version
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 from redis.exceptions import RedisError
@@ -27,9 +27,18 @@ from services.cli.register_followers import register_followers
 from services.cli.replay import replay
 from services.cli.status import status
 from services.cli.up import up
-from shared.config import misspelt_variables
+from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
-from shared.persistence.errors import DatabaseUnavailable
+from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
+from shared.persistence.errors import DatabaseUnavailable, ImportRefused
+
+FINDING: Final = 1
+"""Exit code when a server is away or nothing runs: the question could be asked, and there is no answer now."""
+
+
+class RedisDoesNotAnswer(NijaError):
+    """Redis is away, or gave an error."""
+
 
 app = typer.Typer(name="nija", no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
 app.command("demo", rich_help_panel="Run")(demo)
@@ -59,6 +68,7 @@ def _print_version(wanted: bool) -> None:
 
 @app.callback()
 def nija(
+    debug: Annotated[bool, typer.Option("--debug", help="Print a traceback with an error (NIJA_DEBUG=1).")] = False,
     show_version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version.")
     ] = False,
@@ -75,25 +85,36 @@ def nija(
 
 
 def main() -> None:
-    """Run the command line; an error that is meant for the user is shown as one text, without a traceback."""
+    """Run the command line; an error is one text on standard error, with a traceback only for `--debug`."""
     output.outlive_readers()
     for name, meant in misspelt_variables(os.environ).items():
         sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
-    try:
+    with start_of("nija", debug=_is_debug(sys.argv)) as start:
+        start.conceal(secrets_among(os.environ))
         try:
-            app()
-        finally:
-            sys.stdout.flush()  # here an error can still be told
-    except (DatabaseUnavailable, RedisError, followers.RedisAway, NothingRuns, output.OutputLost) as error:
-        sys.stderr.write(f"nija: {_named(error)}\n")
-        sys.exit(1)
-    except NijaError as error:
-        sys.stderr.write(f"nija: {error}\n")
-        sys.exit(2)
+            try:
+                app()
+            finally:
+                sys.stdout.flush()  # here an error can still be told
+        except (DatabaseUnavailable, followers.RedisAway, NothingRuns, output.OutputLost) as error:
+            start.fail(error, FINDING)
+        except ImportRefused as error:
+            # A list of rows stays a list.
+            sys.stderr.write(f"nija: {error}\n")
+            sys.exit(REFUSED)
+        except RedisError as error:
+            start.fail(RedisDoesNotAnswer(f"Redis does not answer: {error}"), FINDING)
 
 
-def _named(error: Exception) -> str:
-    return f"Redis does not answer: {error}" if isinstance(error, RedisError) else str(error)
+def _is_debug(arguments: list[str]) -> bool:
+    """Take `--debug` out of the arguments, wherever it is: a user adds it at the end of the command that failed."""
+    end = arguments.index("--") if "--" in arguments else len(arguments)
+    given = "--debug" in arguments[:end]
+    arguments[:end] = [each for each in arguments[:end] if each != "--debug"]
+    if given:
+        # The processes that this one starts print theirs, too.
+        os.environ[DEBUG_VARIABLE] = "1"
+    return given
 
 
 if __name__ == "__main__":

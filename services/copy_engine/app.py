@@ -4,10 +4,8 @@ Any number of engines may run: they share the shards of each broker. One task pe
 its own, so that a broker whose Redis is away does not hold up the others; nor does one whose data cannot be planned.
 """
 
-import argparse
 import asyncio
 import functools
-import sys
 import uuid
 from datetime import timedelta
 
@@ -19,7 +17,7 @@ from services.copy_engine.fan_out import FanOut
 from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.shards import Shards
-from shared.config import ConfigurationError, Settings, load_settings, log_misspelt_variables, parse_broker
+from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.epoch import guarded_redis
@@ -27,7 +25,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
-from shared.observability.logging import configure_logging
+from shared.observability.start import StageParser, Start, start_of
 from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.followers import FollowerStore
@@ -69,11 +67,12 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         await redis.aclose()
 
 
-async def run(settings: Settings, brokers: tuple[Broker, ...]) -> None:
+async def run(settings: Settings, brokers: tuple[Broker, ...], start: Start) -> None:
     """Run the engines of all `brokers` until SIGTERM or SIGINT."""
     stopping = stop_by_signal()
     # Without the secret key: planning needs no follower's key.
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    start.succeeded()
     log.info("copy engine started", brokers=[broker.value for broker in brokers])
     await run_each(brokers, functools.partial(run_broker, settings, engine, stopping), stopping)
     log.info("copy engine stopped")
@@ -89,21 +88,14 @@ def check(settings: Settings, brokers: tuple[Broker, ...]) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="copy_engine", description=__doc__)
+    parser = StageParser(prog="copy_engine", description=__doc__)
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
     arguments = parser.parse_args()
-    try:
-        settings = load_settings()
-        configure_logging(
-            "copy_engine", level=settings.log_level, output_format=settings.log_format, secrets=settings.secrets()
-        )
-        log_misspelt_variables()
+    with start_of("copy_engine", debug=arguments.debug) as start:
+        settings = settings_of_stage(start)
         brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
         check(settings, brokers)
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
-    uvloop.run(run(settings, brokers))
+        uvloop.run(run(settings, brokers, start))
 
 
 if __name__ == "__main__":

@@ -6,17 +6,16 @@ it has no database and no key. NIJA_FLOWER_BASIC_AUTH is who may look, and witho
 serves /metrics and /healthcheck to everybody, so its port belongs on loopback or a private network.
 """
 
-import argparse
-import sys
 from collections.abc import Sequence
 from typing import Final
 
 from celery import Celery
 from flower.options import default_options as flower_options
 
-from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import configure_celery
+from shared.observability.start import StageParser, start_of
 
 OFFLINE_WORKERS_KEPT_SECONDS: Final = 3600
 TASKS_KEPT: Final = 20_000
@@ -66,23 +65,16 @@ def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int) -
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="flower", description="Watch the queues, workers and drains of the brokers.")
+    parser = StageParser(prog="flower", description="Watch the queues, workers and drains of the brokers.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
     parser.add_argument("--address", default="127.0.0.1", help="where to listen; /metrics is open to who can connect")
     parser.add_argument("--port", type=int, default=5555, help="port to listen on")
     arguments = parser.parse_args()
     if not 1 <= arguments.port <= _HIGHEST_PORT:
         parser.error(f"--port must be from 1 to {_HIGHEST_PORT}")
-    try:
-        run(
-            load_settings(),
-            [parse_broker(name, "--broker") for name in arguments.broker],
-            arguments.address,
-            arguments.port,
-        )
-    except ConfigurationError as error:
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+    with start_of("flower", debug=arguments.debug) as start:
+        settings = settings_of_stage(start)
+        run(settings, [parse_broker(name, "--broker") for name in arguments.broker], arguments.address, arguments.port)
 
 
 if __name__ == "__main__":

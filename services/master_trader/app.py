@@ -5,10 +5,8 @@ processes may run for a broker: one works, the others take over when it ends. En
 wrong setting ends it at the start, with exit code 2 and a text that names the setting.
 """
 
-import argparse
 import asyncio
 import contextlib
-import sys
 from typing import Final
 
 import structlog
@@ -21,8 +19,7 @@ from services.master_trader.serve import serve
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import Settings, load_settings, log_misspelt_variables, parse_broker
-from shared.domain.errors import NijaError
+from shared.config import Settings, parse_broker, settings_of_stage
 from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.epoch import guarded_redis
@@ -31,7 +28,7 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
-from shared.observability.logging import configure_logging
+from shared.observability.start import StageParser, Start, start_of
 from shared.persistence.database import open_engine
 from shared.persistence.master_fills import MasterFills
 from shared.running import GRACE_SECONDS, keep_beating, stop_by_signal
@@ -44,7 +41,7 @@ LEASE_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, broker: Broker) -> None:
+async def run(settings: Settings, broker: Broker, start: Start) -> None:
     """Wire everything and serve until SIGTERM or SIGINT."""
     stopping = stop_by_signal()
     keys = BrokerKeys(broker)
@@ -83,6 +80,7 @@ async def run(settings: Settings, broker: Broker) -> None:
     serving = asyncio.create_task(
         serve(Following(master), master.report, lease, stopping, settings.master_poll_seconds)
     )
+    start.succeeded()
     log.info("master trader started", lease=token)
     try:
         await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
@@ -100,28 +98,16 @@ async def run(settings: Settings, broker: Broker) -> None:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="master_trader", description="Follow one broker's master account.")
+    parser = StageParser(prog="master_trader", description="Follow one broker's master account.")
     parser.add_argument("--broker", required=True, help="whose master account: " + ", ".join(Broker))
     arguments = parser.parse_args()
-    try:
-        settings = load_settings()
+    with start_of("master_trader", debug=arguments.debug) as start:
         broker = parse_broker(arguments.broker, "--broker")
-        configure_logging(
-            "master_trader",
-            broker=broker.value,
-            level=settings.log_level,
-            output_format=settings.log_format,
-            secrets=settings.secrets(),
-        )
-        log_misspelt_variables()
+        settings = settings_of_stage(start, broker=broker)
         settings.required_master_credentials(broker)
         settings.redis_url_for(broker)
         open_engine(settings.required_database_url()).dispose()
-        uvloop.run(run(settings, broker))
-    except NijaError as error:
-        # Nothing but wrong settings gets here: whatever goes wrong while following is judged there.
-        sys.stderr.write(f"{error}\n")
-        raise SystemExit(2) from None
+        uvloop.run(run(settings, broker, start))
 
 
 if __name__ == "__main__":

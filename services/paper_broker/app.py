@@ -36,6 +36,7 @@ from shared.exchange.exchange import Exchange
 from shared.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
 from shared.exchange.prices import CandleReplay, Market, PriceFeed, SeededWalk
 from shared.exchange.state import State
+from shared.observability.start import StageParser, Start, start_of
 
 
 class DialectMaker(Protocol):
@@ -67,15 +68,12 @@ class WrongUse(NijaError):
 def main() -> None:
     """Run the paper broker."""
     options = _options()
-    try:
-        sys.exit(uvloop.run(_serve(options)))
-    except NijaError as error:
-        sys.stderr.write(f"error: {error}\n")
-        sys.exit(2)
+    with start_of("paper_broker", debug=options.debug) as start:
+        sys.exit(uvloop.run(_serve(options, start)))
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m services.paper_broker.app", description="A paper broker.")
+    parser = StageParser(prog="paper_broker", description="A paper broker.")
     parser.add_argument("--broker", required=True, choices=sorted(DIALECTS), help="whose API to speak")
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; everybody there may use `/paper/`")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
@@ -88,7 +86,7 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-async def _serve(options: argparse.Namespace) -> int:
+async def _serve(options: argparse.Namespace, start: Start) -> int:
     dialect = DIALECTS[options.broker](enforces_rate_limits=options.rate_limits)
     journal = Journal(options.state)
     market_candles = None if options.candles is None else load_candles(options.candles)
@@ -135,7 +133,7 @@ async def _serve(options: argparse.Namespace) -> int:
     gc.freeze()
     gc.set_threshold(*_GENERATIONS)
     try:
-        return await _listen(options, server, faults, stopped)
+        return await _listen(options, server, faults, stopped, start)
     finally:
         journal.close()
 
@@ -159,7 +157,9 @@ def _replayed(options: argparse.Namespace, journal: Journal, state: State, clock
     return anchor
 
 
-async def _listen(options: argparse.Namespace, server: Server, faults: Faults, stopped: "asyncio.Future[int]") -> int:
+async def _listen(
+    options: argparse.Namespace, server: Server, faults: Faults, stopped: "asyncio.Future[int]", start: Start
+) -> int:
     loop = asyncio.get_running_loop()
     runner = web.ServerRunner(
         web.Server(server.handle, request_factory=_request, access_log=None), shutdown_timeout=_SHUTDOWN_SECONDS
@@ -178,6 +178,7 @@ async def _listen(options: argparse.Namespace, server: Server, faults: Faults, s
     ticking = asyncio.create_task(server.tick())
     try:
         _announce(options, port)
+        start.succeeded()
         return await stopped
     finally:
         ticking.cancel()

@@ -8,8 +8,9 @@ of a secret is never repeated.
 from shared.config.broker_variables import master_prefix as master_prefix
 from shared.config.errors import ConfigurationError as ConfigurationError
 from shared.config.load import load_settings as load_settings
-from shared.config.load import log_misspelt_variables as log_misspelt_variables
 from shared.config.load import misspelt_variables as misspelt_variables
 from shared.config.load import without_settings as without_settings
+from shared.config.secrets import secrets_among as secrets_among
 from shared.config.settings import Settings as Settings
+from shared.config.stage import settings_of_stage as settings_of_stage
 from shared.config.values import parse_broker as parse_broker

@@ -6,13 +6,13 @@ A field is one environment variable: its name in capitals after `NIJA_`, or the 
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal, Self
-from urllib.parse import urlsplit
 
 from pydantic import AliasGenerator, Field, PrivateAttr, SecretStr, model_validator
 from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSettingsSource, SettingsConfigDict
 
 from shared.config.broker_variables import BrokerVariables, master_prefix
 from shared.config.errors import ConfigurationError
+from shared.config.secrets import passwords_in
 from shared.config.sources import variable_names
 from shared.config.values import (
     HOW_TO_MAKE_A_KEY,
@@ -78,6 +78,8 @@ class Settings(BaseSettings):
     which has limits of its own, if any. Ask `keeps_rate_limits`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    debug: bool = False
+    """NIJA_DEBUG: print a traceback with the line that says why a process cannot start."""
     heartbeat_file: Path | None = None
     """NIJA_HEARTBEAT_FILE: touched about every second while the process is alive; None: none is written."""
     flower_basic_auth: BasicAuth | None = None
@@ -208,10 +210,7 @@ class Settings(BaseSettings):
         found += self._of_brokers.secrets()
         # As they are meant, too: a PEM key's line ends.
         found += [SecretStr(secret.get_secret_value().replace("\\n", "\n")) for secret in list(found)]
-        for url in (self.database_url, self.redis_url, *self._of_brokers.values.values()):
-            password = urlsplit(url).password if url and "://" in url else None
-            found += [SecretStr(password)] if password else []
-        return found
+        return found + passwords_in((self.database_url, self.redis_url, *self._of_brokers.values.values()))
 
     def environment(self) -> dict[str, str]:
         """The variables that give a process these same settings, and no file besides; secrets in clear."""

@@ -1,0 +1,38 @@
+"""Finds the secrets among variables: by the names of the variables, and as passwords in URLs."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pydantic import SecretStr
+
+from shared.config.broker_variables import SECRET_NAME
+
+_SECRET_PARAMETERS = {"password", "sslpassword"}
+"""Of the query of a DATABASE_URL or a REDIS_URL."""
+
+
+def secrets_among(variables: Mapping[str, str]) -> list[SecretStr]:
+    """Every secret among `variables`, which may not have been checked."""
+    named = [SecretStr(value) for name, value in variables.items() if value and SECRET_NAME.search(name)]
+    return [*named, *passwords_in(variables.values())]
+
+
+def passwords_in(urls: Iterable[str | None]) -> list[SecretStr]:
+    """The passwords in those of `urls` that are URLs, as they are written and as they are meant."""
+    found = {part for url in urls if url and "://" in url for part in _password_parts(url)}
+    return [SecretStr(each) for each in sorted(found) if each]
+
+
+def _password_parts(url: str) -> Iterator[str]:
+    try:
+        parts = urlsplit(url)
+        passwords = [parts.password or ""]
+        passwords += [value for name, value in parse_qsl(parts.query) if name in _SECRET_PARAMETERS]
+    except ValueError:
+        passwords = []
+    # A password that was not percent-encoded reaches to the last @, whatever is in it.
+    before, separator, _ = url.partition("://")[2].rpartition("@")
+    if separator:
+        passwords.append(before.partition(":")[2])
+    for password in passwords:
+        yield from (password, unquote(password))
