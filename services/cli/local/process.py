@@ -19,7 +19,6 @@ from services.cli.local.child import child_setup
 from services.cli.local.errors import StartFailed
 
 _ASK_AGAIN_SECONDS: Final = 0.05
-_LOG_LINES_SHOWN: Final = 12
 _LOGS_KEPT: Final = 3
 
 
@@ -97,14 +96,16 @@ class ManagedProcess:
         return self._process.returncode
 
     async def wait_ready(self) -> None:
-        """Return once it is ready. Raises StartFailed, with the end of its log, when it ends or takes too long."""
+        """Return once it is ready. Raises StartFailed, with the last line of its log, when it ends or takes too long."""
         deadline = time.monotonic() + self.spec.ready_seconds
         while not await asyncio.to_thread(self.spec.is_ready, self.started_at):
             if self.exit_code is not None:
-                raise StartFailed(f"{self.spec.name} {describe_exit(self.exit_code)} at its start; {self._log_tail()}")
+                raise StartFailed(
+                    f"{self.spec.name} {describe_exit(self.exit_code)} at its start: {self._last_words()}"
+                )
             if time.monotonic() > deadline:
                 raise StartFailed(
-                    f"{self.spec.name} was not ready within {self.spec.ready_seconds:g} s; {self._log_tail()}"
+                    f"{self.spec.name} was not ready within {self.spec.ready_seconds:g} s: {self._last_words()}"
                 )
             await asyncio.sleep(_ASK_AGAIN_SECONDS)
 
@@ -136,12 +137,14 @@ class ManagedProcess:
                 self.send(signal.SIGKILL)
         return await self.wait_end()
 
-    def _log_tail(self) -> str:
+    def _last_words(self) -> str:
+        """The line with which a process says why it does not start is its last one."""
         try:
-            lines = self.spec.log_file.read_text(errors="replace").splitlines()[-_LOG_LINES_SHOWN:]
+            lines = self.spec.log_file.read_text(errors="replace").splitlines()
         except FileNotFoundError:
             lines = []
-        return f"the end of {self.spec.log_file}:\n" + "\n".join(f"    {line}" for line in lines)
+        last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")
+        return f"{last} (log: {self.spec.log_file})"
 
 
 def describe_exit(code: int) -> str:

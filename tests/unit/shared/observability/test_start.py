@@ -1,31 +1,46 @@
 """A process that cannot start says so in one line, without secrets, and with a traceback only on request."""
 
 import logging
+from collections.abc import Callable
 
 import pytest
 from pydantic import SecretStr
 
 from shared.domain.errors import NijaError
-from shared.observability.start import StageParser, start_of
+from shared.observability.start import StageParser, Start, start_of
 
 
 class WrongSetting(NijaError):
     """As a stage raises it."""
 
 
+def ended_with(work: Callable[[Start], None], *, debug: bool = False) -> object:
+    """The exit code of a process that does this work."""
+    try:
+        with start_of("bookkeeper", debug=debug) as start:
+            work(start)
+    except SystemExit as ended:
+        return ended.code
+    return None
+
+
 def test_an_error_of_nija_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
     """The text of several lines becomes one; the name of the process comes first."""
-    with pytest.raises(SystemExit) as ended, start_of("bookkeeper"):
+
+    def work(_start: Start) -> None:
         raise WrongSetting("REDIS_URL is missing\nDATABASE_URL is missing\n")
-    assert ended.value.code == 2
+
+    assert ended_with(work) == 2
     assert capsys.readouterr() == ("", "bookkeeper: REDIS_URL is missing; DATABASE_URL is missing\n")
 
 
 def test_an_unexpected_error_is_named_by_its_class(capsys: pytest.CaptureFixture[str]) -> None:
     """Also out of a group of tasks; the line says how to get the traceback."""
-    with pytest.raises(SystemExit) as ended, start_of("bookkeeper"):
+
+    def work(_start: Start) -> None:
         raise ExceptionGroup("tasks", [ExceptionGroup("more", [KeyError("rows")])])
-    assert ended.value.code == 2
+
+    assert ended_with(work) == 2
     assert capsys.readouterr().err == "bookkeeper: unexpected KeyError: 'rows' (NIJA_DEBUG=1 prints where)\n"
 
 
@@ -35,9 +50,12 @@ def test_debug_prints_the_traceback_before_the_line(
 ) -> None:
     """By the option, or by NIJA_DEBUG; secrets are in neither of them."""
     monkeypatch.setenv("NIJA_DEBUG", "1" if by_variable else "")
-    with pytest.raises(SystemExit), start_of("bookkeeper", debug=not by_variable) as start:
+
+    def work(start: Start) -> None:
         start.conceal([SecretStr("hunter2-and-more")])
         raise WrongSetting("redis://:un/known@host refuses hunter2-and-more")
+
+    assert ended_with(work, debug=not by_variable) == 2
     *trace, line = capsys.readouterr().err.splitlines()
     assert trace[0] == "Traceback (most recent call last):"
     assert any("test_start.py" in each for each in trace)
@@ -53,10 +71,12 @@ def test_a_failed_start_is_reported_where_the_process_wants(capsys: pytest.Captu
     def broken(_text: str) -> None:
         raise OSError("disk full")
 
-    with pytest.raises(SystemExit), start_of("bookkeeper") as start:
+    def work(start: Start) -> None:
         start.conceal([SecretStr("hunter2-and-more")])
         start.on_failure += [broken, received.append]
         raise WrongSetting("the password hunter2-and-more is refused")
+
+    assert ended_with(work) == 2
     assert received == ["the password *** is refused"]
     assert capsys.readouterr().err == "bookkeeper: the password *** is refused\n"
 
@@ -65,10 +85,13 @@ def test_after_the_start_an_error_is_a_defect_in_the_log(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
     """Exit code 1, and the log has the traceback: nobody has to run it again to know where."""
-    with caplog.at_level(logging.CRITICAL), pytest.raises(SystemExit) as ended, start_of("bookkeeper") as start:
+
+    def work(start: Start) -> None:
         start.succeeded()
         raise KeyError("rows")
-    assert ended.value.code == 1
+
+    with caplog.at_level(logging.CRITICAL):
+        assert ended_with(work) == 1
     assert "unexpected" not in capsys.readouterr().err
 
 
