@@ -129,8 +129,8 @@ async def test_a_paused_process_can_be_stopped(bench: Bench) -> None:
     assert bench.lines[-1] == "paused was ended by SIGTERM"
 
 
-async def test_a_failed_first_start_shows_the_end_of_the_log(bench: Bench) -> None:
-    """At the first start a process that ends is a mistake to be shown, with its own words."""
+async def test_a_failed_first_start_is_one_line_with_the_last_words_of_the_log(bench: Bench) -> None:
+    """At the first start a process that ends is a mistake: the line has its own words and the name of its log."""
     spec = ProcessSpec(
         name="broken",
         command=[sys.executable, "-c", "import sys; sys.exit('NIJA_THING is wrong')"],
@@ -138,7 +138,9 @@ async def test_a_failed_first_start_shows_the_end_of_the_log(bench: Bench) -> No
         log_file=bench.folder / "broken.log",
         is_ready=lambda _started_at: False,
     )
-    with pytest.raises(StartFailed, match=r"broken ended with exit code 1 at its start; [^$]*NIJA_THING is wrong"):
+    with pytest.raises(
+        StartFailed, match=r"^broken ended with exit code 1 at its start: NIJA_THING is wrong \(log: \S+/broken.log\)$"
+    ):
         await bench.supervisor.start([bench.spec("good"), spec])
     await bench.supervisor.stop()
     assert "good was ended by SIGTERM" in bench.lines
