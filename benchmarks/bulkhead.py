@@ -23,18 +23,18 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
 from benchmarks.rounds import Announce
-from services.cli.demo.one_broker import BrokerDemo
-from services.cli.demo.person import Person
-from services.cli.demo.scenario import Step, steps
-from services.cli.local.paper_accounts import quote_currency
-from services.cli.local.system import LocalSystem
+from services.demo.one_broker import BrokerDemo
+from services.demo.person import Person
+from services.demo.scenario import Step, steps
+from services.local_system.paper_accounts import quote_currency
+from services.local_system.system import LocalSystem
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine, transaction
-from shared.persistence.followers import FollowerStore
-from shared.persistence.secrets import SecretBox
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 
 POLL_SECONDS = 0.25
 WARM_UP_SECONDS = 300.0

@@ -23,16 +23,16 @@ from sqlalchemy import text
 
 from benchmarks.made_up import BROKER, INSTRUMENT, accounts, fill, follower_ids
 from benchmarks.rounds import Announce, Comparison, compare
-from services.cli.local.child import child_setup
-from services.cli.local.embedded import free_port
-from shared.domain.credentials import Credentials
+from services.local_system.child import child_setup
+from services.local_system.embedded import free_port
+from shared.domain.accounts.credentials import Credentials
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import open_engine, transaction
-from shared.persistence.follower_import import NewFollower
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import migrate
-from shared.persistence.secrets import SecretBox
 
 CHILDREN = 2
 PLACES = 48

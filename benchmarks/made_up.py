@@ -5,10 +5,12 @@ from decimal import Decimal
 
 from redis.typing import EncodableT, FieldT
 
-from shared.domain.follower import AccountSnapshot, Follower
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.copying.follower import Follower
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill, Side, SizeType
 
 BROKER = Broker.KRAKEN
 INSTRUMENT = Instrument(

@@ -21,11 +21,11 @@ import uvloop
 
 from benchmarks.paper import paper_broker
 from benchmarks.rounds import Announce
-from services.cli.demo.person import OwnNonces
+from services.demo.person import OwnNonces
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, supported_brokers
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 
 WARM_UP = 64

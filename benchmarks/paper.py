@@ -7,7 +7,7 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from services.cli.local.child import child_setup
+from services.local_system.child import child_setup
 from shared.domain.identity import Broker
 
 START_SECONDS = 30.0

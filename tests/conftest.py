@@ -14,10 +14,10 @@ from pathlib import Path
 import pytest
 import redis
 
-from services.cli.local.embedded import run_server
-from services.cli.local.embedded_postgres import PostgresServer
-from services.cli.local.embedded_redis import RedisServer
-from tests.redis_versions import VERSIONS, RedisOfVersion, program_of_version
+from services.local_system.embedded import run_server
+from services.local_system.embedded_postgres import PostgresServer
+from services.local_system.embedded_redis import RedisServer
+from tests.support.redis_versions import VERSIONS, RedisOfVersion, program_of_version
 
 _LOGICAL_DATABASES = cycle(range(1, 64))
 _DATABASE_NUMBERS = count(1)
@@ -58,7 +58,7 @@ def fresh_redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(scope="session", params=VERSIONS)
 def redis_of_version(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[RedisServer]:
-    """A Redis of each version that the scripts must run on; see `tests.redis_versions` for where 7 comes from."""
+    """A Redis of each version that the scripts must run on; see `tests.support.redis_versions` for where 7 comes from."""
     version = request.param
     server = RedisOfVersion(server_folder / f"redis-{version}", program_of_version(version))
     with run_server(server, server_folder / f"redis-{version}.log"):

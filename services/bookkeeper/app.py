@@ -28,14 +28,14 @@ from shared.messaging.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
-from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.followers import FollowerStore
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.copies import Copies
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import MasterFills
+from shared.persistence.ledger.targets import Targets
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.targets import Targets
 from shared.running import keep_beating, run_each, stop_by_signal
 
 NICENESS: Final = 10

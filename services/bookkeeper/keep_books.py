@@ -19,7 +19,7 @@ from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import Booked, WritesEvents, write_entries
 from shared.domain.identity import Broker
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
-from shared.persistence.ledger import Ledger
+from shared.persistence.ledger.ledger import Ledger
 
 BLOCK_MS: Final = 500
 CLAIM_EVERY_SECONDS: Final = 15.0

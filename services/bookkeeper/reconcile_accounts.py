@@ -17,9 +17,9 @@ from typing import Any
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
-from shared.domain.follower import AccountSnapshot
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.instrument import Instrument
-from shared.domain.reconcile import (
+from shared.domain.reconciliation.reconcile import (
     AccountReading,
     Cause,
     CopyRecord,
@@ -36,7 +36,7 @@ from shared.messaging.alerts import standing as standing_alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
 from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation, Repair
-from shared.persistence.targets import Targets
+from shared.persistence.ledger.targets import Targets
 
 POLL_SECONDS = 0.1
 ASK_AGAIN_SECONDS = 2.0

@@ -17,11 +17,11 @@ from redis.exceptions import RedisError
 
 from services.bookkeeper.reconcile_accounts import NO_ANSWER, Reconcile
 from shared.domain.amounts import plain
-from shared.domain.reconcile import Drift
+from shared.domain.reconciliation.reconcile import Drift
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.targets import Targets
+from shared.persistence.ledger.targets import Targets
 
 ACTOR: Final = "policy"
 AT_ONCE: Final = 50

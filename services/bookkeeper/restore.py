@@ -28,15 +28,15 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, ResponseError, WatchError
 
 from shared.domain.amounts import plain
+from shared.domain.copying.follower import Follower
+from shared.domain.copying.master_fill import MasterFill
 from shared.domain.errors import NijaError
-from shared.domain.follower import Follower
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill
 from shared.messaging.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
-from shared.persistence.copies import Copies
-from shared.persistence.followers import FollowerStore
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.copies import Copies
+from shared.persistence.ledger.master_fills import MasterFills
 
 SCAN_COUNT = 1_000
 PIPELINE = 1_000

@@ -8,7 +8,7 @@ from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, re
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
 from shared.persistence.errors import RefusedByDatabase
-from shared.persistence.ledger import Written
+from shared.persistence.ledger.ledger import Written
 
 
 class WritesEvents(Protocol):

@@ -17,7 +17,7 @@ from services.broker_worker.sweep import Sweeper
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import ConfigurationError, Settings, settings_of_stage
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.circuit import RedisCircuit
@@ -30,8 +30,8 @@ from shared.observability.logging import configure_logging
 from shared.observability.start import start_of
 from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey
-from shared.persistence.followers import FollowerStore
-from shared.persistence.secrets import SecretBox
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 
 END_SECONDS: Final = 40.0
 """From SIGTERM until the main process ends whatever Celery waits for: the children have finished long before."""

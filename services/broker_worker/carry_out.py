@@ -30,14 +30,14 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import ZERO, plain
-from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.plan import exit_quantity
+from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.copying.settle import settled_position
 from shared.domain.events import OrderState, Outcome
+from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import Side
-from shared.domain.plan import exit_quantity
-from shared.domain.reasons import FailReason, SkipReason
-from shared.domain.settle import settled_position
 from shared.messaging.mailboxes import Lease, Mailboxes, Submission
 
 SENDS_AT_ONCE = 5

@@ -11,7 +11,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.broker_worker.serve import Serving
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.messaging.mailboxes import Claimed, Lease, LeaseLost, Mailboxes
 from shared.persistence.errors import BadSecretKey

@@ -5,9 +5,9 @@ from datetime import datetime
 
 from shared.brokers.port.orders import OrderReport
 from shared.domain.amounts import ZERO
-from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
-from shared.domain.reasons import FailReason, SkipReason
 from shared.messaging.mailboxes import Submission
 
 

@@ -13,10 +13,10 @@ from redis.asyncio import Redis
 from shared.brokers.errors import BrokerError
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE, AccountTrouble
-from shared.domain.equity import DOLLARS, snapshot
+from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, AccountTrouble
+from shared.domain.accounts.equity import DOLLARS, snapshot
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import SnapshotEvent
-from shared.domain.follower import AccountSnapshot
 from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 

@@ -16,10 +16,10 @@ from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Rejected
 from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.amounts import ZERO
-from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import PositionAdjusted
 from shared.domain.identity import BrokerOrderId
-from shared.domain.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
+from shared.domain.reconciliation.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Lease, LeaseLost, Mailboxes, Submission
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation

@@ -18,11 +18,11 @@ from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttle
 from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.amounts import ZERO
-from shared.domain.copy_order import CopiedPosition, CopyOrder
-from shared.domain.credentials import Credentials, key_hash
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
-from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Submission

@@ -12,8 +12,7 @@ from redis.exceptions import RedisError
 
 from services.master_trader.judge import MasterState
 from shared.config import ConfigurationError, Settings
-from shared.domain.amounts import ZERO, parse_amount
-from shared.domain.balance import (
+from shared.domain.accounts.balance import (
     READINGS_UNTIL_UNAVAILABLE,
     AccountTrouble,
     BalanceSnapshot,
@@ -21,10 +20,12 @@ from shared.domain.balance import (
     UserBrokerState,
     balance_of,
 )
-from shared.domain.follower import AccountSnapshot, FollowerStatus
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.reports import FollowerLine, Reports
+from shared.persistence.reports.reports import FollowerLine, Reports
 
 MASTER: Final = "master"
 _ANSWER_SECONDS: Final = 5.0

@@ -9,7 +9,7 @@ import typer
 from services.cli import output
 from services.cli.account_states import account_states
 from services.cli.ledger import chosen_broker, open_ledger
-from shared.domain.balance import BalanceSnapshot, UserBrokerState
+from shared.domain.accounts.balance import BalanceSnapshot, UserBrokerState
 from shared.domain.identity import Broker
 
 _CENT: Final = Decimal("0.01")

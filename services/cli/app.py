@@ -14,10 +14,9 @@ from redis.exceptions import RedisError
 from services.cli import bench, check, followers, output
 from services.cli.accounts import accounts
 from services.cli.brokers import brokers
-from services.cli.chaos.command import chaos
-from services.cli.demo.command import demo
+from services.cli.chaos import chaos
+from services.cli.demo import demo
 from services.cli.fills import fills
-from services.cli.local.errors import NothingRuns
 from services.cli.migrate import migrate_database
 from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts
@@ -27,6 +26,7 @@ from services.cli.register_followers import register_followers
 from services.cli.replay import replay
 from services.cli.status import status
 from services.cli.up import up
+from services.local_system.errors import NothingRuns
 from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
 from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of

@@ -17,9 +17,9 @@ import uvloop
 from rich.console import Console
 
 from services.cli import output
-from services.cli.local.embedded import run_server
-from services.cli.local.embedded_postgres import PostgresServer
-from services.cli.local.embedded_redis import RedisServer
+from services.local_system.embedded import run_server
+from services.local_system.embedded_postgres import PostgresServer
+from services.local_system.embedded_redis import RedisServer
 from shared.config import parse_broker
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker

@@ -12,12 +12,12 @@ from services.cli.accounts import dollars, in_cents
 from services.cli.broker_facts import BrokerFacts
 from services.cli.broker_redis import read_broker, unreachable
 from services.cli.ledger import chosen_broker
-from services.cli.local.record import settings_of_running_system
+from services.local_system.record import settings_of_running_system
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
-from shared.persistence.reports import Reports
+from shared.persistence.reports.reports import Reports
 
 _PERCENT = Decimal(100)
 

@@ -8,19 +8,19 @@ import typer
 
 from services.cli import output
 from services.cli.brokers import read_brokers
-from services.cli.key_check import MASTER, AccountKey, check_keys, master_keys
 from services.cli.ledger import chosen_broker
-from services.cli.local import lock
-from services.cli.local.record import RunRecord, settings_of_running_system
+from services.local_system import lock
+from services.local_system.key_check import MASTER, AccountKey, check_keys, master_keys
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, Settings, load_settings, master_prefix
-from shared.domain.follower import FollowerStatus
+from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_check import CheckedKey, KeyVerdict
 from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.secrets import SecretBox
 
 app = typer.Typer(
     help="Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.", no_args_is_help=True

@@ -8,7 +8,7 @@ import typer
 from services.cli import output
 from services.cli.ledger import chosen_broker, open_ledger
 from shared.domain.amounts import plain
-from shared.persistence.reports import FillReport
+from shared.persistence.reports.reports import FillReport
 
 
 def fills(

@@ -12,7 +12,7 @@ import typer
 from pydantic import SecretStr
 
 from shared.config import Settings
-from shared.domain.credentials import Credentials, key_hash, malformed
+from shared.domain.accounts.credentials import Credentials, key_hash, malformed
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
 

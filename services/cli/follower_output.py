@@ -4,9 +4,9 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from services.cli import output
-from shared.domain.credentials import Credentials, key_hash
-from shared.persistence.follower_records import FollowerChange, FollowerRecord
-from shared.persistence.reports import FollowerLine
+from shared.domain.accounts.credentials import Credentials, key_hash
+from shared.persistence.followers.records import FollowerChange, FollowerRecord
+from shared.persistence.reports.reports import FollowerLine
 
 
 def masked(credentials: Credentials) -> dict[str, Any]:

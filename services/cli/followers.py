@@ -15,24 +15,24 @@ from redis.exceptions import RedisError
 from services.cli import follower_output, output
 from services.cli.actor import actor
 from services.cli.follower_credentials import KeyNotUsable, is_masters_key, read_credentials
-from services.cli.key_check import AccountKey, check_keys
-from services.cli.local import lock
-from services.cli.local.record import RunRecord, settings_of_running_system
+from services.local_system import lock
+from services.local_system.key_check import AccountKey, check_keys
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
+from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.amounts import plain
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.errors import NijaError
-from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_check import KeyVerdict
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.errors import FollowerTaken, ImportRefused, UnknownFollower
-from shared.persistence.follower_import import ImportFormat, NewFollower, read_rows
-from shared.persistence.follower_records import FollowerRecord
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.import_file import ImportFormat, NewFollower, read_rows
+from shared.persistence.followers.records import FollowerRecord
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.reports import Reports
-from shared.persistence.secrets import SecretBox
+from shared.persistence.reports.reports import Reports
 
 app = typer.Typer(help="Who copies: add, import, show, pause, resume, remove.", no_args_is_help=True)
 

@@ -5,16 +5,16 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from services.cli.local.record import settings_of_running_system
+from services.local_system.record import settings_of_running_system
 from shared.config import Settings, load_settings, parse_broker
 from shared.domain.identity import Broker, parse_follower_id
 from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.recorded_decisions import RecordedDecisions
+from shared.persistence.ledger.targets import Targets
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.recorded_decisions import RecordedDecisions
-from shared.persistence.reports import Reports
-from shared.persistence.targets import Targets
+from shared.persistence.reports.reports import Reports
 
 _SIMILAR = 3
 

@@ -2,7 +2,7 @@
 
 import typer
 
-from services.cli.local.record import settings_of_running_system
+from services.local_system.record import settings_of_running_system
 from shared.config import load_settings
 from shared.persistence.migrate import migrate
 

@@ -11,7 +11,7 @@ from services.cli.ledger import chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.events import OrderState
-from shared.persistence.reports import QUEUED, SKIPPED, OrderLine
+from shared.persistence.reports.reports import QUEUED, SKIPPED, OrderLine
 
 STATES: Final = (QUEUED, SKIPPED, *(state.value for state in OrderState))
 

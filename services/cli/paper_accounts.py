@@ -13,8 +13,8 @@ import typer
 from cryptography.fernet import Fernet
 
 from services.cli import output
-from services.cli.local.embedded import kept, private_folder, write_private
-from services.cli.local.paper_accounts import paper_variables
+from services.local_system.embedded import kept, private_folder, write_private
+from services.local_system.paper_accounts import paper_variables
 from shared.config import ConfigurationError, load_settings, parse_broker
 from shared.domain.identity import Broker
 

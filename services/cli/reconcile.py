@@ -14,9 +14,9 @@ from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.identity import Broker
-from shared.domain.reconcile import Drift, Standing
+from shared.domain.reconciliation.reconcile import Drift, Standing
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.reports import AdjustmentLine
+from shared.persistence.reports.reports import AdjustmentLine
 
 _ANSWER_SECONDS = 5.0
 _WHOSE = {

@@ -13,16 +13,16 @@ from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.followers import RedisAway
-from services.cli.local import lock
-from services.cli.local.record import RunRecord, settings_of_running_system
+from services.local_system import lock
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, load_settings
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.environment_followers import Key
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.environment import Key
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.secrets import SecretBox
 
 
 def register_followers(

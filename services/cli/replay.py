@@ -9,9 +9,9 @@ from services.cli import output
 from services.cli.ledger import chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.replay import Difference, differences
 from shared.domain.identity import Broker
-from shared.domain.master_fill import MasterFill
-from shared.domain.replay import Difference, differences
 
 
 def replay(

@@ -11,19 +11,19 @@ import typer
 from redis.exceptions import RedisError
 
 from services.cli import output
-from services.cli.local import lock
-from services.cli.local.errors import LocalSystemError
-from services.cli.local.record import RunRecord, settings_of_running_system
 from services.cli.status_facts import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, Run, SystemStatus
 from services.cli.status_redis import read_pipeline
 from services.cli.status_view import print_status
+from services.local_system import lock
+from services.local_system.errors import LocalSystemError
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.observability.heartbeat import age_seconds
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.reports import Reports
+from shared.persistence.reports.reports import Reports
 
 
 def status(

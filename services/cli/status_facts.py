@@ -6,10 +6,10 @@ from pydantic import BaseModel, ConfigDict
 
 from services.master_trader.judge import MasterState
 from shared.domain.amounts import Amount, Instant
-from shared.domain.follower import FollowerStatus
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alert, AlertKind
-from shared.persistence.reports import FillReport
+from shared.persistence.reports.reports import FillReport
 
 BEAT_SECONDS = 30.0
 """A process beats every second; after so long without a beat it hangs."""

@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from services.cli.status_facts import Master, Pipeline
-from shared.domain.copy_order import CopyOrder
+from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.identity import Broker
 from shared.messaging.alerts import standing
 from shared.messaging.keys import BrokerKeys, queue_name

@@ -9,8 +9,8 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
-from services.cli.local.paper_accounts import trader_key_file
-from services.cli.local.system import LocalSystem
+from services.local_system.paper_accounts import trader_key_file
+from services.local_system.system import LocalSystem
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.identity import Broker
 from shared.exchange.candles import load_candles

@@ -26,9 +26,9 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
-from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.copies import Copies
 from shared.running import run_each, stop_by_signal
 
 log = structlog.get_logger()

@@ -7,15 +7,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, parse_amount, plain
-from shared.domain.copy_order import CopyOrder
+from shared.domain.copying.copy_order import CopyOrder
+from shared.domain.copying.follower import Follower, FollowerStatus
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.plan import plan
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
-from shared.domain.follower import AccountSnapshot, Follower, FollowerStatus
 from shared.domain.identity import copy_order_id
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill
-from shared.domain.plan import plan
-from shared.domain.reasons import SkipReason
 from shared.messaging.keys import carry_field
 
 

@@ -8,10 +8,10 @@ from services.copy_engine.decide import decide
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.position import ShardPosition, done, inside
 from services.copy_engine.roster import Roster
-from shared.domain.follower import Follower
+from shared.domain.copying.follower import Follower
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill
-from shared.domain.reasons import SkipReason
 from shared.messaging.mailboxes import Mailboxes
 
 Decided = Callable[[int, Collection[str]], set[str]]

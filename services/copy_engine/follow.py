@@ -18,10 +18,10 @@ from services.copy_engine.inputs import ListingUnknown, PlanningInputs
 from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import RENEW_SECONDS, Shards
-from shared.domain.follower import Follower
+from shared.domain.copying.follower import Follower
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill
-from shared.domain.reasons import SkipReason
 from shared.messaging.alerts import ALERT_STANDS, AlertKind, Alerts
 from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills

@@ -6,10 +6,10 @@ from typing import Any
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError
-from shared.domain.follower import AccountSnapshot
 from shared.domain.instrument import Instrument
-from shared.domain.reasons import SkipReason
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
 
 

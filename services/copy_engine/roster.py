@@ -3,7 +3,7 @@
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
-from shared.domain.follower import Follower, FollowerStatus
+from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.identity import RING_SIZE, ring_position, ring_start, shard_of
 
 Member = tuple[int, str, Follower]

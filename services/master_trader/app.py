@@ -30,7 +30,7 @@ from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
 from shared.persistence.database import open_engine
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.ledger.master_fills import MasterFills
 from shared.running import GRACE_SECONDS, keep_beating, stop_by_signal
 
 # A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.

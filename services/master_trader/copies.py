@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from services.master_trader.follow import Sighting
 from shared.domain.events import FollowerDisabled
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.ledger.master_fills import MasterFills
 
 MESSAGE: Final = "this is the master's own account: its copies would be copied again; remove it"
 

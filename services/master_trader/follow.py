@@ -13,11 +13,11 @@ from typing import Final
 from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
+from shared.domain.accounts.equity import Balance, snapshot
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
-from shared.domain.equity import Balance, snapshot
-from shared.domain.follower import AccountSnapshot
-from shared.domain.master_fill import AccountFill
-from shared.persistence.master_fills import ObservedFill
+from shared.domain.fill import AccountFill
+from shared.persistence.ledger.master_fills import ObservedFill
 
 _AGREEMENT_TRIES: Final = 5
 

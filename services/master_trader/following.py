@@ -24,12 +24,12 @@ from services.master_trader.unwind import before_unexplained_sale
 from shared.brokers.errors import BrokerError
 from shared.brokers.port.account import BrokerAccount, SearchesForFills, TellsFees
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.credentials import Credentials
-from shared.domain.follower import AccountSnapshot
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.fill import Side
 from shared.domain.identity import MasterAccount
-from shared.domain.master_fill import Side
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.ledger.master_fills import MasterFills
 
 INSTRUMENTS_SECONDS: Final = 3600.0
 INSTRUMENTS_RETRY_SECONDS: Final = 60.0

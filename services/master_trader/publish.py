@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.ledger.master_fills import MasterFills
 
 _BATCH: Final = 500
 

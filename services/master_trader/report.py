@@ -14,9 +14,9 @@ from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
 
 from services.master_trader.judge import MasterState
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
-from shared.domain.follower import AccountSnapshot
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 
 log = structlog.get_logger()

@@ -4,10 +4,10 @@ from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
+from shared.domain.accounts.equity import DOLLARS, equity_before_fills
 from shared.domain.amounts import ZERO
-from shared.domain.equity import DOLLARS, equity_before_fills
-from shared.domain.master_fill import AccountFill, Side
-from shared.domain.traded_position import apply_fill
+from shared.domain.copying.traded_position import apply_fill
+from shared.domain.fill import AccountFill, Side
 
 
 def new_fills(fills: Sequence[AccountFill], known: Collection[str], followed_since: datetime) -> list[AccountFill]:

@@ -14,12 +14,12 @@ from shared.brokers.nonces import key_hash
 from shared.brokers.port.account import BrokerAccount, KeyPermissions, SearchesForFills, TellsFees
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport
-from shared.domain.credentials import Credentials
-from shared.domain.equity import Balance
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import AccountFill
 from shared.domain.request_limits import Permit
 
 PUBLIC = "public"

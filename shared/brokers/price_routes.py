@@ -4,8 +4,8 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
+from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE, ZERO
-from shared.domain.equity import DOLLARS
 
 
 @dataclass(frozen=True)

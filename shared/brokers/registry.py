@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from shared.brokers.guarded import Circuit, Guard, GuardedConnection
 from shared.brokers.limits import RULES, Budget, RateLimits, address_of
 from shared.brokers.port.connection import BrokerConnection, NonceSource
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
 

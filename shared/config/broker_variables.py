@@ -17,7 +17,7 @@ from pydantic import SecretStr
 
 from shared.config.errors import ConfigurationError
 from shared.config.values import base_url, parse_broker, proxy_url, redis_url
-from shared.domain.credentials import Credentials, EnvironmentFollower, key_hash, malformed
+from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash, malformed
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
 

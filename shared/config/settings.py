@@ -27,7 +27,7 @@ from shared.config.values import (
     SecretKeys,
     secret_keys,
 )
-from shared.domain.credentials import Credentials, EnvironmentFollower
+from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.identity import Broker
 
 

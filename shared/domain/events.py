@@ -6,11 +6,11 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.domain.amounts import ZERO, Amount, Instant
-from shared.domain.follower import FollowerStatus
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import Side
-from shared.domain.reasons import FailReason, SkipReason
 
 
 class Outcome(StrEnum):

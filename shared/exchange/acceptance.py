@@ -3,7 +3,7 @@
 Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or a `Refused` that says why.
 """
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.accounts import Account
 from shared.exchange.book import OrderBook

@@ -8,7 +8,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import ZERO
 

@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
 from shared.exchange.accounts import ApiKey

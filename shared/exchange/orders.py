@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from decimal import Decimal
 from enum import StrEnum
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 
 ZERO = Decimal(0)
 

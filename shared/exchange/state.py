@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping
 from decimal import Decimal
 from typing import Any
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.journal import Event, Journal, JournalUnusable

@@ -10,8 +10,8 @@ from typing import Any, NamedTuple
 from pydantic import ValidationError
 from redis.asyncio import Redis
 
+from shared.domain.copying.master_fill import MasterFill
 from shared.domain.errors import NijaError
-from shared.domain.master_fill import MasterFill
 from shared.messaging.keys import FILL_FIELD, BrokerKeys
 from shared.messaging.scripts import script
 

@@ -11,7 +11,7 @@ import structlog
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount, Instant
-from shared.domain.copy_order import CopiedPosition
+from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.errors import NijaError
 from shared.domain.identity import CopyOrderId
 from shared.messaging.alerts import AlertKind, Alerts

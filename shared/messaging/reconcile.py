@@ -14,7 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
 from shared.domain.amounts import Amount, Instant
-from shared.domain.reconcile import AccountReading
+from shared.domain.reconciliation.reconcile import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
 

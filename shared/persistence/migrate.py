@@ -13,9 +13,10 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, Engine, text
 from sqlmodel import SQLModel
 
-from shared.persistence import ledger_tables, operational_tables
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import SchemaOutdated
+from shared.persistence.tables import ledger as ledger_tables
+from shared.persistence.tables import operational as operational_tables
 
 TABLE_MODULES = (ledger_tables, operational_tables)
 """Imported so that the metadata knows every table."""

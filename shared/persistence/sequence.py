@@ -11,7 +11,7 @@ from sqlalchemy import Connection, func, select, text
 from sqlmodel import col
 
 from shared.domain.identity import Broker
-from shared.persistence.ledger_tables import MasterFillRow
+from shared.persistence.tables.ledger import MasterFillRow
 
 LONGEST_WAIT_SECONDS: Final = 3.0
 """For somebody else's transaction; a process that is paused inside one must not hold up whoever has to stop in time."""

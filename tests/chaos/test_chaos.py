@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from services.cli.chaos.protocol_steps import STEPS
-from services.cli.chaos.steps import ACTIONS
+from services.chaos.protocol_steps import STEPS
+from services.chaos.steps import ACTIONS
 from shared.domain.identity import Broker
 
 pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]

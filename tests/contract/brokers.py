@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side
 
 
 @dataclass(frozen=True)

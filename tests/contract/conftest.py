@@ -20,9 +20,9 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
-from shared.domain.master_fill import Side
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner

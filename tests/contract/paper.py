@@ -10,7 +10,7 @@ from urllib.request import Request, urlopen
 
 from pydantic import SecretStr
 
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 
 START_SECONDS = 30.0

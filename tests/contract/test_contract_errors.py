@@ -20,7 +20,7 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.registry import connect
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader
 from tests.contract.paper import PaperServer

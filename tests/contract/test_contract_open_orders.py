@@ -3,7 +3,7 @@
 from decimal import Decimal
 
 from shared.brokers.port.orders import OrderReport, OrderStatus
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, Trader
 from tests.contract.person import AlpacaPerson, CcxtPerson

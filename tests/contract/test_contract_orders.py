@@ -9,7 +9,7 @@ import pytest
 
 from shared.brokers.errors import Expired, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.port.orders import OrderStatus
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import Trader
 

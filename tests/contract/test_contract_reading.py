@@ -9,8 +9,8 @@ import pytest
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.equity import snapshot
-from shared.domain.master_fill import Side, SizeType
+from shared.domain.accounts.equity import snapshot
+from shared.domain.fill import Side, SizeType
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer

@@ -18,8 +18,8 @@ from typing import Any
 
 import yaml
 
-from services.cli.local.embedded import free_port
-from services.cli.local.embedded_redis import redis_program
+from services.local_system.embedded import free_port
+from services.local_system.embedded_redis import redis_program
 
 FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 HEALTHY_SECONDS = 90

@@ -14,18 +14,18 @@ import pytest
 import redis
 from sqlalchemy import Engine
 
-from services.cli.demo.person import Person
-from services.cli.demo.scenario import steps
-from services.cli.local.embedded_postgres import PostgresServer
-from services.cli.local.paper_accounts import quote_currency, trader_key_file
-from services.cli.local.processes import Surroundings, paper_broker_spec, service_specs
+from services.demo.person import Person
+from services.demo.scenario import steps
+from services.local_system.embedded_postgres import PostgresServer
+from services.local_system.paper_accounts import quote_currency, trader_key_file
+from services.local_system.processes import Surroundings, paper_broker_spec, service_specs
 from shared.brokers.registry import supported_brokers
 from shared.config import Settings, load_settings
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import open_engine
-from shared.persistence.reports import Reports
+from shared.persistence.reports.reports import Reports
 from tests.end_to_end.compose import LocalCompose, read_services, with_needs
 
 SETTLED_SECONDS = 60

@@ -17,7 +17,7 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]
 import pytest
 
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from tests.contract.paper import PaperServer
 

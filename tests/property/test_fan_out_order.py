@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from services.copy_engine.position import ShardPosition, done, inside
 from services.copy_engine.roster import Roster, ring_distance
-from tests.examples import a_follower
+from tests.support.examples import a_follower
 
 NAMES = st.sets(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}", fullmatch=True), min_size=1, max_size=40)
 

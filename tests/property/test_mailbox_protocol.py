@@ -29,13 +29,13 @@ from hypothesis.stateful import (
 from redis.asyncio import Redis
 
 from shared.domain.amounts import ZERO
-from shared.domain.copy_order import CopiedPosition
+from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.identity import Broker, CopyOrderId, copy_order_id
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Claimed, Lease, LeaseLost, Mailboxes, NextHead, Submission
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
-from tests.examples import FIRST_ROSTER
+from tests.support.examples import FIRST_ROSTER
 
 SHARDS = {0: ("alice", "bob"), 1: ("carol",)}
 FOLLOWERS = [follower for members in SHARDS.values() for follower in members]

@@ -21,18 +21,19 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.cli.local.embedded_postgres import PostgresServer
+from services.local_system.embedded_postgres import PostgresServer
 from services.master_trader.following import Following, Master
 from services.master_trader.report import Report
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ZERO
-from shared.domain.credentials import Credentials
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, MasterAccount
-from shared.domain.master_fill import MasterFill, Side
 from shared.messaging.fills import read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.master_fills import MasterFills, ObservedFill
-from tests.fakes.broker import FakeAccount, FakeConnection
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from tests.support.broker import FakeAccount, FakeConnection
 
 # A broker of its own: its keys and its numbering are nobody else's.
 KEYS = BrokerKeys(Broker.OKX)

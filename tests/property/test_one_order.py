@@ -15,9 +15,9 @@ from redis.asyncio import Redis
 from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
 from shared.domain.amounts import ZERO
 from shared.domain.events import OrderEvent, Outcome
-from tests.examples import an_order
-from tests.fakes.faulty_broker import Fate, FaultyAccount, ProcessDied
-from tests.fakes.worker_bench import KEYS, WorkerBench
+from tests.support.examples import an_order
+from tests.support.faulty_broker import Fate, FaultyAccount, ProcessDied
+from tests.support.worker_bench import KEYS, WorkerBench
 
 # Each order meets up to three fates; the list is long enough that a second order meets some of them too.
 FATES = st.lists(st.sampled_from(Fate), max_size=5)

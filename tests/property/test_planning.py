@@ -8,16 +8,17 @@ from fractions import Fraction
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from shared.domain.accounts.equity import Balance, equity_before_fills, snapshot
 from shared.domain.amounts import ONE, ZERO
-from shared.domain.copy_order import CopiedPosition
-from shared.domain.equity import Balance, equity_before_fills, snapshot
+from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.plan import SELLABLE_SHARE, exit_quantity, plan
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.settle import settled_position
+from shared.domain.copying.traded_position import apply_fill
+from shared.domain.fill import AccountFill, Side
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import AccountFill, MasterFill, Side
-from shared.domain.plan import SELLABLE_SHARE, exit_quantity, plan
-from shared.domain.reasons import SkipReason
-from shared.domain.settle import settled_position
-from shared.domain.traded_position import apply_fill
-from tests.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
+from tests.support.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
 
 # What 28 digits of Decimal may lose on numbers below 10^9, and far less than any lot.
 TINY = Fraction(1, 10**15)

@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.cli.local.processes import Surroundings, service_specs
+from services.local_system.processes import Surroundings, service_specs
 from shared.config import Settings, load_settings, master_prefix
 from shared.domain.identity import Broker
 

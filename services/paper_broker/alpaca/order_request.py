@@ -11,7 +11,7 @@ import orjson
 
 from services.paper_broker.alpaca import replies
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType

@@ -10,7 +10,7 @@ from typing import Any
 from services.paper_broker.alpaca.identifiers import uuid_of
 from services.paper_broker.alpaca.instruments import INSTRUMENTS, is_stock, position_symbol, wire_symbol
 from shared.domain.amounts import plain
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument

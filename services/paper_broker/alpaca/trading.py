@@ -12,7 +12,7 @@ from services.paper_broker.alpaca import replies, shapes
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
 from services.paper_broker.alpaca.order_request import body_fields, new_order
 from shared.domain.amounts import plain
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.accounts import ApiKey
 from shared.exchange.exchange import Exchange

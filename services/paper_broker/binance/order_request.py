@@ -7,7 +7,7 @@ from decimal import Decimal
 
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
 

@@ -7,7 +7,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.paper_broker.binance.wire_names import WIRE_NAMES
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import USER_REQUESTED
 from shared.exchange.orders import ZERO, Fill, Order, OrderState, OrderType

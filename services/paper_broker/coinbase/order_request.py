@@ -6,7 +6,7 @@ from typing import Any
 
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.wire_names import PRODUCTS
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
 

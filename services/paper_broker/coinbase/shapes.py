@@ -9,7 +9,7 @@ from typing import Any
 
 from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, uuid_of
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.orders import Fill, Order, OrderState, OrderType
 

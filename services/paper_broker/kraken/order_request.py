@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from services.paper_broker.kraken import replies
 from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WirePair
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(

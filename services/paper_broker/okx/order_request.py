@@ -8,7 +8,7 @@ from typing import Any
 
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(r"[0-9A-Za-z]{1,32}")

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_SYMBOL, QUOTE
 from shared.domain.amounts import plain
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.exchange import Exchange
 from shared.exchange.orders import Fill, Order, OrderState, OrderType

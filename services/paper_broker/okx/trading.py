@@ -9,7 +9,7 @@ from services.paper_broker.okx import replies
 from services.paper_broker.okx.order_request import Requested, requested_order
 from services.paper_broker.okx.rate_limits import RateLimits
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.book import take_for_cost
 from shared.exchange.exchange import Exchange

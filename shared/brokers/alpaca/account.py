@@ -21,10 +21,10 @@ from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVis
 from shared.brokers.limits import Budget, units_for
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
-from shared.domain.equity import Balance
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill, Side
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)

@@ -30,7 +30,7 @@ from shared.brokers.errors import BrokerError, KeyRefused, Rejected
 from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

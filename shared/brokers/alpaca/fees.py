@@ -11,7 +11,7 @@ from decimal import ROUND_HALF_UP, Decimal
 from typing import Final
 
 from shared.domain.amounts import ZERO
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 
 _STEP = Decimal("0.000000001")
 """Alpaca counts in billionths."""

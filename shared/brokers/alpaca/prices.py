@@ -4,8 +4,8 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 
 from shared.brokers.alpaca.symbols import AlpacaSymbols
+from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE
-from shared.domain.equity import DOLLARS
 
 _QUOTES = ("USD", "USDC", "USDT")
 

@@ -12,10 +12,10 @@ from shared.brokers.alpaca.fees import FeeTier, fee
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
-from shared.domain.equity import Balance
+from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill, Side, SizeType
 
 # `done_for_day`, `calculated` and `stopped` may still change; they do not end an order.
 _FINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})

@@ -12,8 +12,8 @@ from shared.brokers.binance.client import BinanceClient
 from shared.brokers.binance.fill_search import FillSearch
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.binance.trades import Trade, trades_of_order, trades_since
-from shared.brokers.ccxt_connection import WRONG_SHAPE
-from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.ccxt.connection import WRONG_SHAPE
+from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
     BrokerError,
     Expired,
@@ -26,11 +26,11 @@ from shared.brokers.errors import (
 from shared.brokers.limits import units_for
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
-from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill, SizeType
 
 # Less would not reach Binance in time.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)

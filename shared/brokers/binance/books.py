@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from decimal import Decimal
 
 from shared.domain.amounts import ZERO
-from shared.domain.master_fill import AccountFill, Side
+from shared.domain.fill import AccountFill, Side
 
 
 def effects(fill: AccountFill) -> dict[str, Decimal]:

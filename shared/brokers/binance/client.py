@@ -11,8 +11,8 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.binance import binance  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_client import SharedClient
-from shared.brokers.ccxt_errors import AccountBackOff, BackOff, shortened
+from shared.brokers.ccxt.client import SharedClient
+from shared.brokers.ccxt.errors import AccountBackOff, BackOff, shortened
 
 # First digits of an HTTP status.
 SUCCESS, SERVER_TROUBLE = 2, 5

@@ -10,12 +10,12 @@ from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.binance.client import BinanceClient
 from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
 from shared.brokers.binance.symbols import BinanceSymbols
-from shared.brokers.ccxt_client import template_settings
-from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
-from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.ccxt.client import template_settings
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

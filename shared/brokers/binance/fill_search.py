@@ -20,8 +20,8 @@ from time import monotonic
 
 from shared.brokers.binance.books import Books
 from shared.brokers.binance.symbols import BinanceSymbols
-from shared.domain.equity import DOLLARS
-from shared.domain.master_fill import AccountFill
+from shared.domain.accounts.equity import DOLLARS
+from shared.domain.fill import AccountFill
 
 SYMBOLS_AT_ONCE = 40
 SYMBOLS_A_SECOND = 3.0

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_connection import WRONG_SHAPE
-from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.ccxt.connection import WRONG_SHAPE
+from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.coinbase import replies
 from shared.brokers.coinbase.client import CoinbaseClient, token_expires_at
 from shared.brokers.coinbase.history import whole_list
@@ -17,11 +17,11 @@ from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, NotVisibleY
 from shared.brokers.limits import units_for
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
-from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill
 
 # A token's end is told in whole seconds, so it may lie up to one before the order's.
 SHORTEST_VALIDITY = timedelta(seconds=2)

@@ -11,8 +11,8 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.coinbase import coinbase  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_client import SharedClient
-from shared.brokers.ccxt_errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.ccxt.client import SharedClient
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
 from shared.brokers.coinbase.reasons import error_class_of, order_failure_class
 from shared.brokers.coinbase.tokens import LIFE_SECONDS, MalformedKey, SigningKey, bearer_token, lifetime, read_key
 

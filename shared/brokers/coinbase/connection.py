@@ -5,16 +5,16 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
-from shared.brokers.ccxt_client import template_settings
-from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
-from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.ccxt.client import template_settings
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.coinbase.account import CoinbaseAccount
 from shared.brokers.coinbase.client import CoinbaseClient
 from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

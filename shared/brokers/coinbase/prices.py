@@ -6,8 +6,8 @@ from typing import Any
 
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.price_routes import PriceRoutes
+from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import parse_amount
-from shared.domain.equity import DOLLARS
 from shared.domain.errors import InvalidAmount
 
 _ROUTES = PriceRoutes(("USD", "USDC", "USDT"))

@@ -7,8 +7,8 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_connection import WRONG_SHAPE
-from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.ccxt.connection import WRONG_SHAPE
+from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
     Expired,
     InvalidNonce,
@@ -25,11 +25,11 @@ from shared.brokers.limits import units_for
 from shared.brokers.nonces import NonceBlock
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
-from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill, SizeType
 
 # Kraken takes deadlines from 2 to 60 s ahead.
 SHORTEST_VALIDITY = timedelta(seconds=2)

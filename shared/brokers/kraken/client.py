@@ -10,8 +10,8 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.kraken import kraken  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_client import SharedClient
-from shared.brokers.ccxt_errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.ccxt.client import SharedClient
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
 from shared.brokers.nonces import NonceBlock
 
 # First digit of an HTTP status.

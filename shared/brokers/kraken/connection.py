@@ -5,9 +5,9 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
-from shared.brokers.ccxt_client import template_settings
-from shared.brokers.ccxt_connection import CcxtConnection
-from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.ccxt.client import template_settings
+from shared.brokers.ccxt.connection import CcxtConnection
+from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import Rejected
 from shared.brokers.kraken.account import KrakenAccount
 from shared.brokers.kraken.client import KrakenClient
@@ -16,7 +16,7 @@ from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.nonces import NonceBlock
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import NonceSource
-from shared.domain.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

@@ -6,8 +6,8 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_connection import WRONG_SHAPE
-from shared.brokers.ccxt_errors import classify, shortened
+from shared.brokers.ccxt.connection import WRONG_SHAPE
+from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
     Expired,
     InvalidNonce,
@@ -25,11 +25,11 @@ from shared.brokers.okx.fills import fills_since
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
-from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill, SizeType
 
 # Less would be over before the request is there.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)

@@ -9,8 +9,8 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.okx import okx  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt_client import SharedClient
-from shared.brokers.ccxt_errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.ccxt.client import SharedClient
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_ERROR = 2, 5

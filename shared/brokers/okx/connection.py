@@ -5,16 +5,16 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Any
 
-from shared.brokers.ccxt_client import template_settings
-from shared.brokers.ccxt_connection import WRONG_SHAPE, CcxtConnection
-from shared.brokers.ccxt_session import SharedSession
+from shared.brokers.ccxt.client import template_settings
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.okx.account import OkxAccount
 from shared.brokers.okx.client import OkxClient
 from shared.brokers.okx.prices import dollar_prices, pairs_to_ask
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

@@ -11,12 +11,12 @@ from typing import Any
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
-from shared.domain.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import AccountFill, Side, SizeType
 
 _STATUSES = {
     "live": OrderStatus.OPEN,

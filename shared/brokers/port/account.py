@@ -6,10 +6,10 @@ from typing import Protocol, runtime_checkable
 from pydantic import BaseModel, ConfigDict
 
 from shared.brokers.port.orders import MarketOrder, OrderReport
-from shared.domain.equity import Balance
+from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
-from shared.domain.master_fill import AccountFill
 
 
 class KeyPermissions(BaseModel):

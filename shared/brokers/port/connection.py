@@ -5,7 +5,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 

@@ -8,8 +8,8 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount
+from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
-from shared.domain.master_fill import Side
 
 
 @dataclass(frozen=True, slots=True)

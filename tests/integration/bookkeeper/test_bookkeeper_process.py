@@ -13,13 +13,13 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from services.cli.local.embedded import free_port
+from services.local_system.embedded import free_port
 from shared.domain.events import OrderEvent
 from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
-from tests.ledger_examples import a_filled_event, an_order_event
-from tests.processes import a_process, until
+from tests.support.ledger_examples import a_filled_event, an_order_event
+from tests.support.processes import a_process, until
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

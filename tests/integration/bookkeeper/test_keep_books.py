@@ -16,21 +16,21 @@ from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import write_entries
-from services.cli.local.embedded import start_server, stop_server
-from services.cli.local.embedded_postgres import PostgresServer
-from shared.domain.credentials import Credentials
+from services.local_system.embedded import start_server, stop_server
+from services.local_system.embedded_postgres import PostgresServer
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.reasons import FailReason
 from shared.domain.events import Event, OrderState, Outcome
 from shared.domain.identity import Broker
-from shared.domain.reasons import FailReason
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
-from shared.persistence.copies import Copies
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import MasterFills
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.copies import Copies
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
-from shared.persistence.secrets import SecretBox
-from tests.ledger_examples import a_batch, a_decision, a_filled_event, a_refusal_of_the_key, an_order_event
+from tests.support.ledger_examples import a_batch, a_decision, a_filled_event, a_refusal_of_the_key, an_order_event
 
 KRAKEN = Broker.KRAKEN
 KEYS = BrokerKeys(KRAKEN)

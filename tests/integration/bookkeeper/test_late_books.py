@@ -18,13 +18,13 @@ from services.bookkeeper.write import write_entries
 from services.copy_engine import follow
 from shared.domain.events import DecisionBatch, Event, OrderEvent
 from shared.domain.identity import Broker
-from shared.persistence import ledger
-from shared.persistence.copies import Copies, PositionOf
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.ledger import Ledger, Written
-from shared.persistence.restores import ReadAfter
-from tests.fakes.restore_world import KEYS, RestoreWorld
+from shared.persistence.ledger import ledger
+from shared.persistence.ledger.copies import Copies, PositionOf
+from shared.persistence.ledger.ledger import Ledger, Written
+from shared.persistence.ledger.restores import ReadAfter
+from tests.support.restore_world import KEYS, RestoreWorld
 
 NAMES = ["alice", "bob", "carol"]
 

@@ -14,16 +14,16 @@ from structlog.testing import capture_logs
 from services.bookkeeper import reconcile_rounds
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.cli.status_redis import read_pipeline
-from shared.domain import reconcile as rules
 from shared.domain.identity import Broker
+from shared.domain.reconciliation import reconcile as rules
 from shared.messaging.alerts import Alert, AlertKind
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.ledger import Ledger
-from shared.persistence.targets import Targets
-from tests.examples import an_order
-from tests.fakes.reconcile_bench import an_open_order, bought, reconciled, working
-from tests.fakes.worker_bench import KEYS, WorkerBench
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.targets import Targets
+from tests.support.examples import an_order
+from tests.support.reconcile_bench import an_open_order, bought, reconciled, working
+from tests.support.worker_bench import KEYS, WorkerBench
 
 
 @pytest.fixture

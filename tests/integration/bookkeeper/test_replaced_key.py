@@ -8,13 +8,13 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from shared.brokers.errors import KeyRefused
-from shared.domain.credentials import Credentials
-from shared.domain.follower import FollowerStatus
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from tests.examples import an_order
-from tests.fakes.faulty_broker import Fate
-from tests.fakes.restore_world import KEYS, RestoreWorld
+from tests.support.examples import an_order
+from tests.support.faulty_broker import Fate
+from tests.support.restore_world import KEYS, RestoreWorld
 
 OLD = Credentials(api_key=SecretStr("key-alice"), api_secret=SecretStr("c2VjcmV0"))
 NEW = Credentials(api_key=SecretStr("another"), api_secret=SecretStr("c2VjcmV0"))

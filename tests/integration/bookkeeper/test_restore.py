@@ -18,22 +18,22 @@ from sqlalchemy import Engine, text
 
 from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
 from services.bookkeeper.stream import EventStream
-from services.cli.local.embedded import start_server, stop_server
-from services.cli.local.embedded_redis import RedisServer
 from services.copy_engine import follow
+from services.local_system.embedded import start_server, stop_server
+from services.local_system.embedded_redis import RedisServer
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, shard_of
-from shared.domain.master_fill import Side
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
 from shared.messaging.fills import FillEntry, read_fills
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation, Repair
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.master_fills import MasterFills
-from shared.persistence.reports import Reports
-from shared.persistence.targets import Targets
-from tests.fakes.faulty_broker import Fate, ProcessDied
-from tests.fakes.restore_world import KEYS, SHARDS, RestoreWorld
+from shared.persistence.ledger.master_fills import MasterFills
+from shared.persistence.ledger.targets import Targets
+from shared.persistence.reports.reports import Reports
+from tests.support.faulty_broker import Fate, ProcessDied
+from tests.support.restore_world import KEYS, SHARDS, RestoreWorld
 
 NAMES = [f"follower-{number:02}" for number in range(12)]
 SMALL = "follower-00"

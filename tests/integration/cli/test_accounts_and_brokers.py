@@ -20,11 +20,11 @@ from services.cli.app import main
 from services.master_trader.judge import MasterState
 from services.master_trader.report import Report
 from shared.brokers.errors import BrokerError, OutcomeUnknown
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.equity import Balance, snapshot
 from shared.domain.amounts import ZERO
-from shared.domain.credentials import Credentials
-from shared.domain.equity import Balance, snapshot
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.fees import FeeRates
-from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
 from shared.messaging.circuit import FAILURES_THAT_OPEN, RedisCircuit
@@ -32,10 +32,10 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.secrets import SecretBox
-from tests.fakes.broker import FakeConnection
-from tests.fakes.faulty_broker import PRICE, FaultyAccount
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from tests.support.broker import FakeConnection
+from tests.support.faulty_broker import PRICE, FaultyAccount
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 Nija = Callable[..., tuple[int, Any]]

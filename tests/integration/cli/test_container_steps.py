@@ -14,15 +14,15 @@ import pytest
 from cryptography.fernet import Fernet
 from redis import Redis
 
-from services.cli.local import lock
-from services.cli.local.record import RunRecord
+from services.local_system import lock
+from services.local_system.record import RunRecord
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings, master_prefix
-from shared.domain.follower import FollowerStatus
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.store import FollowerStore
 
 pytestmark = pytest.mark.long
 

@@ -17,8 +17,8 @@ from services.cli.app import main
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.ledger import Ledger
-from tests.ledger_examples import a_batch, a_decision, a_filled_event
+from shared.persistence.ledger.ledger import Ledger
+from tests.support.ledger_examples import a_batch, a_decision, a_filled_event
 
 SECRET = "dGhlLXNlY3JldC1vZi1hbGljZQ=="
 API_KEY = "the-api-key-of-alice-1234"

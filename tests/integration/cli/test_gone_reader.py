@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.cli.local.embedded import free_port
+from services.local_system.embedded import free_port
 
 
 def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variables: str) -> tuple[int, str]:

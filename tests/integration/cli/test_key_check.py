@@ -13,11 +13,11 @@ import pytest
 from cryptography.fernet import Fernet
 
 from services.cli.app import main
-from services.cli.local import lock
-from services.cli.local.record import RunRecord
-from shared.domain.credentials import Credentials
+from services.local_system import lock
+from services.local_system.record import RunRecord
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.key_check import judge_key
 from shared.domain.identity import Broker
-from shared.domain.key_check import judge_key
 from tests.contract.paper import PaperServer
 
 TRADING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "close-trades")

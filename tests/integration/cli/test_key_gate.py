@@ -9,14 +9,14 @@ import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
-from services.cli.local.key_gate import ACTOR, usable_brokers
+from services.local_system.key_gate import ACTOR, usable_brokers
 from shared.config import ConfigurationError, load_settings
-from shared.domain.credentials import Credentials
-from shared.domain.follower import FollowerStatus
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.secrets import SecretBox
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from tests.contract.paper import PaperServer
 
 KRAKEN = Broker.KRAKEN

@@ -13,14 +13,14 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from services.cli.app import main
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.events import PositionAdjusted
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.ledger import Ledger
-from shared.persistence.secrets import SecretBox
-from tests.examples import NOW
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.ledger import Ledger
+from tests.support.examples import NOW
 
 Nija = Callable[..., tuple[int, str, str]]
 

@@ -13,8 +13,8 @@ import pytest
 from services.cli.app import main
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.master_fills import MasterFills, ObservedFill
-from tests.examples import NOW, an_account_fill
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from tests.support.examples import NOW, an_account_fill
 
 Nija = Callable[..., tuple[int, str, str]]
 

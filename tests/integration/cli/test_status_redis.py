@@ -10,7 +10,7 @@ from services.cli.status_redis import read_pipeline
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
-from tests.examples import an_order
+from tests.support.examples import an_order
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

@@ -8,9 +8,9 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.master_fills import MasterFills
-from shared.persistence.secrets import SecretBox
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.master_fills import MasterFills
 
 
 @pytest.fixture

@@ -11,9 +11,9 @@ from shared.domain.identity import Broker
 from shared.persistence import database
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.master_fills import MasterFills, ObservedFill
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.sequence import lock_sequence
-from tests.examples import NOW, an_account_fill
+from tests.support.examples import NOW, an_account_fill
 
 KRAKEN = Broker.KRAKEN
 PATIENCE_SECONDS = 20

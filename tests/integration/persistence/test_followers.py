@@ -10,8 +10,8 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from shared.domain.credentials import Credentials, EnvironmentFollower
-from shared.domain.follower import FollowerPolicy, FollowerStatus
+from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
+from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
 from shared.domain.identity import Broker
 from shared.persistence import sequence
 from shared.persistence.errors import (
@@ -23,11 +23,11 @@ from shared.persistence.errors import (
     ImportRefused,
     UnknownFollower,
 )
-from shared.persistence.follower_import import NewFollower
-from shared.persistence.followers import FollowerStore
-from shared.persistence.master_fills import MasterFills, ObservedFill
-from shared.persistence.secrets import SecretBox
-from tests.examples import NOW, an_account_fill
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from tests.support.examples import NOW, an_account_fill
 
 KRAKEN = Broker.KRAKEN
 

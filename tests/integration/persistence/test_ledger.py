@@ -10,16 +10,16 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from sqlalchemy import Engine, text
 
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import Decision, Event, OrderEvent, OrderState, Outcome
-from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker
-from shared.domain.reasons import FailReason, SkipReason
 from shared.persistence.errors import RefusedByDatabase
-from shared.persistence.followers import FollowerStore
-from shared.persistence.ledger import Ledger
-from tests.examples import NOW, an_instrument
-from tests.ledger_examples import (
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.ledger import Ledger
+from tests.support.examples import NOW, an_instrument
+from tests.support.ledger_examples import (
     a_batch,
     a_decision,
     a_filled_event,

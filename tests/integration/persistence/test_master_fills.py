@@ -9,12 +9,12 @@ import pytest
 from sqlalchemy import Engine, text
 
 from shared.domain.errors import ImpossibleFill
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import Checkpoint, ExecutedCopy, MasterFills, ObservedFill
-from tests.examples import NOW, an_account_fill
-from tests.ledger_examples import a_filled_event, an_order_event
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import Checkpoint, ExecutedCopy, MasterFills, ObservedFill
+from tests.support.examples import NOW, an_account_fill
+from tests.support.ledger_examples import a_filled_event, an_order_event
 
 KRAKEN = Broker.KRAKEN
 

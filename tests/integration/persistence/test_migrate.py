@@ -10,13 +10,13 @@ from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
 
-from services.cli.local.embedded_postgres import PostgresServer
+from services.local_system.embedded_postgres import PostgresServer
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable, SchemaOutdated
-from shared.persistence.master_fills import MasterFills, ObservedFill
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.migrate import TABLE_MODULES, migrate, require_newest_schema
-from tests.examples import NOW, an_account_fill
+from tests.support.examples import NOW, an_account_fill
 
 LEDGER = ("master_fills", "instruments", "decisions", "order_events", "account_snapshots", "follower_changes")
 

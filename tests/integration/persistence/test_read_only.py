@@ -9,9 +9,9 @@ from sqlalchemy import Engine, text
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import MasterFills
-from tests.ledger_examples import a_filled_event
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import MasterFills
+from tests.support.ledger_examples import a_filled_event
 
 
 @pytest.fixture

@@ -7,17 +7,17 @@ import pytest
 from sqlalchemy import Engine
 
 from services.copy_engine.decide import decide
-from shared.domain.balance import READINGS_UNTIL_UNAVAILABLE
+from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.replay import differences
 from shared.domain.events import EVENT
 from shared.domain.identity import Broker
-from shared.domain.master_fill import MasterFill
-from shared.domain.reasons import SkipReason
-from shared.domain.replay import differences
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import MasterFills, ObservedFill
-from shared.persistence.recorded_decisions import RecordedDecisions
-from tests.examples import NOW, a_follower, an_account, an_account_fill, an_instrument
-from tests.ledger_examples import a_batch, a_decision, a_snapshot_event
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from shared.persistence.ledger.recorded_decisions import RecordedDecisions
+from tests.support.examples import NOW, a_follower, an_account, an_account_fill, an_instrument
+from tests.support.ledger_examples import a_batch, a_decision, a_snapshot_event
 
 MAX_AGE = timedelta(minutes=15)
 

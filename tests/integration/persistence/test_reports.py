@@ -7,17 +7,17 @@ import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderState, Outcome
 from shared.domain.identity import Broker
-from shared.domain.reasons import FailReason, SkipReason
-from shared.persistence.follower_import import NewFollower
-from shared.persistence.followers import FollowerStore
-from shared.persistence.ledger import Ledger
-from shared.persistence.master_fills import MasterFills, ObservedFill
-from shared.persistence.reports import Reports, StageLatency
-from tests.examples import NOW, an_account_fill
-from tests.ledger_examples import a_batch, a_decision, a_filled_event, a_snapshot_event, an_order_event
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.ledger import Ledger
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from shared.persistence.reports.reports import Reports, StageLatency
+from tests.support.examples import NOW, an_account_fill
+from tests.support.ledger_examples import a_batch, a_decision, a_filled_event, a_snapshot_event, an_order_event
 
 KRAKEN = Broker.KRAKEN
 NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")

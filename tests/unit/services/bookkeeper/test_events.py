@@ -5,7 +5,7 @@ import pytest
 from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, chunks, read_event
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker
-from tests.examples import NOW
+from tests.support.examples import NOW
 
 EVENT = SnapshotEvent(
     broker=Broker.KRAKEN, follower_id="alice", equity="1", cash="1", held="0", positions="0", occurred_at=NOW

@@ -10,8 +10,8 @@ from services.bookkeeper.write import write_entries
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
 from shared.persistence.errors import RefusedByDatabase
-from shared.persistence.ledger import Written
-from tests.examples import NOW
+from shared.persistence.ledger.ledger import Written
+from tests.support.examples import NOW
 
 
 class PickyLedger:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import SecretStr
 
 from services.broker_worker.drain import KeyRing
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.persistence.errors import DatabaseUnavailable
 
 KEY = Credentials(api_key=SecretStr("key"), api_secret=SecretStr("secret"))

@@ -11,7 +11,7 @@ from services.broker_worker import listing as listing_module
 from services.broker_worker.listing import Listing
 from shared.brokers.errors import BrokerError, OutcomeUnknown
 from shared.domain.instrument import Instrument
-from tests.examples import an_instrument
+from tests.support.examples import an_instrument
 
 
 @dataclass

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.cli import accounts, output
-from shared.domain.balance import BalanceSnapshot, UserBrokerState
+from shared.domain.accounts.balance import BalanceSnapshot, UserBrokerState
 from shared.domain.identity import Broker
 
 AMOUNTS = st.decimals(min_value=-1_000, max_value=1_000_000, places=8)

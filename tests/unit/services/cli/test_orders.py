@@ -6,7 +6,7 @@ import pytest
 
 from services.cli import orders, output
 from shared.domain.identity import Broker
-from shared.persistence.reports import OrderLine
+from shared.persistence.reports.reports import OrderLine
 
 
 def a_line(state: str, sent_ago: timedelta) -> OrderLine:

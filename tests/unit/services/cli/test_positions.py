@@ -6,7 +6,7 @@ import pytest
 
 from services.cli import output, positions
 from shared.domain.identity import Broker
-from shared.persistence.reports import PositionLine
+from shared.persistence.reports.reports import PositionLine
 
 
 @pytest.mark.parametrize(

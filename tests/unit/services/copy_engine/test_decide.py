@@ -7,14 +7,14 @@ import pytest
 
 from services.copy_engine.decide import Delivery, decide
 from shared.domain.amounts import plain
-from shared.domain.copy_order import CopyOrder
+from shared.domain.copying.copy_order import CopyOrder
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import EVENT, DecisionBatch
-from shared.domain.follower import FollowerStatus
 from shared.domain.identity import copy_order_id
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import MasterFill
-from shared.domain.reasons import SkipReason
-from tests.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
+from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
 
 FOLLOWERS = [
     a_follower("alice", minimum_notional="2"),

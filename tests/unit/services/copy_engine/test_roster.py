@@ -2,7 +2,7 @@
 
 from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
-from tests.examples import a_follower
+from tests.support.examples import a_follower
 
 
 def test_who_joined_is_in_from_the_next_fill() -> None:

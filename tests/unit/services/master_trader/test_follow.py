@@ -5,8 +5,8 @@ from decimal import Decimal
 from typing import Any
 
 from services.master_trader.follow import Sighting, look, read_equity
-from shared.domain.master_fill import AccountFill, Side
-from tests.fakes.broker import FakeAccount, FakeConnection
+from shared.domain.fill import AccountFill, Side
+from tests.support.broker import FakeAccount, FakeConnection
 
 
 class CountingAccount(FakeAccount):

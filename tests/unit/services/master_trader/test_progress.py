@@ -4,9 +4,9 @@ from datetime import UTC, datetime, timedelta
 
 from services.master_trader.follow import Sighting
 from services.master_trader.progress import OVERLAP, Progress
-from shared.domain.master_fill import AccountFill
-from shared.persistence.master_fills import ObservedFill
-from tests.fakes.fills import buy
+from shared.domain.fill import AccountFill
+from shared.persistence.ledger.master_fills import ObservedFill
+from tests.support.fills import buy
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

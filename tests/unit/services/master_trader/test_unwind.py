@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 from services.master_trader.unwind import before_unexplained_sale, currencies_to_price, equities_before, new_fills
-from shared.domain.master_fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side, SizeType
 
 NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
 

@@ -9,9 +9,9 @@ from aiohttp import web
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
-from tests.recording_server import RecordingServer, serving
+from tests.support.recording_server import RecordingServer, serving
 
 API_KEY = "key-of-a-test"
 API_SECRET = "c2VjcmV0LW9mLWEtdGVzdA=="

@@ -9,10 +9,10 @@ from shared.brokers.errors import RateLimited, Throttled
 from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests, units_for
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
 
 

@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from shared.brokers import registry
-from shared.brokers.ccxt_errors import shortened
+from shared.brokers.ccxt.errors import shortened
 from shared.brokers.errors import NotSent
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import BrokerNotSupported, InvalidBrokerUrl, connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 # Read-only after the markets are loaded, or without state of their own.

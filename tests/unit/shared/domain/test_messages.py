@@ -9,12 +9,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
-from shared.domain.copy_order import CopiedPosition, CopyOrder
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.follower import Follower
+from shared.domain.copying.master_fill import MasterFill
 from shared.domain.events import EVENT, DecisionBatch, FollowerDisabled, OrderEvent, SnapshotEvent
-from shared.domain.follower import AccountSnapshot, Follower
+from shared.domain.fill import AccountFill
 from shared.domain.identity import CopyOrderId
 from shared.domain.instrument import Instrument
-from shared.domain.master_fill import AccountFill, MasterFill
 from shared.messaging.mailboxes import Submission
 
 MODELS: list[type[BaseModel]] = [

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.accounts import ApiKey
 from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
 from shared.exchange.refusals import Refused

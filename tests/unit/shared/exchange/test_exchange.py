@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
 

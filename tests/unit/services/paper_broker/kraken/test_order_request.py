@@ -7,7 +7,7 @@ import pytest
 
 from services.paper_broker.kraken.order_request import new_order
 from services.paper_broker.kraken.replies import KrakenError
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.orders import OrderType
 
 NOW = 1_700_000_000_000_000

@@ -8,7 +8,7 @@ import pytest
 
 from services.paper_broker.okx.order_request import expiry, requested_order
 from services.paper_broker.okx.replies import OkxError
-from shared.domain.master_fill import Side
+from shared.domain.fill import Side
 from shared.exchange.orders import OrderType
 
 FIELDS = {"instId": "BTC-USDT", "tdMode": "cash", "side": "buy", "ordType": "market", "sz": "0.5"}

@@ -13,10 +13,10 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import RecordingServer, serving
+from tests.support.recording_server import RecordingServer, serving
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 API_KEY = "PKTESTKEY0123456789"

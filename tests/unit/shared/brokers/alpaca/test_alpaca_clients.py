@@ -10,9 +10,9 @@ from pydantic import SecretStr
 
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import CREDENTIALS
 from tests.unit.shared.brokers.conftest import CountingNonces
 

@@ -22,9 +22,9 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.brokers.registry import connect
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
     API_KEY,
     API_SECRET,

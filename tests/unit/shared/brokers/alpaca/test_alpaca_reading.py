@@ -11,10 +11,10 @@ from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnkno
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.equity import Balance
+from shared.domain.accounts.equity import Balance
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side, SizeType
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
     API_KEY,
     ASSETS,

@@ -14,12 +14,12 @@ from shared.brokers.binance import fill_search
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.guarded import Guard, GuardedAccount
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side, SizeType
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import refused
 
 DAY = timedelta(days=1)

@@ -21,9 +21,9 @@ from shared.brokers.errors import (
     Rejected,
 )
 from shared.brokers.port.orders import MarketOrder, OrderStatus
+from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import API_KEY, API_SECRET, refused
 
 CLIENT_ID = "0123456789abcdef0123456789abcdef"

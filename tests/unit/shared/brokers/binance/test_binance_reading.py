@@ -14,11 +14,11 @@ from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
-from shared.domain.equity import Balance
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import listed, refused
 from tests.unit.shared.brokers.conftest import CountingNonces
 

@@ -6,8 +6,8 @@ from time import process_time
 from typing import Any
 
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.credentials import Credentials
-from tests.recording_server import RecordingServer
+from shared.domain.accounts.credentials import Credentials
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, API_SECRET
 
 CLIENTS = 1_000

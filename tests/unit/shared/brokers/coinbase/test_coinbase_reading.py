@@ -11,11 +11,11 @@ from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.equity import Balance
+from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side, SizeType
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, FILLS, PERMISSIONS, PRODUCTS
 from tests.unit.shared.brokers.conftest import CountingNonces
 

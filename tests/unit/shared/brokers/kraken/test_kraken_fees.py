@@ -8,7 +8,7 @@ import pytest
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount, TellsFees
 from shared.domain.fees import FeeRates
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 
 
 def fees(taker: str, maker: str | None) -> dict[str, Any]:

@@ -25,10 +25,10 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
 
 ORDER_ID = "OAAAAA-BBBBB-CCCCCC"
@@ -618,7 +618,7 @@ async def test_cancelling_what_is_no_longer_open_is_rejected(
 
 def test_every_ccxt_error_that_is_not_listed_is_unknown() -> None:
     """Classes of ccxt at large, so that an upgrade that moves one shows here."""
-    from shared.brokers.ccxt_errors import classify
+    from shared.brokers.ccxt.errors import classify
 
     rejected = (ccxt.InvalidOrder, ccxt.BadSymbol, ccxt.BadRequest, ccxt.ArgumentsRequired, ccxt.NotSupported)
     for error_class in rejected:

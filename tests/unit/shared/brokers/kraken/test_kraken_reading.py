@@ -10,10 +10,10 @@ from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown, RateLimit
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.domain.equity import Balance
+from shared.domain.accounts.equity import Balance
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
-from shared.domain.master_fill import Side, SizeType
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_reply, pair
 
 SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)

@@ -9,9 +9,9 @@ from pydantic import SecretStr
 
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
+from shared.domain.fill import Side
 from shared.domain.identity import CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.okx.conftest import CREDENTIALS, placed
 from tests.unit.shared.brokers.test_shared_clients import _SHARED_ON_PURPOSE
 

@@ -26,10 +26,10 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
-from shared.domain.master_fill import Side
-from tests.recording_server import RecordingServer
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import CountingNonces
 from tests.unit.shared.brokers.okx.conftest import (
     API_KEY,

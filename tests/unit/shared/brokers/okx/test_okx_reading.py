@@ -16,12 +16,12 @@ from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import OrderStatus
 from shared.brokers.registry import connect
-from shared.domain.credentials import Credentials
-from shared.domain.equity import Balance
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
+from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker, BrokerOrderId
-from shared.domain.master_fill import Side, SizeType
-from tests.recording_server import Recorded, RecordingServer
+from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import CountingNonces
 from tests.unit.shared.brokers.okx.conftest import CREDENTIALS, refused
 

@@ -1,0 +1,121 @@
+"""Collect the evidence of a run: ledger, mailboxes and the paper broker's own log and journal."""
+
+import asyncio
+from collections import defaultdict
+from collections.abc import Sequence
+from datetime import datetime
+from decimal import Decimal
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import orjson
+from redis.asyncio import Redis
+from sqlalchemy import Engine, text
+
+from services.chaos.inject import Done
+from services.chaos.invariants import Evidence
+from services.demo.accounts import MASTER
+from services.demo.audit import BrokerOrder
+from services.demo.figures import read_log
+from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import transaction
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.reports.reports import Reports
+
+_LOTS_OF_DOUBT = {Broker.ALPACA: 2}
+"""Alpaca tells no fee (ADR 16): it is computed for the order, and taken for each execution; both are rounded."""
+_FINALS = text(
+    "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
+    " GROUP BY copy_order_id"
+)
+_WAITS = text("""
+    SELECT d.decided_at, e.occurred_at FROM decisions d
+    JOIN order_events e ON e.copy_order_id = d.copy_order_id AND e.outcome IS NOT NULL
+    WHERE d.skip_reason IS NULL
+""")
+
+
+async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path) -> Evidence:
+    """Read everything of one broker. The system must have settled. Raises one of the demo's AWAY."""
+    keys, reports = BrokerKeys(broker), Reports(engine)
+    async with aiohttp.ClientSession(paper_url) as session:
+        orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]
+        fills = await read_log(session, "fills")
+    instruments = [Instrument.model_validate_json(each) for each in await redis.hvals(keys.instruments)]
+    followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
+    return Evidence(
+        followers={follower.follower_id: follower.joined_sequence for follower in followers},
+        master_fills=frozenset(fill["fill_id"] for fill in fills if fill["account"] == MASTER),
+        ledger_fills={
+            _id_in_log(broker, fill.fill_id): fill.sequence for fill in reports.fills(broker, limit=1_000_000)
+        },
+        copies=reports.copies(broker),
+        finals=_finals(engine, broker),
+        orders=[order for order in orders if order.account != MASTER],
+        positions=reports.positions(broker, closed=True),
+        redis_positions=await _redis_positions(redis, keys),
+        mailboxes={
+            _name(key, keys.mailbox_prefix): int(await redis.llen(key))
+            async for key in redis.scan_iter(match=f"{keys.mailbox_prefix}*", count=1000)
+        },
+        dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
+        nonces=await asyncio.to_thread(_nonces, journal),
+        lots={each.symbol: each.lot * _LOTS_OF_DOUBT.get(broker, 1) for each in instruments},
+    )
+
+
+def _id_in_log(broker: Broker, fill_id: str) -> str:
+    """Binance numbers the fills of each symbol by itself: the ledger's id begins with the symbol, the log's does not."""
+    return fill_id.rpartition("-")[2] if broker is Broker.BINANCE else fill_id
+
+
+def recovery_seconds(engine: Engine, injections: Sequence[Done]) -> dict[str, list[float]]:
+    """By kind: how long each injection held up the orders that were decided before it; 0: nobody."""
+    with transaction(engine) as connection:
+        waits = [(row.decided_at, row.occurred_at) for row in connection.execute(_WAITS)]
+    found: dict[str, list[float]] = defaultdict(list)
+    for each in injections:
+        found[each.kind.value].append(_held_up(each.at, waits))
+    return found
+
+
+def _held_up(at: datetime, waits: Sequence[tuple[datetime, datetime]]) -> float:
+    return max(((ended - at).total_seconds() for decided, ended in waits if decided <= at < ended), default=0.0)
+
+
+def _finals(engine: Engine, broker: Broker) -> dict[str, int]:
+    with transaction(engine) as connection:
+        rows = connection.execute(_FINALS, {"broker": broker.value}).all()
+    return {row.copy_order_id: row.finals for row in rows}
+
+
+async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[str, str], Decimal]:
+    found: dict[tuple[str, str], Decimal] = {}
+    async for key in redis.scan_iter(match=f"{keys.positions_prefix}*", count=1000):
+        for symbol, stored in (await redis.hgetall(key)).items():
+            position = CopiedPosition.model_validate_json(stored)
+            found[_name(key, keys.positions_prefix), _text(symbol)] = position.quantity
+    return found
+
+
+def _name(key: bytes, prefix: str) -> str:
+    return key.decode().removeprefix(prefix)
+
+
+def _text(value: bytes | str) -> str:
+    return value.decode() if isinstance(value, bytes) else value
+
+
+def _nonces(journal: Path) -> dict[str, list[int]]:
+    accepted: dict[str, list[int]] = defaultdict(list)
+    with journal.open("rb") as lines:
+        for line in lines:
+            events: list[list[Any]] = orjson.loads(line)
+            for event in events:
+                if event[0] == "nonce":
+                    accepted[event[1]].append(int(event[2]))
+    return accepted

@@ -1,0 +1,148 @@
+"""The promises, one by one: what ledger, mailboxes and the paper broker's log say goes in, violations come out. Pure."""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from itertools import pairwise
+from typing import NamedTuple
+
+from services.demo.audit import BrokerOrder
+from shared.domain.amounts import ZERO
+from shared.persistence.reports.reports import CopyLine, PositionLine
+
+SHOWN = 5
+"""Examples in a report."""
+
+
+class Evidence(NamedTuple):
+    """All that was found at one broker when everything had settled."""
+
+    followers: Mapping[str, int]
+    """Follower → the last fill before it joined."""
+    master_fills: frozenset[str]
+    """Fill ids in the master's account, by the broker's log."""
+    ledger_fills: Mapping[str, int]
+    """Fill id → sequence, by the ledger."""
+    copies: Sequence[CopyLine]
+    finals: Mapping[str, int]
+    """Copy order → number of final states."""
+    orders: Sequence[BrokerOrder]
+    """Of followers, in the order of the broker's acceptance."""
+    positions: Sequence[PositionLine]
+    redis_positions: Mapping[tuple[str, str], Decimal]
+    mailboxes: Mapping[str, int]
+    """Mailboxes that are not empty."""
+    dead_letters: int
+    nonces: Mapping[str, Sequence[int]]
+    """Accepted nonces by key, in the order of acceptance."""
+    lots: Mapping[str, Decimal]
+    """By symbol: what is less than this cannot be sold, or cannot be told apart."""
+    asleep: Sequence[str] = ()
+    """Followers who had mail at some time, and were neither ready nor lent to a worker."""
+
+
+class Found(NamedTuple):
+    """Violations by invariant, each with examples, and the numbers that are asked for most."""
+
+    violations: Mapping[str, tuple[int, tuple[str, ...]]]
+    duplicates: int
+    missing: int
+    unresolved: int
+
+
+def check(seen: Evidence) -> Found:
+    """Check every invariant."""
+    ordered = {copy.copy_order_id: copy for copy in seen.copies if copy.skip_reason is None}
+    doubled = _one_order(seen, ordered)
+    missing = _nobody_missing(seen, ordered)
+    pending = [f"{copy.follower_id} fill {copy.sequence}" for copy in ordered.values() if copy.outcome is None]
+    broken = {
+        "at most one broker order per fill and follower": doubled,
+        "every master fill and every follower of it is decided": missing,
+        "no order is left without a final state": pending,
+        "exactly one final state each": [f"{name}: {count}" for name, count in seen.finals.items() if count != 1],
+        "orders per follower in the order of the fills": _in_order(seen, ordered),
+        "executed quantities as the ledger says": _quantities(seen, ordered),
+        "positions as the ledger says": _positions(seen, ordered),
+        "mailboxes are empty": [f"{name}: {length}" for name, length in seen.mailboxes.items()],
+        "no wake-up lost": [*seen.asleep],
+        "nothing in a dead-letter stream": [f"{seen.dead_letters} entries"] if seen.dead_letters else [],
+        "nonces only grow": _nonces(seen),
+    }
+    violations = {name: (len(examples), tuple(examples[:SHOWN])) for name, examples in broken.items()}
+    return Found(violations, len(doubled), len(missing), len(pending))
+
+
+def _one_order(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    executed = Counter(order.client_order_id for order in seen.orders if order.filled > ZERO)
+    return [
+        f"{name}: executed {count} times" if name in ordered else f"{name}: the ledger knows no such order"
+        for name, count in executed.items()
+        if count > 1 or name not in ordered
+    ]
+
+
+def _nobody_missing(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    missing = [f"master fill {fill_id}" for fill_id in seen.master_fills if fill_id not in seen.ledger_fills]
+    decided: dict[int, list[str]] = defaultdict(list)
+    for copy in seen.copies:
+        decided[copy.sequence].append(copy.follower_id)
+    for sequence in seen.ledger_fills.values():
+        wanted = {follower for follower, joined in seen.followers.items() if joined < sequence}
+        missing += [f"{follower} fill {sequence}" for follower in wanted.difference(decided[sequence])]
+    at_broker = {order.client_order_id for order in seen.orders}
+    missing += [name for name, copy in ordered.items() if copy.outcome == "copied" and name not in at_broker]
+    return missing
+
+
+def _in_order(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    newest: dict[str, int] = defaultdict(int)
+    wrong = []
+    for order in seen.orders:
+        copy = ordered.get(order.client_order_id or "")
+        if copy is None or order.filled == ZERO:
+            continue
+        if copy.sequence < newest[copy.follower_id]:
+            wrong.append(f"{copy.follower_id}: fill {copy.sequence} after {newest[copy.follower_id]}")
+        newest[copy.follower_id] = max(newest[copy.follower_id], copy.sequence)
+    return wrong
+
+
+def _quantities(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    filled: dict[str, Decimal] = defaultdict(Decimal)
+    for order in seen.orders:
+        filled[order.client_order_id or ""] += order.filled
+    return [
+        f"{name}: {copy.filled_quantity} in the ledger, {filled[name]} at the broker"
+        for name, copy in ordered.items()
+        if copy.outcome is not None and copy.filled_quantity != filled[name]
+    ]
+
+
+def _positions(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    """By the broker's log, the ledger and Redis; what is less than a lot cannot be sold and is let go."""
+    held: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    for order in seen.orders:
+        copy = ordered.get(order.client_order_id or "")
+        if copy is not None:
+            sign = 1 if order.side == "buy" else -1
+            key = copy.follower_id, copy.symbol
+            held[key] += sign * order.filled - order.fee_in_base
+            if sign < 0 and abs(held[key]) < seen.lots[copy.symbol]:
+                held[key] = ZERO
+    booked = {(line.follower_id, line.symbol): line.quantity for line in seen.positions}
+    wrong = []
+    for key in held.keys() | booked.keys() | seen.redis_positions.keys():
+        by_log, by_ledger, by_redis = held[key], booked.get(key, ZERO), seen.redis_positions.get(key, ZERO)
+        if abs(by_log - by_ledger) >= seen.lots[key[1]] or by_ledger != by_redis:
+            wrong.append(f"{key[0]} {key[1]}: broker {by_log}, ledger {by_ledger}, redis {by_redis}")
+    return wrong
+
+
+def _nonces(seen: Evidence) -> list[str]:
+    return [
+        f"key {number}: {later} after {earlier}"
+        for number, nonces in enumerate(seen.nonces.values(), start=1)
+        for earlier, later in pairwise(nonces)
+        if later <= earlier
+    ]

@@ -1,0 +1,75 @@
+"""The steps of the protocol at which a process can be struck, and the places in the code where each begins or ends."""
+
+from collections.abc import Iterator, Sequence
+from itertools import zip_longest
+from typing import Literal, NamedTuple
+
+from services.chaos.plan import Kind
+
+
+class Step(NamedTuple):
+    """A boundary between two steps of one process. What is done before it stands, what comes after is not begun."""
+
+    process: str
+    """The stage; of a worker its main process, which sweeps, or a child, which serves followers."""
+    name: str
+    target: str
+    """`module:name` or `module:Class.name` of a function of the stage."""
+    moment: Literal["before", "after"]
+    """When the call of the target begins, or when it has returned."""
+    trigger: Kind | None = None
+    """What has to be broken for the step to be reached at all."""
+
+
+_FOLLOWING = "services.master_trader.following"
+_PUBLISH = "services.master_trader.publish"
+_FILLS = "shared.persistence.ledger.master_fills:MasterFills"
+_MAILBOXES = "shared.messaging.mailboxes:Mailboxes"
+_EXECUTION = "services.broker_worker.carry_out:Execution"
+_RESTORER = "services.bookkeeper.restore:Restorer"
+
+STEPS: tuple[Step, ...] = (
+    Step("master_trader", "a fill is seen, not recorded", f"{_FILLS}.record", "before"),
+    Step("master_trader", "recorded, not published", f"{_PUBLISH}:publish_fill", "before"),
+    Step("master_trader", "published, not marked as published", f"{_PUBLISH}:publish_fill", "after"),
+    Step("master_trader", "marked, the checkpoint not moved", f"{_FILLS}.mark_published", "after"),
+    Step(
+        "copy_engine", "a fill is read, nothing planned", "services.copy_engine.fan_out:FanOut.deliver_fill", "before"
+    ),
+    Step("copy_engine", "planned, not delivered", f"{_MAILBOXES}.deliver", "before"),
+    Step("copy_engine", "delivered, not hinted", f"{_MAILBOXES}.deliver", "after"),
+    Step("copy_engine", "hinted", "services.copy_engine.follow:FillFollower._hint", "after"),
+    Step("broker_worker child", "a hint is taken, nobody claimed", "services.broker_worker.drain:Drain.run", "before"),
+    Step("broker_worker child", "claimed, not begun", f"{_EXECUTION}.run", "before"),
+    Step("broker_worker child", "submitting is recorded, not sent", f"{_EXECUTION}._begin", "after"),
+    Step("broker_worker child", "sent, the answer not recorded", f"{_EXECUTION}._follow", "before"),
+    Step("broker_worker child", "accepted is recorded, not final", f"{_EXECUTION}._wait_for", "after", Kind.LATE_FILL),
+    Step("broker_worker child", "final, not settled", f"{_MAILBOXES}.settle", "before"),
+    Step("broker_worker child", "settled, the next order not begun", f"{_MAILBOXES}.settle", "after"),
+    Step("broker_worker child", "unknown, not looked up", f"{_EXECUTION}._look_up", "before", Kind.REPLY_LOST),
+    Step("broker_worker child", "looked up, nothing recorded", f"{_EXECUTION}._look_up", "after", Kind.REPLY_LOST),
+    Step(
+        "broker_worker child", "to be looked at later, not released", f"{_MAILBOXES}.release", "before", Kind.LATE_FILL
+    ),
+    Step("broker_worker child", "released", f"{_MAILBOXES}.release", "after", Kind.LATE_FILL),
+    Step("broker_worker main", "before a sweep", f"{_MAILBOXES}.sweep", "before"),
+    Step("broker_worker main", "swept, not hinted", f"{_MAILBOXES}.sweep", "after"),
+    Step("bookkeeper", "events are read, not written", "shared.persistence.ledger.ledger:Ledger.write", "before"),
+    Step("bookkeeper", "written, not acknowledged", "shared.persistence.ledger.ledger:Ledger.write", "after"),
+    Step("bookkeeper", "acknowledged", "services.bookkeeper.stream:EventStream.acknowledge", "after"),
+    Step("bookkeeper", "Redis was emptied, nothing begun", f"{_RESTORER}.begin", "before", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "a restore is begun", f"{_RESTORER}.begin", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORER}._forget", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "positions are restored", f"{_RESTORER}._put_positions", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "mailboxes are restored", f"{_RESTORER}._put_mailboxes", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "fills are restored, Redis not in line", f"{_RESTORER}._put_fills", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "a restore is complete", f"{_RESTORER}.restore", "after", Kind.EMPTY_REDIS),
+)
+
+
+def by_turns(steps: Sequence[Step] = STEPS) -> Iterator[Step]:
+    """The steps in an order in which a process that was struck has time to come back before its next turn."""
+    processes = dict.fromkeys(step.process for step in steps)
+    columns = ([step for step in steps if step.process == process] for process in processes)
+    for row in zip_longest(*columns):
+        yield from (step for step in row if step is not None)

@@ -1,0 +1,82 @@
+"""Change followers while the system runs, as a person does with `nija followers pause | resume | replace-key | add`."""
+
+from collections.abc import Mapping
+
+from redis import Redis
+
+from services.chaos.plan import Kind
+from services.demo.accounts import DemoAccounts
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.followers.store import FollowerStore
+
+ACTOR = "chaos"
+ROSTER_CHANGES = frozenset({Kind.CHANGE_STATUS, Kind.REPLACE_KEY, Kind.ADD_FOLLOWER})
+
+
+class RosterChanges:
+    """All methods raise RedisError, OSError and DatabaseUnavailable.
+
+    Every second change of a status or key is one whose command was killed when it had stored it: nobody is told.
+    """
+
+    def __init__(
+        self,
+        store: FollowerStore,
+        accounts: Mapping[Broker, DemoAccounts],
+        in_at_first: int,
+        redis_url: str,
+    ) -> None:
+        """`in_at_first`: how many of each broker's accounts copy already; the others join one after another."""
+        self._store = store
+        self._accounts = accounts
+        self._followers = dict.fromkeys(accounts, in_at_first)
+        self._redis_url = redis_url
+        self._untold = False
+
+    def make(self, kind: Kind, broker: Broker, number: int) -> bool:
+        """Make one of ROSTER_CHANGES with the follower of that number; False: nija has disabled it."""
+        follower_id = self._accounts[broker].followers[number % self._followers[broker]].follower_id
+        match kind:
+            case Kind.CHANGE_STATUS:
+                return self._pause_or_resume(broker, follower_id)
+            case Kind.REPLACE_KEY:
+                self._replace_key(broker, follower_id)
+            case _:
+                self._add(broker)
+        return True
+
+    def _pause_or_resume(self, broker: Broker, follower_id: str) -> bool:
+        status = self._store.get(broker, follower_id).status
+        other = {
+            FollowerStatus.ACTIVE: FollowerStatus.PAUSED,
+            FollowerStatus.PAUSED: FollowerStatus.ACTIVE,
+        }.get(status)
+        if other is None:
+            return False
+        return self._store.set_status(broker, follower_id, other, actor=ACTOR, announce=self._announce_or_not)
+
+    def _replace_key(self, broker: Broker, follower_id: str) -> None:
+        """Have nija use the account's other key; the broker still takes both."""
+        keys = self._accounts[broker].follower_keys[follower_id]
+        used = self._store.credentials(broker, [follower_id])[follower_id]
+        other = next(key for key in keys if key != used)
+        self._store.replace_credentials(broker, follower_id, other, actor=ACTOR, announce=self._announce_or_not)
+
+    def _add(self, broker: Broker) -> None:
+        """Let another account copy from the next fill on."""
+        next_one = self._accounts[broker].followers[self._followers[broker]]
+        # Stored already when an earlier try was told that PostgreSQL is away.
+        if not self._store.taken([next_one]):
+            self._store.import_rows([next_one], actor=ACTOR, announce=self._announce)
+        self._followers[broker] += 1
+
+    def _announce_or_not(self, broker: Broker) -> None:
+        self._untold = not self._untold
+        if not self._untold:
+            self._announce(broker)
+
+    def _announce(self, broker: Broker) -> None:
+        with Redis.from_url(self._redis_url, socket_timeout=5, socket_connect_timeout=5) as redis:
+            redis.incr(BrokerKeys(broker).roster)

@@ -1,0 +1,152 @@
+"""Run a stage with one protection switched off: `python -m services.chaos.without NAME MODULE [ARGUMENT …]`.
+
+For the self-test of `nija chaos` only. The stages themselves have no such switch: this changes them from outside,
+in a process that was started for it.
+"""
+
+import asyncio
+import runpy
+import sys
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from datetime import timedelta
+from hashlib import sha1
+from itertools import count
+from typing import Any
+
+ASLEEP_SECONDS = 30.0
+"""Longer than a lease, a request's validity and the margin of look-ups together."""
+BETWEEN_TWO_STEPS_SECONDS = 0.7
+"""Longer than the master's orders are apart."""
+FAR_AWAY = timedelta(days=1)
+
+
+def _nothing() -> None:
+    """The control for what needs no pause: everything as it is, started the same way."""
+
+
+def _pauses() -> None:
+    """The control for fence and expiry: the first order of each worker child sleeps before it is recorded as
+    submitting, the second after that and before it leaves; and nobody renews leases, as in a paused process.
+    """
+    from services.broker_worker.carry_out import Execution
+    from services.broker_worker.drain import Drain
+    from shared.brokers.kraken.account import KrakenAccount
+
+    begun, sent = count(), count()
+
+    def sleeping(call: Callable[..., Awaitable[Any]], numbers: Any, asleep: int) -> Callable[..., Awaitable[Any]]:
+        async def slowly(*arguments: Any) -> Any:
+            if next(numbers) == asleep:
+                await asyncio.sleep(ASLEEP_SECONDS)
+            return await call(*arguments)
+
+        return slowly
+
+    async def renew_nothing(_drain: Any, _every_seconds: float) -> None:
+        await asyncio.Event().wait()
+
+    setattr(Execution, "_begin", sleeping(Execution._begin, begun, 0))  # noqa: B010, SLF001  from outside, on purpose
+    setattr(KrakenAccount, "place", sleeping(KrakenAccount.place, sent, 1))  # noqa: B010
+    setattr(Drain, "renew_leases", renew_nothing)  # noqa: B010
+
+
+def _fence() -> None:
+    """Who lost the lease may record, settle and release all the same."""
+    _pauses()
+    for name in ("record", "settle", "release"):
+        _cut(name, "if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return")
+
+
+def _request_expiry() -> None:
+    """The broker is told that the request is valid for another day."""
+    _pauses()
+    from shared.brokers.kraken.account import KrakenAccount
+
+    place: Any = KrakenAccount.place
+
+    async def place_whenever(account: Any, order: Any) -> Any:
+        return await place(account, replace(order, valid_until=order.valid_until + FAR_AWAY))
+
+    setattr(KrakenAccount, "place", place_whenever)  # noqa: B010
+
+
+def _cut(name: str, beginning: str) -> None:
+    """Take the one line that begins so out of a Lua script."""
+    from shared.messaging.scripts import script
+
+    changed = script(name)
+    lines = changed.text.splitlines()
+    kept = [line for line in lines if not line.startswith(beginning)]
+    if len(kept) != len(lines) - 1:
+        raise RuntimeError(f"what should be switched off is not in {name}.lua any more: {beginning}")
+    changed.text = "\n".join(kept) + "\n"
+    changed.sha = sha1(changed.text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _look_up() -> None:
+    """An order of unknown outcome is sent again without a look at the broker."""
+    from services.broker_worker.carry_out import Execution
+
+    async def resend(execution: Any, submission: Any, _why: str = "") -> Any:
+        attempt = submission.attempt + 1 if submission else 1
+        return await execution._send(attempt)  # noqa: SLF001  changed from outside, on purpose
+
+    setattr(Execution, "_resolve", resend)  # noqa: B010  not an assignment that the type checker may refuse
+
+
+def _atomic_release() -> None:
+    """Whether the mailbox is empty is decided first, and the follower is released a moment later."""
+    from shared.messaging.mailboxes import Mailboxes, NextHead
+
+    settle: Any = Mailboxes.settle
+
+    async def settle_in_two_steps(mailboxes: Any, lease: Any, *arguments: Any) -> Any:
+        redis, keys = mailboxes._scripts._redis, mailboxes._keys  # noqa: SLF001  as above
+        is_last = await redis.llen(keys.mailbox(lease.follower_id)) == 1
+        await asyncio.sleep(BETWEEN_TWO_STEPS_SECONDS)
+        reached = await settle(mailboxes, lease, *arguments)
+        if not (is_last and reached.head):
+            return reached
+        await redis.zrem(keys.leases, lease.follower_id)
+        await redis.hdel(keys.fences, lease.follower_id)
+        return NextHead(head=b"", positions={})
+
+    setattr(Mailboxes, "settle", settle_in_two_steps)  # noqa: B010
+
+
+def _deduplicated_delivery() -> None:
+    """Every engine believes that it owns every shard, and `deliver` does not compare positions."""
+    from services.copy_engine.shards import Shards
+
+    _cut("deliver", "if position ~= ARGV[2] then return -1 end")
+
+    async def own_all(shards: Any) -> None:
+        if len(shards.positions) < shards.count:
+            stored = await shards._redis.hgetall(shards._keys.shards)  # noqa: SLF001  as above
+            shards.positions = {number: stored.get(str(number).encode(), b"") for number in range(shards.count)}
+
+    setattr(Shards, "balance", own_all)  # noqa: B010
+
+
+PROTECTIONS = {
+    "nothing": _nothing,
+    "look-up": _look_up,
+    "atomic release": _atomic_release,
+    "deduplicated delivery": _deduplicated_delivery,
+    "nothing, with pauses": _pauses,
+    "fence": _fence,
+    "request expiry": _request_expiry,
+}
+
+
+def main() -> None:
+    """Switch the protection off, then run the module as if it had been started itself."""
+    _, protection, module, *arguments = sys.argv
+    PROTECTIONS[protection]()
+    sys.argv = [module, *arguments]
+    runpy.run_module(module, run_name="__main__", alter_sys=True)
+
+
+if __name__ == "__main__":
+    main()

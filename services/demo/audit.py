@@ -1,0 +1,154 @@
+"""Compare the ledger with a paper broker's own log: what nija says it did against what was done.
+
+Pure: lines of the ledger and of the log go in, figures come out. Quantities are base currency.
+"""
+
+from collections import Counter, defaultdict
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+from typing import NamedTuple
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import ONE, ZERO, Amount
+from shared.persistence.reports.reports import CopyLine, FillReport
+
+
+class BrokerOrder(BaseModel):
+    """An order as the broker's log has it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    account: str
+    client_order_id: str | None
+    symbol: str
+    side: str
+    filled: Amount
+    fee: Amount = ZERO
+    fee_currency: str = ""
+
+    @property
+    def fee_in_base(self) -> Decimal:
+        """What of the quantity bought or sold was taken as the fee."""
+        return self.fee if self.fee_currency == self.symbol.partition("/")[0] else ZERO
+
+
+class BrokerFill(BaseModel):
+    """An execution as the broker's log has it."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    account: str
+    fill_id: str
+
+
+class Audit(NamedTuple):
+    """What the comparison found. All but `planned` and the position error are 0 in a sound system."""
+
+    planned: int
+    """Decisions to order."""
+    copied: int
+    skipped: int
+    failed: int
+    pending: int
+    missing: int
+    """Master fills that the ledger lacks, followers without a decision, copied orders that the broker lacks."""
+    duplicates: int
+    """Orders at the broker beyond the first for one client order id, and orders that the ledger knows nothing of."""
+    mismatched: int
+    """Orders whose executed quantity differs between ledger and broker."""
+    max_position_error_lots: Decimal
+    """Largest distance between a follower's position at the broker and its target, after any fill."""
+    open_positions: int
+    """Followers that still hold a copied position, by the broker's log."""
+
+
+def audit(
+    fills: Sequence[FillReport],
+    copies: Sequence[CopyLine],
+    broker_orders: Sequence[BrokerOrder],
+    broker_fills: Sequence[BrokerFill],
+    *,
+    master_account: str,
+    followers: int,
+    equity_before: Mapping[int, Decimal],
+    lots: Mapping[str, Decimal],
+) -> Audit:
+    """Compare. `equity_before`: the master's per fill; `lots`: per symbol; `broker_orders`: of followers only."""
+    # Counted, not named: some brokers number the fills of each symbol by itself, and the ledger's ids say which.
+    executed = sum(1 for fill in broker_fills if fill.account == master_account)
+    per_fill = Counter(copy.sequence for copy in copies)
+    at_broker = Counter(order.client_order_id for order in broker_orders)
+    by_id = {order.client_order_id: order for order in broker_orders}
+    ordered = {copy.copy_order_id: copy for copy in copies if copy.skip_reason is None}
+    copied = [copy for copy in ordered.values() if copy.outcome == "copied"]
+
+    missing = max(0, executed - len(fills))
+    missing += sum(max(0, followers - per_fill[fill.sequence]) for fill in fills)
+    missing += sum(1 for copy in copied if copy.copy_order_id not in by_id)
+    duplicates = sum(count - 1 for count in at_broker.values())
+    duplicates += sum(1 for order_id in at_broker if order_id not in ordered)
+    mismatched = sum(
+        1
+        for copy in ordered.values()
+        if copy.outcome is not None and copy.filled_quantity != _filled(by_id.get(copy.copy_order_id))
+    )
+    error, open_positions = _positions(fills, copies, by_id, equity_before, lots)
+    return Audit(
+        planned=len(ordered),
+        copied=len(copied),
+        skipped=sum(1 for copy in copies if copy.skip_reason is not None or copy.outcome == "skipped"),
+        failed=sum(1 for copy in ordered.values() if copy.outcome == "failed"),
+        pending=sum(1 for copy in ordered.values() if copy.outcome is None),
+        missing=missing,
+        duplicates=duplicates,
+        mismatched=mismatched,
+        max_position_error_lots=error,
+        open_positions=open_positions,
+    )
+
+
+def _filled(order: BrokerOrder | None) -> Decimal:
+    return order.filled if order else ZERO
+
+
+def _positions(
+    fills: Sequence[FillReport],
+    copies: Sequence[CopyLine],
+    by_id: Mapping[str | None, BrokerOrder],
+    equity_before: Mapping[int, Decimal],
+    lots: Mapping[str, Decimal],
+) -> tuple[Decimal, int]:
+    """Follow every follower's position from the broker's log beside the target from the master's fills.
+
+    The target is what the position would be without lots and minimums; what is carried because of them belongs
+    to the target and not to the error.
+    """
+    by_fill: dict[int, list[CopyLine]] = defaultdict(list)
+    for copy in copies:
+        by_fill[copy.sequence].append(copy)
+    target: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    actual: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    carried_exit: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
+    worst = ZERO
+    for fill in sorted(fills, key=lambda each: each.sequence):
+        for copy in by_fill[fill.sequence]:
+            key = copy.follower_id, fill.symbol
+            order = by_id.get(copy.copy_order_id)
+            filled, fee = _filled(order), order.fee_in_base if order else ZERO
+            if fill.side == "buy":
+                actual[key] += filled - fee
+                target[key] -= fee  # paid by every follower for itself, so no error
+                if copy.skip_reason in (None, "below_minimum") and copy.equity is not None:
+                    target[key] += fill.quantity * copy.equity / equity_before[fill.sequence]
+            else:
+                actual[key] -= filled + fee
+                target[key] *= ONE - fill.fraction_closed
+            if copy.skip_reason is None and copy.outcome is not None:
+                carried_exit[key] = copy.carried_exit_after
+            if abs(actual[key]) < lots[fill.symbol] and copy.outcome == "copied" and fill.fraction_closed == 1:
+                # Less than a lot cannot be sold by anybody: where fees are taken in the coin, a close leaves it.
+                actual[key] = target[key] = ZERO
+            owed = copy.carried_after - carried_exit[key]
+            worst = max(worst, abs(target[key] - owed - actual[key]) / lots[fill.symbol])
+    return worst, sum(1 for quantity in actual.values() if quantity != 0)

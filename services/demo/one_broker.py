@@ -1,0 +1,98 @@
+"""One broker's part of the demo: its accounts, its person, and what its followers have done so far."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from decimal import Decimal
+
+from redis.asyncio import Redis
+from sqlalchemy import Engine
+
+from services.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts
+from services.demo.figures import Figures, collect
+from services.demo.person import Person
+from services.demo.scenario import COINS, steps
+from services.local_system.paper_accounts import quote_currency
+from shared.config import master_prefix
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.reports.reports import FillReport
+
+BETWEEN_ORDERS_SECONDS = 1.0
+
+
+class BrokerDemo:
+    """Made when the paper broker runs; the stages are started afterwards."""
+
+    def __init__(self, broker: Broker, paper_url: str, accounts: DemoAccounts, orders: int) -> None:
+        self.broker = broker
+        self.labels: dict[str, str] = {}
+        """What the person meant, by the id of each execution."""
+        self._paper_url = paper_url
+        self._accounts = accounts
+        self._orders = orders
+
+    @classmethod
+    async def prepare(
+        cls, broker: Broker, paper_url: str, store: FollowerStore, *, followers: int, orders: int, seed: int
+    ) -> "BrokerDemo":
+        """Make the accounts at the paper broker and import the followers, their keys encrypted."""
+        accounts = await make_accounts(broker, paper_url, followers, seed)
+        await asyncio.to_thread(store.import_rows, accounts.followers, actor="demo")
+        return cls(broker, paper_url, accounts, orders)
+
+    @property
+    def followers(self) -> int:
+        return len(self._accounts.followers)
+
+    @property
+    def follower_ids(self) -> list[str]:
+        """Also what their accounts are called at the paper broker."""
+        return [follower.follower_id for follower in self._accounts.followers]
+
+    def master_variables(self) -> Mapping[str, str]:
+        """The master's key as the environment has it."""
+        prefix, master = master_prefix(self.broker), self._accounts.master
+        variables = {
+            f"{prefix}_API_KEY": master.api_key.get_secret_value(),
+            f"{prefix}_API_SECRET": master.api_secret.get_secret_value(),
+        }
+        if master.passphrase is not None:
+            variables[f"{prefix}_PASSPHRASE"] = master.passphrase.get_secret_value()
+        if master.paper:
+            variables[f"{prefix}_PAPER"] = "true"
+        return variables
+
+    async def known_accounts(self, redis: Redis) -> int:
+        """How many followers' accounts have been read; none counts before the master is followed."""
+        keys = BrokerKeys(self.broker)
+        state = await redis.hget(keys.master, "state")
+        return int(await redis.hlen(keys.accounts)) if state == b"following" else 0
+
+    def person(self) -> Person:
+        """Who trades the master account, with a key of their own; not connected yet."""
+        return Person(self.broker, self._paper_url, self._accounts.person, MASTER_DOLLARS)
+
+    async def trade(self, *, btc_only: bool) -> None:
+        """Place all orders, one a second."""
+        coins = COINS[:1] if btc_only else COINS
+        async with self.person() as person:
+            for step in steps(self._orders, quote_currency(self.broker), coins):
+                placed = await person.trade(step)
+                self.labels.update(dict.fromkeys(placed.fill_ids, step.label))
+                await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
+
+    def is_settled(self, fills: Sequence[FillReport]) -> bool:
+        """Every execution that the person saw is in the ledger, and every follower is done with it."""
+        counted = {fill.fill_id for fill in fills if fill.followers >= self.followers and not fill.pending}
+        return self.labels.keys() <= counted
+
+    async def figures(self, engine: Engine, redis: Redis) -> Figures:
+        """Compare the ledger with the paper broker's own log."""
+        stored = await redis.hvals(BrokerKeys(self.broker).instruments)
+        lots: dict[str, Decimal] = {}
+        for text in stored:
+            instrument = Instrument.model_validate_json(text)
+            lots[instrument.symbol] = instrument.lot
+        return await collect(self.broker, self._paper_url, engine, lots, self._accounts)

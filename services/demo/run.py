@@ -1,0 +1,195 @@
+"""One run of the demo: start the system, let a person trade at each broker, watch, compare, stop everything."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+
+import aiohttp
+import stamina
+from redis.asyncio import Redis
+from redis.exceptions import RedisError
+from rich.console import Console
+from rich.live import Live
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from sqlalchemy import Engine
+
+from services.demo.figures import Figures, Latencies
+from services.demo.one_broker import BrokerDemo
+from services.demo.view import fills_table
+from services.local_system import lock
+from services.local_system.errors import LocalSystemError
+from services.local_system.system import LocalSystem
+from shared.config import load_settings
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.reports.reports import FillReport, Reports
+
+POLL_SECONDS = 0.25
+"""How often the masters' accounts are looked at; a paper broker has no rate limit to respect."""
+WARM_UP_SECONDS = 300.0
+SETTLE_SECONDS = 300.0
+LOOK_SECONDS = 0.25
+LIVE_ROWS = 12
+AWAY = (DatabaseUnavailable, RedisError, OSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
+"""A process that was killed and comes back."""
+
+
+class Demo:
+    """`brokers` trade side by side, each with its own master, followers, processes and queue."""
+
+    def __init__(
+        self,
+        brokers: Sequence[Broker],
+        *,
+        followers: int,
+        orders: int,
+        candles: Path | None,
+        seed: int,
+        console: Console,
+    ) -> None:
+        self._brokers = tuple(brokers)
+        self._followers = followers
+        self._orders = orders
+        self._candles = candles
+        self._seed = seed
+        self._console = console
+        self._parts: list[BrokerDemo] = []
+
+    async def run(self, *, keep: bool) -> tuple[dict[Broker, Figures], Latencies]:
+        """Start everything, trade, wait until all is settled, compare; return figures per broker and all latencies.
+
+        Everything is stopped at the end, and its data deleted unless it is to be kept, or something went wrong.
+        """
+        home = load_settings().home.absolute() / "demo"
+        lock.delete_data(home)
+        configured = load_settings(home=home, master_poll_seconds=POLL_SECONDS)
+        # Servers and a key of its own: a demo leaves no trace in a real installation.
+        settings = configured.model_copy(
+            update={"redis_url": None, "database_url": None, "configured_secret_key": None}
+        )
+        try:
+            async with LocalSystem(
+                settings,
+                brokers=self._brokers,
+                paper=True,
+                seed=self._seed,
+                candles=self._candles,
+                prepare=self._prepare,
+                announce=self._announce,
+            ) as system:
+                result = await self._trade(system)
+        except asyncio.CancelledError:
+            self._leave(home, keep=keep)
+            raise
+        except BaseException:
+            self._console.print(f"what happened is in {home / 'logs'}", style="dim")
+            raise
+        self._leave(home, keep=keep)
+        return result
+
+    def _leave(self, home: Path, *, keep: bool) -> None:
+        """When the system has stopped: at the end, or interrupted."""
+        if keep:
+            self._console.print(f"kept: {home}", style="dim")
+        else:
+            lock.delete_data(home)
+
+    def _announce(self, line: str) -> None:
+        self._console.print(f"  {line}", style="dim", markup=False, soft_wrap=True)
+
+    async def _prepare(self, system: LocalSystem) -> Mapping[str, str]:
+        """Accounts at the paper brokers; the followers into the database, the masters into the environment."""
+        variables: dict[str, str] = {}
+        with _engine(system) as engine:
+            store = FollowerStore(engine, SecretBox(system.settings.secret_key))
+            for broker in self._brokers:
+                part = await BrokerDemo.prepare(
+                    broker,
+                    system.paper_urls[broker],
+                    store,
+                    followers=self._followers,
+                    orders=self._orders,
+                    seed=self._seed,
+                )
+                self._parts.append(part)
+                variables |= part.master_variables()
+        names = ", ".join(broker.value for broker in self._brokers)
+        self._announce(f"{self._followers} followers at each of {names} imported, their keys encrypted")
+        return variables
+
+    async def _trade(self, system: LocalSystem) -> tuple[dict[Broker, Figures], Latencies]:
+        redis = Redis.from_url(system.settings.redis_url_for(self._brokers[0]))
+        try:
+            with _engine(system) as engine:
+                await self._warm_up(redis)
+                await self._place_and_watch(engine)
+                async for attempt in stamina.retry_context(on=AWAY, timeout=60, wait_max=1):
+                    with attempt:
+                        figures = {part.broker: await part.figures(engine, redis) for part in self._parts}
+                        latency_ms = Reports(engine).latency(limit=1_000_000)
+            return figures, latency_ms
+        finally:
+            await redis.aclose()
+
+    async def _warm_up(self, redis: Redis) -> None:
+        """Wait until the masters are followed and every follower's account has been read."""
+        deadline = time.monotonic() + WARM_UP_SECONDS
+        wanted, known = self._followers * len(self._parts), 0
+        columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+        with Progress(*columns, console=self._console, transient=True) as progress:
+            task = progress.add_task("reading the followers' accounts", total=wanted)
+            while known < wanted:
+                with contextlib.suppress(RedisError):  # it was killed: the supervisor brings it back
+                    known = sum([await part.known_accounts(redis) for part in self._parts])
+                    progress.update(task, completed=known)
+                if time.monotonic() > deadline:
+                    raise LocalSystemError(f"only {known} of {wanted} accounts were read in time")
+                await asyncio.sleep(LOOK_SECONDS)
+        self._announce(f"{wanted} accounts read; the masters trade now, as a person would")
+
+    async def _place_and_watch(self, engine: Engine) -> None:
+        """Place the orders, one a second at each broker, and show the copies arriving until all are settled."""
+        reports = Reports(engine)
+        title = f"{self._orders} orders of each master, {self._followers} followers each"
+        trading = asyncio.gather(*(part.trade(btc_only=self._candles is not None) for part in self._parts))
+        deadline: float | None = None
+        fills: list[FillReport] = []
+        labels: dict[str, str] = {}
+        try:
+            with Live(console=self._console, refresh_per_second=4, transient=True) as live:
+                while True:
+                    with contextlib.suppress(DatabaseUnavailable):
+                        fills = await asyncio.to_thread(reports.fills, limit=self._orders * len(self._parts) * 50)
+                    labels = {fill_id: label for part in self._parts for fill_id, label in part.labels.items()}
+                    live.update(fills_table(fills[:LIVE_ROWS], labels, title))
+                    if trading.done():
+                        trading.result()
+                        deadline = deadline or time.monotonic() + SETTLE_SECONDS
+                        if all(part.is_settled(_of(fills, part.broker)) for part in self._parts):
+                            break
+                        if time.monotonic() > deadline:
+                            raise LocalSystemError("not every copy was settled in time")
+                    await asyncio.sleep(LOOK_SECONDS)
+        finally:
+            trading.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await trading
+            self._console.print(fills_table(fills, labels, title))
+
+
+@contextlib.contextmanager
+def _engine(system: LocalSystem) -> Iterator[Engine]:
+    engine = open_engine(system.settings.required_database_url(), pool_size=2)
+    try:
+        yield engine
+    finally:
+        engine.dispose()
+
+
+def _of(fills: Sequence[FillReport], broker: Broker) -> list[FillReport]:
+    return [fill for fill in fills if fill.broker is broker]

@@ -1,0 +1,81 @@
+"""Which keys a start of nija uses: what the brokers say of them in; brokers to run, followers disabled or back, out."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Final
+
+from services.local_system.key_check import MASTER, AccountKey, check_keys, master_keys, not_told
+from shared.config import ConfigurationError, Settings
+from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.followers.environment import Registration
+from shared.persistence.followers.store import FollowerStore
+
+ACTOR: Final = "key check"
+BACK: Final = "its key is in order again"
+
+
+async def usable_brokers(
+    settings: Settings,
+    brokers: Sequence[Broker],
+    registration: Registration,
+    store: FollowerStore,
+    announce: Callable[[str], None],
+) -> tuple[Broker, ...]:
+    """The brokers whose master's key may be used; a follower of the environment whose key may not is disabled.
+
+    A key of which the broker does not tell now goes on if it was in use: without its master or its own key, a
+    follower's positions would not be closed any more. Raises ConfigurationError when no broker is left.
+    """
+    asked = master_keys(settings, brokers)
+    asked += [
+        AccountKey(
+            each.broker,
+            each.follower_id,
+            "follower",
+            each.credentials,
+            settings.allows_withdraw(each.broker, each.follower_id),
+        )
+        for each in settings.environment_followers()
+        if each.broker in brokers and (each.broker, each.follower_id) not in registration.removed_before
+    ]
+    known = await asyncio.to_thread(store.all)
+    disabled = {(each.broker, each.follower_id) for each in known if each.status is FollowerStatus.DISABLED}
+    not_in_use = {*registration.added, *registration.updated, *disabled}
+    left_out: dict[Broker, str] = {}
+    for each in await check_keys(settings, asked):
+        key, is_master = (each.broker, each.account), each.role == MASTER
+        name = f"{each.broker.value}: the key of {each.role if is_master else each.account}"
+        if each.verdict is KeyVerdict.NOT_CHECKED:
+            announce(f"{name} was not checked: {each.message}")
+        elif each.usable:
+            if not is_master and each.told and key in disabled:
+                await asyncio.to_thread(_bring_back, store, each, announce)
+        elif not each.told and (is_master or key not in not_in_use):
+            announce(f"{name} was not checked: {not_told(each.broker)}; it is used all the same")
+        elif is_master:
+            left_out[each.broker] = each.message
+            announce(f"{name} is not used, {each.broker.value} is left out: {each.message}")
+        else:
+            announce(f"{name} is not used, this follower is disabled: {each.message}")
+            await asyncio.to_thread(_disable, store, each)
+    usable = tuple(broker for broker in brokers if broker not in left_out)
+    if not usable:
+        raise ConfigurationError(
+            "no master's key may be used: "
+            + "; ".join(f"{broker.value}: {message}" for broker, message in left_out.items())
+            + " (NIJA_ALLOW_WITHDRAW_KEYS allows keys that may withdraw, for example kraken:master)"
+        )
+    return usable
+
+
+def _disable(store: FollowerStore, checked: CheckedKey) -> None:
+    store.set_status(checked.broker, checked.account, FollowerStatus.DISABLED, actor=ACTOR, reason=checked.message)
+
+
+def _bring_back(store: FollowerStore, checked: CheckedKey, announce: Callable[[str], None]) -> None:
+    """Only if it was this check that disabled the follower: an operator's or a broker's word stands."""
+    status = store.undo_disabled(checked.broker, checked.account, disabled_by=ACTOR, reason=BACK)
+    if status is not None:
+        announce(f"{checked.broker.value}: follower {checked.account} is {status.value} again: {BACK}")

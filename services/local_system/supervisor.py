@@ -1,0 +1,171 @@
+"""Keeps processes running: specs in, one event per thing that happens out.
+
+A process that ends without having been told to is started again, at once the first time, then with growing pauses.
+honcho, the obvious choice, ends everything as soon as one process ends; here kill -9 of any one process is an
+everyday fault that the others must outlive, hence code of our own.
+"""
+
+import asyncio
+import contextlib
+import signal
+import time
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.local_system.errors import LocalSystemError, StartFailed
+from services.local_system.process import ManagedProcess, ProcessSpec, describe_exit, rotate_log
+
+_FIRST_PAUSE_SECONDS: Final = 0.25
+_LONGEST_PAUSE_SECONDS: Final = 10.0
+_STABLE_SECONDS: Final = 30.0
+"""A process that lived this long starts again without a pause."""
+
+
+@dataclass(frozen=True, slots=True)
+class ProcessState:
+    """What is known of a process. `started_at`: seconds since 1970. `state`: starting, running, waiting, stopped."""
+
+    name: str
+    pid: int | None
+    restarts: int
+    started_at: float | None
+    state: str
+
+
+@dataclass(slots=True)
+class _Entry:
+    spec: ProcessSpec
+    batch: int
+    process: ManagedProcess | None = None
+    restarts: int = 0
+    state: str = "starting"
+    watch: asyncio.Task[None] | None = None
+
+
+class Supervisor:
+    """Runs processes. `announce` gets one line per event; `changed` is called when the process table changed."""
+
+    def __init__(self, announce: Callable[[str], None], changed: Callable[[], None] = lambda: None) -> None:
+        self._announce = announce
+        self._changed = changed
+        self._entries: dict[str, _Entry] = {}
+        self._batches = 0
+
+    @property
+    def processes(self) -> list[ProcessState]:
+        """The process table, in the order of starting."""
+        return [
+            ProcessState(
+                name=entry.spec.name,
+                pid=entry.process.pid if entry.process and entry.process.exit_code is None else None,
+                restarts=entry.restarts,
+                started_at=entry.process.started_at if entry.process else None,
+                state=entry.state,
+            )
+            for entry in self._entries.values()
+        ]
+
+    async def start(self, specs: Sequence[ProcessSpec]) -> None:
+        """Start processes side by side and return when all are ready.
+
+        Raises StartFailed when one ends before it is ready: at the first start that is a mistake to be shown, not
+        a fault to be outlived.
+        """
+        self._batches += 1
+        async with _first_error(), asyncio.TaskGroup() as group:
+            for spec in specs:
+                group.create_task(self._start_first(spec, self._batches))
+
+    async def _start_first(self, spec: ProcessSpec, batch: int) -> None:
+        entry = _Entry(spec, batch)
+        self._entries[spec.name] = entry
+        rotate_log(spec.log_file)
+        entry.process = await ManagedProcess.start(spec)
+        self._changed()
+        await entry.process.wait_ready()
+        self._note(entry, "running")
+        self._announce(f"{spec.name} is ready (process {entry.process.pid})")
+        entry.watch = asyncio.create_task(self._keep_running(entry, entry.process), name=f"watch {spec.name}")
+
+    async def _keep_running(self, entry: _Entry, process: ManagedProcess) -> None:
+        pause_seconds = 0.0
+        while True:
+            code = await process.wait_end()
+            if time.time() - process.started_at > _STABLE_SECONDS:
+                pause_seconds = 0.0
+            self._note(entry, "waiting")
+            after = f" in {pause_seconds:g} s" if pause_seconds else ""
+            self._announce(f"{entry.spec.name} {describe_exit(code)}; it starts again{after}")
+            await asyncio.sleep(pause_seconds)
+            pause_seconds = min(max(pause_seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+            entry.restarts += 1
+            try:
+                process = await ManagedProcess.start(entry.spec)
+            except LocalSystemError as error:
+                self._announce(f"{entry.spec.name}: {error}")
+                # Nothing to wait for: the next round pauses longer.
+                continue
+            entry.process = process
+            self._note(entry, "starting")
+            try:
+                await process.wait_ready()
+            except StartFailed as error:
+                self._announce(str(error))
+                process.send(signal.SIGKILL)
+                continue
+            self._note(entry, "running")
+            self._announce(f"{entry.spec.name} is ready again (process {process.pid})")
+
+    def _note(self, entry: _Entry, state: str) -> None:
+        entry.state = state
+        self._changed()
+
+    def kill(self, name: str, signal_number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a signal to a process, as an accident would; return its process id. Raises LocalSystemError."""
+        entry = self._entries.get(name)
+        if entry is None:
+            raise LocalSystemError(f"there is no process {name!r}; there are {', '.join(self._entries)}")
+        if entry.process is None or entry.process.exit_code is not None:
+            raise LocalSystemError(f"{name} does not run at the moment")
+        entry.process.send(signal_number)
+        return entry.process.pid
+
+    async def wait_running(self, name: str, *, restarts: int, timeout_seconds: float = 60.0) -> None:
+        """Return once `name` runs and was restarted at least so often. Raises StartFailed."""
+        deadline = time.monotonic() + timeout_seconds
+        while True:
+            entry = self._entries[name]
+            if entry.state == "running" and entry.restarts >= restarts:
+                return
+            if time.monotonic() > deadline:
+                raise StartFailed(f"{name} did not come back within {timeout_seconds:g} s")
+            await asyncio.sleep(0.02)
+
+    async def stop(self) -> None:
+        """End all processes: what was started together ends together, what was started last ends first."""
+        for batch in range(self._batches, 0, -1):
+            entries = [entry for entry in self._entries.values() if entry.batch == batch]
+            watches = [entry.watch for entry in entries if entry.watch is not None]
+            for watch in watches:
+                watch.cancel()
+            await asyncio.gather(*watches, return_exceptions=True)
+            await asyncio.gather(*(self._stop_one(entry) for entry in entries))
+
+    async def _stop_one(self, entry: _Entry) -> None:
+        if entry.process is not None and entry.state != "stopped":
+            code = await entry.process.stop()
+            self._announce(f"{entry.spec.name} {describe_exit(code)}")
+        self._note(entry, "stopped")
+
+
+@contextlib.asynccontextmanager
+async def _first_error() -> AsyncIterator[None]:
+    """Raise a task group's first error as itself: the user shall read one cause."""
+    try:
+        yield
+    except* LocalSystemError as group:
+        error: BaseException = group
+        while isinstance(error, BaseExceptionGroup):
+            error = error.exceptions[0]
+        raise error from None

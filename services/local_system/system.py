@@ -1,0 +1,263 @@
+"""The whole of nija on one machine, as one object: settings in, running processes out.
+
+    async with LocalSystem(settings, paper=True) as system:
+        system.settings                       as its processes have them: URLs, accounts
+        system.processes                      name, pid, restarts
+        system.kill("copy_engine")            as an accident would; it comes back by itself
+
+Order: lock the folder, end what a killed run left behind, servers, migrations, paper brokers, accounts, stages.
+All of it ends in reverse order at the end of the block, also when the start fails or is interrupted; and all of
+it ends when this process is killed, because the kernel tells the children.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self, TypeVar
+
+from cryptography.fernet import Fernet
+
+from services.local_system import lock
+from services.local_system.embedded import home_folder, kept_port, private_folder, write_private
+from services.local_system.embedded_postgres import PostgresServer
+from services.local_system.embedded_redis import RedisServer, check_redis
+from services.local_system.key_gate import usable_brokers
+from services.local_system.paper_accounts import paper_variables
+from services.local_system.process import ProcessSpec
+from services.local_system.processes import Surroundings, paper_broker_spec, server_spec, service_specs
+from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
+from services.local_system.supervisor import ProcessState, Supervisor
+from shared.config import ConfigurationError, Settings, load_settings, without_settings
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from shared.persistence.followers.environment import GONE, Registration
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.migrate import migrate
+
+_Result = TypeVar("_Result")
+
+Prepare = Callable[["LocalSystem"], Awaitable[Mapping[str, str]]]
+"""Called when servers and paper brokers run and before the stages do; returns further variables, such as keys."""
+
+Arrange = Callable[[list[ProcessSpec]], list[ProcessSpec]]
+"""The stages as they would be started in; as they are to be started out."""
+
+
+class LocalSystem:
+    """Everything on this machine. Single use; see the module."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        brokers: Sequence[Broker] = (),
+        paper: bool = False,
+        seed: int = 7,
+        candles: Path | None = None,
+        prepare: Prepare | None = None,
+        arrange: Arrange = list,
+        announce: Callable[[str], None] = print,
+    ) -> None:
+        """`brokers`: by default the enabled ones; in paper mode Kraken. `seed`, `candles`: the paper prices.
+
+        In paper mode no real account is touched: the processes are given no key and no URL of the user's, and
+        embedded servers have data of their own. `prepare` replaces the accounts that paper mode makes by itself.
+        `arrange` may add processes to the stages, such as spares.
+        """
+        self.settings = settings
+        """As configured, and once started as the processes have them."""
+        self.paper_urls: dict[Broker, str] = {}
+        self._brokers = tuple(brokers)
+        self._paper = paper
+        self._seed = seed
+        self._candles = candles
+        self._prepare = prepare
+        self._arrange = arrange
+        self._announce = announce
+        self._home = settings.home.absolute()
+        self._data = self._home / ("paper" if paper else "live")
+        self._record = RunRecord(self._home)
+        self._marker = uuid.uuid4().hex
+        self._supervisor = Supervisor(announce, self._write_processes)
+        self._cleanup = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        async with contextlib.AsyncExitStack() as stack:
+            await self._start(stack)
+            self._cleanup = stack.pop_all()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self._cleanup.aclose()
+
+    @property
+    def data_folder(self) -> Path:
+        """Where the embedded servers and the paper brokers keep their data."""
+        return self._data
+
+    @property
+    def processes(self) -> list[ProcessState]:
+        """The process table, in the order of starting."""
+        return self._supervisor.processes
+
+    def kill(self, name: str, signal_number: signal.Signals = signal.SIGKILL) -> int:
+        """Send a process a signal; return its process id. Raises LocalSystemError when it does not run."""
+        return self._supervisor.kill(name, signal_number)
+
+    async def wait_running(self, name: str, *, restarts: int, timeout_seconds: float = 60.0) -> None:
+        """Return once the process runs and was restarted at least so often. Raises StartFailed."""
+        await self._supervisor.wait_running(name, restarts=restarts, timeout_seconds=timeout_seconds)
+
+    async def _start(self, stack: contextlib.AsyncExitStack) -> None:
+        brokers = self._choose_brokers()
+        home_folder(self._home)
+        stack.enter_context(lock.exclusive(self._home))
+        ended = await _in_thread(end_leftovers, self._record)
+        if ended:
+            self._announce(f"ended {ended} processes that an earlier run left behind")
+        self._record.open(self._marker)
+        private_folder(self._data)
+        variables = self._base_variables()
+        stack.push_async_callback(self._supervisor.stop)
+
+        await _in_thread(self._check_servers)
+        embedded = await self._start_servers()
+        variables |= embedded
+        self._load(variables, brokers)
+        database_url = self.settings.required_database_url()
+        await _in_thread(migrate, database_url)
+        if self._paper:
+            variables |= await self._start_paper_brokers(brokers, variables)
+        self._load(variables, brokers)
+        if self._prepare is not None:
+            variables |= await self._prepare(self)
+        elif self._paper:
+            for broker, url in self.paper_urls.items():
+                keys_file = self._data / f"{broker.value}-keys.json"
+                variables |= await _in_thread(paper_variables, broker, url, keys_file)
+        self._load(variables, brokers)
+        for broker in brokers:
+            self.settings.required_master_credentials(broker)
+        registration = await _in_thread(self._register_followers, database_url)
+        for broker, follower_id in registration.disabled:
+            self._announce(f"{broker.value}: follower {follower_id} is disabled: {GONE}")
+        if not self._paper and self._prepare is None:
+            brokers = await self._usable(brokers, registration, database_url)
+            self._load(variables, brokers)
+
+        reachable = {f"{broker.name}_BASE_URL": url for broker, url in self.paper_urls.items()}
+        reachable["NIJA_BROKERS"] = ",".join(broker.value for broker in brokers)
+        self._record.write_environment(self._marker, {**embedded, **reachable}, paper=self._paper)
+        around = self._surroundings(self.settings.environment())
+        await self._supervisor.start(self._arrange(service_specs(self.settings, brokers, around)))
+
+    def _choose_brokers(self) -> tuple[Broker, ...]:
+        brokers = self._brokers or ((Broker.KRAKEN,) if self._paper else self.settings.enabled_brokers())
+        if not brokers:
+            raise ConfigurationError(
+                "no broker is enabled: set a master account's key (for example KRAKEN_MASTER_API_KEY and "
+                "KRAKEN_MASTER_API_SECRET), or try nija on paper with `nija up --paper`"
+            )
+        return brokers
+
+    def _base_variables(self) -> dict[str, str]:
+        settings = self.settings
+        if self._paper:
+            settings = settings.with_variables({})
+        return {**settings.environment(), "NIJA_SECRET_KEY": self._secret_key()}
+
+    def _secret_key(self) -> str:
+        file = self.settings.secret_key_file
+        if self.settings.configured_secret_key is None and not file.exists():
+            write_private(file, Fernet.generate_key().decode() + "\n")
+            self._announce(f"made a secret key, {file}: keep a copy, followers' keys are encrypted with it")
+        return self.settings.secret_key.get_secret_value()
+
+    def _check_servers(self) -> None:
+        """Look at the Redis servers that the settings name. Raises LocalSystemError when one does not answer."""
+        own = {f"{broker.name}_REDIS_URL": self.settings.own_redis_url(broker) for broker in Broker}
+        for setting, url in {"REDIS_URL": self.settings.redis_url, **own}.items():
+            if url:
+                for warning in check_redis(setting, url):
+                    self._announce(warning)
+
+    async def _start_servers(self) -> dict[str, str]:
+        """Start the servers that the settings do not name; return how they are reached."""
+        found: dict[str, str] = {}
+        around = self._surroundings({})
+        specs = []
+        redis_server = postgres_server = None
+        if not self.settings.redis_url:
+            redis_server = RedisServer(self._data / "redis", self.settings.embedded_redis_port)
+            await _in_thread(redis_server.prepare)
+            specs.append(server_spec(redis_server, around))
+            found["REDIS_URL"] = redis_server.url
+        if not self.settings.database_url:
+            postgres_server = PostgresServer(self._data / "postgres")
+            await _in_thread(postgres_server.prepare)
+            specs.append(server_spec(postgres_server, around))
+        await self._supervisor.start(specs)
+        if postgres_server is not None:
+            found["DATABASE_URL"] = await _in_thread(postgres_server.create_database, "nija")
+        return found
+
+    async def _start_paper_brokers(self, brokers: Sequence[Broker], variables: Mapping[str, str]) -> dict[str, str]:
+        around = self._surroundings(variables)
+        specs = []
+        for broker in brokers:
+            port = kept_port(self._data / f"{broker.value}.port")
+            self.paper_urls[broker] = f"http://127.0.0.1:{port}"
+            specs.append(paper_broker_spec(broker, port, self._data, around, seed=self._seed, candles=self._candles))
+        await self._supervisor.start(specs)
+        return {f"{broker.name}_BASE_URL": url for broker, url in self.paper_urls.items()}
+
+    def _load(self, variables: Mapping[str, str], brokers: Sequence[Broker]) -> None:
+        enabled = ",".join(broker.value for broker in brokers)
+        self.settings = load_settings({**variables, "NIJA_BROKERS": enabled})
+
+    def _register_followers(self, database_url: str) -> Registration:
+        engine = open_engine(database_url, pool_size=1)
+        try:
+            store = FollowerStore(engine, SecretBox(self.settings.secret_key))
+            return store.register_environment(self.settings.environment_followers())
+        finally:
+            engine.dispose()
+
+    async def _usable(
+        self, brokers: Sequence[Broker], registration: Registration, database_url: str
+    ) -> tuple[Broker, ...]:
+        engine = open_engine(database_url, pool_size=1)
+        try:
+            return await usable_brokers(self.settings, brokers, registration, FollowerStore(engine), self._announce)
+        finally:
+            engine.dispose()
+
+    def _surroundings(self, variables: Mapping[str, str]) -> Surroundings:
+        inherited = without_settings(os.environ)
+        return Surroundings(
+            environment={**inherited, **variables, MARKER_VARIABLE: self._marker, "PYTHONUNBUFFERED": "1"},
+            log_folder=private_folder(self._home / "logs"),
+            heartbeat_file=self._record.heartbeat_file,
+            working_folder=Path.cwd(),
+        )
+
+    def _write_processes(self) -> None:
+        self._record.write_processes(self._supervisor.processes)
+
+
+async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
+    """Like `asyncio.to_thread`, but a cancellation waits for the end: no thread writes into a folder given up."""
+    working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
+    try:
+        return await asyncio.shield(working)
+    except asyncio.CancelledError:
+        await asyncio.gather(working, return_exceptions=True)
+        raise

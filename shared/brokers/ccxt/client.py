@@ -1,0 +1,111 @@
+"""What our ccxt clients have in common: settings in, one template client a process, cheap copies per account out.
+
+A client that is built anew costs 10 ms; a copy shares markets, session and describe() tables with its template
+and owns only what differs between accounts: keys, options, headers, caches, throttler.
+"""
+
+import copy
+import json
+import logging
+from asyncio import AbstractEventLoop
+from functools import partial
+from typing import Any
+
+import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
+from ccxt.async_support.base.throttler import Throttler  # type: ignore[import-untyped]  # ccxt ships no type marker
+
+from shared.brokers.ccxt.errors import AccountBackOff
+from shared.brokers.ccxt.session import SharedSession
+from shared.brokers.errors import RateLimited
+from shared.brokers.limits import Budget
+from shared.domain.accounts.credentials import Credentials
+
+# ccxt logs headers and bodies, keys and signatures with them, at DEBUG; this logger never goes that low.
+_LOGGER = logging.getLogger("nija.ccxt")
+_LOGGER.setLevel(logging.WARNING)
+
+# Whatever ccxt collects on an instance: shared, one account would see another's.
+_CACHES = (
+    "balance",
+    "orderbooks",
+    "fundingRates",
+    "tickers",
+    "bidsasks",
+    "trades",
+    "transactions",
+    "ohlcvs",
+    "loadedFees",
+)
+
+
+class SharedClient:
+    """Mixed into a ccxt class. Nothing it does closes what it does not own."""
+
+    budget: Budget | None = None
+    """What may still be asked of the broker; None: nobody counts."""
+
+    async def fetch2(
+        self, path: Any, api: Any = "public", method: Any = "GET", params: Any = None, config: Any = None
+    ) -> Any:
+        """Send one request, within the limits that all processes share. Raises Throttled before anything is sent."""
+        parameters = {} if params is None else params
+        send = super().fetch2  # type: ignore[misc]  # of the ccxt class that this is mixed into
+        if self.budget is None:
+            return await send(path, api, method, parameters, config or {})
+        side = "private" if _is_signed(api) else "public"
+        charges = self.budget.charges(side, method, path, parameters)
+        await self.budget.spend(charges)
+        try:
+            return await send(path, api, method, parameters, config or {})
+        except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
+            seconds = getattr(error, "retry_after_seconds", RateLimited.DEFAULT_WAIT_SECONDS)
+            await self.budget.refused(charges, seconds, of_account_only=isinstance(error, AccountBackOff))
+            raise
+
+    # JSON numbers stay text, so that no amount is ever a binary float; ccxt reads text wherever it reads numbers.
+    on_json_response = staticmethod(partial(json.loads, parse_float=str))
+
+    def __del__(self) -> None:
+        """Override ccxt's warning: the session belongs to the connection, which closes it."""
+
+
+def _is_signed(api: Any) -> bool:
+    """Whether an endpoint of ccxt (`private`, `sapi`, `["v3", "private"]`) belongs to a key."""
+    return "private" in api or "sapi" in api
+
+
+def template_settings(
+    session: SharedSession, loop: AbstractEventLoop, request_timeout_seconds: float
+) -> dict[str, Any]:
+    """The settings that every template client is built with."""
+    return {
+        "session": session,
+        "asyncio_loop": loop,
+        "ssl_context": session.ssl_context,
+        "timeout": int(request_timeout_seconds * 1000),
+        "timeout_on_exit": 0,
+        "number": str,
+        "enableRateLimit": False,  # a limit in one process knows nothing of the others
+        "maxRetriesOnFailure": 0,
+        "enableLastHttpResponse": False,
+        "enableLastResponseHeaders": False,
+        "logger": _LOGGER,
+        "options": {"maxRetriesOnFailure": 0},  # ccxt would send an order POST again
+    }
+
+
+def copy_for_account(template: Any, credentials: Credentials) -> Any:
+    """A client of `template`'s class that signs with these keys and shares no state that matters."""
+    client = copy.copy(template)
+    client.apiKey = credentials.api_key.get_secret_value()
+    client.secret = credentials.api_secret.get_secret_value()
+    if credentials.passphrase is not None:
+        client.password = credentials.passphrase.get_secret_value()
+    client.options = dict(template.options)
+    client.headers = dict(template.headers)
+    client.throttler = Throttler(template.tokenBucket, template.asyncio_loop)
+    for name in _CACHES:
+        setattr(client, name, {})
+    client.orders = client.myTrades = client.positions = None
+    client.last_request_headers = client.last_request_body = client.last_request_url = None
+    return client

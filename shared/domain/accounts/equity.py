@@ -1,0 +1,81 @@
+"""Equity = cash + held + positions at market, and what it was before fills that already happened."""
+
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from decimal import Decimal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.amounts import ZERO
+from shared.domain.fill import AccountFill, Side
+
+DOLLARS = frozenset({"USD", "USDT", "USDC", "ZUSD"})
+"""Currencies counted at par as cash."""
+
+
+class Balance(BaseModel):
+    """One currency's balance, in that currency: `total` = free + locked in open orders."""
+
+    model_config = ConfigDict(frozen=True)
+
+    free: Decimal
+    total: Decimal
+
+
+def snapshot(balances: Mapping[str, Balance], prices: Mapping[str, Decimal], taken_at: datetime) -> AccountSnapshot:
+    """Value an account: balances per currency, prices in US dollars per currency.
+
+    A currency without a price is listed as unpriced and counts nothing.
+    """
+    cash = held = positions = ZERO
+    unpriced: list[str] = []
+    for currency, balance in balances.items():
+        if balance.total == 0:
+            continue
+        price = Decimal(1) if currency in DOLLARS else prices.get(currency)
+        if price is None:
+            unpriced.append(currency)
+            continue
+        held += (balance.total - balance.free) * price
+        if currency in DOLLARS:
+            cash += balance.free
+        else:
+            positions += balance.free * price
+    return AccountSnapshot(
+        equity=cash + held + positions,
+        cash=cash,
+        held=held,
+        positions=positions,
+        free={currency: b.free for currency, b in balances.items() if b.total != 0},
+        total={currency: b.total for currency, b in balances.items() if b.total != 0},
+        unpriced=tuple(sorted(unpriced)),
+        taken_at=taken_at,
+    )
+
+
+def equity_before_fills(
+    totals_now: Mapping[str, Decimal], fills: Sequence[AccountFill], prices: Mapping[str, Decimal]
+) -> list[Decimal]:
+    """Return the account's equity in US dollars before each of `fills` (oldest first).
+
+    `totals_now` are the quantities per currency after the last of them. Unwinding the fills from there
+    needs no earlier reading, so it also holds for fills that happened while nothing was running. Each fill's
+    own coin is valued at the fill's price, the others at `prices` (dollars per currency).
+    """
+    totals = dict(totals_now)
+    equities: list[Decimal] = []
+    for fill in reversed(fills):
+        base, _, quote = fill.symbol.partition("/")
+        sign = 1 if fill.side is Side.BUY else -1
+        totals[base] = totals.get(base, ZERO) - sign * fill.quantity
+        totals[quote] = totals.get(quote, ZERO) + sign * fill.cost
+        totals[fill.fee_currency] = totals.get(fill.fee_currency, ZERO) + fill.fee
+        quote_price = Decimal(1) if quote in DOLLARS else prices.get(quote)
+        # A quote currency without a price tells nothing about the coin; then it has its own price, or none.
+        at_fill = prices if quote_price is None else {**prices, base: fill.price * quote_price}
+        equities.append(
+            snapshot({c: Balance(free=q, total=q) for c, q in totals.items()}, at_fill, fill.executed_at).equity
+        )
+    equities.reverse()
+    return equities

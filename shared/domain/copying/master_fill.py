@@ -1,0 +1,42 @@
+"""One execution on a master account, as it travels in the stream `fills`."""
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import Amount, Instant
+from shared.domain.fill import Side, SizeType
+from shared.domain.identity import Broker
+
+
+class MasterFill(BaseModel):
+    """A master's execution with everything that planning needs; immutable, versioned, complete."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    sequence: int
+    """Place in the broker's stream, from 1 without gaps; the stream entry's id is `{sequence}-0`."""
+    broker: Broker
+    master_account: str
+    fill_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    price: Amount
+    quantity: Amount
+    cost: Amount
+    fee: Amount
+    fee_currency: str
+    size_type: SizeType
+    master_equity_before: Amount
+    """Cash + held + positions at market in US dollars, before this fill."""
+    traded_position_before: Amount
+    """What followed fills had built up in this symbol before this fill, base currency."""
+    fraction_closed: Amount
+    """Share (0 to 1) of the traded position that this fill closed; 0 for a buy or an untraded sale."""
+    executed_at: Instant
+    published_at: Instant
+    replayed: bool = False
+    """Published again after Redis lost data: look an order up before sending it."""
+    trace_id: str

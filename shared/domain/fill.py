@@ -1,0 +1,39 @@
+"""One execution as a broker reports it."""
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import Amount, Instant
+
+
+class Side(StrEnum):
+    BUY = "buy"
+    SELL = "sell"
+
+
+class SizeType(StrEnum):
+    """In which currency the master's order named its size."""
+
+    BASE = "base"
+    QUOTE = "quote"
+
+
+class AccountFill(BaseModel):
+    """One execution as the broker reports it, before nija knows what it means for the traded position."""
+
+    model_config = ConfigDict(frozen=True)
+
+    fill_id: str
+    order_id: str
+    symbol: str
+    side: Side
+    price: Amount
+    quantity: Amount
+    """Base currency."""
+    cost: Amount
+    """Quote currency, without the fee."""
+    fee: Amount
+    fee_currency: str
+    size_type: SizeType
+    executed_at: Instant

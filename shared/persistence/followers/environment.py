@@ -1,0 +1,115 @@
+"""Followers that the environment names: the whole list of them in, the followers table in step with it out."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+from sqlalchemy import Connection, Engine
+
+from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.database import transaction
+from shared.persistence.errors import BadSecretKey, FollowerTaken
+from shared.persistence.followers import records, writes
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.records import FollowerRecord, Source
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.writes import Announce, Audit, joining
+
+ACTOR: Final = "environment"
+GONE: Final = "its variables are not in the environment any more"
+
+Key = tuple[Broker, str]
+"""Broker and follower id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Registration:
+    """What changed."""
+
+    added: tuple[Key, ...]
+    updated: tuple[Key, ...]
+    """Their keys changed, or are there again."""
+    disabled: tuple[Key, ...]
+    """Known from the environment, but not in it any more."""
+    removed_before: tuple[Key, ...]
+    """In the environment, but removed by an operator; they stay removed."""
+
+
+def register(
+    engine: Engine, box: SecretBox, followers: Sequence[EnvironmentFollower], announce: Announce
+) -> Registration:
+    """Make all followers of the environment known: `followers` is the whole list, not a part of it.
+
+    New ones join. Changed keys are taken over, and a disabled follower is active again with them. One that was
+    there before and is not any more is disabled, because its key was taken away. All of it or nothing. Raises
+    FollowerTaken when an id belongs to a follower of the database or a key to another follower.
+    """
+    given: dict[Key, Credentials] = {(each.broker, each.follower_id): each.credentials for each in followers}
+    with transaction(engine) as connection:
+        known = records.read_all_of(connection, Source.ENVIRONMENT)
+    brokers = {broker for broker, _ in given} | {record.broker for record in known}
+    with joining(engine, brokers, announce) as connection:
+        now = datetime.now(UTC)
+        present = {(r.broker, r.follower_id): r for r in records.read_all_of(connection, Source.ENVIRONMENT)}
+        disabled = _disable_gone(connection, present, given, now)
+        updated = [
+            key for key, credentials in given.items() if _update(connection, box, present.get(key), credentials, now)
+        ]
+        added = _add(connection, box, {key: c for key, c in given.items() if key not in present}, now)
+    # Between the first announcement and the commit a worker may have read a key that has just been replaced.
+    for broker in sorted(brokers):
+        announce(broker)
+    removed = [key for key in given if key in present and present[key].status is FollowerStatus.REMOVED]
+    return Registration(tuple(added), tuple(updated), tuple(disabled), tuple(removed))
+
+
+def _disable_gone(
+    connection: Connection, present: dict[Key, FollowerRecord], given: dict[Key, Credentials], now: datetime
+) -> list[Key]:
+    gone = [
+        key
+        for key, record in present.items()
+        if key not in given and record.status in (FollowerStatus.ACTIVE, FollowerStatus.PAUSED)
+    ]
+    for broker, follower_id in gone:
+        writes.change_status(connection, broker, follower_id, FollowerStatus.DISABLED, Audit(ACTOR, GONE, now))
+    return gone
+
+
+def _update(
+    connection: Connection, box: SecretBox, record: FollowerRecord | None, credentials: Credentials, now: datetime
+) -> bool:
+    if record is None or record.status is FollowerStatus.REMOVED:
+        return False
+    if _holds(connection, box, record, credentials):
+        if record.status is not FollowerStatus.DISABLED or record.status_reason != GONE:
+            return False
+        back = Audit(ACTOR, "its variables are there again", now)
+        return writes.change_status(connection, record.broker, record.follower_id, FollowerStatus.ACTIVE, back)
+    records.require_free_key(connection, record.broker, record.follower_id, credentials)
+    sealed = box.seal(record.broker, record.follower_id, credentials)
+    changed = Audit(ACTOR, "its variables changed", now)
+    writes.change_credentials(connection, record, sealed, key_hash(credentials), changed)
+    return True
+
+
+def _holds(connection: Connection, box: SecretBox, record: FollowerRecord, credentials: Credentials) -> bool:
+    sealed = records.sealed_credentials(connection, record)
+    try:
+        return box.open(record.broker, record.follower_id, sealed) == credentials
+    except BadSecretKey:
+        # NIJA_SECRET_KEY is another one now; the environment has the key in clear, so it is sealed again.
+        return False
+
+
+def _add(connection: Connection, box: SecretBox, new: dict[Key, Credentials], now: datetime) -> list[Key]:
+    rows = [NewFollower(broker, follower_id, c, n) for n, ((broker, follower_id), c) in enumerate(new.items(), 1)]
+    problems = records.taken(connection, rows)
+    if problems:
+        raise FollowerTaken("followers of the environment: " + "; ".join(problems.values()))
+    sealed = [box.seal(row.broker, row.follower_id, row.credentials) for row in rows]
+    writes.insert_followers(connection, rows, sealed, source=Source.ENVIRONMENT, audit=Audit(ACTOR, "", now))
+    return list(new)

@@ -1,0 +1,228 @@
+"""What the followers table holds: a connection and a question in, records without keys out.
+
+Each function reads in the caller's transaction. Keys leave this module sealed only.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from pydantic import ValidationError
+from sqlalchemy import Connection, RowMapping, bindparam, select, text
+from sqlalchemy.dialects.postgresql import ARRAY, TEXT
+from sqlmodel import col
+
+from shared.domain.accounts.credentials import Credentials, key_hash
+from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.errors import FollowerError, FollowerGone, FollowerTaken, UnknownFollower
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.tables.columns import table_of
+from shared.persistence.tables.operational import FollowerRow
+
+
+class Source(StrEnum):
+    """Where a follower's keys come from."""
+
+    DATABASE = "database"
+    ENVIRONMENT = "environment"
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerRecord:
+    """A follower as stored, without keys."""
+
+    broker: Broker
+    follower_id: str
+    source: Source
+    status: FollowerStatus
+    status_reason: str
+    status_changed_at: datetime
+    policy: FollowerPolicy | None
+    """None: it cannot be read here (a newer version wrote it)."""
+    joined_sequence: int
+    created_at: datetime
+    revision: int
+    key_hash: str | None
+    """None: it was removed."""
+    withdraw_allowed: bool = False
+    """The operator said that this key may be one that may withdraw."""
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerChange:
+    """One line of the audit."""
+
+    change: str
+    before: str | None
+    after: str | None
+    actor: str
+    reason: str
+    occurred_at: datetime
+
+
+def find(
+    connection: Connection, broker: Broker, follower_id: str, *, for_update: bool = False
+) -> FollowerRecord | None:
+    query = select(table_of(FollowerRow)).where(
+        col(FollowerRow.broker) == broker.value, col(FollowerRow.follower_id) == follower_id
+    )
+    row = connection.execute(query.with_for_update() if for_update else query).mappings().one_or_none()
+    return None if row is None else _record(row)
+
+
+def read(connection: Connection, broker: Broker, follower_id: str, *, for_update: bool = False) -> FollowerRecord:
+    """Raises UnknownFollower."""
+    record = find(connection, broker, follower_id, for_update=for_update)
+    if record is None:
+        raise UnknownFollower(f"there is no follower {follower_id!r} at {broker.value}; see `nija followers list`")
+    return record
+
+
+def read_all(connection: Connection, broker: Broker | None, *, removed: bool) -> Sequence[FollowerRecord]:
+    query = select(table_of(FollowerRow)).order_by(col(FollowerRow.broker), col(FollowerRow.follower_id))
+    if broker is not None:
+        query = query.where(col(FollowerRow.broker) == broker.value)
+    if not removed:
+        query = query.where(col(FollowerRow.status) != FollowerStatus.REMOVED.value)
+    return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def read_all_of(connection: Connection, source: Source) -> Sequence[FollowerRecord]:
+    query = select(table_of(FollowerRow)).where(col(FollowerRow.source) == source.value)
+    return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def read_changes(connection: Connection, broker: Broker, follower_id: str, limit: int) -> Sequence[FollowerChange]:
+    rows = connection.execute(
+        text(
+            "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
+            " WHERE broker = :broker AND follower_id = :follower_id ORDER BY id DESC LIMIT :limit"
+        ),
+        {"broker": broker.value, "follower_id": follower_id, "limit": limit},
+    )
+    return [FollowerChange(**row) for row in rows.mappings()]
+
+
+def last_status_change(connection: Connection, broker: Broker, follower_id: str) -> FollowerChange | None:
+    """Who gave the follower the status that it has; None: it has the one that it joined with."""
+    row = connection.execute(
+        text(
+            "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
+            " WHERE broker = :broker AND follower_id = :follower_id AND change = 'status' ORDER BY id DESC LIMIT 1"
+        ),
+        {"broker": broker.value, "follower_id": follower_id},
+    )
+    found = row.mappings().one_or_none()
+    return None if found is None else FollowerChange(**found)
+
+
+def sealed_credentials(connection: Connection, record: FollowerRecord) -> str:
+    """Raises FollowerGone."""
+    sealed = connection.scalar(
+        select(col(FollowerRow.sealed_credentials)).where(
+            col(FollowerRow.broker) == record.broker.value, col(FollowerRow.follower_id) == record.follower_id
+        )
+    )
+    if sealed is None:
+        raise gone(record)
+    return sealed
+
+
+_TAKEN = text(
+    "SELECT broker, follower_id, key_hash, status FROM followers"
+    " WHERE (broker, follower_id) IN (SELECT * FROM unnest(:brokers, :ids))"
+    " OR (broker, key_hash) IN (SELECT * FROM unnest(:brokers, :hashes))"
+).bindparams(
+    bindparam("brokers", type_=ARRAY(TEXT)), bindparam("ids", type_=ARRAY(TEXT)), bindparam("hashes", type_=ARRAY(TEXT))
+)
+
+
+def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]:
+    """Say for each row (by its number) whose id or key is in use; none: all may join."""
+    hashes = [key_hash(row.credentials) for row in rows]
+    parameters = {
+        "brokers": [row.broker.value for row in rows],
+        "ids": [row.follower_id for row in rows],
+        "hashes": hashes,
+    }
+    present = connection.execute(_TAKEN, parameters).all()
+    by_id = {(row.broker, row.follower_id): row.status for row in present}
+    by_key: dict[tuple[str, str], str] = {
+        (row.broker, row.key_hash): row.follower_id for row in present if row.key_hash is not None
+    }
+    problems: dict[int, str] = {}
+    for row, hashed in zip(rows, hashes, strict=True):
+        status = by_id.get((row.broker.value, row.follower_id))
+        owner = by_key.setdefault((row.broker.value, hashed), row.follower_id)
+        if status == FollowerStatus.REMOVED.value:
+            problems[row.row] = (
+                f"follower id {row.follower_id} at {row.broker.value} is taken: it was removed, and its history stays "
+                "under it; choose another id"
+            )
+        elif status is not None:
+            problems[row.row] = f"follower id {row.follower_id} at {row.broker.value} is taken; choose another id"
+        elif owner != row.follower_id:
+            problems[row.row] = _key_taken(row.broker, row.follower_id, owner)
+    return problems
+
+
+def require_free_key(connection: Connection, broker: Broker, follower_id: str, credentials: Credentials) -> None:
+    """Raises FollowerTaken when another follower uses the API key."""
+    owner = connection.scalar(
+        select(col(FollowerRow.follower_id)).where(
+            col(FollowerRow.broker) == broker.value,
+            col(FollowerRow.key_hash) == key_hash(credentials),
+            col(FollowerRow.follower_id) != follower_id,
+        )
+    )
+    if owner is not None:
+        raise FollowerTaken(_key_taken(broker, follower_id, owner))
+
+
+def require_source(record: FollowerRecord, source: Source) -> None:
+    """Raises FollowerError when the follower's keys come from elsewhere."""
+    if record.source is not source:
+        raise FollowerError(
+            f"the keys of follower {record.follower_id} at {record.broker.value} come from the {record.source.value}: "
+            "change them there"
+        )
+
+
+def _record(row: RowMapping) -> FollowerRecord:
+    return FollowerRecord(
+        broker=Broker(row["broker"]),
+        follower_id=row["follower_id"],
+        source=Source(row["source"]),
+        status=FollowerStatus(row["status"]),
+        status_reason=row["status_reason"],
+        status_changed_at=row["status_changed_at"],
+        policy=_policy(row["policy"]),
+        joined_sequence=row["joined_sequence"],
+        created_at=row["created_at"],
+        revision=row["revision"],
+        key_hash=row["key_hash"],
+        withdraw_allowed=row["withdraw_allowed"],
+    )
+
+
+def _policy(document: object) -> FollowerPolicy | None:
+    try:
+        return FollowerPolicy.model_validate(document)
+    except ValidationError:
+        return None
+
+
+def _key_taken(broker: Broker, follower_id: str, owner: str) -> str:
+    return (
+        f"the API key of follower {follower_id} is in use already at {broker.value} by follower {owner}; "
+        "each follower needs a key of its own"
+    )
+
+
+def gone(record: FollowerRecord) -> FollowerGone:
+    return FollowerGone(
+        f"follower {record.follower_id} at {record.broker.value} was removed at "
+        f"{record.status_changed_at:%Y-%m-%d %H:%M} UTC and stays so; add it again under another id"
+    )

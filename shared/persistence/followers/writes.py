@@ -1,0 +1,180 @@
+"""Changes of the followers table, each with its audit: a connection and a change in, rows out.
+
+Each function runs in the caller's transaction. Who calls it decides what belongs together.
+"""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sqlalchemy import Connection, Engine, insert, update
+from sqlmodel import col
+
+from shared.domain.accounts.credentials import key_hash
+from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
+from shared.domain.identity import Broker
+from shared.persistence.database import transaction
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.records import FollowerRecord, Source, gone, read
+from shared.persistence.sequence import last_sequence, lock_sequence
+from shared.persistence.tables.ledger import FollowerChangeRow
+from shared.persistence.tables.operational import FollowerRow
+
+Announce = Callable[[Broker], None]
+"""Tells the stages that a broker's list of followers changed; called after the commit, or by `joining` before it."""
+
+
+def nobody_to_tell(_broker: Broker) -> None:
+    """The `announce` of a caller that runs before the stages do: they read the list when they start."""
+
+
+@dataclass(frozen=True, slots=True)
+class Audit:
+    """Who changes something, why and when."""
+
+    actor: str
+    reason: str
+    at: datetime
+
+
+@contextmanager
+def joining(engine: Engine, brokers: Iterable[Broker], announce: Announce) -> Iterator[Connection]:
+    """A transaction in which followers join; no fill is recorded from its begin until its end.
+
+    So a follower's `joined_sequence` is the last fill that engines plan without it, and not one fill off. It is
+    announced just before the commit: whoever reads the list then waits for that, and an announcement that fails, or
+    a process that is killed, leaves no follower of whom nobody has heard.
+    """
+    brokers = set(brokers)
+    with transaction(engine) as connection:
+        lock_sequence(connection, *brokers)
+        yield connection
+        for broker in sorted(brokers):
+            announce(broker)
+
+
+def insert_followers(
+    connection: Connection,
+    rows: Sequence[NewFollower],
+    sealed: Sequence[str],
+    *,
+    source: Source,
+    audit: Audit,
+) -> None:
+    """Store followers (`sealed`: their keys, in the same order) that copy the fills recorded from now on."""
+    if not rows:
+        return
+    joined_sequences = {broker: last_sequence(connection, broker) for broker in {row.broker for row in rows}}
+    connection.execute(
+        insert(FollowerRow),
+        [
+            {
+                "broker": row.broker.value,
+                "follower_id": row.follower_id,
+                "source": source.value,
+                "status": FollowerStatus.ACTIVE.value,
+                "status_reason": "",
+                "status_changed_at": audit.at,
+                "policy": FollowerPolicy().model_dump(mode="json"),
+                "joined_sequence": joined_sequences[row.broker],
+                "sealed_credentials": text_of_key,
+                "key_hash": key_hash(row.credentials),
+                "withdraw_allowed": row.withdraw_allowed,
+                "created_at": audit.at,
+                "revision": 1,
+            }
+            for row, text_of_key in zip(rows, sealed, strict=True)
+        ],
+    )
+    _audit(connection, [(row.broker, row.follower_id, "joined", None, source.value) for row in rows], audit)
+
+
+def change_status(
+    connection: Connection, broker: Broker, follower_id: str, status: FollowerStatus, audit: Audit
+) -> bool:
+    """Set the status; return whether it was another one before. Raises UnknownFollower, FollowerGone."""
+    record = read(connection, broker, follower_id, for_update=True)
+    if record.status is FollowerStatus.REMOVED:
+        raise gone(record)
+    if record.status is status:
+        return False
+    _update(connection, record, {"status": status.value, "status_reason": audit.reason, "status_changed_at": audit.at})
+    _audit(connection, [(broker, follower_id, "status", record.status.value, status.value)], audit)
+    return True
+
+
+def change_credentials(
+    connection: Connection,
+    record: FollowerRecord,
+    sealed: str,
+    hashed: str,
+    audit: Audit,
+    *,
+    withdraw_allowed: bool = False,
+) -> None:
+    """Store another key; a disabled follower is active again. Raises FollowerGone."""
+    if record.status is FollowerStatus.REMOVED:
+        raise gone(record)
+    values: dict[str, Any] = {
+        "sealed_credentials": sealed,
+        "key_hash": hashed,
+        "withdraw_allowed": withdraw_allowed,
+        "status_changed_at": audit.at,
+    }
+    _audit(connection, [(record.broker, record.follower_id, "keys", None, None)], audit)
+    if record.status is FollowerStatus.DISABLED:
+        values |= {"status": FollowerStatus.ACTIVE.value, "status_reason": audit.reason}
+        change = (record.broker, record.follower_id, "status", record.status.value, FollowerStatus.ACTIVE.value)
+        _audit(connection, [change], audit)
+    _update(connection, record, values)
+
+
+def remove(connection: Connection, broker: Broker, follower_id: str, audit: Audit) -> None:
+    """Raises UnknownFollower, FollowerGone."""
+    record = read(connection, broker, follower_id, for_update=True)
+    if record.status is FollowerStatus.REMOVED:
+        raise gone(record)
+    removed = FollowerStatus.REMOVED.value
+    _update(
+        connection,
+        record,
+        {
+            "status": removed,
+            "status_reason": audit.reason,
+            "status_changed_at": audit.at,
+            "sealed_credentials": None,
+            "key_hash": None,
+        },
+    )
+    _audit(connection, [(broker, follower_id, "status", record.status.value, removed)], audit)
+
+
+def _update(connection: Connection, record: FollowerRecord, values: dict[str, Any]) -> None:
+    connection.execute(
+        update(FollowerRow)
+        .where(col(FollowerRow.broker) == record.broker.value, col(FollowerRow.follower_id) == record.follower_id)
+        .values(**values, revision=col(FollowerRow.revision) + 1)
+    )
+
+
+def _audit(
+    connection: Connection, changes: Sequence[tuple[Broker, str, str, str | None, str | None]], audit: Audit
+) -> None:
+    connection.execute(
+        insert(FollowerChangeRow),
+        [
+            {
+                "broker": broker.value,
+                "follower_id": follower_id,
+                "change": change,
+                "before": before,
+                "after": after,
+                "actor": audit.actor,
+                "reason": audit.reason,
+                "occurred_at": audit.at,
+            }
+            for broker, follower_id, change, before, after in changes
+        ],
+    )

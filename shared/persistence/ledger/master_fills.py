@@ -1,0 +1,275 @@
+"""Master fills on their way into the ledger: executions of an account in, numbered MasterFills out.
+
+A broker's fills are numbered from 1 without gaps. The number is given here and nowhere else, in the
+transaction that stores the fill, under a lock per broker: two master processes at once do no harm.
+
+All methods block: call them from a thread when an event loop is running. All raise DatabaseUnavailable when
+PostgreSQL is away; every one of them may then simply be called again.
+"""
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Final
+from uuid import uuid4
+
+from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, text
+from sqlalchemy.dialects.postgresql import insert as upsert
+from sqlmodel import col
+
+from shared.domain.amounts import ZERO
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.traded_position import apply_fill
+from shared.domain.fill import AccountFill
+from shared.domain.identity import Broker
+from shared.persistence.database import transaction
+from shared.persistence.errors import SequenceBroken
+from shared.persistence.sequence import last_sequence, lock_sequence
+from shared.persistence.tables.columns import table_of
+from shared.persistence.tables.ledger import MasterFillRow, OrderEventRow
+from shared.persistence.tables.operational import MasterCheckpointRow, PublicationRow
+
+
+@dataclass(frozen=True, slots=True)
+class ObservedFill:
+    """An execution as read from the master account, with what the account was worth before it."""
+
+    fill: AccountFill
+    equity_before: Decimal
+    """US dollars."""
+    lot: Decimal = ZERO
+    """Smallest step of a quantity, base currency: a sale that leaves less closes the position."""
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """How far a master account has been read."""
+
+    followed_since: datetime
+    """Executions before this moment are history and are not copied."""
+    read_until: datetime
+    """The newest execution time that was seen; read again from some overlap before it."""
+
+
+SAME_ORDER: Final = timedelta(hours=1)
+"""An execution so far from what is known of a copy order is another order's: a test network that was reset counts anew."""
+
+
+@dataclass(frozen=True, slots=True)
+class ExecutedCopy:
+    """The copy order behind an execution."""
+
+    follower_id: str
+    occurred_at: datetime
+    """When the ledger last heard of the order."""
+
+
+class MasterFills:
+    """The fills of all masters, and how far each has been read and published."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def follow(self, broker: Broker, master_account: str, since: datetime) -> Checkpoint:
+        """Return the account's checkpoint; make one that begins at `since` if this account is new."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                upsert(MasterCheckpointRow)
+                .values(broker=broker.value, master_account=master_account, followed_since=since, read_until=since)
+                .on_conflict_do_nothing()
+            )
+            row = connection.execute(
+                select(col(MasterCheckpointRow.followed_since), col(MasterCheckpointRow.read_until)).where(
+                    col(MasterCheckpointRow.broker) == broker.value,
+                    col(MasterCheckpointRow.master_account) == master_account,
+                )
+            ).one()
+        return Checkpoint(followed_since=row.followed_since, read_until=row.read_until)
+
+    def advance(self, broker: Broker, master_account: str, read_until: datetime) -> None:
+        """Move the account's checkpoint forward to `read_until`; never back."""
+        with transaction(self._engine) as connection:
+            connection.execute(
+                text(
+                    "UPDATE master_checkpoints SET read_until = greatest(read_until, :read_until)"
+                    " WHERE broker = :broker AND master_account = :master_account"
+                ),
+                {"read_until": read_until, "broker": broker.value, "master_account": master_account},
+            )
+
+    def known_fill_ids(self, broker: Broker, master_account: str, since: datetime) -> set[str]:
+        """The ids of the account's recorded fills that were executed at or after `since`."""
+        with transaction(self._engine) as connection:
+            return set(
+                connection.scalars(
+                    select(col(MasterFillRow.fill_id)).where(
+                        col(MasterFillRow.broker) == broker.value,
+                        col(MasterFillRow.master_account) == master_account,
+                        col(MasterFillRow.executed_at) >= since,
+                    )
+                )
+            )
+
+    def copies_among(self, broker: Broker, fills: Collection[AccountFill]) -> dict[str, ExecutedCopy]:
+        """Those of `fills` that are executions of the broker's copy orders, by fill id.
+
+        An order is in the ledger a moment after its execution only, when the bookkeeper has written its event.
+        """
+        order_id, symbol = col(OrderEventRow.broker_order_id), col(OrderEventRow.symbol)
+        follower_id, occurred_at = col(OrderEventRow.follower_id), col(OrderEventRow.occurred_at)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                select(order_id, symbol, follower_id, func.max(occurred_at).label("occurred_at"))
+                .where(
+                    col(OrderEventRow.broker) == broker.value,
+                    order_id.in_({fill.order_id for fill in fills}),
+                )
+                .group_by(order_id, symbol, follower_id)
+            ).all()
+        # With the symbol: Binance numbers the orders of each symbol by themselves.
+        copies = {(row.broker_order_id, row.symbol): ExecutedCopy(row.follower_id, row.occurred_at) for row in rows}
+        found = {fill.fill_id: (fill, copies.get((fill.order_id, fill.symbol))) for fill in fills}
+        return {
+            fill_id: copy
+            for fill_id, (fill, copy) in found.items()
+            if copy is not None and abs(copy.occurred_at - fill.executed_at) <= SAME_ORDER
+        }
+
+    def record(
+        self, broker: Broker, master_account: str, observed: Sequence[ObservedFill], recorded_at: datetime
+    ) -> list[MasterFill]:
+        """Store those of `observed` that are new, in the given order, and return them numbered.
+
+        One transaction: fills known already (same account and fill id) are dropped, the rest get the next
+        numbers, and the traded position is carried from fill to fill. `recorded_at` becomes `published_at`.
+        Raises ImpossibleFill, and then nothing is stored.
+        """
+        if not observed:
+            return []
+        with transaction(self._engine) as connection:
+            lock_sequence(connection, broker)
+            new = _without_known(connection, broker, master_account, observed)
+            sequence = last_sequence(connection, broker)
+            positions = _traded_positions(connection, broker, master_account, {o.fill.symbol for o in new})
+            fills: list[MasterFill] = []
+            rows: list[dict[str, object]] = []
+            for each in new:
+                fill = each.fill
+                base = fill.symbol.partition("/")[0]
+                change = apply_fill(positions.get(fill.symbol, ZERO), fill, base, each.lot)
+                positions[fill.symbol] = change.after
+                sequence += 1
+                recorded = MasterFill(
+                    **fill.model_dump(),
+                    sequence=sequence,
+                    broker=broker,
+                    master_account=master_account,
+                    master_equity_before=each.equity_before,
+                    traded_position_before=change.before,
+                    fraction_closed=change.fraction_closed,
+                    published_at=recorded_at,
+                    trace_id=uuid4().hex,
+                )
+                fills.append(recorded)
+                rows.append(
+                    recorded.model_dump(exclude={"version", "replayed"}) | {"traded_position_after": change.after}
+                )
+            if rows:
+                connection.execute(insert(MasterFillRow), rows)
+        return fills
+
+    def traded_positions(self, broker: Broker, master_account: str, symbols: set[str]) -> dict[str, Decimal]:
+        """What recorded fills have built up, base currency by symbol; symbols never traded are left out."""
+        with transaction(self._engine) as connection:
+            return _traded_positions(connection, broker, master_account, symbols)
+
+    def unpublished(self, broker: Broker, limit: int = 10_000) -> list[MasterFill]:
+        """The oldest fills that were recorded but not marked published, by number."""
+        return self.after(broker, self.published_sequence(broker), limit)
+
+    def after(self, broker: Broker, sequence: int, limit: int = 10_000) -> list[MasterFill]:
+        """The recorded fills with numbers above `sequence`, oldest first, at most `limit`.
+
+        Raises SequenceBroken when a number is missing among them.
+        """
+        with transaction(self._engine) as connection:
+            rows = connection.execute(
+                select(table_of(MasterFillRow))
+                .where(col(MasterFillRow.broker) == broker.value, col(MasterFillRow.sequence) > sequence)
+                .order_by(col(MasterFillRow.sequence))
+                .limit(limit)
+            ).mappings()
+            fills = [_to_fill(row) for row in rows]
+        for expected, fill in enumerate(fills, start=sequence + 1):
+            if fill.sequence != expected:
+                raise SequenceBroken(f"{broker.value}: fill {expected} is missing in the ledger before {fill.sequence}")
+        return fills
+
+    def last_sequence(self, broker: Broker) -> int:
+        """The number of the broker's newest recorded fill; 0 when there is none."""
+        with transaction(self._engine) as connection:
+            return last_sequence(connection, broker)
+
+    def published_sequence(self, broker: Broker) -> int:
+        """The number up to which the broker's fills are known to be in the stream; 0 when none is."""
+        with transaction(self._engine) as connection:
+            return (
+                connection.scalar(
+                    select(col(PublicationRow.published_sequence)).where(col(PublicationRow.broker) == broker.value)
+                )
+                or 0
+            )
+
+    def mark_published(self, broker: Broker, sequence: int) -> None:
+        """Remember that all fills up to and with `sequence` are in the stream; never moves back."""
+        row = upsert(PublicationRow).values(broker=broker.value, published_sequence=sequence)
+        with transaction(self._engine) as connection:
+            connection.execute(
+                row.on_conflict_do_update(
+                    index_elements=["broker"],
+                    set_={
+                        "published_sequence": func.greatest(
+                            col(PublicationRow.published_sequence), row.excluded.published_sequence
+                        )
+                    },
+                )
+            )
+
+
+def _without_known(
+    connection: Connection, broker: Broker, master_account: str, observed: Sequence[ObservedFill]
+) -> list[ObservedFill]:
+    by_id: dict[str, ObservedFill] = {}
+    for each in observed:
+        by_id.setdefault(each.fill.fill_id, each)
+    known = set(
+        connection.scalars(
+            select(col(MasterFillRow.fill_id)).where(
+                col(MasterFillRow.broker) == broker.value,
+                col(MasterFillRow.master_account) == master_account,
+                col(MasterFillRow.fill_id).in_(list(by_id)),
+            )
+        )
+    )
+    return [each for fill_id, each in by_id.items() if fill_id not in known]
+
+
+def _traded_positions(
+    connection: Connection, broker: Broker, master_account: str, symbols: set[str]
+) -> dict[str, Decimal]:
+    rows = connection.execute(
+        text(
+            "SELECT DISTINCT ON (symbol) symbol, traded_position_after FROM master_fills"
+            " WHERE broker = :broker AND master_account = :master_account AND symbol = ANY(:symbols)"
+            " ORDER BY symbol, sequence DESC"
+        ),
+        {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)},
+    )
+    return {row.symbol: row.traded_position_after for row in rows}
+
+
+def _to_fill(row: RowMapping) -> MasterFill:
+    fields = dict(row)
+    del fields["traded_position_after"]
+    return MasterFill.model_validate(fields)

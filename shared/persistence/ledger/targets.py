@@ -1,0 +1,70 @@
+"""What followers should hold by the ledger: a broker in, the copied position per follower and symbol out. Reads only.
+
+And which orders are copies: ids in, what became of each out.
+"""
+
+from collections.abc import Collection
+
+from sqlalchemy import Engine, text
+
+from shared.domain.identity import Broker
+from shared.domain.reconciliation.reconcile import CopyRecord, Target
+from shared.persistence.database import transaction
+
+_TARGETS = text("""
+    SELECT p.follower_id, p.symbol, p.quantity, p.carried_exit, p.sequence, p.occurred_at,
+           CASE WHEN e.outcome = 'failed' THEN concat_ws(': ', e.reason, nullif(e.message, '')) END AS failed_exit
+    FROM copied_positions p
+    LEFT JOIN LATERAL (
+        SELECT outcome, reason, message FROM order_events o
+        WHERE o.broker = p.broker AND o.follower_id = p.follower_id AND o.symbol = p.symbol
+          AND o.side = 'sell' AND o.outcome IS NOT NULL
+        ORDER BY o.sequence DESC LIMIT 1
+    ) e ON true
+    WHERE p.broker = :broker AND (CAST(:followers AS text[]) IS NULL OR p.follower_id = ANY(:followers))
+      AND p.quantity <> 0
+      AND NOT EXISTS (
+          SELECT FROM followers f
+          WHERE f.broker = p.broker AND f.follower_id = p.follower_id AND f.status = 'removed'
+      )
+    ORDER BY p.follower_id, p.symbol
+""")
+
+_REMOVED = text("SELECT follower_id FROM followers WHERE broker = :broker AND status = 'removed'")
+
+_COPIES = text("""
+    SELECT o.copy_order_id, o.follower_id, o.sequence, o.outcome, coalesce(e.occurred_at, o.decided_at) AS changed_at
+    FROM fill_outcomes o
+    LEFT JOIN order_events e ON e.copy_order_id = o.copy_order_id AND e.outcome IS NOT NULL
+    WHERE o.broker = :broker AND o.copy_order_id = ANY(:ids)
+""")
+
+
+class Targets:
+    """The ledger's targets. Blocks and raises DatabaseUnavailable."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def of(self, broker: Broker, followers: Collection[str] | None = None) -> list[Target]:
+        """The copied positions that are not empty, of these followers or of all, by follower and symbol.
+
+        Those of removed followers are their owners'.
+        """
+        asked = {"broker": broker.value, "followers": None if followers is None else list(followers)}
+        with transaction(self._engine) as connection:
+            return [Target.model_validate(dict(row)) for row in connection.execute(_TARGETS, asked).mappings()]
+
+    def removed(self, broker: Broker) -> set[str]:
+        """Followers that were removed: nija has no key any more to look with."""
+        with transaction(self._engine) as connection:
+            return set(connection.scalars(_REMOVED, {"broker": broker.value}))
+
+    def copies(self, broker: Broker, ids: Collection[str]) -> dict[str, CopyRecord]:
+        """What became of the copy orders among these client order ids, by id; others are left out."""
+        if not ids:
+            return {}
+        with transaction(self._engine) as connection:
+            rows = connection.execute(_COPIES, {"broker": broker.value, "ids": list(ids)}).mappings()
+            found = [CopyRecord.model_validate(dict(row)) for row in rows]
+        return {record.copy_order_id: record for record in found}

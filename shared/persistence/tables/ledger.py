@@ -1,0 +1,191 @@
+"""The append-only tables of the ledger. Triggers (see migrations/) refuse UPDATE, DELETE and TRUNCATE.
+
+There are no foreign keys between them: events of a fill may reach the ledger in any order, and a check per
+row would cost a tenth of the bookkeeper's speed.
+"""
+
+from datetime import datetime
+from decimal import Decimal
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, UniqueConstraint, text
+from sqlmodel import Field, SQLModel
+
+from shared.persistence.tables import columns
+
+
+class MasterFillRow(SQLModel, table=True):
+    """A master's execution. `sequence` is the broker's own numbering, from 1 without gaps."""
+
+    __tablename__: ClassVar[str] = "master_fills"
+    __table_args__ = (
+        UniqueConstraint("broker", "master_account", "fill_id"),
+        CheckConstraint("sequence > 0", name="master_fills_sequence_positive"),
+        Index("master_fills_by_symbol", "broker", "master_account", "symbol", "sequence"),
+        Index("master_fills_by_time", "broker", "master_account", "executed_at"),
+    )
+
+    broker: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    master_account: str = columns.text()
+    fill_id: str = columns.text()
+    order_id: str = columns.text()
+    symbol: str = columns.text()
+    side: str = columns.text()
+    price: Decimal = columns.amount()
+    quantity: Decimal = columns.amount()
+    cost: Decimal = columns.amount()
+    fee: Decimal = columns.amount()
+    fee_currency: str = columns.text()
+    size_type: str = columns.text()
+    master_equity_before: Decimal = columns.amount()
+    traded_position_before: Decimal = columns.amount()
+    traded_position_after: Decimal = columns.amount()
+    fraction_closed: Decimal = columns.amount()
+    executed_at: datetime = columns.moment()
+    published_at: datetime = columns.moment()
+    trace_id: str = columns.text()
+
+
+class InstrumentRow(SQLModel, table=True):
+    """An instrument as a decision used it, stored once; `digest` is the SHA-256 of its JSON, in hex."""
+
+    __tablename__: ClassVar[str] = "instruments"
+
+    digest: str = columns.text(key=True)
+    broker: str = columns.text()
+    symbol: str = columns.text()
+    instrument: dict[str, Any] = columns.document()
+
+
+class DecisionRow(SQLModel, table=True):
+    """What was decided for one follower and fill, with every input that is not in the fill itself."""
+
+    __tablename__: ClassVar[str] = "decisions"
+    __table_args__ = (
+        Index("decisions_by_copy_order", "copy_order_id"),
+        Index("decisions_by_follower", "broker", "follower_id", "sequence"),
+    )
+
+    broker: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    follower_id: str = columns.text(key=True)
+    shard: int
+    copy_order_id: str = columns.text()
+    symbol: str = columns.text()
+    side: str = columns.text()
+    instrument_digest: str | None = columns.optional_text()
+    skip_reason: str | None = columns.optional_text()
+    quantity: Decimal | None = columns.optional_amount()
+    fraction: Decimal | None = columns.optional_amount()
+    status: str = columns.text()
+    minimum_notional: Decimal = columns.amount()
+    equity: Decimal | None = columns.optional_amount()
+    snapshot_at: datetime | None = columns.optional_moment()
+    carried_before: Decimal = columns.amount()
+    carried_after: Decimal = columns.amount()
+    decided_at: datetime = columns.moment()
+
+
+class OrderEventRow(SQLModel, table=True):
+    """One change of a copy order's state. Of the final ones (`outcome` set) an order has one and no more."""
+
+    __tablename__: ClassVar[str] = "order_events"
+    __table_args__ = (
+        # The same event told twice is one row.
+        UniqueConstraint("copy_order_id", "state", "attempt", "occurred_at"),
+        Index("order_events_one_final", "copy_order_id", unique=True, postgresql_where=text("outcome IS NOT NULL")),
+        Index(
+            "order_events_positions",
+            "broker",
+            "follower_id",
+            "symbol",
+            text("sequence DESC"),
+            postgresql_where=text("outcome IS NOT NULL"),
+        ),
+        Index("order_events_by_fill", "broker", "sequence"),
+        Index(
+            "order_events_by_broker_order",
+            "broker",
+            "broker_order_id",
+            postgresql_where=text("broker_order_id IS NOT NULL"),
+        ),
+        CheckConstraint("outcome IN ('copied', 'skipped', 'failed')", name="order_events_outcome_known"),
+    )
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    broker: str = columns.text()
+    copy_order_id: str = columns.text()
+    sequence: int = Field(sa_type=BigInteger)
+    follower_id: str = columns.text()
+    symbol: str = columns.text()
+    side: str = columns.text()
+    state: str = columns.text()
+    outcome: str | None = columns.optional_text()
+    reason: str | None = columns.optional_text()
+    message: str = columns.text()
+    attempt: int
+    broker_order_id: str | None = columns.optional_text()
+    quantity: Decimal = columns.amount()
+    filled_quantity: Decimal = columns.amount()
+    cost: Decimal = columns.amount()
+    fee: Decimal = columns.amount()
+    fee_currency: str = columns.text()
+    position_after: Decimal = columns.amount()
+    carried_exit_after: Decimal = columns.amount()
+    claimed_at: datetime | None = columns.optional_moment()
+    submitted_at: datetime | None = columns.optional_moment()
+    accepted_at: datetime | None = columns.optional_moment()
+    occurred_at: datetime = columns.moment()
+
+
+class AccountSnapshotRow(SQLModel, table=True):
+    """A follower's account as read at one moment; money in US dollars. Stale: it could not be read at that moment."""
+
+    __tablename__: ClassVar[str] = "account_snapshots"
+
+    broker: str = columns.text(key=True)
+    follower_id: str = columns.text(key=True)
+    occurred_at: datetime = columns.moment(key=True)
+    equity: Decimal = columns.amount()
+    cash: Decimal = columns.amount()
+    held: Decimal = columns.amount()
+    positions: Decimal = columns.amount()
+    unpriced: list[str] = columns.document()
+    stale: bool = Field(sa_column_kwargs={"server_default": text("false")})
+
+
+class PositionAdjustmentRow(SQLModel, table=True):
+    """A copied position that was lowered to what the account held, who wanted it and why. Base currency."""
+
+    __tablename__: ClassVar[str] = "position_adjustments"
+
+    broker: str = columns.text(key=True)
+    follower_id: str = columns.text(key=True)
+    symbol: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    occurred_at: datetime = columns.moment(key=True)
+    quantity_before: Decimal = columns.amount()
+    carried_exit_before: Decimal = columns.amount()
+    quantity_after: Decimal = columns.amount()
+    carried_exit_after: Decimal = columns.amount()
+    real_quantity: Decimal = columns.amount()
+    actor: str = columns.text()
+    reason: str = columns.text()
+
+
+class FollowerChangeRow(SQLModel, table=True):
+    """Who changed what of a follower, when and why. No keys, encrypted or not."""
+
+    __tablename__: ClassVar[str] = "follower_changes"
+    __table_args__ = (Index("follower_changes_by_follower", "broker", "follower_id", "id"),)
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    broker: str = columns.text()
+    follower_id: str = columns.text()
+    change: str = columns.text()
+    before: str | None = columns.optional_text()
+    after: str | None = columns.optional_text()
+    actor: str = columns.text()
+    reason: str = columns.text()
+    occurred_at: datetime = columns.moment()

@@ -1,0 +1,76 @@
+"""The tables that change: who follows, how far each master has been followed, how often Redis was restored."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
+from sqlmodel import Field, SQLModel
+
+from shared.persistence.tables import columns
+
+
+class FollowerRow(SQLModel, table=True):
+    """A follower. Of a removed one the row stays without keys, so that its id is never given to another."""
+
+    __tablename__: ClassVar[str] = "followers"
+    __table_args__ = (
+        # One API key is never used by two followers: their nonces and positions would mix.
+        Index("followers_one_per_key", "broker", "key_hash", unique=True),
+        Index(
+            "followers_live",
+            "broker",
+            "joined_sequence",
+            postgresql_where=text("status <> 'removed'"),
+        ),
+        CheckConstraint("status IN ('active', 'paused', 'disabled', 'removed')", name="followers_status_known"),
+        CheckConstraint("source IN ('database', 'environment')", name="followers_source_known"),
+        CheckConstraint(
+            "(status = 'removed') = (sealed_credentials IS NULL) AND (key_hash IS NULL) = (sealed_credentials IS NULL)",
+            name="followers_removed_without_keys",
+        ),
+    )
+
+    broker: str = columns.text(key=True)
+    follower_id: str = columns.text(key=True)
+    source: str = columns.text()
+    status: str = columns.text()
+    status_reason: str = columns.text()
+    status_changed_at: datetime = columns.moment()
+    policy: dict[str, Any] = columns.document()
+    joined_sequence: int = Field(sa_type=BigInteger)
+    sealed_credentials: str | None = columns.optional_text()
+    key_hash: str | None = columns.optional_text()
+    withdraw_allowed: bool = Field(sa_column_kwargs={"server_default": text("false")})
+    """The operator said that this key may be one that may withdraw."""
+    created_at: datetime = columns.moment()
+    revision: int
+    """Counts the changes of this row, from 1."""
+
+
+class MasterCheckpointRow(SQLModel, table=True):
+    """How far a master account has been read at the broker."""
+
+    __tablename__: ClassVar[str] = "master_checkpoints"
+
+    broker: str = columns.text(key=True)
+    master_account: str = columns.text(key=True)
+    followed_since: datetime = columns.moment()
+    read_until: datetime = columns.moment()
+
+
+class PublicationRow(SQLModel, table=True):
+    """How far a broker's fills have been published in the stream `fills`: up to and with `sequence`."""
+
+    __tablename__: ClassVar[str] = "publications"
+
+    broker: str = columns.text(key=True)
+    published_sequence: int = Field(sa_type=BigInteger)
+
+
+class RestoreRow(SQLModel, table=True):
+    """How often a broker's Redis was restored from the ledger."""
+
+    __tablename__: ClassVar[str] = "restores"
+
+    broker: str = columns.text(key=True)
+    restores: int = Field(sa_type=BigInteger)

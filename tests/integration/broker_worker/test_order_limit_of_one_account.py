@@ -1,0 +1,66 @@
+"""Binance's limit of orders for each account, as the paper broker enforces it: it is no concern of the address."""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.brokers.errors import RateLimited, Throttled
+from shared.brokers.port.orders import MarketOrder
+from shared.brokers.registry import connect
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, CopyOrderId
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.rate_limits import RedisRateLimits
+from shared.messaging.scripts import ScriptRunner
+from tests.contract.paper import PaperServer
+
+KEYS = BrokerKeys(Broker.BINANCE)
+MORE_THAN_ALLOWED = 150
+TRIES = 10
+
+
+@pytest.fixture
+def paper(tmp_path: Path) -> Iterator[PaperServer]:
+    server = PaperServer(Broker.BINANCE, tmp_path, "--rate-limits")
+    server.pin_price("BTC/USDT", "50000")
+    yield server
+    server.stop()
+
+
+def an_order() -> MarketOrder:
+    valid_until = datetime.now(UTC) + timedelta(seconds=5)
+    return MarketOrder(CopyOrderId(uuid4().hex), "BTC/USDT", Side.BUY, Decimal("0.0001"), valid_until)
+
+
+async def test_an_account_with_too_many_orders_holds_back_nobody_else(paper: PaperServer, fresh_redis_url: str) -> None:
+    """Its own orders wait; another account behind the same address trades and reads on."""
+    alice, bob = (paper.new_account(name, {"USDT": "10000"}) for name in ("alice", "bob"))
+    async with Redis.from_url(fresh_redis_url) as redis:
+        scripts = ScriptRunner(redis)
+        nonces = RedisNonceSource(scripts, KEYS)
+        # What the account's owner does elsewhere, nobody counts here.
+        elsewhere = connect(Broker.BINANCE, base_url=paper.url, nonces=nonces)
+        ours = connect(Broker.BINANCE, base_url=paper.url, nonces=nonces, limits=RedisRateLimits(scripts, KEYS))
+        await elsewhere.open()
+        await ours.open()
+        owner = elsewhere.account(alice)
+        refusal: object = None
+        for _ in range(TRIES):  # its limit refills all the while
+            await asyncio.gather(*(owner.place(an_order()) for _ in range(MORE_THAN_ALLOWED)), return_exceptions=True)
+            (refusal,) = await asyncio.gather(ours.account(alice).place(an_order()), return_exceptions=True)
+            if isinstance(refusal, RateLimited):
+                break
+        assert isinstance(refusal, RateLimited)
+        with pytest.raises(Throttled):
+            await ours.account(alice).place(an_order())
+        await ours.account(bob).place(an_order())
+        assert "BTC" in await ours.account(alice).balances()
+        await elsewhere.close()
+        await ours.close()

@@ -1,0 +1,47 @@
+"""The sweeper on a real Redis: what it says when its hints cannot be sent."""
+
+import asyncio
+
+import pytest
+from redis.asyncio import Redis
+from structlog.testing import capture_logs
+
+from services.broker_worker.sweep import Sweeper
+from services.local_system.embedded import free_port
+from shared.domain.identity import Broker
+from shared.messaging.celery_app import HintPublisher
+from tests.support.epoch import in_line
+from tests.support.examples import an_order
+from tests.support.worker_bench import KEYS, WorkerBench
+
+
+@pytest.mark.long
+async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> None:
+    """Redis goes away between the sweep and its hints: one line without a traceback, and the next sweep comes."""
+    async with Redis.from_url(fresh_redis_url) as redis:
+        await in_line(redis, KEYS)
+        await WorkerBench(redis).deliver(an_order())
+        beats: list[None] = []
+        hints = HintPublisher(Broker.KRAKEN, f"redis://127.0.0.1:{free_port()}/0")
+        sweeper = Sweeper(
+            Broker.KRAKEN,
+            fresh_redis_url,
+            lease_seconds=30,
+            refresh_seconds=60,
+            places=10,
+            children=2,
+            publish_hints=hints.publish,
+            beat=lambda: beats.append(None),
+        )
+        with capture_logs() as logs:
+            sweeper.start()
+            async with asyncio.timeout(60):
+                while not logs:
+                    await asyncio.sleep(0.02)
+                beats_before = len(beats)
+                while len(beats) == beats_before:
+                    await asyncio.sleep(0.02)
+            sweeper.stop()
+        hints.close()
+        assert {(line["event"], line["log_level"]) for line in logs} == {("hints not sent", "warning")}
+        assert not any(line.get("exc_info") for line in logs)

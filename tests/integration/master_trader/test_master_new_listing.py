@@ -1,0 +1,159 @@
+"""The master trades what the broker listed after the markets were loaded: real Redis and PostgreSQL, a broker in memory."""
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from decimal import Decimal
+
+import pytest
+from pydantic import SecretStr
+from redis.asyncio import Redis
+from sqlalchemy import Engine
+
+from services.master_trader.following import Following, Master
+from services.master_trader.report import Report
+from shared.brokers.errors import NotSent
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, MasterAccount
+from shared.messaging.fills import read_fills
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import open_engine
+from shared.persistence.ledger.master_fills import MasterFills
+from tests.support.broker import FakeAccount, FakeConnection
+
+KEYS = BrokerKeys(Broker.BINANCE)
+NAME = MasterAccount("master")
+
+
+class Connection(FakeConnection):
+    """Lists what the broker lists when it is opened, and nothing that comes later."""
+
+    is_down: Callable[[], bool]
+
+    async def open(self) -> None:
+        if self.is_down():
+            raise NotSent("the broker cannot be reached")
+        await super().open()
+        self.prices_now = dict(self.prices_now)
+
+
+@dataclass
+class World:
+    """One master account, and what its broker lists."""
+
+    redis: Redis
+    engine: Engine
+    account: FakeAccount = field(
+        default_factory=lambda: FakeAccount({"USD": Decimal(100_000)}, {"BTC": Decimal(50_000)})
+    )
+    listed: dict[str, Decimal] = field(default_factory=lambda: {"BTC": Decimal(50_000)})
+    loads: int = 0
+    is_down: bool = False
+
+    def list_new_coin(self) -> None:
+        self.account.prices["NEW"] = self.listed["NEW"] = Decimal(2)
+
+    def connect(self) -> Connection:
+        self.loads += 1
+        connection = Connection(self.account, self.listed, broker=KEYS.broker)
+        connection.is_down = lambda: self.is_down
+        return connection
+
+    @asynccontextmanager
+    async def following(self) -> AsyncIterator[Following]:
+        master = Master(
+            name=NAME,
+            credentials=Credentials(api_key=SecretStr("k"), api_secret=SecretStr("s")),
+            connect=self.connect,
+            ledger=MasterFills(self.engine),
+            redis=self.redis,
+            keys=KEYS,
+            report=Report(self.redis, KEYS, NAME, "process", lambda: self.account.clock),
+            late_purchase_seconds=0,
+            now=lambda: self.account.clock,
+        )
+        following = Following(master)
+        await following.begin()
+        await following.poll()
+        yield following
+        await following.close()
+
+    async def published(self) -> list[MasterFill]:
+        entries = await read_fills(self.redis, KEYS, 0, 100)
+        return [entry.fill for entry in entries if isinstance(entry.fill, MasterFill)]
+
+    async def is_listed(self, symbol: str) -> bool:
+        return bool(await self.redis.hexists(KEYS.instruments, symbol))
+
+
+@pytest.fixture
+async def world(fresh_redis_url: str, fresh_database_url: str) -> AsyncIterator[World]:
+    engine = open_engine(fresh_database_url)
+    async with Redis.from_url(fresh_redis_url) as redis:
+        yield World(redis, engine)
+    engine.dispose()
+
+
+async def polls(following: Following, world: World, fills: int) -> None:
+    """Poll until so many fills are published, a few times at most."""
+    for _ in range(5):
+        await following.poll()
+        if len(await world.published()) >= fills:
+            return
+
+
+async def test_a_fill_of_a_new_listing_is_published_when_everybody_can_copy_it(world: World) -> None:
+    """Published before its symbol is listed for the engines, it would be skipped for every follower."""
+    async with world.following() as following:
+        world.list_new_coin()
+        world.account.trade(Side.BUY, "NEW/USD", "10")
+        await polls(following, world, 1)
+        assert [fill.symbol for fill in await world.published()] == ["NEW/USD"]
+        assert await world.is_listed("NEW/USD")
+        assert world.loads == 2
+
+
+async def test_a_fill_waits_while_the_broker_cannot_be_asked_for_its_listing(world: World) -> None:
+    """As it waits for prices: what the broker lists is known a moment later, and a skipped fill is lost."""
+    async with world.following() as following:
+        world.list_new_coin()
+        world.account.trade(Side.BUY, "NEW/USD", "10")
+        world.is_down = True
+        for _ in range(2):
+            with pytest.raises(NotSent):
+                await following.poll()
+            await following.begin()
+        assert not await world.published()
+
+        world.is_down = False
+        await polls(following, world, 1)
+        assert await world.is_listed("NEW/USD")
+
+
+async def test_what_the_broker_does_not_list_is_published_all_the_same(world: World) -> None:
+    """And the markets are not loaded for each fill of it."""
+    world.account.prices["DARK"] = Decimal(3)
+    async with world.following() as following:
+        for number in (1, 2, 3):
+            world.account.trade(Side.BUY, "DARK/USD", "10")
+            await polls(following, world, number)
+        assert [fill.symbol for fill in await world.published()] == ["DARK/USD"] * 3
+        assert not await world.is_listed("DARK/USD")
+        assert world.loads == 2
+
+
+async def test_a_coin_that_has_no_price_leads_to_its_fill(world: World) -> None:
+    """At Binance fills are asked for by pair: one that was not listed at the start shows in the balances only."""
+    async with world.following() as following:
+        world.list_new_coin()
+        fill = world.account.trade(Side.BUY, "NEW/USD", "10", hidden=True)  # to whoever does not know the pair
+        await following.begin()  # as after any error: the account is valued anew
+        await following.poll()
+        assert world.loads == 2
+
+        world.account.hidden.discard(fill.fill_id)
+        await polls(following, world, 1)
+        assert await world.is_listed("NEW/USD")
+        assert world.loads == 2

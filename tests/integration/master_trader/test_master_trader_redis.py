@@ -1,0 +1,268 @@
+"""The stream `fills` and the master's lease on a real Redis."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime
+from decimal import Decimal
+from time import monotonic
+
+import pytest
+from redis.asyncio import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+
+from services.master_trader.lease import Lease, LeaseLost, work_while_held
+from services.master_trader.list_instruments import list_instruments
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.fill import Side, SizeType
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+from shared.messaging.fills import (
+    Publication,
+    StreamConflict,
+    StreamLostEntries,
+    UnreadableFill,
+    publish_fill,
+    read_fills,
+)
+from shared.messaging.keys import FILL_FIELD, BrokerKeys
+
+KEYS = BrokerKeys(Broker.KRAKEN)
+NOON = datetime(2026, 1, 5, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty Redis database, on every version of Redis."""
+    async with Redis.from_url(each_redis_url) as client:
+        yield client
+
+
+def fill(sequence: int, fill_id: str = "") -> MasterFill:
+    return MasterFill(
+        sequence=sequence,
+        broker=Broker.KRAKEN,
+        master_account="master",
+        fill_id=fill_id or f"T{sequence}",
+        order_id="O",
+        symbol="BTC/USD",
+        side=Side.BUY,
+        price=Decimal("50000.1"),
+        quantity=Decimal("0.02"),
+        cost=Decimal("1000.002"),
+        fee=Decimal("2.6"),
+        fee_currency="USD",
+        size_type=SizeType.BASE,
+        master_equity_before=Decimal(10_000),
+        traded_position_before=Decimal(0),
+        fraction_closed=Decimal(0),
+        executed_at=NOON,
+        published_at=NOON,
+        trace_id="trace",
+    )
+
+
+async def test_a_fill_is_published_once_however_often_it_is_sent(redis: Redis) -> None:
+    """The second publish finds the first, also when later fills are there, and the entry stays as it was."""
+    assert await publish_fill(redis, KEYS, fill(1)) is Publication.PUBLISHED
+    assert await publish_fill(redis, KEYS, fill(2)) is Publication.PUBLISHED
+    again = fill(1).model_copy(update={"published_at": datetime.now(UTC)})
+    assert await publish_fill(redis, KEYS, again) is Publication.ALREADY_THERE
+    assert await publish_fill(redis, KEYS, fill(2)) is Publication.ALREADY_THERE
+    assert await read_fills(redis, KEYS, 0, 10) == [("1-0", fill(1)), ("2-0", fill(2))]
+
+
+async def test_twenty_publishers_at_once_leave_one_entry(redis: Redis) -> None:
+    """Whoever comes first publishes; nobody fails."""
+    outcomes = await asyncio.gather(*(publish_fill(redis, KEYS, fill(1)) for _ in range(20)))
+    assert outcomes.count(Publication.PUBLISHED) == 1
+    assert await redis.xlen(KEYS.fills) == 1
+
+
+async def test_a_stream_that_lost_entries_is_told_apart_and_not_written_to(redis: Redis) -> None:
+    """Publishing past a hole would hide it from everybody who reads in order."""
+    await publish_fill(redis, KEYS, fill(1))
+    with pytest.raises(StreamLostEntries, match="ends at 1, but fill 3 is next") as lost:
+        await publish_fill(redis, KEYS, fill(3))
+    assert lost.value.newest_sequence == 1
+    assert await redis.xlen(KEYS.fills) == 1
+
+
+async def test_an_empty_stream_does_not_take_a_later_fill(redis: Redis) -> None:
+    """After FLUSHALL the ledger goes on at its number; the stream has none of those before."""
+    with pytest.raises(StreamLostEntries, match="ends at 0"):
+        await publish_fill(redis, KEYS, fill(58))
+    assert not await redis.exists(KEYS.fills)
+
+
+async def test_a_stream_of_another_ledger_is_a_conflict(redis: Redis) -> None:
+    """Number 1 is taken by another fill: REDIS_URL and DATABASE_URL do not belong together."""
+    await publish_fill(redis, KEYS, fill(1, "SOMETHING ELSE"))
+    with pytest.raises(StreamConflict, match="do not belong together"):
+        await publish_fill(redis, KEYS, fill(1))
+
+
+async def test_an_entry_that_somebody_else_wrote_is_a_conflict_and_never_taken_for_the_fill(redis: Redis) -> None:
+    """An id made of the time of day is far beyond any number of ours."""
+    await redis.xadd(KEYS.fills, {FILL_FIELD: "{}"})
+    with pytest.raises(StreamConflict):
+        await publish_fill(redis, KEYS, fill(1))
+
+
+async def test_trimming_does_not_make_the_stream_begin_anew(redis: Redis) -> None:
+    """What was published before is behind us, even when all entries are gone."""
+    for number in (1, 2, 3):
+        await publish_fill(redis, KEYS, fill(number))
+    await redis.xtrim(KEYS.fills, maxlen=0)
+    assert await publish_fill(redis, KEYS, fill(4)) is Publication.PUBLISHED
+
+
+@pytest.mark.parametrize(
+    ("entry_id", "fields", "reason"),
+    [
+        ("1-0", {b"fill": b"\xff{"}, "Invalid JSON"),
+        ("1-0", {b"fill": b'{"version": 2}'}, "version: Input should be 1"),
+        ("1-0", {b"other": b"x"}, "no field 'fill'"),
+        ("1-0", {b"fill": fill(2).model_dump_json().encode()}, "not at its place"),
+        ("1-5", {b"fill": fill(1).model_dump_json().encode()}, "not at its place"),
+        ("1-0", {b"fill": fill(1).model_dump_json().replace("kraken", "okx").encode()}, "not at its place"),
+        ("1-0", {b"fill": fill(1).model_dump_json().replace('"1000.002"', "1000.002").encode()}, "cost: "),
+    ],
+)
+async def test_an_entry_that_is_no_fill_comes_out_as_unreadable_with_its_fields(
+    redis: Redis, entry_id: str, fields: dict[bytes, bytes], reason: str
+) -> None:
+    """The reader decides what to do with it; reading does not fail, and goes on to the next."""
+    await redis.xadd(KEYS.fills, fields, id=entry_id)  # type: ignore[arg-type]
+    await redis.xadd(KEYS.fills, {FILL_FIELD: fill(2).model_dump_json()}, id="2-0")
+    bad, good = await read_fills(redis, KEYS, 0, 10)
+    assert isinstance(bad.fill, UnreadableFill)
+    assert (bad.entry_id, list(bad.fill.fields)) == (entry_id, [name.decode() for name in fields])
+    assert reason in bad.fill.error
+    assert good.fill == fill(2)
+
+
+async def test_reading_goes_on_after_a_number_and_waits_for_the_next_fill(redis: Redis) -> None:
+    """Without waiting an end is an empty list; with waiting the reader wakes up when the fill comes."""
+    await publish_fill(redis, KEYS, fill(1))
+    await publish_fill(redis, KEYS, fill(2))
+    assert await read_fills(redis, KEYS, 0, 1) == [("1-0", fill(1))]
+    assert await read_fills(redis, KEYS, 2, 10) == []
+    waiting = asyncio.create_task(read_fills(redis, KEYS, 2, 10, block_ms=10_000))
+    await publish_fill(redis, KEYS, fill(3))
+    assert await waiting == [("3-0", fill(3))]
+
+
+async def test_the_listing_of_instruments_is_replaced_as_a_whole(redis: Redis) -> None:
+    """What the broker no longer lists goes; an answer without any instrument is not believed."""
+
+    def listing(*symbols: str) -> dict[str, Instrument]:
+        return {
+            symbol: Instrument(
+                broker=Broker.KRAKEN,
+                symbol=symbol,
+                base=symbol.split("/")[0],
+                quote="USD",
+                lot=Decimal("0.00000001"),
+                price_tick=Decimal("0.1"),
+            )
+            for symbol in symbols
+        }
+
+    await list_instruments(redis, KEYS, listing("BTC/USD", "LUNA/USD"))
+    await list_instruments(redis, KEYS, listing("BTC/USD", "ETH/USD"))
+    await list_instruments(redis, KEYS, {})
+    stored = await redis.hgetall(KEYS.instruments)
+    assert {name.decode(): Instrument.model_validate_json(text) for name, text in stored.items()} == listing(
+        "BTC/USD", "ETH/USD"
+    )
+
+
+def lease(redis: Redis, token: str, seconds: float = 5.0) -> Lease:
+    return Lease(redis, KEYS.master_lease, token, seconds)
+
+
+async def test_one_process_holds_the_lease_until_it_gives_it_back(redis: Redis) -> None:
+    """Asking again keeps it; another gets it only afterwards, and nobody can give back what is not theirs."""
+    first, second = lease(redis, "first"), lease(redis, "second")
+    assert await first.acquire()
+    assert await first.acquire()
+    assert not await second.acquire()
+    assert not await second.renew()
+    assert not await second.release()
+    assert await first.release()
+    assert await second.acquire()
+    assert not await first.renew()
+
+
+async def test_the_lease_of_a_dead_process_runs_out(redis: Redis) -> None:
+    """Nobody has to clean up after a kill -9."""
+    assert await lease(redis, "dead", seconds=0.2).acquire()
+    spare = lease(redis, "spare")
+    deadline = monotonic() + 5
+    while not await spare.acquire():
+        assert monotonic() < deadline
+        await asyncio.sleep(0.02)
+
+
+async def test_work_is_cancelled_as_soon_as_another_process_has_the_lease(redis: Redis) -> None:
+    """Losing the lease stops the work within a third of its length."""
+    held = lease(redis, "held", seconds=0.6)
+    working, cancelled = asyncio.Event(), asyncio.Event()
+
+    async def work() -> None:
+        working.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+
+    assert await held.acquire()
+    following = asyncio.create_task(work_while_held(held, monotonic(), work))
+    await working.wait()
+    await redis.set(KEYS.master_lease, "another")
+    with pytest.raises(LeaseLost, match="another process"):
+        await following
+    assert cancelled.is_set()
+
+
+async def test_work_goes_on_far_beyond_the_first_length_of_the_lease(redis: Redis) -> None:
+    """It is renewed as long as the work lasts; the work's result ends it."""
+    held, done = lease(redis, "held", seconds=0.3), asyncio.Event()
+
+    async def work() -> None:
+        await done.wait()
+
+    assert await held.acquire()
+    began = monotonic()
+    following = asyncio.create_task(work_while_held(held, began, work))
+    while monotonic() < began + 1:
+        assert not await lease(redis, "spare").acquire()
+        await asyncio.sleep(0.05)
+    done.set()
+    await following
+
+
+async def test_the_error_of_the_work_comes_out(redis: Redis) -> None:
+    """The lease hides nothing."""
+    held = lease(redis, "held")
+
+    async def work() -> None:
+        raise ZeroDivisionError
+
+    assert await held.acquire()
+    with pytest.raises(ZeroDivisionError):
+        await work_while_held(held, monotonic(), work)
+
+
+async def test_work_ends_when_redis_stays_away_longer_than_the_lease(redis: Redis) -> None:
+    """A lease that nobody renewed may be somebody else's, whatever this process can see."""
+
+    class Unreachable(Lease):
+        async def renew(self) -> bool:
+            raise RedisConnectionError("Redis is away")
+
+    held = Unreachable(redis, KEYS.master_lease, "held", 0.5)
+    began = monotonic()
+    with pytest.raises(LeaseLost, match="ran out"):
+        await work_while_held(held, began, asyncio.Event().wait)  # type: ignore[arg-type]
+    assert monotonic() - began >= 0.5

@@ -1,0 +1,125 @@
+"""What workers cannot help by themselves reaches an operator: on a real Redis, as `nija status` reads it."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from redis.asyncio import Redis
+
+from services.broker_worker import serve
+from services.cli.status_redis import read_pipeline
+from shared.brokers.errors import KeyRefused, OutcomeUnknown
+from shared.domain.identity import Broker
+from shared.messaging.alerts import ALERT_STANDS, Alert, AlertKind, Alerts, standing
+from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.scripts import ScriptRunner
+from tests.support.examples import an_order
+from tests.support.faulty_broker import Fate
+from tests.support.worker_bench import KEYS, WorkerBench
+
+
+@pytest.fixture
+async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database."""
+    async with Redis.from_url(fresh_redis_url) as client:
+        yield client
+
+
+@pytest.fixture
+def bench(redis: Redis) -> WorkerBench:
+    """A worker whose broker does well until a test says otherwise."""
+    return WorkerBench(redis)
+
+
+def alerts(url: str) -> list[tuple[AlertKind, str]]:
+    """What `nija status` finds."""
+    return [(alert.kind, alert.follower_id) for alert in read_pipeline(Broker.KRAKEN, url).alerts]
+
+
+def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
+    """In a rolling upgrade its kind is unknown here; it is told all the same, and hides no other one."""
+    now = datetime.now(UTC)
+    known = Alert(kind=AlertKind.DRIFT, follower_id="alice", message="sold", since=now, at=now)
+    newer = known.model_dump_json().replace('"drift"', '"of_a_newer_version"')
+    found = standing([newer, known.model_dump_json()], now)
+    assert [alert.kind for alert in found] == ["of_a_newer_version", AlertKind.DRIFT]
+    assert isinstance(found[1].kind, AlertKind)
+
+
+async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
+    bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not at once, only when it lasts; with the broker's words; and over when the order is found."""
+    bench.account.fates = [Fate.FILLED_REPLY_LOST]
+    bench.account.read_errors = [OutcomeUnknown("no answer")] * 2
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    assert alerts(fresh_redis_url) == []
+    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    await bench.serve_once()
+    [alert] = read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts
+    submission = await bench.submission()
+    assert submission is not None
+    assert (alert.kind, alert.follower_id, alert.since) == (
+        AlertKind.UNKNOWN_ORDER,
+        "alice",
+        submission.submitted_at,
+    )
+    assert "buy BTC/USD, fill 1" in alert.message
+    assert "no answer" in alert.message
+    (final,) = await bench.serve()
+    assert (final.outcome, alerts(fresh_redis_url)) == ("copied", [])
+
+
+@pytest.mark.parametrize("gone", [False, True], ids=["refused", "removed"])
+async def test_an_unknown_order_whose_key_is_gone_alerts(
+    bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch, gone: bool
+) -> None:
+    """Nobody can ask any more: the order waits, and an operator is told."""
+    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    bench.account.fates = [Fate.FILLED_REPLY_LOST]
+    bench.account.read_errors = [None if gone else KeyRefused("EAPI:Invalid key")]
+    bench.account.hidden_seconds = 60
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    if gone:
+        await bench.serve_once(credentials=None)
+    assert alerts(fresh_redis_url) == [(AlertKind.UNKNOWN_ORDER, "alice")]
+    assert await bench.redis.llen(KEYS.mailbox("alice")) == 1
+
+
+async def test_mail_of_an_unknown_version_waits_alerts_and_blocks_nobody(
+    bench: WorkerBench, fresh_redis_url: str
+) -> None:
+    """Neither dropped nor in another follower's way, and readable mail behind it stays behind it."""
+    strange = an_order().model_dump_json().replace('"version":1', '"version":7')
+    await bench.redis.rpush(KEYS.mailbox("alice"), strange)
+    await bench.deliver(an_order("alice", sequence=2), an_order("bob"))
+    await bench.serve_once()
+    assert [final.follower_id for final in await bench.finals()] == ["bob"]
+    assert await bench.redis.lindex(KEYS.mailbox("alice"), 0) == strange.encode()
+    assert await bench.redis.llen(KEYS.mailbox("alice")) == 2
+    assert alerts(fresh_redis_url) == [(AlertKind.UNREADABLE_MAIL, "alice")]
+
+
+async def test_a_record_that_cannot_be_read_alerts(bench: WorkerBench, fresh_redis_url: str) -> None:
+    """A note of a send in words that this worker does not know: it waits, and status goes on to work."""
+    mailboxes = Mailboxes(ScriptRunner(bench.redis), KEYS, 60_000, Alerts(bench.redis, KEYS))
+    await bench.deliver(an_order())
+    await bench.redis.hset(KEYS.submitting, "alice", '{"version": 7}')
+    assert (await mailboxes.claim(10))[1] == []
+    assert alerts(fresh_redis_url) == [(AlertKind.UNREADABLE_MAIL, "alice")]
+
+
+def test_an_alert_that_nobody_repeats_is_over() -> None:
+    """Who raises one repeats it, so an old one says nothing; the oldest of the others comes first."""
+    now = datetime.now(UTC)
+
+    def raised(who: str, ago: timedelta) -> str:
+        return Alert(
+            kind=AlertKind.UNKNOWN_ORDER, follower_id=who, message="", since=now - ago, at=now - ago
+        ).model_dump_json()
+
+    stored = [raised("new", timedelta(seconds=1)), None, raised("over", ALERT_STANDS + timedelta(seconds=1))]
+    stored.append(raised("older", timedelta(minutes=1)))
+    assert [alert.follower_id for alert in standing(stored, now)] == ["older", "new"]

@@ -1,0 +1,203 @@
+"""The circuit breaker on a real Redis: a broker that hangs is left alone by all processes, and found again by one probe."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+import pytest
+from redis.asyncio import Redis
+
+from shared.brokers.errors import (
+    BrokerError,
+    InsufficientFunds,
+    InvalidNonce,
+    KeyRefused,
+    NotSent,
+    NotVisibleYet,
+    OutcomeUnknown,
+    RateLimited,
+    Rejected,
+    Throttled,
+)
+from shared.brokers.guarded import Guard, GuardedAccount
+from shared.brokers.port.orders import MarketOrder
+from shared.domain.events import Outcome
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, CopyOrderId
+from shared.messaging import circuit as circuit_module
+from shared.messaging.circuit import FAILURES_THAT_OPEN, RedisCircuit
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.scripts import ScriptRunner
+from tests.support.examples import an_order
+from tests.support.faulty_broker import FaultyAccount
+from tests.support.worker_bench import WorkerBench
+
+KEYS = BrokerKeys(Broker.KRAKEN)
+HANGS = OutcomeUnknown("timeout")
+FIRST_DISTANCE_SECONDS = 0.2
+
+
+@pytest.fixture
+async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
+    """A client of an empty database, on every version of Redis."""
+    async with Redis.from_url(each_redis_url) as client:
+        yield client
+
+
+def a_circuit(redis: Redis, broker: Broker = Broker.KRAKEN) -> RedisCircuit:
+    """The circuit as one process has it."""
+    return RedisCircuit(
+        ScriptRunner(redis),
+        BrokerKeys(broker),
+        first_distance_seconds=FIRST_DISTANCE_SECONDS,
+        longest_distance_seconds=4 * FIRST_DISTANCE_SECONDS,
+    )
+
+
+def guarded(circuit: RedisCircuit, account: FaultyAccount, who: str = "k1") -> GuardedAccount:
+    return GuardedAccount(account, Guard(circuit), who)
+
+
+def an_order_to_place() -> MarketOrder:
+    valid_until = datetime.now(UTC) + timedelta(seconds=10)
+    return MarketOrder(CopyOrderId("0" * 32), "BTC/USD", Side.BUY, Decimal("0.001"), valid_until)
+
+
+async def fail(circuit: RedisCircuit, errors: list[BrokerError], accounts: tuple[str, ...] = ("k1", "k2")) -> None:
+    """Let the accounts in turn meet these errors."""
+    for number, error in enumerate(errors):
+        account = guarded(circuit, FaultyAccount(read_errors=[error]), accounts[number % len(accounts)])
+        with pytest.raises(type(error)):
+            await account.balances()
+
+
+async def is_open(redis: Redis, broker: Broker = Broker.KRAKEN) -> bool:
+    return (await a_circuit(redis, broker).enter()) != (0.0, False)
+
+
+async def opened(redis: Redis) -> RedisCircuit:
+    circuit = a_circuit(redis)
+    await fail(circuit, [HANGS] * FAILURES_THAT_OPEN)
+    return circuit
+
+
+@pytest.mark.parametrize("error", [HANGS, NotSent("refused")])
+async def test_failures_of_several_accounts_open_it_for_every_process(redis: Redis, error: BrokerError) -> None:
+    """Hanging or refusing connections: the next request of another process is not sent, and hears when to come."""
+    circuit = a_circuit(redis)
+    await fail(circuit, [error] * (FAILURES_THAT_OPEN - 1))
+    assert not await is_open(redis)
+    await fail(circuit, [error])
+    untouched = FaultyAccount()
+    with pytest.raises(Throttled) as throttled:
+        await guarded(a_circuit(redis), untouched).place(an_order_to_place())
+    assert 0 < throttled.value.retry_after_seconds <= FIRST_DISTANCE_SECONDS
+    assert untouched.placed == []
+
+
+async def test_one_account_alone_never_opens_it(redis: Redis) -> None:
+    """However often its requests fail: that is this account's trouble."""
+    await fail(a_circuit(redis), [HANGS] * (4 * FAILURES_THAT_OPEN), ("k1",))
+    assert not await is_open(redis)
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        KeyRefused("key"),
+        InsufficientFunds("funds"),
+        Rejected("no"),
+        InvalidNonce("nonce"),
+        RateLimited("slow down"),
+        NotVisibleYet("unknown order"),
+    ],
+)
+async def test_refusals_are_answers(redis: Redis, error: BrokerError) -> None:
+    """They never open the circuit, and end a row of failures."""
+    circuit = a_circuit(redis)
+    await fail(circuit, [error] * (2 * FAILURES_THAT_OPEN))
+    await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
+    await fail(circuit, [error])
+    await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
+    assert not await is_open(redis)
+
+
+async def test_old_failures_do_not_count(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A row that is interrupted by a quiet time begins afresh."""
+    monkeypatch.setattr(circuit_module, "COUNT_FOR_SECONDS", 0.05)
+    circuit = a_circuit(redis)
+    await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
+    await asyncio.sleep(0.1)
+    await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
+    assert not await is_open(redis)
+
+
+async def test_other_brokers_are_not_touched(redis: Redis) -> None:
+    """Kraken's circuit is open, OKX trades on."""
+    await opened(redis)
+    assert await is_open(redis)
+    assert not await is_open(redis, Broker.OKX)
+
+
+async def until_probe(circuit: RedisCircuit) -> None:
+    deadline = time.monotonic() + 10
+    while not (permit := await circuit.enter()).is_probe:
+        assert time.monotonic() < deadline
+        await asyncio.sleep(min(permit.wait_seconds, 0.05))
+
+
+async def test_one_process_probes_at_growing_distances(redis: Redis) -> None:
+    """Each failed probe doubles the wait until the next one, up to a limit; meanwhile nobody else gets through."""
+    circuit = await opened(redis)
+    distances = []
+    for _ in range(4):
+        await until_probe(circuit)
+        distances.append((await a_circuit(redis).enter()).wait_seconds / FIRST_DISTANCE_SECONDS)
+        await circuit.failed("k1", "timeout")
+    assert [round(distance) for distance in distances] == [1, 2, 4, 4]
+
+
+async def test_a_probe_that_is_answered_closes_it_for_everybody(redis: Redis) -> None:
+    """The order goes out behind a probe, and others need none any more."""
+    circuit = await opened(redis)
+    other = a_circuit(redis)
+    account = FaultyAccount()
+    deadline = time.monotonic() + 10
+    while not account.placed:
+        assert time.monotonic() < deadline
+        try:
+            await guarded(circuit, account).place(an_order_to_place())
+        except Throttled as throttled:
+            await asyncio.sleep(throttled.retry_after_seconds)
+    assert len(account.placed) == 1
+    assert await other.enter() == (0.0, False)
+    assert await redis.hget(KEYS.circuit, "open") is None
+
+
+async def test_an_order_is_never_the_probe(redis: Redis) -> None:
+    """While the broker hangs, balances are what is asked, and the order stays unsent."""
+    circuit = await opened(redis)
+    account = FaultyAccount(read_errors=[HANGS] * 3)
+    deadline = time.monotonic() + 10
+    while account.read_errors:
+        assert time.monotonic() < deadline
+        with pytest.raises(Throttled) as throttled:
+            await guarded(circuit, account).place(an_order_to_place())
+        await asyncio.sleep(throttled.value.retry_after_seconds)
+    assert account.placed == []
+
+
+async def test_orders_wait_in_their_mailboxes_while_it_is_open_and_are_copied_after(redis: Redis) -> None:
+    """A due time later, nothing recorded as failed, and one order at the broker in the end."""
+    circuit = await opened(redis)
+    bench = WorkerBench(redis)
+    bench.connection.the_account = guarded(circuit, bench.account)
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    assert bench.account.placed == []
+    assert await bench.submission() is None
+    (final,) = await bench.serve()
+    assert final.outcome is Outcome.COPIED
+    assert len(bench.account.placed) == 1

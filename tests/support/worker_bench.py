@@ -1,0 +1,116 @@
+"""A broker worker on a real Redis with one account in memory: mail goes in, and it is served until nothing is left."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pydantic import SecretStr
+from redis.asyncio import Redis
+
+from services.broker_worker.listing import Listing
+from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.serve import Serving
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.amounts import ZERO
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.events import EVENT, Event, OrderEvent
+from shared.domain.identity import Broker
+from shared.domain.instrument import Instrument
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.mailboxes import Claimed, Mailboxes, Submission
+from shared.messaging.scripts import ScriptRunner
+from tests.support.broker import FakeConnection
+from tests.support.examples import FIRST_ROSTER, an_instrument
+from tests.support.faulty_broker import PRICE, FaultyAccount
+
+KEYS = BrokerKeys(Broker.KRAKEN)
+CREDENTIALS = Credentials(api_key=SecretStr("key"), api_secret=SecretStr("secret"))
+VALIDITY_SECONDS = 0.15
+MARGIN_SECONDS = 0.05
+GIVE_UP_AFTER = timedelta(seconds=20)
+
+
+@dataclass
+class WorkerBench:
+    """One follower, `alice`, unless told otherwise."""
+
+    redis: Redis
+    account: FaultyAccount = field(default_factory=FaultyAccount)
+    lease_ms: int = 60_000
+    instruments: Mapping[str, Instrument] = field(default_factory=lambda: {"BTC/USD": an_instrument()})
+    listed_next: Mapping[str, Instrument] | None = None
+    """What the broker lists when it is asked again; None: the same."""
+    reloads: int = 0
+    sequence: int = 0
+
+    def __post_init__(self) -> None:
+        self.connection = FakeConnection(self.account, {"BTC": PRICE})
+        self.connection.request_validity_seconds = VALIDITY_SECONDS
+        self.connection.lookup_margin_seconds = MARGIN_SECONDS
+        self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.lease_ms)
+        reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
+        self.serving = Serving(
+            self.redis, KEYS, self.mailboxes, self.connection, reader, Listing(lambda: self.instruments, self._reload)
+        )
+
+    async def _reload(self) -> None:
+        """The broker was asked again."""
+        self.reloads += 1
+        if self.listed_next is not None:
+            self.instruments = self.listed_next
+
+    async def deliver(self, *orders: CopyOrder) -> None:
+        """Put the orders into their mailboxes as the engine does, decided now."""
+        position = await self.redis.hget(KEYS.shards, "0") or b""
+        self.sequence += 1
+        mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
+        roster_version = int(await self.redis.get(KEYS.roster) or FIRST_ROSTER)
+        await self.mailboxes.deliver(0, position, b"%d:*" % self.sequence, b"", mail, (), roster_version)
+
+    async def hold(self, quantity: Any, carried_exit: Any = ZERO, follower_id: str = "alice") -> None:
+        """Give the follower a copied position in BTC/USD."""
+        position = CopiedPosition(quantity=quantity, carried_exit=carried_exit)
+        await self.redis.hset(KEYS.positions(follower_id), "BTC/USD", position.model_dump_json())
+
+    async def claim(self) -> list[Claimed]:
+        """Claim everybody, also who was released for later: earlier than needed must be harmless."""
+        for follower in await self.redis.zrange(KEYS.ready, 0, -1):
+            await self.redis.zadd(KEYS.ready, {follower: 0})
+        return (await self.mailboxes.claim(10))[1]
+
+    async def serve_once(self, credentials: Credentials | None = CREDENTIALS) -> int:
+        """Serve everybody who has mail, once; return how many they were."""
+        claimed = await self.claim()
+        for follower in claimed:
+            await self.serving.follower(follower, credentials)
+        return len(claimed)
+
+    async def serve(self) -> list[OrderEvent]:
+        """Serve until nobody has mail; return the final events."""
+        deadline = datetime.now(UTC) + GIVE_UP_AFTER
+        while await self.serve_once():
+            if datetime.now(UTC) > deadline:
+                raise TimeoutError("the mailbox does not empty")
+        return await self.finals()
+
+    async def events(self) -> list[Event]:
+        return [EVENT.validate_json(fields[b"event"]) for _, fields in await self.redis.xrange(KEYS.events)]
+
+    async def finals(self) -> list[OrderEvent]:
+        return [e for e in await self.events() if isinstance(e, OrderEvent) and e.outcome is not None]
+
+    async def position(self, follower_id: str = "alice") -> CopiedPosition:
+        stored = await self.redis.hget(KEYS.positions(follower_id), "BTC/USD")
+        return (
+            CopiedPosition.model_validate_json(stored) if stored else CopiedPosition(quantity=ZERO, carried_exit=ZERO)
+        )
+
+    async def submission(self, follower_id: str = "alice") -> Submission | None:
+        stored = await self.redis.hget(KEYS.submitting, follower_id)
+        return Submission.model_validate_json(stored) if stored else None
+
+
+def now_decided(order: CopyOrder) -> CopyOrder:
+    """The order with the present as the time of its decision."""
+    return order.model_copy(update={"decided_at": datetime.now(UTC)})

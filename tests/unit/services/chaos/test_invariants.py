@@ -1,0 +1,136 @@
+"""The invariants by example: a sound run first, then one fault at a time, each of which must show under its name."""
+
+from datetime import UTC, datetime
+from decimal import Decimal
+from itertools import pairwise
+from typing import Any
+
+import pytest
+
+from services.chaos.invariants import Evidence, check
+from services.chaos.plan import REDIS_LOST, Kind, injections
+from services.demo.audit import BrokerOrder
+from shared.domain.identity import Broker
+from shared.persistence.reports.reports import CopyLine, PositionLine
+
+SYMBOL = "BTC/USD"
+
+
+def copy(sequence: int, **changes: Any) -> CopyLine:
+    """A copied order of anna for 1 BTC."""
+    values: dict[str, Any] = {
+        "broker": Broker.KRAKEN,
+        "sequence": sequence,
+        "follower_id": "anna",
+        "copy_order_id": f"order-{sequence}",
+        "symbol": SYMBOL,
+        "side": "buy",
+        "skip_reason": None,
+        "quantity": Decimal(1),
+        "fraction": None,
+        "equity": Decimal(1000),
+        "carried_after": Decimal(0),
+        "outcome": "copied",
+        "filled_quantity": Decimal(1),
+        "position_after": Decimal(0),
+        "carried_exit_after": Decimal(0),
+    }
+    return CopyLine(**{**values, **changes})
+
+
+def order(name: str, filled: str = "1") -> BrokerOrder:
+    """A purchase in the broker's log."""
+    return BrokerOrder(account="anna", client_order_id=name, symbol=SYMBOL, side="buy", filled=Decimal(filled))
+
+
+def a_sound_run(**changes: Any) -> Evidence:
+    """Two fills, one follower, both copied; positions as if they had been let go."""
+    values: dict[str, Any] = {
+        "followers": {"anna": 0},
+        "master_fills": frozenset({"T1", "T2"}),
+        "ledger_fills": {"T1": 1, "T2": 2},
+        "copies": [copy(1), copy(2)],
+        "finals": {"order-1": 1, "order-2": 1},
+        "orders": [order("order-1"), order("order-2")],
+        "positions": [_position("2")],
+        "redis_positions": {("anna", SYMBOL): Decimal(2)},
+        "mailboxes": {},
+        "dead_letters": 0,
+        "nonces": {"key": [1, 2, 3]},
+        "lots": {SYMBOL: Decimal("0.001")},
+    }
+    return Evidence(**{**values, **changes})
+
+
+def _position(quantity: str) -> Any:
+    return PositionLine(
+        broker=Broker.KRAKEN,
+        follower_id="anna",
+        symbol=SYMBOL,
+        quantity=Decimal(quantity),
+        carried_exit=Decimal(0),
+        sequence=2,
+        occurred_at=datetime(2026, 1, 5, tzinfo=UTC),
+    )
+
+
+def broken(seen: Evidence) -> set[str]:
+    return {name for name, (number, _) in check(seen).violations.items() if number}
+
+
+def test_a_sound_run_breaks_nothing() -> None:
+    """Nothing to report where nothing is wrong."""
+    assert broken(a_sound_run()) == set()
+    assert broken(a_sound_run(followers={"anna": 0, "ben": 2})) == set(), "who joined after the last fill misses none"
+
+
+@pytest.mark.parametrize(
+    ("changes", "name"),
+    [
+        (
+            {"orders": [order("order-1"), order("order-1"), order("order-2")]},
+            "at most one broker order per fill and follower",
+        ),
+        (
+            {"orders": [order("order-1"), order("order-2"), order("x")]},
+            "at most one broker order per fill and follower",
+        ),
+        ({"master_fills": frozenset({"T1", "T2", "T3"})}, "every master fill and every follower of it is decided"),
+        ({"followers": {"anna": 0, "ben": 1}}, "every master fill and every follower of it is decided"),
+        ({"orders": [order("order-1")]}, "every master fill and every follower of it is decided"),
+        ({"copies": [copy(1), copy(2, outcome=None)]}, "no order is left without a final state"),
+        ({"finals": {"order-1": 2}}, "exactly one final state each"),
+        ({"orders": [order("order-2"), order("order-1")]}, "orders per follower in the order of the fills"),
+        ({"orders": [order("order-1"), order("order-2", "0.5")]}, "executed quantities as the ledger says"),
+        ({"positions": [_position("1")]}, "positions as the ledger says"),
+        ({"redis_positions": {}}, "positions as the ledger says"),
+        ({"mailboxes": {"anna": 1}}, "mailboxes are empty"),
+        ({"asleep": ("anna",)}, "no wake-up lost"),
+        ({"dead_letters": 1}, "nothing in a dead-letter stream"),
+        ({"nonces": {"key": [1, 3, 3]}}, "nonces only grow"),
+    ],
+)
+def test_each_fault_shows_under_its_name(changes: dict[str, Any], name: str) -> None:
+    """One thing is wrong, and the report says which promise it breaks."""
+    assert name in broken(a_sound_run(**changes))
+
+
+def test_a_seed_repeats_its_faults_and_each_kind_comes_equally_often() -> None:
+    """5,000 orders: 20 injections of every kind, in the same order for the same seed and another for another."""
+    brokers = [Broker.KRAKEN, Broker.OKX]
+    planned = injections(1, 5000, brokers)
+    assert planned == injections(1, 5000, brokers)
+    assert planned != injections(2, 5000, brokers)
+    assert all(sum(each.kind is kind for each in planned) == 20 for kind in Kind)
+    assert {each.broker for each in planned} == set(brokers)
+
+
+def test_losses_of_redis_come_in_bursts_that_are_spread_over_the_run() -> None:
+    """One of each kind right after another, then time for what the other faults do."""
+    planned = [each.kind for each in injections(3, 5000, [Broker.KRAKEN])]
+    places = [place for place, kind in enumerate(planned) if kind in REDIS_LOST]
+    bursts = [places[first : first + 3] for first in range(0, len(places), 3)]
+    assert len(bursts) == 20
+    assert all({planned[place] for place in burst} == set(REDIS_LOST) for burst in bursts)
+    assert all(burst[2] == burst[0] + 2 for burst in bursts)
+    assert min(later[0] - earlier[2] for earlier, later in pairwise(bursts)) > 20

@@ -1,0 +1,230 @@
+"""The audit by example: a sound ledger first, then one fault at a time, each of which must show."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from services.demo.audit import Audit, BrokerFill, BrokerOrder, audit
+from shared.domain.identity import Broker
+from shared.persistence.reports.reports import CopyLine, FillReport
+
+NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+MASTER = "master"
+LOT = Decimal("0.001")
+
+
+def fill(sequence: int, side: str, quantity: str, fraction_closed: str = "0") -> FillReport:
+    """A fill of a master with 100,000 dollars."""
+    return FillReport(
+        broker=Broker.KRAKEN,
+        sequence=sequence,
+        master_account=MASTER,
+        fill_id=f"T{sequence}",
+        symbol="BTC/USD",
+        side=side,
+        price=Decimal(40_000),
+        quantity=Decimal(quantity),
+        fraction_closed=Decimal(fraction_closed),
+        executed_at=NOW,
+        published_at=NOW,
+        followers=1,
+        copied=1,
+        skipped=0,
+        failed=0,
+        pending=0,
+        latency_ms={},
+    )
+
+
+def copied(sequence: int, side: str, quantity: str, **changes: Any) -> CopyLine:
+    """A copied order of a follower with 10,000 dollars, executed in full."""
+    values: dict[str, Any] = {
+        "broker": Broker.KRAKEN,
+        "sequence": sequence,
+        "follower_id": "anna",
+        "copy_order_id": f"order-{sequence}",
+        "symbol": "BTC/USD",
+        "side": side,
+        "skip_reason": None,
+        "quantity": Decimal(quantity),
+        "fraction": None,
+        "equity": Decimal(10_000),
+        "carried_after": Decimal(0),
+        "outcome": "copied",
+        "filled_quantity": Decimal(quantity),
+        "position_after": Decimal(0),
+        "carried_exit_after": Decimal(0),
+    }
+    return CopyLine(**values | changes)
+
+
+def executed(sequence: int, side: str, quantity: str, order_id: str | None = None) -> BrokerOrder:
+    """The same order in the broker's log."""
+    return BrokerOrder(
+        account="anna",
+        client_order_id=order_id or f"order-{sequence}",
+        symbol="BTC/USD",
+        side=side,
+        filled=Decimal(quantity),
+    )
+
+
+FILLS = [fill(1, "buy", "1"), fill(2, "sell", "1", "1")]
+COPIES = [copied(1, "buy", "0.1"), copied(2, "sell", "0.1")]
+ORDERS = [executed(1, "buy", "0.1"), executed(2, "sell", "0.1")]
+MASTER_FILLS = [BrokerFill(account=MASTER, fill_id="T1"), BrokerFill(account=MASTER, fill_id="T2")]
+
+
+def compare(
+    fills: Sequence[FillReport] = FILLS,
+    copies: Sequence[CopyLine] = COPIES,
+    orders: Sequence[BrokerOrder] = ORDERS,
+    broker_fills: Sequence[BrokerFill] = MASTER_FILLS,
+    followers: int = 1,
+) -> Audit:
+    """Audit; by default everything is as it should be."""
+    return audit(
+        fills,
+        copies,
+        orders,
+        broker_fills,
+        master_account=MASTER,
+        followers=followers,
+        equity_before={1: Decimal(100_000), 2: Decimal(100_000)},
+        lots={"BTC/USD": LOT},
+    )
+
+
+def test_a_sound_ledger_has_nothing_to_show() -> None:
+    """Two copied orders, no fault, no position left and no error of position."""
+    assert compare() == Audit(
+        planned=2,
+        copied=2,
+        skipped=0,
+        failed=0,
+        pending=0,
+        missing=0,
+        duplicates=0,
+        mismatched=0,
+        max_position_error_lots=Decimal(0),
+        open_positions=0,
+    )
+
+
+def test_the_audit_ignores_fills_of_others_at_the_broker() -> None:
+    """The followers' own executions are not master fills that the ledger lacks."""
+    assert compare(broker_fills=[*MASTER_FILLS, BrokerFill(account="anna", fill_id="F9")]).missing == 0
+
+
+def test_a_master_fill_that_the_ledger_lacks_is_missing() -> None:
+    """The broker's log knows an execution that nobody copied."""
+    assert compare(broker_fills=[*MASTER_FILLS, BrokerFill(account=MASTER, fill_id="T3")]).missing == 1
+
+
+def test_a_follower_without_a_decision_is_missing() -> None:
+    """Two followers, one decision for each of two fills: two are missing."""
+    assert compare(followers=2).missing == 2
+
+
+def test_a_copied_order_that_the_broker_lacks_is_missing_and_differs() -> None:
+    """The ledger says that it was executed, the broker never had it."""
+    found = compare(orders=ORDERS[:1])
+    assert (found.missing, found.mismatched, found.open_positions) == (1, 1, 1)
+
+
+def test_a_second_order_for_one_id_is_a_duplicate() -> None:
+    """Each further order with the same client order id counts."""
+    assert compare(orders=[*ORDERS, ORDERS[0], ORDERS[0]]).duplicates == 2
+
+
+@pytest.mark.parametrize("order_id", ["order-9", "order-3"])
+def test_an_order_that_the_ledger_did_not_plan_is_a_duplicate(order_id: str) -> None:
+    """Unknown to the ledger, or of a fill that it says was skipped."""
+    skipped = copied(3, "buy", "0", skip_reason="paused", outcome=None)
+    stray = executed(3, "buy", "0.1", order_id)
+    assert compare(copies=[*COPIES, skipped], orders=[*ORDERS, stray]).duplicates == 1
+
+
+def test_another_executed_quantity_is_a_mismatch() -> None:
+    """The ledger and the broker disagree on one order."""
+    assert compare(orders=[executed(1, "buy", "0.099"), ORDERS[1]]).mismatched == 1
+
+
+def test_every_end_is_counted_once() -> None:
+    """Skipped by the engine, skipped by the worker, failed and pending, beside a copied one."""
+    fills = [fill(number, "buy", "1") for number in range(1, 6)]
+    copies = [
+        copied(1, "buy", "0.1"),
+        copied(2, "buy", "0", skip_reason="paused", outcome=None),
+        copied(3, "buy", "0.1", outcome="skipped", filled_quantity=Decimal(0)),
+        copied(4, "buy", "0.1", outcome="failed", filled_quantity=Decimal(0)),
+        copied(5, "buy", "0.1", outcome=None, filled_quantity=Decimal(0)),
+    ]
+    found = audit(
+        fills,
+        copies,
+        [executed(1, "buy", "0.1")],
+        [],
+        master_account=MASTER,
+        followers=1,
+        equity_before=dict.fromkeys(range(1, 6), Decimal(100_000)),
+        lots={"BTC/USD": LOT},
+    )
+    assert (found.planned, found.copied, found.skipped, found.failed, found.pending) == (4, 1, 2, 1, 1)
+
+
+def test_the_position_error_is_told_in_lots() -> None:
+    """0.1 was due and 0.0985 was bought: one and a half lots too few."""
+    short = compare(
+        fills=FILLS[:1],
+        copies=[copied(1, "buy", "0.0985")],
+        orders=[executed(1, "buy", "0.0985")],
+        broker_fills=MASTER_FILLS[:1],
+    )
+    assert short.max_position_error_lots == Decimal("1.5")
+    assert short.open_positions == 1
+
+
+def test_what_is_carried_is_owed_and_no_error() -> None:
+    """An open below the lot waits for the next one; the position is as it should be all the same."""
+    carried = copied(1, "buy", "0.099", carried_after=Decimal("0.001"))
+    found = compare(
+        fills=FILLS[:1], copies=[carried], orders=[executed(1, "buy", "0.099")], broker_fills=MASTER_FILLS[:1]
+    )
+    assert found.max_position_error_lots == 0
+
+
+def test_an_open_below_the_minimum_is_owed_too() -> None:
+    """It was skipped, with all of it carried: no error. Skipped for a pause, nothing was due at all."""
+    for reason, carried in (("below_minimum", "0.1"), ("paused", "0")):
+        skipped = copied(
+            1,
+            "buy",
+            "0",
+            skip_reason=reason,
+            outcome=None,
+            filled_quantity=Decimal(0),
+            carried_after=Decimal(carried),
+        )
+        found = compare(fills=FILLS[:1], copies=[skipped], orders=[], broker_fills=MASTER_FILLS[:1])
+        assert (found.max_position_error_lots, found.skipped, found.missing) == (0, 1, 0)
+
+
+def test_a_partial_exit_is_measured_by_its_fraction() -> None:
+    """Half was closed, and half of the copied position was sold; the part carried into the next exit is no error."""
+    fills = [FILLS[0], fill(2, "sell", "0.5", "0.5")]
+    exact = compare(
+        fills=fills,
+        copies=[COPIES[0], copied(2, "sell", "0.05")],
+        orders=[ORDERS[0], executed(2, "sell", "0.05")],
+    )
+    assert (exact.max_position_error_lots, exact.open_positions) == (0, 1)
+    carried = compare(
+        fills=fills,
+        copies=[COPIES[0], copied(2, "sell", "0.048", carried_exit_after=Decimal("0.002"))],
+        orders=[ORDERS[0], executed(2, "sell", "0.048")],
+    )
+    assert carried.max_position_error_lots == 0

@@ -1,0 +1,49 @@
+"""What the person of the demo trades."""
+
+from decimal import Decimal
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.demo.scenario import COINS, steps
+from shared.domain.fill import Side
+
+
+@given(count=st.integers(1, 300))
+def test_there_are_as_many_orders_as_asked_for(count: int) -> None:
+    """Neither more nor fewer, whatever the number."""
+    assert len(list(steps(count, "USD"))) == count
+
+
+@given(count=st.integers(2, 300), coins=st.sampled_from([COINS, ("BTC",)]))
+def test_nothing_is_sold_that_was_not_bought_and_nothing_is_left(count: int, coins: tuple[str, ...]) -> None:
+    """Every sale follows a buy of the same symbol, and at the end every symbol is sold off."""
+    held = dict.fromkeys([f"{coin}/USD" for coin in coins], Decimal(0))
+    for step in steps(count, "USD", coins):
+        if step.side is Side.BUY:
+            held[step.symbol] += step.share
+        else:
+            assert held[step.symbol] > 0
+            held[step.symbol] -= held[step.symbol] * step.share
+    assert set(held.values()) == {Decimal(0)}
+
+
+@pytest.mark.parametrize(
+    ("count", "labels"),
+    [
+        (1, ["buy"]),
+        (4, ["buy", "add", "sell part", "sell all"]),
+        (5, ["buy", "add", "sell part", "add", "sell all"]),
+        (6, ["buy", "add", "sell part", "sell all", "buy", "sell all"]),
+    ],
+)
+def test_a_round_is_buy_add_sell_part_sell_all(count: int, labels: list[str]) -> None:
+    """Whole rounds first; what remains is a shorter round that ends with nothing held."""
+    assert [step.label for step in steps(count, "USD")] == labels
+
+
+def test_rounds_take_turns_with_the_coins() -> None:
+    """The first four orders in one coin, the next four in the other, then the first again."""
+    symbols = [step.symbol for step in steps(12, "USDT")]
+    assert symbols == ["BTC/USDT"] * 4 + ["ETH/USDT"] * 4 + ["BTC/USDT"] * 4

@@ -1,0 +1,150 @@
+"""The planner by example: sizes of opens, exits as fractions, and every reason to skip."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.domain.amounts import ZERO
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.plan import Plan, plan
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.instrument import Instrument
+from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
+
+DEFAULTS: dict[str, Any] = {
+    "fill": a_fill(),
+    "follower": a_follower(),
+    "account": an_account("1000"),
+    "instrument": an_instrument(),
+    "carried": ZERO,
+    "now": NOW,
+    "snapshot_max_age": timedelta(minutes=5),
+}
+
+
+def planned(**changes: Any) -> Plan:
+    """Plan the default case with some of it changed."""
+    return plan(**{**DEFAULTS, **changes})
+
+
+def test_an_open_is_proportional_to_equity() -> None:
+    """A hundredth of the master's equity buys a hundredth of its quantity."""
+    assert planned() == Plan(Decimal("0.001"), None, None, ZERO)
+
+
+def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
+    """0.0004 carried and 0.001 due make one lot of 0.001 and 0.0004 carried on."""
+    coarse = an_instrument(lot="0.001")
+    assert planned(instrument=coarse, carried=Decimal("0.0004")) == Plan(
+        Decimal("0.001"), None, None, Decimal("0.0004")
+    )
+    assert planned(instrument=coarse, carried=Decimal("0.0016")) == Plan(
+        Decimal("0.002"), None, None, Decimal("0.0006")
+    )
+
+
+@pytest.mark.parametrize(
+    ("instrument", "minimum_notional"),
+    [({"minimum_quantity": "0.0011"}, "1"), ({"minimum_cost": "50.01"}, "1"), ({}, "50.01"), ({"lot": "0.01"}, "1")],
+)
+def test_an_open_below_a_minimum_is_carried_whole(instrument: dict[str, str], minimum_notional: str) -> None:
+    """The broker's quantity, the broker's cost, the policy's cost, or less than a lot."""
+    result = planned(instrument=an_instrument(**instrument), follower=a_follower(minimum_notional=minimum_notional))
+    assert result == Plan(None, None, SkipReason.BELOW_MINIMUM, Decimal("0.001"))
+
+
+def test_an_open_is_ordered_when_nine_tenths_of_it_could_be_sold_again() -> None:
+    """At or above, not above."""
+    instrument = an_instrument(minimum_quantity="0.0009", minimum_cost="45")
+    assert planned(instrument=instrument, follower=a_follower(minimum_notional="45")).quantity == Decimal("0.001")
+
+
+def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
+    """At exactly the minimum, a fee in the coin would leave less than the broker sells."""
+    for changes in ({"minimum_quantity": "0.001"}, {"minimum_cost": "50"}):
+        plan = planned(instrument=an_instrument(**changes))
+        assert (plan.skip_reason, plan.carried_after) == (SkipReason.BELOW_MINIMUM, Decimal("0.001"))
+
+
+@pytest.mark.parametrize(
+    ("changes", "reason"),
+    [
+        ({"follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
+        ({"follower": a_follower(status=FollowerStatus.REMOVED)}, SkipReason.DISABLED),
+        ({"follower": a_follower(status=FollowerStatus.PAUSED)}, SkipReason.PAUSED),
+        ({"instrument": SkipReason.UNSUPPORTED_SYMBOL}, SkipReason.UNSUPPORTED_SYMBOL),
+        ({"instrument": SkipReason.INSTRUMENT_UNREADABLE}, SkipReason.INSTRUMENT_UNREADABLE),
+        ({"account": None}, SkipReason.ACCOUNT_UNKNOWN),
+        ({"account": an_account(taken_at=NOW - timedelta(minutes=5, seconds=1))}, SkipReason.ACCOUNT_STALE),
+        ({"account": an_account("0")}, SkipReason.NO_EQUITY),
+        ({"account": an_account("-5")}, SkipReason.NO_EQUITY),
+        ({"fill": a_fill(master_equity_before="0")}, SkipReason.NO_EQUITY),
+        ({"fill": a_sale("0")}, SkipReason.NO_POSITION),
+        ({"fill": a_sale("1"), "follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
+    ],
+)
+def test_a_skip_has_its_reason_and_keeps_what_is_owed(changes: dict[str, Any], reason: SkipReason) -> None:
+    """What earlier opens owe is untouched by a fill that is skipped."""
+    assert planned(**changes, carried=Decimal("0.5")) == Plan(None, None, reason, Decimal("0.5"))
+
+
+def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
+    """Older is too old, not as old."""
+    assert planned(account=an_account(taken_at=NOW - timedelta(minutes=5))).skip_reason is None
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"follower": a_follower(status=FollowerStatus.PAUSED)},
+        {"account": None},
+        {"account": an_account(taken_at=NOW - timedelta(days=9))},
+        {"account": an_account("0")},
+        {"instrument": SkipReason.INSTRUMENT_UNREADABLE},
+        {"fill": a_sale("0.25", master_equity_before="0")},
+    ],
+)
+def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
+    """Closing is never skipped for a limit, a pause or staleness."""
+    result = planned(**{"fill": a_sale("0.25"), **changes})
+    assert result == Plan(None, Decimal("0.25"), None, ZERO)
+
+
+@pytest.mark.parametrize(("fraction", "left"), [("0.25", "0.0075"), ("1", "0")])
+def test_an_exit_scales_what_opens_still_owe(fraction: str, left: str) -> None:
+    """The owed part of the position would have been closed to the same fraction; a full close owes nothing."""
+    assert planned(fill=a_sale(fraction), carried=Decimal("0.01")).carried_after == Decimal(left)
+
+
+def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -> None:
+    """How the follower wants to open is not known; what it holds is sold as ever, and what is owed stays owed."""
+    follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
+    assert planned(follower=follower, carried=Decimal("0.5")) == Plan(
+        None, None, SkipReason.POLICY_UNREADABLE, Decimal("0.5")
+    )
+    assert planned(fill=a_sale("0.25"), follower=follower).fraction == Decimal("0.25")
+
+
+@pytest.mark.parametrize(
+    ("fill", "instrument", "seconds_before", "is_looked_for"),
+    [
+        (a_fill(replayed=True), an_instrument(), 0, True),
+        (a_sale("0.25", replayed=True), an_instrument(), 0, True),
+        (a_fill(), an_instrument(), 0, False),
+        (a_fill(replayed=True), an_instrument(), 6, False),
+        (a_sale("0", replayed=True), an_instrument(), 0, False),
+        (a_fill(replayed=True), SkipReason.UNSUPPORTED_SYMBOL, 0, False),
+    ],
+)
+def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
+    fill: MasterFill, instrument: Instrument | SkipReason, seconds_before: int, *, is_looked_for: bool
+) -> None:
+    """It is looked for, never sent; where nobody can have had one, or the follower was disabled before, it is skipped."""
+    changed_at = fill.executed_at - timedelta(seconds=seconds_before)
+    follower = a_follower(status=FollowerStatus.DISABLED, status_changed_at=changed_at)
+    result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))
+    looked_for = Plan(ZERO, None, None, Decimal("0.5"))
+    assert result == (looked_for if is_looked_for else Plan(None, None, SkipReason.DISABLED, Decimal("0.5")))

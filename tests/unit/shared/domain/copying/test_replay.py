@@ -1,0 +1,100 @@
+"""A recorded decision, computed again: identical from the same inputs, and told field by field where it is not."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+
+from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.copying.follower import Follower, FollowerStatus
+from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.plan import plan
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.replay import RecordedDecision, differences
+from shared.domain.instrument import Instrument
+from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
+
+MAX_AGE = timedelta(minutes=15)
+
+
+def recorded(
+    fill: MasterFill,
+    follower: Follower,
+    account: AccountSnapshot | None,
+    instrument: Instrument | SkipReason,
+    carried: Decimal,
+) -> RecordedDecision:
+    """The planner's decision as the ledger would have it."""
+    planned = plan(fill, follower, account, instrument, carried, now=NOW, snapshot_max_age=MAX_AGE)
+    return RecordedDecision(
+        follower_id=follower.follower_id,
+        status=follower.status,
+        minimum_notional=follower.policy.minimum_notional,
+        equity=account.equity if account else None,
+        snapshot_at=account.taken_at if account else None,
+        account_unavailable=account is not None and account.failed_reads >= READINGS_UNTIL_UNAVAILABLE,
+        carried_before=carried,
+        decided_at=NOW,
+        instrument=instrument if isinstance(instrument, Instrument) else None,
+        **planned._asdict(),
+    )
+
+
+@pytest.mark.parametrize("fill", [a_fill(), a_sale("0.3"), a_sale("0")], ids=["open", "exit", "untraded sale"])
+@pytest.mark.parametrize("status", list(FollowerStatus))
+@pytest.mark.parametrize(
+    "account",
+    [
+        None,
+        an_account("1234.5678"),
+        an_account("0"),
+        an_account(taken_at=NOW - 2 * MAX_AGE),
+        an_account().model_copy(update={"failed_reads": READINGS_UNTIL_UNAVAILABLE}),
+    ],
+    ids=["never read", "read", "empty", "old", "unavailable"],
+)
+@pytest.mark.parametrize(
+    "instrument",
+    [
+        an_instrument(),
+        an_instrument(minimum_cost="100"),
+        SkipReason.UNSUPPORTED_SYMBOL,
+        SkipReason.INSTRUMENT_UNREADABLE,
+    ],
+)
+@pytest.mark.parametrize("carried", ["0", "0.00001234567"])
+def test_the_same_inputs_give_the_identical_decision(
+    fill: MasterFill, status: FollowerStatus, account: AccountSnapshot | None, instrument: Any, carried: str
+) -> None:
+    """Whatever was decided, and why: nothing that the planner needs is missing in the record."""
+    decided = recorded(fill, a_follower(status=status), account, instrument, Decimal(carried))
+    assert differences(fill, decided, MAX_AGE) == []
+
+
+def test_a_decision_that_comes_out_differently_is_told_field_by_field() -> None:
+    """Another recorded quantity, and another age limit than at the time."""
+    fill = a_fill()
+    decided = recorded(fill, a_follower(), an_account("1000", NOW - timedelta(minutes=10)), an_instrument(), Decimal(0))
+    [quantity] = differences(fill, decided.model_copy(update={"quantity": Decimal("0.002")}), MAX_AGE)
+    assert (quantity.follower_id, quantity.field) == ("alice", "quantity")
+    assert (quantity.recorded, quantity.computed) == (Decimal("0.002"), Decimal("0.001"))
+    stale = {each.field: each.computed for each in differences(fill, decided, timedelta(minutes=5))}
+    assert stale == {"quantity": None, "skip_reason": SkipReason.ACCOUNT_STALE}
+
+
+@pytest.mark.parametrize("fill", [a_fill(), a_sale("0.3")], ids=["open", "exit"])
+def test_a_policy_that_could_not_be_read_gives_the_identical_decision(fill: MasterFill) -> None:
+    """The ledger has the reason, and no other trace of it."""
+    follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
+    decision = recorded(fill, follower, an_account(), an_instrument(), Decimal(0))
+    assert differences(fill, decision, MAX_AGE) == []
+
+
+def test_an_order_that_was_only_looked_for_is_no_difference() -> None:
+    """A fill was planned again after Redis lost data, and would have been skipped then."""
+    fill = a_fill(replayed=True)
+    looked_for = recorded(fill, a_follower(status=FollowerStatus.PAUSED), an_account(), an_instrument(), Decimal(0))
+    assert (looked_for.quantity, looked_for.skip_reason) == (0, None)
+    assert differences(a_fill(), looked_for, MAX_AGE) == []

@@ -1,0 +1,192 @@
+"""What counts as drift: copied coins that are not there, and why; never coins of a follower's own."""
+
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.fill import Side
+from shared.domain.reconciliation.reconcile import (
+    AccountReading,
+    Cause,
+    CopyRecord,
+    OpenOrder,
+    Standing,
+    Target,
+    WaitingOrder,
+    covered,
+    drifts,
+    standing,
+    stray_orders,
+)
+from tests.support.examples import NOW
+
+LOTS = {"BTC/USD": Decimal("0.00000001")}
+AMOUNTS = st.decimals(min_value=0, max_value=100, places=8)
+
+
+def a_reading(bitcoins: str = "1", **changes: Any) -> AccountReading:
+    """Alice's account: some bitcoins, of which 1 was copied."""
+    fields: dict[str, Any] = {
+        "request_id": "r1",
+        "follower_id": "alice",
+        "read_at": NOW,
+        "total": {"BTC": bitcoins},
+        "copied": {"BTC/USD": CopiedPosition(quantity=Decimal(1), carried_exit=Decimal(0))},
+    }
+    return AccountReading(**fields | changes)
+
+
+def a_target(**changes: Any) -> Target:
+    """The ledger has 1 bitcoin copied, an hour ago."""
+    fields: dict[str, Any] = {
+        "follower_id": "alice",
+        "symbol": "BTC/USD",
+        "quantity": "1",
+        "carried_exit": "0",
+        "sequence": 7,
+        "occurred_at": NOW - timedelta(hours=1),
+    }
+    return Target(**fields | changes)
+
+
+def waiting(stage: str = "waiting", symbol: str = "BTC/USD") -> dict[str, Any]:
+    """One order in the mailbox."""
+    order = {"copy_order_id": "0" * 32, "sequence": 8, "symbol": symbol, "side": Side.SELL, "stage": stage}
+    return {"waiting": (WaitingOrder.model_validate(order),), "mail": 1}
+
+
+@pytest.mark.parametrize("total", ["1", "1.5", "0.999999995"])
+def test_what_was_copied_and_is_there_is_no_drift(total: str) -> None:
+    """Exactly, with coins of the follower's own, and with less than a lot missing."""
+    assert drifts(a_reading(total), [a_target()], LOTS, NOW) == []
+
+
+@pytest.mark.parametrize(
+    ("reading", "target", "cause"),
+    [
+        ({}, {}, Cause.MANUAL_SALE),
+        (waiting("unknown"), {}, Cause.UNKNOWN_ORDER),
+        (waiting("accepted"), {}, Cause.PENDING_MAIL),
+        (waiting(), {}, Cause.PENDING_MAIL),
+        ({"mail": 1}, {}, Cause.PENDING_MAIL),
+        ({}, {"occurred_at": NOW - timedelta(seconds=5)}, Cause.JUST_SETTLED),
+        ({}, {"quantity": "2"}, Cause.NOT_IN_LEDGER),
+    ],
+)
+def test_missing_coins_have_the_cause_that_is_known(
+    reading: dict[str, Any], target: dict[str, Any], cause: Cause
+) -> None:
+    """And only what was sold outside nija is repaired by lowering the position."""
+    [drift] = drifts(a_reading("0.4", **reading), [a_target(**target)], LOTS, NOW)
+    assert (drift.cause, drift.is_repairable) == (cause, cause is Cause.MANUAL_SALE)
+    assert (drift.real, drift.drift) == (Decimal("0.4"), Decimal("0.4") - Decimal(target.get("quantity", 1)))
+    assert drift.sequence == 7
+
+
+def test_an_unknown_order_is_told_even_if_nothing_is_missing() -> None:
+    """A purchase nobody knows of adds coins; also in a symbol of which nothing was copied yet."""
+    [held] = drifts(a_reading(**waiting("unknown")), [a_target()], LOTS, NOW)
+    assert (held.cause, held.drift) == (Cause.UNKNOWN_ORDER, Decimal(0))
+    [first] = drifts(a_reading(copied={}, **waiting("unknown", "ETH/USD")), [], LOTS, NOW)
+    assert (first.cause, first.symbol) == (Cause.UNKNOWN_ORDER, "ETH/USD")
+
+
+def test_what_is_there_beside_an_unknown_purchase_is_what_the_account_holds() -> None:
+    """Of coins that the purchase may have brought, "0 there" would be wrong; with none there, it is right."""
+    [more] = drifts(a_reading("1.5", **waiting("unknown")), [a_target()], LOTS, NOW)
+    assert (more.target, more.real) == (Decimal(1), Decimal("1.5"))
+    unknown = waiting("unknown", "ETH/USD")
+    [first] = drifts(a_reading(copied={}, **unknown, total={"ETH": "0.7"}), [], LOTS, NOW)
+    assert (first.target, first.real) == (Decimal(0), Decimal("0.7"))
+    [none] = drifts(a_reading(copied={}, **unknown), [], LOTS, NOW)
+    assert none.real == 0
+
+
+def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
+    """What it should have sold, with the broker's reason; a remainder that was only too small is none."""
+    failed = a_target(carried_exit="0.3", failed_exit="rejected: EOrder:Market in cancel_only mode")
+    [drift] = drifts(a_reading(), [failed], LOTS, NOW)
+    assert (drift.cause, drift.drift) == (Cause.FAILED_EXIT, Decimal("0.3"))
+    assert "cancel_only" in drift.detail
+    assert drifts(a_reading(), [a_target(carried_exit="0.3")], LOTS, NOW) == []
+
+
+@given(st.dictionaries(st.sampled_from(["BTC/USD", "BTC/USDT", "ETH/USD"]), AMOUNTS), AMOUNTS, AMOUNTS)
+def test_a_coin_covers_once(copied: dict[str, Decimal], bitcoins: Decimal, ethers: Decimal) -> None:
+    """Over all symbols of a coin no more is covered than there is, and no less than could be."""
+    total = {"BTC": bitcoins, "ETH": ethers}
+    found = covered(copied, total)
+    assert all(0 <= found[symbol] <= copied[symbol] for symbol in copied)
+    for base, there in total.items():
+        ours = [symbol for symbol in copied if symbol.startswith(f"{base}/")]
+        assert sum(found[symbol] for symbol in ours) == min(there, sum(copied[symbol] for symbol in ours))
+
+
+def an_open_order(name: str | None = "1" * 32) -> OpenOrder:
+    """A sale of 0.2 bitcoins."""
+    return OpenOrder(broker_order_id="O1", client_order_id=name, symbol="BTC/USD", side=Side.SELL, quantity="0.2")
+
+
+def a_copy(**changes: Any) -> dict[str, CopyRecord]:
+    """What the ledger knows of the order's copy, which failed an hour ago."""
+    fields: dict[str, Any] = {
+        "copy_order_id": "1" * 32,
+        "follower_id": "alice",
+        "sequence": 7,
+        "outcome": "failed",
+        "changed_at": NOW - timedelta(hours=1),
+    }
+    return {"1" * 32: CopyRecord(**fields | changes)}
+
+
+@pytest.mark.parametrize(
+    ("name", "reading", "copies", "expected"),
+    [
+        ("1" * 32, {}, a_copy(), Standing.STRAY),
+        ("1" * 32, {}, a_copy(outcome="pending"), Standing.STRAY),
+        ("1" * 32, {}, a_copy(changed_at=NOW - timedelta(seconds=5)), Standing.IN_FLIGHT),
+        ("1" * 32, {"mail": 1}, a_copy(), Standing.IN_FLIGHT),
+        ("0" * 32, waiting("accepted"), {}, Standing.IN_FLIGHT),
+        ("1" * 32, waiting("accepted"), a_copy(), Standing.STRAY),
+        ("1" * 32, {}, a_copy(follower_id="bob"), Standing.OWN),
+        ("1" * 32, {}, {}, Standing.OWN),
+        ("web order 1", {}, a_copy(), Standing.OWN),
+        (None, {}, a_copy(), Standing.OWN),
+    ],
+)
+def test_an_open_order_is_in_flight_stray_or_the_followers_own(
+    name: str | None, reading: dict[str, Any], copies: dict[str, CopyRecord], expected: Standing
+) -> None:
+    """Stray is only what the ledger knows as this follower's copy and no mailbox waits for; in doubt it is not."""
+    order = an_open_order(name)
+    read = a_reading(open_orders=(order,), **reading)
+    assert standing(order, read, copies, NOW) is expected
+    found = stray_orders(read, [a_target()], copies, NOW)
+    assert [(drift.cause, drift.broker_order_id, drift.drift) for drift in found] == (
+        [(Cause.STRAY_ORDER, "O1", Decimal(0))] if expected is Standing.STRAY else []
+    )
+
+
+@pytest.mark.parametrize("cause", list(Cause))
+def test_what_passes_by_itself_needs_no_attention_and_what_is_repaired_does(cause: Cause) -> None:
+    """Unknown orders need it too, and have an alert of their own."""
+    [sale] = drifts(a_reading("0.4"), [a_target()], LOTS, NOW)
+    drift = sale.model_copy(update={"cause": cause})
+    assert drift.needs_attention is (cause not in (Cause.PENDING_MAIL, Cause.JUST_SETTLED, Cause.UNKNOWN_ORDER))
+    assert drift.needs_attention or not drift.is_repairable
+
+
+def test_a_reading_of_version_1_tells_no_open_orders() -> None:
+    """It can still be read; that nothing is told is not that there are none."""
+    old = (
+        '{"version":1,"request_id":"r1","follower_id":"alice","read_at":"2026-01-05T12:00:00Z","total":{"BTC":"1"},'
+        '"locked":{},"copied":{},"waiting":[],"mail":0,"adjusted":[],"error":"","retry_after_seconds":null}'
+    )
+    reading = AccountReading.model_validate_json(old)
+    assert reading.open_orders is None
+    assert stray_orders(reading, [], a_copy(), NOW) == []
