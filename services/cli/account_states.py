@@ -10,7 +10,6 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from services.master_trader.judge import MasterState
 from shared.config import ConfigurationError, Settings
 from shared.domain.accounts.balance import (
     READINGS_UNTIL_UNAVAILABLE,
@@ -20,6 +19,7 @@ from shared.domain.accounts.balance import (
     UserBrokerState,
     balance_of,
 )
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.copying.follower import FollowerStatus

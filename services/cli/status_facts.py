@@ -4,7 +4,7 @@ from collections.abc import Iterator, Mapping
 
 from pydantic import BaseModel, ConfigDict
 
-from services.master_trader.judge import MasterState
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker

@@ -1,24 +1,13 @@
 """What an error means for the process that follows an account: an error in, a state and a wait out. Pure."""
 
-from enum import StrEnum
 from typing import NamedTuple
 
 from redis.exceptions import RedisError
 
 from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused, RateLimited, Throttled
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.errors import NijaError
 from shared.persistence.errors import DatabaseUnavailable
-
-
-class MasterState(StrEnum):
-    """How following a master account goes, as `nija status` shows it."""
-
-    FOLLOWING = "following"
-    WAITING = "waiting"
-    """For something that time cures: broker, Redis or PostgreSQL away, a rate limit."""
-    FAILED = "failed"
-    """A person has to act: a refused key, a stream that lost data, a fill that contradicts itself."""
-    STOPPED = "stopped"
 
 
 class Judgement(NamedTuple):

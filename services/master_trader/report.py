@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 from redis.typing import EncodableT, FieldT
 
-from services.master_trader.judge import MasterState
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates

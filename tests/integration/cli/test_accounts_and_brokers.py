@@ -17,11 +17,11 @@ from redis.asyncio import Redis
 
 from services.broker_worker.read_account import AccountReader, Prices
 from services.cli.app import main
-from services.master_trader.judge import MasterState
 from services.master_trader.report import Report
 from shared.brokers.errors import BrokerError, OutcomeUnknown
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.equity import Balance, snapshot
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.fees import FeeRates

@@ -3,8 +3,9 @@
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.master_trader.judge import MasterState, judge
+from services.master_trader.judge import judge
 from shared.brokers.errors import InvalidNonce, KeyRefused, NotSent, OutcomeUnknown, RateLimited, Rejected
+from shared.domain.accounts.master_state import MasterState
 from shared.domain.errors import ImpossibleFill
 from shared.messaging.fills import StreamLostEntries
 from shared.persistence.errors import DatabaseUnavailable
