@@ -1,16 +1,20 @@
 """`nija accounts`: what every account is worth and whether that is still known. Options in, a table or JSON out."""
 
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import ROUND_FLOOR, Decimal
 from typing import Annotated, Final
 
 import typer
 
 from services.cli import output
-from services.cli.account_states import account_states
 from services.cli.ledger import chosen_broker, open_ledger
+from services.cli.redis_access import opened_redis
+from shared.config import ConfigurationError, Settings
 from shared.domain.accounts.balance import BalanceSnapshot, UserBrokerState
 from shared.domain.identity import Broker
+from shared.persistence.reports.reports import Reports
+from shared.queries.accounts import account_states
 
 _CENT: Final = Decimal("0.01")
 
@@ -30,7 +34,7 @@ def accounts(
         who = desk.known_follower(follower, where)
         settings = desk.settings
         concerned = (where,) if where else _brokers(settings.enabled_brokers(), desk.reports.statuses())
-        found = [state for each in concerned for state in account_states(settings, desk.reports, each, follower_id=who)]
+        found = [state for each in concerned for state in _states(settings, desk.reports, each, who)]
     if as_json:
         output.print_json([state.model_dump(mode="json") for state in found])
     elif found:
@@ -41,6 +45,16 @@ def accounts(
     else:
         place = f" at {where.value}" if where else ""
         output.console.print(f"no accounts{place}: no master has been followed yet, and nobody follows")
+
+
+def _states(settings: Settings, reports: Reports, broker: Broker, follower_id: str | None) -> list[UserBrokerState]:
+    maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
+    try:
+        with opened_redis(settings, broker) as redis:
+            return account_states(redis, reports, broker, maximum_age=maximum_age, follower_id=follower_id)
+    except ConfigurationError:
+        # No Redis is named: the ledger's last balances are shown.
+        return account_states(None, reports, broker, maximum_age=maximum_age, follower_id=follower_id)
 
 
 def _brokers(enabled: Sequence[Broker], known: dict[Broker, dict[str, int]]) -> list[Broker]:

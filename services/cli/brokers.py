@@ -9,15 +9,16 @@ from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.accounts import dollars, in_cents
-from services.cli.broker_facts import BrokerFacts
-from services.cli.broker_redis import read_broker, unreachable
 from services.cli.ledger import chosen_broker
+from services.cli.redis_access import opened_redis
 from services.local_system.record import settings_of_running_system
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
 from shared.persistence.reports.reports import Reports
+from shared.queries.broker_facts import BrokerFacts
+from shared.queries.brokers import read_broker, unreachable
 
 _PERCENT = Decimal(100)
 
@@ -55,7 +56,8 @@ def read_brokers(settings: Settings, only: Broker | None = None) -> list[BrokerF
     for broker in concerned:
         followers = None if statuses is None else statuses.get(broker, {})
         try:
-            found.append(read_broker(broker, settings.redis_url_for(broker), followers))
+            with opened_redis(settings, broker) as redis:
+                found.append(read_broker(redis, broker, followers))
         except (RedisError, OSError) as error:
             found.append(unreachable(broker, followers, str(error) or type(error).__name__))
     return found

@@ -11,8 +11,7 @@ import typer
 from redis.exceptions import RedisError
 
 from services.cli import output
-from services.cli.status_facts import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, Run, SystemStatus
-from services.cli.status_redis import read_pipeline
+from services.cli.redis_access import opened_redis
 from services.cli.status_view import print_status
 from services.local_system import lock
 from services.local_system.errors import LocalSystemError
@@ -24,6 +23,8 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
 from shared.persistence.migrate import require_newest_schema
 from shared.persistence.reports.reports import Reports
+from shared.queries.pipeline import read_pipeline
+from shared.queries.status import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, Run, SystemStatus
 
 
 def status(
@@ -112,7 +113,8 @@ def _ask_broker(
     pipeline: Pipeline | None = None
     redis_error = None
     try:
-        pipeline = read_pipeline(broker, settings.redis_url_for(broker))
+        with opened_redis(settings, broker) as redis:
+            pipeline = read_pipeline(redis, broker)
     except (RedisError, OSError) as error:
         redis_error = str(error) or type(error).__name__
     nothing = LedgerFacts(followers={}, last_fill=None)

@@ -6,8 +6,8 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from services.cli import output
-from services.cli.status_facts import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, SystemStatus
 from shared.domain.amounts import plain
+from shared.queries.status import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, SystemStatus
 
 
 def print_status(status: SystemStatus) -> None:

@@ -13,7 +13,6 @@ from structlog.testing import capture_logs
 
 from services.bookkeeper import reconcile_rounds
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
-from services.cli.status_redis import read_pipeline
 from shared.domain.identity import Broker
 from shared.domain.reconciliation import reconcile as rules
 from shared.messaging.alerts import Alert, AlertKind
@@ -22,6 +21,7 @@ from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.targets import Targets
 from tests.support.examples import an_order
+from tests.support.pipelines import pipeline_in
 from tests.support.reconcile_bench import an_open_order, bought, reconciled, working
 from tests.support.worker_bench import KEYS, WorkerBench
 
@@ -86,7 +86,7 @@ async def test_drift_alerts_once_and_until_it_is_gone(
     assert [line["error"] for line in lines if line["event"] == "alert"] == [
         "BTC/USD manual sale -0.0006: sold, moved or paid away outside nija"
     ]
-    [alert] = read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts
+    [alert] = pipeline_in(fresh_redis_url).alerts
     assert (alert.kind, alert.follower_id) == (AlertKind.DRIFT, "alice")
     assert alert.until is not None
     assert alert.until - alert.at > timedelta(hours=2)

@@ -17,7 +17,6 @@ from sqlalchemy import Engine, text
 
 from services.bookkeeper.reconcile_accounts import NO_ANSWER
 from services.broker_worker import serve
-from services.cli.status_redis import read_pipeline
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.events import EVENT
@@ -37,6 +36,7 @@ from shared.persistence.reports.reports import Reports
 from tests.support.examples import NOW, an_order
 from tests.support.faulty_broker import Fate
 from tests.support.ledger_examples import a_batch, a_decision
+from tests.support.pipelines import pipeline_in
 from tests.support.reconcile_bench import an_open_order, bought, reconciled, working
 from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
@@ -428,7 +428,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
         )
         _, [listed] = await nija("orders", "--unknown", "--json")
     assert (listed["copy_order_id"], listed["state"]) == (an_order().id, "unknown")
-    assert [alert.kind for alert in read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts] == [AlertKind.UNKNOWN_ORDER]
+    assert [alert.kind for alert in pipeline_in(fresh_redis_url).alerts] == [AlertKind.UNKNOWN_ORDER]
     bench.account.hidden_seconds = 0
     for booked in bench.account.booked.values():
         booked.visible_at = datetime.now(UTC)
@@ -441,7 +441,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
         assert (code, found["drifts"], found["unknown_resolved"]) == (0, [], 1)
         _, listed = await nija("orders", "--unknown", "--json")
     assert listed == []
-    assert read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts == ()
+    assert pipeline_in(fresh_redis_url).alerts == ()
 
 
 async def test_two_who_ask_at_once_both_get_an_answer(bench: WorkerBench, redis: Redis, engine: Engine) -> None:

@@ -7,14 +7,13 @@ import pytest
 from redis.asyncio import Redis
 
 from services.broker_worker import serve
-from services.cli.status_redis import read_pipeline
 from shared.brokers.errors import KeyRefused, OutcomeUnknown
-from shared.domain.identity import Broker
 from shared.messaging.alerts import ALERT_STANDS, Alert, AlertKind, Alerts, standing
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
+from tests.support.pipelines import pipeline_in
 from tests.support.worker_bench import KEYS, WorkerBench
 
 
@@ -33,7 +32,7 @@ def bench(redis: Redis) -> WorkerBench:
 
 def alerts(url: str) -> list[tuple[AlertKind, str]]:
     """What `nija status` finds."""
-    return [(alert.kind, alert.follower_id) for alert in read_pipeline(Broker.KRAKEN, url).alerts]
+    return [(alert.kind, alert.follower_id) for alert in pipeline_in(url).alerts]
 
 
 def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
@@ -57,7 +56,7 @@ async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
     assert alerts(fresh_redis_url) == []
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
     await bench.serve_once()
-    [alert] = read_pipeline(Broker.KRAKEN, fresh_redis_url).alerts
+    [alert] = pipeline_in(fresh_redis_url).alerts
     submission = await bench.submission()
     assert submission is not None
     assert (alert.kind, alert.follower_id, alert.since) == (

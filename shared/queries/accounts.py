@@ -1,8 +1,10 @@
-"""Every account's balance and positions: Redis, the ledger and the settings in; one `UserBrokerState` each out.
+"""Reads every account's balance and positions at a broker, one `UserBrokerState` each.
 
-Redis has the newest snapshots. When it is away or not named, the ledger's last ones are shown, marked stale.
+Redis has the newest snapshots. Where there is none, or it does not answer, the ledger's last ones are returned, marked
+stale.
 """
 
+import contextlib
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -10,7 +12,6 @@ from typing import Final
 from redis import Redis
 from redis.exceptions import RedisError
 
-from shared.config import ConfigurationError, Settings
 from shared.domain.accounts.balance import (
     READINGS_UNTIL_UNAVAILABLE,
     AccountTrouble,
@@ -28,18 +29,17 @@ from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import FollowerLine, Reports
 
 MASTER: Final = "master"
-_ANSWER_SECONDS: Final = 5.0
 
 
 def account_states(
-    settings: Settings, reports: Reports, broker: Broker, *, follower_id: str | None = None
+    redis: Redis | None, reports: Reports, broker: Broker, *, maximum_age: timedelta, follower_id: str | None = None
 ) -> list[UserBrokerState]:
-    """The master (unless one follower is asked for) and the followers of a broker, by id.
+    """Return the master (unless one follower is asked for) and the followers of a broker, by id.
 
-    Raises DatabaseUnavailable. A Redis that is away shows as stale balances.
+    `redis`: opened with `decode_responses`; None: there is none to ask. `maximum_age`: an older balance is stale.
+    Raises DatabaseUnavailable.
     """
     now = datetime.now(UTC)
-    maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
     followers = reports.followers(broker, follower_id=follower_id)
     positions: dict[str, list[OpenPosition]] = {}
     for line in reports.positions(broker, follower_id=follower_id):
@@ -48,11 +48,11 @@ def account_states(
     master: Mapping[str, str] = {}
     snapshots: dict[str, AccountSnapshot] = {}
     troubles: dict[str, AccountTrouble] = {}
-    reached = True
-    try:
-        master, snapshots, troubles = _read(settings.redis_url_for(broker), broker, followers)
-    except (RedisError, OSError, ConfigurationError):
-        reached = False
+    reached = False
+    if redis is not None:
+        with contextlib.suppress(RedisError, OSError):
+            master, snapshots, troubles = _read(redis, broker, followers)
+            reached = True
     if follower_id is None and master:
         states.append(_master_state(broker, master, now, maximum_age))
     ledger = {} if reached else reports.balances(broker)
@@ -72,16 +72,11 @@ def account_states(
 
 
 def _read(
-    redis_url: str, broker: Broker, followers: Sequence[FollowerLine]
+    redis: Redis, broker: Broker, followers: Sequence[FollowerLine]
 ) -> tuple[dict[str, str], dict[str, AccountSnapshot], dict[str, AccountTrouble]]:
     keys = BrokerKeys(broker)
     ids = [follower.follower_id for follower in followers]
-    with (
-        Redis.from_url(
-            redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-        ) as redis,
-        redis.pipeline(transaction=True) as pipeline,
-    ):
+    with redis.pipeline(transaction=True) as pipeline:
         pipeline.hgetall(keys.master)
         if ids:
             pipeline.hmget(keys.accounts, ids)

@@ -4,12 +4,12 @@ from collections.abc import Iterator
 
 from pydantic import BaseModel, ConfigDict, computed_field
 
-from services.cli.status_facts import LOOK_SECONDS, follower_findings
 from shared.domain.accounts.broker_health import Health, health_of, is_funded
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker
+from shared.queries.status import LOOK_SECONDS, follower_findings
 
 
 class _Facts(BaseModel):

@@ -6,11 +6,11 @@ from datetime import UTC, datetime, timedelta
 
 from redis import Redis
 
-from services.cli.status_redis import read_pipeline
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
 from tests.support.examples import an_order
+from tests.support.pipelines import pipeline_in
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 
@@ -33,7 +33,7 @@ def submission(stage: str) -> str:
 
 def test_an_empty_redis_has_nothing_under_way(fresh_redis_url: str) -> None:
     """No master, all counts 0."""
-    found = read_pipeline(Broker.KRAKEN, fresh_redis_url)
+    found = pipeline_in(fresh_redis_url)
     assert found.master is None
     assert not any(value for name, value in found.model_dump().items() if name != "master")
 
@@ -51,7 +51,7 @@ def test_everything_under_way_is_counted(fresh_redis_url: str) -> None:
         redis.hset(KEYS.halted, "*", "unreadable")
         for stream in (KEYS.events, KEYS.events, KEYS.dead_letters, KEYS.event_dead_letters):
             redis.xadd(stream, {"field": "value"})
-    found = read_pipeline(Broker.KRAKEN, fresh_redis_url)
+    found = pipeline_in(fresh_redis_url)
     assert (found.orders_waiting, found.ready_followers, found.leased_followers) == (6, 2, 2)
     assert (found.queued_hints, found.unknown_orders) == (2, 1)
     assert (found.events_not_in_ledger, found.dead_letters) == (2, 2)
@@ -68,9 +68,9 @@ def test_orders_that_may_have_been_sent_before_a_restart_are_counted(fresh_redis
         redis.rpush(KEYS.mailbox("anna"), replayed, replayed)
         redis.rpush(KEYS.mailbox("ben"), an_order().model_dump_json(), replayed)
         redis.rpush(KEYS.mailbox("carl"), replayed)
-        assert read_pipeline(Broker.KRAKEN, fresh_redis_url).looked_for_orders == 2
+        assert pipeline_in(fresh_redis_url).looked_for_orders == 2
         redis.hset(KEYS.submitting, "carl", submission("submitting"))
-    found = read_pipeline(Broker.KRAKEN, fresh_redis_url)
+    found = pipeline_in(fresh_redis_url)
     assert (found.looked_for_orders, found.orders_waiting) == (1, 5)
 
 
@@ -82,7 +82,7 @@ def test_more_mailboxes_than_one_round_trip_takes_are_all_counted(fresh_redis_ur
         for name in names:
             pipeline.rpush(KEYS.mailbox(name), json.dumps({}))
         pipeline.execute()
-    assert read_pipeline(Broker.KRAKEN, fresh_redis_url).orders_waiting == 2_500
+    assert pipeline_in(fresh_redis_url).orders_waiting == 2_500
 
 
 def test_the_master_is_told_in_its_process_words(fresh_redis_url: str) -> None:
@@ -100,7 +100,7 @@ def test_the_master_is_told_in_its_process_words(fresh_redis_url: str) -> None:
     }
     with Redis.from_url(fresh_redis_url) as redis:
         redis.hset(KEYS.master, mapping=dict(fields))
-    master = read_pipeline(Broker.KRAKEN, fresh_redis_url).master
+    master = pipeline_in(fresh_redis_url).master
     assert master is not None
     assert (master.state, master.account, master.consecutive_errors) == ("waiting", "main", 3)
     assert str(master.equity) == "99962.729533988"

@@ -7,57 +7,53 @@ from typing import Any, Final
 from pydantic import ValidationError
 from redis import Redis
 
-from services.cli.status_facts import Master, Pipeline
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.identity import Broker
 from shared.messaging.alerts import standing
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
+from shared.queries.status import Master, Pipeline
 
 _AT_ONCE: Final = 1_000
-_ANSWER_SECONDS: Final = 5.0
 
 
-def read_pipeline(broker: Broker, redis_url: str) -> Pipeline:
-    """Ask. Raises RedisError and OSError."""
+def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
+    """Ask a Redis that was opened with `decode_responses`. Raises RedisError and OSError."""
     keys = BrokerKeys(broker)
-    with Redis.from_url(
-        redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-    ) as redis:
-        with redis.pipeline(transaction=True) as pipeline:
-            pipeline.time()
-            pipeline.hgetall(keys.master)
-            pipeline.hgetall(keys.halted)
-            pipeline.llen(queue_name(broker))
-            pipeline.zrange(keys.ready, 0, -1)
-            pipeline.zrange(keys.leases, 0, -1)
-            pipeline.zrange(keys.ready, 0, 0, withscores=True)
-            pipeline.hvals(keys.submitting)
-            pipeline.hvals(keys.alerts)
-            pipeline.xlen(keys.events)
-            pipeline.xlen(keys.dead_letters)
-            pipeline.xlen(keys.event_dead_letters)
-            replies: list[Any] = pipeline.execute()
-        now, master, halted, hints, ready, leased, first_ready, submitting, alerts, events, *letters = replies
-        seconds, microseconds = now
-        now_seconds = seconds + microseconds / 1_000_000
-        # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
-        orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *leased}))
-        return Pipeline(
-            master=_master(master, now_seconds),
-            halted=halted,
-            queued_hints=hints,
-            ready_followers=len(ready),
-            leased_followers=len(leased),
-            orders_waiting=orders_waiting,
-            longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
-            unknown_orders=sum(_is_unknown(each) for each in submitting),
-            looked_for_orders=looked_for,
-            # The bookkeeper trims what the ledger has.
-            events_not_in_ledger=events,
-            alerts=tuple(standing(alerts, datetime.now(UTC))),
-            dead_letters=sum(letters),
-        )
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.time()
+        pipeline.hgetall(keys.master)
+        pipeline.hgetall(keys.halted)
+        pipeline.llen(queue_name(broker))
+        pipeline.zrange(keys.ready, 0, -1)
+        pipeline.zrange(keys.leases, 0, -1)
+        pipeline.zrange(keys.ready, 0, 0, withscores=True)
+        pipeline.hvals(keys.submitting)
+        pipeline.hvals(keys.alerts)
+        pipeline.xlen(keys.events)
+        pipeline.xlen(keys.dead_letters)
+        pipeline.xlen(keys.event_dead_letters)
+        replies: list[Any] = pipeline.execute()
+    now, master, halted, hints, ready, leased, first_ready, submitting, alerts, events, *letters = replies
+    seconds, microseconds = now
+    now_seconds = seconds + microseconds / 1_000_000
+    # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
+    orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *leased}))
+    return Pipeline(
+        master=_master(master, now_seconds),
+        halted=halted,
+        queued_hints=hints,
+        ready_followers=len(ready),
+        leased_followers=len(leased),
+        orders_waiting=orders_waiting,
+        longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
+        unknown_orders=sum(_is_unknown(each) for each in submitting),
+        looked_for_orders=looked_for,
+        # The bookkeeper trims what the ledger has.
+        events_not_in_ledger=events,
+        alerts=tuple(standing(alerts, datetime.now(UTC))),
+        dead_letters=sum(letters),
+    )
 
 
 def _is_unknown(submission: str) -> bool:

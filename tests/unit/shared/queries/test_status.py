@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from services.cli.status_facts import BrokerStatus, LedgerFacts, Master, Pipeline, ProcessFacts, Run, SystemStatus
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alert, AlertKind
+from shared.queries.status import BrokerStatus, LedgerFacts, Master, Pipeline, ProcessFacts, Run, SystemStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

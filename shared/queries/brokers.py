@@ -6,28 +6,24 @@ from typing import Any, Final
 
 from redis import Redis
 
-from services.cli.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
-from services.cli.status_redis import read_pipeline
 from shared.brokers.limits import RULES
 from shared.domain.amounts import parse_amount
 from shared.domain.fees import FeeRates, default_fees
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
+from shared.queries.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
+from shared.queries.pipeline import read_pipeline
 
-_ANSWER_SECONDS: Final = 5.0
 _AT_ONCE: Final = 1_000
 
 
-def read_broker(broker: Broker, redis_url: str, followers: dict[str, int] | None) -> BrokerFacts:
-    """Ask. Raises RedisError and OSError."""
-    pipeline = read_pipeline(broker, redis_url)
+def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) -> BrokerFacts:
+    """Ask a Redis that was opened with `decode_responses`. Raises RedisError and OSError."""
+    pipeline = read_pipeline(redis, broker)
     keys = BrokerKeys(broker)
-    with Redis.from_url(
-        redis_url, decode_responses=True, socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-    ) as redis:
-        master: dict[str, str] = redis.hgetall(keys.master)
-        circuit: dict[str, str] = redis.hgetall(keys.circuit)
-        limits = _limits(redis, keys)
+    master: Any = redis.hgetall(keys.master)
+    circuit: Any = redis.hgetall(keys.circuit)
+    limits = _limits(redis, keys)
     followed = pipeline.master
     return BrokerFacts(
         broker=broker,
