@@ -61,8 +61,8 @@ RULES = (
     ),
     _rule(
         "“look” as a noun",
-        r"\b(?:a|an|the|each|every|one|this|that|these|next|last|first|second|third|no|its|another|two|of)"
-        r" looks?\b(?![-\w]| up\b)",
+        r"\b(?:(?:a|an|the|each|every|one|this|next|last|first|second|third|no|its|another) look(?![-\w]| up\b)"
+        r"|(?:these|two|three|its) looks\b)",
         "write poll, reading, look-up or check",
     ),
     _rule("fragments “Of …”", r"(?:^|(?<=[.!?:;])\s)\s*Of\b", "begin with the subject", flags=re.NOFLAG),
