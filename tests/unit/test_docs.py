@@ -15,6 +15,7 @@ LINK = re.compile(r"\[[^\]]*\]\(([^)\s]+)\)")
 CODE = re.compile(r"`([^`\n]+)`")
 HEADING = re.compile(r"^#+ (.+)$", re.MULTILINE)
 PLACES = ("services/", "shared/", "tests/", "docs/", "k8s/", "benchmarks/", "migrations/", "monitoring/", ".ci/")
+SOURCES = [str(path) for place in PLACES for path in (TOP / place).rglob("*") if path.suffix in {".py", ".lua"}]
 
 
 def name_of(path: Path) -> str:
@@ -45,6 +46,14 @@ def test_every_link_leads_to_a_file_and_to_a_heading_in_it(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors(target)):
             broken.append(link)
     assert not broken
+
+
+@pytest.mark.parametrize("page", CURRENT_PAGES, ids=name_of)
+def test_every_module_and_script_in_a_page_exists(page: Path) -> None:
+    """Names such as `plan.py` and `broker_worker/drain.py`, anywhere in the sources."""
+    named = [code for code in CODE.findall(prose(page)) if re.fullmatch(r"[\w/]+\.(?:py|lua)", code)]
+    missing = [name for name in named if not any(f"/{path}".endswith(f"/{name}") for path in SOURCES)]
+    assert not missing
 
 
 @pytest.mark.parametrize("page", CURRENT_PAGES, ids=name_of)
