@@ -17,14 +17,23 @@ from pydantic import SecretStr
 
 from shared.config.errors import ConfigurationError
 from shared.config.values import base_url, parse_broker, proxy_url, redis_url
-from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash, malformed
+from shared.domain.credentials import (
+    Credentials,
+    EnvironmentFollower,
+    KeyFault,
+    KeyPart,
+    cleaned,
+    key_hash,
+    read_key,
+)
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.key_text import bare, bare_key, bare_passphrase
 
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
 """What {BROKER}_ may be followed by, and the check of its value (ValueError)."""
-_ACCOUNT_PARTS = ("API_KEY", "API_SECRET", "PASSPHRASE", "PAPER")
+_ACCOUNT_PARTS = (*(part.name for part in KeyPart), "PAPER")
 _FOLLOWER_VARIABLE = re.compile(
     r"(?P<broker>[A-Z0-9]+)_USER_(?P<name>.+)_(?P<part>API_KEY|API_SECRET|PASSPHRASE|PAPER)"
 )
@@ -78,7 +87,7 @@ class BrokerVariables:
 
     def url(self, broker: Broker, part: str) -> str | None:
         """{BROKER}_{part}, where `part` is one of URL_PARTS; None: not set."""
-        return self.values.get(f"{broker.name}_{part}") or None
+        return bare(self.values.get(f"{broker.name}_{part}", "")) or None
 
     def master_credentials(self, broker: Broker) -> Credentials | None:
         """The master's key at this broker; None when there is none. Raises ConfigurationError when it is wrong."""
@@ -89,7 +98,7 @@ class BrokerVariables:
         prefixes: dict[tuple[Broker, str], str] = {}
         for name in sorted(self.values):
             match = _FOLLOWER_VARIABLE.fullmatch(name)
-            if not match or not self.values[name]:
+            if not match or not bare(self.values[name]):
                 continue
             broker = parse_broker(match["broker"].lower(), name)
             prefix = name.removesuffix(f"_{match['part']}")
@@ -111,8 +120,10 @@ class BrokerVariables:
         return followers
 
     def secrets(self) -> list[SecretStr]:
-        """Every secret among the variables, apart from the passwords in URLs."""
-        return [SecretStr(value) for name, value in self.values.items() if SECRET_NAME.search(name)]
+        """Every secret among the variables as given and as used, apart from the passwords in URLs."""
+        given = [value for name, value in self.values.items() if SECRET_NAME.search(name)]
+        used = [clean(value) for value in given for clean in (bare_key, bare_passphrase)]
+        return [SecretStr(text) for text in dict.fromkeys([*given, *used])]
 
     def check(self) -> None:
         """Read everything that is else read on demand, so that every mistake shows at the start.
@@ -139,27 +150,21 @@ class BrokerVariables:
                 )
 
     def _credentials(self, broker: Broker, prefix: str) -> Credentials | None:
-        parts = {part: self.values.get(f"{prefix}_{part}", "") for part in _ACCOUNT_PARTS}
-        needed = ["API_KEY", "API_SECRET", *(["PASSPHRASE"] if broker is Broker.OKX else [])]
-        missing = [f"{prefix}_{part}" for part in needed if not parts[part]]
-        if not any(parts[part] for part in ("API_KEY", "API_SECRET", "PASSPHRASE")):
+        given = {part: self.values.get(f"{prefix}_{part.name}", "") for part in KeyPart}
+        there = cleaned(given)
+        if not there:
             return None
+        needed = [KeyPart.API_KEY, KeyPart.API_SECRET, *([KeyPart.PASSPHRASE] if broker is Broker.OKX else [])]
+        missing = [f"{prefix}_{part.name}" for part in needed if part not in there]
         if missing:
-            there = next(f"{prefix}_{part}" for part in ("API_KEY", "API_SECRET", "PASSPHRASE") if parts[part])
+            present = f"{prefix}_{next(iter(there)).name}"
             raise ConfigurationError(
-                f"{' and '.join(missing)} missing: {there} is set, and one is no use without the other"
+                f"{' and '.join(missing)} missing: {present} is set, and one is no use without the other"
             )
-        paper = parts["PAPER"].lower()
-        if paper not in _TRUE | _FALSE:
-            raise ConfigurationError(f"{prefix}_PAPER={parts['PAPER']} is not valid: should be true or false")
-        credentials = Credentials(
-            api_key=SecretStr(parts["API_KEY"]),
-            # A PEM key in one line of an environment file has its line ends written as \n.
-            api_secret=SecretStr(parts["API_SECRET"].replace("\\n", "\n")),
-            passphrase=SecretStr(parts["PASSPHRASE"]) if parts["PASSPHRASE"] else None,
-            paper=paper in _TRUE,
-        )
-        problem = malformed(broker, credentials)
-        if problem:
-            raise ConfigurationError(f"{prefix}_API_KEY, {prefix}_API_SECRET: {problem}")
-        return credentials
+        text = bare(self.values.get(f"{prefix}_PAPER", ""))
+        if text.lower() not in _TRUE | _FALSE:
+            raise ConfigurationError(f"{prefix}_PAPER={text} is not valid: should be true or false")
+        try:
+            return read_key(broker, given, paper=text.lower() in _TRUE, at_broker=self.url(broker, "BASE_URL") is None)
+        except KeyFault as fault:
+            raise ConfigurationError(f"{prefix}_{fault.part.name}: {fault}") from None

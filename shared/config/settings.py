@@ -29,6 +29,7 @@ from shared.config.values import (
 )
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.identity import Broker
+from shared.domain.key_text import NotText, bare, decoded
 
 
 class Settings(BaseSettings):
@@ -108,9 +109,13 @@ class Settings(BaseSettings):
 
     @model_validator(mode="before")
     @classmethod
-    def _empty_is_not_set(cls, given: dict[str, Any]) -> dict[str, Any]:
-        """An empty variable is how compose files and shells say: not set, and not what a file says either."""
-        return {name: value for name, value in given.items() if value != ""}
+    def _without_what_stands_around(cls, given: dict[str, Any]) -> dict[str, Any]:
+        """Remove quotes and blanks around texts: Docker's and Kubernetes' environment files pass them on.
+
+        What is empty then is left out: an empty variable means "not set", whatever a file says.
+        """
+        bared = {name: bare(value) if isinstance(value, str) else value for name, value in given.items()}
+        return {name: value for name, value in bared.items() if value != ""}
 
     def with_variables(self, variables: Mapping[str, str]) -> Self:
         """The same settings, knowing the brokers' variables."""
@@ -127,14 +132,14 @@ class Settings(BaseSettings):
         if self.configured_secret_key is not None:
             return self.configured_secret_key
         try:
-            text = self.secret_key_file.read_text().strip()
+            raw = self.secret_key_file.read_bytes()
         except OSError:
             raise ConfigurationError(
                 f"NIJA_SECRET_KEY is missing (and there is no {self.secret_key_file}): {HOW_TO_MAKE_A_KEY}"
             ) from None
         try:
-            return secret_keys(SecretStr(text))
-        except ValueError as error:
+            return secret_keys(SecretStr(decoded(raw)))
+        except (NotText, ValueError) as error:
             raise ConfigurationError(f"{self.secret_key_file} {error}") from None
 
     @property
@@ -208,9 +213,7 @@ class Settings(BaseSettings):
         """Every secret among the settings, for the log's redaction."""
         found = [secret for secret in (self.configured_secret_key, self.flower_basic_auth) if secret]
         found += self._of_brokers.secrets()
-        # As they are meant, too: a PEM key's line ends.
-        found += [SecretStr(secret.get_secret_value().replace("\\n", "\n")) for secret in list(found)]
-        return found + passwords_in((self.database_url, self.redis_url, *self._of_brokers.values.values()))
+        return found + passwords_in((self.database_url, self.redis_url, *map(bare, self._of_brokers.values.values())))
 
     def environment(self) -> dict[str, str]:
         """The variables that give a process these same settings, and no file besides; secrets in clear."""

@@ -15,15 +15,17 @@ import difflib
 import logging
 import tomllib
 from collections.abc import Collection, Iterable, Mapping
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
-from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, TomlConfigSettingsSource
 
 from shared.config.broker_variables import SECRET_NAME, URL_PARTS, meant_by
 from shared.config.errors import ConfigurationError
 from shared.domain.identity import Broker
+from shared.domain.key_text import NotText, bare, decoded
 
 # Known to other parts, or read before the settings are.
 OTHER_VARIABLES = {"NIJA_ENV_FILE", "NIJA_CONFIG_FILE", "NIJA_API_TOKEN", "MULTI_BROKER_INDEPENDENT"}
@@ -66,11 +68,17 @@ class DotEnvFile(DotEnvSettingsSource):
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str]:
         try:
-            found = dotenv_values(file_path, interpolate=False)
-        except (OSError, UnicodeDecodeError):
+            lines = list(parse_stream(StringIO(decoded(file_path.read_bytes()))))
+        except (OSError, NotText):
             raise ConfigurationError(
                 f"{file_path} cannot be read: it should be a text file of lines NAME=value"
             ) from None
+        for line in lines:
+            if line.error:
+                raise ConfigurationError(
+                    f"{file_path}, line {line.original.line}: should be NAME=value, with a value of several lines in quotes"
+                )
+        found = {bare(line.key): line.value for line in lines if line.key is not None}
         for name in found:
             if name.startswith("NIJA_") and name not in self._known:
                 raise ConfigurationError(f"{file_path}: {name} is not a setting{_did_you_mean(name, self._known)}")
@@ -90,8 +98,8 @@ class TomlFile(TomlConfigSettingsSource):
 
     def _read_file(self, file_path: Any) -> dict[str, Any]:
         try:
-            document = super()._read_file(file_path)
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+            document = tomllib.loads(decoded(Path(file_path).read_bytes()))
+        except (OSError, NotText, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"{file_path} is not valid TOML: {error}") from None
         allowed = {name.removeprefix("NIJA_").lower(): name for name in self._fields}
         allowed |= {f"{b.value}_{part.lower()}": f"{b.name}_{part}" for b in Broker for part in URL_PARTS}

@@ -1,6 +1,6 @@
 """The kinds of values that settings have: a text in, the checked value out, or a ValueError that says what is right."""
 
-from base64 import urlsafe_b64decode
+import re
 from collections.abc import Callable
 from typing import Annotated, Any
 from urllib.parse import urlsplit
@@ -10,8 +10,10 @@ from pydantic_settings import NoDecode
 
 from shared.config.errors import ConfigurationError
 from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.key_text import bare
 
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
+_FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
 HOW_TO_MAKE_A_KEY = (
     'make one with: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
 )
@@ -26,15 +28,14 @@ def parse_broker(name: str, setting: str) -> Broker:
 
 
 def secret_keys(value: SecretStr) -> SecretStr:
-    """One or more Fernet keys, separated by commas. Raises ValueError, which does not repeat them."""
-    for key in value.get_secret_value().split(","):
-        try:
-            right = len(urlsafe_b64decode(key.strip())) == 32  # noqa: PLR2004 - 256 bits
-        except ValueError:
-            right = False
-        if not right:
-            raise ValueError(f"should be one or more Fernet keys, separated by commas; {HOW_TO_MAKE_A_KEY}")
-    return value
+    """One or more Fernet keys, separated by commas, without what stands around each.
+
+    Raises ValueError, which does not repeat them.
+    """
+    keys = [bare(key) for key in bare(value.get_secret_value()).split(",")]
+    if not all(_FERNET_KEY.fullmatch(key) for key in keys):
+        raise ValueError(f"should be one or more Fernet keys, separated by commas; {HOW_TO_MAKE_A_KEY}")
+    return SecretStr(",".join(keys))
 
 
 def _basic_auth(value: SecretStr) -> SecretStr:

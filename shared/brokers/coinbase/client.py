@@ -14,7 +14,8 @@ from ccxt.async_support.coinbase import coinbase  # type: ignore[import-untyped]
 from shared.brokers.ccxt.client import SharedClient
 from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
 from shared.brokers.coinbase.reasons import error_class_of, order_failure_class
-from shared.brokers.coinbase.tokens import LIFE_SECONDS, MalformedKey, SigningKey, bearer_token, lifetime, read_key
+from shared.brokers.coinbase.tokens import LIFE_SECONDS, bearer_token, lifetime
+from shared.domain.private_key import MalformedKey, SigningKey, read_private_key
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_ERROR = 2, 5
@@ -70,7 +71,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
         if self.signing_key is None:
             try:
                 # Not when the client is made: most followers' clients are dropped without a request.
-                self.signing_key = read_key(self.secret)
+                self.signing_key = read_private_key(self.secret)
             except MalformedKey as error:
                 raise ccxt.AuthenticationError(str(error)) from None
         now = int(time())

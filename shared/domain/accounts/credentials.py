@@ -1,14 +1,15 @@
-"""An API key as a user gives it: text in, secrets that print as asterisks inside, a check of its form out."""
+"""An API key: read from the texts that a user gives, cleaned and checked; its secrets print as asterisks."""
 
-from base64 import b64decode
-from binascii import Error as Base64Error
+from collections.abc import Mapping
 from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
+from shared.domain import key_forms
+from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, FollowerId
-
-_PEM = "-----"
+from shared.domain.key_forms import KeyPart as KeyPart
+from shared.domain.key_text import bare_key, bare_passphrase, fault_of_characters, fault_of_key, fault_of_passphrase
 
 
 class Credentials(BaseModel):
@@ -32,40 +33,85 @@ class EnvironmentFollower(BaseModel):
     credentials: Credentials
 
 
+class KeyFault(NijaError):
+    """A key that cannot be one. `part`: which of its texts; the message says what would be right, without the text."""
+
+    def __init__(self, part: KeyPart, message: str) -> None:
+        super().__init__(message)
+        self.part = part
+
+
+def read_key(broker: Broker, given: Mapping[KeyPart, str], *, paper: bool, at_broker: bool) -> Credentials:
+    """Make a key of what a user gave. Raises KeyFault.
+
+    What stands around a key (quotes, blanks, line ends) is removed; every other fault is refused. `at_broker`: the
+    key goes to the broker itself and not to a {BROKER}_BASE_URL.
+    """
+    texts = cleaned(given)
+    fault = (
+        key_forms.fault_of_missing(broker, texts)
+        or key_forms.fault_of_mix_up(broker, texts)
+        or _fault(broker, texts)
+        or key_forms.fault_of_private_key(broker, texts)
+        or (key_forms.fault_of_paper(broker, texts, paper=paper) if at_broker else None)
+    )
+    if fault is not None:
+        raise KeyFault(*fault)
+    passphrase = texts.get(KeyPart.PASSPHRASE)
+    return Credentials(
+        api_key=SecretStr(texts[KeyPart.API_KEY]),
+        api_secret=SecretStr(texts[KeyPart.API_SECRET]),
+        passphrase=SecretStr(passphrase) if passphrase else None,
+        paper=paper,
+    )
+
+
+def cleaned(given: Mapping[KeyPart, str]) -> dict[KeyPart, str]:
+    """The texts without what stands around them; parts of which nothing is left are left out."""
+    texts = {
+        part: bare_passphrase(text) if part is KeyPart.PASSPHRASE else bare_key(text) for part, text in given.items()
+    }
+    return {part: text for part, text in texts.items() if text}
+
+
 def key_hash(credentials: Credentials) -> str:
     """The API key's SHA-256 as 64 hex digits: tells two keys apart without keeping either in clear."""
     return sha256(credentials.api_key.get_secret_value().encode()).hexdigest()
 
 
 def malformed(broker: Broker, credentials: Credentials) -> str | None:
-    """Say what is wrong with the form of a key and what would be right, without repeating it; None: nothing."""
-    for name, secret in (("API key", credentials.api_key), ("API secret", credentials.api_secret)):
-        text = secret.get_secret_value()
-        if not text:
-            return f"the {name} is empty"
-        # PEM keys (Coinbase) have line ends inside and at the end, and blanks in their first and last line.
-        if _PEM not in text and (text != text.strip() or " " in text):
-            return f"the {name} contains blanks; copy it again without them"
-        if not text.isascii():
-            return f"the {name} contains characters that no key has; copy it again"
-    if broker is Broker.KRAKEN and not _is_base64(credentials.api_secret.get_secret_value()):
-        return "the API secret of Kraken is base64 text (88 characters, as Kraken shows it); this is not"
-    if broker is Broker.COINBASE and not _is_private_key(credentials.api_secret.get_secret_value()):
-        return (
-            "the API secret of Coinbase is a private key, from '-----BEGIN EC PRIVATE KEY-----' to its end, "
-            "or 88 characters of base64; this is neither"
-        )
-    if broker is Broker.OKX and not (credentials.passphrase and credentials.passphrase.get_secret_value()):
-        return "OKX keys have a passphrase; give it too"
+    """Say what is wrong with the form of a stored key and what would be right, without repeating it; None: nothing."""
+    texts = _texts(credentials)
+    fault = key_forms.fault_of_missing(broker, texts) or _fault(broker, texts)
+    return None if fault is None else fault[1]
+
+
+def usual_form(broker: Broker, credentials: Credentials) -> str:
+    """What keys of this broker look like, where this one looks different; empty: it does not."""
+    return key_forms.usual_form(broker, _texts(credentials))
+
+
+def _texts(credentials: Credentials) -> dict[KeyPart, str]:
+    texts = {
+        KeyPart.API_KEY: credentials.api_key.get_secret_value(),
+        KeyPart.API_SECRET: credentials.api_secret.get_secret_value(),
+    }
+    if credentials.passphrase:
+        texts[KeyPart.PASSPHRASE] = credentials.passphrase.get_secret_value()
+    return texts
+
+
+def _fault(broker: Broker, texts: key_forms.Texts) -> tuple[KeyPart, str] | None:
+    # Written for speed: a worker asks it of every account at every drain.
+    for part, text in texts.items():
+        fault = fault_of_passphrase(text) if part is KeyPart.PASSPHRASE else fault_of_key(text)
+        if fault is not None:
+            return part, f"the {part.words} {fault}"
+    of_form = key_forms.fault_of_form(broker, texts)
+    if of_form is not None:
+        return of_form
+    for part, text in texts.items():
+        fault = None if part is KeyPart.PASSPHRASE else fault_of_characters(text)
+        if fault is not None:
+            return part, f"the {part.words} {fault}"
     return None
-
-
-def _is_private_key(text: str) -> bool:
-    return text.strip().startswith(_PEM) or _is_base64(text)
-
-
-def _is_base64(text: str) -> bool:
-    try:
-        return len(b64decode(text, validate=True)) > 0
-    except (Base64Error, ValueError):
-        return False
