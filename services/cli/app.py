@@ -17,6 +17,8 @@ from services.cli.brokers import brokers
 from services.cli.chaos import chaos
 from services.cli.demo import demo
 from services.cli.fills import fills
+from services.cli.follower_desk import RedisAway
+from services.cli.local.errors import NothingRuns
 from services.cli.migrate import migrate_database
 from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts
@@ -96,7 +98,7 @@ def main() -> None:
                 app()
             finally:
                 sys.stdout.flush()  # here an error can still be told
-        except (DatabaseUnavailable, followers.RedisAway, NothingRuns, output.OutputLost) as error:
+        except (DatabaseUnavailable, RedisAway, NothingRuns, output.OutputLost) as error:
             start.fail(error, FINDING)
         except ImportRefused as error:
             # A list of rows stays a list.

@@ -6,15 +6,15 @@ Never an argument: other users of a machine can see the arguments of commands, a
 import os
 import sys
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import typer
-from pydantic import SecretStr
 
 from shared.config import Settings
-from shared.domain.accounts.credentials import Credentials, key_hash, malformed
+from shared.domain.credentials import Credentials, KeyFault, KeyPart, key_hash, read_key
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
+from shared.domain.key_text import NotText, bare, decoded
 
 API_KEY_VARIABLE: Final = "NIJA_FOLLOWER_API_KEY"
 API_SECRET_VARIABLE: Final = "NIJA_FOLLOWER_API_SECRET"  # noqa: S105 - a name
@@ -25,10 +25,11 @@ _HIGHEST_BYTES: Final = 16_384
 
 
 class KeyNotUsable(NijaError):
-    """The key that was given is missing, malformed or not to be used for a follower."""
+    """The key that was given is missing, malformed or may not be used for a follower."""
 
 
 def read_credentials(
+    settings: Settings,
     broker: Broker,
     *,
     api_key_file: Path | None,
@@ -37,17 +38,17 @@ def read_credentials(
     paper: bool,
 ) -> Credentials:
     """Take each part from its file, else from its variable, else ask for it. Raises KeyNotUsable."""
-    api_key = _part("API key", "--api-key-file", api_key_file, API_KEY_VARIABLE)
-    api_secret = _part("API secret", "--api-secret-file", api_secret_file, API_SECRET_VARIABLE)
-    needs_passphrase = broker is Broker.OKX or passphrase_file is not None
-    passphrase = (
-        _part("passphrase", "--passphrase-file", passphrase_file, PASSPHRASE_VARIABLE) if needs_passphrase else None
-    )
-    credentials = Credentials(api_key=api_key, api_secret=api_secret, passphrase=passphrase, paper=paper)
-    problem = malformed(broker, credentials)
-    if problem:
-        raise KeyNotUsable(f"malformed key: {problem}")
-    return credentials
+    sources = {
+        KeyPart.API_KEY: _Source("--api-key-file", api_key_file, API_KEY_VARIABLE),
+        KeyPart.API_SECRET: _Source("--api-secret-file", api_secret_file, API_SECRET_VARIABLE),
+    }
+    if broker is Broker.OKX or passphrase_file is not None:
+        sources[KeyPart.PASSPHRASE] = _Source("--passphrase-file", passphrase_file, PASSPHRASE_VARIABLE)
+    given = {part: source.read(part.words) for part, source in sources.items()}
+    try:
+        return read_key(broker, given, paper=paper, at_broker=settings.base_url(broker) is None)
+    except KeyFault as fault:
+        raise KeyNotUsable(f"malformed key: {sources[fault.part].name}{fault}") from None
 
 
 def is_masters_key(settings: Settings, broker: Broker, credentials: Credentials) -> bool:
@@ -56,27 +57,43 @@ def is_masters_key(settings: Settings, broker: Broker, credentials: Credentials)
     return master is not None and key_hash(master) == key_hash(credentials)
 
 
-def _part(name: str, option: str, file: Path | None, variable: str) -> SecretStr:
-    if file is not None:
-        return SecretStr(_read(file, option))
-    given = os.environ.get(variable, "")
-    if given:
-        # A PEM key in one line of an environment file has its line ends written as \n.
-        return SecretStr(given.replace("\\n", "\n"))
-    if not sys.stdin.isatty():
-        raise KeyNotUsable(f"the {name} is missing: set {variable}, or name a file that holds it with {option}")
-    return SecretStr(str(typer.prompt(f"{name} (not shown)", hide_input=True)).strip())
+class _Source(NamedTuple):
+    """Where one text of a key comes from."""
+
+    option: str
+    file: Path | None
+    variable: str
+
+    @property
+    def name(self) -> str:
+        """The option or variable in use, for the beginning of an error; empty: a prompt."""
+        if self.file is not None:
+            return f"{self.option}: "
+        return f"{self.variable}: " if os.environ.get(self.variable) else ""
+
+    def read(self, what: str) -> str:
+        """The text as it was given. Raises KeyNotUsable when there is none."""
+        if self.file is not None:
+            return _content(self.file, self.option)
+        given = os.environ.get(self.variable, "")
+        if given:
+            return given
+        if not sys.stdin.isatty():
+            raise KeyNotUsable(
+                f"the {what} is missing: set {self.variable}, or name a file that holds it with {self.option}"
+            )
+        return str(typer.prompt(f"{what} (not shown)", hide_input=True))
 
 
-def _read(file: Path, option: str) -> str:
+def _content(file: Path, option: str) -> str:
     try:
         with file.open("rb") as stream:
             raw = stream.read(_HIGHEST_BYTES + 1)
-        text = raw.decode().strip()
+        text = decoded(raw)
     except OSError as error:
         raise KeyNotUsable(f"{option}: {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
+    except NotText:
         raise KeyNotUsable(f"{option}: {file} is not a text file") from None
-    if not text or len(raw) > _HIGHEST_BYTES:
+    if not bare(text) or len(raw) > _HIGHEST_BYTES:
         raise KeyNotUsable(f"{option}: {file} should hold one key and nothing else")
     return text

@@ -1,38 +1,23 @@
 """`nija followers`: who copies. Arguments in, changes of the followers table out; the stages hear of each at once."""
 
-import asyncio
 import sys
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
 import typer
-from redis import Redis
-from redis.exceptions import RedisError
 
 from services.cli import follower_output, output
 from services.cli.actor import actor
 from services.cli.follower_credentials import KeyNotUsable, is_masters_key, read_credentials
-from services.local_system import lock
-from services.local_system.key_check import AccountKey, check_keys
-from services.local_system.record import RunRecord, settings_of_running_system
-from shared.config import ConfigurationError, Settings, load_settings, parse_broker
-from shared.domain.accounts.key_check import KeyVerdict
+from services.cli.follower_desk import Desk, desk_settings, open_desk, require_usable, unusable_keys
+from services.cli.follower_files import format_of, read_import_file
+from shared.config import ConfigurationError, parse_broker
 from shared.domain.amounts import plain
-from shared.domain.copying.follower import FollowerStatus
-from shared.domain.errors import NijaError
+from shared.domain.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
-from shared.messaging.keys import BrokerKeys
-from shared.persistence.database import open_engine
 from shared.persistence.errors import FollowerTaken, ImportRefused, UnknownFollower
-from shared.persistence.followers.import_file import ImportFormat, NewFollower, read_rows
-from shared.persistence.followers.records import FollowerRecord
-from shared.persistence.followers.secrets import SecretBox
-from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import require_newest_schema
-from shared.persistence.reports.reports import Reports
+from shared.persistence.follower_import import ImportFormat, NewFollower, read_rows
+from shared.persistence.follower_records import FollowerRecord
 
 app = typer.Typer(help="Who copies: add, import, show, pause, resume, remove.", no_args_is_help=True)
 
@@ -57,81 +42,9 @@ AllowWithdrawOption = Annotated[
 NoCheckOption = Annotated[bool, typer.Option("--no-check", help="Do not ask the broker what the key may do.")]
 
 
-class RedisAway(NijaError):
-    """Without Redis the running stages would not hear of a change, so none is made."""
-
-
-@dataclass(frozen=True)
-class _Desk:
-    """What every command here works with."""
-
-    settings: Settings
-    store: FollowerStore
-    reports: Reports
-    redis: dict[Broker, Redis]
-
-    def announce(self, broker: Broker) -> None:
-        """Make the broker's engines and workers load the list of followers again."""
-        self.redis[broker].incr(BrokerKeys(broker).roster)
-
-
-@contextmanager
-def _desk(*, announcing: set[Broker] | None = None, keys: bool = False) -> Iterator[_Desk]:
-    """Open the database; `announcing`: and the Redis of these brokers; `keys`: and the secret key."""
-    settings = load_settings()
-    if settings.database_url is None:
-        settings = settings_of_running_system(settings)
-    with ExitStack() as stack:
-        engine = open_engine(settings.required_database_url(), pool_size=1)
-        stack.callback(engine.dispose)
-        require_newest_schema(engine)
-        redis: dict[Broker, Redis] = {}
-        for broker in announcing or ():
-            redis[broker] = stack.enter_context(
-                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
-            )
-            try:
-                redis[broker].ping()
-            except RedisError as error:
-                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
-        box = SecretBox(settings.secret_key) if keys else None
-        yield _Desk(settings, FollowerStore(engine, box), Reports(engine), redis)
-
-
-def _unusable(desk: _Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
-    """Row → why its key is not to be used. Who could not be asked is told on standard error, and is not refused."""
-    asked = [
-        AccountKey(
-            row.broker,
-            row.follower_id,
-            "follower",
-            row.credentials,
-            row.withdraw_allowed or desk.settings.allows_withdraw(row.broker, row.follower_id),
-        )
-        for row in rows
-    ]
-    with output.progress("asking the broker what the key may do"):
-        # Beside a paper system no key touches real money.
-        holder = lock.holder(desk.settings.home)
-        all_paper = holder is not None and RunRecord(desk.settings.home).is_paper()
-        found = asyncio.run(check_keys(desk.settings, asked, all_paper=all_paper))
-    not_checked = [each for each in found if each.verdict is KeyVerdict.NOT_CHECKED]
-    if not_checked:
-        names = ", ".join(each.account for each in not_checked[:3]) + (", …" if len(not_checked) > 3 else "")  # noqa: PLR2004
-        sys.stderr.write(
-            f"nija: the key of {names} was not checked ({not_checked[0].message}); see `nija check keys`\n"
-        )
-    return {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
-
-
-def _require_usable(desk: _Desk, follower: NewFollower) -> None:
-    for problem in _unusable(desk, [follower]).values():
-        raise KeyNotUsable(problem)
-
-
 def _find(follower_id: str, broker: str | None) -> FollowerRecord:
     """The follower meant; without a broker, the only one of that id. Raises UnknownFollower, ConfigurationError."""
-    with _desk() as desk:
+    with open_desk() as desk:
         if broker is not None:
             return desk.store.get(parse_broker(broker, "--broker"), follower_id)
         found = [record for record in desk.store.all(removed=True) if record.follower_id == follower_id]
@@ -163,8 +76,9 @@ def add(
     """
     where = parse_broker(broker, "--broker")
     follower_id = parse_follower_id(follower)
-    with _desk(announcing={where}, keys=True) as desk:
+    with open_desk(announcing={where}, keys=True) as desk:
         credentials = read_credentials(
+            desk.settings,
             where,
             api_key_file=api_key_file,
             api_secret_file=api_secret_file,
@@ -177,7 +91,7 @@ def add(
         if taken := desk.store.taken([new]):  # before the broker is asked: it would only say what does not matter
             raise FollowerTaken(next(iter(taken.values())))
         if not no_check:
-            _require_usable(desk, new)
+            require_usable(desk, new)
         desk.store.add(
             where,
             follower_id,
@@ -205,9 +119,13 @@ def import_file(
     Fields: follower_id, broker, api_key, api_secret, and where needed passphrase, paper. The brokers are asked what
     the keys may do, if they can be reached; NIJA_ALLOW_WITHDRAW_KEYS names those that may withdraw.
     """
-    rows = read_rows(_read_file(file), form or _format_of(file))
+    form = form or format_of(file)
+    text = read_import_file(file)
+    settings = desk_settings()
+    elsewhere = {broker for broker in Broker if settings.base_url(broker) is not None}
+    rows = read_rows(text, form, elsewhere=elsewhere)
     brokers = {row.broker for row in rows}
-    with _desk(announcing=brokers, keys=True) as desk:
+    with open_desk(announcing=brokers, keys=True) as desk:
         masters = {
             row.row: "this is the master's own key; an account cannot copy itself"
             for row in rows
@@ -217,7 +135,7 @@ def import_file(
             raise ImportRefused(masters)
         if taken := desk.store.taken(rows):
             raise ImportRefused(taken)
-        if not no_check and (unusable := _unusable(desk, rows)):
+        if not no_check and (unusable := unusable_keys(desk, rows)):
             raise ImportRefused(unusable)
         with output.progress(f"importing {len(rows)} followers"):
             desk.store.import_rows(rows, actor=actor(), reason=reason, announce=desk.announce)
@@ -236,7 +154,7 @@ def list_followers(
 ) -> None:
     """List the followers with how their fills ended."""
     where = parse_broker(broker, "--broker") if broker else None
-    with _desk() as desk, output.progress("reading the ledger"):
+    with open_desk() as desk, output.progress("reading the ledger"):
         lines = desk.reports.followers(where)
         gone = [r for r in desk.store.all(where, removed=True) if r.status is FollowerStatus.REMOVED] if removed else []
     if as_json:
@@ -252,7 +170,7 @@ def show(follower: FollowerArgument, broker: BrokerOption = None, as_json: JsonO
     """Show one follower: status, policy, masked key, and who changed what."""
     record = _find(follower, broker)
     gone = record.status is FollowerStatus.REMOVED
-    with _desk(keys=not gone) as desk:
+    with open_desk(keys=not gone) as desk:
         credentials = {} if gone else desk.store.credentials(record.broker, [record.follower_id])
         changes = desk.store.changes(record.broker, record.follower_id)
     key = follower_output.masked(credentials[record.follower_id]) if credentials else None
@@ -287,10 +205,10 @@ def resume(
     """
     record = _find(follower, broker)
     if record.status is FollowerStatus.DISABLED and not no_check:
-        with _desk(keys=True) as desk:
+        with open_desk(keys=True) as desk:
             for credentials in desk.store.credentials(record.broker, [record.follower_id]).values():
                 allowed = record.withdraw_allowed
-                _require_usable(
+                require_usable(
                     desk, NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
                 )
     _set_status(record, FollowerStatus.ACTIVE, reason, as_json=as_json)
@@ -311,8 +229,9 @@ def replace_key(
 ) -> None:
     """Give a follower another API key of the same account; a disabled follower copies again."""
     record = _find(follower, broker)
-    with _desk(announcing={record.broker}, keys=True) as desk:
+    with open_desk(announcing={record.broker}, keys=True) as desk:
         credentials = read_credentials(
+            desk.settings,
             record.broker,
             api_key_file=api_key_file,
             api_secret_file=api_secret_file,
@@ -322,9 +241,13 @@ def replace_key(
         if is_masters_key(desk.settings, record.broker, credentials):
             raise KeyNotUsable(f"this is the master's own key at {record.broker.value}; an account cannot copy itself")
         allowed = allow_withdraw or record.withdraw_allowed
+        stored = desk.store.credentials_or_errors(record.broker, [record.follower_id]).get(record.follower_id)
+        if stored == credentials and allowed == record.withdraw_allowed:
+            _show_result(record, _same_key(record), as_json=as_json)
+            return
         new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
         if not no_check:
-            _require_usable(desk, new)
+            require_usable(desk, new)
         desk.store.replace_credentials(
             record.broker,
             record.follower_id,
@@ -346,7 +269,7 @@ def remove(
     Positions that were copied for it stay open at the broker: they are the account owner's from now on.
     """
     record = _find(follower, broker)
-    with _desk(announcing={record.broker}) as desk:
+    with open_desk(announcing={record.broker}) as desk:
         if sys.stdin.isatty() and not as_json:
             open_now = _stays_open(desk, record)
             question = f"wipe the keys of {record.follower_id} at {record.broker.value} for good?"
@@ -358,15 +281,22 @@ def remove(
             output.console.print(open_now)
 
 
-def _stays_open(desk: _Desk, record: FollowerRecord) -> str:
+def _stays_open(desk: Desk, record: FollowerRecord) -> str:
     """The money that stays in the market when nobody trades for the follower any more; empty: none was copied."""
     held = desk.reports.positions(record.broker, follower_id=record.follower_id)
     amounts = ", ".join(f"{plain(each.quantity)} {each.symbol.partition('/')[0]}" for each in held)
     return f"stay open: {amounts}; nija will not sell them" if amounts else ""
 
 
+def _same_key(record: FollowerRecord) -> str:
+    what = "has this key already: it is the one that is stored, and nothing was changed"
+    if record.status is FollowerStatus.DISABLED:
+        what += "; `nija followers resume` lets the follower copy again"
+    return what
+
+
 def _set_status(record: FollowerRecord, status: FollowerStatus, reason: str, *, as_json: bool) -> None:
-    with _desk(announcing={record.broker}) as desk:
+    with open_desk(announcing={record.broker}) as desk:
         changed = desk.store.set_status(
             record.broker, record.follower_id, status, actor=actor(), reason=reason, announce=desk.announce
         )
@@ -379,23 +309,3 @@ def _show_result(record: FollowerRecord, what: str, *, as_json: bool) -> None:
         output.print_json(follower_output.record_json(record))
     else:
         output.console.print(f"{record.follower_id} at {record.broker.value} {what}")
-
-
-def _format_of(file: Path) -> ImportFormat:
-    match file.suffix.lower():
-        case ".csv":
-            return ImportFormat.CSV
-        case ".jsonl" | ".ndjson" | ".json":
-            return ImportFormat.JSON_LINES
-    raise ConfigurationError(f"--format: the name {file} does not tell; give csv or jsonl")
-
-
-def _read_file(file: Path) -> str:
-    try:
-        raw = sys.stdin.buffer.read() if str(file) == "-" else file.read_bytes()
-        # Spreadsheets put a byte order mark before the header.
-        return raw.decode("utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"FILE: {file} cannot be read: {error.strerror}") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"FILE: {file} is not UTF-8 text") from None

@@ -47,13 +47,24 @@ class FollowerGone(FollowerError):
     """The follower was removed; its keys are wiped and its history stays."""
 
 
+class ImportUnreadable(FollowerError):
+    """An import file that cannot be read as a whole; nothing of it was taken over."""
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(f"nothing was imported: {problem}")
+
+
 class ImportRefused(FollowerError):
     """An import file with faults; nothing of it was taken over. `problems`: row number → what is wrong."""
+
+    MOST_SHOWN = 100
 
     def __init__(self, problems: dict[int, str]) -> None:
         self.problems = dict(sorted(problems.items()))
         lines = [f"row {row}: {problem}" for row, problem in self.problems.items()]
-        super().__init__("nothing was imported\n" + "\n".join(lines))
+        left_out = len(lines) - self.MOST_SHOWN
+        more = [f"and {left_out} more faulty {'row' if left_out == 1 else 'rows'}"] if left_out > 0 else []
+        super().__init__("\n".join(["nothing was imported", *lines[: self.MOST_SHOWN], *more]))
 
 
 class SchemaOutdated(PersistenceError):

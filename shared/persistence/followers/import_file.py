@@ -3,24 +3,21 @@
 No message repeats what stood in the file, except what passed its check: in a shifted column it may be a secret.
 """
 
-import csv
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
-from io import StringIO
 from typing import Any, Final
 
-from pydantic import SecretStr
-
-from shared.domain.accounts.credentials import Credentials, malformed
+from shared.domain.credentials import Credentials, KeyFault, KeyPart, read_key
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
-from shared.persistence.errors import ImportRefused
+from shared.domain.key_text import bare
+from shared.persistence.errors import ImportRefused, ImportUnreadable
+from shared.persistence.import_table import Columns, plain_name, read_table
 
-REQUIRED: Final = ("follower_id", "broker", "api_key", "api_secret")
-OPTIONAL: Final = ("passphrase", "paper")
+COLUMNS: Final = Columns(("follower_id", "broker", "api_key", "api_secret"), ("passphrase", "paper"))
 
 _TRUE: Final = frozenset({"true", "yes", "1"})
 _FALSE: Final = frozenset({"false", "no", "0", ""})
@@ -48,8 +45,11 @@ class _Fault(Exception):
     """What is wrong with one row."""
 
 
-def read_rows(text: str, form: ImportFormat) -> list[NewFollower]:
-    """Return the file's rows. Raises ImportRefused with every faulty row and what would be right."""
+def read_rows(text: str, form: ImportFormat, *, elsewhere: Collection[Broker] = ()) -> list[NewFollower]:
+    """Return the file's rows. `elsewhere`: brokers whose keys go to a {BROKER}_BASE_URL.
+
+    Raises ImportUnreadable when the file as a whole is not right, ImportRefused with every faulty row.
+    """
     problems: dict[int, str] = {}
     rows: list[NewFollower] = []
     first_with_id: dict[tuple[Broker, str], int] = {}
@@ -57,7 +57,7 @@ def read_rows(text: str, form: ImportFormat) -> list[NewFollower]:
     records = _csv_records(text) if form is ImportFormat.CSV else _json_records(text)
     for number, (line, record) in enumerate(records, start=1):
         try:
-            follower = _follower(number, record)
+            follower = _follower(number, record, elsewhere)
         except _Fault as fault:
             problems[number] = f"{fault} (line {line} of the file)"
             continue
@@ -72,39 +72,13 @@ def read_rows(text: str, form: ImportFormat) -> list[NewFollower]:
     if problems:
         raise ImportRefused(problems)
     if not rows:
-        raise ImportRefused({0: f"the file has no rows; each needs {', '.join(REQUIRED)}"})
+        raise ImportUnreadable(f"the file has no rows; each needs {', '.join(COLUMNS.required)}")
     return rows
 
 
 def _csv_records(text: str) -> Iterator[tuple[int, dict[str, Any] | _Fault]]:
-    reader = csv.reader(StringIO(text, newline=""), strict=True)
-    header: list[str] | None = None
-    try:
-        for cells in reader:
-            if not any(cell.strip() for cell in cells):
-                continue
-            if header is None:
-                header = [cell.strip().lower() for cell in cells]
-                _check_header(header)
-            elif len(cells) != len(header):
-                yield reader.line_num, _Fault(f"{len(cells)} columns, but the header has {len(header)}")
-            else:
-                yield reader.line_num, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        yield reader.line_num, _Fault(f"not readable as CSV: {error}")
-
-
-def _check_header(header: list[str]) -> None:
-    missing = [name for name in REQUIRED if name not in header]
-    known = {*REQUIRED, *OPTIONAL}
-    if missing or len(set(header)) != len(header) or not set(header) <= known:
-        raise ImportRefused(
-            {
-                0: "the first line must name the columns "
-                f"{', '.join(REQUIRED)} and may name {', '.join(OPTIONAL)}, each once"
-                + (f"; missing: {', '.join(missing)}" if missing else "")
-            }
-        )
+    for row in read_table(text, COLUMNS):
+        yield row.line, _Fault(row.fault) if row.fault else dict(row.cells)
 
 
 def _json_records(text: str) -> Iterator[tuple[int, dict[str, Any] | _Fault]]:
@@ -112,66 +86,72 @@ def _json_records(text: str) -> Iterator[tuple[int, dict[str, Any] | _Fault]]:
         if not content.strip():
             continue
         try:
-            record = json.loads(content)
+            record = json.loads(content, object_pairs_hook=_fields)
         except json.JSONDecodeError as error:
             yield line, _Fault(f"not readable as JSON: {error.msg} in column {error.colno}")
-            continue
-        if isinstance(record, dict):
-            yield line, record
+        except RecursionError:
+            yield line, _Fault("a JSON object is needed, {...}, and not one inside another")
+        except _Fault as fault:
+            yield line, fault
         else:
-            yield line, _Fault("a JSON object is needed, {...}")
+            yield line, record if isinstance(record, dict) else _Fault("a JSON object is needed, {...}")
 
 
-def _follower(number: int, record: dict[str, Any] | _Fault) -> NewFollower:
+def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """A JSON object with its names as they are compared. Raises _Fault when it has one of them twice."""
+    found: dict[str, Any] = {}
+    for name, value in pairs:
+        plain = plain_name(name)
+        if plain in found and plain in COLUMNS.all:
+            raise _Fault(f"{plain} is there more than once")
+        found[plain] = value
+    return found
+
+
+def _follower(number: int, record: dict[str, Any] | _Fault, elsewhere: Collection[Broker]) -> NewFollower:
     if isinstance(record, _Fault):
         raise record
-    unknown = len(set(record) - {*REQUIRED, *OPTIONAL})
+    unknown = len(set(record) - set(COLUMNS.all))
     if unknown:
-        raise _Fault(f"{unknown} unknown field(s); the fields are {', '.join((*REQUIRED, *OPTIONAL))}")
-    broker = _broker(_text(record, "broker"))
+        names = ", ".join((*COLUMNS.required, *COLUMNS.optional))
+        raise _Fault(f"{unknown} unknown field(s); the fields are {names}")
+    broker = _broker(bare(_text(record, "broker")))
     try:
-        follower_id = parse_follower_id(_text(record, "follower_id"))
+        follower_id = parse_follower_id(bare(_text(record, "follower_id")))
     except InvalidFollowerId:
         raise _Fault(
             "the follower_id is not valid: use 1 to 64 lowercase letters, digits, '_', '-' or '.', beginning with a "
             "letter or digit"
         ) from None
-    passphrase = _text(record, "passphrase", required=False)
-    credentials = Credentials(
-        api_key=SecretStr(_text(record, "api_key")),
-        api_secret=SecretStr(_text(record, "api_secret")),
-        passphrase=SecretStr(passphrase) if passphrase else None,
-        paper=_flag(record.get("paper")),
-    )
-    fault = malformed(broker, credentials)
-    if fault:
-        raise _Fault(fault)
-    return NewFollower(broker, follower_id, credentials, number)
+    given = {part: _text(record, part.value, required=part is not KeyPart.PASSPHRASE) for part in KeyPart}
+    try:
+        key = read_key(broker, given, paper=_flag(record.get("paper")), at_broker=broker not in elsewhere)
+    except KeyFault as fault:
+        raise _Fault(f"{fault.part.value}: {fault}") from None
+    return NewFollower(broker, follower_id, key, number)
 
 
 def _text(record: dict[str, Any], name: str, *, required: bool = True) -> str:
     value = record.get(name)
-    if value is None or value == "":
-        if required:
-            raise _Fault(f"{name} is missing")
-        return ""
-    if not isinstance(value, str):
+    if value is not None and not isinstance(value, str):
         raise _Fault(f"{name} must be text")
-    return value.strip()
+    if required and not bare(value or ""):
+        raise _Fault(f"{name} is missing")
+    return value or ""
 
 
 def _broker(name: str) -> Broker:
     try:
-        return Broker(name)
+        return Broker(name.lower())
     except ValueError:
         shown = f" {name!r}" if _HARMLESS.fullmatch(name) else ""
-        raise _Fault(f"unknown broker{shown}; the brokers are {', '.join(Broker)}") from None
+        raise _Fault(f"broker: unknown broker{shown}; the brokers are {', '.join(Broker)}") from None
 
 
 def _flag(value: Any) -> bool:
     if isinstance(value, bool):
         return value
-    text = "" if value is None else str(value).strip().lower()
+    text = "" if value is None else bare(str(value)).lower()
     if text not in _TRUE | _FALSE:
         raise _Fault("paper must be true or false")
     return text in _TRUE

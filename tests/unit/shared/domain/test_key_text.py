@@ -101,13 +101,23 @@ def test_a_pem_key_is_read_however_its_line_ends_are_written(pem: str, spoil: ob
         ec.generate_private_key(ec.SECP256K1())
         .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
         .decode(),
-        rsa.generate_private_key(65537, 2048)
-        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-        .decode(),
+        rsa.generate_private_key(65537, 2048).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()).decode(),
         "c2VlZA==",
         "not a key at all",
     ],
-    ids=["half", "no end", "body only", "two", "public", "encrypted", "a letter lost", "curve", "rsa", "short", "words"],
+    ids=[
+        "half",
+        "no end",
+        "body only",
+        "two",
+        "public",
+        "encrypted",
+        "a letter lost",
+        "curve",
+        "rsa",
+        "short",
+        "words",
+    ],
 )
 def test_what_cannot_sign_for_coinbase_is_refused_when_it_is_given(secret: str) -> None:
     """And not at the first order; the text names the secret and shows none of it."""

@@ -5,8 +5,8 @@ import json
 import pytest
 
 from shared.domain.identity import Broker
-from shared.persistence.errors import ImportRefused
-from shared.persistence.followers.import_file import ImportFormat, read_rows
+from shared.persistence.errors import ImportRefused, ImportUnreadable
+from shared.persistence.follower_import import ImportFormat, read_rows
 
 HEADER = "follower_id,broker,api_key,api_secret,passphrase,paper\n"
 GOOD = "alice,kraken,key-of-alice,c2VjcmV0,,\n"
@@ -23,7 +23,7 @@ def test_reads_csv_with_every_field() -> None:
     text = (
         "broker,follower_id,paper,api_secret,api_key,passphrase\n"
         "kraken,alice,,c2VjcmV0,k1,\n\n"
-        'okx,bob,yes,"a,secret",k2,word\n'
+        'okx,bob,yes,secret,k2,"a,word"\n'
     )
     alice, bob = read_rows(text, ImportFormat.CSV)
     assert (alice.broker, alice.follower_id, alice.row) == (Broker.KRAKEN, "alice", 1)
@@ -31,9 +31,8 @@ def test_reads_csv_with_every_field() -> None:
     assert alice.credentials.passphrase is None
     assert not alice.credentials.paper
     assert bob.row == 2
-    assert bob.credentials.api_secret.get_secret_value() == "a,secret"
     assert bob.credentials.passphrase is not None
-    assert bob.credentials.passphrase.get_secret_value() == "word"
+    assert bob.credentials.passphrase.get_secret_value() == "a,word"
     assert bob.credentials.paper
 
 
@@ -68,6 +67,8 @@ def test_names_every_faulty_row_and_its_line() -> None:
         ("alice,kraken,k,c2VjcmV0", "4 columns"),
         (",kraken,k,c2VjcmV0,,", "follower_id is missing"),
         ('alice,kraken,"k,c2VjcmV0,,', "CSV"),
+        ("alice,kraken,BINANCE_API_KEY=k,c2VjcmV0,,", "api_key: the API key begins with a name"),
+        ("alice,kraken,k,k,,", "api_secret: the API secret is the same as the API key"),
     ],
 )
 def test_says_what_would_be_right(row: str, fault: str) -> None:
@@ -82,6 +83,9 @@ def test_says_what_would_be_right(row: str, fault: str) -> None:
         ("[1]", "JSON object"),
         ('{"follower_id":"a","broker":"kraken","api_key":5,"api_secret":"c2VjcmV0"}', "api_key must be text"),
         ('{"follower_id":"a","broker":"kraken","api_key":"k","api_secret":"c2VjcmV0","x":1}', "unknown field"),
+        ('{"follower_id":"a","broker":"kraken","api_key":"k","API Key":"k"}', "api_key is there more than once"),
+        ('{"follower_id":"a","broker":"kraken","api_key":" ","api_secret":"c2VjcmV0"}', "api_key is missing"),
+        ('{"a":' * 100_000, "JSON"),
     ],
 )
 def test_says_what_would_be_right_in_json(line: str, fault: str) -> None:
@@ -102,15 +106,99 @@ def test_the_same_id_at_two_brokers_is_two_followers() -> None:
     assert [row.broker for row in read_rows(text, ImportFormat.CSV)] == [Broker.KRAKEN, Broker.BINANCE]
 
 
-@pytest.mark.parametrize("text", ["", HEADER, "\n\n"])
+def whole_fault(text: str) -> str:
+    """What is wrong with the file as a whole."""
+    with pytest.raises(ImportUnreadable) as raised:
+        read_rows(text, ImportFormat.CSV)
+    return str(raised.value)
+
+
+@pytest.mark.parametrize("text", ["", HEADER, "\n\n", "\ufeff", "sep=;\n", " \t\r\n"])
 def test_an_empty_file_is_an_error(text: str) -> None:
-    """Nothing imported is never reported as success."""
-    assert "follower_id" in problems(text)[0]
+    """Nothing imported is never reported as success; it is the file's fault, and no row's."""
+    assert "follower_id" in whole_fault(text)
+    assert "row 0" not in whole_fault(text)
 
 
-def test_a_missing_column_is_named() -> None:
-    """A file without a header does not become a follower."""
-    assert "api_secret" in problems("follower_id,broker,api_key\na,kraken,k\n")[0]
+@pytest.mark.parametrize(
+    ("header", "fault"),
+    [
+        ("follower_id,broker,api_key", "missing: api_secret"),
+        ("follower_id,broker,api_key,api_secret,api_key", "api_key is there more than once, in columns 3 and 5"),
+        ("follower_id,broker,API Key,api_secret,api-key", "api_key is there more than once, in columns 3 and 5"),
+        ("follower_id,broker,api_key,api_secret,note", "column 5 is none of these"),
+        ("follower_id,,broker,api_key,api_secret", "column 2 has no name"),
+        ("follower_id broker api_key api_secret", "missing: follower_id, broker, api_key, api_secret"),
+        ("alice,kraken,key-of-alice,c2VjcmV0", "missing: follower_id"),
+        ('"follower_id,broker', "not readable as CSV"),
+    ],
+)
+def test_a_wrong_header_is_the_files_fault(header: str, fault: str) -> None:
+    """Missing, doubled and unknown columns are named by their place; no cell is repeated."""
+    told = whole_fault(f"{header}\n{GOOD}")
+    assert fault in told
+    assert "row 0" not in told
+    assert "key-of-alice" not in told
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+@pytest.mark.parametrize("line_end", ["\n", "\r\n", "\r"])
+@pytest.mark.parametrize("first", ["", "\ufeff", "\r\n\n", "sep={}\r\n", '"sep={}"\n'])
+def test_the_separators_and_line_ends_of_spreadsheets_are_recognised(separator: str, line_end: str, first: str) -> None:
+    """Which one is used follows from the header, or from Excel's line `sep=`."""
+    text = first.format(separator) + (HEADER + GOOD).replace("\n", line_end).replace(",", separator)
+    assert read_rows(text, ImportFormat.CSV) == read_rows(HEADER + GOOD, ImportFormat.CSV)
+
+
+def test_excels_line_names_any_separator() -> None:
+    """Also one that is never guessed; a secret with other separators in it is left whole."""
+    text = "sep=~\n" + HEADER.replace(",", "~") + "bob~okx~key~secret~a,b;c|d~\n"
+    passphrase = read_rows(text, ImportFormat.CSV)[0].credentials.passphrase
+    assert passphrase is not None
+    assert passphrase.get_secret_value() == "a,b;c|d"
+
+
+def test_headers_and_cells_may_be_quoted_padded_and_capitalised() -> None:
+    """As people write them; an OKX passphrase is the one cell that is never changed."""
+    text = (
+        'Follower ID; "Broker"; API-KEY ;api_secret;;\n"alice" ; Kraken ; "key-of-alice" ;\tc2VjcmV0\u00a0;;\n;;;;;\n'
+    )
+    rows = read_rows(text, ImportFormat.CSV)
+    assert [(row.broker, row.follower_id, row.credentials) for row in rows] == [
+        (Broker.KRAKEN, "alice", read_rows(HEADER + GOOD, ImportFormat.CSV)[0].credentials)
+    ]
+    padded = problems(HEADER + "bob,okx,key,secret, word ,\n")
+    assert padded[1].startswith("passphrase: the passphrase has blanks")
+
+
+def test_a_row_behind_a_broken_one_is_still_read() -> None:
+    """All faults are reported at once, each with row and column, or with the row when the columns cannot be told."""
+    text = HEADER + 'a,kraken,"k"x,c2VjcmV0,,\n' + "b,kraken,k 2,c2VjcmV0,,\n" + "c,kraken,k3,c2VjcmV0,,,more\n"
+    found = problems(text)
+    assert set(found) == {1, 2, 3}
+    assert "not readable as CSV" in found[1]
+    assert found[2].startswith("api_key: the API key contains blanks")
+    assert found[3].startswith("7 columns, but the header has 6")
+    assert [told[-len("(line 2 of the file)") :] for told in found.values()] == [
+        f"(line {line} of the file)" for line in (2, 3, 4)
+    ]
+
+
+def test_thousands_of_faults_do_not_flood_the_screen() -> None:
+    """The first hundred are shown, the rest is counted; all are there for a program."""
+    text = HEADER + "".join(f"a{number},kraken,,c2VjcmV0,,\n" for number in range(1, 1_001))
+    with pytest.raises(ImportRefused) as raised:
+        read_rows(text, ImportFormat.CSV)
+    assert len(raised.value.problems) == 1_000
+    assert str(raised.value).count("\n") == 101
+    assert str(raised.value).endswith("and 900 more faulty rows")
+
+
+def test_alpacas_paper_keys_may_go_to_a_server_of_ones_own() -> None:
+    """At Alpaca itself a paper key needs `paper`; at an ALPACA_BASE_URL nothing is known of keys."""
+    text = HEADER + f"a,alpaca,PK{'A' * 18},{'a1B2' * 10},,\n"
+    assert "ALPACA_PAPER" in problems(text)[1]
+    assert len(read_rows(text, ImportFormat.CSV, elsewhere=[Broker.ALPACA])) == 1
 
 
 SECRET = "SeCrEt0123456789/TopSecretValue+ABC="

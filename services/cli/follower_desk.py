@@ -1,0 +1,104 @@
+"""Opens what the commands of `nija followers` work with, and asks the brokers whether a key may be used."""
+
+import asyncio
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+from redis import Redis
+from redis.exceptions import RedisError
+
+from services.cli import output
+from services.cli.follower_credentials import KeyNotUsable
+from services.cli.key_check import AccountKey, check_keys
+from services.cli.local import lock
+from services.cli.local.record import RunRecord, settings_of_running_system
+from shared.config import Settings, load_settings
+from shared.domain.errors import NijaError
+from shared.domain.identity import Broker
+from shared.domain.key_check import KeyVerdict
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.database import open_engine
+from shared.persistence.follower_import import NewFollower
+from shared.persistence.followers import FollowerStore
+from shared.persistence.migrate import require_newest_schema
+from shared.persistence.reports import Reports
+from shared.persistence.secrets import SecretBox
+
+
+class RedisAway(NijaError):
+    """Without Redis the running stages would not hear of a change, so none is made."""
+
+
+@dataclass(frozen=True)
+class Desk:
+    """What every command here works with."""
+
+    settings: Settings
+    store: FollowerStore
+    reports: Reports
+    redis: dict[Broker, Redis]
+
+    def announce(self, broker: Broker) -> None:
+        """Make the broker's engines and workers load the list of followers again."""
+        self.redis[broker].incr(BrokerKeys(broker).roster)
+
+
+def desk_settings() -> Settings:
+    """The settings of the servers that DATABASE_URL names, else of the nija that runs here. Raises NothingRuns."""
+    settings = load_settings()
+    return settings if settings.database_url is not None else settings_of_running_system(settings)
+
+
+@contextmanager
+def open_desk(*, announcing: set[Broker] | None = None, keys: bool = False) -> Iterator[Desk]:
+    """Open the database; `announcing`: and the Redis of these brokers; `keys`: and the secret key."""
+    settings = desk_settings()
+    with ExitStack() as stack:
+        engine = open_engine(settings.required_database_url(), pool_size=1)
+        stack.callback(engine.dispose)
+        require_newest_schema(engine)
+        redis: dict[Broker, Redis] = {}
+        for broker in announcing or ():
+            redis[broker] = stack.enter_context(
+                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
+            )
+            try:
+                redis[broker].ping()
+            except RedisError as error:
+                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
+        box = SecretBox(settings.secret_key) if keys else None
+        yield Desk(settings, FollowerStore(engine, box), Reports(engine), redis)
+
+
+def unusable_keys(desk: Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
+    """Row → why its key may not be used. A key that could not be checked is reported on stderr and accepted."""
+    asked = [
+        AccountKey(
+            row.broker,
+            row.follower_id,
+            "follower",
+            row.credentials,
+            row.withdraw_allowed or desk.settings.allows_withdraw(row.broker, row.follower_id),
+        )
+        for row in rows
+    ]
+    with output.progress("asking the broker what the key may do"):
+        # With a paper system no key touches real money.
+        holder = lock.holder(desk.settings.home)
+        all_paper = holder is not None and RunRecord(desk.settings.home).is_paper()
+        found = asyncio.run(check_keys(desk.settings, asked, all_paper=all_paper))
+    not_checked = [each for each in found if each.verdict is KeyVerdict.NOT_CHECKED]
+    if not_checked:
+        names = ", ".join(each.account for each in not_checked[:3]) + (", …" if len(not_checked) > 3 else "")  # noqa: PLR2004
+        sys.stderr.write(
+            f"nija: the key of {names} was not checked ({not_checked[0].message}); see `nija check keys`\n"
+        )
+    return {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
+
+
+def require_usable(desk: Desk, follower: NewFollower) -> None:
+    """Raises KeyNotUsable."""
+    for problem in unusable_keys(desk, [follower]).values():
+        raise KeyNotUsable(problem)

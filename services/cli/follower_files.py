@@ -1,0 +1,45 @@
+"""Reads the files that `nija followers import` is given."""
+
+import sys
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Final
+
+from shared.config import ConfigurationError
+from shared.domain.key_text import NotText, decoded
+from shared.persistence.follower_import import ImportFormat
+
+_MOST_BYTES: Final = 64_000_000
+"""Some 200,000 followers."""
+
+
+def format_of(file: Path) -> ImportFormat:
+    """The format that the file's name says. Raises ConfigurationError when it says none."""
+    match file.suffix.lower():
+        case ".csv":
+            return ImportFormat.CSV
+        case ".jsonl" | ".ndjson" | ".json":
+            return ImportFormat.JSON_LINES
+    raise ConfigurationError(f"--format: the name {file} does not end in .csv or .jsonl; give csv or jsonl")
+
+
+def read_import_file(file: Path) -> str:
+    """The text of the file; `-` is standard input. Raises ConfigurationError."""
+    from_pipe = str(file) == "-"
+    name = "standard input" if from_pipe else str(file)
+    try:
+        with nullcontext(sys.stdin.buffer) if from_pipe else file.open("rb") as stream:
+            raw = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise ConfigurationError(f"FILE: {name} cannot be read: {error.strerror}") from None
+    if len(raw) > _MOST_BYTES:
+        raise ConfigurationError(f"FILE: {name} has more than {_MOST_BYTES // 1_000_000} MB: import it in parts")
+    try:
+        return decoded(raw)
+    except NotText:
+        if b"\0" in raw:
+            raise ConfigurationError(
+                f"FILE: {name} is not a text file: save it as CSV (a spreadsheet), or give JSON lines"
+            ) from None
+        # An older spreadsheet's encoding. Whatever is not ASCII is then refused by row and column.
+        return raw.decode("latin-1")
