@@ -13,8 +13,6 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
-from pydantic import SecretStr
-
 from shared.config.errors import ConfigurationError
 from shared.config.values import base_url, parse_broker, proxy_url, redis_url
 from shared.domain.credentials import (
@@ -28,7 +26,7 @@ from shared.domain.credentials import (
 )
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_text import bare, bare_key, bare_passphrase
+from shared.domain.key_text import bare
 
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
@@ -118,12 +116,6 @@ class BrokerVariables:
                 raise ConfigurationError(f"{prefix}_API_KEY and {prefix}_API_SECRET are missing: {prefix}_PAPER is set")
             followers.append(EnvironmentFollower(broker=broker, follower_id=follower_id, credentials=credentials))
         return followers
-
-    def secrets(self) -> list[SecretStr]:
-        """Every secret among the variables as given and as used, apart from the passwords in URLs."""
-        given = [value for name, value in self.values.items() if SECRET_NAME.search(name)]
-        used = [clean(value) for value in given for clean in (bare_key, bare_passphrase)]
-        return [SecretStr(text) for text in dict.fromkeys([*given, *used])]
 
     def check(self) -> None:
         """Read everything that is else read on demand, so that every mistake shows at the start.

@@ -6,15 +6,18 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from shared.config.broker_variables import SECRET_NAME
+from shared.domain.key_text import bare, bare_key, bare_passphrase
 
 _SECRET_PARAMETERS = {"password", "sslpassword"}
 """Of the query of a DATABASE_URL or a REDIS_URL."""
 
 
 def secrets_among(variables: Mapping[str, str]) -> list[SecretStr]:
-    """Every secret among `variables`, which may not have been checked."""
-    named = [SecretStr(value) for name, value in variables.items() if value and SECRET_NAME.search(name)]
-    return [*named, *passwords_in(variables.values())]
+    """Every secret among `variables`, which may not have been checked: as it is given, and as it is used."""
+    given = [value for name, value in variables.items() if SECRET_NAME.search(name)]
+    used = [clean(value) for value in given for clean in (bare_key, bare_passphrase)]
+    named = [SecretStr(text) for text in dict.fromkeys([*given, *used]) if text]
+    return [*named, *passwords_in(map(bare, variables.values()))]
 
 
 def passwords_in(urls: Iterable[str | None]) -> list[SecretStr]:

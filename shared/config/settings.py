@@ -12,7 +12,7 @@ from pydantic_settings import BaseSettings, InitSettingsSource, PydanticBaseSett
 
 from shared.config.broker_variables import BrokerVariables, master_prefix
 from shared.config.errors import ConfigurationError
-from shared.config.secrets import passwords_in
+from shared.config.secrets import passwords_in, secrets_among
 from shared.config.sources import variable_names
 from shared.config.values import (
     HOW_TO_MAKE_A_KEY,
@@ -212,8 +212,8 @@ class Settings(BaseSettings):
     def secrets(self) -> list[SecretStr]:
         """Every secret among the settings, for the log's redaction."""
         found = [secret for secret in (self.configured_secret_key, self.flower_basic_auth) if secret]
-        found += self._of_brokers.secrets()
-        return found + passwords_in((self.database_url, self.redis_url, *map(bare, self._of_brokers.values.values())))
+        found += secrets_among(self._of_brokers.values)
+        return found + passwords_in((self.database_url, self.redis_url))
 
     def environment(self) -> dict[str, str]:
         """The variables that give a process these same settings, and no file besides; secrets in clear."""

@@ -75,8 +75,10 @@ class DotEnvFile(DotEnvSettingsSource):
             ) from None
         for line in lines:
             if line.error:
+                text = line.original.string
+                number = line.original.line + text[: len(text) - len(text.lstrip())].count("\n")
                 raise ConfigurationError(
-                    f"{file_path}, line {line.original.line}: should be NAME=value, with a value of several lines in quotes"
+                    f"{file_path}, line {number}: should be NAME=value, with a value of several lines in quotes"
                 )
         found = {bare(line.key): line.value for line in lines if line.key is not None}
         for name in found:

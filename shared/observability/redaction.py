@@ -25,7 +25,9 @@ _IN_URL = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@?#'\"]*:)[^\s'\"]+@
 _IN_TEXT = re.compile(
     r"(?P<before>(?:api[-_ ]?key|api[-_ ]?sign|api[-_ ]?secret|ok-access-(?:key|sign|passphrase)|x-mbx-apikey"
     r"|apca-api-(?:key-id|secret-key)|signature|passphrase|password|authorization|secret[-_]?key|secret|token)"
-    r"['\"]?\s*[:=]\s*(?:b?['\"])?(?:(?:bearer|basic)\s+)?)[^\s'\",;&}\])*]+",
+    r"['\"]?\s*[:=]\s*(?:b?['\"])?(?:(?:bearer|basic)\s+)?)"
+    # Words with which nija's own errors go on behind the name of a setting.
+    r"(?!(?:the|unknown|follower) )[^\s'\",;&}\])*]+",
     re.IGNORECASE,
 )
 

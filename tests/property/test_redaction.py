@@ -83,3 +83,13 @@ def test_a_password_in_a_url_is_masked(password: str) -> None:
     for user in ("", "nija"):
         shown = Redactor().text(f"cannot reach redis://{user}:{password}@127.0.0.1:6379/0 now")
         assert shown == f"cannot reach redis://{user}:{MASK}@127.0.0.1:6379/0 now"
+
+
+@given(
+    st.sampled_from(["KRAKEN_MASTER_API_SECRET", "api_key", "NIJA_FOLLOWER_PASSPHRASE", "OKX_API_SECRET"]),
+    st.sampled_from(["the API secret contains blanks", "unknown broker 'krakn'", "follower id 'a b' is not valid"]),
+)
+def test_an_error_that_begins_with_a_settings_name_keeps_its_words(name: str, words: str) -> None:
+    """`NAME: words` has the form of a secret; nija's own errors have it, too."""
+    assert Redactor().text(f"{name}: {words}") == f"{name}: {words}"
+    assert "thesaurus1" not in Redactor().text(f"{name}: thesaurus1")

@@ -240,3 +240,109 @@ def test_a_replaced_key_is_used_from_then_on(nija: Nija, alice: None) -> None:
     )
     assert done.returncode == 0, done.stderr
     assert json.loads(nija("show", "alice", "--json").stdout)["key"]["api_key"] == "…5678"
+
+
+def test_replacing_a_key_by_itself_is_said_and_changes_nothing(nija: Nija, alice: None, tmp_path: Path) -> None:
+    """Whoever believes that the key was replaced would leave a leaked one in use."""
+    before = json.loads(nija("show", "alice", "--json").stdout)
+    done = nija("replace-key", "alice", NIJA_FOLLOWER_API_KEY=f' "{API_KEY}"\r\n', NIJA_FOLLOWER_API_SECRET=SECRET)
+    assert done.returncode == 0, done.stderr
+    assert "has this key already" in done.stdout
+    assert json.loads(nija("show", "alice", "--json").stdout) == before
+    other_secret = {"NIJA_FOLLOWER_API_KEY": API_KEY, "NIJA_FOLLOWER_API_SECRET": SECRET[:-4] + "Zg=="}
+    assert "has another key" in nija("replace-key", "alice", **other_secret).stdout
+
+
+@pytest.mark.parametrize("way", ["variables", "files", "csv", "jsonl"])
+def test_what_stands_around_a_key_is_stored_by_no_way_in(nija: Nija, tmp_path: Path, way: str) -> None:
+    """Quotes, blanks, a byte order mark and line ends are removed, so the stored key is the bare one."""
+    key, secret = f'\ufeff "{API_KEY}" \u200b', f"'{SECRET}'\t"
+    if way == "variables":
+        done = nija("add", "bob", "-b", "kraken", NIJA_FOLLOWER_API_KEY=key, NIJA_FOLLOWER_API_SECRET=secret)
+    elif way == "files":
+        (tmp_path / "key").write_text(key + "\r\n", encoding="utf-16")
+        (tmp_path / "secret").write_text(secret + "\n")
+        files = ("--api-key-file", str(tmp_path / "key"), "--api-secret-file", str(tmp_path / "secret"))
+        done = nija("add", "bob", "-b", "kraken", *files)
+    elif way == "csv":
+        text = f"Follower ID;Broker;API Key;API Secret\r\nbob;Kraken;\u00a0{API_KEY};{SECRET} \r\n"
+        (tmp_path / "file.csv").write_text(text, encoding="utf-16")
+        done = nija("import", str(tmp_path / "file.csv"))
+    else:
+        row = {"follower_id": "bob", "broker": "kraken", "api_key": key, "api_secret": secret}
+        done = nija("import", "-", "--format", "jsonl", given="\ufeff" + json.dumps(row))
+    assert done.returncode == 0, done.stderr
+    bare = {"NIJA_FOLLOWER_API_KEY": API_KEY, "NIJA_FOLLOWER_API_SECRET": SECRET}
+    assert "has this key already" in nija("replace-key", "bob", **bare).stdout
+
+
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"NIJA_FOLLOWER_PASSPHRASE": " word"}, "NIJA_FOLLOWER_PASSPHRASE: the passphrase has blanks"),
+        ({"NIJA_FOLLOWER_PASSPHRASE": "'word'"}, "NIJA_FOLLOWER_PASSPHRASE: the passphrase has quotes"),
+        ({"NIJA_FOLLOWER_API_KEY": "OKX_API_KEY=abc"}, "NIJA_FOLLOWER_API_KEY: the API key begins with a name"),
+        ({"NIJA_FOLLOWER_API_SECRET": "abc # old"}, "NIJA_FOLLOWER_API_SECRET: the API secret contains blanks"),
+        ({"NIJA_FOLLOWER_API_SECRET": "key-of-bob"}, "NIJA_FOLLOWER_API_SECRET: the API secret is the same as"),
+    ],
+)
+def test_a_malformed_part_is_named_by_where_it_came_from(nija: Nija, variables: dict[str, str], named: str) -> None:
+    """The variable or option, never the value."""
+    key = {"NIJA_FOLLOWER_API_KEY": "key-of-bob", "NIJA_FOLLOWER_API_SECRET": "abc", "NIJA_FOLLOWER_PASSPHRASE": "word"}
+    done = nija("add", "bob", "-b", "okx", **(key | variables))
+    assert done.returncode == 2
+    assert named in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_a_key_file_that_is_none_is_named_by_its_option(nija: Nija, tmp_path: Path) -> None:
+    """A folder, an empty file, a large one, a binary one, and the JSON document that a broker lets one download."""
+    secret = {"NIJA_FOLLOWER_API_SECRET": SECRET}
+    for content, words in (
+        (None, "cannot be read: Is a directory"),
+        (b"\xef\xbb\xbf\r\n", "should hold one key"),
+        (b"k" * 20_000, "should hold one key"),
+        (b"\x00\x01\x02k", "is not a text file"),
+        (b'{"name": "k", "privateKey": ""}', "is a JSON document"),
+    ):
+        file = tmp_path
+        if content is not None:
+            file = tmp_path / "key"
+            file.write_bytes(content)
+        done = nija("add", "bob", "-b", "kraken", "--api-key-file", str(file), **secret)
+        assert done.returncode == 2
+        assert "--api-key-file" in done.stderr
+        assert words in done.stderr
+
+
+def test_an_import_file_that_is_none_is_the_files_fault(nija: Nija, tmp_path: Path) -> None:
+    """A folder, a spreadsheet's own format, an endless file, and one without a header: one line each, and no row."""
+    header = "follower_id,broker,api_key,api_secret"
+    for content, words in (
+        (None, "cannot be read: Is a directory"),
+        (b"PK\x03\x04\x00\x00\x08\x00", "is not a text file: save it as CSV"),
+        (b"", "the file is empty"),
+        (header.encode(), "the file has no rows"),
+        (f"bob,kraken,key-of-bob,{SECRET}\n".encode(), "the first line must name the columns"),
+    ):
+        file = tmp_path
+        if content is not None:
+            file = tmp_path / "followers.csv"
+            file.write_bytes(content)
+        done = nija("import", str(file), "--format", "csv")
+        assert (done.returncode, done.stderr.count("\n")) == (2, 1), done.stderr
+        assert words in done.stderr
+    endless = nija("import", "/dev/zero", "--format", "csv")
+    assert endless.returncode == 2
+    assert "more than 64 MB" in endless.stderr
+
+
+def test_an_import_in_an_older_encoding_is_read_or_refused_by_column(nija: Nija, tmp_path: Path) -> None:
+    """Latin-1 with plain text only is plain text; a letter that is not is named by row and column."""
+    file = tmp_path / "followers.csv"
+    for name, code, words in (("b\u00f6b", 2, "row 1: the follower_id is not valid"), ("bob", 0, "")):
+        text = f"follower_id,broker,api_key,api_secret\n{name},kraken,key-of-bob,{SECRET}\n"
+        file.write_bytes(text.encode("latin-1"))
+        done = nija("import", str(file))
+        assert done.returncode == code, done.stderr
+        assert words in done.stderr

@@ -160,9 +160,7 @@ def test_excels_line_names_any_separator() -> None:
 
 def test_headers_and_cells_may_be_quoted_padded_and_capitalised() -> None:
     """As people write them; an OKX passphrase is the one cell that is never changed."""
-    text = (
-        'Follower ID; "Broker"; API-KEY ;api_secret;;\n"alice" ; Kraken ; "key-of-alice" ;\tc2VjcmV0\u00a0;;\n;;;;;\n'
-    )
+    text = 'Follower ID; "Broker"; API-KEY ;api_secret;;\n"alice"; Kraken ; "key-of-alice" ;\tc2VjcmV0\u00a0;;\n;;;;;\n'
     rows = read_rows(text, ImportFormat.CSV)
     assert [(row.broker, row.follower_id, row.credentials) for row in rows] == [
         (Broker.KRAKEN, "alice", read_rows(HEADER + GOOD, ImportFormat.CSV)[0].credentials)

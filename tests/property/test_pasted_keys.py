@@ -1,0 +1,124 @@
+"""Whatever mix of quotes, blanks and invisible characters stands around a key: it is never stored, and never shown."""
+
+import csv
+import io
+import json
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from shared.config import ConfigurationError, load_settings
+from shared.domain.credentials import Credentials, KeyFault, KeyPart, malformed, read_key
+from shared.domain.identity import Broker
+from shared.persistence.errors import ImportRefused
+from shared.persistence.follower_import import ImportFormat, read_rows
+
+KEY, SECRET = "Zk9-key_0f/the+user", "c2VjcmV0IG9mIHRoZSB1c2VyLg=="
+PASSPHRASE = "Correct Horse 1!"
+
+blanks = st.text(
+    st.sampled_from(
+        " \t\r\n\x0b\x0c\x85\u00a0\u2003\u2028\u202f\u3000\u200b\u200d\u2060\ufeff\u00ad\u200e\ufe0f\u2800"
+    ),
+    max_size=4,
+)
+OPENING, CLOSING = "\"'`\u201c\u201e\u2018\u00ab\u201a\uff02", "\"'`\u201d\u201c\u2019\u00bb\u201b\uff02"
+opening, closing = st.sampled_from(OPENING), st.sampled_from(CLOSING)
+
+
+@st.composite
+def wrapped(draw: st.DrawFn, text: str) -> str:
+    """The text with layers of blanks and of quotes in pairs around it."""
+    for _ in range(draw(st.integers(0, 3))):
+        text = draw(blanks) + text + draw(blanks)
+        if draw(st.booleans()):
+            text = draw(opening) + text + draw(closing)
+    return draw(blanks) + text + draw(blanks)
+
+
+def of_kraken(key: str, secret: str) -> Credentials:
+    given = {KeyPart.API_KEY: key, KeyPart.API_SECRET: secret}
+    return read_key(Broker.KRAKEN, given, paper=False, at_broker=True)
+
+
+BARE = of_kraken(KEY, SECRET)
+
+
+@given(wrapped(KEY), wrapped(SECRET))
+def test_only_the_bare_key_is_ever_stored(key: str, secret: str) -> None:
+    """From variables, a CSV file and JSON lines alike."""
+    assert of_kraken(key, secret) == BARE
+    row = {"follower_id": "alice", "broker": "kraken", "api_key": key, "api_secret": secret}
+    assert read_rows(json.dumps(row), ImportFormat.JSON_LINES)[0].credentials == BARE
+    text = io.StringIO(newline="")
+    writer = csv.DictWriter(text, fieldnames=list(row), quoting=csv.QUOTE_ALL)
+    writer.writeheader()
+    writer.writerow(row)
+    assert read_rows(text.getvalue(), ImportFormat.CSV)[0].credentials == BARE
+    with TemporaryDirectory() as folder:
+        variables = {"KRAKEN_MASTER_API_KEY": key, "KRAKEN_MASTER_API_SECRET": secret}
+        assert load_settings(variables, folder=Path(folder)).master_credentials(Broker.KRAKEN) == BARE
+
+
+@given(st.data())
+def test_what_stands_inside_a_key_is_refused_and_not_shown(data: st.DataObject) -> None:
+    """A blank or a quote in the middle, or at one end: the part is named, and nothing of it is repeated."""
+    place = data.draw(st.integers(1, len(KEY) - 1))
+    one_end = data.draw(opening) + KEY
+    key = data.draw(st.sampled_from([KEY[:place] + data.draw(blanks.filter(bool)) + KEY[place:], one_end]))
+    with pytest.raises(KeyFault) as raised:
+        of_kraken(data.draw(wrapped(key)) if key is not one_end else key, SECRET)
+    assert raised.value.part is KeyPart.API_KEY
+    assert not shows(str(raised.value), KEY)
+
+
+@given(st.data())
+def test_a_passphrase_with_something_around_it_is_refused_and_not_shown(data: st.DataObject) -> None:
+    """It is never changed and never stored so. Line ends and a byte order mark alone are no part of any."""
+    around = blanks.filter(lambda text: bool(text.strip("\r\n\ufeff")))
+    spoilt = data.draw(
+        st.one_of(
+            around.map(lambda text: text + PASSPHRASE),
+            around.map(lambda text: PASSPHRASE + text),
+            st.tuples(opening, closing).map(lambda pair: PASSPHRASE.join(pair)),
+        )
+    )
+    given = {KeyPart.API_KEY: KEY, KeyPart.API_SECRET: SECRET, KeyPart.PASSPHRASE: spoilt}
+    with pytest.raises(KeyFault) as raised:
+        read_key(Broker.OKX, given, paper=False, at_broker=True)
+    assert raised.value.part is KeyPart.PASSPHRASE
+    assert not shows(str(raised.value), PASSPHRASE)
+
+
+@given(st.sampled_from(list(Broker)), st.text(max_size=80), st.text(max_size=80), st.text(max_size=40))
+def test_no_text_at_all_is_ever_shown(broker: Broker, key: str, secret: str, passphrase: str) -> None:
+    """Whatever is given: a key that the adapters take, or one error per way in that repeats nothing."""
+    given = {KeyPart.API_KEY: key, KeyPart.API_SECRET: secret, KeyPart.PASSPHRASE: passphrase}
+    try:
+        found = read_key(broker, given, paper=False, at_broker=True)
+    except KeyFault as fault:
+        told = [str(fault)]
+    else:
+        assert malformed(broker, found) is None
+        return
+    row = {"follower_id": "alice", "broker": broker.value, **{part.value: text for part, text in given.items()}}
+    with pytest.raises(ImportRefused) as refused:
+        read_rows(json.dumps(row), ImportFormat.JSON_LINES)
+    told.append(str(refused.value))
+    with TemporaryDirectory() as folder:
+        prefix = f"{broker.name}_USER_ALICE"
+        variables = {f"{prefix}_{part.name}": text for part, text in given.items()}
+        try:
+            load_settings(variables, folder=Path(folder))
+        except ConfigurationError as error:
+            told.append(str(error))
+    for text in (key, secret, passphrase):
+        assert not any(shows(each, text) for each in told)
+
+
+def shows(message: str, text: str) -> bool:
+    """Whether the message repeats a piece of the text that is longer than an accident."""
+    return any(text[at : at + 12] in message for at in range(len(text) - 11))
