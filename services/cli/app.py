@@ -18,7 +18,6 @@ from services.cli.chaos import chaos
 from services.cli.demo import demo
 from services.cli.fills import fills
 from services.cli.follower_desk import RedisAway
-from services.cli.local.errors import NothingRuns
 from services.cli.migrate import migrate_database
 from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts

@@ -11,10 +11,10 @@ from typing import Final, NamedTuple
 import typer
 
 from shared.config import Settings
-from shared.domain.credentials import Credentials, KeyFault, KeyPart, key_hash, read_key
+from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, key_hash, read_key
+from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
-from shared.domain.key_text import NotText, bare, decoded
 
 API_KEY_VARIABLE: Final = "NIJA_FOLLOWER_API_KEY"
 API_SECRET_VARIABLE: Final = "NIJA_FOLLOWER_API_SECRET"  # noqa: S105 - a name

@@ -11,20 +11,20 @@ from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.follower_credentials import KeyNotUsable
-from services.cli.key_check import AccountKey, check_keys
-from services.cli.local import lock
-from services.cli.local.record import RunRecord, settings_of_running_system
+from services.local_system import lock
+from services.local_system.key_check import AccountKey, check_keys
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import Settings, load_settings
+from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
-from shared.domain.key_check import KeyVerdict
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
-from shared.persistence.follower_import import NewFollower
-from shared.persistence.followers import FollowerStore
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import require_newest_schema
-from shared.persistence.reports import Reports
-from shared.persistence.secrets import SecretBox
+from shared.persistence.reports.reports import Reports
 
 
 class RedisAway(NijaError):

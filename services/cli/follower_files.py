@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Final
 
 from shared.config import ConfigurationError
-from shared.domain.key_text import NotText, decoded
-from shared.persistence.follower_import import ImportFormat
+from shared.domain.accounts.key_text import NotText, decoded
+from shared.persistence.followers.import_file import ImportFormat
 
 _MOST_BYTES: Final = 64_000_000
 """Some 200,000 followers."""

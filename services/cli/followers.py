@@ -13,11 +13,11 @@ from services.cli.follower_desk import Desk, desk_settings, open_desk, require_u
 from services.cli.follower_files import format_of, read_import_file
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.amounts import plain
-from shared.domain.follower import FollowerStatus
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, parse_follower_id
 from shared.persistence.errors import FollowerTaken, ImportRefused, UnknownFollower
-from shared.persistence.follower_import import ImportFormat, NewFollower, read_rows
-from shared.persistence.follower_records import FollowerRecord
+from shared.persistence.followers.import_file import ImportFormat, NewFollower, read_rows
+from shared.persistence.followers.records import FollowerRecord
 
 app = typer.Typer(help="Who copies: add, import, show, pause, resume, remove.", no_args_is_help=True)
 

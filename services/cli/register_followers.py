@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.follower_desk import RedisAway
-from services.cli.local import lock
-from services.cli.local.record import RunRecord, settings_of_running_system
+from services.local_system import lock
+from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, load_settings
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys

@@ -15,7 +15,7 @@ from typing import Self
 
 from shared.config.errors import ConfigurationError
 from shared.config.values import base_url, parse_broker, proxy_url, redis_url
-from shared.domain.credentials import (
+from shared.domain.accounts.credentials import (
     Credentials,
     EnvironmentFollower,
     KeyFault,
@@ -24,9 +24,9 @@ from shared.domain.credentials import (
     key_hash,
     read_key,
 )
+from shared.domain.accounts.key_text import bare
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_text import bare
 
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}

@@ -6,7 +6,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pydantic import SecretStr
 
 from shared.config.broker_variables import SECRET_NAME
-from shared.domain.key_text import bare, bare_key, bare_passphrase
+from shared.domain.accounts.key_text import bare, bare_key, bare_passphrase
 
 _SECRET_PARAMETERS = {"password", "sslpassword"}
 """Of the query of a DATABASE_URL or a REDIS_URL."""

@@ -28,8 +28,8 @@ from shared.config.values import (
     secret_keys,
 )
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
+from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.identity import Broker
-from shared.domain.key_text import NotText, bare, decoded
 
 
 class Settings(BaseSettings):

@@ -24,8 +24,8 @@ from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSou
 
 from shared.config.broker_variables import SECRET_NAME, URL_PARTS, meant_by
 from shared.config.errors import ConfigurationError
+from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.identity import Broker
-from shared.domain.key_text import NotText, bare, decoded
 
 # Known to other parts, or read before the settings are.
 OTHER_VARIABLES = {"NIJA_ENV_FILE", "NIJA_CONFIG_FILE", "NIJA_API_TOKEN", "MULTI_BROKER_INDEPENDENT"}

@@ -9,8 +9,8 @@ from pydantic import AfterValidator, BeforeValidator, Field, SecretStr
 from pydantic_settings import NoDecode
 
 from shared.config.errors import ConfigurationError
+from shared.domain.accounts.key_text import bare
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_text import bare
 
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")

@@ -15,7 +15,7 @@ from shared.brokers.ccxt.client import SharedClient
 from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
 from shared.brokers.coinbase.reasons import error_class_of, order_failure_class
 from shared.brokers.coinbase.tokens import LIFE_SECONDS, bearer_token, lifetime
-from shared.domain.private_key import MalformedKey, SigningKey, read_private_key
+from shared.domain.accounts.private_key import MalformedKey, SigningKey, read_private_key
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_ERROR = 2, 5

@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.asymmetric.utils import decode_dss_signature
 from cryptography.hazmat.primitives.hashes import SHA256
 
-from shared.domain.private_key import SigningKey
+from shared.domain.accounts.private_key import SigningKey
 
 LIFE_SECONDS = 120
 _HALF_SIGNATURE_BYTES = 32

@@ -5,11 +5,17 @@ from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from shared.domain import key_forms
+from shared.domain.accounts import key_forms
+from shared.domain.accounts.key_forms import KeyPart as KeyPart
+from shared.domain.accounts.key_text import (
+    bare_key,
+    bare_passphrase,
+    fault_of_characters,
+    fault_of_key,
+    fault_of_passphrase,
+)
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.key_forms import KeyPart as KeyPart
-from shared.domain.key_text import bare_key, bare_passphrase, fault_of_characters, fault_of_key, fault_of_passphrase
 
 
 class Credentials(BaseModel):
@@ -87,7 +93,7 @@ def malformed(broker: Broker, credentials: Credentials) -> str | None:
 
 
 def usual_form(broker: Broker, credentials: Credentials) -> str:
-    """What keys of this broker look like, where this one looks different; empty: it does not."""
+    """The usual form of this broker's keys, where this key differs from it; empty: it does not."""
     return key_forms.usual_form(broker, _texts(credentials))
 
 

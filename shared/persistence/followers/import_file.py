@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
-from shared.domain.credentials import Credentials, KeyFault, KeyPart, read_key
+from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, read_key
+from shared.domain.accounts.key_text import bare
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
-from shared.domain.key_text import bare
 from shared.persistence.errors import ImportRefused, ImportUnreadable
-from shared.persistence.import_table import Columns, plain_name, read_table
+from shared.persistence.followers.import_table import Columns, plain_name, read_table
 
 COLUMNS: Final = Columns(("follower_id", "broker", "api_key", "api_secret"), ("passphrase", "paper"))
 

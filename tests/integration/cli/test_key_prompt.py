@@ -14,8 +14,8 @@ from pydantic import SecretStr
 
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.followers import FollowerStore
-from shared.persistence.secrets import SecretBox
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
 
 API_KEY, SECRET = "the-api-key-of-alice-1234", "dGhlLXNlY3JldC1vZi1hbGljZQ=="
 

@@ -6,7 +6,7 @@ import pytest
 
 from shared.domain.identity import Broker
 from shared.persistence.errors import ImportRefused, ImportUnreadable
-from shared.persistence.follower_import import ImportFormat, read_rows
+from shared.persistence.followers.import_file import ImportFormat, read_rows
 
 HEADER = "follower_id,broker,api_key,api_secret,passphrase,paper\n"
 GOOD = "alice,kraken,key-of-alice,c2VjcmV0,,\n"
@@ -170,14 +170,14 @@ def test_headers_and_cells_may_be_quoted_padded_and_capitalised() -> None:
 
 
 def test_a_row_behind_a_broken_one_is_still_read() -> None:
-    """All faults are reported at once, each with row and column, or with the row when the columns cannot be told."""
+    """All faults are reported at once, each with row and column, or with the row where the columns are not clear."""
     text = HEADER + 'a,kraken,"k"x,c2VjcmV0,,\n' + "b,kraken,k 2,c2VjcmV0,,\n" + "c,kraken,k3,c2VjcmV0,,,more\n"
     found = problems(text)
     assert set(found) == {1, 2, 3}
     assert "not readable as CSV" in found[1]
     assert found[2].startswith("api_key: the API key contains blanks")
     assert found[3].startswith("7 columns, but the header has 6")
-    assert [told[-len("(line 2 of the file)") :] for told in found.values()] == [
+    assert [fault[-len("(line 2 of the file)") :] for fault in found.values()] == [
         f"(line {line} of the file)" for line in (2, 3, 4)
     ]
 

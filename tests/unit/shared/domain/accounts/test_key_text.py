@@ -12,9 +12,9 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
-from shared.domain.credentials import Credentials, KeyFault, KeyPart, read_key, usual_form
+from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, read_key, usual_form
+from shared.domain.accounts.key_text import NotText, bare, bare_key, bare_passphrase, decoded
 from shared.domain.identity import Broker
-from shared.domain.key_text import NotText, bare, bare_key, bare_passphrase, decoded
 
 EC_KEY = ec.generate_private_key(ec.SECP256R1())
 SEC1 = EC_KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOpenSSL, NoEncryption()).decode()
@@ -236,7 +236,7 @@ def test_a_paper_key_of_alpaca_is_not_taken_for_a_live_one(length: int) -> None:
 
 
 def test_an_unusual_length_is_said_and_not_refused() -> None:
-    """Brokers change the forms of their keys; the hint stands beside the broker's own refusal."""
+    """Brokers change the forms of their keys; the hint is added to the broker's own refusal."""
     cut = read(Broker.KRAKEN, KRAKEN_KEY[:-1], KRAKEN_SECRET)
     assert usual_form(Broker.KRAKEN, cut) == (
         "the API key of kraken usually has 56 characters (this one has 55 characters)"

@@ -18,7 +18,7 @@ _QUOTES: Final = frozenset(
 """Straight and typographic quotes, as word processors and chat programs make them."""
 _BLANK_CATEGORIES: Final = frozenset({"Cc", "Cf", "Zl", "Zp", "Zs"})
 _BLANKS_OF_OTHER_CATEGORIES: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0")
-"""Letters and marks that nobody sees, such as fillers."""
+"""Letters and marks that show nothing, such as fillers."""
 _VARIATION_SELECTORS: Final = range(0xFE00, 0xFE10)
 _LINE_ENDS: Final = "\r\n\ufeff"
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator, Sequence
 from io import StringIO
 from typing import Final, NamedTuple
 
-from shared.domain.key_text import bare
+from shared.domain.accounts.key_text import bare
 from shared.persistence.errors import ImportUnreadable
 
 SEPARATORS: Final = (",", ";", "\t", "|")

@@ -1,8 +1,8 @@
 """What the keys of each broker look like: what can be no key of it, and what only differs from its usual form.
 
 A key that cannot be one is refused. A key of an unusual length is not: brokers change their forms, and test servers
-have their own. `usual_form` is said beside the broker's own words when the broker refuses a key or cannot be asked.
-No text repeats any part of a key.
+have their own. `usual_form` is added to the broker's own words when the broker refuses a key or cannot be asked.
+No message repeats any part of a key.
 """
 
 import re
@@ -14,9 +14,9 @@ from enum import StrEnum
 from itertools import combinations
 from typing import Final
 
+from shared.domain.accounts.key_text import is_pem
+from shared.domain.accounts.private_key import NEITHER_KIND, MalformedKey, read_private_key
 from shared.domain.identity import Broker
-from shared.domain.key_text import is_pem
-from shared.domain.private_key import NEITHER_KIND, MalformedKey, read_private_key
 
 
 class KeyPart(StrEnum):
@@ -148,7 +148,7 @@ def fault_of_paper(broker: Broker, texts: Texts, *, paper: bool) -> tuple[KeyPar
 
 
 def usual_form(broker: Broker, texts: Texts) -> str:
-    """What keys of this broker look like, where this one looks different; empty: it does not."""
+    """The usual form of this broker's keys, where this key differs from it; empty: it does not."""
     unlike = [
         f"the {part.words} of {broker.value} usually has {form.words} (this one has {len(text)} characters)"
         for part, form in _FORMS[broker].items()
