@@ -48,7 +48,7 @@ def read_credentials(
     try:
         return read_key(broker, given, paper=paper, at_broker=settings.base_url(broker) is None)
     except KeyFault as fault:
-        raise KeyNotUsable(f"malformed key: {sources[fault.part].name}{fault}") from None
+        raise KeyNotUsable(f"malformed key: {fault}{sources[fault.part].place}") from None
 
 
 def is_masters_key(settings: Settings, broker: Broker, credentials: Credentials) -> bool:
@@ -65,11 +65,11 @@ class _Source(NamedTuple):
     variable: str
 
     @property
-    def name(self) -> str:
-        """The option or variable in use, for the beginning of an error; empty: a prompt."""
+    def place(self) -> str:
+        """The option or variable in use, for the end of an error; empty: a prompt."""
         if self.file is not None:
-            return f"{self.option}: "
-        return f"{self.variable}: " if os.environ.get(self.variable) else ""
+            return f" ({self.option})"
+        return f" ({self.variable})" if os.environ.get(self.variable) else ""
 
     def read(self, what: str) -> str:
         """The text as it was given. Raises KeyNotUsable when there is none."""

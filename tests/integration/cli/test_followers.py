@@ -277,21 +277,24 @@ def test_what_stands_around_a_key_is_stored_by_no_way_in(nija: Nija, tmp_path: P
 
 
 @pytest.mark.parametrize(
-    ("variables", "named"),
+    ("variables", "words", "named"),
     [
-        ({"NIJA_FOLLOWER_PASSPHRASE": " word"}, "NIJA_FOLLOWER_PASSPHRASE: the passphrase has blanks"),
-        ({"NIJA_FOLLOWER_PASSPHRASE": "'word'"}, "NIJA_FOLLOWER_PASSPHRASE: the passphrase has quotes"),
-        ({"NIJA_FOLLOWER_API_KEY": "OKX_API_KEY=abc"}, "NIJA_FOLLOWER_API_KEY: the API key begins with a name"),
-        ({"NIJA_FOLLOWER_API_SECRET": "abc # old"}, "NIJA_FOLLOWER_API_SECRET: the API secret contains blanks"),
-        ({"NIJA_FOLLOWER_API_SECRET": "key-of-bob"}, "NIJA_FOLLOWER_API_SECRET: the API secret is the same as"),
+        ({"NIJA_FOLLOWER_PASSPHRASE": " word"}, "the passphrase has blanks", "NIJA_FOLLOWER_PASSPHRASE"),
+        ({"NIJA_FOLLOWER_PASSPHRASE": "'word'"}, "the passphrase has quotes", "NIJA_FOLLOWER_PASSPHRASE"),
+        ({"NIJA_FOLLOWER_API_KEY": "OKX_API_KEY=abc"}, "the API key begins with a name", "NIJA_FOLLOWER_API_KEY"),
+        ({"NIJA_FOLLOWER_API_SECRET": "abc # old"}, "the API secret contains blanks", "NIJA_FOLLOWER_API_SECRET"),
+        ({"NIJA_FOLLOWER_API_SECRET": "key-of-bob"}, "the API secret is the same as", "NIJA_FOLLOWER_API_SECRET"),
     ],
 )
-def test_a_malformed_part_is_named_by_where_it_came_from(nija: Nija, variables: dict[str, str], named: str) -> None:
+def test_a_malformed_part_is_named_by_where_it_came_from(
+    nija: Nija, variables: dict[str, str], words: str, named: str
+) -> None:
     """The variable or option, never the value."""
     key = {"NIJA_FOLLOWER_API_KEY": "key-of-bob", "NIJA_FOLLOWER_API_SECRET": "abc", "NIJA_FOLLOWER_PASSPHRASE": "word"}
     done = nija("add", "bob", "-b", "okx", **(key | variables))
     assert done.returncode == 2
-    assert named in done.stderr
+    assert words in done.stderr
+    assert done.stderr.endswith(f" ({named})\n")
     assert done.stderr.count("\n") == 1
 
 
