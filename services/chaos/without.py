@@ -55,7 +55,7 @@ def _fence() -> None:
     """Who lost the lease may record, settle and release all the same."""
     _pauses()
     for name in ("record", "settle", "release"):
-        _cut(name, "if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return")
+        _cut(name, "if redis.call('HGET', fences, follower) ~= fencing_number then return")
 
 
 def _request_expiry() -> None:
@@ -119,7 +119,7 @@ def _deduplicated_delivery() -> None:
     """Every engine believes that it owns every shard, and `deliver` does not compare positions."""
     from services.copy_engine.shards import Shards
 
-    _cut("deliver", "if position ~= ARGV[2] then return -1 end")
+    _cut("deliver", "if position ~= expected_position then return -1 end")
 
     async def own_all(shards: Any) -> None:
         if len(shards.positions) < shards.count:

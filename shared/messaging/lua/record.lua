@@ -1,28 +1,31 @@
--- record: note how far the order at the head of a mailbox has come. `begin` of a send is its main use.
--- Called by a broker_worker that holds the follower's lease; extends the lease.
+-- record: store how far the order at the head of a mailbox has come, above all that a send begins.
+-- Called by a broker_worker that holds the follower's claim; extends the lease of the claim.
 --
 -- KEYS  1 leases  2 fences  3 submitting  4 events
 -- ARGV  1 follower  2 fencing number  3 lease, ms  4 submission expected ('' = none)  5 submission afterwards
 --       6 event ('' = none)
--- Returns 1 done, 0 the lease is lost, -1 the submission is another one than expected.
+-- Returns 1 done, 0 the claim is lost, -1 the stored submission is not the expected one.
+local leases, fences, submitting, events = unpack(KEYS)
+local follower, fencing_number, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local expected_text, submission_after, event = ARGV[4], ARGV[5], ARGV[6]
 
--- The same order, attempt and stage. Not the texts: a worker of another version may have written the one in Redis.
+-- Compares order, attempt and stage. The texts may differ, because a worker of another version may have written one.
 local function is_expected(submission)
-  if submission == ARGV[4] then return true end
-  if submission == '' or ARGV[4] == '' then return false end
-  local stored, expected = cjson.decode(submission), cjson.decode(ARGV[4])
+  if submission == expected_text then return true end
+  if submission == '' or expected_text == '' then return false end
+  local stored, expected = cjson.decode(submission), cjson.decode(expected_text)
   return stored['copy_order_id'] == expected['copy_order_id'] and stored['attempt'] == expected['attempt']
     and stored['stage'] == expected['stage']
 end
 
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return 0 end
-local submission = redis.call('HGET', KEYS[3], ARGV[1]) or ''
--- The reply to this very call may have been lost: then the value is there already.
-if submission ~= ARGV[5] then
+if redis.call('HGET', fences, follower) ~= fencing_number then return 0 end
+local submission = redis.call('HGET', submitting, follower) or ''
+-- If the values are equal, the reply to an earlier call with these arguments was lost.
+if submission ~= submission_after then
   if not is_expected(submission) then return -1 end
-  redis.call('HSET', KEYS[3], ARGV[1], ARGV[5])
-  if ARGV[6] ~= '' then redis.call('XADD', KEYS[4], '*', 'event', ARGV[6]) end
+  redis.call('HSET', submitting, follower, submission_after)
+  if event ~= '' then redis.call('XADD', events, '*', 'event', event) end
 end
 local time = redis.call('TIME')
-redis.call('ZADD', KEYS[1], 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[3], ARGV[1])
+redis.call('ZADD', leases, 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + lease_ms, follower)
 return 1

@@ -1,16 +1,20 @@
--- renew: extend the leases that a worker still holds.
+-- renew: extend the claims that a worker still holds.
 --
 -- KEYS  1 leases  2 fences
--- ARGV  1 lease, ms, then follower and fencing number of each
--- Returns the followers whose lease is lost.
+-- ARGV  1 lease, ms, then follower and fencing number of each claim
+-- Returns the followers whose claim is lost.
+local leases, fences = unpack(KEYS)
+local lease_ms = ARGV[1]
+
 local time = redis.call('TIME')
-local expiry_ms = time[1] * 1000 + math.floor(time[2] / 1000) + ARGV[1]
+local expiry_ms = time[1] * 1000 + math.floor(time[2] / 1000) + lease_ms
 local lost = {}
 for i = 2, #ARGV, 2 do
-  if redis.call('HGET', KEYS[2], ARGV[i]) == ARGV[i + 1] then
-    redis.call('ZADD', KEYS[1], 'XX', expiry_ms, ARGV[i])
+  local follower, fencing_number = ARGV[i], ARGV[i + 1]
+  if redis.call('HGET', fences, follower) == fencing_number then
+    redis.call('ZADD', leases, 'XX', expiry_ms, follower)
   else
-    lost[#lost + 1] = ARGV[i]
+    lost[#lost + 1] = follower
   end
 end
 return lost

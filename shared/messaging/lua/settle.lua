@@ -1,32 +1,38 @@
--- settle: the order at the head has its final state: take it out, move the copied position, tell the ledger.
--- With an empty mailbox the follower is released in the same step, so that no wake-up is lost.
+-- settle: end the order at the head of a mailbox: remove it, move the copied position, append the event.
+-- If the mailbox is empty then, the same step releases the follower, so that no wake-up is lost.
+-- Called by a broker_worker that holds the follower's claim.
 --
 -- KEYS  1 leases  2 fences  3 submitting  4 events  5 refresh  6 mailbox  7 positions
 -- ARGV  1 follower  2 fencing number  3 lease, ms  4 copy order id  5 event  6 symbol
 --       7 CopiedPosition afterwards ('' = none)  8 account read due in, ms ('' = as planned)
--- Returns {1, next head or '', copied positions} when done, {0} the lease is lost, {-1} that order is not at the
--- head (settled before).
-if redis.call('HGET', KEYS[2], ARGV[1]) ~= ARGV[2] then return { 0 } end
-local head = redis.call('LINDEX', KEYS[6], 0)
-if not head or not string.find(head, ARGV[4], 1, true) then return { -1 } end
+-- Returns {1, next head or '', copied positions} when done, {0} the claim is lost, {-1} the order is not at the
+-- head (it was settled before).
+local leases, fences, submitting, events, refresh, mailbox, positions = unpack(KEYS)
+local follower, fencing_number, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local copy_order_id, event, symbol = ARGV[4], ARGV[5], ARGV[6]
+local position_after, account_due_in_ms = ARGV[7], ARGV[8]
+
+if redis.call('HGET', fences, follower) ~= fencing_number then return { 0 } end
+local head = redis.call('LINDEX', mailbox, 0)
+if not head or not string.find(head, copy_order_id, 1, true) then return { -1 } end
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
-redis.call('LPOP', KEYS[6])
-redis.call('HDEL', KEYS[3], ARGV[1])
-if ARGV[7] == '' then
-  redis.call('HDEL', KEYS[7], ARGV[6])
+redis.call('LPOP', mailbox)
+redis.call('HDEL', submitting, follower)
+if position_after == '' then
+  redis.call('HDEL', positions, symbol)
 else
-  redis.call('HSET', KEYS[7], ARGV[6], ARGV[7])
+  redis.call('HSET', positions, symbol, position_after)
 end
-redis.call('XADD', KEYS[4], '*', 'event', ARGV[5])
-if ARGV[8] ~= '' then redis.call('ZADD', KEYS[5], now_ms + ARGV[8], ARGV[1]) end
+redis.call('XADD', events, '*', 'event', event)
+if account_due_in_ms ~= '' then redis.call('ZADD', refresh, now_ms + account_due_in_ms, follower) end
 
-local next_head = redis.call('LINDEX', KEYS[6], 0)
+local next_head = redis.call('LINDEX', mailbox, 0)
 if next_head then
-  redis.call('ZADD', KEYS[1], 'XX', now_ms + ARGV[3], ARGV[1])
-  return { 1, next_head, redis.call('HGETALL', KEYS[7]) }
+  redis.call('ZADD', leases, 'XX', now_ms + lease_ms, follower)
+  return { 1, next_head, redis.call('HGETALL', positions) }
 end
-redis.call('ZREM', KEYS[1], ARGV[1])
-redis.call('HDEL', KEYS[2], ARGV[1])
+redis.call('ZREM', leases, follower)
+redis.call('HDEL', fences, follower)
 return { 1, '', {} }
