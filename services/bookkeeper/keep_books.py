@@ -14,10 +14,11 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.bookkeeper.events import Entry, chunks
-from services.bookkeeper.restore import Restores, RestoreTakenOver
+from services.bookkeeper.restore import Restores
 from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import Booked, WritesEvents, write_entries
 from shared.domain.identity import Broker
+from shared.messaging.lease import LeaseLost
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
 from shared.persistence.ledger.ledger import Ledger
 
@@ -113,7 +114,7 @@ class Bookkeeper:
             self._log.warning("the ledger is away", error=str(error))
             await _wait(stopping, CHECK_EVERY_SECONDS)
             return
-        except RestoreTakenOver as error:
+        except LeaseLost as error:
             self._log.warning("the restore ends here", reason=str(error))
             return
         self._log.warning("redis is in line with the ledger", **restored._asdict())

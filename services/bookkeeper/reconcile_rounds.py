@@ -20,6 +20,7 @@ from shared.domain.amounts import plain
 from shared.domain.reconciliation.reconcile import Drift
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lease import Lease, LeaseLost, new_token
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger.targets import Targets
 
@@ -28,8 +29,8 @@ AT_ONCE: Final = 50
 """Accounts that are asked for together; the others wait, so that requests of a round come spread."""
 ANSWER_SECONDS: Final = 60.0
 CONFIRM_SECONDS: Final = 30.0
-HOLD_SECONDS: Final = 300.0
-"""A round is somebody's for so long without a sign of life; longer than any step takes."""
+LEASE_SECONDS: Final = 300.0
+"""Longer than any step of a round takes."""
 STANDS_ROUNDS: Final = 2.5
 """An alert is over after so many intervals without a round that repeats it."""
 
@@ -68,7 +69,7 @@ class ReconcileRounds:
             await asyncio.sleep(self._every_seconds - time.time() % self._every_seconds)
             try:
                 await self.round()
-            except (RedisError, OSError, DatabaseUnavailable) as error:
+            except (RedisError, OSError, DatabaseUnavailable, LeaseLost) as error:
                 why = str(error) or type(error).__name__
                 log.warning("accounts not reconciled", broker=self._keys.broker.value, error=why)
             except Exception:
@@ -76,8 +77,13 @@ class ReconcileRounds:
                 log.exception("reconciling failed", broker=self._keys.broker.value)
 
     async def round(self) -> bool:
-        """Look after all accounts now; False: another bookkeeper does. Raises RedisError and DatabaseUnavailable."""
-        if not await self._take():
+        """Look after all accounts now; False: another bookkeeper does.
+
+        Raises RedisError, DatabaseUnavailable, and LeaseLost when another bookkeeper has begun this round meanwhile.
+        """
+        # A token for each round, so that this process cannot begin the same round twice.
+        lease = Lease(self._redis, self._keys.reconciliation_lease, new_token(self._name), LEASE_SECONDS)
+        if not await lease.acquire():
             return False
         began_at = time.monotonic()
         try:
@@ -85,7 +91,7 @@ class ReconcileRounds:
             seen: dict[_Name, Drift] = {}
             unread = 0
             for some in _parts(followers):
-                await self._hold()
+                await _keep(lease)
                 found = await self._asking().run(some, repair=False)
                 seen |= {_named(drift): drift for drift in found.drifts if drift.needs_attention}
                 unread += len(found.unread)
@@ -97,10 +103,11 @@ class ReconcileRounds:
                 await asyncio.sleep(self._confirm_seconds)
             repaired = 0
             for some in _parts(drifting):
-                await self._hold()
+                await _keep(lease)
                 repaired += await self._look_again(some, seen)
         finally:
-            await self._give_back(began_at)
+            # Others are kept from this interval's round and not from the next: clocks differ by less than half of it.
+            await lease.renew(self._every_seconds / 2 - (time.monotonic() - began_at))
         log.info(
             "accounts reconciled",
             broker=self._keys.broker.value,
@@ -131,17 +138,10 @@ class ReconcileRounds:
     def _asking(self) -> Reconcile:
         return Reconcile(self._redis, self._keys, self._targets, actor=ACTOR, timeout_seconds=ANSWER_SECONDS)
 
-    async def _take(self) -> bool:
-        taken = await self._redis.set(self._keys.reconcile_round, self._name, nx=True, px=int(HOLD_SECONDS * 1000))
-        return bool(taken)
 
-    async def _hold(self) -> None:
-        await self._redis.pexpire(self._keys.reconcile_round, int(HOLD_SECONDS * 1000))
-
-    async def _give_back(self, began_at: float) -> None:
-        """Keep others from this interval's round, and nobody from the next: clocks differ by less than half of it."""
-        left_seconds = self._every_seconds / 2 - (time.monotonic() - began_at)
-        await self._redis.pexpire(self._keys.reconcile_round, max(1, int(left_seconds * 1000)))
+async def _keep(lease: Lease) -> None:
+    if not await lease.renew():
+        raise LeaseLost("another bookkeeper has begun this round")
 
 
 def _parts(followers: Sequence[str]) -> Iterator[Sequence[str]]:

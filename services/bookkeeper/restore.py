@@ -6,50 +6,43 @@ positions, carried opens and shard positions are made anew from the ledger. Ever
 marked as replayed, and workers look replayed orders up before they send. Fills that some follower has no decision
 for, or that are not marked as published, are put into the stream again, marked as replayed too.
 
-Who restores may be paused, and find on waking that another has done the work: so each write is one transaction that
-happens only while the key `restoring` still has this attempt's token. An emptied Redis has no such key either.
-The key is extended by a task beside the work, because a query over a long history may outlast it.
+A bookkeeper that restores may be paused, and another one may do the work meanwhile. So a restore needs a lease, and each
+of its writes is one transaction that happens only while this attempt still holds it. An emptied Redis has no such key
+either. The lease is renewed during the work, because a query over a long history may last longer than the lease.
 
 Another bookkeeper may be paused, too, with events in hand that Redis has forgotten: the ledger takes nothing any more
 that was read before the restore. What of it is true is found again, like everything that Redis forgot.
 """
 
 import asyncio
-import contextlib
-import uuid
 from collections import defaultdict
 from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
-from typing import Any, NamedTuple, Protocol
+from time import monotonic
+from typing import NamedTuple, Protocol
 
 import structlog
 from redis.asyncio import Redis
-from redis.exceptions import RedisError, ResponseError, WatchError
+from redis.exceptions import ResponseError
 
 from shared.domain.amounts import plain
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.errors import NijaError
 from shared.domain.instrument import Instrument
 from shared.messaging.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
+from shared.messaging.lease import Command, Lease, LeaseLost, new_token, work_while_held
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.master_fills import MasterFills
 
 SCAN_COUNT = 1_000
 PIPELINE = 1_000
-RESTORING_MS = 20_000
-"""How long an attempt keeps the work without a sign of life; it gives one four times as often."""
-
-Command = tuple[str | bytes | int, ...]
+LEASE_SECONDS = 20.0
+"""How long other bookkeepers wait for one that died in the middle of a restore."""
 
 log = structlog.get_logger()
-
-
-class RestoreTakenOver(NijaError):
-    """Another bookkeeper restores, or Redis was emptied meanwhile: begin again."""
 
 
 class Restored(NamedTuple):
@@ -71,7 +64,7 @@ class Restores(Protocol):
 
 
 class Restorer:
-    """Restores one broker's keys. All methods raise RedisError; `restore` also DatabaseUnavailable, RestoreTakenOver.
+    """Restores one broker's keys. All methods raise RedisError; `restore` also DatabaseUnavailable and LeaseLost.
 
     `name` is this bookkeeper's: an attempt of the same name that was killed is taken over at once.
     """
@@ -93,9 +86,7 @@ class Restorer:
         self._fills = fills
         self._followers = followers
         self._shards = shards
-        self._token = b""
-        self._writing = asyncio.Lock()
-        """One transaction at a time: each extends the key that the others watch."""
+        self._lease = self._new_lease()
 
     async def is_needed(self) -> bool:
         """Whether Redis was started or emptied since it was last in line with the ledger."""
@@ -103,17 +94,16 @@ class Restorer:
 
     async def begin(self) -> bool:
         """Claim the work; False: another bookkeeper does it. One that died in the middle of it begins again at once."""
-        token = f"{self._name} {uuid.uuid4().hex}".encode()
-        claimed = await self._redis.set(self._keys.restoring, token, nx=True, px=RESTORING_MS)
-        if not claimed:
-            holder: Any = await self._redis.get(self._keys.restoring)
-            if holder is not None and holder.rpartition(b" ")[0] != self._name.encode():
-                return False
-            await self._redis.set(self._keys.restoring, token, px=RESTORING_MS)
-        self._token = token
+        lease = self._new_lease()
+        if not await lease.acquire(replace_owner=True):
+            return False
+        self._lease = lease
         if not await self._redis.exists(self._keys.epoch):
             await self._cut_off()
         return True
+
+    def _new_lease(self) -> Lease:
+        return Lease(self._redis, self._keys.restore_lease, new_token(self._name), LEASE_SECONDS)
 
     async def _cut_off(self) -> None:
         try:
@@ -127,27 +117,10 @@ class Restorer:
 
         All events must be in the ledger before. Safe to repeat from the beginning after a crash.
         """
-        ended = asyncio.Event()
-        holding = asyncio.create_task(self._hold(ended))
-        try:
-            return await self._put_back()
-        finally:
-            ended.set()
-            await holding
-
-    async def _hold(self, ended: asyncio.Event) -> None:
-        """Extend the key until the attempt ended or was taken over."""
-        while True:
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(ended.wait(), RESTORING_MS / 4_000)
-            if ended.is_set():
-                return
-            try:
-                await self._write()
-            except RestoreTakenOver:
-                return  # as the attempt's next write finds, too
-            except (RedisError, OSError) as error:
-                log.warning("the restore is not extended", broker=self._keys.broker.value, error=str(error))
+        asked_at = monotonic()
+        if not await self._lease.renew():
+            raise LeaseLost("another bookkeeper restores, or Redis was emptied")
+        return await work_while_held(self._lease, asked_at, self._put_back)
 
     async def _put_back(self) -> Restored:
         run_id = await run_id_of(self._redis)
@@ -158,31 +131,13 @@ class Restorer:
         positions = await self._put_positions()
         orders = await self._put_mailboxes()
         fills = await self._put_fills(last, published, last if done is None else min(done, last))
-        await self._write(
-            ("SET", self._keys.epoch, run_id),
-            ("DEL", self._keys.restoring),
-        )
+        await self._lease.write(("SET", self._keys.epoch, run_id), then_release=True)
         return Restored(orders, positions, fills)
-
-    async def _write(self, *commands: Command) -> None:
-        """Run the commands (none: only extend the key) in one transaction, if this attempt still has the work."""
-        async with self._writing, self._redis.pipeline(transaction=True) as pipeline:
-            await pipeline.watch(self._keys.restoring)
-            if await pipeline.get(self._keys.restoring) != self._token:
-                raise RestoreTakenOver("another bookkeeper restores, or redis was emptied")
-            pipeline.multi()  # type: ignore[no-untyped-call]
-            pipeline.pexpire(self._keys.restoring, RESTORING_MS)
-            for command in commands:
-                pipeline.execute_command(*command)
-            try:
-                await pipeline.execute()
-            except WatchError as error:
-                raise RestoreTakenOver("another bookkeeper restores, or redis was emptied") from error
 
     async def _write_many(self, commands: Iterable[Command]) -> None:
         remaining = iter(commands)
         while batch := list(islice(remaining, PIPELINE)):
-            await self._write(*batch)
+            await self._lease.write(*batch)
 
     def _read_surroundings(
         self,
@@ -202,7 +157,7 @@ class Restorer:
         keys = self._keys
         # `ready` first: from here on nobody is claimed.
         gone = (keys.epoch, keys.ready, keys.leases, keys.fences, keys.submitting, keys.carries, keys.alerts)
-        await self._write(("DEL", *gone))
+        await self._lease.write(("DEL", *gone))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []
             # The braces of the hash tag are no pattern characters, so the prefix matches itself.
@@ -215,7 +170,7 @@ class Restorer:
                 await self._delete(batch)
 
     async def _delete(self, names: list[bytes]) -> None:
-        await self._write(("DEL", *names))
+        await self._lease.write(("DEL", *names))
 
     async def _put_accounts(
         self, roster: list[Follower], accounts: dict[str, str], instruments: list[Instrument]
@@ -269,7 +224,7 @@ class Restorer:
         for fill in missing:
             text = fill.model_copy(update={"replayed": True}).model_dump_json()
             commands.append(("XADD", self._keys.fills, f"{fill.sequence}-0", FILL_FIELD, text))
-        await self._write(*commands)
+        await self._lease.write(*commands)
         return sum(1 for fill in missing if fill.sequence > done)
 
     def _all_fills(self, after: int) -> list[MasterFill]:

@@ -6,7 +6,6 @@ its own, so that a broker whose Redis is away does not hold up the others; nor d
 
 import asyncio
 import functools
-import uuid
 from datetime import timedelta
 
 import structlog
@@ -22,6 +21,7 @@ from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lease import process_token
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
@@ -52,7 +52,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
     follower = FillFollower(
         redis,
         keys,
-        Shards(redis, keys, uuid.uuid4().hex, settings.follower_shards),
+        Shards(redis, keys, process_token(), settings.follower_shards),
         fan_out,
         inputs,
         load_followers=lambda: store.roster(broker),

@@ -1,7 +1,7 @@
 """Which shards of a broker this engine works on. Engines share them evenly; a dead one's are taken over.
 
-The lease only keeps two engines from doing the same work: that nothing is delivered twice comes from the shard's
-position, which `deliver` compares.
+Each shard has a lease. The leases only keep two engines from doing the same work: that nothing is delivered twice comes
+from the shard's position, which `deliver` compares.
 """
 
 import math
@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 
 from shared.domain.errors import NijaError
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lease import Lease
 
 LEASE_SECONDS = 10.0
 RENEW_SECONDS = 3.0
@@ -24,10 +25,13 @@ class ShardCountChanged(NijaError):
 class Shards:
     """The shards that this engine owns, with the position of each."""
 
-    def __init__(self, redis: Redis, keys: BrokerKeys, engine_id: str, count: int) -> None:
+    def __init__(self, redis: Redis, keys: BrokerKeys, token: str, count: int) -> None:
+        """`token`: from `new_token`; it names this engine in every lease."""
         self._redis = redis
         self._keys = keys
-        self._engine_id = engine_id.encode()
+        self._engine_id = token.encode()
+        self._lease_keys = [keys.shard_lease(shard) for shard in range(count)]
+        self._leases = [Lease(redis, key, token, LEASE_SECONDS) for key in self._lease_keys]
         self.count = count
         self.positions: dict[int, bytes] = {}
         """Position of each owned shard."""
@@ -45,21 +49,17 @@ class Shards:
             pipeline.zadd(self._keys.engines, {self._engine_id: now})
             pipeline.zremrangebyscore(self._keys.engines, "-inf", now - 10 * LEASE_SECONDS)
             pipeline.zcount(self._keys.engines, now - LEASE_SECONDS, "+inf")
-            pipeline.mget([self._keys.shard_lease(shard) for shard in range(self.count)])
+            pipeline.mget(self._lease_keys)
             _, _, engines, holders = await pipeline.execute()
         fair_share = math.ceil(self.count / max(1, engines))
-        mine = {shard for shard, holder in enumerate(holders) if holder == self._engine_id}
-        for shard in sorted(mine)[fair_share:]:
-            await self._redis.delete(self._keys.shard_lease(shard))
-            mine.discard(shard)
-        milliseconds = int(LEASE_SECONDS * 1000)
-        for shard in mine:
-            await self._redis.pexpire(self._keys.shard_lease(shard), milliseconds)
+        # The holders may have changed since they were read, so each lease is asked for again by its token.
+        held = [shard for shard, holder in enumerate(holders) if holder == self._engine_id]
+        for shard in held[fair_share:]:
+            await self._leases[shard].release()
+        mine = {shard for shard in held[:fair_share] if await self._leases[shard].renew()}
         for shard, holder in enumerate(holders):
-            if holder is None and len(mine) < fair_share:
-                key = self._keys.shard_lease(shard)
-                if await self._redis.set(key, self._engine_id, nx=True, px=milliseconds):
-                    mine.add(shard)
+            if holder is None and len(mine) < fair_share and await self._leases[shard].acquire():
+                mine.add(shard)
         if mine - self.positions.keys():
             await self.reload(mine)
         self.positions = {shard: position for shard, position in self.positions.items() if shard in mine}
@@ -84,10 +84,9 @@ class Shards:
     async def give_up(self) -> None:
         """Let other engines have the shards at once."""
         self.positions = {}
-        names = [self._keys.shard_lease(shard) for shard in range(self.count)]
-        # As Redis has it: a balance that was interrupted may have taken more than we know of.
-        holders = await self._redis.mget(names)
-        owned = [name for name, holder in zip(names, holders, strict=True) if holder == self._engine_id]
-        if owned:
-            await self._redis.delete(*owned)
+        # As Redis has it: a balance that was interrupted may have taken more than this engine knows of.
+        holders = await self._redis.mget(self._lease_keys)
+        for lease, holder in zip(self._leases, holders, strict=True):
+            if holder == self._engine_id:
+                await lease.release()
         await self._redis.zrem(self._keys.engines, self._engine_id)

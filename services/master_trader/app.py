@@ -13,7 +13,6 @@ import structlog
 import uvloop
 
 from services.master_trader.following import Following, Master, utc_now
-from services.master_trader.lease import Lease, process_token
 from services.master_trader.report import Report
 from services.master_trader.serve import serve
 from shared.brokers.limits import PatientLimits
@@ -24,6 +23,7 @@ from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lease import Lease, process_token
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner

@@ -13,8 +13,8 @@ from redis.exceptions import RedisError
 
 from services.master_trader.following import Following
 from services.master_trader.judge import judge
-from services.master_trader.lease import Lease, LeaseLost, work_while_held
 from services.master_trader.report import Report
+from shared.messaging.lease import Lease, LeaseLost, work_while_held
 
 _REDIS_AWAY_SECONDS: Final = 1.0
 

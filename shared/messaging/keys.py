@@ -14,8 +14,8 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:shards            hash    deliver.lua            copy_engine
                                shard → `sequence:ring distance:follower` delivered last; `sequence:*` when done
     nija:{b}:shard-count       string  copy_engine            copy_engine; how many shards there are, for good
-    nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; engine id, expires
-    nija:{b}:engines           zset    copy_engine            copy_engine; engine id → last sign of life, s
+    nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; token of the engine, expires
+    nija:{b}:engines           zset    copy_engine            copy_engine; token → last sign of life, s
     nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, base
     nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
     nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
@@ -32,14 +32,14 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:reconcile         hash    ask.lua                claim.lua, worker; follower → ReconcileRequest,
                                                               of the CLI and the bookkeeper
     nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, taken once
-    nija:{b}:reconcile-round   string  bookkeeper             bookkeeper; who compares the accounts now, expires
+    nija:{b}:reconciliation-lease string bookkeeper           bookkeeper; token of the one that compares the accounts
     nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
     nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
     nija:{b}:roster            string  CLI, bookkeeper        deliver.lua, engine, worker; version of the follower list
     nija:{b}:epoch             string  bookkeeper             guarded clients; run id of the Redis that was
                                                               brought in line with the ledger
-    nija:{b}:restoring         string  bookkeeper             bookkeeper; who restores, expires
-    nija:{b}:master-lease      string  master_trader          master_trader; process id, expires
+    nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the one that restores, expires
+    nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
     nija:{b}:master            hash    master_trader          status, copy_engine; last poll, last error, equity
     nija:{b}:nonce:<key hash>  string  nonce.lua              the last nonce given out for an API key
     nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left and when, ms
@@ -95,12 +95,12 @@ class BrokerKeys:
         self.alerts = self.prefix + "alerts"
         self.reconcile = self.prefix + "reconcile"
         self.readings = self.prefix + "readings"
-        self.reconcile_round = self.prefix + "reconcile-round"
+        self.reconciliation_lease = self.prefix + "reconciliation-lease"
         self.refresh = self.prefix + "refresh"
         self.instruments = self.prefix + "instruments"
         self.roster = self.prefix + "roster"
         self.epoch = self.prefix + "epoch"
-        self.restoring = self.prefix + "restoring"
+        self.restore_lease = self.prefix + "restore-lease"
         self.master_lease = self.prefix + "master-lease"
         self.master = self.prefix + "master"
         self.circuit = self.prefix + "circuit"

@@ -16,6 +16,7 @@ from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from shared.domain.identity import Broker
 from shared.domain.reconciliation import reconcile as rules
 from shared.messaging.alerts import Alert, AlertKind
+from shared.messaging.lease import LeaseLost
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger.ledger import Ledger
@@ -82,7 +83,7 @@ async def test_drift_alerts_once_and_until_it_is_gone(
         async with working(bench, engine):
             for _ in range(2):
                 await make_a_round(redis, engine, every_seconds=3600)
-                await redis.delete(KEYS.reconcile_round)
+                await redis.delete(KEYS.reconciliation_lease)
     assert [line["error"] for line in lines if line["event"] == "alert"] == [
         "BTC/USD manual sale -0.0006: sold, moved or paid away outside nija"
     ]
@@ -160,10 +161,26 @@ async def test_of_several_bookkeepers_one_makes_the_round(bench: WorkerBench, re
     one, other = rounds(redis, engine, every_seconds=1.0), rounds(redis, engine, every_seconds=1.0, name="other")
     async with working(bench, engine):
         assert sorted(await asyncio.gather(one.round(), other.round())) == [False, True]
-    assert 0 < await redis.pttl(KEYS.reconcile_round) <= 500
+    assert 0 < await redis.pttl(KEYS.reconciliation_lease) <= 500
     async with working(bench, engine), asyncio.timeout(10):
         while not await other.round():
             await asyncio.sleep(0.05)
+
+
+async def test_a_round_that_another_bookkeeper_took_over_ends(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+    """It repairs and alerts nothing any more, and leaves the other's lease as it is."""
+    bench.account.free["BTC"] = Decimal("0.0004")
+    bench.account.read_errors = [None, None]
+    going = asyncio.create_task(rounds(redis, engine, repair=True, every_seconds=3600, confirm_seconds=1.0).round())
+    async with working(bench, engine), asyncio.timeout(10):
+        while bench.account.read_errors:
+            await asyncio.sleep(0.005)
+        await redis.set(KEYS.reconciliation_lease, "another", px=60_000)
+        with pytest.raises(LeaseLost):
+            await going
+    assert await redis.get(KEYS.reconciliation_lease) == b"another"
+    assert await redis.pttl(KEYS.reconciliation_lease) > 50_000
+    assert ((await bench.position()).quantity, await alerts(redis)) == (Decimal("0.001"), [])
 
 
 async def test_without_a_worker_the_round_ends_and_says_so(

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import Engine, text
 
-from services.bookkeeper.restore import Command, Restorer, RestoreTakenOver
+from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
 from services.copy_engine import follow
 from services.local_system.embedded import start_server, stop_server
@@ -25,6 +25,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker, shard_of
 from shared.messaging.epoch import RedisNotRestored, guarded_redis
 from shared.messaging.fills import FillEntry, read_fills
+from shared.messaging.lease import Command, Lease, LeaseLost
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation, Repair
 from shared.persistence.database import open_engine
@@ -261,25 +262,27 @@ async def test_nobody_acts_on_a_connection_from_before_redis_was_emptied(
         assert (await paused.hgetall(KEYS.shards))[b"0"] == position
 
 
-class DyingRestorer(Restorer):
-    """Ends before the transaction of that number, or lets something happen there."""
+class DyingLease(Lease):
+    """The process ends before the transaction of that number."""
 
     dies_before: int = -1
 
-    async def _write(self, *commands: Command) -> None:
+    async def write(self, *commands: Command, then_release: bool = False) -> None:
         if self.dies_before == 0:
             raise ProcessDied
         self.dies_before -= 1
-        await super()._write(*commands)
+        await super().write(*commands, then_release=then_release)
 
 
-def dying(world: RestoreWorld, transactions: int) -> DyingRestorer:
-    """A bookkeeper's restorer that dies after so many transactions."""
+async def begun_and_dying(world: RestoreWorld, transactions: int) -> tuple[Restorer, DyingLease]:
+    """A bookkeeper that has begun a restore and dies after so many transactions, and its lease."""
     restorer = world.restorer()
-    restorer.__class__ = DyingRestorer
-    assert isinstance(restorer, DyingRestorer)
-    restorer.dies_before = transactions
-    return restorer
+    assert await restorer.begin()
+    lease = restorer._lease
+    lease.__class__ = DyingLease
+    assert isinstance(lease, DyingLease)
+    lease.dies_before = transactions
+    return restorer, lease
 
 
 async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
@@ -295,8 +298,7 @@ async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
     await world.book()
     await world.redis.flushall()
     for transactions in range(100):
-        restorer = dying(world, transactions)
-        assert await restorer.begin()
+        restorer, _ = await begun_and_dying(world, transactions)
         try:
             await restorer.restore()
         except ProcessDied:
@@ -323,16 +325,15 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
     points = 0
     while True:
         await world.redis.flushall()
-        paused = dying(world, points)
-        assert await paused.begin()
+        paused, lease = await begun_and_dying(world, points)
         try:
             await paused.restore()
             break
         except ProcessDied:
             points += 1
-        paused.dies_before = -1
+        lease.dies_before = -1
         if what == "another restores":
-            await world.redis.delete(KEYS.restoring)  # it ran out
+            await world.redis.delete(KEYS.restore_lease)  # it ran out
             other = world.restorer("another")
             assert await other.begin()
             await other.restore()
@@ -340,7 +341,7 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
             await world.redis.flushall()
         seen = {key: await world.redis.dump(key) for key in await world.redis.keys("*")}
         for attempt in (paused._forget(), paused._put_positions(), paused._put_mailboxes(), paused._put_fills(1, 0, 0)):
-            with pytest.raises(RestoreTakenOver):
+            with pytest.raises(LeaseLost):
                 await attempt
         assert {key: await world.redis.dump(key) for key in await world.redis.keys("*")} == seen
     assert points > 5, "the test would prove little"
@@ -372,8 +373,8 @@ async def until_the_ledger_is_asked(engine: Engine) -> None:
 async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query that takes longer than `restoring` lives: the attempt keeps its work, and ends it."""
-    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 2_000)
+    """A query takes longer than the lease lasts: the attempt keeps its lease, and completes."""
+    monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 2.0)
     await world.redis.flushall()
     restorer = world.restorer()
     assert await restorer.begin()
@@ -384,7 +385,7 @@ async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
         assert not await world.restorer("another").begin()
     await restoring
     assert await world.in_line()
-    assert not await world.redis.exists(KEYS.restoring)
+    assert not await world.redis.exists(KEYS.restore_lease)
 
 
 @pytest.mark.parametrize("now", ["another's", "nobody's"])
@@ -392,7 +393,7 @@ async def test_a_restore_that_was_taken_over_is_not_extended(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch, now: str
 ) -> None:
     """Whoever has the work now: an attempt that waits for the ledger neither keeps nor takes the key."""
-    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 1_000)
+    monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
     restorer = world.restorer()
     assert await restorer.begin()
@@ -400,13 +401,13 @@ async def test_a_restore_that_was_taken_over_is_not_extended(
         restoring = asyncio.create_task(restorer.restore())
         await until_the_ledger_is_asked(engine)
         if now == "another's":
-            await world.redis.set(KEYS.restoring, "another's token", px=60_000)
+            await world.redis.set(KEYS.restore_lease, "another's token", px=60_000)
         else:
-            await world.redis.delete(KEYS.restoring)
+            await world.redis.delete(KEYS.restore_lease)
         await asyncio.sleep(0.8)
-        assert await world.redis.get(KEYS.restoring) == (b"another's token" if now == "another's" else None)
-        assert now == "nobody's" or await world.redis.pttl(KEYS.restoring) > 10_000
-    with pytest.raises(RestoreTakenOver):
+        assert await world.redis.get(KEYS.restore_lease) == (b"another's token" if now == "another's" else None)
+        assert now == "nobody's" or await world.redis.pttl(KEYS.restore_lease) > 10_000
+    with pytest.raises(LeaseLost):
         await restoring
 
 
@@ -414,7 +415,7 @@ async def test_an_attempt_does_not_take_its_own_extension_for_another(world: Res
     """Writes of one attempt that meet each other all succeed."""
     restorer = world.restorer()
     assert await restorer.begin()
-    await asyncio.gather(*(restorer._write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
+    await asyncio.gather(*(restorer._lease.write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
     assert await world.redis.hget("written", "times") == b"50"
 
 
@@ -422,7 +423,7 @@ async def test_a_failed_restore_is_extended_no_more(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The ledger goes away in the middle: the key runs out, so that another bookkeeper may restore."""
-    monkeypatch.setattr("services.bookkeeper.restore.RESTORING_MS", 1_000)
+    monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
     restorer = world.restorer()
     assert await restorer.begin()

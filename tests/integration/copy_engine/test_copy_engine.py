@@ -30,6 +30,7 @@ from shared.messaging.alerts import AlertKind, standing
 from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
+from shared.messaging.lease import Lease
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import FIRST_ROSTER, a_fill, a_follower, a_sale, an_account, an_instrument
@@ -510,6 +511,26 @@ async def test_shards_taken_by_an_interrupted_balance_are_given_up_too(redis: Re
     await redis.set(KEYS.shard_lease(1), "second")
     await engine.shards.give_up()
     assert [await redis.exists(KEYS.shard_lease(shard)) for shard in (0, 1)] == [0, 1]
+
+
+async def test_an_engine_that_was_paused_leaves_the_leases_of_its_successor_alone(
+    redis: Redis, everybody: list[Follower], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its shards are taken over after it has read who holds them: it neither extends nor ends those leases."""
+    paused = Engine(redis, everybody)
+    await paused.shards.balance()
+    renew = Lease.renew
+
+    async def renew_too_late(lease: Lease, seconds: float | None = None) -> bool:
+        await redis.set(lease._key, "second", px=60_000)
+        return await renew(lease, seconds)
+
+    monkeypatch.setattr(Lease, "renew", renew_too_late)
+    await paused.shards.balance()
+    assert paused.shards.positions == {}
+    await paused.shards.give_up()
+    assert [await redis.get(KEYS.shard_lease(shard)) for shard in range(SHARDS)] == [b"second"] * SHARDS
+    assert [await redis.pttl(KEYS.shard_lease(shard)) > 50_000 for shard in range(SHARDS)] == [True] * SHARDS
 
 
 async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Redis, everybody: list[Follower]) -> None:

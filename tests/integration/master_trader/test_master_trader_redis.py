@@ -1,16 +1,13 @@
-"""The stream `fills` and the master's lease on a real Redis."""
+"""The stream `fills` on a real Redis."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime
 from decimal import Decimal
-from time import monotonic
 
 import pytest
 from redis.asyncio import Redis
-from redis.exceptions import ConnectionError as RedisConnectionError
 
-from services.master_trader.lease import Lease, LeaseLost, work_while_held
 from services.master_trader.list_instruments import list_instruments
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.fill import Side, SizeType
@@ -175,94 +172,3 @@ async def test_the_listing_of_instruments_is_replaced_as_a_whole(redis: Redis) -
     assert {name.decode(): Instrument.model_validate_json(text) for name, text in stored.items()} == listing(
         "BTC/USD", "ETH/USD"
     )
-
-
-def lease(redis: Redis, token: str, seconds: float = 5.0) -> Lease:
-    return Lease(redis, KEYS.master_lease, token, seconds)
-
-
-async def test_one_process_holds_the_lease_until_it_gives_it_back(redis: Redis) -> None:
-    """Asking again keeps it; another gets it only afterwards, and nobody can give back what is not theirs."""
-    first, second = lease(redis, "first"), lease(redis, "second")
-    assert await first.acquire()
-    assert await first.acquire()
-    assert not await second.acquire()
-    assert not await second.renew()
-    assert not await second.release()
-    assert await first.release()
-    assert await second.acquire()
-    assert not await first.renew()
-
-
-async def test_the_lease_of_a_dead_process_runs_out(redis: Redis) -> None:
-    """Nobody has to clean up after a kill -9."""
-    assert await lease(redis, "dead", seconds=0.2).acquire()
-    spare = lease(redis, "spare")
-    deadline = monotonic() + 5
-    while not await spare.acquire():
-        assert monotonic() < deadline
-        await asyncio.sleep(0.02)
-
-
-async def test_work_is_cancelled_as_soon_as_another_process_has_the_lease(redis: Redis) -> None:
-    """Losing the lease stops the work within a third of its length."""
-    held = lease(redis, "held", seconds=0.6)
-    working, cancelled = asyncio.Event(), asyncio.Event()
-
-    async def work() -> None:
-        working.set()
-        try:
-            await asyncio.Event().wait()
-        finally:
-            cancelled.set()
-
-    assert await held.acquire()
-    following = asyncio.create_task(work_while_held(held, monotonic(), work))
-    await working.wait()
-    await redis.set(KEYS.master_lease, "another")
-    with pytest.raises(LeaseLost, match="another process"):
-        await following
-    assert cancelled.is_set()
-
-
-async def test_work_goes_on_far_beyond_the_first_length_of_the_lease(redis: Redis) -> None:
-    """It is renewed as long as the work lasts; the work's result ends it."""
-    held, done = lease(redis, "held", seconds=0.3), asyncio.Event()
-
-    async def work() -> None:
-        await done.wait()
-
-    assert await held.acquire()
-    began = monotonic()
-    following = asyncio.create_task(work_while_held(held, began, work))
-    while monotonic() < began + 1:
-        assert not await lease(redis, "spare").acquire()
-        await asyncio.sleep(0.05)
-    done.set()
-    await following
-
-
-async def test_the_error_of_the_work_comes_out(redis: Redis) -> None:
-    """The lease hides nothing."""
-    held = lease(redis, "held")
-
-    async def work() -> None:
-        raise ZeroDivisionError
-
-    assert await held.acquire()
-    with pytest.raises(ZeroDivisionError):
-        await work_while_held(held, monotonic(), work)
-
-
-async def test_work_ends_when_redis_stays_away_longer_than_the_lease(redis: Redis) -> None:
-    """A lease that nobody renewed may be somebody else's, whatever this process can see."""
-
-    class Unreachable(Lease):
-        async def renew(self) -> bool:
-            raise RedisConnectionError("Redis is away")
-
-    held = Unreachable(redis, KEYS.master_lease, "held", 0.5)
-    began = monotonic()
-    with pytest.raises(LeaseLost, match="ran out"):
-        await work_while_held(held, began, asyncio.Event().wait)  # type: ignore[arg-type]
-    assert monotonic() - began >= 0.5
