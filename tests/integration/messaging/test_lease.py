@@ -25,7 +25,7 @@ def lease(redis: Redis, token: str, seconds: float = 5.0) -> Lease:
 
 
 async def test_one_process_holds_the_lease_until_it_gives_it_back(redis: Redis) -> None:
-    """Asking again keeps it; another gets it only afterwards, and nobody can give back what is not theirs."""
+    """Asking again keeps it. Another process gets it only afterwards, and cannot renew or release it before."""
     first, second = lease(redis, "first"), lease(redis, "second")
     assert await first.acquire()
     assert await first.acquire()
@@ -38,7 +38,7 @@ async def test_one_process_holds_the_lease_until_it_gives_it_back(redis: Redis) 
 
 
 async def test_the_lease_of_a_dead_process_runs_out(redis: Redis) -> None:
-    """Nobody has to clean up after a kill -9."""
+    """After a kill -9 nothing has to be cleaned up."""
     assert await lease(redis, "dead", seconds=0.2).acquire()
     spare = lease(redis, "spare")
     deadline = monotonic() + 5
@@ -98,7 +98,7 @@ async def test_the_error_of_the_work_comes_out(redis: Redis) -> None:
 
 
 async def test_work_ends_when_redis_stays_away_longer_than_the_lease(redis: Redis) -> None:
-    """A lease that nobody renewed may be somebody else's, whatever this process can see."""
+    """Another process may hold a lease that was not renewed, whatever this process can see."""
 
     class Unreachable(Lease):
         async def renew(self) -> bool:
