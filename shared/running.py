@@ -27,6 +27,13 @@ def stop_by_signal() -> asyncio.Event:
     return stopping
 
 
+async def wait(event: asyncio.Event, seconds: float) -> None:
+    """Wait until `event` is set, usually the one that stops the process, but for `seconds` at most."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(max(seconds, 0)):
+            await event.wait()
+
+
 async def run_each(
     brokers: Iterable[Broker], work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event
 ) -> None:
@@ -46,8 +53,7 @@ async def _keep_running(broker: Broker, work: Callable[[Broker], Awaitable[None]
             await work(broker)
         except Exception:
             log.exception("the loop of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), DEFECT_RETRY_SECONDS)
+            await wait(stopping, DEFECT_RETRY_SECONDS)
 
 
 async def keep_beating(heartbeat: Heartbeat) -> None:

@@ -7,7 +7,6 @@ Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 
 """
 
 import asyncio
-import contextlib
 import functools
 import os
 import socket
@@ -36,7 +35,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.migrate import require_newest_schema
-from shared.running import keep_beating, run_each, stop_by_signal
+from shared.running import keep_beating, run_each, stop_by_signal, wait
 
 NICENESS: Final = 10
 
@@ -56,8 +55,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start:
                 break
             except DatabaseUnavailable as error:
                 log.warning("the ledger is away", error=str(error))
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(stopping.wait(), LONGEST_WAIT_SECONDS)
+                await wait(stopping, LONGEST_WAIT_SECONDS)
         start.succeeded()
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:

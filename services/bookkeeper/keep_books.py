@@ -5,7 +5,6 @@ PostgreSQL is away the entries stay in Redis and the loop waits; when Redis is a
 """
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Sequence
 from typing import Final
@@ -21,6 +20,7 @@ from shared.domain.identity import Broker
 from shared.messaging.lease import LeaseLost
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
 from shared.persistence.ledger.ledger import Ledger
+from shared.running import wait
 
 BLOCK_MS: Final = 500
 CLAIM_EVERY_SECONDS: Final = 15.0
@@ -59,11 +59,11 @@ class Bookkeeper:
                 await self._go_on(stopping)
             except (RedisError, OSError) as error:
                 self._log.warning("redis is away", error=str(error) or type(error).__name__)
-                await _wait(stopping, wait_seconds)
+                await wait(stopping, wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
             except DatabaseUnavailable as error:
                 self._log.warning("the ledger is away", error=str(error))
-                await _wait(stopping, wait_seconds)
+                await wait(stopping, wait_seconds)
                 wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
             except EventsOutdated as error:
                 # What of it Redis still has is read again; what it has forgotten was restored without it.
@@ -96,12 +96,12 @@ class Bookkeeper:
             await self._book(entries, stopping)
             if 0 < len(entries) < GATHER_BELOW:
                 # Under load, a transaction for each handful of events would cost more than the events do.
-                await _wait(stopping, GATHER_SECONDS)
+                await wait(stopping, GATHER_SECONDS)
 
     async def _restore(self, stopping: asyncio.Event) -> None:
         """Write every event that Redis has, then bring Redis in line with the ledger; one bookkeeper at a time."""
         if not await self._restorer.begin():
-            await _wait(stopping, CHECK_EVERY_SECONDS)
+            await wait(stopping, CHECK_EVERY_SECONDS)
             return
         self._log.warning("redis was started or emptied: it is brought in line with the ledger")
         while entries := await self._stream.claim_abandoned(idle_ms=0) or await self._stream.read_new(1):
@@ -112,7 +112,7 @@ class Bookkeeper:
             restored = await self._restorer.restore()
         except DatabaseUnavailable as error:
             self._log.warning("the ledger is away", error=str(error))
-            await _wait(stopping, CHECK_EVERY_SECONDS)
+            await wait(stopping, CHECK_EVERY_SECONDS)
             return
         except LeaseLost as error:
             self._log.warning("the restore ends here", reason=str(error))
@@ -135,7 +135,7 @@ class Bookkeeper:
             if stopping.is_set():
                 return
             if not taken_over:
-                await _wait(stopping, OLDER_PAUSE_SECONDS)
+                await wait(stopping, OLDER_PAUSE_SECONDS)
         await self._write_down(entries, stopping)
 
     async def _write_down(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
@@ -159,12 +159,7 @@ class Bookkeeper:
                 return await asyncio.to_thread(write_entries, self._books, self._broker, chunk)
             except DatabaseUnavailable as error:
                 self._log.warning("the ledger is away", error=str(error), waiting_seconds=wait_seconds)
-            await _wait(stopping, wait_seconds)
+            await wait(stopping, wait_seconds)
             if stopping.is_set():
                 return None
             wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
-
-
-async def _wait(stopping: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)

@@ -12,6 +12,7 @@ import structlog
 
 from shared.brokers.errors import BrokerError
 from shared.domain.instrument import Instrument
+from shared.running import wait
 
 EVERY_SECONDS = 3600.0
 AT_MOST_EVERY_SECONDS = 60.0
@@ -45,10 +46,7 @@ class Listing:
         while True:
             # Not in step with the other processes.
             apart = random.uniform(1.0, 1.2)  # noqa: S311
-            try:
-                await asyncio.wait_for(self._missed.wait(), EVERY_SECONDS * apart)
-            except TimeoutError:
-                log.debug("markets are due")
+            await wait(self._missed, EVERY_SECONDS * apart)
             self._missed.clear()
             asked_at = datetime.now(UTC)
             try:

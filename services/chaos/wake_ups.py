@@ -14,6 +14,7 @@ from redis.exceptions import RedisError
 from shared.domain.identity import Broker
 from shared.messaging.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
+from shared.running import wait
 
 LOOK_EVERY_SECONDS = 0.25
 
@@ -59,8 +60,7 @@ class WakeUps:
         while not stopping.is_set():
             with contextlib.suppress(RedisError, OSError):  # killed, or emptied in between: look again
                 await self._look()
-            with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(stopping.wait(), LOOK_EVERY_SECONDS)
+            await wait(stopping, LOOK_EVERY_SECONDS)
 
     async def _look(self) -> None:
         run_id = await run_id_of(self._redis)

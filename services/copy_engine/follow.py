@@ -28,6 +28,7 @@ from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered
 from shared.persistence.errors import PersistenceError
+from shared.running import wait
 
 ANY_MASTER = "*"  # an entry that cannot be read does not say whose it is
 READ_COUNT = 16
@@ -90,13 +91,13 @@ class FillFollower:
                     await self._step_or_reload()
                 except (RedisError, OSError) as error:
                     self._log.warning("redis is away", error=str(error))
-                    await _wait(stopping, AWAY_RETRY_SECONDS)
+                    await wait(stopping, AWAY_RETRY_SECONDS)
                 except ListingUnknown as error:
                     self._log.warning("a fill waits", reason=str(error))
-                    await _wait(stopping, AWAY_RETRY_SECONDS)
+                    await wait(stopping, AWAY_RETRY_SECONDS)
                 except PersistenceError as error:
                     self._log.warning("the follower list cannot be read", error=str(error))
-                    await _wait(stopping, AWAY_RETRY_SECONDS)
+                    await wait(stopping, AWAY_RETRY_SECONDS)
         finally:
             watching.cancel()
             if not stopping.is_set():
@@ -221,7 +222,7 @@ class FillFollower:
         await self._redis.hset(self._keys.halted, ANY_MASTER, why)
         self._halted = True
         self._log.error("halted: unreadable fill", entry=entry.entry_id, error=unreadable.error)
-        await _wait(self._stopping, HALTED_RETRY_SECONDS)
+        await wait(self._stopping, HALTED_RETRY_SECONDS)
 
     async def _keep_shards(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -230,7 +231,7 @@ class FillFollower:
             except (RedisError, OSError) as error:
                 self._log.warning("shards not renewed", error=str(error))
                 self._shards.positions = {}
-            await _wait(stopping, RENEW_SECONDS)
+            await wait(stopping, RENEW_SECONDS)
 
     async def _keep_watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
@@ -239,7 +240,7 @@ class FillFollower:
                 await self.alert()
             except (RedisError, OSError, PersistenceError, ValidationError) as error:  # the last: of a broken alert
                 self._log.warning("no watch kept", error=str(error))
-            await _wait(stopping, WATCH_SECONDS)
+            await wait(stopping, WATCH_SECONDS)
 
     async def announce_changes(self) -> None:
         """Have everybody load a follower list that changed, and of which nobody has heard.
@@ -263,8 +264,3 @@ class FillFollower:
         until = datetime.now(UTC) + ALERT_STANDS
         for (kind, whom), error in alerts.items():
             await self._alerts.sound(kind, whom, error, until=until)
-
-
-async def _wait(stopping: asyncio.Event, seconds: float) -> None:
-    with contextlib.suppress(TimeoutError):
-        await asyncio.wait_for(stopping.wait(), seconds)

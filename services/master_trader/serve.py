@@ -4,7 +4,6 @@ Enters: the collaborators, wired by app.py. Leaves: the state in the hash `maste
 """
 
 import asyncio
-import contextlib
 from time import monotonic
 from typing import Final
 
@@ -15,17 +14,11 @@ from services.master_trader.following import Following
 from services.master_trader.judge import judge
 from services.master_trader.report import Report
 from shared.messaging.lease import Lease, LeaseLost, work_while_held
+from shared.running import wait
 
 _REDIS_AWAY_SECONDS: Final = 1.0
 
 log = structlog.get_logger()
-
-
-async def wait(stopping: asyncio.Event, seconds: float) -> None:
-    """Wait that long, or until the process is told to stop."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(max(seconds, 0)):
-            await stopping.wait()
 
 
 async def serve(

@@ -4,6 +4,7 @@ import asyncio
 import os
 import signal
 from pathlib import Path
+from time import monotonic
 
 import pytest
 
@@ -76,3 +77,27 @@ async def test_a_heartbeat_that_cannot_be_written_is_tried_again(
         while not (no_folder / "beat").exists():
             await asyncio.sleep(0.01)
     beating.cancel()
+
+
+async def test_a_wait_ends_with_its_time_or_with_its_event() -> None:
+    """Whichever comes first; a time that is over already is no wait."""
+    event = asyncio.Event()
+    began = monotonic()
+    await running.wait(event, 0.05)
+    assert 0.04 < monotonic() - began < 5
+    await running.wait(event, -1)
+    waiting = asyncio.create_task(running.wait(event, 60))
+    await asyncio.sleep(0)
+    event.set()
+    async with asyncio.timeout(5):
+        await waiting
+        await running.wait(event, 60)
+
+
+async def test_a_wait_can_be_cancelled() -> None:
+    """The cancellation reaches the task that waits, and is not taken for the end of the time."""
+    waiting = asyncio.create_task(running.wait(asyncio.Event(), 60))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
