@@ -17,7 +17,7 @@ import uvloop
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.bookkeeper.keep_books import LONGEST_WAIT_SECONDS, Bookkeeper
+from services.bookkeeper.keep_books import BACKOFF, Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.stream import EventStream
@@ -55,7 +55,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start:
                 break
             except DatabaseUnavailable as error:
                 log.warning("the ledger is away", error=str(error))
-                await wait(stopping, LONGEST_WAIT_SECONDS)
+                await wait(stopping, BACKOFF.longest_seconds)
         start.succeeded()
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:

@@ -16,6 +16,7 @@ from services.bookkeeper.events import Entry, chunks
 from services.bookkeeper.restore import Restores
 from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import Booked, WritesEvents, write_entries
+from shared.domain.backoff import Backoff
 from shared.domain.identity import Broker
 from shared.messaging.lease import LeaseLost
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
@@ -29,8 +30,8 @@ OLDER_IDLE_MS: Final = 1_000
 OLDER_PAUSE_SECONDS: Final = 0.05
 GATHER_BELOW: Final = 200
 GATHER_SECONDS: Final = 0.25
-FIRST_WAIT_SECONDS: Final = 0.1
-LONGEST_WAIT_SECONDS: Final = 5.0
+BACKOFF: Final = Backoff(0.1, 5)
+"""While Redis or PostgreSQL is away."""
 
 log = structlog.get_logger()
 
@@ -49,22 +50,22 @@ class Bookkeeper:
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping`; what has been read is written before, unless PostgreSQL is away."""
-        wait_seconds = FIRST_WAIT_SECONDS
+        failures = 0
         while not stopping.is_set():
             try:
                 await self._stream.prepare()
                 self._books = await asyncio.to_thread(self._ledger.from_now_on, self._broker)
                 await self._catch_up(stopping)
-                wait_seconds = FIRST_WAIT_SECONDS
+                failures = 0
                 await self._go_on(stopping)
             except (RedisError, OSError) as error:
                 self._log.warning("redis is away", error=str(error) or type(error).__name__)
-                await wait(stopping, wait_seconds)
-                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+                failures += 1
+                await wait(stopping, BACKOFF.after(failures))
             except DatabaseUnavailable as error:
                 self._log.warning("the ledger is away", error=str(error))
-                await wait(stopping, wait_seconds)
-                wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)
+                failures += 1
+                await wait(stopping, BACKOFF.after(failures))
             except EventsOutdated as error:
                 # What of it Redis still has is read again; what it has forgotten was restored without it.
                 self._log.warning("events in hand are left", reason=str(error))
@@ -153,13 +154,13 @@ class Bookkeeper:
 
     async def _write(self, chunk: Sequence[Entry], stopping: asyncio.Event) -> Booked | None:
         """Write until it is written; None: PostgreSQL is away and the process is to end."""
-        wait_seconds = FIRST_WAIT_SECONDS
+        failures = 0
         while True:
             try:
                 return await asyncio.to_thread(write_entries, self._books, self._broker, chunk)
             except DatabaseUnavailable as error:
-                self._log.warning("the ledger is away", error=str(error), waiting_seconds=wait_seconds)
-            await wait(stopping, wait_seconds)
+                failures += 1
+                self._log.warning("the ledger is away", error=str(error), wait_seconds=BACKOFF.after(failures))
+            await wait(stopping, BACKOFF.after(failures))
             if stopping.is_set():
                 return None
-            wait_seconds = min(wait_seconds * 2, LONGEST_WAIT_SECONDS)

@@ -30,6 +30,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.domain.amounts import ZERO, plain
+from shared.domain.backoff import Backoff
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.plan import exit_quantity
 from shared.domain.copying.reasons import FailReason, SkipReason
@@ -42,8 +43,10 @@ from shared.messaging.mailboxes import Lease, Mailboxes, Submission
 
 SENDS_AT_ONCE = 5
 """How often a request that was certainly not executed is sent again before others get the place."""
-FIRST_LOOK_PAUSE_SECONDS = 1.0
-LONGEST_LOOK_PAUSE_SECONDS = 15.0
+PROGRESS_BACKOFF = Backoff(0.3, 15, factor=1.5)
+"""Between two tries of an order whose state is known."""
+LOOK_UP_BACKOFF = Backoff(1, 15)
+"""Between two look-ups of an order whose outcome is unknown."""
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
 UNREAD_AFTER = timedelta(seconds=60)
@@ -383,15 +386,14 @@ class Execution:
 
 
 def _wait_by_age(since: datetime) -> float:
-    """The longer it has taken, the longer the next wait: 0.3 s at first, 15 s at most."""
-    return min(max(0.3, (datetime.now(UTC) - since).total_seconds() / 2), 15.0)
+    return PROGRESS_BACKOFF.at_age((datetime.now(UTC) - since).total_seconds())
 
 
 def _look_pause(since: datetime, window_ends: datetime) -> float:
     """Seconds until the next look for a request of unknown fate: longer each time, but one look when its window ends."""
     now = datetime.now(UTC)
     age = now - (since if now < window_ends else window_ends)
-    pause = min(max(FIRST_LOOK_PAUSE_SECONDS, age.total_seconds()), LONGEST_LOOK_PAUSE_SECONDS)
+    pause = LOOK_UP_BACKOFF.at_age(age.total_seconds())
     return min(pause, _until_after(window_ends)) if now < window_ends else pause
 
 

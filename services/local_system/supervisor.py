@@ -15,9 +15,9 @@ from typing import Final
 
 from services.local_system.errors import LocalSystemError, StartFailed
 from services.local_system.process import ManagedProcess, ProcessSpec, describe_exit, rotate_log
+from shared.domain.backoff import Backoff
 
-_FIRST_PAUSE_SECONDS: Final = 0.25
-_LONGEST_PAUSE_SECONDS: Final = 10.0
+_BACKOFF: Final = Backoff(0.25, 10)
 _STABLE_SECONDS: Final = 30.0
 """A process that lived this long starts again without a pause."""
 
@@ -89,16 +89,17 @@ class Supervisor:
         entry.watch = asyncio.create_task(self._keep_running(entry, entry.process), name=f"watch {spec.name}")
 
     async def _keep_running(self, entry: _Entry, process: ManagedProcess) -> None:
-        pause_seconds = 0.0
+        ended_early = 0
         while True:
             code = await process.wait_end()
             if time.time() - process.started_at > _STABLE_SECONDS:
-                pause_seconds = 0.0
+                ended_early = 0
+            pause_seconds = _BACKOFF.after(ended_early)
             self._note(entry, "waiting")
             after = f" in {pause_seconds:g} s" if pause_seconds else ""
             self._announce(f"{entry.spec.name} {describe_exit(code)}; it starts again{after}")
             await asyncio.sleep(pause_seconds)
-            pause_seconds = min(max(pause_seconds * 2, _FIRST_PAUSE_SECONDS), _LONGEST_PAUSE_SECONDS)
+            ended_early += 1
             entry.restarts += 1
             try:
                 process = await ManagedProcess.start(entry.spec)

@@ -1,13 +1,21 @@
 """What an error means for the process that follows an account: an error in, a state and a wait out. Pure."""
 
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
 
 from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused, RateLimited, Throttled
 from shared.domain.accounts.master_state import MasterState
+from shared.domain.backoff import Backoff
 from shared.domain.errors import NijaError
 from shared.persistence.errors import DatabaseUnavailable
+
+_NONCE: Final = Backoff(0.1, 15)
+_BROKER: Final = Backoff(0.5, 15)
+_KEY: Final = Backoff(5, 300)
+_SERVER: Final = Backoff(0.25, 2)
+"""Redis or PostgreSQL: each try is cheap, and fills wait for it."""
+_DEFECT: Final = Backoff(2, 60)
 
 
 class Judgement(NamedTuple):
@@ -28,19 +36,14 @@ def judge(error: Exception, consecutive_errors: int) -> Judgement:
         case RateLimited() | Throttled():
             return Judgement(MasterState.WAITING, error.retry_after_seconds)
         case InvalidNonce():
-            return Judgement(MasterState.WAITING, _growing(0.1, consecutive_errors, limit_seconds=15))
+            return Judgement(MasterState.WAITING, _NONCE.after(consecutive_errors))
         case KeyRefused():
-            return Judgement(MasterState.FAILED, _growing(5, consecutive_errors, limit_seconds=300))
+            return Judgement(MasterState.FAILED, _KEY.after(consecutive_errors))
         case BrokerError():
-            return Judgement(MasterState.WAITING, _growing(0.5, consecutive_errors, limit_seconds=15))
+            return Judgement(MasterState.WAITING, _BROKER.after(consecutive_errors))
         case DatabaseUnavailable() | RedisError() | OSError():
-            return Judgement(MasterState.WAITING, _growing(0.25, consecutive_errors, limit_seconds=2))
+            return Judgement(MasterState.WAITING, _SERVER.after(consecutive_errors))
         case NijaError():
-            return Judgement(MasterState.FAILED, _growing(2, consecutive_errors, limit_seconds=60))
+            return Judgement(MasterState.FAILED, _DEFECT.after(consecutive_errors))
         case _:
-            return Judgement(MasterState.FAILED, _growing(2, consecutive_errors, limit_seconds=60), foreseen=False)
-
-
-def _growing(first_seconds: float, consecutive_errors: int, *, limit_seconds: float) -> float:
-    # The exponent is bounded: 2.0 ** 1024 is an OverflowError, and a night of errors gets there.
-    return min(first_seconds * 2.0 ** min(consecutive_errors - 1, 20), limit_seconds)
+            return Judgement(MasterState.FAILED, _DEFECT.after(consecutive_errors), foreseen=False)
