@@ -31,6 +31,7 @@ from shared.domain.reconciliation.reconcile import (
     standing,
     stray_orders,
 )
+from shared.domain.symbol import Symbol
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.alerts import standing as standing_alerts
 from shared.messaging.keys import BrokerKeys
@@ -186,13 +187,13 @@ class Reconcile:
                 stages[follower_id.decode()] = "unknown"
         return stages
 
-    async def _lots(self) -> dict[str, Decimal]:
-        lots: dict[str, Decimal] = {}
+    async def _lots(self) -> dict[Symbol, Decimal]:
+        lots: dict[Symbol, Decimal] = {}
         listed: dict[Any, Any] = await self._redis.hgetall(self._keys.instruments)
         for symbol, stored in listed.items():
             # One that cannot be read counts like one that is not listed; the engines raise the alert.
             with contextlib.suppress(ValidationError):
-                lots[symbol.decode()] = Instrument.model_validate_json(stored).lot
+                lots[Symbol.parse(symbol.decode())] = Instrument.model_validate_json(stored).lot
         return lots
 
     async def _read(self, work: Mapping[str, Work], result: Reconciled) -> None:

@@ -12,6 +12,7 @@ import structlog
 
 from shared.brokers.errors import BrokerError
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 from shared.running import wait
 
 EVERY_SECONDS = 3600.0
@@ -25,7 +26,7 @@ class Listing:
     """One process's instruments of one broker. Made when they have just been loaded."""
 
     def __init__(
-        self, instruments: Callable[[], Mapping[str, Instrument]], reload: Callable[[], Awaitable[None]]
+        self, instruments: Callable[[], Mapping[Symbol, Instrument]], reload: Callable[[], Awaitable[None]]
     ) -> None:
         """`reload`: has the broker asked again; raises BrokerError, and what was listed stays."""
         self._instruments = instruments
@@ -34,7 +35,7 @@ class Listing:
         self.read_at = datetime.now(UTC)
         """When the broker was asked for what is listed now."""
 
-    def find(self, symbol: str) -> Instrument | None:
+    def find(self, symbol: Symbol) -> Instrument | None:
         """The instrument; None: not listed as far as is known, and the broker is asked again soon."""
         instrument = self._instruments().get(symbol)
         if instrument is None:

@@ -192,7 +192,7 @@ class Reconciler:
                 carried_exit_before=before.carried_exit,
                 quantity_after=after.quantity,
                 carried_exit_after=after.carried_exit,
-                real_quantity=reading.total.get(repair.symbol.partition("/")[0], ZERO),
+                real_quantity=reading.total.get(repair.symbol.base, ZERO),
                 actor=request.actor,
                 reason=repair.reason,
                 occurred_at=datetime.now(UTC),

@@ -21,6 +21,7 @@ from services.demo.figures import read_log
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import transaction
 from shared.persistence.followers.store import FollowerStore
@@ -93,12 +94,12 @@ def _finals(engine: Engine, broker: Broker) -> dict[str, int]:
     return {row.copy_order_id: row.finals for row in rows}
 
 
-async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[str, str], Decimal]:
-    found: dict[tuple[str, str], Decimal] = {}
+async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[str, Symbol], Decimal]:
+    found: dict[tuple[str, Symbol], Decimal] = {}
     async for key in redis.scan_iter(match=f"{keys.positions_prefix}*", count=1000):
         for symbol, stored in (await redis.hgetall(key)).items():
             position = CopiedPosition.model_validate_json(stored)
-            found[_name(key, keys.positions_prefix), _text(symbol)] = position.quantity
+            found[_name(key, keys.positions_prefix), Symbol.parse(_text(symbol))] = position.quantity
     return found
 
 

@@ -107,6 +107,6 @@ def _filled(order: OrderLine) -> str:
     """What was executed, for how much, and the fee."""
     if not order.filled_quantity:
         return "0"
-    quote = order.symbol.partition("/")[2]
+    quote = order.symbol.quote
     fee = f"fee {output.short_amount(order.fee)} {order.fee_currency}".strip()
     return f"{plain(order.filled_quantity)} for {output.short_amount(order.cost)} {quote}, {fee}"

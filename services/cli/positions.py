@@ -8,6 +8,7 @@ import typer
 from services.cli import output
 from services.cli.ledger import chosen_broker, open_ledger
 from shared.domain.amounts import plain
+from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import PositionLine
 
 
@@ -24,7 +25,7 @@ def positions(
     never part of it. `still to sell` is an exit that was too small to send; the next exit takes it along.
     """
     where = chosen_broker(broker)
-    wanted = symbol.upper() if symbol else None
+    wanted = Symbol.parse(symbol.upper()) if symbol else None
     with open_ledger() as desk, output.progress("reading the ledger"):
         who = desk.known_follower(follower, where)
         found = desk.reports.positions(where, follower_id=who, symbol=wanted, closed=closed)

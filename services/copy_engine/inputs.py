@@ -10,6 +10,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
 
 
@@ -26,10 +27,10 @@ class PlanningInputs:
         self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
         self.account_errors: dict[str, str] = {}
         """Why the account of a follower cannot be read, by follower."""
-        self.instrument_errors: dict[str, str] = {}
+        self.instrument_errors: dict[Symbol, str] = {}
         """Why the listing of a symbol cannot be read, by symbol."""
 
-    async def instrument(self, symbol: str) -> Instrument | SkipReason:
+    async def instrument(self, symbol: Symbol) -> Instrument | SkipReason:
         """The instrument as the master's process last published it, or why there is none.
 
         Raises ListingUnknown: the ledger, from which an emptied Redis is filled, only has those that were traded.
@@ -42,7 +43,7 @@ class PlanningInputs:
         return self._parse_instrument(symbol, stored)
 
     async def accounts_and_carries(
-        self, follower_ids: Sequence[str], symbol: str
+        self, follower_ids: Sequence[str], symbol: Symbol
     ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
         """Snapshots (None: never read, or unreadable) and carried opens (None: nothing owed), in the order of the ids."""
         if not follower_ids:
@@ -63,7 +64,7 @@ class PlanningInputs:
             for follower_id, raw in zip(names, stored, strict=True):
                 self._parse(follower_id, raw)
 
-    def _parse_instrument(self, symbol: str, raw: bytes | str | None) -> Instrument | SkipReason:
+    def _parse_instrument(self, symbol: Symbol, raw: bytes | str | None) -> Instrument | SkipReason:
         self.instrument_errors.pop(symbol, None)
         if not raw:
             return SkipReason.UNSUPPORTED_SYMBOL

@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ONE, ZERO, Amount
+from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
 
 
@@ -21,7 +22,7 @@ class BrokerOrder(BaseModel):
 
     account: str
     client_order_id: str | None
-    symbol: str
+    symbol: Symbol
     side: str
     filled: Amount
     fee: Amount = ZERO
@@ -30,7 +31,7 @@ class BrokerOrder(BaseModel):
     @property
     def fee_in_base(self) -> Decimal:
         """What of the quantity bought or sold was taken as the fee."""
-        return self.fee if self.fee_currency == self.symbol.partition("/")[0] else ZERO
+        return self.fee if self.fee_currency == self.symbol.base else ZERO
 
 
 class BrokerFill(BaseModel):

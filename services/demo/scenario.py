@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 
 COINS = ("BTC", "ETH")
 
@@ -13,7 +14,7 @@ class Step(NamedTuple):
     """One market order. `share`: of the equity for a buy, of what is held for a sale."""
 
     label: str
-    symbol: str
+    symbol: Symbol
     side: Side
     share: Decimal
 
@@ -39,6 +40,6 @@ def steps(count: int, quote: str, coins: tuple[str, ...] = COINS) -> Iterator[St
     while count > 0:
         size = count if count in _ROUNDS else _WHOLE_ROUND
         for label, side, share in _ROUNDS[size]:
-            yield Step(label, f"{coins[number % len(coins)]}/{quote}", side, share)
+            yield Step(label, Symbol(coins[number % len(coins)], quote), side, share)
         count -= size
         number += 1

@@ -17,6 +17,7 @@ from shared.domain.accounts.equity import Balance, snapshot
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
+from shared.domain.symbol import Symbol
 from shared.persistence.ledger.master_fills import ObservedFill
 
 _AGREEMENT_TRIES: Final = 5
@@ -81,7 +82,7 @@ async def read_equity(connection: BrokerConnection, account: BrokerAccount, now:
     return snapshot(balances, await connection.prices(currencies_to_price(totals, ())), now)
 
 
-def _lot(connection: BrokerConnection, symbol: str) -> Decimal:
+def _lot(connection: BrokerConnection, symbol: Symbol) -> Decimal:
     instrument = connection.instruments().get(symbol)
     return instrument.lot if instrument else ZERO
 

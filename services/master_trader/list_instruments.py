@@ -6,10 +6,11 @@ from redis.asyncio import Redis
 from redis.typing import EncodableT, FieldT
 
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 
 
-async def list_instruments(redis: Redis, keys: BrokerKeys, instruments: Mapping[str, Instrument]) -> None:
+async def list_instruments(redis: Redis, keys: BrokerKeys, instruments: Mapping[Symbol, Instrument]) -> None:
     """Replace the hash `instruments` (symbol → Instrument) in one step; what is no longer listed goes.
 
     An empty listing is an answer that no broker means, so it leaves the hash as it is.

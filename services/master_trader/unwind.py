@@ -8,6 +8,7 @@ from shared.domain.accounts.equity import DOLLARS, equity_before_fills
 from shared.domain.amounts import ZERO
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill, Side
+from shared.domain.symbol import Symbol
 
 
 def new_fills(fills: Sequence[AccountFill], known: Collection[str], followed_since: datetime) -> list[AccountFill]:
@@ -34,7 +35,7 @@ def equities_before(
 
 
 def before_unexplained_sale(
-    new: Sequence[AccountFill], traded: Mapping[str, Decimal], lots: Mapping[str, Decimal]
+    new: Sequence[AccountFill], traded: Mapping[Symbol, Decimal], lots: Mapping[Symbol, Decimal]
 ) -> int:
     """Return how many of `new` come before a sale of more than was traded; all of them if there is none.
 
@@ -47,7 +48,7 @@ def before_unexplained_sale(
         position, lot = positions.get(fill.symbol, ZERO), lots.get(fill.symbol, ZERO)
         if fill.side is Side.SELL and fill.quantity > (position + lot if position else ZERO):
             return index
-        positions[fill.symbol] = apply_fill(position, fill, fill.symbol.partition("/")[0], lot).after
+        positions[fill.symbol] = apply_fill(position, fill, fill.symbol.base, lot).after
     return len(new)
 
 
@@ -55,6 +56,6 @@ def currencies_to_price(totals: Mapping[str, Decimal], fills: Sequence[AccountFi
     """Everything but dollars that the account holds now or held before one of `fills`."""
     held = {currency for currency, total in totals.items() if total != 0}
     for fill in fills:
-        held.update(fill.symbol.split("/"))
+        held.update(fill.symbol.currencies)
         held.add(fill.fee_currency)
     return held - DOLLARS - {""}

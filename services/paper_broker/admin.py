@@ -16,6 +16,7 @@ from services.paper_broker.faults import Faults, InvalidFault
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.amounts import parse_amount, plain
 from shared.domain.errors import InvalidAmount, NijaError
+from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account
 from shared.exchange.exchange import Exchange
 from shared.exchange.refusals import Refused
@@ -191,9 +192,10 @@ class Admin:
         return _json({"fills": [shown_fill(fill) for fill in fills], "next_since_sequence": since + len(fills)})
 
     def _price(self, document: Mapping[str, Any]) -> Reply:
-        symbol, price = document.get("symbol"), document.get("price")
-        if not isinstance(symbol, str):
+        named, price = document.get("symbol"), document.get("price")
+        if not isinstance(named, str):
             raise BadRequest("symbol must be a pair such as BTC/USD")
+        symbol = Symbol.parse(named)
         self._exchange.pin_price(symbol, None if price is None else parse_amount(price))
         return _json({"symbol": symbol, "price": plain(self._exchange.price(symbol)), "pinned": price is not None})
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
+from shared.domain.symbol import Symbol
 from shared.exchange.charges import FeeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import PaperInstrument
@@ -41,7 +42,7 @@ class Dialect(Protocol):
     fee_rates: FeeRates
 
     @property
-    def instruments(self) -> Mapping[str, PaperInstrument]:
+    def instruments(self) -> Mapping[Symbol, PaperInstrument]:
         """What the broker lists, by canonical symbol."""
         ...
 

@@ -21,6 +21,7 @@ from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
 from shared.domain.request_limits import Permit
+from shared.domain.symbol import Symbol
 
 PUBLIC = "public"
 
@@ -103,16 +104,16 @@ class GuardedAccount:
         account = self._account
         return await self._guard.call(self._who, lambda: account.place(order), account.balances)
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
         return await self._guard.call(self._who, lambda: self._account.order(broker_order_id, symbol))
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         return await self._guard.call(self._who, lambda: self._account.look_up(client_order_id, symbol, since))
 
     async def open_orders(self) -> list[OrderReport]:
         return await self._guard.call(self._who, self._account.open_orders)
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
         await self._guard.call(self._who, lambda: self._account.cancel(broker_order_id, symbol))
 
     async def balances(self) -> dict[str, Balance]:
@@ -155,7 +156,7 @@ class GuardedConnection:
     async def close(self) -> None:
         await self._connection.close()
 
-    def instruments(self) -> Mapping[str, Instrument]:
+    def instruments(self) -> Mapping[Symbol, Instrument]:
         return self._connection.instruments()
 
     def account(self, credentials: Credentials) -> BrokerAccount:

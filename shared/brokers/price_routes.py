@@ -6,6 +6,7 @@ from decimal import Decimal
 
 from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE, ZERO
+from shared.domain.symbol import Symbol
 
 
 @dataclass(frozen=True)
@@ -17,14 +18,14 @@ class PriceRoutes:
     money_base: str | None = None
     """The base of pairs that are listed the other way round, as money is (USD/JPY); None where there are none."""
 
-    def candidates(self, currency: str) -> Iterator[tuple[str, bool]]:
+    def candidates(self, currency: str) -> Iterator[tuple[Symbol, bool]]:
         """Symbols that price a currency, best first, each with whether its price is the inverse."""
         for quote in self.quotes:
-            yield f"{currency}/{quote}", False
+            yield Symbol(currency, quote), False
         if self.money_base is not None:
-            yield f"{self.money_base}/{currency}", True
+            yield Symbol(self.money_base, currency), True
 
-    def wire_names(self, currencies: Collection[str], wire_name: Callable[[str], str | None]) -> list[str]:
+    def wire_names(self, currencies: Collection[str], wire_name: Callable[[Symbol], str | None]) -> list[str]:
         """The best listed pair of each currency, as the broker names it; a currency without a pair needs none.
 
         `wire_name` gives None for a symbol that is not listed.
@@ -40,7 +41,7 @@ class PriceRoutes:
                     break
         return list(found)
 
-    def dollar_prices(self, currencies: Collection[str], last_prices: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    def dollar_prices(self, currencies: Collection[str], last_prices: Mapping[Symbol, Decimal]) -> dict[str, Decimal]:
         """US dollars per currency, from the last price per symbol; who has none above 0 is left out."""
         prices: dict[str, Decimal] = {}
         for currency in currencies:

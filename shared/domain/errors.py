@@ -9,6 +9,10 @@ class InvalidFollowerId(NijaError, ValueError):
     """A follower id that could not be a key, a column and a label alike."""
 
 
+class InvalidSymbol(NijaError, ValueError):
+    """A text that names no pair."""
+
+
 class InvalidAmount(NijaError, ValueError):
     """An amount that is not an exact decimal (a JSON float, NaN, infinity)."""
 

@@ -11,6 +11,7 @@ from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 
 class Outcome(StrEnum):
@@ -52,7 +53,7 @@ class DecisionBatch(BaseModel):
     broker: Broker
     sequence: int
     shard: int
-    symbol: str
+    symbol: Symbol
     side: Side
     instrument: Instrument | None
     """None: the broker does not list the symbol, or its listing cannot be read."""
@@ -86,7 +87,7 @@ class OrderEvent(BaseModel):
     copy_order_id: CopyOrderId
     sequence: int
     follower_id: FollowerId
-    symbol: str
+    symbol: Symbol
     side: Side
     state: OrderState
     outcome: Outcome | None = None
@@ -159,7 +160,7 @@ class PositionAdjusted(BaseModel):
     type: Literal["position_adjusted"] = "position_adjusted"
     broker: Broker
     follower_id: FollowerId
-    symbol: str
+    symbol: Symbol
     sequence: int
     """The fill whose order moved this position last: the adjustment counts after it and before the next one."""
     quantity_before: Amount

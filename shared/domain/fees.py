@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount
 from shared.domain.identity import Broker
+from shared.domain.instrument import AssetClass
 
 WORTHWHILE_MARGIN: Final = Decimal("0.002")
 
@@ -65,8 +66,8 @@ ALPACA_CRYPTO: Final = _fees("0.0025", "0.0015", "0.001")
 """Alpaca takes nothing for stocks only."""
 
 
-def default_fees(broker: Broker, symbol: str | None = None) -> Fees:
-    """The default of a broker; of a symbol there (`BTC/USD`, `AAPL`), where the broker's fees differ by it."""
-    if broker is Broker.ALPACA and symbol is not None and "/" in symbol:
+def default_fees(broker: Broker, asset_class: AssetClass | None = None) -> Fees:
+    """Return the default fees of a broker, for one class of assets where its fees differ by class."""
+    if broker is Broker.ALPACA and asset_class is AssetClass.COIN:
         return ALPACA_CRYPTO
     return DEFAULT_FEES[broker]

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.symbol import Symbol
 
 
 class Side(StrEnum):
@@ -26,7 +27,7 @@ class AccountFill(BaseModel):
 
     fill_id: str
     order_id: str
-    symbol: str
+    symbol: Symbol
     side: Side
     price: Amount
     quantity: Amount

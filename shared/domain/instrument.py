@@ -1,11 +1,20 @@
 """What a broker lists: the lot and the minimums that every order must meet."""
 
 from decimal import Decimal
+from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount, round_down
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
+
+
+class AssetClass(StrEnum):
+    """What an instrument's base is. Fees, trading hours and order types differ by it."""
+
+    COIN = "coin"
+    STOCK = "stock"
 
 
 class Instrument(BaseModel):
@@ -14,8 +23,9 @@ class Instrument(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     broker: Broker
-    symbol: str
+    symbol: Symbol
     """Canonical `BASE/QUOTE`, for example `BTC/USD`."""
+    asset_class: AssetClass = AssetClass.COIN
     base: str
     quote: str
     lot: Amount

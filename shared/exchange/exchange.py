@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from decimal import ROUND_DOWN, Decimal
 
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
 from shared.exchange.accounts import ApiKey
@@ -51,7 +52,7 @@ class Exchange:
     def __init__(
         self,
         *,
-        instruments: Mapping[str, PaperInstrument],
+        instruments: Mapping[Symbol, PaperInstrument],
         market: Market,
         state: State,
         fee_rates: FeeRates,
@@ -65,18 +66,18 @@ class Exchange:
         self.clock = clock
         self._identifiers = identifiers
         self._books: dict[str, OrderBook] = {}
-        self._resting: dict[str, dict[str, Order]] = {}
+        self._resting: dict[Symbol, dict[str, Order]] = {}
         self._due: list[tuple[int, int, Order]] = []
         for account in state.accounts.values():
             for order in account.open_orders.values():
                 self._schedule(order)
 
-    def price(self, symbol: str) -> Decimal:
+    def price(self, symbol: Symbol) -> Decimal:
         """The price of a listed pair now."""
         pinned = self.state.pinned_prices.get(symbol)
         return self.market.price(symbol, self.clock()) if pinned is None else pinned
 
-    def book(self, symbol: str) -> OrderBook:
+    def book(self, symbol: Symbol) -> OrderBook:
         """The order book of a listed pair now."""
         price = self.price(symbol)
         book = self._books.get(symbol)
@@ -84,7 +85,7 @@ class Exchange:
             book = self._books[symbol] = book_around(self.instruments[symbol], price)
         return book
 
-    def pin_price(self, symbol: str, price: Decimal | None) -> None:
+    def pin_price(self, symbol: Symbol, price: Decimal | None) -> None:
         """Move a pair's price and hold it there (None: let it move again); resting orders see it at once."""
         tick = self._instrument(symbol).price_tick
         if price is not None and (price < 2 * tick or price % tick):
@@ -147,7 +148,7 @@ class Exchange:
             for order in list(self._resting[symbol].values()):
                 self._cross(order, book, now)
 
-    def _instrument(self, symbol: str) -> PaperInstrument:
+    def _instrument(self, symbol: Symbol) -> PaperInstrument:
         instrument = self.instruments.get(symbol)
         if instrument is None:
             raise refusals.UnknownSymbol(f"{symbol} is not listed")

@@ -7,12 +7,14 @@ Kraken publishes, which are the strictest to live with of the brokers we speak t
 from dataclasses import dataclass, field
 from decimal import Decimal
 
+from shared.domain.symbol import Symbol
+
 
 @dataclass(frozen=True, slots=True)
 class PaperInstrument:
     """One pair. Quantities are in base currency, prices and costs in quote currency."""
 
-    symbol: str
+    symbol: Symbol
     base: str
     quote: str
     start_price: Decimal
@@ -46,7 +48,7 @@ def _pair(
     base: str, start_price: str, price_decimals: int, minimum_quantity: str, step_millionths: int = 250
 ) -> PaperInstrument:
     return PaperInstrument(
-        symbol=f"{base}/USD",
+        symbol=Symbol(base, "USD"),
         base=base,
         quote="USD",
         start_price=Decimal(start_price),
@@ -57,7 +59,7 @@ def _pair(
     )
 
 
-INSTRUMENTS: dict[str, PaperInstrument] = {
+INSTRUMENTS: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument
     for instrument in (
         _pair("BTC", "46250.0", 1, "0.00005"),

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 
 ZERO = Decimal(0)
 
@@ -36,7 +37,7 @@ class DueAction(StrEnum):
 class NewOrder:
     """A request for an order, in canonical terms."""
 
-    symbol: str
+    symbol: Symbol
     side: Side
     type: OrderType
     quantity: Decimal
@@ -80,7 +81,7 @@ class Order:
     order_id: str
     account: str
     api_key: str
-    symbol: str
+    symbol: Symbol
     side: Side
     type: OrderType
     quantity: Decimal

@@ -14,6 +14,7 @@ from decimal import Decimal
 from itertools import accumulate
 from typing import Protocol
 
+from shared.domain.symbol import Symbol
 from shared.exchange.candles import Candle, Candles
 from shared.exchange.instruments import PaperInstrument
 
@@ -140,7 +141,7 @@ class Market:
         self._minutes: dict[tuple[str, int], Candle] = {}
         self._days: dict[str, tuple[int, Candle]] = {}
 
-    def price(self, symbol: str, now: int) -> Decimal:
+    def price(self, symbol: Symbol, now: int) -> Decimal:
         """The price at `now`."""
         quarter = (now - self._anchor) * QUARTERS // self._candle_microseconds
         cached = self._prices.get(symbol)
@@ -164,7 +165,7 @@ class Market:
         self._prices[symbol] = (quarter, price)
         return price
 
-    def minutes(self, symbol: str, first: int, now: int) -> list[TimedCandle]:
+    def minutes(self, symbol: Symbol, first: int, now: int) -> list[TimedCandle]:
         """Candles of each minute of the clock from minute `first` (minutes since 1970) to the one at `now`."""
         last = now // MINUTE_MICROSECONDS
         oldest = self._anchor // MINUTE_MICROSECONDS - _HISTORY_MINUTES
@@ -181,7 +182,7 @@ class Market:
             found.append(TimedCandle(minute * 60, candle))
         return found
 
-    def day(self, symbol: str, now: int) -> Candle:
+    def day(self, symbol: Symbol, now: int) -> Candle:
         """The last 24 hours as one candle, computed anew once a minute."""
         minute = now // MINUTE_MICROSECONDS
         cached = self._days.get(symbol)
@@ -194,7 +195,7 @@ class Market:
         self._days[symbol] = (minute, day)
         return day
 
-    def _minute(self, symbol: str, minute: int, now: int) -> Candle | None:
+    def _minute(self, symbol: Symbol, minute: int, now: int) -> Candle | None:
         feed = self._feeds[symbol]
         anchor_minute = self._anchor // MINUTE_MICROSECONDS
         if minute < anchor_minute:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.journal import Event, Journal, JournalUnusable
@@ -34,7 +35,7 @@ def secret_bytes_of(api_secret: str) -> bytes:
 class State:
     """Records of one exchange. Every public method but `replay` applies one event and journals it."""
 
-    def __init__(self, instruments: Mapping[str, PaperInstrument], journal: Journal) -> None:
+    def __init__(self, instruments: Mapping[Symbol, PaperInstrument], journal: Journal) -> None:
         self.accounts: dict[str, Account] = {}
         self.keys: dict[str, ApiKey] = {}
         self.orders: list[Order] = []
@@ -140,7 +141,7 @@ class State:
         del account.open_orders[order.order_id]
         self._journal.record(["close", order.order_id, state.value, closed_at, reason])
 
-    def pin_price(self, symbol: str, price: Decimal | None) -> None:
+    def pin_price(self, symbol: Symbol, price: Decimal | None) -> None:
         """Hold a pair's price where it is put; None lets it follow its feed again."""
         if price is None:
             self.pinned_prices.pop(symbol, None)
@@ -199,7 +200,7 @@ class State:
     def _read_close(self, order_id: str, state: str, closed_at: int, reason: str) -> None:
         self.close_order(self.orders_by_id[order_id], OrderState(state), closed_at, reason)
 
-    def _read_price(self, symbol: str, price: str | None) -> None:
+    def _read_price(self, symbol: Symbol, price: str | None) -> None:
         self.pin_price(symbol, None if price is None else Decimal(price))
 
 

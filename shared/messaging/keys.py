@@ -51,6 +51,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
 from typing import Final
 
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 
 LEDGER_GROUP: Final = "ledger"
 DRAIN_TASK: Final = "drain"
@@ -65,7 +66,7 @@ def queue_name(broker: Broker) -> str:
     return f"broker.{broker.value}"
 
 
-def carry_field(follower_id: str, symbol: str) -> str:
+def carry_field(follower_id: str, symbol: Symbol) -> str:
     """The field of a follower's symbol in the hash `carries`."""
     return f"{follower_id}|{symbol}"
 

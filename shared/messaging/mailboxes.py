@@ -14,6 +14,7 @@ from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.errors import NijaError
 from shared.domain.identity import CopyOrderId
+from shared.domain.symbol import Symbol
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import Argument, ScriptRunner
@@ -195,7 +196,7 @@ class Mailboxes:
         lease: Lease,
         copy_order_id: CopyOrderId,
         event: bytes,
-        symbol: str,
+        symbol: Symbol,
         position: CopiedPosition,
         refresh_in_ms: int | None,
     ) -> NextHead:
@@ -226,7 +227,7 @@ class Mailboxes:
             raise LeaseLost(f"{lease.follower_id}: the lease was lost before order {copy_order_id} was settled")
         return NextHead(head=reply[1], positions=_positions(reply[2]))
 
-    async def adjust(self, lease: Lease, symbol: str, position: CopiedPosition, event: bytes) -> bool:
+    async def adjust(self, lease: Lease, symbol: Symbol, position: CopiedPosition, event: bytes) -> bool:
         """Set a copied position, with the event that says why; False: mail has come in, and nothing was done.
 
         Raises LeaseLost.

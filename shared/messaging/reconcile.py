@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 
 from shared.domain.amounts import Amount, Instant
 from shared.domain.reconciliation.reconcile import AccountReading
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
 
@@ -28,7 +29,7 @@ class Repair(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    symbol: str
+    symbol: Symbol
     quantity: Amount
     """Copied by the ledger, base currency."""
     sequence: int

@@ -23,6 +23,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
@@ -86,7 +87,7 @@ class Trader:
         validity = changes.get("valid_for_seconds", self.connection.request_validity_seconds)
         return MarketOrder(
             client_order_id=CopyOrderId(changes.get("client_order_id", uuid4().hex)),
-            symbol=changes.get("symbol", self.symbol),
+            symbol=Symbol.parse(changes.get("symbol", self.symbol)),
             side=side,
             quantity=Decimal(quantity),
             valid_until=datetime.now(UTC) + timedelta(seconds=validity),

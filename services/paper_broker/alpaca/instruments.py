@@ -6,6 +6,7 @@ Leaves: `INSTRUMENTS` by canonical symbol, and the names that requests may call 
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
 
+from shared.domain.symbol import Symbol
 from shared.exchange.instruments import INSTRUMENTS as COMMON
 from shared.exchange.instruments import PaperInstrument
 
@@ -29,7 +30,7 @@ def _coin(instrument: PaperInstrument) -> PaperInstrument:
 
 def _stock(ticker: str, start_price: str) -> PaperInstrument:
     return PaperInstrument(
-        symbol=f"{ticker}/USD",
+        symbol=Symbol(ticker, "USD"),
         base=ticker,
         quote="USD",
         start_price=Decimal(start_price),
@@ -51,7 +52,7 @@ _STOCKS = (
     _stock("SPY", "448.70"),
 )
 
-INSTRUMENTS: dict[str, PaperInstrument] = {
+INSTRUMENTS: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument for instrument in (*map(_coin, COMMON.values()), *_STOCKS)
 }
 
@@ -62,7 +63,7 @@ def is_stock(instrument: PaperInstrument) -> bool:
 
 def wire_symbol(instrument: PaperInstrument) -> str:
     """`BTC/USD`, `AAPL`: the name in orders, assets and activities."""
-    return instrument.base if is_stock(instrument) else instrument.symbol
+    return instrument.base if is_stock(instrument) else str(instrument.symbol)
 
 
 def position_symbol(instrument: PaperInstrument) -> str:

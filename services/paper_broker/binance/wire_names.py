@@ -5,6 +5,7 @@ Lots, ticks and the least notional are those that Binance publishes for these pa
 
 from decimal import Decimal
 
+from shared.domain.symbol import Symbol
 from shared.exchange.instruments import PaperInstrument
 
 QUOTE = "USDT"
@@ -15,7 +16,7 @@ def _pair(
     base: str, start_price: str, price_decimals: int, quantity_decimals: int, step_millionths: int
 ) -> PaperInstrument:
     return PaperInstrument(
-        symbol=f"{base}/{QUOTE}",
+        symbol=Symbol(base, QUOTE),
         base=base,
         quote=QUOTE,
         start_price=Decimal(start_price),
@@ -29,7 +30,7 @@ def _pair(
     )
 
 
-INSTRUMENTS: dict[str, PaperInstrument] = {
+INSTRUMENTS: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument
     for instrument in (
         _pair("BTC", "46250.00", 2, 5, 250),

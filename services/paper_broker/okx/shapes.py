@@ -9,6 +9,7 @@ from typing import Any
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_SYMBOL, QUOTE
 from shared.domain.amounts import plain
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.exchange import Exchange
 from shared.exchange.orders import Fill, Order, OrderState, OrderType
@@ -147,7 +148,7 @@ def trading_balance(exchange: Exchange, account: Account) -> dict[str, Any]:
 
 
 def _balance_detail(exchange: Exchange, currency: str, holding: Holding, now: str) -> dict[str, str]:
-    symbol = f"{currency}/{QUOTE}"
+    symbol = Symbol(currency, QUOTE)
     price = exchange.price(symbol) if symbol in exchange.instruments else Decimal(currency in (QUOTE, "USD"))
     total = plain(holding.total)
     return {

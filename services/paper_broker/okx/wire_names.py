@@ -3,6 +3,7 @@
 from dataclasses import replace
 from decimal import Decimal
 
+from shared.domain.symbol import Symbol
 from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 
 QUOTE = "USDT"
@@ -17,7 +18,7 @@ def _pair(listed: PaperInstrument) -> PaperInstrument:
     minimum_quantity, quantity_decimals = _SIZES.get(listed.base, _OTHER_SIZES)
     return replace(
         listed,
-        symbol=f"{listed.base}/{QUOTE}",
+        symbol=Symbol(listed.base, QUOTE),
         quote=QUOTE,
         quantity_decimals=quantity_decimals,
         minimum_quantity=Decimal(minimum_quantity),
@@ -28,7 +29,7 @@ def _pair(listed: PaperInstrument) -> PaperInstrument:
     )
 
 
-INSTRUMENTS_BY_SYMBOL: dict[str, PaperInstrument] = {
+INSTRUMENTS_BY_SYMBOL: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument for instrument in map(_pair, INSTRUMENTS.values()) if instrument.base != QUOTE
 }
 
@@ -36,5 +37,5 @@ INSTRUMENTS_BY_ID: dict[str, PaperInstrument] = {
     symbol.replace("/", "-"): instrument for symbol, instrument in INSTRUMENTS_BY_SYMBOL.items()
 }
 
-IDS: dict[str, str] = {instrument.symbol: instrument_id for instrument_id, instrument in INSTRUMENTS_BY_ID.items()}
+IDS: dict[Symbol, str] = {instrument.symbol: instrument_id for instrument_id, instrument in INSTRUMENTS_BY_ID.items()}
 """By canonical symbol."""

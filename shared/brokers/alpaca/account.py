@@ -25,6 +25,7 @@ from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
@@ -95,14 +96,14 @@ class AlpacaAccount:
         call = Call("POST", "/orders", body, valid_until=order.valid_until)
         return await self._send(call, replies.placed_order_id)
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:  # noqa: ARG002  # the port's
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:  # noqa: ARG002  # the port's
         try:
             return await self._send(Call("GET", f"/orders/{broker_order_id}"), self._report)
         except Rejected as error:
             # Alpaca gave this id out, so it only cannot see the order yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:  # noqa: ARG002
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:  # noqa: ARG002
         """By its id, which never means a second order; then in the list of orders, then by the account's fills."""
         async with units_for(self._budget, "GET", LOOK_UP, {}):
             return await self._look_up(client_order_id, since)
@@ -140,7 +141,7 @@ class AlpacaAccount:
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""
         await self._send(Call("DELETE", f"/orders/{broker_order_id}"), lambda _: None)
 
@@ -185,7 +186,7 @@ class AlpacaAccount:
     async def _check_held(self, order: MarketOrder) -> None:
         """Raises InsufficientFunds when less of the stock is free than the order would sell."""
         symbols = self._listing.symbols
-        base = order.symbol.partition("/")[0]
+        base = order.symbol.base
         call = Call("GET", "/positions", valid_until=order.valid_until)
         try:
             holdings, _ = await self._send(call, lambda reply: replies.positions(_list(reply), symbols))

@@ -33,6 +33,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 PLACES = 64
 """Requests at the same time; a drain serves some dozens of followers at once."""
@@ -123,7 +124,7 @@ class AlpacaConnection:
         if transport is not None:
             transport.close()
 
-    def instruments(self) -> Mapping[str, Instrument]:
+    def instruments(self) -> Mapping[Symbol, Instrument]:
         return self.symbols.instruments
 
     def account(self, credentials: Credentials) -> BrokerAccount:

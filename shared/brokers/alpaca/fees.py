@@ -12,6 +12,7 @@ from typing import Final
 
 from shared.domain.amounts import ZERO
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 
 _STEP = Decimal("0.000000001")
 """Alpaca counts in billionths."""
@@ -42,9 +43,9 @@ TIERS: Final[Mapping[int, FeeTier]] = {
 FIRST_TIER: Final = 1
 
 
-def fee(symbol: str, side: Side, quantity: Decimal, cost: Decimal, rate: Decimal) -> tuple[Decimal, str]:
+def fee(symbol: Symbol, side: Side, quantity: Decimal, cost: Decimal, rate: Decimal) -> tuple[Decimal, str]:
     """The fee of an execution and its currency. `quantity` in base, `cost` in quote currency; a stock's rate is 0."""
-    base, _, quote = symbol.partition("/")
+    base, quote = symbol.currencies
     received, currency = (quantity, base) if side is Side.BUY else (cost.quantize(_STEP, ROUND_HALF_UP), quote)
     if not rate:
         return ZERO, quote

@@ -6,6 +6,7 @@ from decimal import Decimal
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE
+from shared.domain.symbol import Symbol
 
 _QUOTES = ("USD", "USDC", "USDT")
 
@@ -47,9 +48,9 @@ def dollar_prices(
     return prices
 
 
-def _listed(currency: str, symbols: AlpacaSymbols) -> str | None:
+def _listed(currency: str, symbols: AlpacaSymbols) -> Symbol | None:
     for quote in _QUOTES:
-        symbol = f"{currency}/{quote}"
+        symbol = Symbol(currency, quote)
         if symbols.wire_name(symbol) is not None:
             return symbol
     return None

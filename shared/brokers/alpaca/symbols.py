@@ -12,7 +12,8 @@ from typing import Any, Final
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.errors import InvalidAmount
 from shared.domain.identity import Broker
-from shared.domain.instrument import Instrument
+from shared.domain.instrument import AssetClass, Instrument
+from shared.domain.symbol import Symbol
 
 STOCK_SUFFIX: Final = ".STOCK"
 _FINEST = Decimal("0.000000001")
@@ -47,9 +48,9 @@ class AlpacaSymbols:
     """Names and instruments of one list of assets. Entries that cannot be read are left out."""
 
     def __init__(self, assets: Iterable[Mapping[str, Any]]) -> None:
-        self.instruments: dict[str, Instrument] = {}
-        self._wire_names: dict[str, str] = {}
-        self._pairs: dict[str, str] = {}
+        self.instruments: dict[Symbol, Instrument] = {}
+        self._wire_names: dict[Symbol, str] = {}
+        self._pairs: dict[str, Symbol] = {}
         self._coins: set[str] = set()
         tradable = [asset for asset in assets if _is_tradable(asset)]
         # Coins first: they decide which tickers are taken.
@@ -60,18 +61,18 @@ class AlpacaSymbols:
             if _class(asset) == "us_equity":
                 self._add_stock(asset)
 
-    def wire_name(self, symbol: str) -> str | None:
+    def wire_name(self, symbol: Symbol) -> str | None:
         """How Alpaca wants the pair or stock named; None when it does not list it."""
         return self._wire_names.get(symbol)
 
-    def is_crypto(self, symbol: str) -> bool:
-        base, _, quote = symbol.partition("/")
+    def is_crypto(self, symbol: Symbol) -> bool:
+        base, quote = symbol.currencies
         return base in self._coins and bool(quote)
 
-    def symbol(self, wire_name: str, asset_class: str | None = None) -> str:
+    def symbol(self, wire_name: str, asset_class: str | None = None) -> Symbol:
         """The canonical symbol of a name in a reply; `asset_class` as far as the reply tells it."""
         if "/" in wire_name:
-            return wire_name
+            return Symbol.parse(wire_name)
         if asset_class != "us_equity":
             pair = self._pairs.get(wire_name)
             if pair is not None:
@@ -79,16 +80,16 @@ class AlpacaSymbols:
         if asset_class == "crypto":
             for quote in _QUOTES:
                 if wire_name.endswith(quote) and len(wire_name) > len(quote):
-                    return f"{wire_name.removesuffix(quote)}/{quote}"
-            return f"{wire_name}/USD"
-        return f"{self._stock(wire_name)}/USD"
+                    return Symbol(wire_name.removesuffix(quote), quote)
+            return Symbol(wire_name, "USD")
+        return Symbol(self._stock(wire_name), "USD")
 
     def _stock(self, ticker: str) -> str:
         return ticker + STOCK_SUFFIX if ticker in self._coins else ticker
 
     def _add_pair(self, asset: Mapping[str, Any]) -> None:
-        symbol = asset["symbol"]
-        base, _, quote = symbol.partition("/")
+        symbol = Symbol.parse(asset["symbol"])
+        base, quote = symbol.currencies
         lot = _positive(asset, "min_trade_increment") or _FINEST
         self.instruments[symbol] = Instrument(
             broker=Broker.ALPACA,
@@ -108,10 +109,11 @@ class AlpacaSymbols:
         base = self._stock(asset["symbol"])
         in_parts = asset.get("fractionable", True)
         lot = _FINEST if in_parts else _WHOLE
-        symbol = f"{base}/USD"
+        symbol = Symbol(base, "USD")
         self.instruments[symbol] = Instrument(
             broker=Broker.ALPACA,
             symbol=symbol,
+            asset_class=AssetClass.STOCK,
             base=base,
             quote="USD",
             lot=lot,

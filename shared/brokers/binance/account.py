@@ -31,6 +31,7 @@ from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 # Less would not reach Binance in time.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)
@@ -89,7 +90,7 @@ class BinanceAccount:
                 raise Expired(str(error)) from error
             raise
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
         placed, self._placed = self._placed, None
         if placed is not None and placed.broker_order_id == broker_order_id:
             return placed
@@ -101,7 +102,7 @@ class BinanceAccount:
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return await self._read(self._with_fees(reply))
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         wire_name = self._symbols.wire_name(symbol)
         async with units_for(self._client.budget, "GET", LOOK_UP, {"symbol": wire_name}):
             return await self._read(self._look_up(client_order_id, wire_name, since))
@@ -134,7 +135,7 @@ class BinanceAccount:
 
         return await self._request(self._client.privateGetOpenOrders, {}, read)
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
         """Raises Rejected when there is nothing to cancel (any more)."""
         request = {"symbol": self._symbols.wire_name(symbol), "orderId": broker_order_id}
         await self._request(self._client.privateDeleteOrder, request, _order)
@@ -206,7 +207,7 @@ class BinanceAccount:
     async def _totals(self) -> Mapping[str, Decimal]:
         return {currency: balance.total for currency, balance in (await self.balances()).items()}
 
-    async def _fills(self, symbol: str, since: datetime, known: Container[str]) -> list[AccountFill]:
+    async def _fills(self, symbol: Symbol, since: datetime, known: Container[str]) -> list[AccountFill]:
         return await self._read(self._new_fills(self._symbols.wire_name(symbol), since, known))
 
     async def _new_fills(self, wire_name: str, since: datetime, known: Container[str]) -> list[AccountFill]:

@@ -13,7 +13,7 @@ from shared.domain.fill import AccountFill, Side
 
 def effects(fill: AccountFill) -> dict[str, Decimal]:
     """How a fill moves the balances, by currency, its fee included."""
-    base, _, quote = fill.symbol.partition("/")
+    base, quote = fill.symbol.currencies
     sign = 1 if fill.side is Side.BUY else -1
     moved = {base: sign * fill.quantity, quote: -sign * fill.cost}
     if fill.fee:

@@ -18,6 +18,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 _PATHS = {"public": "/api/v3", "private": "/api/v3", "v1": "/api/v1", "sapi": "/sapi/v1"}
 _SPOT_ONLY = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
@@ -47,7 +48,7 @@ class BinanceConnection(CcxtConnection):
         client.urls = {**client.urls, "api": {name: client.urls["api"][name] for name in _PATHS}}
         return client
 
-    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+    def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
         self._symbols = BinanceSymbols(template)
         return self._symbols.instruments
 

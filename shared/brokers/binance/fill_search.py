@@ -22,6 +22,7 @@ from shared.brokers.binance.books import Books
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.domain.accounts.equity import DOLLARS
 from shared.domain.fill import AccountFill
+from shared.domain.symbol import Symbol
 
 SYMBOLS_AT_ONCE = 40
 SYMBOLS_A_SECOND = 3.0
@@ -44,7 +45,7 @@ KEPT = timedelta(hours=1)
 _FIRST_TRIES = 3
 
 ReadTotals = Callable[[], Awaitable[Mapping[str, Decimal]]]
-ReadFills = Callable[[str, datetime, Container[str]], Awaitable[list[AccountFill]]]
+ReadFills = Callable[[Symbol, datetime, Container[str]], Awaitable[list[AccountFill]]]
 """A canonical symbol, a beginning and the ids of known fills in; its other fills from there on out."""
 
 
@@ -62,8 +63,8 @@ class FillSearch:
         """When balances were last read that found fills explain in full."""
         self._fills: dict[str, AccountFill] = {}
         self._late_until: dict[str, float] = {}
-        self._hot_until: dict[str, float] = {}
-        self._pending: dict[str, bool] = {}
+        self._hot_until: dict[Symbol, float] = {}
+        self._pending: dict[Symbol, bool] = {}
         """Pairs still to ask; True: for the first search, else because balances moved."""
         self._searched_currencies: set[str] = set()
         self._allowance = float(SYMBOLS_AT_ONCE)
@@ -149,7 +150,7 @@ class FillSearch:
             await self._take(books, symbol, start, since)
             self._pending.pop(symbol, None)
 
-    async def _take(self, books: Books, symbol: str, start: datetime, since: datetime) -> None:
+    async def _take(self, books: Books, symbol: Symbol, start: datetime, since: datetime) -> None:
         """Ask a pair; what it tells explains balances, or leads to other coins that were traded."""
         for fill in await self._ask(symbol, start, since):
             base = self._base_read_at
@@ -163,7 +164,7 @@ class FillSearch:
                 # It is in the first reading of the balances already.
                 self._put_on_list(_currencies(fill), books, first=True)
 
-    async def _ask(self, symbol: str, start: datetime, since: datetime) -> list[AccountFill]:
+    async def _ask(self, symbol: Symbol, start: datetime, since: datetime) -> list[AccountFill]:
         """Read a pair's fills and return the new ones."""
         self._allowance -= 1
         new = await self._read_fills(symbol, start, self._fills)
@@ -173,13 +174,13 @@ class FillSearch:
                 self._late_until[fill.fill_id] = monotonic() + LATE_SECONDS
         return new
 
-    def _likely(self, books: Books) -> list[str]:
+    def _likely(self, books: Books) -> list[Symbol]:
         """Pairs of which both coins moved, then pairs of a moved coin with dollars or with what is held."""
         moved, held = books.unexplained.keys(), books.held()
-        ranks: dict[str, int] = {}
+        ranks: dict[Symbol, int] = {}
         for currency in moved:
             for symbol in self._symbols.touching(currency):
-                base, _, quote = symbol.partition("/")
+                base, quote = symbol.currencies
                 if base in moved and quote in moved:
                     ranks[symbol] = 0
                 elif base in moved and quote in DOLLARS:
@@ -191,11 +192,11 @@ class FillSearch:
     def _put_on_list(self, currencies: Iterable[str], books: Books, *, first: bool) -> None:
         """Have all pairs asked that touch these currencies, likely ones first, once per currency."""
         held = books.held()
-        ranks: dict[str, int] = {}
+        ranks: dict[Symbol, int] = {}
         for currency in set(currencies) - self._searched_currencies:
             self._searched_currencies.add(currency)
             for symbol in self._symbols.touching(currency):
-                base, _, quote = symbol.partition("/")
+                base, quote = symbol.currencies
                 ranks[symbol] = 0 if base in held and quote in held else 1 if base in held else 2
                 ranks[symbol] += 0 if quote in DOLLARS else 3
         for symbol in sorted(ranks, key=lambda symbol: (ranks[symbol], symbol)):
@@ -227,4 +228,4 @@ class FillSearch:
 
 
 def _currencies(fill: AccountFill) -> tuple[str, ...]:
-    return (*fill.symbol.split("/"), fill.fee_currency)
+    return (*fill.symbol.currencies, fill.fee_currency)

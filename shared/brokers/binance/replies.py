@@ -65,7 +65,7 @@ def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], symbols: BinanceSymbols) -> OrderReport:
     """An order, with its trades: entries of `fills` in the reply to a new order, or of myTrades."""
     symbol = symbols.symbol(reply["symbol"])
-    base, _, quote = symbol.partition("/")
+    base, quote = symbol.currencies
     filled = parse_amount(reply["executedQty"])
     fee, fee_currency = _fee(trades, base, quote, symbols)
     ordered = amount(reply, "origQty")
@@ -137,7 +137,7 @@ def account_fill(trade: Mapping[str, Any], size_type: SizeType, symbols: Binance
         quantity=quantity,
         cost=amount(trade, "quoteQty") or price * quantity,
         fee=amount(trade, "commission"),
-        fee_currency=symbols.currency(asset) if asset else symbol.partition("/")[2],
+        fee_currency=symbols.currency(asset) if asset else symbol.quote,
         size_type=size_type,
         executed_at=moment(trade["time"]),
     )

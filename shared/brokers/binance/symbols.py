@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 _FINEST_STEP = Decimal("0.00000001")
 
@@ -22,17 +23,17 @@ class BinanceSymbols:
     def __init__(self, client: Any) -> None:
         """`client`: a ccxt client whose markets are loaded."""
         self._client = client
-        self.instruments: dict[str, Instrument] = {}
-        self._wire_names: dict[str, str] = {}
-        self._symbols: dict[str, str] = {}
-        self._touching: dict[str, list[str]] = {}
+        self.instruments: dict[Symbol, Instrument] = {}
+        self._wire_names: dict[Symbol, str] = {}
+        self._symbols: dict[str, Symbol] = {}
+        self._touching: dict[str, list[Symbol]] = {}
         for market in _markets(client.markets_by_id):
             if market.get("spot", True):
                 self._add(market)
 
     def _add(self, market: Mapping[str, Any]) -> None:
         base, quote, wire_name = market["base"], market["quote"], market["id"]
-        symbol = f"{base}/{quote}"
+        symbol = Symbol(base, quote)
         self._wire_names[symbol] = wire_name
         self._symbols[wire_name] = symbol
         info = market["info"]
@@ -54,29 +55,29 @@ class BinanceSymbols:
         for currency in (base, quote):
             self._touching.setdefault(currency, []).append(symbol)
 
-    def listed(self, symbol: str) -> str | None:
+    def listed(self, symbol: Symbol) -> str | None:
         """How Binance names a pair that can be traded; None when it cannot."""
         return self._wire_names[symbol] if symbol in self.instruments else None
 
-    def wire_name(self, symbol: str) -> str:
+    def wire_name(self, symbol: Symbol) -> str:
         """How Binance names the pair, or would name it if it is not listed (any more)."""
         return self._wire_names.get(symbol) or symbol.replace("/", "")
 
-    def symbol(self, wire_name: str) -> str:
+    def symbol(self, wire_name: str) -> Symbol:
         """The canonical symbol of a pair as a reply names it; one that is not listed is split by its quote."""
         known = self._symbols.get(wire_name)
         if known is not None:
             return known
         for quote in _QUOTES:
             if wire_name.endswith(quote) and len(wire_name) > len(quote):
-                return f"{self.currency(wire_name.removesuffix(quote))}/{self.currency(quote)}"
-        return wire_name
+                return Symbol(self.currency(wire_name.removesuffix(quote)), self.currency(quote))
+        return Symbol(wire_name, "")
 
     def currency(self, wire_name: str) -> str:
         """The canonical code of an asset."""
         return str(self._client.safe_currency_code(wire_name))
 
-    def touching(self, currency: str) -> list[str]:
+    def touching(self, currency: str) -> list[Symbol]:
         """The pairs in which trading moves this currency."""
         return self._touching.get(currency, [])
 

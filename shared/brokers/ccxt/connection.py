@@ -22,6 +22,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 # What ccxt raises when a reply has another shape than it expects; it checks few of them itself.
 WRONG_SHAPE = (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError)
@@ -41,7 +42,7 @@ class CcxtConnection(ABC):
         self._request_timeout_seconds = request_timeout_seconds
         self._session: SharedSession | None = None
         self._template: Any = None
-        self._instruments: Mapping[str, Instrument] = {}
+        self._instruments: Mapping[Symbol, Instrument] = {}
         self.budget: Budget | None = None
         """What may be asked of the broker, public side; set before `open`, if at all."""
 
@@ -50,7 +51,7 @@ class CcxtConnection(ABC):
         """A ccxt client without keys: markets loaded with a key would carry that key's fee tier."""
 
     @abstractmethod
-    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+    def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
         """The instruments of a template whose markets are loaded."""
 
     @abstractmethod
@@ -88,7 +89,7 @@ class CcxtConnection(ABC):
         self._instruments = self._usable(template)
         self._template = template
 
-    def _usable(self, template: Any) -> Mapping[str, Instrument]:
+    def _usable(self, template: Any) -> Mapping[Symbol, Instrument]:
         try:
             instruments = self.read_markets(template)
         except WRONG_SHAPE as error:
@@ -106,7 +107,7 @@ class CcxtConnection(ABC):
         if session is not None:
             await session.close()
 
-    def instruments(self) -> Mapping[str, Instrument]:
+    def instruments(self) -> Mapping[Symbol, Instrument]:
         return self._instruments
 
     def account(self, credentials: Credentials) -> BrokerAccount:

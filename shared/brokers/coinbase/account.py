@@ -22,6 +22,7 @@ from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 # A token's end is told in whole seconds, so it may lie up to one before the order's.
 SHORTEST_VALIDITY = timedelta(seconds=2)
@@ -76,7 +77,7 @@ class CoinbaseAccount:
         finally:
             token_expires_at.reset(validity)
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
         def read(reply: Mapping[str, Any]) -> OrderReport:
             return replies.order_report(reply["order"], symbol, self._symbols)
 
@@ -87,7 +88,7 @@ class CoinbaseAccount:
             # Coinbase gave this id out, so it only cannot see the order yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         """Coinbase finds no order by its client order id, so all orders since then are read, of any state.
 
         The product is not asked for: an alias may be listed under its other name.
@@ -95,7 +96,7 @@ class CoinbaseAccount:
         async with units_for(self._client.budget, "GET", LOOK_UP, {}):
             return await self._look_up(client_order_id, symbol, since)
 
-    async def _look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def _look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         start = _timestamp(since - OVERLAP)
         orders = await whole_list(
             self._request,
@@ -134,7 +135,7 @@ class CoinbaseAccount:
             found |= {report.broker_order_id: report for report in reports}
         return list(found.values())
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""
 
         def read(reply: Mapping[str, Any]) -> tuple[bool, str]:
@@ -194,7 +195,7 @@ class CoinbaseAccount:
             raise _unreadable("List Fills", error) from error
         return list({fill.fill_id: fill for fill in fills}.values())
 
-    def _matching(self, orders: list[dict[str, Any]], client_order_id: str, symbol: str) -> OrderReport | None:
+    def _matching(self, orders: list[dict[str, Any]], client_order_id: str, symbol: Symbol) -> OrderReport | None:
         try:
             reports = [
                 replies.order_report(order, symbol, self._symbols)

@@ -16,6 +16,7 @@ from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 _STATUSES = {
     "PENDING": OrderStatus.OPEN,
@@ -58,7 +59,7 @@ def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
     return BrokerOrderId(order_id)
 
 
-def order_report(reply: Mapping[str, Any], asked_symbol: str, symbols: CoinbaseSymbols) -> OrderReport:
+def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: CoinbaseSymbols) -> OrderReport:
     """An entry of List Orders or Get Order."""
     symbol = symbols.symbol_asked(reply["product_id"], asked_symbol)
     status = _STATUSES[reply["status"]]
@@ -77,7 +78,7 @@ def order_report(reply: Mapping[str, Any], asked_symbol: str, symbols: CoinbaseS
         filled_quantity=filled,
         cost=amount(reply, "filled_value") or amount(reply, "average_filled_price") * filled,
         fee=amount(reply, "total_fees"),
-        fee_currency=symbol.partition("/")[2],
+        fee_currency=symbol.quote,
         reason=_reason(reply),
     )
 
@@ -117,7 +118,7 @@ def account_fill(reply: Mapping[str, Any], symbols: CoinbaseSymbols) -> AccountF
         quantity=(size / price).quantize(_QUANTITY_STEP).normalize() if in_quote else size,
         cost=size if in_quote else price * size,
         fee=amount(reply, "commission"),
-        fee_currency=symbol.partition("/")[2] or symbol,
+        fee_currency=symbol.quote or symbol,
         size_type=SizeType.QUOTE if in_quote else SizeType.BASE,
         executed_at=moment(reply["trade_time"]),
     )

@@ -11,6 +11,7 @@ from typing import Any
 from shared.domain.amounts import ZERO
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 # Of a product that tells no step; every product of this broker has steps at least as large.
 _FINEST_STEP = Decimal("0.00000001")
@@ -22,9 +23,9 @@ class CoinbaseSymbols:
     def __init__(self, client: Any) -> None:
         """`client`: a ccxt client whose markets are loaded."""
         self._client = client
-        self.instruments: dict[str, Instrument] = {}
-        self._product_ids: dict[str, str] = {}
-        self._symbols: dict[str, str] = {}
+        self.instruments: dict[Symbol, Instrument] = {}
+        self._product_ids: dict[Symbol, str] = {}
+        self._symbols: dict[str, Symbol] = {}
         self._books: dict[str, str] = {}
         for market in _markets(client.markets_by_id):
             self._add(market)
@@ -33,7 +34,7 @@ class CoinbaseSymbols:
         base, quote, product_id = market["base"], market["quote"], market["id"]
         info = market["info"]
         precision, limits = market["precision"], market["limits"]
-        symbol = f"{base}/{quote}"
+        symbol = Symbol(base, quote)
         self.instruments[symbol] = Instrument(
             broker=Broker.COINBASE,
             symbol=symbol,
@@ -51,19 +52,19 @@ class CoinbaseSymbols:
         for alias in info.get("alias_to") or ():
             self._books.setdefault(alias, product_id)
 
-    def product_id(self, symbol: str) -> str | None:
+    def product_id(self, symbol: Symbol) -> str | None:
         """How Coinbase wants the product named; None when it does not list it."""
         return self._product_ids.get(symbol)
 
-    def symbol(self, product_id: str) -> str:
+    def symbol(self, product_id: str) -> Symbol:
         """The canonical symbol of a product as a reply names it."""
         known = self._symbols.get(product_id)
         if known is not None:
             return known
         base, separator, quote = product_id.partition("-")
-        return f"{self.currency(base)}/{self.currency(quote)}" if separator else product_id
+        return Symbol(self.currency(base), self.currency(quote) if separator else "")
 
-    def symbol_asked(self, product_id: str, asked: str) -> str:
+    def symbol_asked(self, product_id: str, asked: Symbol) -> Symbol:
         """The symbol of a reply to a question about `asked`: that one also when Coinbase tells its other name."""
         own = self._product_ids.get(asked, "")
         return asked if own and self._book(product_id) == self._book(own) else self.symbol(product_id)

@@ -30,13 +30,14 @@ from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 # Kraken takes deadlines from 2 to 60 s ahead.
 SHORTEST_VALIDITY = timedelta(seconds=2)
 LONGEST_VALIDITY = timedelta(seconds=59)
 # `start` is exclusive and in whole seconds.
 OVERLAP = timedelta(seconds=1)
-USUAL_FEES = "BTC/USD"
+USUAL_FEES = Symbol("BTC", "USD")
 # Orders whose flags are remembered; a master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
 
@@ -84,7 +85,7 @@ class KrakenAccount:
             request["deadline"] = deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             return await self._send(self._client.privatePostAddOrder, request, _placed_order_id)
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:  # noqa: ARG002  # the port's
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:  # noqa: ARG002  # the port's
         def read(result: Mapping[str, Any]) -> OrderReport:
             if broker_order_id not in result:
                 raise NotVisibleYet(f"order {broker_order_id} is not told")
@@ -96,11 +97,11 @@ class KrakenAccount:
             # Kraken gave this id out, so it only cannot see the order yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         async with units_for(self._client.budget, "POST", LOOK_UP, {}):
             return await self._look_up(client_order_id, symbol, since)
 
-    async def _look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def _look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         # Open before closed: an order that closes in between is then seen in one of them at least.
         for endpoint, listed_as in (
             (self._client.privatePostOpenOrders, "open"),
@@ -129,7 +130,7 @@ class KrakenAccount:
         except WRONG_SHAPE as error:
             raise _unreadable("OpenOrders", error) from error
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:  # noqa: ARG002  # the port's
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
         """Raises Rejected when there is nothing to cancel (any more)."""
 
         def read(result: Mapping[str, Any]) -> None:
@@ -199,7 +200,7 @@ class KrakenAccount:
             del self._size_types[next(iter(self._size_types))]
 
     def _matching(
-        self, orders: Mapping[str, Any], client_order_id: str, symbol: str, since: datetime | None
+        self, orders: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime | None
     ) -> OrderReport | None:
         try:
             named = [order_id for order_id, reply in orders.items() if reply.get("cl_ord_id") == client_order_id]

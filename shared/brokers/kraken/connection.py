@@ -19,6 +19,7 @@ from shared.brokers.port.connection import NonceSource
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 
 class KrakenConnection(CcxtConnection):
@@ -42,7 +43,7 @@ class KrakenConnection(CcxtConnection):
             settings["urls"] = {"api": {"public": self._base_url, "private": self._base_url}}
         return KrakenClient(settings)
 
-    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+    def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
         self._symbols = KrakenSymbols(template)
         return self._symbols.instruments
 

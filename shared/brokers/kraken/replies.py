@@ -43,7 +43,7 @@ def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols
     """An entry of QueryOrders, OpenOrders or ClosedOrders."""
     description = reply["descr"]
     symbol = symbols.symbol(description["pair"])
-    base, _, quote = symbol.partition("/")
+    base, quote = symbol.currencies
     flags = order_flags(reply)
     filled = amount(reply, "vol_exec")
     # Kraken cuts the cost to the quote's decimals, and the average price to the pair's, which loses more.
@@ -82,7 +82,7 @@ def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, s
         quantity=quantity,
         cost=amount(reply, "cost") or price * quantity,
         fee=amount(reply, "fee"),
-        fee_currency=symbol.partition("/")[2] or symbol,
+        fee_currency=symbol.quote or symbol,
         size_type=size_type,
         executed_at=moment(reply["time"]),
     )

@@ -9,6 +9,7 @@ from typing import Any
 
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 # What Kraken does with a missing number of decimals; it rounds no amount that we send.
 _FINEST_STEP = Decimal("0.00000001")
@@ -28,9 +29,9 @@ class KrakenSymbols:
     def __init__(self, client: Any) -> None:
         """`client`: a ccxt client whose markets are loaded."""
         self._client = client
-        self.instruments: dict[str, Instrument] = {}
-        self._wire_names: dict[str, str] = {}
-        self._symbols: dict[str, str] = {}
+        self.instruments: dict[Symbol, Instrument] = {}
+        self._wire_names: dict[Symbol, str] = {}
+        self._symbols: dict[str, Symbol] = {}
         for market in _markets(client.markets_by_id):
             self._add(market)
 
@@ -38,7 +39,7 @@ class KrakenSymbols:
         base, quote, wire_name = market["base"], market["quote"], market["id"]
         if ":" in wire_name or wire_name.endswith(".d"):
             return  # synthetic and dark-pool pairs trade elsewhere under the same two currencies
-        symbol = f"{base}/{quote}"
+        symbol = Symbol(base, quote)
         info = market["info"]
         precision, limits = market["precision"], market["limits"]
         self.instruments[symbol] = Instrument(
@@ -56,22 +57,22 @@ class KrakenSymbols:
             if name:
                 self._symbols[name] = symbol
 
-    def wire_name(self, symbol: str) -> str | None:
+    def wire_name(self, symbol: Symbol) -> str | None:
         """How Kraken wants the pair named; None when it does not list it."""
         return self._wire_names.get(symbol)
 
-    def symbol(self, wire_name: str) -> str:
+    def symbol(self, wire_name: str) -> Symbol:
         """The canonical symbol of a pair as a reply names it; one that is not listed is split by its quote."""
         known = self._symbols.get(wire_name)
         if known is not None:
             return known
         if "/" in wire_name:
             base, _, quote = wire_name.partition("/")
-            return f"{self.currency(base)}/{self.currency(quote)}"
+            return Symbol(self.currency(base), self.currency(quote))
         for quote in _QUOTES:
             if wire_name.endswith(quote) and len(wire_name) > len(quote):
-                return f"{self.currency(wire_name.removesuffix(quote))}/{self.currency(quote)}"
-        return wire_name
+                return Symbol(self.currency(wire_name.removesuffix(quote)), self.currency(quote))
+        return Symbol(wire_name, "")
 
     def currency(self, wire_name: str) -> str:
         """The canonical code of an asset without a suffix."""

@@ -30,6 +30,7 @@ from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 # Less would be over before the request is there.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)
@@ -85,7 +86,7 @@ class OkxAccount:
 
         return await self._request(self._client.privatePostTradeBatchOrders, [request], read)
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
         try:
             entry = await self._order({"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id})
         except Rejected as error:
@@ -93,13 +94,13 @@ class OkxAccount:
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return self._report(entry)
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         """Ask by the id, which finds open and closed orders alike, and then the fills."""
         pair = self._symbols.asked_name(symbol)
         async with units_for(self._client.budget, "GET", LOOK_UP, {"instId": pair}):
             return await self._look_up(client_order_id, symbol, pair, since)
 
-    async def _look_up(self, client_order_id: str, symbol: str, pair: str, since: datetime) -> OrderReport | None:
+    async def _look_up(self, client_order_id: str, symbol: Symbol, pair: str, since: datetime) -> OrderReport | None:
         entry = await self._order_or_none({"instId": pair, "clOrdId": client_order_id})
         if entry is not None and self._is_ours(entry, client_order_id, symbol, since):
             return self._report(entry)
@@ -126,7 +127,7 @@ class OkxAccount:
             # Newest first; a page goes on after the oldest order of the one before.
             parameters = {**parameters, "after": page[-1].broker_order_id}
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
         """Raises Rejected when there is nothing to cancel (any more)."""
         request = {"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id}
         await self._request(self._client.privatePostTradeCancelOrder, request, lambda _: None)
@@ -194,7 +195,7 @@ class OkxAccount:
         while len(self._size_types) > REMEMBERED_ORDERS + len(order_ids):
             del self._size_types[next(iter(self._size_types))]
 
-    def _is_ours(self, entry: Mapping[str, Any], client_order_id: str, symbol: str, since: datetime) -> bool:
+    def _is_ours(self, entry: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime) -> bool:
         """Whether an order that was asked for by our id is ours: it says so, or names no id and fits otherwise."""
         name = replies.client_order_id(entry)
         if name is not None:

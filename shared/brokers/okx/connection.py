@@ -17,6 +17,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 
 class OkxConnection(CcxtConnection):
@@ -38,7 +39,7 @@ class OkxConnection(CcxtConnection):
             settings["urls"] = {"api": {"rest": self._base_url}}
         return OkxClient(settings)
 
-    def read_markets(self, template: Any) -> Mapping[str, Instrument]:
+    def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
         self._symbols = OkxSymbols(template)
         return self._symbols.instruments
 

@@ -64,7 +64,7 @@ def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
     """An order. OKX takes the fee from what is received and tells it below zero; a rebate is above."""
     symbol = symbols.symbol(reply["instId"])
-    base, _, quote = symbol.partition("/")
+    base, quote = symbol.currencies
     side = Side(reply["side"])
     filled = amount(reply, "accFillSz")
     fee_currency = reply.get("feeCcy") or (base if side is Side.BUY else quote)
@@ -93,7 +93,7 @@ def size_type(reply: Mapping[str, Any]) -> SizeType:
 def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) -> AccountFill:
     """An entry of fills-history."""
     symbol = symbols.symbol(reply["instId"])
-    base, _, quote = symbol.partition("/")
+    base, quote = symbol.currencies
     side = Side(reply["side"])
     price, quantity = parse_amount(reply["fillPx"]), parse_amount(reply["fillSz"])
     fee_currency = reply.get("feeCcy") or (base if side is Side.BUY else quote)

@@ -10,6 +10,7 @@ from typing import Any
 from shared.domain.amounts import ZERO
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 _FINEST_STEP = Decimal("0.00000001")
 
@@ -20,15 +21,15 @@ class OkxSymbols:
     def __init__(self, client: Any) -> None:
         """`client`: a ccxt client whose markets are loaded."""
         self._client = client
-        self.instruments: dict[str, Instrument] = {}
-        self._wire_names: dict[str, str] = {}
-        self._symbols: dict[str, str] = {}
+        self.instruments: dict[Symbol, Instrument] = {}
+        self._wire_names: dict[Symbol, str] = {}
+        self._symbols: dict[str, Symbol] = {}
         for market in _spot_markets(client.markets_by_id):
             self._add(market)
 
     def _add(self, market: Mapping[str, Any]) -> None:
         base, quote, wire_name = market["base"], market["quote"], market["id"]
-        symbol = f"{base}/{quote}"
+        symbol = Symbol(base, quote)
         self.instruments[symbol] = Instrument(
             broker=Broker.OKX,
             symbol=symbol,
@@ -41,20 +42,21 @@ class OkxSymbols:
         self._wire_names[symbol] = wire_name
         self._symbols[wire_name] = symbol
 
-    def wire_name(self, symbol: str) -> str | None:
+    def wire_name(self, symbol: Symbol) -> str | None:
         """How OKX wants the pair named; None when it does not list it."""
         return self._wire_names.get(symbol)
 
-    def asked_name(self, symbol: str) -> str:
+    def asked_name(self, symbol: Symbol) -> str:
         """How to ask for orders of a pair that may be listed no more."""
         return self._wire_names.get(symbol) or symbol.replace("/", "-")
 
-    def symbol(self, wire_name: str) -> str:
+    def symbol(self, wire_name: str) -> Symbol:
         """The canonical symbol of a pair as a reply names it."""
         known = self._symbols.get(wire_name)
         if known is not None:
             return known
-        return "/".join(self.currency(part) for part in wire_name.split("-"))
+        base, separator, quote = wire_name.partition("-")
+        return Symbol(self.currency(base), self.currency(quote) if separator else "")
 
     def currency(self, wire_name: str) -> str:
         """The canonical code of a currency."""

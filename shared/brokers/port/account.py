@@ -10,6 +10,7 @@ from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 
 class KeyPermissions(BaseModel):
@@ -30,11 +31,11 @@ class BrokerAccount(Protocol):
         """Send the order once, never again by itself. Raises every class of `errors`."""
         ...
 
-    async def order(self, broker_order_id: BrokerOrderId, symbol: str) -> OrderReport:
+    async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
         """Read an order's state."""
         ...
 
-    async def look_up(self, client_order_id: str, symbol: str, since: datetime) -> OrderReport | None:
+    async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         """Search open orders, closed orders and fills since `since` for the id; None: in none of them."""
         ...
 
@@ -46,7 +47,7 @@ class BrokerAccount(Protocol):
         """
         ...
 
-    async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None: ...
+    async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None: ...
 
     async def balances(self) -> dict[str, Balance]:
         """All balances that are not zero, by canonical currency."""

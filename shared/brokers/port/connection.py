@@ -8,6 +8,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 
 
 class NonceSource(Protocol):
@@ -37,7 +38,7 @@ class BrokerConnection(Protocol):
 
     async def close(self) -> None: ...
 
-    def instruments(self) -> Mapping[str, Instrument]:
+    def instruments(self) -> Mapping[Symbol, Instrument]:
         """By canonical symbol."""
         ...
 

@@ -10,6 +10,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 
 
 @dataclass(frozen=True, slots=True)
@@ -17,7 +18,7 @@ class MarketOrder:
     """A market order by base quantity. `quantity` is a multiple of the lot."""
 
     client_order_id: CopyOrderId
-    symbol: str
+    symbol: Symbol
     side: Side
     quantity: Decimal
     valid_until: datetime
@@ -37,7 +38,7 @@ class OrderReport(BaseModel):
 
     broker_order_id: BrokerOrderId
     client_order_id: str | None
-    symbol: str
+    symbol: Symbol
     side: Side
     status: OrderStatus
     quantity: Amount

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 
 READINGS_UNTIL_UNAVAILABLE: Final = 3
 """Failed readings in a row after which an account opens nothing more, until one succeeds."""
@@ -55,7 +56,7 @@ class OpenPosition(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    symbol: str
+    symbol: Symbol
     quantity: Amount
 
 

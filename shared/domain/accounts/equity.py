@@ -66,7 +66,7 @@ def equity_before_fills(
     totals = dict(totals_now)
     equities: list[Decimal] = []
     for fill in reversed(fills):
-        base, _, quote = fill.symbol.partition("/")
+        base, quote = fill.symbol.currencies
         sign = 1 if fill.side is Side.BUY else -1
         totals[base] = totals.get(base, ZERO) - sign * fill.quantity
         totals[quote] = totals.get(quote, ZERO) + sign * fill.cost

@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
+from shared.domain.symbol import Symbol
 
 
 class CopyOrder(BaseModel):
@@ -23,7 +24,7 @@ class CopyOrder(BaseModel):
     broker: Broker
     sequence: int
     follower_id: FollowerId
-    symbol: str
+    symbol: Symbol
     side: Side
     quantity: Amount | None = None
     """Of an open: base currency, rounded to the lot, at or above every minimum. 0 (of an exit, too): only look for it,

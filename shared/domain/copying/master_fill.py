@@ -7,6 +7,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 
 
 class MasterFill(BaseModel):
@@ -21,7 +22,7 @@ class MasterFill(BaseModel):
     master_account: str
     fill_id: str
     order_id: str
-    symbol: str
+    symbol: Symbol
     side: Side
     price: Amount
     quantity: Amount

@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount, Instant, plain
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.fill import Side
+from shared.domain.symbol import Symbol
 
 JUST_SETTLED = timedelta(seconds=60)
 """Brokers show executions late: after an order, balances of this long prove nothing."""
@@ -28,7 +29,7 @@ class WaitingOrder(BaseModel):
 
     copy_order_id: str
     sequence: int
-    symbol: str
+    symbol: Symbol
     side: Side
     stage: Literal["waiting", "submitting", "unknown", "accepted"] = "waiting"
     submitted_at: Instant | None = None
@@ -41,7 +42,7 @@ class OpenOrder(BaseModel):
 
     broker_order_id: str
     client_order_id: str | None = None
-    symbol: str
+    symbol: Symbol
     side: Side
     quantity: Amount
     filled_quantity: Amount = ZERO
@@ -61,7 +62,7 @@ class AccountReading(BaseModel):
     """Free + locked in open orders, per currency."""
     locked: dict[str, Amount] = {}
     """Locked in open orders, per currency; only what is not 0."""
-    copied: dict[str, CopiedPosition] = {}
+    copied: dict[Symbol, CopiedPosition] = {}
     """By symbol."""
     waiting: tuple[WaitingOrder, ...] = ()
     mail: int = 0
@@ -84,7 +85,7 @@ class Target(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     follower_id: str
-    symbol: str
+    symbol: Symbol
     quantity: Amount
     carried_exit: Amount
     sequence: int
@@ -149,7 +150,7 @@ class Drift(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     follower_id: str
-    symbol: str
+    symbol: Symbol
     cause: Cause
     target: Amount
     """Copied, by the ledger."""
@@ -175,22 +176,22 @@ class Drift(BaseModel):
         return self.cause not in _PASSES and self.cause is not Cause.UNKNOWN_ORDER
 
 
-def covered(copied: Mapping[str, Decimal], total: Mapping[str, Decimal]) -> dict[str, Decimal]:
+def covered(copied: Mapping[Symbol, Decimal], total: Mapping[str, Decimal]) -> dict[Symbol, Decimal]:
     """How much of each symbol's copied quantity the account's coins cover; never more than was copied.
 
     Symbols that share a coin (BTC/USD, BTC/USDT) are served in their order by name: a coin counts once.
     """
     left = dict(total)
-    found: dict[str, Decimal] = {}
+    found: dict[Symbol, Decimal] = {}
     for symbol in sorted(copied):
-        base = symbol.partition("/")[0]
+        base = symbol.base
         found[symbol] = min(copied[symbol], max(left.get(base, ZERO), ZERO))
         left[base] = left.get(base, ZERO) - found[symbol]
     return found
 
 
 def drifts(
-    reading: AccountReading, targets: Iterable[Target], lots: Mapping[str, Decimal], now: datetime
+    reading: AccountReading, targets: Iterable[Target], lots: Mapping[Symbol, Decimal], now: datetime
 ) -> list[Drift]:
     """Compare one follower's reading with its targets. `lots` by symbol: less than a lot is no drift."""
     by_symbol = {target.symbol: target for target in targets}
@@ -274,19 +275,19 @@ def stray_orders(
     return found
 
 
-def _wanted(reading: AccountReading, by_symbol: Mapping[str, Target]) -> dict[str, Decimal]:
+def _wanted(reading: AccountReading, by_symbol: Mapping[Symbol, Target]) -> dict[Symbol, Decimal]:
     """Copied quantity by symbol: the ledger's, and the worker's where the ledger has none."""
     wanted = {symbol: target.quantity for symbol, target in by_symbol.items()}
     return wanted | {symbol: held.quantity for symbol, held in reading.copied.items() if symbol not in wanted}
 
 
-def _held(reading: AccountReading, symbol: str) -> Decimal:
+def _held(reading: AccountReading, symbol: Symbol) -> Decimal:
     """What the account has of the symbol's coin, copied or not."""
-    return reading.total.get(symbol.partition("/")[0], ZERO)
+    return reading.total.get(symbol.base, ZERO)
 
 
 def _why_missing(
-    reading: AccountReading, symbol: str, target: Target | None, ours: Sequence[WaitingOrder], now: datetime
+    reading: AccountReading, symbol: Symbol, target: Target | None, ours: Sequence[WaitingOrder], now: datetime
 ) -> tuple[Cause, str]:
     if any(order.stage == "unknown" for order in ours):
         return Cause.UNKNOWN_ORDER, _unknown(ours)
@@ -309,7 +310,7 @@ def _unknown(orders: Sequence[WaitingOrder]) -> str:
 
 def _drift(
     reading: AccountReading,
-    symbol: str,
+    symbol: Symbol,
     target: Target | None,
     cause: Cause,
     wanted: Decimal,

@@ -16,6 +16,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.ledger.restores import begin_restore
 
@@ -69,7 +70,7 @@ class PositionOf(NamedTuple):
     """A follower's copied position in a symbol."""
 
     follower_id: str
-    symbol: str
+    symbol: Symbol
     position: CopiedPosition
 
 
@@ -77,7 +78,7 @@ class CarryOf(NamedTuple):
     """Opens still owed to a follower in a symbol, base currency."""
 
     follower_id: str
-    symbol: str
+    symbol: Symbol
     quantity: Decimal
 
 

@@ -23,6 +23,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
 from shared.persistence.sequence import last_sequence, lock_sequence
@@ -156,7 +157,7 @@ class MasterFills:
             rows: list[dict[str, object]] = []
             for each in new:
                 fill = each.fill
-                base = fill.symbol.partition("/")[0]
+                base = fill.symbol.base
                 change = apply_fill(positions.get(fill.symbol, ZERO), fill, base, each.lot)
                 positions[fill.symbol] = change.after
                 sequence += 1
@@ -179,7 +180,7 @@ class MasterFills:
                 connection.execute(insert(MasterFillRow), rows)
         return fills
 
-    def traded_positions(self, broker: Broker, master_account: str, symbols: set[str]) -> dict[str, Decimal]:
+    def traded_positions(self, broker: Broker, master_account: str, symbols: set[Symbol]) -> dict[Symbol, Decimal]:
         """What recorded fills have built up, base currency by symbol; symbols never traded are left out."""
         with transaction(self._engine) as connection:
             return _traded_positions(connection, broker, master_account, symbols)
@@ -256,8 +257,8 @@ def _without_known(
 
 
 def _traded_positions(
-    connection: Connection, broker: Broker, master_account: str, symbols: set[str]
-) -> dict[str, Decimal]:
+    connection: Connection, broker: Broker, master_account: str, symbols: set[Symbol]
+) -> dict[Symbol, Decimal]:
     rows = connection.execute(
         text(
             "SELECT DISTINCT ON (symbol) symbol, traded_position_after FROM master_fills"
@@ -266,7 +267,7 @@ def _traded_positions(
         ),
         {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)},
     )
-    return {row.symbol: row.traded_position_after for row in rows}
+    return {Symbol.parse(row.symbol): row.traded_position_after for row in rows}
 
 
 def _to_fill(row: RowMapping) -> MasterFill:

@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 from shared.domain.accounts.balance import BalanceSnapshot
 from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.reports import queries
 
@@ -44,7 +45,7 @@ class FillReport(_Row):
     sequence: int
     master_account: str
     fill_id: str
-    symbol: str
+    symbol: Symbol
     side: str
     price: Amount
     quantity: Amount
@@ -66,7 +67,7 @@ class OrderLine(_Row):
     sequence: int
     follower_id: str
     copy_order_id: str
-    symbol: str
+    symbol: Symbol
     side: str
     state: str
     outcome: str | None
@@ -89,7 +90,7 @@ class PositionLine(_Row):
 
     broker: Broker
     follower_id: str
-    symbol: str
+    symbol: Symbol
     quantity: Amount
     carried_exit: Amount
     sequence: int
@@ -101,7 +102,7 @@ class AdjustmentLine(_Row):
 
     broker: Broker
     follower_id: str
-    symbol: str
+    symbol: Symbol
     sequence: int
     """Fill of the last order before it."""
     occurred_at: Instant
@@ -149,7 +150,7 @@ class CopyLine(_Row):
     sequence: int
     follower_id: str
     copy_order_id: str
-    symbol: str
+    symbol: Symbol
     side: str
     skip_reason: str | None
     quantity: Amount | None
@@ -217,7 +218,7 @@ class Reports:
         broker: Broker | None = None,
         *,
         follower_id: str | None = None,
-        symbol: str | None = None,
+        symbol: Symbol | None = None,
         closed: bool = False,
     ) -> list[PositionLine]:
         """The copied positions by follower and symbol; those of quantity 0 only when `closed`."""

@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from sqlalchemy import DateTime, Numeric, Table, Text
+from sqlalchemy import DateTime, Dialect, Numeric, Table, Text, TypeDecorator
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
+
+from shared.domain.symbol import Symbol
 
 
 class Moment(DateTime):
@@ -12,6 +14,21 @@ class Moment(DateTime):
 
     def __init__(self) -> None:
         super().__init__(timezone=True)
+
+
+class SymbolText(TypeDecorator[Symbol]):
+    """TEXT that is read as a Symbol."""
+
+    impl = Text
+    cache_ok = True
+
+    def process_result_value(self, value: str | None, dialect: Dialect) -> Symbol | None:  # noqa: ARG002  # the base class's
+        """Turn what the database returns into a Symbol."""
+        return None if value is None else Symbol.parse(value)
+
+
+def symbol(*, key: bool = False) -> Any:
+    return Field(sa_type=SymbolText, primary_key=key)
 
 
 def text(*, key: bool = False) -> Any:

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.domain.symbol import Symbol
 from shared.persistence.tables import columns
 
 
@@ -30,7 +31,7 @@ class MasterFillRow(SQLModel, table=True):
     master_account: str = columns.text()
     fill_id: str = columns.text()
     order_id: str = columns.text()
-    symbol: str = columns.text()
+    symbol: Symbol = columns.symbol()
     side: str = columns.text()
     price: Decimal = columns.amount()
     quantity: Decimal = columns.amount()
@@ -54,7 +55,7 @@ class InstrumentRow(SQLModel, table=True):
 
     digest: str = columns.text(key=True)
     broker: str = columns.text()
-    symbol: str = columns.text()
+    symbol: Symbol = columns.symbol()
     instrument: dict[str, Any] = columns.document()
 
 
@@ -72,7 +73,7 @@ class DecisionRow(SQLModel, table=True):
     follower_id: str = columns.text(key=True)
     shard: int
     copy_order_id: str = columns.text()
-    symbol: str = columns.text()
+    symbol: Symbol = columns.symbol()
     side: str = columns.text()
     instrument_digest: str | None = columns.optional_text()
     skip_reason: str | None = columns.optional_text()
@@ -118,7 +119,7 @@ class OrderEventRow(SQLModel, table=True):
     copy_order_id: str = columns.text()
     sequence: int = Field(sa_type=BigInteger)
     follower_id: str = columns.text()
-    symbol: str = columns.text()
+    symbol: Symbol = columns.symbol()
     side: str = columns.text()
     state: str = columns.text()
     outcome: str | None = columns.optional_text()
@@ -162,7 +163,7 @@ class PositionAdjustmentRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     follower_id: str = columns.text(key=True)
-    symbol: str = columns.text(key=True)
+    symbol: Symbol = columns.symbol(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     occurred_at: datetime = columns.moment(key=True)
     quantity_before: Decimal = columns.amount()

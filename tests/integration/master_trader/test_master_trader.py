@@ -39,6 +39,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.events import EVENT, FollowerDisabled
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
+from shared.domain.symbol import Symbol
 from shared.messaging.fills import read_fills
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
@@ -156,7 +157,7 @@ class Bench:
         return await self.person.account(self.paper.credentials(1)).place(
             MarketOrder(
                 client_order_id=CopyOrderId(uuid4().hex),
-                symbol="BTC/USD",
+                symbol=Symbol.parse("BTC/USD"),
                 side=side,
                 quantity=Decimal(quantity),
                 valid_until=datetime.now(UTC) + timedelta(seconds=10),

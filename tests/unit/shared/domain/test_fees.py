@@ -6,6 +6,7 @@ import pytest
 
 from shared.domain.fees import FeeRates, default_fees
 from shared.domain.identity import Broker
+from shared.domain.instrument import AssetClass
 
 
 @pytest.mark.parametrize(
@@ -30,8 +31,8 @@ def test_the_table(broker: Broker, taker: str, round_trip: str, worthwhile: str)
 
 def test_alpaca_takes_a_fee_for_crypto_and_none_for_stocks() -> None:
     """The symbol decides."""
-    assert default_fees(Broker.ALPACA, "AAPL").taker == 0
-    assert default_fees(Broker.ALPACA, "BTC/USD").taker == Decimal("0.0025")
+    assert default_fees(Broker.ALPACA, AssetClass.STOCK).taker == 0
+    assert default_fees(Broker.ALPACA, AssetClass.COIN).taker == Decimal("0.0025")
 
 
 def test_an_accounts_own_tier_replaces_the_default() -> None:

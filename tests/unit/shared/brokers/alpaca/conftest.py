@@ -16,6 +16,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import RecordingServer, serving
 from tests.unit.shared.brokers.conftest import CountingNonces
 
@@ -95,7 +96,7 @@ def error_reply(status: int, code: int | None, message: str, **headers: str) -> 
 def market_order(quantity: str = "0.01", side: Side = Side.BUY, symbol: str = "BTC/USD") -> MarketOrder:
     return MarketOrder(
         client_order_id=CopyOrderId(CLIENT_ORDER_ID),
-        symbol=symbol,
+        symbol=Symbol.parse(symbol),
         side=side,
         quantity=Decimal(quantity),
         valid_until=datetime.now(UTC) + timedelta(seconds=5),

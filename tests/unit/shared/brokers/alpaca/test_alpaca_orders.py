@@ -24,6 +24,7 @@ from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
     API_KEY,
@@ -261,7 +262,7 @@ async def test_an_order_report_has_the_fee_in_what_was_received(
 ) -> None:
     """Coins pay 0.25% of the coin when bought and of the dollars when sold; stocks pay nothing."""
     server.answers[f"GET {ORDER}"] = order_reply()
-    bought = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    bought = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert (bought.status, bought.filled_quantity, bought.cost) == (
         OrderStatus.DONE,
         Decimal("0.2"),
@@ -269,10 +270,10 @@ async def test_an_order_report_has_the_fee_in_what_was_received(
     )
     assert (bought.fee, bought.fee_currency) == (Decimal("0.0005"), "BTC")
     server.answers[f"GET {ORDER}"] = order_reply(side="sell")
-    sold = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    sold = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert (sold.fee, sold.fee_currency) == (Decimal("25.00025"), "USD")
     server.answers[f"GET {ORDER}"] = order_reply(symbol="AAPL", asset_class="us_equity")
-    stock = await account.order(BrokerOrderId(ORDER_ID), "AAPL/USD")
+    stock = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("AAPL/USD"))
     assert (stock.symbol, stock.fee) == ("AAPL/USD", Decimal(0))
 
 
@@ -287,10 +288,10 @@ async def test_the_fee_follows_the_tier_that_the_account_tells(
         f"GET {ORDER}": order_reply(qty="1", filled_qty="1"),
     }
     await account.balances()
-    again = await connection.account(CREDENTIALS).order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    again = await connection.account(CREDENTIALS).order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert again.fee == Decimal("0.002")
     other = connection.account(CREDENTIALS.model_copy(update={"api_key": CREDENTIALS.api_secret}))
-    assert (await other.order(BrokerOrderId(ORDER_ID), "BTC/USD")).fee == Decimal("0.0025")
+    assert (await other.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))).fee == Decimal("0.0025")
 
 
 @pytest.mark.parametrize(
@@ -306,7 +307,7 @@ async def test_only_what_cannot_change_any_more_is_final(
 ) -> None:
     """Every status that Alpaca documents."""
     server.answers[f"GET {ORDER}"] = order_reply(status=status)
-    assert (await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")).status is expected
+    assert (await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))).status is expected
 
 
 async def test_an_unknown_status_and_an_order_that_cannot_be_seen_ask_to_try_again(
@@ -314,23 +315,23 @@ async def test_an_unknown_status_and_an_order_that_cannot_be_seen_ask_to_try_aga
 ) -> None:
     """An order that was accepted is never reported as gone or as anything else."""
     with pytest.raises(OutcomeUnknown):
-        await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+        await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     server.answers[f"GET {ORDER}"] = order_reply(status="quantum")
     with pytest.raises(OutcomeUnknown):
-        await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+        await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
 
 
 async def test_a_look_up_asks_by_the_id_first(server: RecordingServer, account: BrokerAccount) -> None:
     """One request where the order is there; an order with another id is not taken for it."""
     server.answers[BY_CLIENT_ID] = order_reply()
-    report = await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE)
+    report = await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
     assert report is not None
     assert report.broker_order_id == ORDER_ID
     (sent,) = server.requests
     assert sent.query == {"client_order_id": CLIENT_ORDER_ID}
     server.answers[BY_CLIENT_ID] = order_reply(client_order_id="another")
     with pytest.raises(OutcomeUnknown):
-        await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE)
+        await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
 
 
 async def test_a_look_up_searches_orders_and_fills_before_it_says_no(
@@ -338,12 +339,12 @@ async def test_a_look_up_searches_orders_and_fills_before_it_says_no(
 ) -> None:
     """Absent by id, found in the list; absent in the list, found behind a fill; absent everywhere: None."""
     server.answers |= {"GET /v2/orders": [order_reply()], "GET /v2/account/activities/FILL": []}
-    found = await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE)
+    found = await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
     assert found is not None
     server.answers["GET /v2/orders"] = []
-    assert await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE) is None
+    assert await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE) is None
     server.answers |= {"GET /v2/account/activities/FILL": [fill_reply(1)], f"GET {ORDER}": order_reply()}
-    behind = await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE)
+    behind = await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
     assert behind is not None
     assert behind.broker_order_id == ORDER_ID
 
@@ -356,17 +357,17 @@ async def test_a_look_up_that_cannot_read_everything_says_nothing(
     server.answers |= {"GET /v2/orders": [], "GET /v2/account/activities/FILL": []}
     server.answers[failing] = lambda _: web.Response(status=503, text="<html>")
     with pytest.raises(OutcomeUnknown):
-        await account.look_up(CLIENT_ORDER_ID, "BTC/USD", SINCE)
+        await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
 
 
 async def test_a_cancellation_is_accepted_or_rejected(server: RecordingServer, account: BrokerAccount) -> None:
     """204 without a body; 422 when the order is final; 404 when there is none."""
     server.answers[f"DELETE {ORDER}"] = lambda _: web.Response(status=204)
-    await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
+    await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     for answer in (error_reply(422, 42210000, 'order is already in "filled" state'), None):
         server.answers[f"DELETE {ORDER}"] = answer
         with pytest.raises(Rejected):
-            await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
+            await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
 
 
 async def test_open_orders_are_read_whatever_their_asset(server: RecordingServer, account: BrokerAccount) -> None:

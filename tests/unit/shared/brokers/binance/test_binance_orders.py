@@ -23,6 +23,7 @@ from shared.brokers.errors import (
 from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import API_KEY, API_SECRET, refused
 
@@ -35,7 +36,7 @@ ORDER_ID = BrokerOrderId("28")
 def market_order(quantity: str = "0.10", valid_for_seconds: float = 5, **changes: Any) -> MarketOrder:
     return MarketOrder(
         client_order_id=CopyOrderId(CLIENT_ID),
-        symbol=changes.get("symbol", "BTC/USDT"),
+        symbol=Symbol.parse(changes.get("symbol", "BTC/USDT")),
         side=changes.get("side", Side.BUY),
         quantity=Decimal(quantity),
         valid_until=datetime.now(UTC) + timedelta(seconds=valid_for_seconds),

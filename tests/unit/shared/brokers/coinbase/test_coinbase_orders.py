@@ -31,6 +31,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import (
     ACCOUNTS,
@@ -54,7 +55,7 @@ NO_ORDERS: dict[str, Any] = {"orders": [], "has_next": False, "cursor": ""}
 def market_order(quantity: str = "0.10", valid_for_seconds: float = 10, **changes: Any) -> MarketOrder:
     return MarketOrder(
         client_order_id=CopyOrderId(CLIENT_ID),
-        symbol=changes.get("symbol", "BTC/USD"),
+        symbol=Symbol.parse(changes.get("symbol", "BTC/USD")),
         side=changes.get("side", Side.BUY),
         quantity=Decimal(quantity),
         valid_until=datetime.now(UTC) + timedelta(seconds=valid_for_seconds),
@@ -141,7 +142,7 @@ async def test_a_token_is_signed_with_the_key_for_this_request_alone(
     """ES256 over header and claims; the claim `uri` names method, host and path without the query."""
     server.answers[BATCH] = NO_ORDERS
     server.answers[FILLS] = {"fills": [], "cursor": ""}
-    await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
+    await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE)
     first, second = server.requests
     assert first.query
     # ccxt keeps the scheme in the claim when it is not https; servers that speak to ccxt expect that.
@@ -465,7 +466,7 @@ async def test_an_order_is_reported_as_coinbase_tells_it(
     server.answers[f"orders/historical/{ORDER_ID}"] = {
         "order": order_entry(status=status, filled_size="0.04", filled_value="1200.048", cancel_message="why")
     }
-    report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    report = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert (report.status, report.symbol, report.side) == (expected, "BTC/USD", Side.BUY)
     assert (report.quantity, report.filled_quantity) == (Decimal("0.1"), Decimal("0.04"))
     assert (report.cost, report.fee, report.fee_currency) == (Decimal("1200.048"), Decimal("18.00072"), "USD")
@@ -477,7 +478,7 @@ async def test_a_report_needs_little(server: RecordingServer, account: BrokerAcc
     reply = f'{{"order":{{"order_id":"{ORDER_ID}","product_id":"BTC-USD","side":"BUY","status":"FILLED",'
     reply += '"filled_size":0.12345678901234567,"average_filled_price":100}}'
     server.answers[f"orders/historical/{ORDER_ID}"] = lambda _: web.Response(text=reply)
-    report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    report = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert report.quantity == report.filled_quantity == Decimal("0.12345678901234567")
     assert report.cost == Decimal("12.345678901234567")
     assert (report.client_order_id, report.fee) == (None, 0)
@@ -493,7 +494,7 @@ async def test_an_order_that_cannot_be_read_asks_to_try_again(
     """Also one that is filled with nothing: its numbers are on their way."""
     server.answers[f"orders/historical/{ORDER_ID}"] = {"order": order_entry(**changes)}
     with pytest.raises(OutcomeUnknown):
-        await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+        await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
 
 
 async def test_an_order_that_is_not_shown_yet_asks_to_try_again(
@@ -501,7 +502,7 @@ async def test_an_order_that_is_not_shown_yet_asks_to_try_again(
 ) -> None:
     """Coinbase gave the id out itself, so a 404 proves nothing."""
     with pytest.raises(OutcomeUnknown):
-        await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+        await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert server.requests[-1].path.endswith(ORDER_ID)
 
 
@@ -512,7 +513,7 @@ async def test_a_look_up_reads_every_page_of_all_orders_since(server: RecordingS
         "789": {"orders": [order_entry()], "has_next": False, "cursor": ""},
     }
     server.answers[BATCH] = lambda request: pages[dict(request.query).get("cursor")]
-    report = await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
+    report = await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE)
     assert report is not None
     assert report.broker_order_id == ORDER_ID
     first, second = server.sent_to(BATCH)
@@ -527,11 +528,11 @@ async def test_a_look_up_asks_the_fills_when_the_list_has_no_such_order(
     server.answers[BATCH] = NO_ORDERS
     server.answers[FILLS] = {"fills": [fill_entry()], "cursor": ""}
     server.answers[f"orders/historical/{ORDER_ID}"] = {"order": order_entry()}
-    report = await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
+    report = await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE)
     assert report is not None
     assert report.filled_quantity == Decimal("0.1")
     server.answers[f"orders/historical/{ORDER_ID}"] = {"order": order_entry(client_order_id="another")}
-    assert await account.look_up(CLIENT_ID, "BTC/USD", SINCE) is None
+    assert await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE) is None
 
 
 async def test_a_look_up_that_cannot_read_an_answer_never_says_absent(
@@ -549,7 +550,7 @@ async def test_a_look_up_that_cannot_read_an_answer_never_says_absent(
     ):
         server.answers[BATCH], server.answers[FILLS] = orders, fills
         with pytest.raises(OutcomeUnknown):
-            await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
+            await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE)
 
 
 async def test_an_order_in_an_alias_is_reported_in_the_symbol_that_was_asked(
@@ -560,7 +561,7 @@ async def test_an_order_in_an_alias_is_reported_in_the_symbol_that_was_asked(
     await account.place(market_order(symbol="BTC/USDC"))
     assert server.requests[-1].document["product_id"] == "BTC-USDC"
     server.answers[BATCH] = {"orders": [order_entry(product_id="BTC-USD")], "has_next": False}
-    report = await account.look_up(CLIENT_ID, "BTC/USDC", SINCE)
+    report = await account.look_up(CLIENT_ID, Symbol.parse("BTC/USDC"), SINCE)
     assert report is not None
     assert (report.symbol, report.fee_currency) == ("BTC/USDC", "USDC")
 
@@ -581,10 +582,10 @@ async def test_a_cancellation_succeeds_or_says_why_not(
     """One order, by its id."""
     server.answers[CANCEL] = {"results": [result]}
     if expected is None:
-        await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
+        await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     else:
         with pytest.raises(expected):
-            await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
+            await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     (sent,) = server.requests
     assert sent.document == {"order_ids": [ORDER_ID]}
 

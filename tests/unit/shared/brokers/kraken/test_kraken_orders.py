@@ -28,6 +28,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
 
@@ -40,7 +41,7 @@ OPENED = 1616665496.1337
 def market_order(quantity: str = "0.10", valid_for_seconds: float = 10, **changes: Any) -> MarketOrder:
     return MarketOrder(
         client_order_id=CopyOrderId(CLIENT_ID),
-        symbol=changes.get("symbol", "BTC/USD"),
+        symbol=Symbol.parse(changes.get("symbol", "BTC/USD")),
         side=changes.get("side", Side.BUY),
         quantity=Decimal(quantity),
         valid_until=datetime.now(UTC) + timedelta(seconds=valid_for_seconds),

@@ -23,6 +23,7 @@ from shared.domain.reconciliation.reconcile import (
     standing,
     stray_orders,
 )
+from shared.domain.symbol import Symbol
 from tests.support.examples import NOW
 
 LOTS = {"BTC/USD": Decimal("0.00000001")}
@@ -116,8 +117,12 @@ def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
     assert drifts(a_reading(), [a_target(carried_exit="0.3")], LOTS, NOW) == []
 
 
-@given(st.dictionaries(st.sampled_from(["BTC/USD", "BTC/USDT", "ETH/USD"]), AMOUNTS), AMOUNTS, AMOUNTS)
-def test_a_coin_covers_once(copied: dict[str, Decimal], bitcoins: Decimal, ethers: Decimal) -> None:
+@given(
+    st.dictionaries(st.sampled_from([Symbol("BTC", "USD"), Symbol("BTC", "USDT"), Symbol("ETH", "USD")]), AMOUNTS),
+    AMOUNTS,
+    AMOUNTS,
+)
+def test_a_coin_covers_once(copied: dict[Symbol, Decimal], bitcoins: Decimal, ethers: Decimal) -> None:
     """Over all symbols of a coin no more is covered than there is, and no less than could be."""
     total = {"BTC": bitcoins, "ETH": ethers}
     found = covered(copied, total)
