@@ -26,6 +26,7 @@ from benchmarks.rounds import Announce, Comparison, compare
 from services.local_system.child import child_setup
 from services.local_system.embedded import free_port
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.identity import FollowerId
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import open_engine, transaction
@@ -130,7 +131,7 @@ async def _prepare(redis: "Redis", keys: BrokerKeys, database_url: str, secret_k
         NewFollower(
             row=number,
             broker=BROKER,
-            follower_id=follower_id,
+            follower_id=FollowerId(follower_id),
             credentials=Credentials(api_key=SecretStr(f"key-{number}"), api_secret=secret),
         )
         for number, follower_id in enumerate(follower_ids(follower_count), start=1)

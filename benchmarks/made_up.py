@@ -9,7 +9,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.fill import Side, SizeType
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
 
 BROKER = Broker.KRAKEN
@@ -25,8 +25,8 @@ INSTRUMENT = Instrument(
 )
 
 
-def follower_ids(count: int) -> list[str]:
-    return [f"follower-{number:05d}" for number in range(count)]
+def follower_ids(count: int) -> list[FollowerId]:
+    return [FollowerId(f"follower-{number:05d}") for number in range(count)]
 
 
 def followers(count: int) -> list[Follower]:

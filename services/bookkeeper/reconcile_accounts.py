@@ -18,6 +18,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.reconciliation.reconcile import (
     AccountReading,
@@ -111,9 +112,11 @@ class Reconcile:
             submitting, accounts, alerts = await pipeline.execute()
         raised = standing_alerts(alerts, datetime.now(UTC))
         concerned = {target.follower_id for target in targets}
-        concerned |= {follower_id.decode() for follower_id in submitting}
-        concerned |= {follower_id.decode() for follower_id, stored in accounts.items() if _has_locked(stored)}
-        concerned |= {alert.follower_id for alert in raised if alert.kind is AlertKind.DRIFT}
+        concerned |= {FollowerId(follower_id.decode()) for follower_id in submitting}
+        concerned |= {
+            FollowerId(follower_id.decode()) for follower_id, stored in accounts.items() if _has_locked(stored)
+        }
+        concerned |= {FollowerId(alert.follower_id) for alert in raised if alert.kind is AlertKind.DRIFT}
         return sorted(concerned - removed)
 
     async def run(self, followers: Collection[str] | None = None, *, repair: bool) -> Reconciled:

@@ -29,6 +29,7 @@ from redis.exceptions import ResponseError
 from shared.domain.amounts import plain
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.messaging.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
@@ -200,7 +201,7 @@ class Restorer:
 
     async def _put_mailboxes(self) -> int:
         orders = await asyncio.to_thread(self._copies.pending, datetime.now(UTC))
-        mailboxes: dict[str, list[str]] = defaultdict(list)
+        mailboxes: dict[FollowerId, list[str]] = defaultdict(list)
         for order in orders:
             mailboxes[order.follower_id].append(order.model_dump_json())
         now_ms = int(datetime.now(UTC).timestamp() * 1000)

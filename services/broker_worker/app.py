@@ -18,7 +18,7 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import ConfigurationError, Settings, settings_of_stage
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.keys import DRAIN_TASK, BrokerKeys, queue_name
@@ -107,7 +107,7 @@ def build_child(**_: Any) -> None:
     def is_told_to_stop() -> bool:
         return Worker.stop_flag[0] != 0
 
-    def load_credentials(ids: Sequence[str]) -> Mapping[str, Credentials | BadSecretKey]:
+    def load_credentials(ids: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
         return store.credentials_or_errors(broker, ids)
 
     Worker.child = Child(settings, broker, connect_broker, load_credentials, is_told_to_stop)

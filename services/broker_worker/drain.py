@@ -13,6 +13,7 @@ from redis.exceptions import RedisError
 from services.broker_worker.serve import Serving
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
+from shared.domain.identity import FollowerId
 from shared.messaging.mailboxes import Claimed, Lease, LeaseLost, Mailboxes
 from shared.persistence.errors import BadSecretKey
 
@@ -21,7 +22,7 @@ CLAIM_PAUSE_SECONDS = 0.05
 GATHER_SECONDS = 0.01
 NO_LEDGER_RETRY_MS = 2_000
 
-LoadCredentials = Callable[[Sequence[str]], Mapping[str, Credentials | BadSecretKey]]
+LoadCredentials = Callable[[Sequence[FollowerId]], Mapping[FollowerId, Credentials | BadSecretKey]]
 """Follower ids in, their keys out, or why one does not open; blocking. Who has no key is left out."""
 
 log = structlog.get_logger()
@@ -33,9 +34,11 @@ class KeyRing:
     def __init__(self, load: LoadCredentials) -> None:
         self._load = load
         self._version = -1
-        self._known: dict[str, Credentials | BadSecretKey | None] = {}
+        self._known: dict[FollowerId, Credentials | BadSecretKey | None] = {}
 
-    async def of(self, version: int, follower_ids: Sequence[str]) -> Mapping[str, Credentials | BadSecretKey | None]:
+    async def of(
+        self, version: int, follower_ids: Sequence[FollowerId]
+    ) -> Mapping[FollowerId, Credentials | BadSecretKey | None]:
         """Keys by follower id; None for a follower without. Raises what the follower store raises."""
         if version != self._version:
             self._known.clear()

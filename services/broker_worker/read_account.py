@@ -17,7 +17,7 @@ from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, AccountTr
 from shared.domain.accounts.equity import DOLLARS, snapshot
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import SnapshotEvent
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 
 PRICES_MAX_AGE_SECONDS = 2.0
@@ -57,7 +57,7 @@ class AccountReader:
         self._prices = prices
         self._refresh_seconds = refresh_seconds
 
-    async def read(self, follower_id: str, account: BrokerAccount) -> AccountSnapshot:
+    async def read(self, follower_id: FollowerId, account: BrokerAccount) -> AccountSnapshot:
         """Read the account, publish its snapshot, and plan the next reading. Raises BrokerError, RedisError."""
         balances = await account.balances()
         prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
@@ -73,7 +73,7 @@ class AccountReader:
             await pipeline.execute()
         return taken
 
-    async def failed(self, follower_id: str, error: BrokerError) -> None:
+    async def failed(self, follower_id: FollowerId, error: BrokerError) -> None:
         """A reading failed: the last snapshot stands, marked; after three the follower opens nothing more."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hget(self._keys.accounts, follower_id)
@@ -101,11 +101,11 @@ class AccountReader:
                 pipeline.zadd(self._keys.refresh, {follower_id: soon_ms})
             await pipeline.execute()
 
-    async def forget(self, follower_id: str) -> None:
+    async def forget(self, follower_id: FollowerId) -> None:
         """Stop reading an account that has no key any more."""
         await self._redis.zrem(self._keys.refresh, follower_id)
 
-    def _event(self, follower_id: str, account: AccountSnapshot) -> SnapshotEvent:
+    def _event(self, follower_id: FollowerId, account: AccountSnapshot) -> SnapshotEvent:
         return SnapshotEvent(
             broker=self._broker,
             follower_id=follower_id,

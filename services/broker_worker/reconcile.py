@@ -18,7 +18,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import PositionAdjusted
-from shared.domain.identity import BrokerOrderId
+from shared.domain.identity import BrokerOrderId, FollowerId
 from shared.domain.reconciliation.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Lease, LeaseLost, Mailboxes, Submission
@@ -98,7 +98,7 @@ class Reconciler:
         }
         return reading.model_copy(update=held), None
 
-    async def _open_orders(self, follower_id: str, account: BrokerAccount) -> tuple[OpenOrder, ...] | None:
+    async def _open_orders(self, follower_id: FollowerId, account: BrokerAccount) -> tuple[OpenOrder, ...] | None:
         """None: the key may not list them, which does not keep it from trading. Raises other BrokerErrors."""
         try:
             listed = await account.open_orders()
@@ -117,7 +117,7 @@ class Reconciler:
             for order in listed
         )
 
-    async def _mail(self, follower_id: str) -> tuple[tuple[WaitingOrder, ...], int]:
+    async def _mail(self, follower_id: FollowerId) -> tuple[tuple[WaitingOrder, ...], int]:
         async with self.redis.pipeline(transaction=True) as pipeline:
             pipeline.lrange(self.keys.mailbox(follower_id), 0, MAIL_TOLD - 1)
             pipeline.llen(self.keys.mailbox(follower_id))

@@ -23,6 +23,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
+from shared.domain.identity import FollowerId
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Submission
@@ -217,7 +218,7 @@ class Serving:
             await self.accounts.failed(lease.follower_id, error)
         await self.mailboxes.release(lease)
 
-    async def _disable(self, follower_id: str, access: Access | None, error: KeyRefused) -> None:
+    async def _disable(self, follower_id: FollowerId, access: Access | None, error: KeyRefused) -> None:
         log.error("key refused", follower=follower_id, error=str(error))
         event = FollowerDisabled(
             broker=self.keys.broker,

@@ -19,7 +19,7 @@ from services.demo.accounts import MASTER
 from services.demo.audit import BrokerOrder
 from services.demo.figures import read_log
 from shared.domain.copying.copy_order import CopiedPosition
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FillId, FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
@@ -69,7 +69,7 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
     )
 
 
-def _id_in_log(broker: Broker, fill_id: str) -> str:
+def _id_in_log(broker: Broker, fill_id: FillId) -> str:
     """Binance numbers the fills of each symbol by itself: the ledger's id begins with the symbol, the log's does not."""
     return fill_id.rpartition("-")[2] if broker is Broker.BINANCE else fill_id
 
@@ -94,12 +94,12 @@ def _finals(engine: Engine, broker: Broker) -> dict[str, int]:
     return {row.copy_order_id: row.finals for row in rows}
 
 
-async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[str, Symbol], Decimal]:
-    found: dict[tuple[str, Symbol], Decimal] = {}
+async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[FollowerId, Symbol], Decimal]:
+    found: dict[tuple[FollowerId, Symbol], Decimal] = {}
     async for key in redis.scan_iter(match=f"{keys.positions_prefix}*", count=1000):
         for symbol, stored in (await redis.hgetall(key)).items():
             position = CopiedPosition.model_validate_json(stored)
-            found[_name(key, keys.positions_prefix), Symbol.parse(_text(symbol))] = position.quantity
+            found[FollowerId(_name(key, keys.positions_prefix)), Symbol.parse(_text(symbol))] = position.quantity
     return found
 
 

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 from services.demo.audit import BrokerOrder
 from shared.domain.amounts import ZERO
+from shared.domain.identity import FollowerId
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, PositionLine
 
@@ -30,7 +31,7 @@ class Evidence(NamedTuple):
     orders: Sequence[BrokerOrder]
     """Of followers, in the order of the broker's acceptance."""
     positions: Sequence[PositionLine]
-    redis_positions: Mapping[tuple[str, Symbol], Decimal]
+    redis_positions: Mapping[tuple[FollowerId, Symbol], Decimal]
     mailboxes: Mapping[str, int]
     """Mailboxes that are not empty."""
     dead_letters: int
@@ -122,7 +123,7 @@ def _quantities(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
 
 def _positions(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
     """By the broker's log, the ledger and Redis; what is less than a lot cannot be sold and is let go."""
-    held: dict[tuple[str, Symbol], Decimal] = defaultdict(Decimal)
+    held: dict[tuple[FollowerId, Symbol], Decimal] = defaultdict(Decimal)
     for order in seen.orders:
         copy = ordered.get(order.client_order_id or "")
         if copy is not None:

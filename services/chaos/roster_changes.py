@@ -7,7 +7,7 @@ from redis import Redis
 from services.chaos.plan import Kind
 from services.demo.accounts import DemoAccounts
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.store import FollowerStore
 
@@ -47,7 +47,7 @@ class RosterChanges:
                 self._add(broker)
         return True
 
-    def _pause_or_resume(self, broker: Broker, follower_id: str) -> bool:
+    def _pause_or_resume(self, broker: Broker, follower_id: FollowerId) -> bool:
         status = self._store.get(broker, follower_id).status
         other = {
             FollowerStatus.ACTIVE: FollowerStatus.PAUSED,
@@ -57,7 +57,7 @@ class RosterChanges:
             return False
         return self._store.set_status(broker, follower_id, other, actor=ACTOR, announce=self._announce_or_not)
 
-    def _replace_key(self, broker: Broker, follower_id: str) -> None:
+    def _replace_key(self, broker: Broker, follower_id: FollowerId) -> None:
         """Have nija use the account's other key; the broker still takes both."""
         keys = self._accounts[broker].follower_keys[follower_id]
         used = self._store.credentials(broker, [follower_id])[follower_id]

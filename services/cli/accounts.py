@@ -12,7 +12,7 @@ from services.cli.ledger import chosen_broker, open_ledger
 from services.cli.redis_access import opened_redis
 from shared.config import ConfigurationError, Settings
 from shared.domain.accounts.balance import BalanceSnapshot, UserBrokerState
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.reports.reports import Reports
 from shared.queries.accounts import account_states
 
@@ -47,7 +47,9 @@ def accounts(
         output.console.print(f"no accounts{place}: no master has been followed yet, and nobody follows")
 
 
-def _states(settings: Settings, reports: Reports, broker: Broker, follower_id: str | None) -> list[UserBrokerState]:
+def _states(
+    settings: Settings, reports: Reports, broker: Broker, follower_id: FollowerId | None
+) -> list[UserBrokerState]:
     maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
     try:
         with opened_redis(settings, broker) as redis:

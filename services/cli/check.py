@@ -15,7 +15,7 @@ from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, Settings, load_settings, master_prefix
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.secrets import SecretBox
@@ -46,7 +46,7 @@ def keys(
     where = chosen_broker(broker)
     with output.progress("asking the brokers"):
         settings = settings_of_running_system(load_settings())
-        asked = _all_keys(settings, where, follower)
+        asked = _all_keys(settings, where, None if follower is None else FollowerId(follower))
         holder = lock.holder(settings.home)
         all_paper = holder is not None and RunRecord(settings.home).is_paper()
         found = asyncio.run(check_keys(settings, asked, all_paper=all_paper))
@@ -77,7 +77,7 @@ def brokers(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
-def _all_keys(settings: Settings, only: Broker | None, follower_id: str | None) -> list[AccountKey]:
+def _all_keys(settings: Settings, only: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:
     """The keys of masters and followers that are not removed. Raises UnknownFollower, ConfigurationError."""
     wanted = parse_follower_id(follower_id) if follower_id is not None else None
     found = [] if wanted else master_keys(settings, (only,) if only else tuple(Broker))
@@ -108,7 +108,7 @@ def _masters_without_key(settings: Settings, brokers: Collection[Broker], *, all
     ]
 
 
-def _follower_keys(settings: Settings, only: Broker | None, follower_id: str | None) -> list[AccountKey]:
+def _follower_keys(settings: Settings, only: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
         require_newest_schema(engine)

@@ -14,7 +14,7 @@ from services.cli.follower_files import format_of, read_import_file
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.amounts import plain
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.errors import FollowerTaken, ImportRefused, UnknownFollower
 from shared.persistence.followers.import_file import ImportFormat, NewFollower, read_rows
 from shared.persistence.followers.records import FollowerRecord
@@ -42,7 +42,7 @@ AllowWithdrawOption = Annotated[
 NoCheckOption = Annotated[bool, typer.Option("--no-check", help="Do not ask the broker what the key may do.")]
 
 
-def _find(follower_id: str, broker: str | None) -> FollowerRecord:
+def _find(follower_id: FollowerId, broker: str | None) -> FollowerRecord:
     """The follower meant; without a broker, the only one of that id. Raises UnknownFollower, ConfigurationError."""
     with open_desk() as desk:
         if broker is not None:
@@ -168,7 +168,7 @@ def list_followers(
 @app.command()
 def show(follower: FollowerArgument, broker: BrokerOption = None, as_json: JsonOption = False) -> None:
     """Show one follower: status, policy, masked key, and who changed what."""
-    record = _find(follower, broker)
+    record = _find(FollowerId(follower), broker)
     gone = record.status is FollowerStatus.REMOVED
     with open_desk(keys=not gone) as desk:
         credentials = {} if gone else desk.store.credentials(record.broker, [record.follower_id])
@@ -188,7 +188,7 @@ def pause(
     follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
 ) -> None:
     """Skip opens from now on; exits go on."""
-    _set_status(_find(follower, broker), FollowerStatus.PAUSED, reason, as_json=as_json)
+    _set_status(_find(FollowerId(follower), broker), FollowerStatus.PAUSED, reason, as_json=as_json)
 
 
 @app.command()
@@ -203,7 +203,7 @@ def resume(
 
     After a refusal the broker is asked again what the key may do; one that it still refuses is to be replaced.
     """
-    record = _find(follower, broker)
+    record = _find(FollowerId(follower), broker)
     if record.status is FollowerStatus.DISABLED and not no_check:
         with open_desk(keys=True) as desk:
             for credentials in desk.store.credentials(record.broker, [record.follower_id]).values():
@@ -228,7 +228,7 @@ def replace_key(
     as_json: JsonOption = False,
 ) -> None:
     """Give a follower another API key of the same account; a disabled follower copies again."""
-    record = _find(follower, broker)
+    record = _find(FollowerId(follower), broker)
     with open_desk(announcing={record.broker}, keys=True) as desk:
         credentials = read_credentials(
             desk.settings,
@@ -268,7 +268,7 @@ def remove(
 
     Positions that were copied for it stay open at the broker: they are the account owner's from now on.
     """
-    record = _find(follower, broker)
+    record = _find(FollowerId(follower), broker)
     with open_desk(announcing={record.broker}) as desk:
         if sys.stdin.isatty() and not as_json:
             open_now = _stays_open(desk, record)

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from services.local_system.record import settings_of_running_system
 from shared.config import Settings, load_settings, parse_broker
-from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.store import FollowerStore
@@ -30,7 +30,7 @@ class LedgerDesk:
     decisions: RecordedDecisions
     targets: Targets
 
-    def known_follower(self, text: str | None, broker: Broker | None) -> str | None:
+    def known_follower(self, text: str | None, broker: Broker | None) -> FollowerId | None:
         """Return the id of a follower at the broker (at any, when None); None stays None.
 
         Raises InvalidFollowerId, and UnknownFollower that names similar ids. Removed followers are known: their

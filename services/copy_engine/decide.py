@@ -15,7 +15,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import plan
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
-from shared.domain.identity import copy_order_id
+from shared.domain.identity import FollowerId, copy_order_id
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import carry_field
 
@@ -46,10 +46,10 @@ def decide(
     carries: list[str] = []
     # What all orders of a fill have in common is checked once; a copy costs a fraction of a new model.
     common = CopyOrder(
-        id=copy_order_id(fill.broker, fill.master_account, fill.fill_id, ""),
+        id=copy_order_id(fill.broker, fill.master_account, fill.fill_id, FollowerId("")),
         broker=fill.broker,
         sequence=fill.sequence,
-        follower_id="nobody",
+        follower_id=FollowerId("nobody"),
         symbol=fill.symbol,
         side=fill.side,
         minimum_notional=ZERO,
@@ -61,7 +61,7 @@ def decide(
         trace_id=fill.trace_id,
     )
     undecided = Decision(
-        copy_order_id=common.id, follower_id="nobody", status=FollowerStatus.ACTIVE, minimum_notional=ZERO
+        copy_order_id=common.id, follower_id=FollowerId("nobody"), status=FollowerStatus.ACTIVE, minimum_notional=ZERO
     )
     for follower, account, carried_text in zip(followers, accounts, carried, strict=True):
         carried_before = parse_amount(carried_text.decode()) if carried_text else ZERO

@@ -11,10 +11,11 @@ from services.copy_engine.roster import Roster
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.messaging.mailboxes import Mailboxes
 
-Decided = Callable[[int, Collection[str]], set[str]]
+Decided = Callable[[int, Collection[FollowerId]], set[FollowerId]]
 """Those of the followers that the ledger has a decision of for that fill; blocking."""
 
 

@@ -256,7 +256,9 @@ class FillFollower:
         present = self._roster.follower_ids()
         unreadable = {each: error for each, error in self._inputs.account_errors.items() if each in present}
         unreadable |= self._roster.policy_errors()
-        alerts = {(AlertKind.UNREADABLE_FOLLOWER, each): error for each, error in unreadable.items()}
+        alerts: dict[tuple[AlertKind, str], str] = {
+            (AlertKind.UNREADABLE_FOLLOWER, each): error for each, error in unreadable.items()
+        }
         alerts |= {(AlertKind.UNREADABLE_LISTING, each): e for each, e in self._inputs.instrument_errors.items()}
         for kind, whom in self._alerted - alerts.keys():
             await self._alerts.clear(kind, whom)

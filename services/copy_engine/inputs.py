@@ -9,6 +9,7 @@ from redis.asyncio import Redis
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
@@ -25,7 +26,7 @@ class PlanningInputs:
         self._redis = redis
         self._keys = keys
         self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
-        self.account_errors: dict[str, str] = {}
+        self.account_errors: dict[FollowerId, str] = {}
         """Why the account of a follower cannot be read, by follower."""
         self.instrument_errors: dict[Symbol, str] = {}
         """Why the listing of a symbol cannot be read, by symbol."""
@@ -43,7 +44,7 @@ class PlanningInputs:
         return self._parse_instrument(symbol, stored)
 
     async def accounts_and_carries(
-        self, follower_ids: Sequence[str], symbol: Symbol
+        self, follower_ids: Sequence[FollowerId], symbol: Symbol
     ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
         """Snapshots (None: never read, or unreadable) and carried opens (None: nothing owed), in the order of the ids."""
         if not follower_ids:
@@ -75,7 +76,7 @@ class PlanningInputs:
             self.instrument_errors[symbol] = f"its listing cannot be read: {_reasons(error, 'instrument')}"
             return SkipReason.INSTRUMENT_UNREADABLE
 
-    def _parse(self, follower_id: str, raw: bytes | None) -> AccountSnapshot | None:
+    def _parse(self, follower_id: FollowerId, raw: bytes | None) -> AccountSnapshot | None:
         if raw is None:
             self.account_errors.pop(follower_id, None)
             return None

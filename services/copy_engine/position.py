@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from services.copy_engine.roster import ring_distance
+from shared.domain.identity import FollowerId
 
 
 class ShardPosition(NamedTuple):
@@ -33,6 +34,6 @@ def done(sequence: int) -> bytes:
     return b"%d:*" % sequence
 
 
-def inside(sequence: int, follower_id: str) -> bytes:
+def inside(sequence: int, follower_id: FollowerId) -> bytes:
     """The position inside a fill, behind that follower."""
     return f"{sequence}:{ring_distance(follower_id, sequence)}:{follower_id}".encode()

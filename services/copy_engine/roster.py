@@ -4,9 +4,9 @@ from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 
 from shared.domain.copying.follower import Follower, FollowerStatus
-from shared.domain.identity import RING_SIZE, ring_position, ring_start, shard_of
+from shared.domain.identity import RING_SIZE, FollowerId, ring_position, ring_start, shard_of
 
-Member = tuple[int, str, Follower]
+Member = tuple[int, FollowerId, Follower]
 """Ring position, follower id, follower: sorts in fan-out order."""
 
 
@@ -22,10 +22,10 @@ class Roster:
         for members in self._shards:
             members.sort(key=lambda member: member[:2])
 
-    def follower_ids(self) -> set[str]:
+    def follower_ids(self) -> set[FollowerId]:
         return {follower_id for members in self._shards for _, follower_id, _ in members}
 
-    def with_usable_keys(self) -> set[str]:
+    def with_usable_keys(self) -> set[FollowerId]:
         """Whose accounts can be read: all but those that are disabled, because a key of theirs was refused."""
         return {
             follower_id
@@ -34,7 +34,7 @@ class Roster:
             if follower.status is not FollowerStatus.DISABLED
         }
 
-    def policy_errors(self) -> dict[str, str]:
+    def policy_errors(self) -> dict[FollowerId, str]:
         """Why the policy of a follower cannot be read, by follower."""
         return {
             follower_id: follower.policy_error
@@ -61,6 +61,6 @@ class Roster:
         return [follower for _, _, follower in rotated if follower.joined_sequence < sequence]
 
 
-def ring_distance(follower_id: str, sequence: int) -> int:
+def ring_distance(follower_id: FollowerId, sequence: int) -> int:
     """How far the follower stands from where the fan-out of that fill begins."""
     return (ring_position(follower_id) - ring_start(sequence)) % RING_SIZE

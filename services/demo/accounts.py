@@ -10,7 +10,7 @@ from services.local_system.errors import LocalSystemError
 from services.local_system.paper_accounts import quote_currency as quote_currency
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import plain
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.followers.import_file import NewFollower
 
 MASTER = "master"
@@ -70,7 +70,7 @@ async def make_accounts(
         master=keys[MASTER][0],
         person=keys[MASTER][1],
         followers=[
-            NewFollower(broker=broker, follower_id=name, credentials=keys[name][0], row=row)
+            NewFollower(broker=broker, follower_id=FollowerId(name), credentials=keys[name][0], row=row)
             for row, name in enumerate(balances, start=1)
         ],
         follower_keys={name: keys[name] for name in balances},

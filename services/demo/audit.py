@@ -11,6 +11,7 @@ from typing import NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ONE, ZERO, Amount
+from shared.domain.identity import FillId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
 
@@ -40,7 +41,7 @@ class BrokerFill(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
     account: str
-    fill_id: str
+    fill_id: FillId
 
 
 class Audit(NamedTuple):
@@ -70,7 +71,7 @@ def audit(
     broker_orders: Sequence[BrokerOrder],
     broker_fills: Sequence[BrokerFill],
     *,
-    master_account: str,
+    master_account: MasterAccount,
     followers: int,
     equity_before: Mapping[int, Decimal],
     lots: Mapping[str, Decimal],

@@ -10,7 +10,7 @@ from sqlalchemy import Engine, text
 from services.demo.accounts import MASTER, DemoAccounts
 from services.demo.audit import Audit, BrokerFill, BrokerOrder, audit
 from shared.domain.amounts import ZERO
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, MasterAccount
 from shared.persistence.database import transaction
 from shared.persistence.reports.reports import FillReport, ReasonCount, Reports, StageLatency
 
@@ -119,7 +119,7 @@ async def collect(
         reports.copies(broker),
         [order for order in orders if order.account != MASTER],
         broker_fills,
-        master_account=MASTER,
+        master_account=MasterAccount(MASTER),
         followers=len(accounts.followers),
         equity_before=_equity_before(engine, broker),
         lots=lots,

@@ -13,7 +13,7 @@ from services.demo.person import Person
 from services.demo.scenario import COINS, steps
 from services.local_system.paper_accounts import quote_currency
 from shared.config import master_prefix
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.store import FollowerStore
@@ -47,7 +47,7 @@ class BrokerDemo:
         return len(self._accounts.followers)
 
     @property
-    def follower_ids(self) -> list[str]:
+    def follower_ids(self) -> list[FollowerId]:
         """Also what their accounts are called at the paper broker."""
         return [follower.follower_id for follower in self._accounts.followers]
 

@@ -8,7 +8,7 @@ from services.local_system.key_check import MASTER, AccountKey, check_keys, mast
 from shared.config import ConfigurationError, Settings
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.followers.environment import Registration
 from shared.persistence.followers.store import FollowerStore
 
@@ -71,11 +71,13 @@ async def usable_brokers(
 
 
 def _disable(store: FollowerStore, checked: CheckedKey) -> None:
-    store.set_status(checked.broker, checked.account, FollowerStatus.DISABLED, actor=ACTOR, reason=checked.message)
+    store.set_status(
+        checked.broker, FollowerId(checked.account), FollowerStatus.DISABLED, actor=ACTOR, reason=checked.message
+    )
 
 
 def _bring_back(store: FollowerStore, checked: CheckedKey, announce: Callable[[str], None]) -> None:
     """Only if it was this check that disabled the follower: an operator's or a broker's word stands."""
-    status = store.undo_disabled(checked.broker, checked.account, disabled_by=ACTOR, reason=BACK)
+    status = store.undo_disabled(checked.broker, FollowerId(checked.account), disabled_by=ACTOR, reason=BACK)
     if status is not None:
         announce(f"{checked.broker.value}: follower {checked.account} is {status.value} again: {BACK}")

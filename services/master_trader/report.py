@@ -17,6 +17,7 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
+from shared.domain.identity import MasterAccount
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 
 log = structlog.get_logger()
@@ -26,7 +27,7 @@ class Report:
     """Writes one process's view; only the holder of the lease may report."""
 
     def __init__(
-        self, redis: Redis, keys: BrokerKeys, master_account: str, process: str, now: Callable[[], datetime]
+        self, redis: Redis, keys: BrokerKeys, master_account: MasterAccount, process: str, now: Callable[[], datetime]
     ) -> None:
         self._redis = redis
         self._keys = keys

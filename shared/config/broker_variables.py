@@ -26,7 +26,7 @@ from shared.domain.accounts.credentials import (
 )
 from shared.domain.accounts.key_text import bare
 from shared.domain.errors import InvalidFollowerId
-from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
@@ -93,7 +93,7 @@ class BrokerVariables:
 
     def followers(self) -> list[EnvironmentFollower]:
         """The followers, ordered by broker and id. Raises ConfigurationError when one is wrong."""
-        prefixes: dict[tuple[Broker, str], str] = {}
+        prefixes: dict[tuple[Broker, FollowerId], str] = {}
         for name in sorted(self.values):
             match = _FOLLOWER_VARIABLE.fullmatch(name)
             if not match or not bare(self.values[name]):

@@ -5,6 +5,7 @@ from enum import StrEnum
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.identity import FillId
 from shared.domain.symbol import Symbol
 
 
@@ -25,7 +26,7 @@ class AccountFill(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    fill_id: str
+    fill_id: FillId
     order_id: str
     symbol: Symbol
     side: Side

@@ -36,8 +36,7 @@ RING_SIZE = 1 << 32
 _RING_STEP = 2_654_435_769
 
 
-def parse_follower_id(text: str) -> str:
-    """Return `text` as a follower id, or raise InvalidFollowerId that says what would be right."""
+def _checked_follower_id(text: str) -> str:
     if not _FOLLOWER_ID.fullmatch(text):
         raise InvalidFollowerId(
             f"follower id {text!r} is not valid: use 1 to 64 lowercase letters, digits, '_', '-' or '.', "
@@ -46,10 +45,18 @@ def parse_follower_id(text: str) -> str:
     return text
 
 
-FollowerId = Annotated[str, AfterValidator(parse_follower_id)]
+FollowerId = NewType("FollowerId", Annotated[str, AfterValidator(_checked_follower_id)])
+"""The name of a follower. Models check its form; code that holds one may rely on it."""
 
 
-def copy_order_id(broker: Broker, master_account: str, fill_id: str, follower_id: str) -> CopyOrderId:
+def parse_follower_id(text: str) -> FollowerId:
+    """Return `text` as a follower id, or raise InvalidFollowerId that says what would be right."""
+    return FollowerId(_checked_follower_id(text))
+
+
+def copy_order_id(
+    broker: Broker, master_account: MasterAccount, fill_id: FillId, follower_id: FollowerId
+) -> CopyOrderId:
     """The one id of what a follower does for a master fill: 32 lowercase hex digits.
 
     It is sent to the broker as client order id, so that a crash anywhere finds the same order again.
@@ -58,12 +65,12 @@ def copy_order_id(broker: Broker, master_account: str, fill_id: str, follower_id
     return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
 
 
-def ring_position(follower_id: str) -> int:
+def ring_position(follower_id: FollowerId) -> int:
     """Where a follower stands on the ring, 0 to RING_SIZE − 1; it never depends on who else is there."""
     return crc32(follower_id.encode())
 
 
-def shard_of(follower_id: str, shards: int) -> int:
+def shard_of(follower_id: FollowerId, shards: int) -> int:
     """The shard (0 to shards − 1) that plans for this follower."""
     # The ring position's upper bits: its lower ones would put neighbours of a shard at even distances.
     return (ring_position(follower_id) >> 16) % shards

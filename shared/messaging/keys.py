@@ -50,7 +50,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
 
 from typing import Final
 
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
 
 LEDGER_GROUP: Final = "ledger"
@@ -66,7 +66,7 @@ def queue_name(broker: Broker) -> str:
     return f"broker.{broker.value}"
 
 
-def carry_field(follower_id: str, symbol: Symbol) -> str:
+def carry_field(follower_id: FollowerId, symbol: Symbol) -> str:
     """The field of a follower's symbol in the hash `carries`."""
     return f"{follower_id}|{symbol}"
 
@@ -109,10 +109,10 @@ class BrokerKeys:
         self.mailbox_prefix = self.prefix + "mailbox:"
         self.positions_prefix = self.prefix + "positions:"
 
-    def mailbox(self, follower_id: str) -> str:
+    def mailbox(self, follower_id: FollowerId) -> str:
         return self.mailbox_prefix + follower_id
 
-    def positions(self, follower_id: str) -> str:
+    def positions(self, follower_id: FollowerId) -> str:
         return self.positions_prefix + follower_id
 
     def shard_lease(self, shard: int) -> str:

@@ -13,7 +13,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.errors import NijaError
-from shared.domain.identity import CopyOrderId
+from shared.domain.identity import CopyOrderId, FollowerId
 from shared.domain.symbol import Symbol
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
@@ -58,7 +58,7 @@ class Submission(BaseModel):
 class Lease:
     """The right to serve one follower, while the fencing number is the newest."""
 
-    follower_id: str
+    follower_id: FollowerId
     fence: bytes
 
 

@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.identity import FollowerId
 from shared.domain.reconciliation.reconcile import AccountReading
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
@@ -56,7 +57,7 @@ class ReconcileRequest(BaseModel):
 
     version: Literal[1] = 1
     id: str
-    follower_id: str
+    follower_id: FollowerId
     actor: str
     expires_at: Instant
     """Nobody waits for the answer after this."""

@@ -24,7 +24,7 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import FollowerLine, Reports
 
@@ -32,7 +32,12 @@ MASTER: Final = "master"
 
 
 def account_states(
-    redis: Redis | None, reports: Reports, broker: Broker, *, maximum_age: timedelta, follower_id: str | None = None
+    redis: Redis | None,
+    reports: Reports,
+    broker: Broker,
+    *,
+    maximum_age: timedelta,
+    follower_id: FollowerId | None = None,
 ) -> list[UserBrokerState]:
     """Return the master (unless one follower is asked for) and the followers of a broker, by id.
 

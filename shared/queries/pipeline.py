@@ -8,7 +8,7 @@ from pydantic import ValidationError
 from redis import Redis
 
 from shared.domain.copying.copy_order import CopyOrder
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.messaging.alerts import standing
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
@@ -64,7 +64,7 @@ def _is_unknown(submission: str) -> bool:
         return False
 
 
-def _look_into_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[str]) -> tuple[int, int]:
+def _look_into_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[FollowerId]) -> tuple[int, int]:
     """How many orders wait, and how many followers' next order is one that may have been sent before Redis restarted."""
     waiting = looked_for = 0
     for start in range(0, len(followers), _AT_ONCE):

@@ -4,6 +4,9 @@ from dataclasses import dataclass
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
+
+BITCOIN = Symbol("BTC", "USD")
 
 
 @dataclass(frozen=True)
@@ -30,7 +33,7 @@ class Terms:
     """Fills on one page."""
     open_orders_page: int
     """Open orders on one page; some, where they come all at once."""
-    symbol: str = "BTC/USD"
+    symbol: Symbol = BITCOIN
     """The pair that orders are placed in; bitcoin against dollars of some kind."""
     fee_in_received: bool = False
     """Whether the fee of a buy is taken in the coin instead of the quote currency."""
@@ -47,7 +50,7 @@ class Terms:
 
     @property
     def quote(self) -> str:
-        return self.symbol.partition("/")[2]
+        return self.symbol.quote
 
     def fee_currency(self, side: Side) -> str:
         return "BTC" if self.fee_in_received and side is Side.BUY else self.quote
@@ -99,7 +102,7 @@ BROKERS = [
         refuses_low_nonces=False,
         page_size=100,
         open_orders_page=100,
-        symbol="BTC/USDT",
+        symbol=Symbol("BTC", "USDT"),
         fee_in_received=True,
     ),
     Terms(
@@ -116,7 +119,7 @@ BROKERS = [
         refuses_low_nonces=False,
         page_size=500,
         open_orders_page=50,
-        symbol="BTC/USDT",
+        symbol=Symbol("BTC", "USDT"),
         fee_in_received=True,
     ),
     Terms(

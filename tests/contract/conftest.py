@@ -81,7 +81,7 @@ class Trader:
     account: BrokerAccount
     connection: BrokerConnection
     paper: PaperServer
-    symbol: str
+    symbol: Symbol
 
     def order(self, quantity: str = "0.01", side: Side = Side.BUY, **changes: Any) -> MarketOrder:
         validity = changes.get("valid_for_seconds", self.connection.request_validity_seconds)

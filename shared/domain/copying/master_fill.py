@@ -6,7 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fill import Side, SizeType
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FillId, MasterAccount
 from shared.domain.symbol import Symbol
 
 
@@ -19,8 +19,8 @@ class MasterFill(BaseModel):
     sequence: int
     """Place in the broker's stream, from 1 without gaps; the stream entry's id is `{sequence}-0`."""
     broker: Broker
-    master_account: str
-    fill_id: str
+    master_account: MasterAccount
+    fill_id: FillId
     order_id: str
     symbol: Symbol
     side: Side

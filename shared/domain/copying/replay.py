@@ -11,6 +11,7 @@ from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerSta
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import Plan, plan
 from shared.domain.copying.reasons import SkipReason
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 
 
@@ -19,7 +20,7 @@ class RecordedDecision(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    follower_id: str
+    follower_id: FollowerId
     status: FollowerStatus
     minimum_notional: Amount
     equity: Amount | None
@@ -42,7 +43,7 @@ class Difference(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    follower_id: str
+    follower_id: FollowerId
     field: str
     recorded: str | Amount | None
     computed: str | Amount | None

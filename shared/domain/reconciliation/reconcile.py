@@ -16,6 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount, Instant, plain
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.fill import Side
+from shared.domain.identity import FollowerId
 from shared.domain.symbol import Symbol
 
 JUST_SETTLED = timedelta(seconds=60)
@@ -56,7 +57,7 @@ class AccountReading(BaseModel):
     version: Literal[1, 2] = 2
     """1 does not tell open orders."""
     request_id: str
-    follower_id: str
+    follower_id: FollowerId
     read_at: Instant
     total: dict[str, Amount] = {}
     """Free + locked in open orders, per currency."""
@@ -84,7 +85,7 @@ class Target(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     quantity: Amount
     carried_exit: Amount
@@ -102,7 +103,7 @@ class CopyRecord(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     copy_order_id: str
-    follower_id: str
+    follower_id: FollowerId
     sequence: int
     outcome: str
     """copied, skipped, failed or pending."""
@@ -149,7 +150,7 @@ class Drift(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     cause: Cause
     target: Amount

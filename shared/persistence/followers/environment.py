@@ -9,7 +9,7 @@ from sqlalchemy import Connection, Engine
 
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken
 from shared.persistence.followers import records, writes
@@ -21,7 +21,7 @@ from shared.persistence.followers.writes import Announce, Audit, joining
 ACTOR: Final = "environment"
 GONE: Final = "its variables are not in the environment any more"
 
-Key = tuple[Broker, str]
+Key = tuple[Broker, FollowerId]
 """Broker and follower id."""
 
 

@@ -13,7 +13,7 @@ from typing import Any, Final
 from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, read_key
 from shared.domain.accounts.key_text import bare
 from shared.domain.errors import InvalidFollowerId
-from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.errors import ImportRefused, ImportUnreadable
 from shared.persistence.followers.import_table import Columns, plain_name, read_table
 
@@ -34,7 +34,7 @@ class NewFollower:
     """A follower that is to join; `row` is its place in the import file, from 1, header not counted."""
 
     broker: Broker
-    follower_id: str
+    follower_id: FollowerId
     credentials: Credentials
     row: int = 0
     withdraw_allowed: bool = False

@@ -15,7 +15,7 @@ from sqlmodel import col
 
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.errors import FollowerError, FollowerGone, FollowerTaken, UnknownFollower
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.tables.columns import table_of
@@ -34,7 +34,7 @@ class FollowerRecord:
     """A follower as stored, without keys."""
 
     broker: Broker
-    follower_id: str
+    follower_id: FollowerId
     source: Source
     status: FollowerStatus
     status_reason: str
@@ -63,7 +63,7 @@ class FollowerChange:
 
 
 def find(
-    connection: Connection, broker: Broker, follower_id: str, *, for_update: bool = False
+    connection: Connection, broker: Broker, follower_id: FollowerId, *, for_update: bool = False
 ) -> FollowerRecord | None:
     query = select(table_of(FollowerRow)).where(
         col(FollowerRow.broker) == broker.value, col(FollowerRow.follower_id) == follower_id
@@ -72,7 +72,9 @@ def find(
     return None if row is None else _record(row)
 
 
-def read(connection: Connection, broker: Broker, follower_id: str, *, for_update: bool = False) -> FollowerRecord:
+def read(
+    connection: Connection, broker: Broker, follower_id: FollowerId, *, for_update: bool = False
+) -> FollowerRecord:
     """Raises UnknownFollower."""
     record = find(connection, broker, follower_id, for_update=for_update)
     if record is None:
@@ -94,7 +96,9 @@ def read_all_of(connection: Connection, source: Source) -> Sequence[FollowerReco
     return [_record(row) for row in connection.execute(query).mappings()]
 
 
-def read_changes(connection: Connection, broker: Broker, follower_id: str, limit: int) -> Sequence[FollowerChange]:
+def read_changes(
+    connection: Connection, broker: Broker, follower_id: FollowerId, limit: int
+) -> Sequence[FollowerChange]:
     rows = connection.execute(
         text(
             "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
@@ -105,7 +109,7 @@ def read_changes(connection: Connection, broker: Broker, follower_id: str, limit
     return [FollowerChange(**row) for row in rows.mappings()]
 
 
-def last_status_change(connection: Connection, broker: Broker, follower_id: str) -> FollowerChange | None:
+def last_status_change(connection: Connection, broker: Broker, follower_id: FollowerId) -> FollowerChange | None:
     """Who gave the follower the status that it has; None: it has the one that it joined with."""
     row = connection.execute(
         text(
@@ -168,7 +172,7 @@ def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]
     return problems
 
 
-def require_free_key(connection: Connection, broker: Broker, follower_id: str, credentials: Credentials) -> None:
+def require_free_key(connection: Connection, broker: Broker, follower_id: FollowerId, credentials: Credentials) -> None:
     """Raises FollowerTaken when another follower uses the API key."""
     owner = connection.scalar(
         select(col(FollowerRow.follower_id)).where(
@@ -214,7 +218,7 @@ def _policy(document: object) -> FollowerPolicy | None:
         return None
 
 
-def _key_taken(broker: Broker, follower_id: str, owner: str) -> str:
+def _key_taken(broker: Broker, follower_id: FollowerId, owner: str) -> str:
     return (
         f"the API key of follower {follower_id} is in use already at {broker.value} by follower {owner}; "
         "each follower needs a key of its own"

@@ -6,7 +6,7 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.errors import BadSecretKey
 
 HOW_TO_MAKE = "make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
@@ -29,7 +29,7 @@ class SecretBox:
                 f"commas; {HOW_TO_MAKE}"
             ) from None
 
-    def seal(self, broker: Broker, follower_id: str, credentials: Credentials) -> str:
+    def seal(self, broker: Broker, follower_id: FollowerId, credentials: Credentials) -> str:
         """Encrypt a key for this follower; the text opens for no other."""
         passphrase = credentials.passphrase
         content = {
@@ -41,7 +41,7 @@ class SecretBox:
         }
         return self._fernet.encrypt(json.dumps(content).encode()).decode()
 
-    def open(self, broker: Broker, follower_id: str, sealed: str) -> Credentials:
+    def open(self, broker: Broker, follower_id: FollowerId, sealed: str) -> Credentials:
         """Decrypt what `seal` gave for this follower. Raises BadSecretKey."""
         try:
             opened = self._fernet.decrypt(sealed.encode())

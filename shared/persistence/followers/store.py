@@ -16,7 +16,7 @@ from sqlmodel import col
 
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash
 from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.followers import records, writes
@@ -86,12 +86,12 @@ class FollowerStore:
             )
         return int(counted or 0)
 
-    def credentials(self, broker: Broker, follower_ids: Collection[str]) -> dict[str, Credentials]:
+    def credentials(self, broker: Broker, follower_ids: Collection[FollowerId]) -> dict[FollowerId, Credentials]:
         """The keys of these followers, in one query; removed and unknown ones are left out.
 
         Raises BadSecretKey when one of them does not open.
         """
-        keys: dict[str, Credentials] = {}
+        keys: dict[FollowerId, Credentials] = {}
         for follower_id, key in self.credentials_or_errors(broker, follower_ids).items():
             if isinstance(key, BadSecretKey):
                 raise key
@@ -99,8 +99,8 @@ class FollowerStore:
         return keys
 
     def credentials_or_errors(
-        self, broker: Broker, follower_ids: Collection[str]
-    ) -> dict[str, Credentials | BadSecretKey]:
+        self, broker: Broker, follower_ids: Collection[FollowerId]
+    ) -> dict[FollowerId, Credentials | BadSecretKey]:
         """The same, with the error in the place of a key that does not open: it concerns its follower only."""
         box = self._need_box()
         with transaction(self._engine) as connection:
@@ -111,7 +111,7 @@ class FollowerStore:
                 ),
                 {"broker": broker.value, "ids": list(follower_ids)},
             ).all()
-        keys: dict[str, Credentials | BadSecretKey] = {}
+        keys: dict[FollowerId, Credentials | BadSecretKey] = {}
         for row in rows:
             try:
                 keys[row.follower_id] = box.open(broker, row.follower_id, row.sealed_credentials)
@@ -119,7 +119,7 @@ class FollowerStore:
                 keys[row.follower_id] = error
         return keys
 
-    def get(self, broker: Broker, follower_id: str) -> FollowerRecord:
+    def get(self, broker: Broker, follower_id: FollowerId) -> FollowerRecord:
         """Raises UnknownFollower."""
         with transaction(self._engine) as connection:
             return records.read(connection, broker, follower_id)
@@ -129,7 +129,7 @@ class FollowerStore:
         with transaction(self._engine) as connection:
             return records.read_all(connection, broker, removed=removed)
 
-    def changes(self, broker: Broker, follower_id: str, limit: int = 20) -> Sequence[FollowerChange]:
+    def changes(self, broker: Broker, follower_id: FollowerId, limit: int = 20) -> Sequence[FollowerChange]:
         """Who changed what of a follower, newest first."""
         with transaction(self._engine) as connection:
             return records.read_changes(connection, broker, follower_id, limit)
@@ -139,7 +139,7 @@ class FollowerStore:
     def add(
         self,
         broker: Broker,
-        follower_id: str,
+        follower_id: FollowerId,
         credentials: Credentials,
         *,
         withdraw_allowed: bool = False,
@@ -180,7 +180,7 @@ class FollowerStore:
     def set_status(
         self,
         broker: Broker,
-        follower_id: str,
+        follower_id: FollowerId,
         status: FollowerStatus,
         *,
         actor: str,
@@ -198,7 +198,13 @@ class FollowerStore:
         return changed
 
     def undo_disabled(
-        self, broker: Broker, follower_id: str, *, disabled_by: str, reason: str, announce: Announce = nobody_to_tell
+        self,
+        broker: Broker,
+        follower_id: FollowerId,
+        *,
+        disabled_by: str,
+        reason: str,
+        announce: Announce = nobody_to_tell,
     ) -> FollowerStatus | None:
         """Give a follower back the status that it had before this actor disabled it; return that status.
 
@@ -218,7 +224,7 @@ class FollowerStore:
     def replace_credentials(
         self,
         broker: Broker,
-        follower_id: str,
+        follower_id: FollowerId,
         credentials: Credentials,
         *,
         withdraw_allowed: bool = False,
@@ -245,7 +251,7 @@ class FollowerStore:
     def remove(
         self,
         broker: Broker,
-        follower_id: str,
+        follower_id: FollowerId,
         *,
         actor: str,
         reason: str = "",

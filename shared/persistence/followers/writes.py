@@ -14,7 +14,7 @@ from sqlmodel import col
 
 from shared.domain.accounts.credentials import key_hash
 from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import transaction
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerRecord, Source, gone, read
@@ -92,7 +92,7 @@ def insert_followers(
 
 
 def change_status(
-    connection: Connection, broker: Broker, follower_id: str, status: FollowerStatus, audit: Audit
+    connection: Connection, broker: Broker, follower_id: FollowerId, status: FollowerStatus, audit: Audit
 ) -> bool:
     """Set the status; return whether it was another one before. Raises UnknownFollower, FollowerGone."""
     record = read(connection, broker, follower_id, for_update=True)
@@ -131,7 +131,7 @@ def change_credentials(
     _update(connection, record, values)
 
 
-def remove(connection: Connection, broker: Broker, follower_id: str, audit: Audit) -> None:
+def remove(connection: Connection, broker: Broker, follower_id: FollowerId, audit: Audit) -> None:
     """Raises UnknownFollower, FollowerGone."""
     record = read(connection, broker, follower_id, for_update=True)
     if record.status is FollowerStatus.REMOVED:

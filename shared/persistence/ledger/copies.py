@@ -14,7 +14,7 @@ from sqlalchemy import Engine, text
 
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
@@ -69,7 +69,7 @@ log = structlog.get_logger()
 class PositionOf(NamedTuple):
     """A follower's copied position in a symbol."""
 
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     position: CopiedPosition
 
@@ -77,7 +77,7 @@ class PositionOf(NamedTuple):
 class CarryOf(NamedTuple):
     """Opens still owed to a follower in a symbol, base currency."""
 
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     quantity: Decimal
 
@@ -100,7 +100,7 @@ class Copies:
             done: int | None = connection.scalar(_DONE, {"broker": self._broker.value})
         return done
 
-    def decided(self, sequence: int, follower_ids: Collection[str]) -> set[str]:
+    def decided(self, sequence: int, follower_ids: Collection[FollowerId]) -> set[FollowerId]:
         """Those of the followers that have a decision for that fill."""
         asked = {"broker": self._broker.value, "sequence": sequence, "follower_ids": list(follower_ids)}
         with transaction(self._engine) as connection:

@@ -22,7 +22,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
@@ -61,7 +61,7 @@ SAME_ORDER: Final = timedelta(hours=1)
 class ExecutedCopy:
     """The copy order behind an execution."""
 
-    follower_id: str
+    follower_id: FollowerId
     occurred_at: datetime
     """When the ledger last heard of the order."""
 
@@ -72,7 +72,7 @@ class MasterFills:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def follow(self, broker: Broker, master_account: str, since: datetime) -> Checkpoint:
+    def follow(self, broker: Broker, master_account: MasterAccount, since: datetime) -> Checkpoint:
         """Return the account's checkpoint; make one that begins at `since` if this account is new."""
         with transaction(self._engine) as connection:
             connection.execute(
@@ -88,7 +88,7 @@ class MasterFills:
             ).one()
         return Checkpoint(followed_since=row.followed_since, read_until=row.read_until)
 
-    def advance(self, broker: Broker, master_account: str, read_until: datetime) -> None:
+    def advance(self, broker: Broker, master_account: MasterAccount, read_until: datetime) -> None:
         """Move the account's checkpoint forward to `read_until`; never back."""
         with transaction(self._engine) as connection:
             connection.execute(
@@ -99,7 +99,7 @@ class MasterFills:
                 {"read_until": read_until, "broker": broker.value, "master_account": master_account},
             )
 
-    def known_fill_ids(self, broker: Broker, master_account: str, since: datetime) -> set[str]:
+    def known_fill_ids(self, broker: Broker, master_account: MasterAccount, since: datetime) -> set[str]:
         """The ids of the account's recorded fills that were executed at or after `since`."""
         with transaction(self._engine) as connection:
             return set(
@@ -138,7 +138,7 @@ class MasterFills:
         }
 
     def record(
-        self, broker: Broker, master_account: str, observed: Sequence[ObservedFill], recorded_at: datetime
+        self, broker: Broker, master_account: MasterAccount, observed: Sequence[ObservedFill], recorded_at: datetime
     ) -> list[MasterFill]:
         """Store those of `observed` that are new, in the given order, and return them numbered.
 
@@ -180,7 +180,9 @@ class MasterFills:
                 connection.execute(insert(MasterFillRow), rows)
         return fills
 
-    def traded_positions(self, broker: Broker, master_account: str, symbols: set[Symbol]) -> dict[Symbol, Decimal]:
+    def traded_positions(
+        self, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
+    ) -> dict[Symbol, Decimal]:
         """What recorded fills have built up, base currency by symbol; symbols never traded are left out."""
         with transaction(self._engine) as connection:
             return _traded_positions(connection, broker, master_account, symbols)
@@ -239,7 +241,7 @@ class MasterFills:
 
 
 def _without_known(
-    connection: Connection, broker: Broker, master_account: str, observed: Sequence[ObservedFill]
+    connection: Connection, broker: Broker, master_account: MasterAccount, observed: Sequence[ObservedFill]
 ) -> list[ObservedFill]:
     by_id: dict[str, ObservedFill] = {}
     for each in observed:
@@ -257,7 +259,7 @@ def _without_known(
 
 
 def _traded_positions(
-    connection: Connection, broker: Broker, master_account: str, symbols: set[Symbol]
+    connection: Connection, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
 ) -> dict[Symbol, Decimal]:
     rows = connection.execute(
         text(

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, text
 
 from shared.domain.accounts.balance import BalanceSnapshot
 from shared.domain.amounts import Amount, Instant
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.reports import queries
@@ -43,8 +43,8 @@ class FillReport(_Row):
 
     broker: Broker
     sequence: int
-    master_account: str
-    fill_id: str
+    master_account: MasterAccount
+    fill_id: FillId
     symbol: Symbol
     side: str
     price: Amount
@@ -65,7 +65,7 @@ class OrderLine(_Row):
 
     broker: Broker
     sequence: int
-    follower_id: str
+    follower_id: FollowerId
     copy_order_id: str
     symbol: Symbol
     side: str
@@ -89,7 +89,7 @@ class PositionLine(_Row):
     """A copied position: what followed fills built up, base currency."""
 
     broker: Broker
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     quantity: Amount
     carried_exit: Amount
@@ -101,7 +101,7 @@ class AdjustmentLine(_Row):
     """A copied position that a repair lowered to what the account held; base currency."""
 
     broker: Broker
-    follower_id: str
+    follower_id: FollowerId
     symbol: Symbol
     sequence: int
     """Fill of the last order before it."""
@@ -120,7 +120,7 @@ class FollowerLine(_Row):
     """A follower and how its fills ended, all of them."""
 
     broker: Broker
-    follower_id: str
+    follower_id: FollowerId
     source: str
     status: str
     status_reason: str
@@ -148,7 +148,7 @@ class CopyLine(_Row):
 
     broker: Broker
     sequence: int
-    follower_id: str
+    follower_id: FollowerId
     copy_order_id: str
     symbol: Symbol
     side: str
@@ -193,7 +193,7 @@ class Reports:
         self,
         broker: Broker | None = None,
         *,
-        follower_id: str | None = None,
+        follower_id: FollowerId | None = None,
         sequence: int | None = None,
         state: str | None = None,
         limit: int = 50,
@@ -217,7 +217,7 @@ class Reports:
         self,
         broker: Broker | None = None,
         *,
-        follower_id: str | None = None,
+        follower_id: FollowerId | None = None,
         symbol: Symbol | None = None,
         closed: bool = False,
     ) -> list[PositionLine]:
@@ -225,12 +225,14 @@ class Reports:
         asked = {"broker": broker, "follower_id": follower_id, "symbol": symbol, "closed": closed}
         return [PositionLine(**row) for row in self._rows(queries.POSITIONS, asked)]
 
-    def adjustments(self, broker: Broker | None = None, *, follower_id: str | None = None) -> list[AdjustmentLine]:
+    def adjustments(
+        self, broker: Broker | None = None, *, follower_id: FollowerId | None = None
+    ) -> list[AdjustmentLine]:
         """Every repair of a copied position, newest first."""
         asked = {"broker": broker, "follower_id": follower_id}
         return [AdjustmentLine(**row) for row in self._rows(queries.ADJUSTMENTS, asked)]
 
-    def followers(self, broker: Broker | None = None, *, follower_id: str | None = None) -> list[FollowerLine]:
+    def followers(self, broker: Broker | None = None, *, follower_id: FollowerId | None = None) -> list[FollowerLine]:
         """The followers that are not removed, with how their fills ended."""
         return [
             FollowerLine(**row) for row in self._rows(queries.FOLLOWERS, {"broker": broker, "follower_id": follower_id})

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, CheckConstraint, Column, Identity, Index, UniqueConstraint, text
 from sqlmodel import Field, SQLModel
 
+from shared.domain.identity import FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.tables import columns
 
@@ -28,8 +29,8 @@ class MasterFillRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    master_account: str = columns.text()
-    fill_id: str = columns.text()
+    master_account: MasterAccount = columns.text()
+    fill_id: FillId = columns.text()
     order_id: str = columns.text()
     symbol: Symbol = columns.symbol()
     side: str = columns.text()
@@ -70,7 +71,7 @@ class DecisionRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    follower_id: str = columns.text(key=True)
+    follower_id: FollowerId = columns.text(key=True)
     shard: int
     copy_order_id: str = columns.text()
     symbol: Symbol = columns.symbol()
@@ -118,7 +119,7 @@ class OrderEventRow(SQLModel, table=True):
     broker: str = columns.text()
     copy_order_id: str = columns.text()
     sequence: int = Field(sa_type=BigInteger)
-    follower_id: str = columns.text()
+    follower_id: FollowerId = columns.text()
     symbol: Symbol = columns.symbol()
     side: str = columns.text()
     state: str = columns.text()
@@ -146,7 +147,7 @@ class AccountSnapshotRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "account_snapshots"
 
     broker: str = columns.text(key=True)
-    follower_id: str = columns.text(key=True)
+    follower_id: FollowerId = columns.text(key=True)
     occurred_at: datetime = columns.moment(key=True)
     equity: Decimal = columns.amount()
     cash: Decimal = columns.amount()
@@ -162,7 +163,7 @@ class PositionAdjustmentRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "position_adjustments"
 
     broker: str = columns.text(key=True)
-    follower_id: str = columns.text(key=True)
+    follower_id: FollowerId = columns.text(key=True)
     symbol: Symbol = columns.symbol(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     occurred_at: datetime = columns.moment(key=True)
@@ -183,7 +184,7 @@ class FollowerChangeRow(SQLModel, table=True):
 
     id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
     broker: str = columns.text()
-    follower_id: str = columns.text()
+    follower_id: FollowerId = columns.text()
     change: str = columns.text()
     before: str | None = columns.optional_text()
     after: str | None = columns.optional_text()

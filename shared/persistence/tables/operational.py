@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlmodel import Field, SQLModel
 
+from shared.domain.identity import FollowerId, MasterAccount
 from shared.persistence.tables import columns
 
 
@@ -31,7 +32,7 @@ class FollowerRow(SQLModel, table=True):
     )
 
     broker: str = columns.text(key=True)
-    follower_id: str = columns.text(key=True)
+    follower_id: FollowerId = columns.text(key=True)
     source: str = columns.text()
     status: str = columns.text()
     status_reason: str = columns.text()
@@ -53,7 +54,7 @@ class MasterCheckpointRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "master_checkpoints"
 
     broker: str = columns.text(key=True)
-    master_account: str = columns.text(key=True)
+    master_account: MasterAccount = columns.text(key=True)
     followed_since: datetime = columns.moment()
     read_until: datetime = columns.moment()
 
