@@ -20,10 +20,10 @@ from sqlalchemy import Engine
 from services.bookkeeper.keep_books import BACKOFF, Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
-from services.bookkeeper.stream import EventStream
 from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
 from shared.domain.identity import Broker
 from shared.messaging.epoch import guarded_redis
+from shared.messaging.event_stream import EventStream
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of

@@ -12,12 +12,11 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.bookkeeper.events import Entry, chunks
 from services.bookkeeper.restore import Restores
-from services.bookkeeper.stream import EventStream
-from services.bookkeeper.write import Booked, WritesEvents, write_entries
+from services.bookkeeper.write import Booked, WritesEvents, chunks, write_entries
 from shared.domain.backoff import Backoff
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import Entry, EventStream
 from shared.messaging.lease import LeaseLost
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
 from shared.persistence.ledger.ledger import Ledger

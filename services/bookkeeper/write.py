@@ -1,14 +1,17 @@
 """Entries into the ledger: parsed, written in one transaction, and what cannot be written set apart."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
-from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, read_event
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import Entry, ReadableEntry, UnreadableEntry, read_event
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.ledger.ledger import Written
+
+CHUNK_BYTES: Final = 4_000_000
+"""Raw entries in one transaction: some ten thousand decisions. The process needs about ten times as much memory."""
 
 
 class WritesEvents(Protocol):
@@ -25,6 +28,21 @@ class Booked:
     set_apart: tuple[UnreadableEntry, ...]
     roster_changed: bool
     """A follower was disabled, now or in an earlier try whose announcement may be lost."""
+
+
+def chunks(entries: Iterable[Entry], limit_bytes: int = CHUNK_BYTES) -> Iterator[list[Entry]]:
+    """Split entries, in order, into parts of about `limit_bytes`; each has one entry at least."""
+    chunk: list[Entry] = []
+    size = 0
+    for entry in entries:
+        length = sum(map(len, entry.fields.values()))
+        if chunk and size + length > limit_bytes:
+            yield chunk
+            chunk, size = [], 0
+        chunk.append(entry)
+        size += length
+    if chunk:
+        yield chunk
 
 
 def write_entries(ledger: WritesEvents, broker: Broker, entries: Sequence[Entry]) -> Booked:

@@ -18,7 +18,8 @@ from shared.domain.accounts.equity import DOLLARS, snapshot
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker, FollowerId
-from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.messaging.event_stream import add_event
+from shared.messaging.keys import BrokerKeys
 
 PRICES_MAX_AGE_SECONDS = 2.0
 READ_AGAIN_PART = 6
@@ -69,7 +70,7 @@ class AccountReader:
             pipeline.hdel(self._keys.account_trouble, follower_id)
             pipeline.zadd(self._keys.refresh, {follower_id: self._next_reading_ms()})
             if before is None or before.failed_reads >= READINGS_UNTIL_UNAVAILABLE or _is_new_period(before, taken):
-                pipeline.xadd(self._keys.events, {EVENT_FIELD: self._event(follower_id, taken).model_dump_json()})
+                add_event(pipeline, self._keys, self._event(follower_id, taken))
             await pipeline.execute()
         return taken
 
@@ -94,7 +95,7 @@ class AccountReader:
                 pipeline.hset(self._keys.accounts, follower_id, marked.model_dump_json())
                 if trouble.failed_reads == READINGS_UNTIL_UNAVAILABLE:
                     event = self._event(follower_id, marked).model_copy(update={"stale": True, "occurred_at": now})
-                    pipeline.xadd(self._keys.events, {EVENT_FIELD: event.model_dump_json()})
+                    add_event(pipeline, self._keys, event)
             if trouble.failed_reads < READINGS_UNTIL_UNAVAILABLE:
                 # Soon again: a single failure should not keep an account stale for a whole round.
                 soon_ms = int((time.time() + self._refresh_seconds / READ_AGAIN_PART) * 1000)

@@ -25,7 +25,8 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
 from shared.domain.identity import FollowerId
 from shared.messaging.alerts import AlertKind, Alerts
-from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.messaging.event_stream import publish_event
+from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Submission
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
@@ -227,7 +228,7 @@ class Serving:
             key_hash=key_hash(access.credentials) if access else None,
             occurred_at=datetime.now(UTC),
         )
-        await self.redis.xadd(self.keys.events, {EVENT_FIELD: event.model_dump_json()})
+        await publish_event(self.redis, self.keys, event)
 
 
 def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled:

@@ -56,7 +56,7 @@ STEPS: tuple[Step, ...] = (
     Step("broker_worker main", "swept, not hinted", f"{_MAILBOXES}.sweep", "after"),
     Step("bookkeeper", "events are read, not written", "shared.persistence.ledger.ledger:Ledger.write", "before"),
     Step("bookkeeper", "written, not acknowledged", "shared.persistence.ledger.ledger:Ledger.write", "after"),
-    Step("bookkeeper", "acknowledged", "services.bookkeeper.stream:EventStream.acknowledge", "after"),
+    Step("bookkeeper", "acknowledged", "shared.messaging.event_stream:EventStream.acknowledge", "after"),
     Step("bookkeeper", "Redis was emptied, nothing begun", f"{_RESTORER}.begin", "before", Kind.EMPTY_REDIS),
     Step("bookkeeper", "a restore is begun", f"{_RESTORER}.begin", "after", Kind.EMPTY_REDIS),
     Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORER}._forget", "after", Kind.EMPTY_REDIS),

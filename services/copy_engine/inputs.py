@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.reasons import SkipReason
-from shared.domain.errors import NijaError
+from shared.domain.errors import NijaError, problems_of
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
@@ -73,7 +73,7 @@ class PlanningInputs:
             return Instrument.model_validate_json(raw)
         except ValidationError as error:
             # One symbol must not keep the others waiting.
-            self.instrument_errors[symbol] = f"its listing cannot be read: {_reasons(error, 'instrument')}"
+            self.instrument_errors[symbol] = f"its listing cannot be read: {problems_of(error, 'instrument')}"
             return SkipReason.INSTRUMENT_UNREADABLE
 
     def _parse(self, follower_id: FollowerId, raw: bytes | None) -> AccountSnapshot | None:
@@ -87,12 +87,8 @@ class PlanningInputs:
             account = AccountSnapshot.model_validate_json(raw)
         except ValidationError as error:
             # One entry must not take the others along.
-            self.account_errors[follower_id] = f"its account cannot be read: {_reasons(error, 'account')}"
+            self.account_errors[follower_id] = f"its account cannot be read: {problems_of(error, 'account')}"
             return None
         self.account_errors.pop(follower_id, None)
         self._parsed[follower_id] = (raw, account)
         return account
-
-
-def _reasons(error: ValidationError, what: str) -> str:
-    return "; ".join(f"{'.'.join(map(str, each['loc'])) or what}: {each['msg']}" for each in error.errors())

@@ -14,7 +14,8 @@ from redis.asyncio import Redis
 
 from services.master_trader.follow import Sighting
 from shared.domain.events import FollowerDisabled
-from shared.messaging.keys import EVENT_FIELD, BrokerKeys
+from shared.messaging.event_stream import publish_event
+from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
 
 MESSAGE: Final = "this is the master's own account: its copies would be copied again; remove it"
@@ -40,5 +41,5 @@ async def without_copies(sighting: Sighting, ledger: MasterFills, redis: Redis, 
     for follower_id, occurred_at in placed_at.items():
         log.error("a follower is the master's own account", follower=follower_id)
         event = FollowerDisabled(broker=keys.broker, follower_id=follower_id, message=MESSAGE, occurred_at=occurred_at)
-        await redis.xadd(keys.events, {EVENT_FIELD: event.model_dump_json()})
+        await publish_event(redis, keys, event)
     return replace(sighting, new=tuple(each for each in sighting.new if each.fill.fill_id not in copies))

@@ -1,5 +1,18 @@
 """The root of what goes wrong, and the errors that the pure domain raises."""
 
+from pydantic import ValidationError
+
+_MOST_PROBLEMS = 5
+
+
+def problems_of(error: ValidationError, what: str) -> str:
+    """Return in one line what is wrong with data that pydantic refused, without repeating the data.
+
+    `what` names the data as a whole, for a problem that belongs to no single field. Five problems are enough.
+    """
+    problems = error.errors(include_url=False, include_context=False, include_input=False)[:_MOST_PROBLEMS]
+    return "; ".join(f"{'.'.join(map(str, problem['loc'])) or what}: {problem['msg']}" for problem in problems)
+
 
 class NijaError(Exception):
     """Root of every error that nija raises on purpose; its text is fit to show to a user."""

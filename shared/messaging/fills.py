@@ -4,6 +4,7 @@ Enters: a `MasterFill` with its sequence from the ledger. Leaves: an entry with 
 publish that is repeated (crash, lost reply, retry of the client library) finds its own entry instead of adding one.
 """
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import Any, NamedTuple
 
@@ -11,9 +12,10 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.errors import NijaError
+from shared.domain.errors import NijaError, problems_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys
 from shared.messaging.scripts import script
+from shared.messaging.stream_replies import entries_of_one_stream, text_of
 
 
 class Publication(StrEnum):
@@ -67,7 +69,7 @@ async def publish_fill(redis: Redis, keys: BrokerKeys, fill: MasterFill) -> Publ
     publish = redis.register_script(script("publish_fill").text)
     arguments: list[str | int] = [fill.sequence, FILL_FIELD, fill.model_dump_json(), fill.master_account, fill.fill_id]
     word, newest = await publish(keys=[keys.fills], args=arguments)
-    match _text(word):
+    match text_of(word):
         case "behind":
             raise StreamLostEntries(keys.fills, int(newest), fill.sequence)
         case "conflict":
@@ -85,31 +87,19 @@ async def read_fills(
     without `decode_responses`: redis-py cannot return an entry that is no UTF-8 otherwise, not even as unreadable.
     """
     reply: Any = await redis.xread({keys.fills: f"{after_sequence}-0"}, count=count, block=block_ms or None)
-    if not reply:
-        return []
-    # RESP2 answers with pairs, RESP3 with a map whose values may be wrapped once more.
-    entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-    if len(entries) == 1 and isinstance(entries[0], list):
-        entries = entries[0]
-    return [_entry(keys, _text(entry_id), fields) for entry_id, fields in entries]
+    return [_entry(keys, text_of(entry_id), fields) for entry_id, fields in entries_of_one_stream(reply)]
 
 
-def _entry(keys: BrokerKeys, entry_id: str, raw: dict[Any, Any] | None) -> FillEntry:
-    fields = {_text(name): _text(value) for name, value in (raw or {}).items()}
+def _entry(keys: BrokerKeys, entry_id: str, raw: Mapping[Any, Any] | None) -> FillEntry:
+    fields = {text_of(name): text_of(value) for name, value in (raw or {}).items()}
     if FILL_FIELD not in fields:
         return FillEntry(entry_id, UnreadableFill(fields, f"the entry has no field {FILL_FIELD!r}"))
     try:
         fill = MasterFill.model_validate_json(fields[FILL_FIELD])
     except ValidationError as error:
-        reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'fill'}: {e['msg']}" for e in error.errors())
-        return FillEntry(entry_id, UnreadableFill(fields, reasons))
+        return FillEntry(entry_id, UnreadableFill(fields, problems_of(error, "fill")))
     if fill.broker is not keys.broker or entry_id != f"{fill.sequence}-0":
         return FillEntry(
             entry_id, UnreadableFill(fields, f"fill {fill.sequence} of {fill.broker.value} is not at its place")
         )
     return FillEntry(entry_id, fill)
-
-
-def _text(value: bytes | str) -> str:
-    # Bytes that are no UTF-8 stay visible in the dead-letter stream instead of raising here.
-    return value.decode("utf-8", errors="backslashreplace") if isinstance(value, bytes) else value

@@ -20,7 +20,6 @@ from sqlalchemy import Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.restore import Restorer
-from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import write_entries
 from services.copy_engine.fan_out import FanOut
 from services.copy_engine.follow import FillFollower
@@ -37,7 +36,8 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.messaging.epoch import run_id_of
-from shared.messaging.keys import EVENT_FIELD, LAST_POLL_FIELD, BrokerKeys
+from shared.messaging.event_stream import EventStream, publish_event
+from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.persistence.followers.import_file import NewFollower
@@ -93,7 +93,7 @@ class RestoreWorld:
         await asyncio.to_thread(self.store.import_rows, rows, actor="test")
         for name, equity in self.followers.items():
             event = a_snapshot_event(name, equity=equity, cash=equity, occurred_at=datetime.now(UTC))
-            await self.redis.xadd(KEYS.events, {EVENT_FIELD: event.model_dump_json()})
+            await publish_event(self.redis, KEYS, event)
         await self.list_instruments()
         self.bench = WorkerBench(self.redis)
         await self.until_in_line()

@@ -16,6 +16,7 @@ from sqlmodel import col
 
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower, key_hash
 from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerStatus
+from shared.domain.errors import problems_of
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
@@ -62,8 +63,7 @@ class FollowerStore:
                 policies[policy] = FollowerPolicy.model_validate_json(policy)
             except ValidationError as error:
                 policies[policy] = FollowerPolicy()
-                reasons = "; ".join(f"{'.'.join(map(str, e['loc'])) or 'policy'}: {e['msg']}" for e in error.errors())
-                errors[policy] = f"its policy cannot be read: {reasons}"
+                errors[policy] = f"its policy cannot be read: {problems_of(error, 'policy')}"
         return [
             Follower(
                 broker=broker,

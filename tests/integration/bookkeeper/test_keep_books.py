@@ -14,7 +14,6 @@ from sqlalchemy import Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.restore import Restorer
-from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import write_entries
 from services.local_system.embedded import start_server, stop_server
 from services.local_system.embedded_postgres import PostgresServer
@@ -22,6 +21,7 @@ from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.reasons import FailReason
 from shared.domain.events import Event, OrderState, Outcome
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import EventStream
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox

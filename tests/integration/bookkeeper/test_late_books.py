@@ -13,11 +13,11 @@ from redis.asyncio import Redis
 from sqlalchemy import Connection, Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
-from services.bookkeeper.stream import EventStream
 from services.bookkeeper.write import write_entries
 from services.copy_engine import follow
 from shared.domain.events import DecisionBatch, Event, OrderEvent
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import EventStream
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger import ledger

@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.bookkeeper.events import Entry
-from services.bookkeeper.write import write_entries
+from services.bookkeeper.write import chunks, write_entries
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import Entry
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.ledger.ledger import Written
 from tests.support.examples import NOW
@@ -48,3 +48,11 @@ def test_an_entry_that_was_trimmed_meanwhile_is_let_go() -> None:
     booked = write_entries(PickyLedger(), Broker.KRAKEN, [Entry("1-0", {})])
     assert booked.written == ()
     assert booked.set_apart == ()
+
+
+def test_chunks_keep_order_and_bound_memory() -> None:
+    """All entries, in order, none above the limit except an entry that alone is."""
+    entries = [Entry(f"{size}-0", {b"event": b"x" * size}) for size in (3, 3, 3, 20, 1)]
+    parts = list(chunks(entries, limit_bytes=6))
+    assert [each for part in parts for each in part] == entries
+    assert [len(part) for part in parts] == [2, 1, 1, 1]

@@ -1,18 +1,81 @@
-"""The stream `events` of one broker: entries for the ledger out; acknowledgements, trimming and dead letters in."""
+"""The stream `events` of one broker: the stages publish what happened, and the bookkeeper writes it to the ledger.
 
-from collections.abc import Iterable, Sequence
+This is the only place that publishes and reads events. The Lua scripts of the mailboxes append events too, in the same
+step in which they change something.
+
+The stream is trimmed for the group `ledger` alone. A second group of readers would lose the entries that the ledger
+already has. Another reader of what happened reads committed rows of the ledger.
+"""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, Final
 
+from pydantic import ValidationError
 from redis.asyncio import Redis
+from redis.asyncio.client import Pipeline
 from redis.exceptions import ResponseError
 
-from services.bookkeeper.events import Entry, UnreadableEntry
-from shared.messaging.keys import LEDGER_GROUP, BrokerKeys
+from shared.domain.errors import problems_of
+from shared.domain.events import EVENT, Event
+from shared.domain.identity import Broker
+from shared.messaging.keys import EVENT_FIELD, LEDGER_GROUP, BrokerKeys
+from shared.messaging.stream_replies import entries_of_one_stream, text_of
 
 READ_COUNT: Final = 500
 """Entries; one of them may hold the decisions of some hundreds of followers."""
 ABANDONED_MS: Final = 60_000
-"""A consumer that has not acknowledged for so long is taken for dead. Were it not, both write the same rows."""
+"""A consumer that has not acknowledged for so long is taken for dead. If it is not, both write the same rows."""
+
+_FIELD: Final = EVENT_FIELD.encode()
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    """An entry as Redis gave it. `fields` is empty when the entry was trimmed away meanwhile."""
+
+    entry_id: str
+    fields: Mapping[bytes, bytes]
+
+
+@dataclass(frozen=True, slots=True)
+class ReadableEntry:
+    """An entry with its event."""
+
+    entry: Entry
+    event: Event
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadableEntry:
+    """An entry that must not be lost, and the reason why it is not in the ledger."""
+
+    entry: Entry
+    error: str
+
+
+async def publish_event(redis: Redis, keys: BrokerKeys, event: Event) -> None:
+    """Append an event to its broker's stream. Raises RedisError: then it may or may not have been appended."""
+    await redis.xadd(keys.events, {EVENT_FIELD: event.model_dump_json()})
+
+
+def add_event(pipeline: Pipeline, keys: BrokerKeys, event: Event) -> None:
+    """Append an event in the transaction of a pipeline, together with the change that it reports."""
+    pipeline.xadd(keys.events, {EVENT_FIELD: event.model_dump_json()})
+
+
+def read_event(entry: Entry, broker: Broker) -> ReadableEntry | UnreadableEntry:
+    """Parse an entry of a broker's stream."""
+    raw = entry.fields.get(_FIELD)
+    if raw is None:
+        return UnreadableEntry(entry, f"the entry has no field {EVENT_FIELD!r}")
+    try:
+        event = EVENT.validate_json(raw)
+    except ValidationError as error:
+        return UnreadableEntry(entry, problems_of(error, "event"))
+    if event.broker is not broker:
+        return UnreadableEntry(entry, f"an event of {event.broker.value} in the stream of {broker.value}")
+    return ReadableEntry(entry, event)
 
 
 class EventStream:
@@ -41,7 +104,7 @@ class EventStream:
         return await self._read(">", block_ms)
 
     async def claim_abandoned(self, idle_ms: int | None = None) -> list[Entry]:
-        """Take over what consumers were given and did not acknowledge for `idle_ms` (by default: dead ones)."""
+        """Take over what consumers were given and did not acknowledge for `idle_ms` (by default: from dead consumers)."""
         idle_ms = self._abandoned_ms if idle_ms is None else idle_ms
         reply: Any = await self._redis.xautoclaim(
             self._keys.events, LEDGER_GROUP, self._consumer, idle_ms, count=READ_COUNT
@@ -50,7 +113,7 @@ class EventStream:
 
     async def older(self, entry_id: str, idle_ms: int) -> tuple[bool, list[Entry]]:
         """Whether entries before that one are still to be acknowledged; and those of them that are idle, taken over."""
-        # What is in the ledger is trimmed at once; and nobody waits for what a person trimmed away.
+        # Entries that are in the ledger, or that an operator trimmed, are not waited for.
         if not await self._redis.xrange(self._keys.events, max=f"({entry_id}", count=1):
             return False, []
         pending: Any = await self._redis.xpending_range(
@@ -63,7 +126,7 @@ class EventStream:
         return True, _entries(each for each in reply if each[0] is not None)
 
     async def acknowledge(self, entries: Sequence[Entry], *, roster_changed: bool) -> None:
-        """Tell Redis that the ledger has these entries (committed!), and trim what no consumer still needs.
+        """Acknowledge entries that the ledger has committed, and trim what no consumer still needs.
 
         `roster_changed` also makes the engines and workers load the follower list again, in the same transaction:
         a crash leaves either both done or both to be done again.
@@ -101,29 +164,19 @@ class EventStream:
         reply: Any = await self._redis.xreadgroup(
             LEDGER_GROUP, self._consumer, {self._keys.events: after}, count=READ_COUNT, block=block_ms
         )
-        if not reply:
-            return []
-        # RESP2 answers with pairs, RESP3 with a map whose values may be wrapped once more.
-        entries = next(iter(reply.values())) if isinstance(reply, dict) else reply[0][1]
-        if len(entries) == 1 and isinstance(entries[0], list):
-            entries = entries[0]
-        return _entries(entries)
+        return _entries(entries_of_one_stream(reply))
 
 
 def _entries(raw: Iterable[Any]) -> list[Entry]:
-    return [Entry(_text(entry_id), fields or {}) for entry_id, fields in raw]
+    return [Entry(text_of(entry_id), fields or {}) for entry_id, fields in raw]
 
 
 def _first_needed(groups: Sequence[Any], pending: Any) -> str | None:
     """The oldest id that is not in the ledger yet, or may not be; everything before it may go."""
     if pending["pending"]:
-        return _text(pending["min"])
+        return text_of(pending["min"])
     for group in groups:
-        if _text(group["name"]) == LEDGER_GROUP:
-            milliseconds, _, number = _text(group["last-delivered-id"]).partition("-")
+        if text_of(group["name"]) == LEDGER_GROUP:
+            milliseconds, _, number = text_of(group["last-delivered-id"]).partition("-")
             return f"{milliseconds}-{int(number) + 1}"
     return None
-
-
-def _text(value: bytes | str) -> str:
-    return value.decode() if isinstance(value, bytes) else value

@@ -2,9 +2,9 @@
 
 import pytest
 
-from services.bookkeeper.events import Entry, ReadableEntry, UnreadableEntry, chunks, read_event
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker
+from shared.messaging.event_stream import Entry, ReadableEntry, UnreadableEntry, read_event
 from tests.support.examples import NOW
 
 EVENT = SnapshotEvent(
@@ -45,11 +45,3 @@ def test_an_entry_without_the_field_cannot_be_read() -> None:
     """Another program's entry is kept aside, not taken for an event."""
     read = read_event(Entry("1-0", {b"hello": b"world"}), Broker.KRAKEN)
     assert isinstance(read, UnreadableEntry)
-
-
-def test_chunks_keep_order_and_bound_memory() -> None:
-    """All entries, in order, none above the limit except an entry that alone is."""
-    entries = [entry(b"x" * size, f"{size}-0") for size in (3, 3, 3, 20, 1)]
-    parts = list(chunks(entries, limit_bytes=6))
-    assert [each for part in parts for each in part] == entries
-    assert [len(part) for part in parts] == [2, 1, 1, 1]
