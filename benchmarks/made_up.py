@@ -5,14 +5,15 @@ from decimal import Decimal
 
 from redis.typing import EncodableT, FieldT
 
+from shared.brokers.registry import EXAMPLE_BROKER
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.fill import Side, SizeType
-from shared.domain.identity import Broker, FollowerId
+from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 
-BROKER = Broker.KRAKEN
+BROKER = EXAMPLE_BROKER
 INSTRUMENT = Instrument(
     broker=BROKER,
     symbol="BTC/USD",

@@ -18,6 +18,7 @@ from services.chaos.invariants import Evidence
 from services.demo.accounts import MASTER
 from services.demo.audit import BrokerOrder
 from services.demo.figures import read_log
+from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.identity import Broker, FillId, FollowerId
 from shared.domain.instrument import Instrument
@@ -27,8 +28,6 @@ from shared.persistence.database import transaction
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import Reports
 
-_LOTS_OF_DOUBT = {Broker.ALPACA: 2}
-"""Alpaca tells no fee (ADR 16): it is computed for the order, and taken for each execution; both are rounded."""
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
     " GROUP BY copy_order_id"
@@ -65,13 +64,13 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
         },
         dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
         nonces=await asyncio.to_thread(_nonces, journal),
-        lots={each.symbol: each.lot * _LOTS_OF_DOUBT.get(broker, 1) for each in instruments},
+        lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
     )
 
 
 def _id_in_log(broker: Broker, fill_id: FillId) -> str:
-    """Binance numbers the fills of each symbol by itself: the ledger's id begins with the symbol, the log's does not."""
-    return fill_id.rpartition("-")[2] if broker is Broker.BINANCE else fill_id
+    """Return the id in the paper broker's log, which never begins with the symbol."""
+    return fill_id.rpartition("-")[2] if profile_of(broker).fill_ids_per_symbol else fill_id
 
 
 def recovery_seconds(engine: Engine, injections: Sequence[Done]) -> dict[str, list[float]]:

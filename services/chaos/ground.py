@@ -1,9 +1,9 @@
 """The ground that chaos is made on: the whole system on paper brokers, two processes of each stage that may have them.
 
-ground = Ground([Broker.KRAKEN], followers=8, seed=1, announce=print)
+ground = Ground([broker], followers=8, seed=1, announce=print)
 async with ground.started():
-    async with ground.person(Broker.KRAKEN) as person:
-        await ground.trade_round(Broker.KRAKEN, person)
+    async with ground.person(broker) as person:
+        await ground.trade_round(broker, person)
     await ground.settle(60)
     found = await ground.check()
 """

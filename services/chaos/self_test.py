@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 from services.chaos.ground import started_through
 from services.chaos.plan import Injection, Kind
 from services.chaos.run import Chaos, Plan
-from shared.domain.identity import Broker
+from shared.brokers.registry import EXAMPLE_BROKER
 
 ASLEEP = "no wake-up lost"
 DOUBLED = "at most one broker order per fill and follower"
@@ -66,9 +66,9 @@ async def run_self_test(seed: int, announce: Callable[[str], None]) -> dict[str,
 
 
 def _plan(protection: Protection, seed: int) -> Plan:
-    injections = [Injection(kind, Broker.KRAKEN, 1.0, 0) for kind in protection.kinds for _ in range(TIMES)]
+    injections = [Injection(kind, EXAMPLE_BROKER, 1.0, 0) for kind in protection.kinds for _ in range(TIMES)]
     return Plan(
-        (Broker.KRAKEN,),
+        (EXAMPLE_BROKER,),
         FOLLOWERS,
         ORDERS,
         injections,

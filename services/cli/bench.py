@@ -20,9 +20,9 @@ from services.cli import output
 from services.local_system.embedded import run_server
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer
+from shared.brokers.registry import EXAMPLE_BROKER
 from shared.config import parse_broker
 from shared.domain.errors import NijaError
-from shared.domain.identity import Broker
 from shared.observability.logging import configure_logging
 
 app = typer.Typer(
@@ -99,7 +99,7 @@ def copy(
 def bulkhead(
     followers: Annotated[int, typer.Option(min=1, max=1_000, help="Followers at each broker.")] = 50,
     seconds: Annotated[float, typer.Option(min=5, max=3_600, help="How long the broker hangs.")] = 60,
-    broker: Annotated[str, typer.Option("--broker", "-b", help="Which broker hangs.")] = Broker.KRAKEN.value,
+    broker: Annotated[str, typer.Option("--broker", "-b", help="Which broker hangs.")] = EXAMPLE_BROKER.value,
     as_json: JsonOption = False,
 ) -> None:
     """Milliseconds from fill to settled copy at four brokers while the fifth hangs, against the same without the hang.

@@ -11,9 +11,8 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.brokers.registry import supported_brokers
+from shared.brokers.registry import EXAMPLE_BROKER, supported_brokers
 from shared.config import ConfigurationError, parse_broker
-from shared.domain.identity import Broker
 
 ORDERS = 500
 FEWEST_FOLLOWERS, MOST_FOLLOWERS = 5, 100
@@ -56,7 +55,7 @@ def chaos(
 
     chosen = [parse_broker(name.strip(), "--brokers") for name in brokers.split(",")] if brokers is not None else []
     # The protocol is the same at every broker.
-    chosen = chosen or ([Broker.KRAKEN] if steps else supported_brokers())
+    chosen = chosen or ([EXAMPLE_BROKER] if steps else supported_brokers())
     number = secrets.randbelow(1_000_000) if seed is None else seed
     stamina.instrumentation.set_on_retry_hooks([])
     console = Console(stderr=as_json)

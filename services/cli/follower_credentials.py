@@ -10,6 +10,7 @@ from typing import Final, NamedTuple
 
 import typer
 
+from shared.brokers.registry import profile_of
 from shared.config import Settings
 from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, key_hash, read_key
 from shared.domain.accounts.key_text import NotText, bare, decoded
@@ -38,15 +39,16 @@ def read_credentials(
     paper: bool,
 ) -> Credentials:
     """Take each part from its file, else from its variable, else ask for it. Raises KeyNotUsable."""
+    profile = profile_of(broker)
     sources = {
         KeyPart.API_KEY: _Source("--api-key-file", api_key_file, API_KEY_VARIABLE),
         KeyPart.API_SECRET: _Source("--api-secret-file", api_secret_file, API_SECRET_VARIABLE),
     }
-    if broker is Broker.OKX or passphrase_file is not None:
+    if profile.needs_passphrase or passphrase_file is not None:
         sources[KeyPart.PASSPHRASE] = _Source("--passphrase-file", passphrase_file, PASSPHRASE_VARIABLE)
     given = {part: source.read(part.words) for part, source in sources.items()}
     try:
-        return read_key(broker, given, paper=paper, at_broker=settings.base_url(broker) is None)
+        return read_key(profile.keys, given, paper=paper, at_broker=settings.base_url(broker) is None)
     except KeyFault as fault:
         raise KeyNotUsable(f"malformed key: {fault}{sources[fault.part].place}") from None
 

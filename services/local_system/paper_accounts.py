@@ -13,6 +13,7 @@ from typing import Any, Final
 
 from services.local_system.embedded import write_private
 from services.local_system.errors import LocalSystemError
+from shared.brokers.registry import profile_of
 from shared.config import master_prefix
 from shared.domain.identity import Broker
 
@@ -24,7 +25,7 @@ _ANSWER_SECONDS: Final = 10.0
 
 def quote_currency(broker: Broker) -> str:
     """What pairs of this broker are quoted in, and its accounts hold as dollars."""
-    return "USDT" if broker in (Broker.OKX, Broker.BINANCE) else "USD"
+    return profile_of(broker).quote_currency
 
 
 def trader_key_file(folder: Path, broker: Broker) -> Path:

@@ -32,6 +32,7 @@ from services.local_system.process import ProcessSpec
 from services.local_system.processes import Surroundings, paper_broker_spec, server_spec, service_specs
 from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.local_system.supervisor import ProcessState, Supervisor
+from shared.brokers.registry import EXAMPLE_BROKER
 from shared.config import ConfigurationError, Settings, load_settings, without_settings
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
@@ -160,7 +161,7 @@ class LocalSystem:
         await self._supervisor.start(self._arrange(service_specs(self.settings, brokers, around)))
 
     def _choose_brokers(self) -> tuple[Broker, ...]:
-        brokers = self._brokers or ((Broker.KRAKEN,) if self._paper else self.settings.enabled_brokers())
+        brokers = self._brokers or ((EXAMPLE_BROKER,) if self._paper else self.settings.enabled_brokers())
         if not brokers:
             raise ConfigurationError(
                 "no broker is enabled: set a master account's key (for example KRAKEN_MASTER_API_KEY and "

@@ -1,4 +1,4 @@
-"""What each broker counts, as data, and what one request takes of it. A request in, charges out.
+"""The rate limits of a broker: what it counts, and how much of each limit one request takes.
 
 Each limit is a bucket of the broker's own units that refills steadily. It belongs to an API key (which stands for
 the account or user behind it), or to the address that the requests come from: the egress proxy, or this machine.
@@ -16,7 +16,6 @@ from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from shared.brokers.errors import Throttled
-from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
 
 KEPT_FOR_ORDERS: Final = 0.5
@@ -108,67 +107,6 @@ class Rule:
     with_parameter: str = ""
     cost_with_parameter: float = 0.0
     """The cost when the request names `with_parameter`."""
-
-
-_KEY, _ADDRESS = CountedPer.KEY, CountedPer.ADDRESS
-
-# Kraken, tier "Starter": calls count 1, histories 2; orders have a counter for each pair instead.
-_KRAKEN_CALLS = Limit("calls", _KEY, 15, 0.33)
-_KRAKEN_ORDERS = Limit("orders", _KEY, 60, 1, per_parameter="pair")
-_KRAKEN_PUBLIC = Limit("public", _ADDRESS, 15, 1)
-# Coinbase Advanced.
-_COINBASE_PRIVATE = Limit("private", _KEY, 30, 30)
-_COINBASE_PUBLIC = Limit("public", _ADDRESS, 10, 10)
-# OKX: a limit for each endpoint; the order endpoints for each instrument, too.
-_OKX_ORDERS = Limit("orders", _KEY, 60, 30, per_parameter="instId")
-_OKX_CANCELS = Limit("cancels", _KEY, 60, 30, per_parameter="instId")
-_OKX_LOOKUPS = Limit("order-reads", _KEY, 60, 30, per_parameter="instId")
-_OKX_LISTS = Limit("order-lists", _KEY, 40, 20)
-_OKX_ACCOUNT = Limit("account", _KEY, 10, 5)
-_OKX_FILLS = Limit("fills", _KEY, 10, 5)
-_OKX_CONFIG = Limit("configuration", _KEY, 5, 2.5)
-_OKX_PUBLIC = Limit("public", _ADDRESS, 20, 10)
-# Binance: weights per address, shared by everybody behind it; orders per account.
-_BINANCE_WEIGHT = Limit("weight", _ADDRESS, 6_000, 100)
-_BINANCE_ORDERS = Limit("orders", _KEY, 100, 10)
-# Alpaca.
-_ALPACA_CALLS = Limit("calls", _KEY, 200, 200 / 60)
-
-RULES: Final[Mapping[Broker, tuple[Rule, ...]]] = {
-    Broker.KRAKEN: (
-        Rule(_KRAKEN_ORDERS, r"private POST AddOrder", 1),
-        Rule(_KRAKEN_CALLS, r"private POST (AddOrder|CancelOrder)", 0),
-        Rule(_KRAKEN_CALLS, r"private POST (TradesHistory|QueryTrades|Ledgers|QueryLedgers)", 2),
-        Rule(_KRAKEN_CALLS, r"private ", 1),
-        Rule(_KRAKEN_PUBLIC, r"public ", 1),
-    ),
-    Broker.COINBASE: (
-        Rule(_COINBASE_PRIVATE, r"private ", 1),
-        Rule(_COINBASE_PUBLIC, r"public ", 1),
-    ),
-    Broker.OKX: (
-        Rule(_OKX_ORDERS, r"private POST trade/(batch-)?orders?$", 1),
-        Rule(_OKX_CANCELS, r"private POST trade/cancel-", 1),
-        Rule(_OKX_LOOKUPS, r"private GET trade/order$", 1),
-        Rule(_OKX_FILLS, r"private GET trade/fills", 1),
-        Rule(_OKX_LISTS, r"private GET trade/orders", 1),
-        Rule(_OKX_CONFIG, r"private GET account/config", 1),
-        Rule(_OKX_ACCOUNT, r"private GET (account/(?!config)|asset/)", 1),
-        Rule(_OKX_PUBLIC, r"public ", 1),
-    ),
-    Broker.BINANCE: (
-        Rule(_BINANCE_ORDERS, r"private POST order$", 1),
-        Rule(_BINANCE_WEIGHT, r" (POST|DELETE) order$", 1),
-        Rule(_BINANCE_WEIGHT, r" GET order$", 4),
-        Rule(_BINANCE_WEIGHT, r" GET openOrders$", 80, "symbol", 6),
-        Rule(_BINANCE_WEIGHT, r" GET myTrades$", 20, "orderId", 5),
-        Rule(_BINANCE_WEIGHT, r" GET (account|allOrders|exchangeInfo)$", 20),
-        Rule(_BINANCE_WEIGHT, r" GET ticker/", 80, "symbol", 2),
-        Rule(_BINANCE_WEIGHT, r" GET depth$", 50),
-        Rule(_BINANCE_WEIGHT, r" ", 2),
-    ),
-    Broker.ALPACA: (Rule(_ALPACA_CALLS, r"private ", 1),),
-}
 
 
 def address_of(proxy: str | None) -> str:

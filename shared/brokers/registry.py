@@ -1,18 +1,22 @@
 """Which broker is spoken to by which gateway: a name in, an unopened connection out."""
 
-from collections.abc import Callable
-from typing import Protocol, runtime_checkable
+from collections.abc import Mapping
+from typing import Final, Protocol, runtime_checkable
 
+from shared.brokers.alpaca import profile as alpaca
+from shared.brokers.binance import profile as binance
+from shared.brokers.coinbase import profile as coinbase
 from shared.brokers.guarded import Circuit, Guard, GuardedConnection
-from shared.brokers.limits import RULES, Budget, RateLimits, address_of
+from shared.brokers.kraken import profile as kraken
+from shared.brokers.limits import Budget, RateLimits, address_of
+from shared.brokers.okx import profile as okx
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
 
 DEFAULT_REQUEST_TIMEOUT_SECONDS = 8.0
-
-_Build = Callable[[str | None, NonceSource, str | None, float], BrokerConnection]
 
 
 @runtime_checkable
@@ -35,48 +39,20 @@ class BrokerNotSupported(NijaError):
     """No gateway speaks to this broker."""
 
 
-def _kraken(base_url: str | None, nonces: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
-    # ccxt costs 0.4 s and 100 MiB to import, so only a process that trades there pays for it.
-    from shared.brokers.kraken.connection import KrakenConnection
-
-    return KrakenConnection(base_url=base_url, nonces=nonces, proxy=proxy, request_timeout_seconds=timeout_seconds)
-
-
-def _coinbase(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
-    # A token has a random nonce of its own, so none is reserved.
-    from shared.brokers.coinbase.connection import CoinbaseConnection
-
-    return CoinbaseConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
-
-
-def _okx(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
-    # OKX checks a time stamp, so no nonce is reserved.
-    from shared.brokers.okx.connection import OkxConnection
-
-    return OkxConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
-
-
-def _binance(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
-    # Requests carry the time of day, which no two processes have to share.
-    from shared.brokers.binance.connection import BinanceConnection
-
-    return BinanceConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
-
-
-def _alpaca(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
-    # Alpaca knows neither nonces nor signatures.
-    from shared.brokers.alpaca.connection import AlpacaConnection
-
-    return AlpacaConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
-
-
-_BUILDERS: dict[Broker, _Build] = {
-    Broker.ALPACA: _alpaca,
-    Broker.BINANCE: _binance,
-    Broker.COINBASE: _coinbase,
-    Broker.KRAKEN: _kraken,
-    Broker.OKX: _okx,
+PROFILES: Final[Mapping[Broker, BrokerProfile]] = {
+    each.PROFILE.broker: each.PROFILE for each in (coinbase, kraken, okx, binance, alpaca)
 }
+EXAMPLE_BROKER: Final = Broker.KRAKEN
+"""The broker that a command uses when none is named."""
+
+
+def profile_of(broker: Broker) -> BrokerProfile:
+    """Return the facts of a broker. Raises BrokerNotSupported."""
+    found = PROFILES.get(broker)
+    if found is None:
+        supported = ", ".join(sorted(known.value for known in PROFILES))
+        raise BrokerNotSupported(f"there is no gateway for {broker.value}; supported are: {supported}")
+    return found
 
 
 def connect(
@@ -97,11 +73,8 @@ def connect(
     `markets_key`: for a broker that shows its markets to key holders only (Alpaca); others never see it.
     Raises BrokerNotSupported, or InvalidBrokerUrl for an address that no request could be sent to.
     """
-    build = _BUILDERS.get(broker)
-    if build is None:
-        supported = ", ".join(sorted(known.value for known in _BUILDERS))
-        raise BrokerNotSupported(f"there is no gateway for {broker.value}; supported are: {supported}")
-    connection = build(
+    profile = profile_of(broker)
+    connection = profile.connect(
         checked_url(base_url, f"{broker.name}_BASE_URL"),
         nonces,
         checked_url(proxy, f"{broker.name}_PROXY"),
@@ -110,13 +83,13 @@ def connect(
     if markets_key is not None and isinstance(connection, ShowsMarketsToKeyHolders):
         connection.lend_key(markets_key)
     if limits is not None and isinstance(connection, CountsRequests):
-        connection.budget = Budget(limits, RULES[broker], address_of(proxy))
+        connection.budget = Budget(limits, profile.rate_rules, address_of(proxy))
     return connection if circuit is None else GuardedConnection(connection, Guard(circuit))
 
 
 def supported_brokers() -> list[Broker]:
     """The brokers with a gateway, in the enum's order."""
-    return [broker for broker in Broker if broker in _BUILDERS]
+    return [broker for broker in Broker if broker in PROFILES]
 
 
 class InvalidBrokerUrl(NijaError, ValueError):

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Self
 
+from shared.brokers.registry import profile_of
 from shared.config.errors import ConfigurationError
 from shared.config.values import base_url, parse_broker, proxy_url, redis_url
 from shared.domain.accounts.credentials import (
@@ -40,7 +41,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 def master_prefix(broker: Broker) -> str:
     """What the variables of this broker's master begin with; `_API_KEY` and so on follow."""
-    return "KRAKEN_MASTER" if broker is Broker.KRAKEN else broker.name
+    return profile_of(broker).master_prefix or broker.name
 
 
 _NAMES = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}
@@ -146,8 +147,8 @@ class BrokerVariables:
         there = cleaned(given)
         if not there:
             return None
-        needed = [KeyPart.API_KEY, KeyPart.API_SECRET, *([KeyPart.PASSPHRASE] if broker is Broker.OKX else [])]
-        missing = [f"{prefix}_{part.name}" for part in needed if part not in there]
+        rules = profile_of(broker).keys
+        missing = [f"{prefix}_{part.name}" for part in rules.forms if part not in there]
         if missing:
             present = f"{prefix}_{next(iter(there)).name}"
             raise ConfigurationError(
@@ -157,6 +158,6 @@ class BrokerVariables:
         if text.lower() not in _TRUE | _FALSE:
             raise ConfigurationError(f"{prefix}_PAPER={text} is not valid: should be true or false")
         try:
-            return read_key(broker, given, paper=text.lower() in _TRUE, at_broker=self.url(broker, "BASE_URL") is None)
+            return read_key(rules, given, paper=text.lower() in _TRUE, at_broker=self.url(broker, "BASE_URL") is None)
         except KeyFault as fault:
             raise ConfigurationError(f"{prefix}_{fault.part.name}: {fault}") from None

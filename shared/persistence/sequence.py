@@ -10,6 +10,7 @@ from typing import Final
 from sqlalchemy import Connection, func, select, text
 from sqlmodel import col
 
+from shared.brokers.registry import profile_of
 from shared.domain.identity import Broker
 from shared.persistence.tables.ledger import MasterFillRow
 
@@ -38,4 +39,4 @@ def await_sequence(connection: Connection, broker: Broker) -> None:
 
 def _lock(broker: Broker) -> int:
     # "nija" in the upper bytes keeps the lock apart from those of other programs in the same database.
-    return (0x6E696A61 << 32) | list(Broker).index(broker)
+    return (0x6E696A61 << 32) | profile_of(broker).lock_number

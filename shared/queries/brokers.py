@@ -6,9 +6,9 @@ from typing import Any, Final
 
 from redis import Redis
 
-from shared.brokers.limits import RULES
+from shared.brokers.registry import profile_of
 from shared.domain.amounts import parse_amount
-from shared.domain.fees import FeeRates, default_fees
+from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.queries.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
@@ -69,7 +69,7 @@ def fee_facts(broker: Broker, master: Mapping[str, str]) -> FeeFacts:
     rates = None
     if "fee_taker" in master and "fee_maker" in master:
         rates = FeeRates(taker=parse_amount(master["fee_taker"]), maker=parse_amount(master["fee_maker"]))
-    return FeeFacts.of(default_fees(broker).with_rates(rates), live=rates is not None)
+    return FeeFacts.of(profile_of(broker).fees.with_rates(rates), live=rates is not None)
 
 
 def _equity(master: Mapping[str, str]) -> EquitySplit | None:
@@ -101,7 +101,7 @@ def _moment(milliseconds: str | None) -> datetime | None:
 
 
 def _limits(redis: Redis, keys: BrokerKeys) -> tuple[LimitFill, ...]:
-    declared = {rule.limit.name: rule.limit for rule in RULES[keys.broker]}
+    declared = {rule.limit.name: rule.limit for rule in profile_of(keys.broker).rate_rules}
     seconds, microseconds = redis.time()
     now_ms = seconds * 1000 + microseconds / 1000
     names: list[str] = list(redis.scan_iter(match=f"{keys.limit_prefix}*", count=_AT_ONCE))

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.brokers.registry import profile_of
 from shared.config import ConfigurationError, load_settings
 from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, malformed, read_key
 from shared.domain.identity import Broker
@@ -41,7 +42,7 @@ def wrapped(draw: st.DrawFn, text: str) -> str:
 
 def of_kraken(key: str, secret: str) -> Credentials:
     given = {KeyPart.API_KEY: key, KeyPart.API_SECRET: secret}
-    return read_key(Broker.KRAKEN, given, paper=False, at_broker=True)
+    return read_key(profile_of(Broker.KRAKEN).keys, given, paper=False, at_broker=True)
 
 
 BARE = of_kraken(KEY, SECRET)
@@ -89,7 +90,7 @@ def test_a_passphrase_with_something_around_it_is_refused_and_not_shown(data: st
     )
     given = {KeyPart.API_KEY: KEY, KeyPart.API_SECRET: SECRET, KeyPart.PASSPHRASE: spoilt}
     with pytest.raises(KeyFault) as raised:
-        read_key(Broker.OKX, given, paper=False, at_broker=True)
+        read_key(profile_of(Broker.OKX).keys, given, paper=False, at_broker=True)
     assert raised.value.part is KeyPart.PASSPHRASE
     assert not shows(str(raised.value), PASSPHRASE)
 
@@ -107,11 +108,11 @@ def test_no_text_at_all_is_ever_shown(broker: Broker, parts: tuple[tuple[str, st
     """Whatever is given: a key that the adapters take, or one error per way in that repeats nothing."""
     given = {part: text for part, (text, _) in zip(KeyPart, parts, strict=True)}
     try:
-        found = read_key(broker, given, paper=False, at_broker=True)
+        found = read_key(profile_of(broker).keys, given, paper=False, at_broker=True)
     except KeyFault as fault:
         messages = [str(fault)]
     else:
-        assert malformed(broker, found) is None
+        assert malformed(profile_of(broker).keys, found) is None
         return
     row = {"follower_id": "alice", "broker": broker.value, **{part.value: text for part, text in given.items()}}
     with pytest.raises(ImportRefused) as refused:

@@ -22,6 +22,7 @@ from shared.brokers.alpaca.errors import NoSuchPath
 from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
 from shared.brokers.alpaca.places import Places
 from shared.brokers.alpaca.prices import PriceNames, dollar_prices
+from shared.brokers.alpaca.profile import PROFILE
 from shared.brokers.alpaca.replies import last_prices
 from shared.brokers.alpaca.sending import Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
@@ -129,7 +130,7 @@ class AlpacaConnection:
 
     def account(self, credentials: Credentials) -> BrokerAccount:
         client = self._client(credentials)
-        wrong = malformed(self.broker, credentials) or ""
+        wrong = malformed(PROFILE.keys, credentials) or ""
         if not wrong and not all(
             secret.get_secret_value().isprintable() for secret in (credentials.api_key, credentials.api_secret)
         ):

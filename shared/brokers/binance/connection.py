@@ -9,6 +9,7 @@ from typing import Any
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.binance.client import BinanceClient
 from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
+from shared.brokers.binance.profile import PROFILE
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.ccxt.client import template_settings
 from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
@@ -53,7 +54,7 @@ class BinanceConnection(CcxtConnection):
         return self._symbols.instruments
 
     def build_account(self, client: BinanceClient, credentials: Credentials) -> BrokerAccount:
-        wrong = malformed(self.broker, credentials) or ""
+        wrong = malformed(PROFILE.keys, credentials) or ""
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return BinanceAccount(client, self._listed(), wrong)

@@ -11,6 +11,7 @@ from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.coinbase.account import CoinbaseAccount
 from shared.brokers.coinbase.client import CoinbaseClient
 from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
+from shared.brokers.coinbase.profile import PROFILE
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.port.account import BrokerAccount
@@ -46,7 +47,7 @@ class CoinbaseConnection(CcxtConnection):
         return self._symbols.instruments
 
     def build_account(self, client: CoinbaseClient, credentials: Credentials) -> BrokerAccount:
-        wrong = malformed(self.broker, credentials) or ""
+        wrong = malformed(PROFILE.keys, credentials) or ""
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return CoinbaseAccount(client, self._listed(), wrong)

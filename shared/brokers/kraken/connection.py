@@ -12,6 +12,7 @@ from shared.brokers.errors import Rejected
 from shared.brokers.kraken.account import KrakenAccount
 from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
+from shared.brokers.kraken.profile import PROFILE
 from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.nonces import NonceBlock
 from shared.brokers.port.account import BrokerAccount
@@ -48,7 +49,7 @@ class KrakenConnection(CcxtConnection):
         return self._symbols.instruments
 
     def build_account(self, client: KrakenClient, credentials: Credentials) -> BrokerAccount:
-        wrong = malformed(self.broker, credentials) or ""
+        wrong = malformed(PROFILE.keys, credentials) or ""
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return KrakenAccount(client, NonceBlock(self._nonces, client.apiKey), self._listed(), wrong)

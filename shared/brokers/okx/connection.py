@@ -12,6 +12,7 @@ from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.okx.account import OkxAccount
 from shared.brokers.okx.client import OkxClient
 from shared.brokers.okx.prices import dollar_prices, pairs_to_ask
+from shared.brokers.okx.profile import PROFILE
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
@@ -46,7 +47,7 @@ class OkxConnection(CcxtConnection):
     def build_account(self, client: OkxClient, credentials: Credentials) -> BrokerAccount:
         if credentials.paper:
             client.headers["x-simulated-trading"] = "1"
-        wrong = malformed(self.broker, credentials) or ""
+        wrong = malformed(PROFILE.keys, credentials) or ""
         parts = (client.apiKey, client.password or "")
         if not wrong and not all(part.isascii() and part.isprintable() for part in parts):
             wrong = "the API key or its passphrase contains characters that no key has; copy them again"

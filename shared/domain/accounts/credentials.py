@@ -5,7 +5,7 @@ from hashlib import sha256
 
 from pydantic import BaseModel, ConfigDict, SecretStr
 
-from shared.domain.accounts import key_forms
+from shared.domain.accounts.key_forms import Fault, KeyRules, Texts
 from shared.domain.accounts.key_forms import KeyPart as KeyPart
 from shared.domain.accounts.key_text import (
     bare_key,
@@ -47,7 +47,7 @@ class KeyFault(NijaError):
         self.part = part
 
 
-def read_key(broker: Broker, given: Mapping[KeyPart, str], *, paper: bool, at_broker: bool) -> Credentials:
+def read_key(rules: KeyRules, given: Mapping[KeyPart, str], *, paper: bool, at_broker: bool) -> Credentials:
     """Make a key of what a user gave. Raises KeyFault.
 
     What stands around a key (quotes, blanks, line ends) is removed; every other fault is refused. `at_broker`: the
@@ -55,11 +55,11 @@ def read_key(broker: Broker, given: Mapping[KeyPart, str], *, paper: bool, at_br
     """
     texts = cleaned(given)
     fault = (
-        key_forms.fault_of_missing(broker, texts)
-        or key_forms.fault_of_mix_up(broker, texts)
-        or _fault(broker, texts)
-        or key_forms.fault_of_private_key(broker, texts)
-        or (key_forms.fault_of_paper(broker, texts, paper=paper) if at_broker else None)
+        rules.fault_of_missing(texts)
+        or rules.fault_of_mix_up(texts)
+        or _fault(rules, texts)
+        or rules.fault_of_private_key(texts)
+        or (rules.fault_of_paper(texts, paper) if at_broker else None)
     )
     if fault is not None:
         raise KeyFault(*fault)
@@ -85,16 +85,16 @@ def key_hash(credentials: Credentials) -> str:
     return sha256(credentials.api_key.get_secret_value().encode()).hexdigest()
 
 
-def malformed(broker: Broker, credentials: Credentials) -> str | None:
+def malformed(rules: KeyRules, credentials: Credentials) -> str | None:
     """Say what is wrong with the form of a stored key and what would be right, without repeating it; None: nothing."""
     texts = _texts(credentials)
-    fault = key_forms.fault_of_missing(broker, texts) or _fault(broker, texts)
+    fault = rules.fault_of_missing(texts) or _fault(rules, texts)
     return None if fault is None else fault[1]
 
 
-def usual_form(broker: Broker, credentials: Credentials) -> str:
+def usual_form(rules: KeyRules, broker: Broker, credentials: Credentials) -> str:
     """The usual form of this broker's keys, where this key differs from it; empty: it does not."""
-    return key_forms.usual_form(broker, _texts(credentials))
+    return rules.usual_form(broker.value, _texts(credentials))
 
 
 def _texts(credentials: Credentials) -> dict[KeyPart, str]:
@@ -107,13 +107,13 @@ def _texts(credentials: Credentials) -> dict[KeyPart, str]:
     return texts
 
 
-def _fault(broker: Broker, texts: key_forms.Texts) -> tuple[KeyPart, str] | None:
+def _fault(rules: KeyRules, texts: Texts) -> Fault | None:
     # Written for speed: a worker asks it of every account at every drain.
     for part, text in texts.items():
         fault = fault_of_passphrase(text) if part is KeyPart.PASSPHRASE else fault_of_key(text)
         if fault is not None:
             return part, f"the {part.words} {fault}"
-    of_form = key_forms.fault_of_form(broker, texts)
+    of_form = rules.fault_of_form(texts)
     if of_form is not None:
         return of_form
     for part, text in texts.items():

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
 
+from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, read_key
 from shared.domain.accounts.key_text import bare
 from shared.domain.errors import InvalidFollowerId
@@ -125,7 +126,9 @@ def _follower(number: int, record: dict[str, Any] | _Fault, elsewhere: Collectio
         ) from None
     given = {part: _text(record, part.value, required=part is not KeyPart.PASSPHRASE) for part in KeyPart}
     try:
-        key = read_key(broker, given, paper=_flag(record.get("paper")), at_broker=broker not in elsewhere)
+        key = read_key(
+            profile_of(broker).keys, given, paper=_flag(record.get("paper")), at_broker=broker not in elsewhere
+        )
     except KeyFault as fault:
         raise _Fault(f"{fault.part.value}: {fault}") from None
     return NewFollower(broker, follower_id, key, number)

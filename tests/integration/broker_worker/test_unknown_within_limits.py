@@ -10,10 +10,10 @@ from pathlib import Path
 import pytest
 from redis.asyncio import Redis
 
-from shared.brokers.limits import RULES, Budget
+from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import connect, profile_of
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.events import Outcome
 from shared.domain.identity import Broker
@@ -50,7 +50,7 @@ class Bench:
         worker = WorkerBench(self.redis)
         self.mailboxes = worker.mailboxes
         self.serving = replace(worker.serving, connection=self.connection)
-        budget = Budget(self.limits, RULES[Broker.KRAKEN], "direct")
+        budget = Budget(self.limits, profile_of(Broker.KRAKEN).rate_rules, "direct")
         budget = budget.of_key(key_hash(self.credentials.api_key.get_secret_value()))
         (self.call,) = budget.charges("private", "POST", "OpenOrders", {})
 

@@ -4,8 +4,7 @@ from collections.abc import Sequence
 
 import pytest
 
-from shared.brokers.limits import RULES
-from shared.brokers.registry import CountsRequests, connect, supported_brokers
+from shared.brokers.registry import CountsRequests, connect, profile_of, supported_brokers
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
 from tests.unit.shared.brokers.conftest import CountingNonces
@@ -30,7 +29,7 @@ def test_every_gateway_takes_a_budget(broker: Broker) -> None:
     counted = connect(broker, base_url=None, nonces=CountingNonces(), limits=NoLimits())
     assert isinstance(counted, CountsRequests)
     assert counted.budget is not None
-    assert counted.budget.rules == RULES[broker]
+    assert counted.budget.rules == profile_of(broker).rate_rules
     uncounted = connect(broker, base_url=None, nonces=CountingNonces())
     assert isinstance(uncounted, CountsRequests)
     assert uncounted.budget is None

@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.limits import RULES, Budget, PatientLimits, address_of, background_requests, units_for
+from shared.brokers.limits import Budget, PatientLimits, address_of, background_requests, units_for
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
@@ -38,7 +38,7 @@ class CountedLimits:
 
 
 def a_budget(broker: Broker, limits: CountedLimits | None = None) -> Budget:
-    return Budget(limits or CountedLimits(), RULES[broker], "direct").of_key("k1")
+    return Budget(limits or CountedLimits(), profile_of(broker).rate_rules, "direct").of_key("k1")
 
 
 @pytest.mark.parametrize(
@@ -75,8 +75,10 @@ def test_a_request_counts_what_its_broker_counts(
 
 def test_binance_counts_all_accounts_of_an_address_together_and_orders_apart() -> None:
     """Two keys behind one address share the weight; behind another proxy they do not."""
-    here = Budget(CountedLimits(), RULES[Broker.BINANCE], address_of(None))
-    there = Budget(CountedLimits(), RULES[Broker.BINANCE], address_of("http://user:password@proxy:3128"))
+    here = Budget(CountedLimits(), profile_of(Broker.BINANCE).rate_rules, address_of(None))
+    there = Budget(
+        CountedLimits(), profile_of(Broker.BINANCE).rate_rules, address_of("http://user:password@proxy:3128")
+    )
     first, second, elsewhere = (
         {
             charge.bucket.split(":")[0]: charge.bucket

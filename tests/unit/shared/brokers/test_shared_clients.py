@@ -116,7 +116,7 @@ async def test_closing_twice_and_dropping_clients_warns_of_nothing(
 
 def test_a_broker_without_a_gateway_is_named(nonces: CountingNonces, monkeypatch: pytest.MonkeyPatch) -> None:
     """The error says which ones there are."""
-    monkeypatch.delitem(registry._BUILDERS, Broker.OKX)
+    monkeypatch.delitem(registry.PROFILES, Broker.OKX)
     with pytest.raises(BrokerNotSupported, match=r"okx.*kraken"):
         connect(Broker.OKX, base_url=None, nonces=nonces)
 

@@ -12,6 +12,7 @@ from cryptography.hazmat.primitives.serialization import (
     PublicFormat,
 )
 
+from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, KeyFault, KeyPart, read_key, usual_form
 from shared.domain.accounts.key_text import NotText, bare, bare_key, bare_passphrase, decoded
 from shared.domain.identity import Broker
@@ -32,7 +33,7 @@ def read(
     broker: Broker, key: str, secret: str, passphrase: str = "", *, paper: bool = False, at_broker: bool = True
 ) -> Credentials:
     given = {KeyPart.API_KEY: key, KeyPart.API_SECRET: secret, KeyPart.PASSPHRASE: passphrase}
-    return read_key(broker, given, paper=paper, at_broker=at_broker)
+    return read_key(profile_of(broker).keys, given, paper=paper, at_broker=at_broker)
 
 
 def refused(
@@ -238,7 +239,7 @@ def test_a_paper_key_of_alpaca_is_not_taken_for_a_live_one(length: int) -> None:
 def test_an_unusual_length_is_said_and_not_refused() -> None:
     """Brokers change the forms of their keys; the hint is added to the broker's own refusal."""
     cut = read(Broker.KRAKEN, KRAKEN_KEY[:-1], KRAKEN_SECRET)
-    assert usual_form(Broker.KRAKEN, cut) == (
+    assert usual_form(profile_of(Broker.KRAKEN).keys, Broker.KRAKEN, cut) == (
         "the API key of kraken usually has 56 characters (this one has 55 characters)"
     )
     for broker, *parts in (
@@ -248,7 +249,7 @@ def test_an_unusual_length_is_said_and_not_refused() -> None:
         (Broker.ALPACA, "AK" + "A" * 18, ALPACA_SECRET),
         (Broker.COINBASE, COINBASE_KEY, SEC1),
     ):
-        assert usual_form(broker, read(broker, *parts)) == ""
+        assert usual_form(profile_of(broker).keys, broker, read(broker, *parts)) == ""
 
 
 def test_a_binance_pem_secret_is_put_in_order_too() -> None:

@@ -4,7 +4,8 @@ from decimal import Decimal
 
 import pytest
 
-from shared.domain.fees import FeeRates, default_fees
+from shared.brokers.registry import profile_of
+from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
 
@@ -21,7 +22,7 @@ from shared.domain.instrument import AssetClass
 )
 def test_the_table(broker: Broker, taker: str, round_trip: str, worthwhile: str) -> None:
     """Taker, round trip and smallest worthwhile profit are what the table says."""
-    fees = default_fees(broker)
+    fees = profile_of(broker).fees
     assert (fees.taker, fees.round_trip, fees.smallest_worthwhile_profit) == (
         Decimal(taker),
         Decimal(round_trip),
@@ -31,13 +32,13 @@ def test_the_table(broker: Broker, taker: str, round_trip: str, worthwhile: str)
 
 def test_alpaca_takes_a_fee_for_crypto_and_none_for_stocks() -> None:
     """The symbol decides."""
-    assert default_fees(Broker.ALPACA, AssetClass.STOCK).taker == 0
-    assert default_fees(Broker.ALPACA, AssetClass.COIN).taker == Decimal("0.0025")
+    assert profile_of(Broker.ALPACA).fees_of(AssetClass.STOCK).taker == 0
+    assert profile_of(Broker.ALPACA).fees_of(AssetClass.COIN).taker == Decimal("0.0025")
 
 
 def test_an_accounts_own_tier_replaces_the_default() -> None:
-    """Round trip and worthwhile profit follow it; where none is told, the default stands."""
-    default = default_fees(Broker.COINBASE)
+    """Round trip and worthwhile profit follow it; without one, the default stands."""
+    default = profile_of(Broker.COINBASE).fees
     own = default.with_rates(FeeRates(taker=Decimal("0.012"), maker=Decimal("0.006")))
     assert own.round_trip == Decimal("0.026")
     assert own.smallest_worthwhile_profit == Decimal("0.028")

@@ -1,0 +1,58 @@
+"""What nija knows of Binance before it connects: limits, default fees, the form of its keys, its currencies."""
+
+from typing import Final
+
+from shared.brokers.limits import CountedPer, Limit, Rule
+from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.profile import BrokerProfile
+from shared.domain.accounts.key_forms import PEM_PATTERN, KeyPart, KeyRules, key_form
+from shared.domain.fees import fees
+from shared.domain.identity import Broker
+
+# Weights are counted per address, for every account behind it; orders per account.
+_WEIGHT = Limit("weight", CountedPer.ADDRESS, 6_000, 100)
+_ORDERS = Limit("orders", CountedPer.KEY, 100, 10)
+
+_RATE_RULES: Final = (
+    Rule(_ORDERS, r"private POST order$", 1),
+    Rule(_WEIGHT, r" (POST|DELETE) order$", 1),
+    Rule(_WEIGHT, r" GET order$", 4),
+    Rule(_WEIGHT, r" GET openOrders$", 80, "symbol", 6),
+    Rule(_WEIGHT, r" GET myTrades$", 20, "orderId", 5),
+    Rule(_WEIGHT, r" GET (account|allOrders|exchangeInfo)$", 20),
+    Rule(_WEIGHT, r" GET ticker/", 80, "symbol", 2),
+    Rule(_WEIGHT, r" GET depth$", 50),
+    Rule(_WEIGHT, r" ", 2),
+)
+
+
+_KEYS: Final = KeyRules(
+    title="Binance",
+    forms={
+        KeyPart.API_KEY: key_form(r"[A-Za-z0-9]{64}", "64 letters and digits"),
+        KeyPart.API_SECRET: key_form(
+            rf"[A-Za-z0-9]{{64}}|{PEM_PATTERN}", "64 letters and digits, or is a PEM private key"
+        ),
+    },
+)
+
+
+def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
+    # ccxt costs 0.4 s and 100 MiB to import, so only a process that trades here pays for it.
+    # Requests carry the time of day, which no two processes have to share.
+    from shared.brokers.binance.connection import BinanceConnection
+
+    return BinanceConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
+
+
+PROFILE: Final = BrokerProfile(
+    broker=Broker.BINANCE,
+    title="Binance",
+    lock_number=3,
+    rate_rules=_RATE_RULES,
+    fees=fees("0.001", "0.001", "0.001"),
+    keys=_KEYS,
+    cash_currencies=("USDT", "USDC", "USD"),
+    connect=_connect,
+    fill_ids_per_symbol=True,
+)

@@ -1,0 +1,76 @@
+"""What nija knows of Coinbase before it connects: limits, default fees, the form of its keys, its currencies."""
+
+from typing import Final
+
+from shared.brokers.limits import CountedPer, Limit, Rule
+from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.profile import BrokerProfile
+from shared.domain.accounts.key_forms import (
+    PEM_PATTERN,
+    UUID_PATTERN,
+    Fault,
+    KeyPart,
+    KeyRules,
+    Texts,
+    is_base64,
+    key_form,
+)
+from shared.domain.accounts.key_text import is_pem
+from shared.domain.accounts.private_key import NEITHER_KIND, MalformedKey, read_private_key
+from shared.domain.fees import fees
+from shared.domain.identity import Broker
+
+_PRIVATE = Limit("private", CountedPer.KEY, 30, 30)
+_PUBLIC = Limit("public", CountedPer.ADDRESS, 10, 10)
+
+_RATE_RULES: Final = (
+    Rule(_PRIVATE, r"private ", 1),
+    Rule(_PUBLIC, r"public ", 1),
+)
+
+
+def _fault_of_form(texts: Texts) -> Fault | None:
+    secret = texts[KeyPart.API_SECRET]
+    return None if is_base64(secret) or is_pem(secret) else (KeyPart.API_SECRET, NEITHER_KIND)
+
+
+def _fault_of_private_key(texts: Texts) -> Fault | None:
+    try:
+        read_private_key(texts[KeyPart.API_SECRET])
+    except MalformedKey as error:
+        return KeyPart.API_SECRET, str(error)
+    return None
+
+
+_KEYS: Final = KeyRules(
+    title="Coinbase",
+    forms={
+        KeyPart.API_KEY: key_form(
+            rf"organizations/{UUID_PATTERN}/apiKeys/{UUID_PATTERN}|{UUID_PATTERN}",
+            "the form organizations/…/apiKeys/… or 36 characters with 4 hyphens",
+        ),
+        KeyPart.API_SECRET: key_form(rf"{PEM_PATTERN}|[A-Za-z0-9+/=]{{88}}", "88 characters, or is a PEM private key"),
+    },
+    fault_of_form=_fault_of_form,
+    fault_of_private_key=_fault_of_private_key,
+)
+
+
+def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_seconds: float) -> BrokerConnection:
+    # ccxt costs 0.4 s and 100 MiB to import, so only a process that trades here pays for it.
+    # A token has a random nonce of its own, so none is reserved.
+    from shared.brokers.coinbase.connection import CoinbaseConnection
+
+    return CoinbaseConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
+
+
+PROFILE: Final = BrokerProfile(
+    broker=Broker.COINBASE,
+    title="Coinbase",
+    lock_number=0,
+    rate_rules=_RATE_RULES,
+    fees=fees("0.006", "0.006", "0.002"),
+    keys=_KEYS,
+    cash_currencies=("USD", "USDC", "USDT"),
+    connect=_connect,
+)

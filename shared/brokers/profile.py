@@ -1,0 +1,59 @@
+"""The facts of one broker that are known without a connection to it.
+
+Each broker's folder holds its own profile, and `shared.brokers.registry` collects them. A profile imports neither
+ccxt nor alpaca-py, so the command line and the settings may read it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from shared.brokers.limits import Rule
+from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.domain.accounts.key_forms import KeyPart, KeyRules
+from shared.domain.fees import Fees
+from shared.domain.identity import Broker
+from shared.domain.instrument import AssetClass
+
+Connect = Callable[[str | None, NonceSource, str | None, float], BrokerConnection]
+"""Base URL (None: the broker's own), nonces, proxy (None: none), seconds that a request may take."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BrokerProfile:
+    """One broker's facts."""
+
+    broker: Broker
+    title: str
+    """The broker's name for messages, such as `Kraken`."""
+    lock_number: int
+    """The broker's number among the advisory locks of PostgreSQL. It never changes, and no other broker has it."""
+    rate_rules: tuple[Rule, ...]
+    """The documented limits of the lowest tier that trades, and what requests take of them."""
+    fees: Fees
+    """The default fees, which an account's own tier replaces."""
+    fees_by_class: Mapping[AssetClass, Fees] = field(default_factory=dict)
+    """The default fees of classes of assets that differ from `fees`."""
+    keys: KeyRules
+    cash_currencies: tuple[str, ...]
+    """Currencies that count as dollars here. The first one is what most pairs are quoted in."""
+    connect: Connect
+    """Builds a connection without opening it."""
+    master_prefix: str = ""
+    """How the variables of the master begin; empty: with the broker's name."""
+    fill_ids_per_symbol: bool = False
+    """Whether the broker numbers the fills of each symbol separately. The adapter then puts the symbol in front."""
+    fee_doubt_lots: int = 1
+    """Lots by which a position may differ from the broker's own books, because fees are rounded per execution."""
+
+    @property
+    def quote_currency(self) -> str:
+        """The currency in which most pairs are quoted and accounts hold their dollars."""
+        return self.cash_currencies[0]
+
+    @property
+    def needs_passphrase(self) -> bool:
+        return KeyPart.PASSPHRASE in self.keys.forms
+
+    def fees_of(self, asset_class: AssetClass) -> Fees:
+        """Return the default fees for one class of assets."""
+        return self.fees_by_class.get(asset_class, self.fees)
