@@ -68,11 +68,16 @@ def with_needs(
 
 @dataclass
 class LocalCompose:
-    """Runs services as local processes. `database_url` stands for the service that is a PostgreSQL."""
+    """Runs services as local processes. `database_url` stands for the service that is a PostgreSQL.
+
+    `programs` is the folder with the project's own programs; `variables` are given to every process.
+    """
 
     services: Mapping[str, Mapping[str, Any]]
     folder: Path
     database_url: str
+    programs: Path = Path(sys.executable).parent
+    variables: Mapping[str, str] = field(default_factory=dict)
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
     ports: dict[str, int] = field(default_factory=dict)
 
@@ -156,8 +161,8 @@ class LocalCompose:
     def _environment(self, name: str) -> dict[str, str]:
         given = {key: self._text(name, str(value)) for key, value in self.services[name].get("environment", {}).items()}
         # The image's own: where its programs are.
-        programs = [str(Path(sys.executable).parent), str(self._redis_programs()), "/usr/local/bin", "/usr/bin", "/bin"]
-        return {"PATH": os.pathsep.join(programs), **given}
+        programs = [str(self.programs), str(self._redis_programs()), "/usr/local/bin", "/usr/bin", "/bin"]
+        return {"PATH": os.pathsep.join(programs), **self.variables, **given}
 
     def _redis_programs(self) -> Path:
         """A folder with redis-server and redis-cli, whichever of them there are."""
