@@ -19,7 +19,7 @@ demo: $(VENV)/.runtime ## run the whole system on paper brokers
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests; they start their own servers
-	$(VENV)/bin/pytest -m "not long"
+	$(VENV)/bin/pytest -m "not long and not containers"
 
 .PHONY: check
 check: $(VENV)/.dev ## ruff, mypy --strict, import-linter
@@ -30,7 +30,13 @@ check: $(VENV)/.dev ## ruff, mypy --strict, import-linter
 
 .PHONY: ci-long
 ci-long: $(VENV)/.dev ## the tests that take minutes
-	$(VENV)/bin/pytest -m long
+	$(VENV)/bin/pytest -m "long and not containers"
+
+.PHONY: containers
+containers: $(VENV)/.dev ## the image and Compose in a real Docker engine; starts one where there is none
+	DOCKER_HOST="$$(.ci/docker-engine)"; export DOCKER_HOST; \
+	.ci/base-images; \
+	$(VENV)/bin/pytest tests/containers
 
 .PHONY: format
 format: $(VENV)/.dev ## format the sources
