@@ -12,6 +12,9 @@ FROM python:3.11-slim AS build
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1
 WORKDIR /build
 
+# For a package index of your own: --build-arg PIP_INDEX_URL=…
+ARG PIP_INDEX_URL
+
 # The libraries first: they change less often than the sources.
 COPY requirements/runtime.txt requirements/build.txt requirements/
 RUN python -m venv /opt/build \
