@@ -47,7 +47,15 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runtime")
     environment = folder / "environment"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
-    pip("--python", environment, "install", "--no-compile", "--require-hashes", "--requirement", "requirements/runtime.txt")
+    pip(
+        "--python",
+        environment,
+        "install",
+        "--no-compile",
+        "--require-hashes",
+        "--requirement",
+        "requirements/runtime.txt",
+    )
     pip("--python", environment, "uninstall", "--yes", "setuptools")
     pip("wheel", "--no-deps", "--no-build-isolation", "--wheel-dir", folder, ".")
     pip("--python", environment, "install", "--no-deps", next(folder.glob("nija-*.whl")))

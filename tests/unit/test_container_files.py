@@ -23,7 +23,9 @@ def test_the_image_says_the_version_of_the_project() -> None:
 def test_one_service_of_each_set_builds_the_image() -> None:
     """Whichever profiles run, Compose builds the image once and looks for it in no registry."""
     for profile in ("paper", *(broker.value for broker in Broker)):
-        mine = {name: each for name, each in SERVICES.items() if profile in each["profiles"] and each["image"] == "nija"}
+        mine = {
+            name: each for name, each in SERVICES.items() if profile in each["profiles"] and each["image"] == "nija"
+        }
         assert [name for name, each in mine.items() if "build" in each] == [
             "paper-migrate" if profile == "paper" else "migrate"
         ]
