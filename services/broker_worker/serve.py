@@ -225,7 +225,7 @@ class Serving:
             broker=self.keys.broker,
             follower_id=follower_id,
             message=str(error),
-            key_hash=key_hash(access.credentials) if access else None,
+            key_hash=key_hash(access.credentials.api_key) if access else None,
             occurred_at=datetime.now(UTC),
         )
         await publish_event(self.redis, self.keys, event)

@@ -56,7 +56,7 @@ def read_credentials(
 def is_masters_key(settings: Settings, broker: Broker, credentials: Credentials) -> bool:
     """Whether the key is the master's own: an account cannot copy itself."""
     master = settings.master_credentials(broker)
-    return master is not None and key_hash(master) == key_hash(credentials)
+    return master is not None and key_hash(master.api_key) == key_hash(credentials.api_key)
 
 
 class _Source(NamedTuple):

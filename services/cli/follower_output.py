@@ -16,7 +16,7 @@ def masked(credentials: Credentials) -> dict[str, Any]:
     end = text[-4:] if len(text) >= 16 else ""  # noqa: PLR2004
     return {
         "api_key": f"…{end}",
-        "fingerprint": key_hash(credentials)[:12],
+        "fingerprint": key_hash(credentials.api_key)[:12],
         "api_secret": "***",
         "passphrase": None if credentials.passphrase is None else "***",
         "paper": credentials.paper,

@@ -10,11 +10,10 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
-from shared.brokers.nonces import key_hash
 from shared.brokers.port.account import BrokerAccount, KeyPermissions, SearchesForFills, TellsFees
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
@@ -160,7 +159,7 @@ class GuardedConnection:
         return self._connection.instruments()
 
     def account(self, credentials: Credentials) -> BrokerAccount:
-        who = key_hash(credentials.api_key.get_secret_value())
+        who = key_hash(credentials.api_key)
         return GuardedAccount(self._connection.account(credentials), self._guard, who)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:

@@ -1,18 +1,13 @@
 """Nonces of one API key: a block reserved from the shared source in, one number for each request out."""
 
-import hashlib
 from time import monotonic
 
 from shared.brokers.port.connection import NonceSource
+from shared.domain.accounts.credentials import key_hash
 
 BLOCK_SIZE = 32
 # Another process may use the key once we are idle; its numbers are higher, and ours would then be refused.
 IDLE_SECONDS = 0.5
-
-
-def key_hash(api_key: str) -> str:
-    """What a key is called where its nonces are kept: 16 hex digits that do not tell the key."""
-    return hashlib.sha256(api_key.encode()).hexdigest()[:16]
 
 
 class NonceBlock:

@@ -133,10 +133,10 @@ class BrokerVariables:
                     raise ConfigurationError(f"{broker.name}_{part} {error}") from None
             master = self.master_credentials(broker)
             if master is not None:
-                owners[broker, key_hash(master)] = f"{master_prefix(broker)}_API_KEY"
+                owners[broker, key_hash(master.api_key)] = f"{master_prefix(broker)}_API_KEY"
         for follower in self.followers():
             name = f"{follower.broker.name}_USER_{follower.follower_id.upper()}_API_KEY"
-            other = owners.setdefault((follower.broker, key_hash(follower.credentials)), name)
+            other = owners.setdefault((follower.broker, key_hash(follower.credentials.api_key)), name)
             if other != name:
                 raise ConfigurationError(
                     f"{name} and {other} are the same key: an account copies one master, and never itself"

@@ -29,9 +29,8 @@ from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
 from shared.brokers.alpaca.transport import Transport
 from shared.brokers.errors import BrokerError, KeyRefused, Rejected
 from shared.brokers.limits import Budget
-from shared.brokers.nonces import key_hash
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.accounts.credentials import Credentials, malformed
+from shared.domain.accounts.credentials import Credentials, key_hash, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
@@ -137,7 +136,7 @@ class AlpacaConnection:
             wrong = "the API key contains characters that no key has; copy it again"
         if not wrong:
             self._load_with(client)
-        budget = None if self.budget is None else self.budget.of_key(key_hash(credentials.api_key.get_secret_value()))
+        budget = None if self.budget is None else self.budget.of_key(key_hash(credentials.api_key))
         return AlpacaAccount(client, self._opened(), self, wrong, budget)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:

@@ -17,9 +17,8 @@ from shared.brokers.ccxt.errors import classify
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import NotSent, OutcomeUnknown
 from shared.brokers.limits import Budget
-from shared.brokers.nonces import key_hash
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol

@@ -80,9 +80,10 @@ def cleaned(given: Mapping[KeyPart, str]) -> dict[KeyPart, str]:
     return {part: text for part, text in texts.items() if text}
 
 
-def key_hash(credentials: Credentials) -> str:
-    """The API key's SHA-256 as 64 hex digits: tells two keys apart without keeping either in clear."""
-    return sha256(credentials.api_key.get_secret_value().encode()).hexdigest()
+def key_hash(api_key: SecretStr | str) -> str:
+    """Return the SHA-256 of an API key as 64 hex digits: the name of the key wherever it must not stand in clear."""
+    text = api_key.get_secret_value() if isinstance(api_key, SecretStr) else api_key
+    return sha256(text.encode()).hexdigest()
 
 
 def malformed(rules: KeyRules, credentials: Credentials) -> str | None:

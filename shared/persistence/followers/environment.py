@@ -92,7 +92,7 @@ def _update(
     records.require_free_key(connection, record.broker, record.follower_id, credentials)
     sealed = box.seal(record.broker, record.follower_id, credentials)
     changed = Audit(ACTOR, "its variables changed", now)
-    writes.change_credentials(connection, record, sealed, key_hash(credentials), changed)
+    writes.change_credentials(connection, record, sealed, key_hash(credentials.api_key), changed)
     return True
 
 

@@ -145,7 +145,7 @@ _TAKEN = text(
 
 def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]:
     """Say for each row (by its number) whose id or key is in use; none: all may join."""
-    hashes = [key_hash(row.credentials) for row in rows]
+    hashes = [key_hash(row.credentials.api_key) for row in rows]
     parameters = {
         "brokers": [row.broker.value for row in rows],
         "ids": [row.follower_id for row in rows],
@@ -177,7 +177,7 @@ def require_free_key(connection: Connection, broker: Broker, follower_id: Follow
     owner = connection.scalar(
         select(col(FollowerRow.follower_id)).where(
             col(FollowerRow.broker) == broker.value,
-            col(FollowerRow.key_hash) == key_hash(credentials),
+            col(FollowerRow.key_hash) == key_hash(credentials.api_key),
             col(FollowerRow.follower_id) != follower_id,
         )
     )

@@ -244,7 +244,7 @@ class FollowerStore:
             records.require_free_key(connection, broker, follower_id, credentials)
             audit = writes.Audit(actor, reason, datetime.now(UTC))
             writes.change_credentials(
-                connection, record, sealed, key_hash(credentials), audit, withdraw_allowed=withdraw_allowed
+                connection, record, sealed, key_hash(credentials.api_key), audit, withdraw_allowed=withdraw_allowed
             )
         announce(broker)
 

@@ -80,7 +80,7 @@ def insert_followers(
                 "policy": FollowerPolicy().model_dump(mode="json"),
                 "joined_sequence": joined_sequences[row.broker],
                 "sealed_credentials": text_of_key,
-                "key_hash": key_hash(row.credentials),
+                "key_hash": key_hash(row.credentials.api_key),
                 "withdraw_allowed": row.withdraw_allowed,
                 "created_at": audit.at,
                 "revision": 1,

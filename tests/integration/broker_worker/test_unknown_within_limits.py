@@ -14,6 +14,7 @@ from shared.brokers.limits import Budget
 from shared.brokers.nonces import key_hash
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, profile_of
+from shared.domain.accounts.credentials import key_hash
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.events import Outcome
 from shared.domain.identity import Broker
@@ -51,7 +52,7 @@ class Bench:
         self.mailboxes = worker.mailboxes
         self.serving = replace(worker.serving, connection=self.connection)
         budget = Budget(self.limits, profile_of(Broker.KRAKEN).rate_rules, "direct")
-        budget = budget.of_key(key_hash(self.credentials.api_key.get_secret_value()))
+        budget = budget.of_key(key_hash(self.credentials.api_key))
         (self.call,) = budget.charges("private", "POST", "OpenOrders", {})
 
     async def deliver(self, order: CopyOrder) -> None:

@@ -20,12 +20,12 @@ from shared.brokers.errors import (
     Rejected,
 )
 from shared.brokers.kraken.client import KrakenClient
-from shared.brokers.nonces import BLOCK_SIZE, NonceBlock, key_hash
+from shared.brokers.nonces import BLOCK_SIZE, NonceBlock
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderStatus
 from shared.brokers.registry import connect
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
 from shared.domain.symbol import Symbol
@@ -344,7 +344,7 @@ async def test_nonces_come_from_the_source_one_by_one(
     sent = [int(request.fields["nonce"]) for request in server.requests]
     assert sent == sorted(set(sent))
     assert nonces.reserved == [(key_hash(API_KEY), BLOCK_SIZE)] * 2
-    assert len(key_hash(API_KEY)) == 16
+    assert len(key_hash(API_KEY)) == 64
     assert API_KEY not in key_hash(API_KEY)
 
 
