@@ -149,9 +149,9 @@ async def _is_settled(redis: "Redis", keys: BrokerKeys, sequence: int) -> bool:
     async with redis.pipeline(transaction=True) as pipeline:
         pipeline.hvals(keys.shards)
         pipeline.zcard(keys.ready)
-        pipeline.zcard(keys.leases)
-        positions, ready, leased = await pipeline.execute()
-    return bool(positions) and set(positions) == {b"%d:*" % sequence} and not ready and not leased
+        pipeline.zcard(keys.claims)
+        positions, ready, claimed = await pipeline.execute()
+    return bool(positions) and set(positions) == {b"%d:*" % sequence} and not ready and not claimed
 
 
 async def _is_booked(redis: "Redis", keys: BrokerKeys) -> bool:

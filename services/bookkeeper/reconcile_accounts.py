@@ -1,6 +1,6 @@
 """Reconcile one broker's accounts: targets and a Redis in, what the workers found and repaired out.
 
-Accounts are read by the workers, under the followers' leases; this only asks and compares. `nija reconcile` and the
+Accounts are read by the workers, under the followers' claims; this only asks and compares. `nija reconcile` and the
 bookkeeper's own rounds both do it here.
 """
 

@@ -157,7 +157,7 @@ class Restorer:
     async def _forget(self) -> None:
         keys = self._keys
         # `ready` first: from here on nobody is claimed.
-        gone = (keys.epoch, keys.ready, keys.leases, keys.fences, keys.submitting, keys.carries, keys.alerts)
+        gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries, keys.alerts)
         await self._lease.write(("DEL", *gone))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []

@@ -125,7 +125,7 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
     Worker.sweeper = Sweeper(
         broker,
         redis_url,
-        lease_seconds=settings.lease_seconds,
+        claim_seconds=settings.claim_seconds,
         refresh_seconds=settings.snapshot_refresh_seconds,
         places=settings.drain_places,
         children=sender.controller.concurrency if sender else settings.worker_children,

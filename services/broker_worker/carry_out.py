@@ -39,7 +39,7 @@ from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
-from shared.messaging.mailboxes import Lease, Mailboxes, Submission
+from shared.messaging.mailboxes import Claim, Mailboxes, Submission
 
 SENDS_AT_ONCE = 5
 """How often a request that was certainly not executed is sent again before others get the place."""
@@ -61,10 +61,10 @@ log = structlog.get_logger()
 
 @dataclass(slots=True)
 class Execution:
-    """One copy order at the head of a follower's mailbox, while this worker holds the lease."""
+    """One copy order at the head of a follower's mailbox, while this worker holds the claim."""
 
     order: CopyOrder
-    lease: Lease
+    claim: Claim
     claimed_at: datetime
     submission: Submission | None
     """Always what Redis has."""
@@ -81,7 +81,7 @@ class Execution:
     async def run(self) -> Settled | Later:
         """Bring the order as far as it gets now.
 
-        Raises KeyRefused (report it, then call `refused`), LeaseLost, RedisError.
+        Raises KeyRefused (report it, then call `refused`), ClaimLost, RedisError.
         """
         if self.submission is None:
             # A replayed order may have been sent before Redis lost what it knew of it.
@@ -329,7 +329,7 @@ class Execution:
                 .model_dump_json()
                 .encode()
             )
-        await self.mailboxes.record(self.lease, self.submission, after, event)
+        await self.mailboxes.record(self.claim, self.submission, after, event)
         self.submission = after
 
     def _final(self, report: OrderReport) -> Settled:

@@ -102,7 +102,7 @@ class Child:
         settings, keys = self._settings, BrokerKeys(self._broker)
         redis = guarded_redis(settings.redis_url_for(self._broker), keys)
         scripts = ScriptRunner(redis)
-        mailboxes = Mailboxes(scripts, keys, int(settings.lease_seconds * 1000), Alerts(redis, keys))
+        mailboxes = Mailboxes(scripts, keys, int(settings.claim_seconds * 1000), Alerts(redis, keys))
         connection = self._connect(scripts)
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
@@ -117,7 +117,7 @@ class Child:
         )
         self._connection = connection
         self._redis = redis
-        self._renewing = asyncio.create_task(drain.renew_leases(settings.lease_seconds / 3))
+        self._renewing = asyncio.create_task(drain.renew_claims(settings.claim_seconds / 3))
         self._listing = asyncio.create_task(listing.keep_fresh())
         return drain
 
@@ -145,7 +145,7 @@ class Child:
         try:
             await self._drain.finish(FINISH_SECONDS)
         except (RedisError, OSError) as error:
-            log.warning("redis is away; leases run out by themselves", error=str(error))
+            log.warning("redis is away; claims run out by themselves", error=str(error))
         self._renewing.cancel()
         self._listing.cancel()
         await self._connection.close()

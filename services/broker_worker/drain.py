@@ -14,7 +14,7 @@ from services.broker_worker.serve import Serving
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.domain.identity import FollowerId
-from shared.messaging.mailboxes import Claimed, Lease, LeaseLost, Mailboxes
+from shared.messaging.mailboxes import Claim, ClaimedFollower, ClaimLost, Mailboxes
 from shared.persistence.errors import BadSecretKey
 
 CLAIM_PAUSE_SECONDS = 0.05
@@ -61,7 +61,7 @@ class Drain:
         self._key_ring = key_ring
         self._places = places
         self._time_box_seconds = time_box_seconds
-        self._under_way: dict[asyncio.Task[None], Lease] = {}
+        self._under_way: dict[asyncio.Task[None], Claim] = {}
 
     async def run(self) -> None:
         """Serve until nobody is ready and nobody is under way, the time box is over, or the process is to stop."""
@@ -79,20 +79,20 @@ class Drain:
                 # Others are about to finish: one claim for some of them costs as much as one for each.
                 await asyncio.sleep(GATHER_SECONDS)
 
-    async def renew_leases(self, every_seconds: float) -> None:
-        """Keep the leases of all followers under way, for ever; who lost one is stopped."""
+    async def renew_claims(self, every_seconds: float) -> None:
+        """Keep the claims of all followers under way, for ever; who lost one is stopped."""
         while True:
             await asyncio.sleep(every_seconds)
             asked = dict(self._under_way)
             try:
                 lost = set(await self._mailboxes.renew(asked.values()))
             except (RedisError, OSError) as error:
-                log.warning("leases not renewed", error=str(error))
+                log.warning("claims not renewed", error=str(error))
                 continue
-            # Not those who came meanwhile: a follower may be back under a new lease.
-            for task, lease in asked.items():
-                if lease.follower_id in lost and task in self._under_way:
-                    log.warning("lease lost", follower=lease.follower_id)
+            # Not those who came meanwhile: a follower may be back under a new claim.
+            for task, claim in asked.items():
+                if claim.follower_id in lost and task in self._under_way:
+                    log.warning("claim lost", follower=claim.follower_id)
                     task.cancel()
 
     async def finish(self, within_seconds: float) -> None:
@@ -109,18 +109,18 @@ class Drain:
             task.cancel()
         await asyncio.gather(*hanging, return_exceptions=True)
         if hanging:
-            log.warning("left to the next worker", followers=[lease.follower_id for lease in hanging.values()])
-            await asyncio.gather(*(self._mailboxes.release(lease) for lease in hanging.values()))
+            log.warning("left to the next worker", followers=[claim.follower_id for claim in hanging.values()])
+            await asyncio.gather(*(self._mailboxes.release(claim) for claim in hanging.values()))
 
     async def _claim(self, limit: int) -> int:
         claiming = asyncio.ensure_future(self._mailboxes.claim(limit))
-        claimed: list[Claimed] = []
+        claimed: list[ClaimedFollower] = []
         try:
-            # Shielded: a claim whose reply nobody waits for would keep followers until their leases end.
+            # Shielded: a claim whose reply nobody waits for would keep followers until their claims end.
             version, claimed = await asyncio.shield(claiming)
             if not claimed:
                 return 0
-            keys = await self._key_ring.of(version, [c.lease.follower_id for c in claimed])
+            keys = await self._key_ring.of(version, [c.claim.follower_id for c in claimed])
         except NijaError as error:
             log.warning("keys not read", error=str(error))
             await self._give_back(claimed, NO_LEDGER_RETRY_MS)
@@ -129,27 +129,27 @@ class Drain:
             await self._give_back((await claiming)[1], 0)
             raise
         for follower in claimed:
-            task = asyncio.create_task(self._serve(follower, keys[follower.lease.follower_id]))
-            self._under_way[task] = follower.lease
+            task = asyncio.create_task(self._serve(follower, keys[follower.claim.follower_id]))
+            self._under_way[task] = follower.claim
             task.add_done_callback(self._under_way.pop)
         return len(claimed)
 
-    async def _give_back(self, claimed: Sequence[Claimed], ready_in_ms: int) -> None:
+    async def _give_back(self, claimed: Sequence[ClaimedFollower], ready_in_ms: int) -> None:
         for follower in claimed:
-            await self._mailboxes.release(follower.lease, ready_in_ms=ready_in_ms)
+            await self._mailboxes.release(follower.claim, ready_in_ms=ready_in_ms)
 
-    async def _serve(self, claimed: Claimed, key: Credentials | BadSecretKey | None) -> None:
-        follower_id = claimed.lease.follower_id
+    async def _serve(self, claimed: ClaimedFollower, key: Credentials | BadSecretKey | None) -> None:
+        follower_id = claimed.claim.follower_id
         try:
             if isinstance(key, BadSecretKey):
                 await self._serving.without_readable_key(claimed, key)
             else:
                 await self._serving.follower(claimed, key)
-        except LeaseLost as lost:
-            log.info("lease lost", follower=follower_id, detail=str(lost))
+        except ClaimLost as lost:
+            log.info("claim lost", follower=follower_id, detail=str(lost))
         except (RedisError, OSError) as error:
             # What was begun is recorded; when Redis is back the sweep finds the follower.
             log.warning("redis is away", follower=follower_id, error=str(error))
         except Exception:
-            # A defect. It stops this follower until its lease ends, and nobody else.
+            # A defect. It stops this follower until its claim ends, and nobody else.
             log.exception("serving failed", follower=follower_id)

@@ -49,7 +49,7 @@ class Prices:
 
 
 class AccountReader:
-    """Reads accounts under their lease, one request at a time for each key."""
+    """Reads accounts under their claim, one request at a time for each key."""
 
     def __init__(self, redis: Redis, keys: BrokerKeys, broker: Broker, prices: Prices, refresh_seconds: float) -> None:
         self._redis = redis

@@ -1,4 +1,4 @@
-"""Answer a request of `nija reconcile` while the follower's lease is held: what the account really holds goes out.
+"""Answer a request of `nija reconcile` while the follower's claim is held: what the account really holds goes out.
 
 On request a copied position is lowered to what is there, and a stray order is canceled: only while no order waits,
 and only what still is as the ledger and the account said, so that a repair never meets an order in flight.
@@ -21,7 +21,7 @@ from shared.domain.events import PositionAdjusted
 from shared.domain.identity import BrokerOrderId, FollowerId
 from shared.domain.reconciliation.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.mailboxes import Lease, LeaseLost, Mailboxes, Submission
+from shared.messaging.mailboxes import Claim, ClaimLost, Mailboxes, Submission
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation
 
 MAIL_TOLD = 100
@@ -40,27 +40,27 @@ class Reconciler:
     accounts: AccountReader
 
     async def answer(
-        self, raw: bytes, lease: Lease, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+        self, raw: bytes, claim: Claim, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
     ) -> KeyRefused | None:
         """Serve the request; return the refusal of the key, if that is what came.
 
-        Raises LeaseLost before a repair, and RedisError.
+        Raises ClaimLost before a repair, and RedisError.
         """
         try:
             request = ReconcileRequest.model_validate_json(raw)
         except ValueError as error:
-            log.warning("request cannot be read", follower=lease.follower_id, error=str(error))
-            await self.redis.hdel(self.keys.reconcile, lease.follower_id)
+            log.warning("request cannot be read", follower=claim.follower_id, error=str(error))
+            await self.redis.hdel(self.keys.reconcile, claim.follower_id)
             return None
         if request.expires_at <= datetime.now(UTC):
-            await self.redis.hdel(self.keys.reconcile, lease.follower_id)
+            await self.redis.hdel(self.keys.reconcile, claim.follower_id)
             return None
         reading, refused = await self._read(request, account, copied)
         if account is not None and not reading.error and not reading.mail:
             if request.cancellations:
-                reading = await self._cancel(request, lease, account, reading)
+                reading = await self._cancel(request, claim, account, reading)
             if request.repairs:
-                reading = await self._repair(request, lease, reading)
+                reading = await self._repair(request, claim, reading)
         await Reconciliation(self.redis, self.keys).answer(reading)
         return refused
 
@@ -144,7 +144,7 @@ class Reconciler:
         return tuple(waiting), count
 
     async def _cancel(
-        self, request: ReconcileRequest, lease: Lease, account: BrokerAccount, reading: AccountReading
+        self, request: ReconcileRequest, claim: Claim, account: BrokerAccount, reading: AccountReading
     ) -> AccountReading:
         wanted = {(each.broker_order_id, each.copy_order_id) for each in request.cancellations}
         left = list(reading.open_orders or ())
@@ -152,9 +152,9 @@ class Reconciler:
         for order in reading.open_orders or ():
             if (order.broker_order_id, order.client_order_id) not in wanted:
                 continue
-            if await self.mailboxes.renew([lease]):
-                raise LeaseLost(f"{lease.follower_id}: the lease was lost before order {order.broker_order_id}")
-            if await self.redis.exists(self.keys.mailbox(lease.follower_id)):
+            if await self.mailboxes.renew([claim]):
+                raise ClaimLost(f"{claim.follower_id}: the claim was lost before order {order.broker_order_id}")
+            if await self.redis.exists(self.keys.mailbox(claim.follower_id)):
                 break
             what = {"follower": request.follower_id, "order": order.broker_order_id, "actor": request.actor}
             try:
@@ -171,7 +171,7 @@ class Reconciler:
             left.remove(order)
         return reading.model_copy(update={"open_orders": tuple(left), "canceled": tuple(canceled)})
 
-    async def _repair(self, request: ReconcileRequest, lease: Lease, reading: AccountReading) -> AccountReading:
+    async def _repair(self, request: ReconcileRequest, claim: Claim, reading: AccountReading) -> AccountReading:
         copied = dict(reading.copied)
         real = covered({symbol: position.quantity for symbol, position in copied.items()}, reading.total)
         adjusted: list[str] = []
@@ -197,7 +197,7 @@ class Reconciler:
                 reason=repair.reason,
                 occurred_at=datetime.now(UTC),
             )
-            if not await self.mailboxes.adjust(lease, repair.symbol, after, event.model_dump_json().encode()):
+            if not await self.mailboxes.adjust(claim, repair.symbol, after, event.model_dump_json().encode()):
                 break
             log.warning("copied position lowered", follower=request.follower_id, symbol=repair.symbol)
             copied[repair.symbol] = after

@@ -1,4 +1,4 @@
-"""Serve one follower while its lease is held: its orders one after another, then its account if that is due."""
+"""Serve one follower while its claim is held: its orders one after another, then its account if that is due."""
 
 import asyncio
 import random
@@ -27,7 +27,7 @@ from shared.domain.identity import FollowerId
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.mailboxes import Claimed, Lease, Mailboxes, NextHead, Submission
+from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 UNREADABLE_RETRY_SECONDS = 60.0
@@ -61,19 +61,19 @@ class Serving:
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set: the process is told to stop. No order is begun any more that is not the first of its claim."""
 
-    async def follower(self, claimed: Claimed, credentials: Credentials | None) -> None:
-        """Do what there is to do for a claimed follower. Raises LeaseLost, RedisError.
+    async def follower(self, claimed: ClaimedFollower, credentials: Credentials | None) -> None:
+        """Do what there is to do for a claimed follower. Raises ClaimLost, RedisError.
 
         Without credentials (the follower was removed) its orders are skipped.
         """
-        lease = claimed.lease
+        claim = claimed.claim
         access = Access(self.connection.account(credentials), credentials) if credentials else None
         if not claimed.head and claimed.request:
             await self._reconcile(claimed, access)
-            await self.mailboxes.release(lease)
+            await self.mailboxes.release(claim)
             return
         if not claimed.head:
-            await self._read_account(lease, access)
+            await self._read_account(claim, access)
             return
         head, submission, positions = claimed.head, claimed.submission, claimed.positions
         while head:
@@ -81,41 +81,41 @@ class Serving:
                 order = CopyOrder.model_validate_json(head)
             except ValueError as error:
                 # Of a version we do not know, or broken: it waits, and so does only this follower.
-                log.critical("mailbox entry cannot be read", follower=lease.follower_id, error=str(error))
-                await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
+                log.critical("mailbox entry cannot be read", follower=claim.follower_id, error=str(error))
+                await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
                 await self._reconcile(claimed, access, positions)
-                await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+                await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
                 return
             position = positions.get(order.symbol, NO_POSITION)
-            result = await self._carry_out(order, lease, submission, position, access)
+            result = await self._carry_out(order, claim, submission, position, access)
             if isinstance(result, Later):
                 await self._alert_if_stuck(order, result)
                 # An order that does not get on must not keep anybody from looking at the account.
                 await self._reconcile(claimed, access, positions)
                 await self.mailboxes.release(
-                    lease, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
+                    claim, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
                 )
                 return
             if order.replayed or submission is not None:
-                await self._alerts.clear(AlertKind.UNKNOWN_ORDER, lease.follower_id)
-            reached = await self._settle(lease, order, result)
+                await self._alerts.clear(AlertKind.UNKNOWN_ORDER, claim.follower_id)
+            reached = await self._settle(claim, order, result)
             head, submission, positions = reached.head, None, reached.positions
             if head and self.stopping.is_set():
-                await self.mailboxes.release(lease)
+                await self.mailboxes.release(claim)
                 return
 
-    async def without_readable_key(self, claimed: Claimed, error: Exception) -> None:
+    async def without_readable_key(self, claimed: ClaimedFollower, error: Exception) -> None:
         """Let the mail wait: the follower is not removed, its key just does not open here. Raises RedisError."""
-        lease = claimed.lease
-        log.error("key cannot be read", follower=lease.follower_id, error=str(error))
-        await self._alerts.sound(AlertKind.UNREADABLE_KEY, lease.follower_id, str(error))
+        claim = claimed.claim
+        log.error("key cannot be read", follower=claim.follower_id, error=str(error))
+        await self._alerts.sound(AlertKind.UNREADABLE_KEY, claim.follower_id, str(error))
         await self._reconcile(claimed, None)
-        await self.mailboxes.release(lease, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+        await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
 
     async def _carry_out(
         self,
         order: CopyOrder,
-        lease: Lease,
+        claim: Claim,
         submission: Submission | None,
         position: CopiedPosition,
         access: Access | None,
@@ -132,7 +132,7 @@ class Serving:
             return await self._unlisted(order, submission, position, now)
         execution = Execution(
             order=order,
-            lease=lease,
+            claim=claim,
             claimed_at=submission.claimed_at if submission else now,
             submission=submission,
             position=position,
@@ -144,7 +144,7 @@ class Serving:
         try:
             return await execution.run()
         except KeyRefused as error:
-            await self._disable(lease.follower_id, access, error)
+            await self._disable(claim.follower_id, access, error)
             return execution.refused(error)
 
     async def _unlisted(
@@ -176,11 +176,11 @@ class Serving:
         what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {later.why}"
         await self._alerts.sound(AlertKind.UNKNOWN_ORDER, order.follower_id, what, later.unknown_since)
 
-    async def _settle(self, lease: Lease, order: CopyOrder, settled: Settled) -> NextHead:
+    async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
         # The account changed; read it soon, but not while the next orders may still come.
         refresh_in_ms = random.randrange(3_000, 8_000) if settled.event.outcome is Outcome.COPIED else None  # noqa: S311
         return await self.mailboxes.settle(
-            lease,
+            claim,
             order.id,
             settled.event.model_dump_json().encode(),
             order.symbol,
@@ -189,35 +189,35 @@ class Serving:
         )
 
     async def _reconcile(
-        self, claimed: Claimed, access: Access | None, positions: Mapping[str, CopiedPosition] | None = None
+        self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None = None
     ) -> None:
         if not claimed.request:
             return
         reconciler = Reconciler(self.redis, self.keys, self.mailboxes, self.accounts)
         account = access.account if access else None
         copied = claimed.positions if positions is None else positions
-        refused = await reconciler.answer(claimed.request, claimed.lease, account, copied)
+        refused = await reconciler.answer(claimed.request, claimed.claim, account, copied)
         if refused is not None:
-            await self._disable(claimed.lease.follower_id, access, refused)
+            await self._disable(claimed.claim.follower_id, access, refused)
 
-    async def _read_account(self, lease: Lease, access: Access | None) -> None:
+    async def _read_account(self, claim: Claim, access: Access | None) -> None:
         try:
             if access is None:
-                await self.accounts.forget(lease.follower_id)
+                await self.accounts.forget(claim.follower_id)
             else:
                 with background_requests():
-                    await self.accounts.read(lease.follower_id, access.account)
+                    await self.accounts.read(claim.follower_id, access.account)
         except KeyRefused as error:
             # Forgotten first: if the key has been replaced, who hears of the refusal has the account read again.
-            await self.accounts.forget(lease.follower_id)
-            await self._disable(lease.follower_id, access, error)
+            await self.accounts.forget(claim.follower_id)
+            await self._disable(claim.follower_id, access, error)
         except (Throttled, RateLimited) as error:
             # Nothing is known to be wrong with the account: it is read in its next turn.
-            log.info("account not read yet", follower=lease.follower_id, error=str(error))
+            log.info("account not read yet", follower=claim.follower_id, error=str(error))
         except BrokerError as error:
-            log.warning("account not read", follower=lease.follower_id, error=str(error))
-            await self.accounts.failed(lease.follower_id, error)
-        await self.mailboxes.release(lease)
+            log.warning("account not read", follower=claim.follower_id, error=str(error))
+            await self.accounts.failed(claim.follower_id, error)
+        await self.mailboxes.release(claim)
 
     async def _disable(self, follower_id: FollowerId, access: Access | None, error: KeyRefused) -> None:
         log.error("key refused", follower=follower_id, error=str(error))

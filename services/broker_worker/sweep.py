@@ -36,7 +36,7 @@ class Sweeper:
         broker: Broker,
         redis_url: str,
         *,
-        lease_seconds: float,
+        claim_seconds: float,
         refresh_seconds: float,
         places: int,
         children: int,
@@ -45,7 +45,7 @@ class Sweeper:
     ) -> None:
         self._keys = BrokerKeys(broker)
         self._redis_url = redis_url
-        self._lease_ms = int(lease_seconds * 1000)
+        self._claim_ms = int(claim_seconds * 1000)
         self._refresh_ms = int(refresh_seconds * 1000)
         self._places = places
         self._children = children
@@ -63,7 +63,7 @@ class Sweeper:
 
     async def _run(self) -> None:
         redis = guarded_redis(self._redis_url, self._keys)
-        mailboxes = Mailboxes(ScriptRunner(redis), self._keys, self._lease_ms)
+        mailboxes = Mailboxes(ScriptRunner(redis), self._keys, self._claim_ms)
         while not self._stopping.is_set():
             try:
                 self._beat()
@@ -78,7 +78,7 @@ class Sweeper:
                     overdue_ms=OVERDUE_MS,
                 )
                 if swept.expired:
-                    log.warning("leases expired", followers=swept.expired)
+                    log.warning("claims expired", followers=swept.expired)
                 self._publish_hints(self.hints(swept))
             except (RedisError, OSError) as error:
                 log.warning("redis is away", error=str(error))

@@ -43,10 +43,10 @@ from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import Reports
 
-LEASE_SECONDS = 12.0
+CLAIM_SECONDS = 12.0
 """Longer than any request is valid (10 s)."""
-PAUSE_SECONDS = LEASE_SECONDS + 3
-"""A paused process loses its leases."""
+PAUSE_SECONDS = CLAIM_SECONDS + 3
+"""A paused process loses its claims and leases."""
 WARM_UP_SECONDS = 120.0
 BETWEEN_ORDERS_SECONDS = 0.5
 LOOK_SECONDS = 0.5
@@ -99,7 +99,7 @@ class Ground:
         settings = load_settings(
             home=self.home,
             master_poll_seconds=0.25,
-            lease_seconds=LEASE_SECONDS,
+            claim_seconds=CLAIM_SECONDS,
             worker_children=children,
             # Nobody sells by hand here: a repair would be a mistake, and show as a wrong position.
             reconcile_every_seconds=RECONCILE_EVERY_SECONDS,

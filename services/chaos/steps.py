@@ -48,7 +48,7 @@ async def run_steps(
 ) -> dict[str, Any]:
     """Return a row for each broker, step and action. Raises LocalSystemError when a system does not start.
 
-    Most of a row is waiting for leases and look-ups, so several systems work side by side; each goes on from row to
+    Most of a row is waiting for claims, leases and look-ups, so several systems work side by side; each goes on from row to
     row.
     """
     rows: list[dict[str, Any]] = []

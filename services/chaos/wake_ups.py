@@ -18,7 +18,7 @@ from shared.running import wait
 
 LOOK_EVERY_SECONDS = 0.25
 
-# KEYS  1 ready  2 leases  3 epoch
+# KEYS  1 ready  2 claims  3 epoch
 # ARGV  1 prefix of mailboxes  2 run id of this Redis
 # Returns {1 if Redis is in line with the ledger, followers who have mail and whom nobody will come for}
 _ASLEEP = """
@@ -67,7 +67,7 @@ class WakeUps:
         for broker, lost in self.lost.items():
             keys = BrokerKeys(broker)
             in_line, *asleep = await self._redis.eval(
-                _ASLEEP, 3, keys.ready, keys.leases, keys.epoch, keys.mailbox_prefix, run_id
+                _ASLEEP, 3, keys.ready, keys.claims, keys.epoch, keys.mailbox_prefix, run_id
             )
             self.looks += in_line
             lost.update(follower.decode() for follower in asleep)

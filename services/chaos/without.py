@@ -15,7 +15,7 @@ from itertools import count
 from typing import Any
 
 ASLEEP_SECONDS = 30.0
-"""Longer than a lease, a request's validity and the margin of look-ups together."""
+"""Longer than a claim, a request's validity and the margin of look-ups together."""
 BETWEEN_TWO_STEPS_SECONDS = 0.7
 """Longer than the master's orders are apart."""
 FAR_AWAY = timedelta(days=1)
@@ -27,7 +27,7 @@ def _nothing() -> None:
 
 def _pauses() -> None:
     """The control for fence and expiry: the first order of each worker child sleeps before it is recorded as
-    submitting, the second after that and before it leaves; and nobody renews leases, as in a paused process.
+    submitting, the second after that and before it leaves; and nobody renews claims, as in a paused process.
     """
     from services.broker_worker.carry_out import Execution
     from services.broker_worker.drain import Drain
@@ -48,11 +48,11 @@ def _pauses() -> None:
 
     setattr(Execution, "_begin", sleeping(Execution._begin, begun, 0))  # noqa: B010, SLF001  from outside, on purpose
     setattr(KrakenAccount, "place", sleeping(KrakenAccount.place, sent, 1))  # noqa: B010
-    setattr(Drain, "renew_leases", renew_nothing)  # noqa: B010
+    setattr(Drain, "renew_claims", renew_nothing)  # noqa: B010
 
 
 def _fence() -> None:
-    """Who lost the lease may record, settle and release all the same."""
+    """Who lost the claim may record, settle and release all the same."""
     _pauses()
     for name in ("record", "settle", "release"):
         _cut(name, "if redis.call('HGET', fences, follower) ~= fencing_number then return")
@@ -101,15 +101,15 @@ def _atomic_release() -> None:
 
     settle: Any = Mailboxes.settle
 
-    async def settle_in_two_steps(mailboxes: Any, lease: Any, *arguments: Any) -> Any:
+    async def settle_in_two_steps(mailboxes: Any, claim: Any, *arguments: Any) -> Any:
         redis, keys = mailboxes._scripts._redis, mailboxes._keys  # noqa: SLF001  as above
-        is_last = await redis.llen(keys.mailbox(lease.follower_id)) == 1
+        is_last = await redis.llen(keys.mailbox(claim.follower_id)) == 1
         await asyncio.sleep(BETWEEN_TWO_STEPS_SECONDS)
-        reached = await settle(mailboxes, lease, *arguments)
+        reached = await settle(mailboxes, claim, *arguments)
         if not (is_last and reached.head):
             return reached
-        await redis.zrem(keys.leases, lease.follower_id)
-        await redis.hdel(keys.fences, lease.follower_id)
+        await redis.zrem(keys.claims, claim.follower_id)
+        await redis.hdel(keys.fences, claim.follower_id)
         return NextHead(head=b"", positions={})
 
     setattr(Mailboxes, "settle", settle_in_two_steps)  # noqa: B010

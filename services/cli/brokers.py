@@ -83,12 +83,12 @@ def _print(found: Sequence[BrokerFacts]) -> None:
     output.number_columns(worth, "equity", "cash", "held", "positions")
     work = output.table("queues")
     output.text_columns(work, "broker")
-    output.number_columns(work, "mail", "ready", "leased", "hints")
+    output.number_columns(work, "mail", "ready", "claimed", "hints")
     output.text_columns(work, "circuit", "limits used", "followers")
     for facts in found:
         equity, queue = facts.equity, facts.queue
         split = in_cents(equity.total, equity.cash, equity.held, equity.positions) if equity else None
-        depths = (queue.mail, queue.ready, queue.leased, queue.hints) if queue else None
+        depths = (queue.mail, queue.ready, queue.claimed, queue.hints) if queue else None
         worth.add_row(
             facts.broker.value,
             facts.health.value,

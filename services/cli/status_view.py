@@ -79,7 +79,7 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
             yield "errors", f"{master.consecutive_errors} in a row, the last one: {master.last_error}"
     wait = f", the first for {output.duration(pipeline.longest_wait_seconds)}" if pipeline.longest_wait_seconds else ""
     yield "followers' mail", f"{pipeline.orders_waiting} orders"
-    yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.leased_followers} being served"
+    yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.claimed_followers} being served"
     yield "queue", f"{pipeline.queued_hints} hints"
     looked_for = f", {pipeline.looked_for_orders} looked for" if pipeline.looked_for_orders else ""
     yield "unknown orders", f"{pipeline.unknown_orders}{looked_for}"

@@ -43,7 +43,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
     inputs = PlanningInputs(redis, keys)
     store, copies = FollowerStore(engine), Copies(engine, broker)
     fan_out = FanOut(
-        Mailboxes(ScriptRunner(redis), keys, int(settings.lease_seconds * 1000)),
+        Mailboxes(ScriptRunner(redis), keys, int(settings.claim_seconds * 1000)),
         inputs,
         copies.decided,
         batch_size=settings.deliver_batch,

@@ -60,7 +60,7 @@ class Settings(BaseSettings):
     follower_shards: int = Field(default=16, ge=1, le=4096)
     deliver_batch: int = Field(default=500, ge=1, le=10_000)
     """Followers in one delivery."""
-    lease_seconds: Seconds = 20.0
+    claim_seconds: Seconds = 20.0
     drain_time_box_seconds: Seconds = 15.0
     drain_places: int = Field(default=48, ge=1, le=1000)
     """Followers in flight in one drain."""

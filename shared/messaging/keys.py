@@ -19,7 +19,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, base
     nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
     nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
-    nija:{b}:leases            zset    claim.lua              sweep.lua; follower → lease expiry, ms
+    nija:{b}:claims            zset    claim.lua              sweep.lua; follower → expiry of the claim, ms
     nija:{b}:fences            hash    claim.lua              worker scripts; follower → fencing number
     nija:{b}:fence             string  claim.lua              claim.lua; the newest fencing number
     nija:{b}:submitting        hash    record.lua             worker; follower → Submission
@@ -86,7 +86,7 @@ class BrokerKeys:
         self.engines = self.prefix + "engines"
         self.carries = self.prefix + "carries"
         self.ready = self.prefix + "ready"
-        self.leases = self.prefix + "leases"
+        self.claims = self.prefix + "claims"
         self.fences = self.prefix + "fences"
         self.fence = self.prefix + "fence"
         self.submitting = self.prefix + "submitting"

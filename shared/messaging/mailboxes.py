@@ -24,7 +24,7 @@ UNREADABLE_RETRY_MS = 60_000
 log = structlog.get_logger()
 
 
-class LeaseLost(NijaError):
+class ClaimLost(NijaError):
     """Somebody else serves this follower now: stop, send nothing, record nothing."""
 
 
@@ -55,7 +55,7 @@ class Submission(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Lease:
+class Claim:
     """The right to serve one follower, while the fencing number is the newest."""
 
     follower_id: FollowerId
@@ -63,10 +63,10 @@ class Lease:
 
 
 @dataclass(frozen=True, slots=True)
-class Claimed:
+class ClaimedFollower:
     """A follower lent to this worker, as it was at that moment. `head` is a CopyOrder's JSON, or empty."""
 
-    lease: Lease
+    claim: Claim
     head: bytes
     submission: Submission | None
     positions: dict[str, CopiedPosition]
@@ -84,7 +84,7 @@ class NextHead:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: leases that had expired, accounts due to be read, followers nobody has come for."""
+    """What a sweep found: claims that had expired, accounts due to be read, followers nobody has come for."""
 
     expired: int
     accounts_due: int
@@ -101,23 +101,23 @@ def _positions(flat: Sequence[bytes]) -> dict[str, CopiedPosition]:
 class Mailboxes:
     """One broker's mailboxes. All methods raise RedisError when Redis does not answer."""
 
-    def __init__(self, scripts: ScriptRunner, keys: BrokerKeys, lease_ms: int, alerts: Alerts | None = None) -> None:
+    def __init__(self, scripts: ScriptRunner, keys: BrokerKeys, claim_ms: int, alerts: Alerts | None = None) -> None:
         """`alerts`: where a claim says that what is recorded cannot be read; it needs one."""
         self._scripts = scripts
         self._alerts = alerts
         self._keys = keys
-        self._lease_ms = lease_ms
-        self._record_keys = (keys.leases, keys.fences, keys.submitting, keys.events)
+        self._claim_ms = claim_ms
+        self._record_keys = (keys.claims, keys.fences, keys.submitting, keys.events)
         self._claim_keys = (
             keys.ready,
-            keys.leases,
+            keys.claims,
             keys.fences,
             keys.fence,
             keys.submitting,
             keys.roster,
             keys.reconcile,
         )
-        self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.leases, keys.carries, keys.roster)
+        self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.claims, keys.carries, keys.roster)
 
     async def deliver(
         self,
@@ -153,69 +153,69 @@ class Mailboxes:
             raise AlreadyDelivered(f"shard {shard} is not at {position!r} any more, or the follower list changed")
         return newly_ready
 
-    async def claim(self, limit: int) -> tuple[int, list[Claimed]]:
+    async def claim(self, limit: int) -> tuple[int, list[ClaimedFollower]]:
         """Take up to `limit` ready followers; return the roster version and those whose records can be read."""
         version, *rows = await self._scripts.run(
             "claim",
             self._claim_keys,
-            [limit, self._lease_ms, self._keys.mailbox_prefix, self._keys.positions_prefix],
+            [limit, self._claim_ms, self._keys.mailbox_prefix, self._keys.positions_prefix],
         )
-        claimed: list[Claimed] = []
+        claimed: list[ClaimedFollower] = []
         for follower, fence, head, submission, positions, request in rows:
-            lease = Lease(follower.decode(), fence)
+            claim = Claim(follower.decode(), fence)
             try:
                 recorded = Submission.model_validate_json(submission) if submission else None
-                claimed.append(Claimed(lease, head, recorded, _positions(positions), request))
+                claimed.append(ClaimedFollower(claim, head, recorded, _positions(positions), request))
             except ValueError as error:
                 # Of a version we do not know, or broken: it waits, and so does only this follower.
-                log.critical("what is recorded cannot be read", follower=lease.follower_id, error=str(error))
+                log.critical("what is recorded cannot be read", follower=claim.follower_id, error=str(error))
                 if self._alerts is not None:
-                    await self._alerts.sound(AlertKind.UNREADABLE_MAIL, lease.follower_id, str(error))
-                await self.release(lease, ready_in_ms=UNREADABLE_RETRY_MS)
+                    await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
+                await self.release(claim, ready_in_ms=UNREADABLE_RETRY_MS)
         return int(version), claimed
 
-    async def record(self, lease: Lease, before: Submission | None, after: Submission, event: bytes = b"") -> None:
-        """Record how far the head has come. Raises LeaseLost, also when somebody else recorded something."""
+    async def record(self, claim: Claim, before: Submission | None, after: Submission, event: bytes = b"") -> None:
+        """Record how far the head has come. Raises ClaimLost, also when somebody else recorded something."""
         reply = await self._scripts.run(
             "record",
             self._record_keys,
             [
-                lease.follower_id,
-                lease.fence,
-                self._lease_ms,
+                claim.follower_id,
+                claim.fence,
+                self._claim_ms,
                 before.model_dump_json() if before else b"",
                 after.model_dump_json(),
                 event,
             ],
         )
         if reply != 1:
-            raise LeaseLost(f"{lease.follower_id}: the lease was lost before the order's state was recorded")
+            raise ClaimLost(f"{claim.follower_id}: the claim was lost before the order's state was recorded")
 
     async def settle(
         self,
-        lease: Lease,
+        claim: Claim,
         copy_order_id: CopyOrderId,
         event: bytes,
         symbol: Symbol,
         position: CopiedPosition,
         refresh_in_ms: int | None,
     ) -> NextHead:
-        """Take the order out with its final event. Raises LeaseLost."""
+        """Take the order out with its final event. Raises ClaimLost."""
         reply = await self._scripts.run(
             "settle",
             (
-                self._keys.leases,
+                self._keys.claims,
                 self._keys.fences,
                 self._keys.submitting,
                 self._keys.events,
                 self._keys.refresh,
-                self._keys.mailbox(lease.follower_id),
-                self._keys.positions(lease.follower_id),
+                self._keys.mailbox(claim.follower_id),
+                self._keys.positions(claim.follower_id),
             ),
             [
-                lease.follower_id,
-                lease.fence,
-                self._lease_ms,
+                claim.follower_id,
+                claim.fence,
+                self._claim_ms,
                 copy_order_id,
                 event,
                 symbol,
@@ -224,61 +224,61 @@ class Mailboxes:
             ],
         )
         if reply[0] != 1:
-            raise LeaseLost(f"{lease.follower_id}: the lease was lost before order {copy_order_id} was settled")
+            raise ClaimLost(f"{claim.follower_id}: the claim was lost before order {copy_order_id} was settled")
         return NextHead(head=reply[1], positions=_positions(reply[2]))
 
-    async def adjust(self, lease: Lease, symbol: Symbol, position: CopiedPosition, event: bytes) -> bool:
+    async def adjust(self, claim: Claim, symbol: Symbol, position: CopiedPosition, event: bytes) -> bool:
         """Set a copied position, with the event that says why; False: mail has come in, and nothing was done.
 
-        Raises LeaseLost.
+        Raises ClaimLost.
         """
         reply = await self._scripts.run(
             "adjust",
             (
                 self._keys.fences,
-                self._keys.positions(lease.follower_id),
+                self._keys.positions(claim.follower_id),
                 self._keys.events,
-                self._keys.mailbox(lease.follower_id),
+                self._keys.mailbox(claim.follower_id),
             ),
             [
-                lease.follower_id,
-                lease.fence,
+                claim.follower_id,
+                claim.fence,
                 symbol,
                 position.model_dump_json() if position.quantity or position.carried_exit else b"",
                 event,
             ],
         )
         if reply == 0:
-            raise LeaseLost(f"{lease.follower_id}: the lease was lost before its position in {symbol} was adjusted")
+            raise ClaimLost(f"{claim.follower_id}: the claim was lost before its position in {symbol} was adjusted")
         return bool(reply == 1)
 
-    async def release(self, lease: Lease, *, ready_in_ms: int = 0, forget_submission: bool = False) -> None:
-        """Give the follower back. A lost lease is no error here: then somebody else has it already."""
+    async def release(self, claim: Claim, *, ready_in_ms: int = 0, forget_submission: bool = False) -> None:
+        """Give the follower back. A lost claim is no error here: then somebody else has it already."""
         await self._scripts.run(
             "release",
             (
-                self._keys.leases,
+                self._keys.claims,
                 self._keys.fences,
                 self._keys.submitting,
                 self._keys.ready,
-                self._keys.mailbox(lease.follower_id),
+                self._keys.mailbox(claim.follower_id),
             ),
-            [lease.follower_id, lease.fence, ready_in_ms, int(forget_submission)],
+            [claim.follower_id, claim.fence, ready_in_ms, int(forget_submission)],
         )
 
-    async def renew(self, leases: Iterable[Lease]) -> list[str]:
-        """Extend the leases; return the followers whose lease is lost."""
-        pairs: list[Argument] = [part for lease in leases for part in (lease.follower_id, lease.fence)]
+    async def renew(self, claims: Iterable[Claim]) -> list[str]:
+        """Extend the claims; return the followers whose claim is lost."""
+        pairs: list[Argument] = [part for claim in claims for part in (claim.follower_id, claim.fence)]
         if not pairs:
             return []
-        lost = await self._scripts.run("renew", (self._keys.leases, self._keys.fences), [self._lease_ms, *pairs])
+        lost = await self._scripts.run("renew", (self._keys.claims, self._keys.fences), [self._claim_ms, *pairs])
         return [follower.decode() for follower in lost]
 
     async def sweep(self, *, limit: int, account_reads: int, account_read_again_ms: int, overdue_ms: int) -> Swept:
-        """End expired leases, wake accounts that are due, count who waits for too long."""
+        """End expired claims, wake accounts that are due, count who waits for too long."""
         reply = await self._scripts.run(
             "sweep",
-            (self._keys.ready, self._keys.leases, self._keys.fences, self._keys.refresh),
+            (self._keys.ready, self._keys.claims, self._keys.fences, self._keys.refresh),
             [limit, account_reads, account_read_again_ms, overdue_ms, self._keys.mailbox_prefix],
         )
         return Swept(*reply)

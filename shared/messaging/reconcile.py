@@ -1,6 +1,6 @@
 """Ask workers to read followers' accounts, and take their answers. Requests in, readings out.
 
-The CLI and the bookkeeper ask, a worker answers while it holds the follower's lease: so a reading never meets an
+The CLI and the bookkeeper ask, a worker answers while it holds the follower's claim: so a reading never meets an
 order in flight.
 """
 
@@ -79,7 +79,7 @@ class Reconciliation:
 
         A request of somebody else that waits is not replaced: repeat this until the answer is there.
         """
-        keys = (self._keys.reconcile, self._keys.ready, self._keys.leases)
+        keys = (self._keys.reconcile, self._keys.ready, self._keys.claims)
         # Gathered into few pipelines.
         await asyncio.gather(
             *(self._scripts.run("ask", keys, [each.follower_id, each.model_dump_json()]) for each in requests)

@@ -33,7 +33,7 @@ class QueueDepth(_Facts):
     hints: int
     """In the Celery queue."""
     ready: int
-    leased: int
+    claimed: int
     mail: int
     """Copy orders in all mailboxes."""
 

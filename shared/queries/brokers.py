@@ -35,7 +35,7 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
         queue=QueueDepth(
             hints=pipeline.queued_hints,
             ready=pipeline.ready_followers,
-            leased=pipeline.leased_followers,
+            claimed=pipeline.claimed_followers,
             mail=pipeline.orders_waiting,
         ),
         circuit=_circuit(circuit),

@@ -26,7 +26,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         pipeline.hgetall(keys.halted)
         pipeline.llen(queue_name(broker))
         pipeline.zrange(keys.ready, 0, -1)
-        pipeline.zrange(keys.leases, 0, -1)
+        pipeline.zrange(keys.claims, 0, -1)
         pipeline.zrange(keys.ready, 0, 0, withscores=True)
         pipeline.hvals(keys.submitting)
         pipeline.hvals(keys.alerts)
@@ -34,17 +34,17 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         pipeline.xlen(keys.dead_letters)
         pipeline.xlen(keys.event_dead_letters)
         replies: list[Any] = pipeline.execute()
-    now, master, halted, hints, ready, leased, first_ready, submitting, alerts, events, *letters = replies
+    now, master, halted, hints, ready, claimed, first_ready, submitting, alerts, events, *letters = replies
     seconds, microseconds = now
     now_seconds = seconds + microseconds / 1_000_000
-    # A follower with mail is ready or leased, so no other mailbox needs to be looked into.
-    orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *leased}))
+    # A follower with mail is ready or claimed, so no other mailbox needs to be looked into.
+    orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *claimed}))
     return Pipeline(
         master=_master(master, now_seconds),
         halted=halted,
         queued_hints=hints,
         ready_followers=len(ready),
-        leased_followers=len(leased),
+        claimed_followers=len(claimed),
         orders_waiting=orders_waiting,
         longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
         unknown_orders=sum(_is_unknown(each) for each in submitting),

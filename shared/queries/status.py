@@ -75,7 +75,7 @@ class Pipeline(_Facts):
     queued_hints: int
     """In the Celery queue."""
     ready_followers: int
-    leased_followers: int
+    claimed_followers: int
     orders_waiting: int
     """In all mailboxes, those under way included."""
     longest_wait_seconds: float

@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 SEEDS = 5
 SIDE_BY_SIDE = 3
-"""Runs at a time: most of a run is waiting for leases and look-ups."""
+"""Runs at a time: most of a run is waiting for claims and look-ups."""
 
 
 def chaos(folder: Path, *arguments: str) -> tuple[int, dict[str, Any]]:

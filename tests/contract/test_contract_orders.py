@@ -196,7 +196,7 @@ async def test_an_order_that_is_executed_too_late_is_not_executed_twice(trader: 
 
 
 async def test_an_order_whose_validity_is_over_is_not_sent(trader: Trader) -> None:
-    """A worker that slept through its lease sends nothing."""
+    """A worker that slept through its claim sends nothing."""
     with pytest.raises(Expired):
         await trader.account.place(trader.order(valid_for_seconds=-1))
     assert trader.logged() == []

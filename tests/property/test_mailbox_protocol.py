@@ -1,7 +1,7 @@
 """The mailbox protocol on a real Redis: engines deliver, workers claim, crash, pause, repeat themselves; laws hold.
 
-Every step is one Lua script, so any interleaving of processes is a sequence of steps. A pause beyond the lease is a
-worker with a lease of a millisecond that goes on acting after a sweep; a crash is a worker that never acts again; a
+Every step is one Lua script, so any interleaving of processes is a sequence of steps. A pause beyond the claim is a
+worker with a claim of a millisecond that goes on acting after a sweep; a crash is a worker that never acts again; a
 lost reply is a call that is made twice with the same arguments.
 """
 
@@ -32,7 +32,15 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.identity import Broker, CopyOrderId, copy_order_id
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.mailboxes import AlreadyDelivered, Claimed, Lease, LeaseLost, Mailboxes, NextHead, Submission
+from shared.messaging.mailboxes import (
+    AlreadyDelivered,
+    Claim,
+    ClaimedFollower,
+    ClaimLost,
+    Mailboxes,
+    NextHead,
+    Submission,
+)
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import FIRST_ROSTER
@@ -50,7 +58,7 @@ _Reply = TypeVar("_Reply")
 class Holder:
     """A worker's belief that it serves a follower. It may be wrong: that is what the fence is for."""
 
-    lease: Lease
+    claim: Claim
     mailboxes: Mailboxes
     head: bytes
     submission: Submission | None
@@ -64,7 +72,7 @@ class Holder:
 
     @property
     def follower(self) -> str:
-        return self.lease.follower_id
+        return self.claim.follower_id
 
 
 @dataclass
@@ -172,16 +180,16 @@ class MailboxProtocol(RuleBasedStateMachine):
         _, claimed = self.wait_for(mailboxes.claim(limit))
         return multiple(*[self.hold(follower, mailboxes, is_short=is_short) for follower in claimed])
 
-    def hold(self, claimed: Claimed, mailboxes: Mailboxes, *, is_short: bool) -> Holder:
-        box = self.boxes[claimed.lease.follower_id]
+    def hold(self, claimed: ClaimedFollower, mailboxes: Mailboxes, *, is_short: bool) -> Holder:
+        box = self.boxes[claimed.claim.follower_id]
         assert box.owner is None
         assert not box.is_later
         assert box.pending[0].encode() in claimed.head
         assert claimed.submission == box.submission
         assert claimed.positions == self.expected_positions(box)
-        assert int(claimed.lease.fence) > self.newest_fence
-        self.newest_fence = int(claimed.lease.fence)
-        box.owner = Holder(claimed.lease, mailboxes, claimed.head, claimed.submission, is_short)
+        assert int(claimed.claim.fence) > self.newest_fence
+        self.newest_fence = int(claimed.claim.fence)
+        box.owner = Holder(claimed.claim, mailboxes, claimed.head, claimed.submission, is_short)
         return box.owner
 
     def expected_positions(self, box: Box) -> dict[str, CopiedPosition]:
@@ -191,7 +199,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=holders, reply_lost=st.booleans(), stage=st.sampled_from(["submitting", "unknown", "accepted"]))
     def worker_records(self, holder: Holder, reply_lost: bool, stage: Any) -> None:
-        """Recorded once by who holds the lease, and not at all by others."""
+        """Recorded once by who holds the claim, and not at all by others."""
         box = self.boxes[holder.follower]
         after = Submission(
             copy_order_id=CopyOrderId(box.pending[0] if box.pending else "0" * 32),
@@ -205,13 +213,13 @@ class MailboxProtocol(RuleBasedStateMachine):
         for _ in range(1 + reply_lost):
             if box.owner is holder:
                 events = self.wait_for(self.redis.xlen(KEYS.events))
-                self.wait_for(holder.mailboxes.record(holder.lease, box.submission, after, b"recorded"))
+                self.wait_for(holder.mailboxes.record(holder.claim, box.submission, after, b"recorded"))
                 added = self.wait_for(self.redis.xlen(KEYS.events)) - events
                 assert added == (0 if box.submission == after else 1)
                 holder.submission = box.submission = after
             else:
-                with pytest.raises(LeaseLost):
-                    self.wait_for(holder.mailboxes.record(holder.lease, holder.submission, after, b"never"))
+                with pytest.raises(ClaimLost):
+                    self.wait_for(holder.mailboxes.record(holder.claim, holder.submission, after, b"never"))
 
     @rule(holder=holders)
     def worker_records_on_what_is_not_there(self, holder: Holder) -> None:
@@ -226,9 +234,9 @@ class MailboxProtocol(RuleBasedStateMachine):
             submitted_at=MOMENT,
             valid_until=MOMENT,
         )
-        with pytest.raises(LeaseLost):
-            self.wait_for(holder.mailboxes.record(holder.lease, wrong, wrong.model_copy(update={"attempt": 100})))
-        assert self.wait_for(holder.mailboxes.renew([holder.lease])) == (
+        with pytest.raises(ClaimLost):
+            self.wait_for(holder.mailboxes.record(holder.claim, wrong, wrong.model_copy(update={"attempt": 100})))
+        assert self.wait_for(holder.mailboxes.renew([holder.claim])) == (
             [] if box.owner is holder else [holder.follower]
         )
 
@@ -238,7 +246,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         box = self.boxes[holder.follower]
         for attempt in range(1 + reply_lost):
             if attempt or box.owner is not holder or holder.head_is_settled:
-                with pytest.raises(LeaseLost):
+                with pytest.raises(ClaimLost):
                     self.settle(box, holder, holder.order_id)
                 continue
             reached = self.settle(box, holder, holder.order_id)
@@ -252,7 +260,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         """One settle call that moves the position by one."""
         position = CopiedPosition(quantity=Decimal(box.position + 1), carried_exit=ZERO)
         event = f"final {holder.follower} {order}".encode()
-        reached = self.wait_for(holder.mailboxes.settle(holder.lease, order, event, "BTC/USD", position, None))
+        reached = self.wait_for(holder.mailboxes.settle(holder.claim, order, event, "BTC/USD", position, None))
         box.settled.append(order)
         box.position += 1
         box.submission = None
@@ -279,7 +287,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         box = self.boxes[holder.follower]
         before = self.state()
         for _ in range(1 + reply_lost):
-            release = holder.mailboxes.release(holder.lease, ready_in_ms=ready_in_ms, forget_submission=forget)
+            release = holder.mailboxes.release(holder.claim, ready_in_ms=ready_in_ms, forget_submission=forget)
             self.wait_for(release)
         if box.owner is holder:
             box.owner = None
@@ -290,11 +298,11 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=consumes(holders))
     def worker_crashes(self, holder: Holder) -> None:
-        """It never acts again; its lease is still there."""
+        """It never acts again; its claim is still there."""
 
     @rule(reads=st.integers(0, 2))
     def sweep(self, reads: int) -> None:
-        """Short leases have run out by now; another worker's sweep, right after, finds nothing more."""
+        """Short claims have run out by now; another worker's sweep, right after, finds nothing more."""
         self.let_a_millisecond_pass()
         expected = [box for box in self.boxes.values() if box.owner is not None and box.owner.is_short]
         swept = self.sweep_once(reads)
@@ -346,7 +354,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         async def read() -> list[Any]:
             async with self.redis.pipeline() as pipeline:
                 pipeline.zrange(KEYS.ready, 0, -1)
-                pipeline.zrange(KEYS.leases, 0, -1)
+                pipeline.zrange(KEYS.claims, 0, -1)
                 pipeline.hgetall(KEYS.fences)
                 pipeline.hgetall(KEYS.submitting)
                 pipeline.hgetall(KEYS.shards)
@@ -355,22 +363,22 @@ class MailboxProtocol(RuleBasedStateMachine):
                     pipeline.lrange(KEYS.mailbox(follower), 0, -1)
                 return await pipeline.execute()
 
-        names = ["ready", "leases", "fences", "submitting", "shards", "events", *FOLLOWERS]
+        names = ["ready", "claims", "fences", "submitting", "shards", "events", *FOLLOWERS]
         return dict(zip(names, self.wait_for(read()), strict=True))
 
     @invariant()
     def everything_is_as_it_should_be(self) -> None:
         """After every step."""
         state = self.state()
-        ready, leased = set(state["ready"]), set(state["leases"])
+        ready, claimed = set(state["ready"]), set(state["claims"])
         assert len(state["ready"]) == len(ready)
-        assert not ready & leased
-        assert leased == set(state["fences"])
+        assert not ready & claimed
+        assert claimed == set(state["fences"])
         for follower, box in self.boxes.items():
             name = follower.encode()
-            assert (name in leased) == (box.owner is not None)
+            assert (name in claimed) == (box.owner is not None)
             if box.owner is not None:
-                assert state["fences"][name] == box.owner.lease.fence
+                assert state["fences"][name] == box.owner.claim.fence
             assert (name in ready) == (bool(box.pending) and box.owner is None)
             assert [order.encode() in text for order, text in zip(box.pending, state[follower], strict=True)] == [
                 True
@@ -400,8 +408,8 @@ class MailboxProtocol(RuleBasedStateMachine):
             self.runner.close()
 
     def recover(self) -> None:
-        for follower in self.wait_for(self.redis.zrange(KEYS.leases, 0, -1)):
-            self.wait_for(self.redis.zadd(KEYS.leases, {follower: 0}))
+        for follower in self.wait_for(self.redis.zrange(KEYS.claims, 0, -1)):
+            self.wait_for(self.redis.zadd(KEYS.claims, {follower: 0}))
         self.sweep_once(0)
         for box in self.boxes.values():
             box.owner = None
@@ -428,6 +436,6 @@ MACHINE_SETTINGS = settings(
 
 
 def test_the_protocol_keeps_its_laws(each_redis_url: str) -> None:
-    """Order, completeness, one lease, no lost wake-up, growing fences: on every version of Redis."""
+    """Order, completeness, one claim, no lost wake-up, growing fences: on every version of Redis."""
     machine = type("MailboxProtocolThere", (MailboxProtocol,), {"redis_url": each_redis_url})
     run_state_machine_as_test(machine, settings=MACHINE_SETTINGS)

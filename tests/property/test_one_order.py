@@ -39,7 +39,7 @@ async def run_life(
         try:
             await bench.serve_once()
         except ProcessDied:
-            await end_leases(bench)
+            await end_claims(bench)
     bench.account.dies_after_place = False
     if redis_loses_everything:
         await bench.redis.flushdb()
@@ -48,10 +48,10 @@ async def run_life(
     return await bench.serve()
 
 
-async def end_leases(bench: WorkerBench) -> None:
-    """The dead worker's leases run out."""
-    for follower in await bench.redis.zrange(KEYS.leases, 0, -1):
-        await bench.redis.zadd(KEYS.leases, {follower: 0})
+async def end_claims(bench: WorkerBench) -> None:
+    """The dead worker's claims run out."""
+    for follower in await bench.redis.zrange(KEYS.claims, 0, -1):
+        await bench.redis.zadd(KEYS.claims, {follower: 0})
     await bench.mailboxes.sweep(limit=9, account_reads=0, account_read_again_ms=1, overdue_ms=1)
 
 
@@ -99,7 +99,7 @@ def test_at_most_one_order_and_exactly_one_final_state(
             finals = await run_life(
                 bench, deaths, is_replayed=is_replayed, redis_loses_everything=redis_loses_everything
             )
-            assert await bench.redis.zcard(KEYS.leases) == 0
+            assert await bench.redis.zcard(KEYS.claims) == 0
             assert await bench.submission() is None
             return finals, (await bench.position()).quantity
 

@@ -109,7 +109,7 @@ class Stages:
 
     async def deliver(self, orders: Sequence[CopyOrder]) -> None:
         """Put the orders into their mailboxes as an engine does, decided now."""
-        mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, int(self.settings.lease_seconds * 1000))
+        mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, int(self.settings.claim_seconds * 1000))
         after = b"%d:*" % (int(self.position.partition(b":")[0] or 0) + 1)
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
         roster_version = int(await self.redis.get(KEYS.roster) or FIRST_ROSTER)

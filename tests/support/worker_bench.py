@@ -18,7 +18,7 @@ from shared.domain.events import EVENT, Event, OrderEvent
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.mailboxes import Claimed, Mailboxes, Submission
+from shared.messaging.mailboxes import ClaimedFollower, Mailboxes, Submission
 from shared.messaging.scripts import ScriptRunner
 from tests.support.broker import FakeConnection
 from tests.support.examples import FIRST_ROSTER, an_instrument
@@ -37,7 +37,7 @@ class WorkerBench:
 
     redis: Redis
     account: FaultyAccount = field(default_factory=FaultyAccount)
-    lease_ms: int = 60_000
+    claim_ms: int = 60_000
     instruments: Mapping[str, Instrument] = field(default_factory=lambda: {"BTC/USD": an_instrument()})
     listed_next: Mapping[str, Instrument] | None = None
     """What the broker lists when it is asked again; None: the same."""
@@ -48,7 +48,7 @@ class WorkerBench:
         self.connection = FakeConnection(self.account, {"BTC": PRICE})
         self.connection.request_validity_seconds = VALIDITY_SECONDS
         self.connection.lookup_margin_seconds = MARGIN_SECONDS
-        self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.lease_ms)
+        self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.claim_ms)
         reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
         self.serving = Serving(
             self.redis, KEYS, self.mailboxes, self.connection, reader, Listing(lambda: self.instruments, self._reload)
@@ -73,7 +73,7 @@ class WorkerBench:
         position = CopiedPosition(quantity=quantity, carried_exit=carried_exit)
         await self.redis.hset(KEYS.positions(follower_id), "BTC/USD", position.model_dump_json())
 
-    async def claim(self) -> list[Claimed]:
+    async def claim(self) -> list[ClaimedFollower]:
         """Claim everybody, also who was released for later: earlier than needed must be harmless."""
         for follower in await self.redis.zrange(KEYS.ready, 0, -1):
             await self.redis.zadd(KEYS.ready, {follower: 0})

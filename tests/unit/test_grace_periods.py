@@ -59,5 +59,5 @@ def test_the_grace_is_longer_than_the_longest_end(begins_with: str, needed_secon
 
 
 def test_a_workers_children_are_done_before_it_ends_itself() -> None:
-    """Even when everybody hangs, leases are given back first."""
+    """Even when everybody hangs, claims are given back first."""
     assert END_SECONDS > STOP_CHECK_SECONDS + 2 * STOP_SECONDS + FINISH_SECONDS + 10

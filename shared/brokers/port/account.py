@@ -25,7 +25,7 @@ class KeyPermissions(BaseModel):
 
 
 class BrokerAccount(Protocol):
-    """One account at one broker. One request at a time: the caller holds the account's lease."""
+    """One account at one broker. One request at a time: the caller holds the follower's claim."""
 
     async def place(self, order: MarketOrder) -> BrokerOrderId:
         """Send the order once, never again by itself. Raises every class of `errors`."""

@@ -50,7 +50,7 @@ class OpenOrder(BaseModel):
 
 
 class AccountReading(BaseModel):
-    """One account as the worker that held its lease read it, with what the worker believes to be copied."""
+    """One account as the worker that held its claim read it, with what the worker believes to be copied."""
 
     model_config = ConfigDict(frozen=True)
 

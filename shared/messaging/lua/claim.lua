@@ -1,12 +1,12 @@
--- claim: give ready followers to a worker, each with a lease and a fencing number that only grows.
+-- claim: give ready followers to a worker, each with the expiry of its claim and a fencing number that only grows.
 --
--- KEYS  1 ready  2 leases  3 fences  4 fence  5 submitting  6 roster  7 reconcile
--- ARGV  1 how many at most  2 lease, ms  3 prefix of mailboxes  4 prefix of positions
+-- KEYS  1 ready  2 claims  3 fences  4 fence  5 submitting  6 roster  7 reconcile
+-- ARGV  1 how many at most  2 length of the claim, ms  3 prefix of mailboxes  4 prefix of positions
 -- Returns the roster version, then a list for each follower: id, fencing number, head of the mailbox ('' = empty),
 -- submission of that head ('' = none), copied positions (symbol, CopiedPosition, ...), request to read the account
 -- ('' = none).
-local ready, leases, fences, newest_fence, submitting, roster, requests = unpack(KEYS)
-local limit, lease_ms, mailbox_prefix, positions_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
+local ready, claims, fences, newest_fence, submitting, roster, requests = unpack(KEYS)
+local limit, claim_ms, mailbox_prefix, positions_prefix = ARGV[1], ARGV[2], ARGV[3], ARGV[4]
 
 local time = redis.call('TIME')
 local now_ms = time[1] * 1000 + math.floor(time[2] / 1000)
@@ -20,7 +20,7 @@ for _, follower in ipairs(followers) do
   fence = fence + 1
   local fencing_number = string.format('%.0f', fence)
   redis.call('ZREM', ready, follower)
-  redis.call('ZADD', leases, now_ms + lease_ms, follower)
+  redis.call('ZADD', claims, now_ms + claim_ms, follower)
   redis.call('HSET', fences, follower, fencing_number)
   result[#result + 1] = {
     follower, fencing_number,

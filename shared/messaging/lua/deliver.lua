@@ -1,14 +1,14 @@
 -- deliver: put orders into mailboxes, record all decisions and move the position of the shard: all or nothing.
 -- Called by copy_engine for some hundreds of followers of one shard and one fill.
 --
--- KEYS  1 shards  2 events  3 ready  4 leases  5 carries  6 roster
+-- KEYS  1 shards  2 events  3 ready  4 claims  5 carries  6 roster
 -- ARGV  1 shard  2 position expected  3 position afterwards  4 event ('' = none)  5 prefix of mailboxes
 --       6 version of the follower list that was used for planning
 --       7 number of orders, then follower and CopyOrder of each
 --       then carried opens: field and amount ('' = nothing is owed any more) of each
 -- Returns the number of newly ready followers, or -1 if nothing was done: another engine has delivered this part
 -- (the position differs), or the follower list has changed.
-local shards, events, ready, leases, carries, roster = unpack(KEYS)
+local shards, events, ready, claims, carries, roster = unpack(KEYS)
 local shard, expected_position, position_after = ARGV[1], ARGV[2], ARGV[3]
 local event, mailbox_prefix, roster_version = ARGV[4], ARGV[5], ARGV[6]
 local first_order = 8
@@ -27,7 +27,7 @@ for i = first_order, first_carry - 1, 2 do
   local follower, order = ARGV[i], ARGV[i + 1]
   redis.call('RPUSH', mailbox_prefix .. follower, order)
   -- A claimed follower is checked for mail when it is released. If it were ready too, a second worker would claim it.
-  if not redis.call('ZSCORE', leases, follower) then
+  if not redis.call('ZSCORE', claims, follower) then
     newly_ready = newly_ready + redis.call('ZADD', ready, 'NX', now_ms, follower)
   end
 end

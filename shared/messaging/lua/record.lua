@@ -1,12 +1,12 @@
 -- record: store how far the order at the head of a mailbox has come, above all that a send begins.
--- Called by a broker_worker that holds the follower's claim; extends the lease of the claim.
+-- Called by a broker_worker that holds the follower's claim; extends the claim.
 --
--- KEYS  1 leases  2 fences  3 submitting  4 events
--- ARGV  1 follower  2 fencing number  3 lease, ms  4 submission expected ('' = none)  5 submission afterwards
+-- KEYS  1 claims  2 fences  3 submitting  4 events
+-- ARGV  1 follower  2 fencing number  3 length of the claim, ms  4 submission expected ('' = none)  5 submission afterwards
 --       6 event ('' = none)
 -- Returns 1 done, 0 the claim is lost, -1 the stored submission is not the expected one.
-local leases, fences, submitting, events = unpack(KEYS)
-local follower, fencing_number, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local claims, fences, submitting, events = unpack(KEYS)
+local follower, fencing_number, claim_ms = ARGV[1], ARGV[2], ARGV[3]
 local expected_text, submission_after, event = ARGV[4], ARGV[5], ARGV[6]
 
 -- Compares order, attempt and stage. The texts may differ, because a worker of another version may have written one.
@@ -27,5 +27,5 @@ if submission ~= submission_after then
   if event ~= '' then redis.call('XADD', events, '*', 'event', event) end
 end
 local time = redis.call('TIME')
-redis.call('ZADD', leases, 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + lease_ms, follower)
+redis.call('ZADD', claims, 'XX', time[1] * 1000 + math.floor(time[2] / 1000) + claim_ms, follower)
 return 1

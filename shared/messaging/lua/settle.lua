@@ -2,13 +2,13 @@
 -- If the mailbox is empty then, the same step releases the follower, so that no wake-up is lost.
 -- Called by a broker_worker that holds the follower's claim.
 --
--- KEYS  1 leases  2 fences  3 submitting  4 events  5 refresh  6 mailbox  7 positions
--- ARGV  1 follower  2 fencing number  3 lease, ms  4 copy order id  5 event  6 symbol
+-- KEYS  1 claims  2 fences  3 submitting  4 events  5 refresh  6 mailbox  7 positions
+-- ARGV  1 follower  2 fencing number  3 length of the claim, ms  4 copy order id  5 event  6 symbol
 --       7 CopiedPosition afterwards ('' = none)  8 account read due in, ms ('' = as planned)
 -- Returns {1, next head or '', copied positions} when done, {0} the claim is lost, {-1} the order is not at the
 -- head (it was settled before).
-local leases, fences, submitting, events, refresh, mailbox, positions = unpack(KEYS)
-local follower, fencing_number, lease_ms = ARGV[1], ARGV[2], ARGV[3]
+local claims, fences, submitting, events, refresh, mailbox, positions = unpack(KEYS)
+local follower, fencing_number, claim_ms = ARGV[1], ARGV[2], ARGV[3]
 local copy_order_id, event, symbol = ARGV[4], ARGV[5], ARGV[6]
 local position_after, account_due_in_ms = ARGV[7], ARGV[8]
 
@@ -30,9 +30,9 @@ if account_due_in_ms ~= '' then redis.call('ZADD', refresh, now_ms + account_due
 
 local next_head = redis.call('LINDEX', mailbox, 0)
 if next_head then
-  redis.call('ZADD', leases, 'XX', now_ms + lease_ms, follower)
+  redis.call('ZADD', claims, 'XX', now_ms + claim_ms, follower)
   return { 1, next_head, redis.call('HGETALL', positions) }
 end
-redis.call('ZREM', leases, follower)
+redis.call('ZREM', claims, follower)
 redis.call('HDEL', fences, follower)
 return { 1, '', {} }

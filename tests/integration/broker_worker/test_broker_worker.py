@@ -27,7 +27,7 @@ from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import FollowerDisabled, OrderEvent, OrderState, Outcome, SnapshotEvent
 from shared.domain.identity import BrokerOrderId
 from shared.messaging.alerts import AlertKind, standing
-from shared.messaging.mailboxes import LeaseLost
+from shared.messaging.mailboxes import ClaimLost
 from tests.support.examples import FIRST_ROSTER, an_instrument, an_order
 from tests.support.faulty_broker import Fate, ProcessDied
 from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
@@ -401,21 +401,21 @@ async def test_a_worker_that_died_after_the_send_is_replaced(bench: WorkerBench)
     await bench.deliver(an_order())
     with pytest.raises(ProcessDied):
         await bench.serve_once()
-    await bench.redis.zadd(KEYS.leases, {"alice": 0})
+    await bench.redis.zadd(KEYS.claims, {"alice": 0})
     swept = await bench.mailboxes.sweep(limit=10, account_reads=0, account_read_again_ms=1, overdue_ms=1)
     assert swept.expired == 1
     (final,) = await bench.serve()
     assert (final.outcome, len(bench.account.placed)) == (Outcome.COPIED, 1)
 
 
-async def test_a_worker_that_lost_its_lease_sends_nothing(bench: WorkerBench) -> None:
-    """Paused before the send for longer than its lease: another worker has the follower."""
+async def test_a_worker_that_lost_its_claim_sends_nothing(bench: WorkerBench) -> None:
+    """Paused before the send for longer than its claim: another worker has the follower."""
     await bench.deliver(an_order())
     (paused,) = await bench.claim()
-    await bench.redis.zadd(KEYS.leases, {"alice": 0})
+    await bench.redis.zadd(KEYS.claims, {"alice": 0})
     await bench.mailboxes.sweep(limit=10, account_reads=0, account_read_again_ms=1, overdue_ms=1)
     await bench.serve()
-    with pytest.raises(LeaseLost):
+    with pytest.raises(ClaimLost):
         await bench.serving.follower(paused, CREDENTIALS)
     assert len(bench.account.placed) == 1
     assert len(await bench.finals()) == 1
@@ -646,7 +646,7 @@ async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
     assert stored is not None
     assert AccountSnapshot.model_validate_json(stored).equity == 10**6 + 10 * 50000
     assert [type(e) for e in await bench.events()] == [SnapshotEvent]
-    assert await bench.redis.zcard(KEYS.leases) == 0
+    assert await bench.redis.zcard(KEYS.claims) == 0
     assert await bench.serve_once() == 0
 
 
@@ -696,7 +696,7 @@ async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> 
     await bench.redis.zadd(KEYS.ready, {"alice": 0})
     await bench.serve_once()
     trouble = AccountTrouble.model_validate_json(await bench.redis.hget(KEYS.account_trouble, "alice") or b"")
-    assert (trouble.failed_reads, await bench.redis.zcard(KEYS.leases)) == (1, 0)
+    assert (trouble.failed_reads, await bench.redis.zcard(KEYS.claims)) == (1, 0)
     account = await read_account(bench)
     assert account is not None
     assert account.equity > 0

@@ -1,4 +1,4 @@
-"""A drain on a real Redis: places, slow followers, lost leases, keys that cannot be read."""
+"""A drain on a real Redis: places, slow followers, lost claims, keys that cannot be read."""
 
 import asyncio
 import threading
@@ -129,18 +129,18 @@ async def test_a_drain_that_is_stopped_lets_followers_finish(bench: WorkerBench,
     await asyncio.gather(running, finishing)
     assert len(await bench.finals()) == 2
     assert await bench.redis.zcard(KEYS.ready) == 3
-    assert await bench.redis.zcard(KEYS.leases) == 0
+    assert await bench.redis.zcard(KEYS.claims) == 0
 
 
 async def test_who_does_not_finish_in_time_is_given_back(bench: WorkerBench, account: SlowAccount) -> None:
-    """No lease is left, and what was begun is still recorded: the next worker looks it up."""
+    """No claim is left, and what was begun is still recorded: the next worker looks it up."""
     drain = drain_of(bench)
     await bench.deliver(an_order("alice"))
     running = asyncio.create_task(drain.run())
     await until_waiting(account, 1)
     await drain.finish(0.01)
     await running
-    assert (account.waiting, await bench.redis.zcard(KEYS.leases)) == (0, 0)
+    assert (account.waiting, await bench.redis.zcard(KEYS.claims)) == (0, 0)
     assert [claimed.submission for claimed in await bench.claim()] == [await bench.submission()]
     assert await bench.submission() is not None
 
@@ -157,12 +157,12 @@ async def test_who_is_claimed_when_the_drain_is_cut_short_is_given_back(bench: W
     await bench.deliver(an_order("alice"))
     running = asyncio.create_task(drain.run())
     async with asyncio.timeout(5):
-        while not await bench.redis.zcard(KEYS.leases):
+        while not await bench.redis.zcard(KEYS.claims):
             await asyncio.sleep(0.002)
     running.cancel()
     await asyncio.gather(running, return_exceptions=True)
     door.set()
-    assert (await bench.redis.zcard(KEYS.leases), await bench.redis.zcard(KEYS.ready)) == (0, 1)
+    assert (await bench.redis.zcard(KEYS.claims), await bench.redis.zcard(KEYS.ready)) == (0, 1)
 
 
 async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench, account: SlowAccount) -> None:
@@ -175,18 +175,18 @@ async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench,
     account.door.set()
     await asyncio.gather(running, drain.finish(5))
     assert len(await bench.finals()) == 1
-    assert await bench.redis.zcard(KEYS.leases) == 0
+    assert await bench.redis.zcard(KEYS.claims) == 0
     assert [len(claimed.head) > 0 for claimed in (await bench.mailboxes.claim(5))[1]] == [True]
 
 
-async def test_who_lost_the_lease_is_stopped(bench: WorkerBench, account: SlowAccount) -> None:
+async def test_who_lost_the_claim_is_stopped(bench: WorkerBench, account: SlowAccount) -> None:
     """The renewal tells it: no answer of the broker is waited for, and another worker finishes the order."""
     drain = drain_of(bench)
     await bench.deliver(an_order("alice"), an_order("bob"))
     running = asyncio.create_task(drain.run())
     await until_waiting(account, 2)
     await bench.redis.hset(KEYS.fences, "alice", "9" * 16)
-    renewing = asyncio.create_task(drain.renew_leases(0.01))
+    renewing = asyncio.create_task(drain.renew_claims(0.01))
     async with asyncio.timeout(5):
         while account.waiting > 1:
             await asyncio.sleep(0.002)
@@ -198,14 +198,14 @@ async def test_who_lost_the_lease_is_stopped(bench: WorkerBench, account: SlowAc
     assert await bench.submission("alice") is not None
 
 
-async def test_leases_are_renewed_while_a_broker_is_slow(redis: Redis, account: SlowAccount) -> None:
-    """An answer that takes three times the lease: nobody else gets the follower, and the order is settled."""
-    bench = WorkerBench(redis, account, lease_ms=300)
+async def test_claims_are_renewed_while_a_broker_is_slow(redis: Redis, account: SlowAccount) -> None:
+    """An answer that takes three times the claim: nobody else gets the follower, and the order is settled."""
+    bench = WorkerBench(redis, account, claim_ms=300)
     bench.connection.request_validity_seconds = 60
     drain = drain_of(bench)
     await bench.deliver(an_order())
     running = asyncio.create_task(drain.run())
-    renewing = asyncio.create_task(drain.renew_leases(0.01))
+    renewing = asyncio.create_task(drain.renew_claims(0.01))
     await until_waiting(account, 1)
     other = Mailboxes(ScriptRunner(redis), KEYS, 300)
     ends_at = asyncio.get_running_loop().time() + 0.9
@@ -229,7 +229,7 @@ async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None
     await bench.deliver(an_order())
     await Drain(bench.serving, bench.mailboxes, KeyRing(away), places=3, time_box_seconds=1).run()
     assert await bench.finals() == []
-    assert await bench.redis.zcard(KEYS.leases) == 0
+    assert await bench.redis.zcard(KEYS.claims) == 0
     due_ms = await bench.redis.zscore(KEYS.ready, "alice")
     seconds, _ = await bench.redis.time()
     assert due_ms is not None
@@ -259,7 +259,7 @@ async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis,
     engine.dispose()
     assert sorted(e.follower_id for e in await bench.finals()) == ["alice", "bob"]
     assert {name.decode() for name in await redis.zrange(KEYS.ready, 0, -1)} == {"shape", "strange"}
-    assert await redis.zcard(KEYS.leases) == 0
+    assert await redis.zcard(KEYS.claims) == 0
     alerts = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert {(alert.kind, alert.follower_id) for alert in alerts} == {
         (AlertKind.UNREADABLE_KEY, "shape"),

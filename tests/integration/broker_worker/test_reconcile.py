@@ -25,7 +25,7 @@ from shared.domain.identity import Broker
 from shared.domain.reconciliation import reconcile as rules
 from shared.domain.reconciliation.reconcile import AccountReading, Cause, Standing
 from shared.messaging.alerts import AlertKind
-from shared.messaging.mailboxes import LeaseLost
+from shared.messaging.mailboxes import ClaimLost
 from shared.messaging.reconcile import UNREADABLE, Cancellation, ReconcileRequest, Reconciliation
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
@@ -191,7 +191,7 @@ async def test_without_a_worker_it_says_so(bench: WorkerBench, redis: Redis, eng
     assert await redis.exists(KEYS.reconcile) == 0
 
 
-async def test_a_leased_follower_is_not_lent_twice(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
+async def test_a_claimed_follower_is_not_lent_twice(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
     """Who is being served is asked after that; a request that nobody waits for any more is dropped."""
     await bought(bench, engine)
     await bench.deliver(an_order(sequence=2))
@@ -219,21 +219,21 @@ async def test_events_of_an_adjustment_are_written_once(bench: WorkerBench, redi
     assert datetime.now(UTC) > Reports(engine).positions(Broker.KRAKEN)[0].occurred_at
 
 
-async def test_a_position_is_adjusted_under_the_lease_and_with_an_empty_mailbox_only(
+async def test_a_position_is_adjusted_under_the_claim_and_with_an_empty_mailbox_only(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """Mail that comes in meanwhile, and a lease that went to somebody else, leave position and events as they were."""
+    """Mail that comes in meanwhile, and a claim that went to somebody else, leave position and events as they were."""
     await bought(bench, engine)
     await redis.zadd(KEYS.ready, {"alice": 0})
     [claimed] = await bench.claim()
     events = await redis.xlen(KEYS.events)
     lower = CopiedPosition(quantity=Decimal("0.0001"), carried_exit=Decimal(0))
     await bench.deliver(an_order(sequence=2))
-    assert not await bench.mailboxes.adjust(claimed.lease, "BTC/USD", lower, b"{}")
+    assert not await bench.mailboxes.adjust(claimed.claim, "BTC/USD", lower, b"{}")
     await redis.delete(KEYS.mailbox("alice"))
-    await bench.mailboxes.release(claimed.lease)
-    with pytest.raises(LeaseLost):
-        await bench.mailboxes.adjust(claimed.lease, "BTC/USD", lower, b"{}")
+    await bench.mailboxes.release(claimed.claim)
+    with pytest.raises(ClaimLost):
+        await bench.mailboxes.adjust(claimed.claim, "BTC/USD", lower, b"{}")
     assert (await redis.xlen(KEYS.events), (await bench.position()).quantity) == (events, Decimal("0.001"))
 
 

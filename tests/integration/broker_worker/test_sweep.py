@@ -26,7 +26,7 @@ async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> 
         sweeper = Sweeper(
             Broker.KRAKEN,
             fresh_redis_url,
-            lease_seconds=30,
+            claim_seconds=30,
             refresh_seconds=60,
             places=10,
             children=2,

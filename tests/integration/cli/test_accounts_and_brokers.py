@@ -193,7 +193,7 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
     )
     split = {name: Decimal(kraken["equity"][name]) for name in ("total", "cash", "held", "positions")}
     assert split == {"total": 1_500, "cash": 1_000, "held": 500, "positions": 0}
-    assert kraken["queue"] == {"hints": 0, "ready": 1, "leased": 0, "mail": 2}
+    assert kraken["queue"] == {"hints": 0, "ready": 1, "claimed": 0, "mail": 2}
     assert kraken["circuit"]["open"] is False
     ((limit),) = kraken["rate_limits"]
     assert (limit["name"], limit["buckets"]) == ("calls", 1)

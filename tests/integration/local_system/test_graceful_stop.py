@@ -63,10 +63,10 @@ async def stop(worker: ManagedProcess, whole_group: bool) -> None:
         assert await worker.wait_end() == 0
 
 
-async def no_lease_is_left(stages: Stages) -> None:
+async def no_claim_is_left(stages: Stages) -> None:
     """Everybody is released: who has mail is ready, and nobody is lent to a worker."""
     redis = stages.redis
-    assert (await redis.zcard(KEYS.leases), await redis.hlen(KEYS.fences)) == (0, 0)
+    assert (await redis.zcard(KEYS.claims), await redis.hlen(KEYS.fences)) == (0, 0)
     with_mail = {name for name in FOLLOWERS if await redis.llen(KEYS.mailbox(name))}
     assert {name.decode() for name in await redis.zrange(KEYS.ready, 0, -1)} >= with_mail
 
@@ -84,7 +84,7 @@ async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperS
 
     await stages.until("everybody has an order in flight", everybody_sends)
     await stop(worker, whole_group)
-    await no_lease_is_left(stages)
+    await no_claim_is_left(stages)
     assert await stages.submissions() == {}
     finals = await stages.finals()
     assert {event.outcome for event in finals} == {Outcome.COPIED}
@@ -110,7 +110,7 @@ async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(
 
     await stages.until("one hangs, one waits for its fill, the others are done", sent)
     await stop(worker, whole_group)
-    await no_lease_is_left(stages)
+    await no_claim_is_left(stages)
     assert {name: each.stage for name, each in (await stages.submissions()).items()} == {
         "f0": "submitting",
         "f1": "accepted",
@@ -139,7 +139,7 @@ async def test_a_worker_that_waits_for_the_brokers_first_answers_ends(stages: St
 
     await stages.until("the worker asks the broker", asked)
     assert await worker.stop() == 0
-    await no_lease_is_left(stages)
+    await no_claim_is_left(stages)
 
 
 async def publish_many(stages: Stages, count: int) -> None:

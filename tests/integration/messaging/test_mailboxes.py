@@ -16,13 +16,13 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.identity import Broker, CopyOrderId
 from shared.messaging.keys import BrokerKeys, carry_field
-from shared.messaging.mailboxes import AlreadyDelivered, Claimed, LeaseLost, Mailboxes, Submission
+from shared.messaging.mailboxes import AlreadyDelivered, ClaimedFollower, ClaimLost, Mailboxes, Submission
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import FIRST_ROSTER, an_order
 
 KEYS = BrokerKeys(Broker.KRAKEN)
-TINY_LEASE_MS = 40
+TINY_CLAIM_MS = 40
 NOTHING = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 
 
@@ -35,8 +35,8 @@ async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def mailboxes(redis: Redis) -> Mailboxes:
-    """Mailboxes with leases of 40 ms."""
-    return Mailboxes(ScriptRunner(redis), KEYS, TINY_LEASE_MS)
+    """Mailboxes with claims of 40 ms."""
+    return Mailboxes(ScriptRunner(redis), KEYS, TINY_CLAIM_MS)
 
 
 async def deliver(mailboxes: Mailboxes, *names: str, sequence: int = 1, shard: int = 0) -> int:
@@ -47,13 +47,13 @@ async def deliver(mailboxes: Mailboxes, *names: str, sequence: int = 1, shard: i
 
 
 async def sweep(mailboxes: Mailboxes, account_reads: int = 0) -> tuple[int, int, int]:
-    """Sweep; leases ended, accounts woken, overdue for more than 20 ms."""
+    """Sweep; claims ended, accounts woken, overdue for more than 20 ms."""
     swept = await mailboxes.sweep(limit=100, account_reads=account_reads, account_read_again_ms=60_000, overdue_ms=20)
     return swept.expired, swept.accounts_due, swept.overdue
 
 
 async def sweep_until_expired(mailboxes: Mailboxes) -> float:
-    """Sweep until a lease has run out; the seconds that it took."""
+    """Sweep until a claim has run out; the seconds that it took."""
     started = asyncio.get_running_loop().time()
     async with asyncio.timeout(5):
         while (await sweep(mailboxes))[0] == 0:
@@ -62,7 +62,7 @@ async def sweep_until_expired(mailboxes: Mailboxes) -> float:
 
 
 async def now_ms(redis: Redis) -> float:
-    """The time of Redis, which all leases go by."""
+    """The time of Redis, which all claims go by."""
     seconds, microseconds = await redis.time()
     return float(seconds * 1000 + microseconds / 1000)
 
@@ -81,44 +81,44 @@ def submission(attempt: int = 1) -> Submission:
     )
 
 
-async def test_a_lease_runs_out_by_itself_and_not_before(mailboxes: Mailboxes) -> None:
+async def test_a_claim_runs_out_by_itself_and_not_before(mailboxes: Mailboxes) -> None:
     """After its 40 ms the follower is ready again, under a higher fence; the old one is void."""
     await deliver(mailboxes, "alice")
     _, (first,) = await mailboxes.claim(1)
-    assert await sweep_until_expired(mailboxes) >= TINY_LEASE_MS / 1000 - 0.005
+    assert await sweep_until_expired(mailboxes) >= TINY_CLAIM_MS / 1000 - 0.005
     _, (second,) = await mailboxes.claim(1)
-    assert int(second.lease.fence) > int(first.lease.fence)
-    with pytest.raises(LeaseLost):
-        await mailboxes.record(first.lease, None, submission())
-    with pytest.raises(LeaseLost):
-        await mailboxes.settle(first.lease, an_order().id, b"late", "BTC/USD", NOTHING, None)
+    assert int(second.claim.fence) > int(first.claim.fence)
+    with pytest.raises(ClaimLost):
+        await mailboxes.record(first.claim, None, submission())
+    with pytest.raises(ClaimLost):
+        await mailboxes.settle(first.claim, an_order().id, b"late", "BTC/USD", NOTHING, None)
 
 
-async def test_renewing_keeps_a_lease_alive(redis: Redis) -> None:
+async def test_renewing_keeps_a_claim_alive(redis: Redis) -> None:
     """Renewed for three times its length it never expires; a lost one is named."""
-    lease_ms = 300
-    mailboxes = Mailboxes(ScriptRunner(redis), KEYS, lease_ms)
+    claim_ms = 300
+    mailboxes = Mailboxes(ScriptRunner(redis), KEYS, claim_ms)
     await deliver(mailboxes, "alice", "bob")
     _, (alice, bob) = await mailboxes.claim(2)
-    await mailboxes.release(bob.lease)
-    ends_at = asyncio.get_running_loop().time() + 3 * lease_ms / 1000
+    await mailboxes.release(bob.claim)
+    ends_at = asyncio.get_running_loop().time() + 3 * claim_ms / 1000
     while asyncio.get_running_loop().time() < ends_at:
-        assert await mailboxes.renew([alice.lease, bob.lease]) == ["bob"]
+        assert await mailboxes.renew([alice.claim, bob.claim]) == ["bob"]
         assert (await sweep(mailboxes))[0] == 0
         await asyncio.sleep(0.005)
     assert await mailboxes.renew([]) == []
 
 
-async def test_recording_extends_the_lease(redis: Redis, mailboxes: Mailboxes) -> None:
-    """The send that follows has the whole lease before it."""
+async def test_recording_extends_the_claim(redis: Redis, mailboxes: Mailboxes) -> None:
+    """The send that follows has the whole claim before it."""
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
-    await redis.zadd(KEYS.leases, {"alice": 1})
+    await redis.zadd(KEYS.claims, {"alice": 1})
     before = await now_ms(redis)
-    await mailboxes.record(claimed.lease, None, submission())
-    expiry_ms = await redis.zscore(KEYS.leases, "alice")
+    await mailboxes.record(claimed.claim, None, submission())
+    expiry_ms = await redis.zscore(KEYS.claims, "alice")
     assert expiry_ms is not None
-    assert before - 1 <= expiry_ms - TINY_LEASE_MS <= await now_ms(redis)
+    assert before - 1 <= expiry_ms - TINY_CLAIM_MS <= await now_ms(redis)
 
 
 async def test_a_submission_that_another_version_wrote_can_be_gone_on_with(redis: Redis, mailboxes: Mailboxes) -> None:
@@ -128,7 +128,7 @@ async def test_a_submission_that_another_version_wrote_can_be_gone_on_with(redis
     await redis.hset(KEYS.submitting, "alice", text)
     _, (claimed,) = await mailboxes.claim(1)
     assert claimed.submission == submission()
-    await mailboxes.record(claimed.lease, claimed.submission, submission(attempt=2))
+    await mailboxes.record(claimed.claim, claimed.submission, submission(attempt=2))
     assert await redis.hget(KEYS.submitting, "alice") == submission(attempt=2).model_dump_json().encode()
 
 
@@ -147,8 +147,8 @@ async def test_a_record_that_cannot_be_read_holds_up_its_follower_only(
     await deliver(mailboxes, "alice", "bob", "carol")
     await redis.hset(key, field, text)
     _, claimed = await mailboxes.claim(10)
-    assert [c.lease.follower_id for c in claimed] == ["alice", "carol"]
-    assert await redis.zscore(KEYS.leases, "bob") is None
+    assert [c.claim.follower_id for c in claimed] == ["alice", "carol"]
+    assert await redis.zscore(KEYS.claims, "bob") is None
     assert (await mailboxes.claim(10))[1] == []
     assert await redis.hget(key, field) == text.encode()
     assert await redis.llen(KEYS.mailbox("bob")) == 1
@@ -159,7 +159,7 @@ async def test_who_is_released_for_later_is_not_ready_before(mailboxes: Mailboxe
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
     started = asyncio.get_running_loop().time()
-    await mailboxes.release(claimed.lease, ready_in_ms=60)
+    await mailboxes.release(claimed.claim, ready_in_ms=60)
     async with asyncio.timeout(5):
         while not (await mailboxes.claim(1))[1]:
             await asyncio.sleep(0.002)
@@ -171,9 +171,9 @@ async def test_mail_that_arrives_while_a_follower_is_served_is_not_lost(mailboxe
     await deliver(mailboxes, "alice", sequence=1)
     _, (claimed,) = await mailboxes.claim(1)
     assert await deliver(mailboxes, "alice", sequence=2) == 0
-    reached = await mailboxes.settle(claimed.lease, an_order().id, b"e", "BTC/USD", NOTHING, None)
+    reached = await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
     assert an_order(sequence=2).id.encode() in reached.head
-    reached = await mailboxes.settle(claimed.lease, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, None)
+    reached = await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, None)
     assert reached.head == b""
     assert await deliver(mailboxes, "alice", sequence=3) == 1
 
@@ -184,8 +184,8 @@ async def test_claims_are_oldest_first_and_limited(redis: Redis, mailboxes: Mail
     for age, name in enumerate("fedcba"):
         await redis.zadd(KEYS.ready, {name: age + 1})
     _, claimed = await mailboxes.claim(4)
-    assert [c.lease.follower_id for c in claimed] == list("fedc")
-    assert (await mailboxes.claim(10))[1][0].lease.follower_id == "b"
+    assert [c.claim.follower_id for c in claimed] == list("fedc")
+    assert (await mailboxes.claim(10))[1][0].claim.follower_id == "b"
 
 
 async def test_a_claim_tells_the_roster_version(redis: Redis, mailboxes: Mailboxes) -> None:
@@ -219,22 +219,22 @@ async def test_a_settle_plans_the_reading_of_the_account(redis: Redis, mailboxes
     await deliver(mailboxes, "alice", sequence=1)
     await deliver(mailboxes, "alice", sequence=2)
     _, (claimed,) = await mailboxes.claim(1)
-    await mailboxes.settle(claimed.lease, an_order().id, b"e", "BTC/USD", NOTHING, None)
+    await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
     assert await redis.zscore(KEYS.refresh, "alice") == 5
-    await mailboxes.settle(claimed.lease, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, 3000)
+    await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, 3000)
     seconds, _ = await redis.time()
     assert 2000 < (await redis.zscore(KEYS.refresh, "alice") or 0) - seconds * 1000 < 4100
 
 
 async def test_a_due_account_wakes_its_follower_once(redis: Redis, mailboxes: Mailboxes) -> None:
-    """As many as asked for, not who is leased, and not again before its time."""
+    """As many as asked for, not who is claimed, and not again before its time."""
     await redis.zadd(KEYS.refresh, dict.fromkeys("abc", 1))
     await deliver(mailboxes, "a")
     await mailboxes.claim(1)
     assert (await sweep(mailboxes, account_reads=2))[1] == 1
     assert (await sweep(mailboxes, account_reads=2))[1] == 1
     assert (await sweep(mailboxes, account_reads=2))[1] == 0
-    assert {c.lease.follower_id for c in (await mailboxes.claim(9))[1]} >= {"b", "c"}
+    assert {c.claim.follower_id for c in (await mailboxes.claim(9))[1]} >= {"b", "c"}
 
 
 async def test_who_waits_too_long_is_counted(mailboxes: Mailboxes) -> None:
@@ -252,7 +252,7 @@ async def test_a_symbol_that_is_closed_leaves_no_position(redis: Redis, mailboxe
     await redis.hset(KEYS.positions("alice"), "ETH/USD", NOTHING.model_dump_json())
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
-    await mailboxes.settle(claimed.lease, an_order().id, b"e", "BTC/USD", NOTHING, None)
+    await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
     assert await redis.hkeys(KEYS.positions("alice")) == [b"ETH/USD"]
 
 
@@ -265,12 +265,12 @@ async def test_many_callers_at_once_get_their_own_answers(redis: Redis) -> None:
 
     async def serve(mailboxes: Mailboxes) -> None:
         while claimed := (await mailboxes.claim(7))[1]:
-            await asyncio.gather(*(finish(mailboxes, c.lease.follower_id, c) for c in claimed))
+            await asyncio.gather(*(finish(mailboxes, c.claim.follower_id, c) for c in claimed))
 
-    async def finish(mailboxes: Mailboxes, name: str, claimed: Claimed) -> None:
-        lease = claimed.lease
+    async def finish(mailboxes: Mailboxes, name: str, claimed: ClaimedFollower) -> None:
+        claim = claimed.claim
         assert an_order(name).id.encode() in claimed.head
-        await mailboxes.settle(lease, an_order(name).id, name.encode(), "BTC/USD", NOTHING, None)
+        await mailboxes.settle(claim, an_order(name).id, name.encode(), "BTC/USD", NOTHING, None)
         served.append(name)
 
     await asyncio.gather(*(serve(mailboxes) for mailboxes in runners for _ in range(3)))
@@ -304,23 +304,23 @@ async def test_everything_acknowledged_survives_a_killed_redis(server_folder: Pa
     server = RedisServer(server_folder / "killed-redis")
     with run_server(server, server_folder / "killed-redis.log") as process:
         async with Redis.from_url(server.url) as client:
-            mailboxes = Mailboxes(ScriptRunner(client), KEYS, TINY_LEASE_MS)
+            mailboxes = Mailboxes(ScriptRunner(client), KEYS, TINY_CLAIM_MS)
             await deliver(mailboxes, "alice", "bob")
             _, claimed = await mailboxes.claim(2)
-            alice = next(c for c in claimed if c.lease.follower_id == "alice")
-            await mailboxes.record(alice.lease, None, submission())
+            alice = next(c for c in claimed if c.claim.follower_id == "alice")
+            await mailboxes.record(alice.claim, None, submission())
             process.kill()
             process.wait()
     with run_server(server, server_folder / "killed-redis.log"):
         async with Redis.from_url(server.url) as client:
             mailboxes = Mailboxes(ScriptRunner(client), KEYS, 60_000)
-            again: list[Claimed] = []
-            while len(again) < 2:  # alice's lease began later: her send was recorded
+            again: list[ClaimedFollower] = []
+            while len(again) < 2:  # alice's claim began later: her send was recorded
                 await sweep_until_expired(mailboxes)
                 again += (await mailboxes.claim(2))[1]
-            assert {c.lease.follower_id: c.submission for c in again} == {"alice": submission(), "bob": None}
-            assert min(int(c.lease.fence) for c in again) > int(alice.lease.fence)
+            assert {c.claim.follower_id: c.submission for c in again} == {"alice": submission(), "bob": None}
+            assert min(int(c.claim.fence) for c in again) > int(alice.claim.fence)
             for follower in again:
-                order = CopyOrderId(an_order(follower.lease.follower_id).id)
-                await mailboxes.settle(follower.lease, order, b"e", "BTC/USD", NOTHING, None)
-            assert await client.zcard(KEYS.leases) == await client.zcard(KEYS.ready) == 0
+                order = CopyOrderId(an_order(follower.claim.follower_id).id)
+                await mailboxes.settle(follower.claim, order, b"e", "BTC/USD", NOTHING, None)
+            assert await client.zcard(KEYS.claims) == await client.zcard(KEYS.ready) == 0

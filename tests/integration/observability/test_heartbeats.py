@@ -15,14 +15,14 @@ def unwritable() -> None:
 
 
 async def test_without_its_heartbeat_a_worker_sweeps_on(fresh_redis_url: str) -> None:
-    """The leases that crashes left behind still end."""
+    """The claims that crashes left behind still end."""
     swept: list[int] = []
     async with Redis.from_url(fresh_redis_url) as redis:
         await in_line(redis, KEYS)
     sweeper = Sweeper(
         Broker.KRAKEN,
         fresh_redis_url,
-        lease_seconds=30,
+        claim_seconds=30,
         refresh_seconds=60,
         places=10,
         children=2,

@@ -39,11 +39,11 @@ def test_an_empty_redis_has_nothing_under_way(fresh_redis_url: str) -> None:
 
 
 def test_everything_under_way_is_counted(fresh_redis_url: str) -> None:
-    """Mail of ready and leased followers, hints, orders without an answer, events, letters, and who waits longest."""
+    """Mail of ready and claimed followers, hints, orders without an answer, events, letters, and who waits longest."""
     now_ms = time.time() * 1000
     with Redis.from_url(fresh_redis_url) as redis:
         redis.zadd(KEYS.ready, {"anna": now_ms - 5_000, "ben": now_ms + 60_000})
-        redis.zadd(KEYS.leases, {"carl": now_ms + 9_000, "dora": now_ms + 9_000})
+        redis.zadd(KEYS.claims, {"carl": now_ms + 9_000, "dora": now_ms + 9_000})
         for follower, orders in (("anna", 3), ("ben", 1), ("carl", 2)):
             redis.rpush(KEYS.mailbox(follower), *["{}"] * orders)
         redis.hset(KEYS.submitting, mapping={"carl": submission("unknown"), "dora": submission("accepted")})
@@ -52,7 +52,7 @@ def test_everything_under_way_is_counted(fresh_redis_url: str) -> None:
         for stream in (KEYS.events, KEYS.events, KEYS.dead_letters, KEYS.event_dead_letters):
             redis.xadd(stream, {"field": "value"})
     found = pipeline_in(fresh_redis_url)
-    assert (found.orders_waiting, found.ready_followers, found.leased_followers) == (6, 2, 2)
+    assert (found.orders_waiting, found.ready_followers, found.claimed_followers) == (6, 2, 2)
     assert (found.queued_hints, found.unknown_orders) == (2, 1)
     assert (found.events_not_in_ledger, found.dead_letters) == (2, 2)
     assert found.halted == {"*": "unreadable"}
@@ -64,7 +64,7 @@ def test_orders_that_may_have_been_sent_before_a_restart_are_counted(fresh_redis
     replayed = an_order().model_copy(update={"replayed": True}).model_dump_json()
     with Redis.from_url(fresh_redis_url) as redis:
         redis.zadd(KEYS.ready, {"anna": 0, "ben": 0})
-        redis.zadd(KEYS.leases, {"carl": 0})
+        redis.zadd(KEYS.claims, {"carl": 0})
         redis.rpush(KEYS.mailbox("anna"), replayed, replayed)
         redis.rpush(KEYS.mailbox("ben"), an_order().model_dump_json(), replayed)
         redis.rpush(KEYS.mailbox("carl"), replayed)

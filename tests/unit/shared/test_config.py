@@ -37,12 +37,12 @@ def test_every_setting_is_read_by_somebody() -> None:
 def test_flag_beats_environment_beats_dotenv_beats_toml(tmp_path: Path) -> None:
     """Precedence is flag, environment, .env, nija.toml."""
     (tmp_path / "nija.toml").write_text(
-        "deliver_batch = 1\nfollower_shards = 2\nlease_seconds = 3\ndrain_places = 4\nkraken_base_url = 'http://toml'\n"
+        "deliver_batch = 1\nfollower_shards = 2\nclaim_seconds = 3\ndrain_places = 4\nkraken_base_url = 'http://toml'\n"
     )
-    (tmp_path / ".env").write_text("NIJA_FOLLOWER_SHARDS=20\nNIJA_LEASE_SECONDS=30\nNIJA_DRAIN_PLACES=40\n")
-    variables = {"NIJA_LEASE_SECONDS": "300", "NIJA_DRAIN_PLACES": "400"}
+    (tmp_path / ".env").write_text("NIJA_FOLLOWER_SHARDS=20\nNIJA_CLAIM_SECONDS=30\nNIJA_DRAIN_PLACES=40\n")
+    variables = {"NIJA_CLAIM_SECONDS": "300", "NIJA_DRAIN_PLACES": "400"}
     settings = load_settings(variables, folder=tmp_path, drain_places=999, home=None)
-    found = (settings.deliver_batch, settings.follower_shards, settings.lease_seconds, settings.drain_places)
+    found = (settings.deliver_batch, settings.follower_shards, settings.claim_seconds, settings.drain_places)
     assert found == (1, 20, 300.0, 999)
     assert settings.base_url(Broker.KRAKEN) == "http://toml"
 
@@ -110,7 +110,7 @@ BAD_INPUT = [
     ({"NIJA_MASTER_POLL_SECONDS": "soon"}, "NIJA_MASTER_POLL_SECONDS=soon is not valid: should be a valid number"),
     ({"NIJA_MASTER_POLL_SECONDS": "0"}, "NIJA_MASTER_POLL_SECONDS=0 is not valid: should be greater than 0"),
     ({"NIJA_RECONCILE_EVERY_SECONDS": "-1"}, "NIJA_RECONCILE_EVERY_SECONDS=-1 is not valid: should be greater than"),
-    ({"NIJA_LEASE_SECONDS": "nan"}, "NIJA_LEASE_SECONDS=nan is not valid"),
+    ({"NIJA_CLAIM_SECONDS": "nan"}, "NIJA_CLAIM_SECONDS=nan is not valid"),
     ({"NIJA_FOLLOWER_SHARDS": "1.5"}, "NIJA_FOLLOWER_SHARDS=1.5 is not valid"),
     ({"NIJA_LOG_LEVEL": "loud"}, "NIJA_LOG_LEVEL=loud is not valid: should be 'debug', 'info'"),
     (
@@ -282,11 +282,11 @@ def test_an_empty_variable_hides_what_a_file_says(tmp_path: Path) -> None:
 
 def test_toml_values_mean_what_their_text_means_in_the_environment(tmp_path: Path) -> None:
     """Lists are names, numbers and booleans are checked like text, and a boolean is no number."""
-    (tmp_path / "nija.toml").write_text("brokers = ['okx', 'kraken']\nrate_limits = false\nlease_seconds = 2.5\n")
+    (tmp_path / "nija.toml").write_text("brokers = ['okx', 'kraken']\nrate_limits = false\nclaim_seconds = 2.5\n")
     settings = load(tmp_path)
     assert settings.brokers == (Broker.OKX, Broker.KRAKEN)
     assert settings.rate_limits is False
-    assert settings.lease_seconds == 2.5
+    assert settings.claim_seconds == 2.5
     (tmp_path / "nija.toml").write_text("worker_children = true\n")
     with pytest.raises(ConfigurationError, match="NIJA_WORKER_CHILDREN=True is not valid"):
         load(tmp_path)

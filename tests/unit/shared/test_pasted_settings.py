@@ -104,10 +104,10 @@ def test_files_of_settings_are_read_in_the_encodings_that_windows_writes(tmp_pat
     (tmp_path / ".env").write_text(
         f"KRAKEN_MASTER_API_KEY=kraken-key-1\r\nKRAKEN_MASTER_API_SECRET='{SECRET}'\r\n", encoding=encoding
     )
-    (tmp_path / "nija.toml").write_text("lease_seconds = 7\n", encoding=encoding)
+    (tmp_path / "nija.toml").write_text("claim_seconds = 7\n", encoding=encoding)
     settings = load(tmp_path, {})
     assert settings.master_credentials(Broker.KRAKEN) == load(tmp_path, KRAKEN).master_credentials(Broker.KRAKEN)
-    assert settings.lease_seconds == 7
+    assert settings.claim_seconds == 7
 
 
 def test_invisible_characters_in_front_of_a_name_do_not_hide_the_setting(tmp_path: Path) -> None:

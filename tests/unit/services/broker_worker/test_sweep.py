@@ -13,7 +13,7 @@ def sweeper() -> Sweeper:
     return Sweeper(
         Broker.KRAKEN,
         "redis://127.0.0.1:1/0",
-        lease_seconds=30,
+        claim_seconds=30,
         refresh_seconds=60,
         places=10,
         children=2,

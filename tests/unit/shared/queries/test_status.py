@@ -53,7 +53,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "halted": {},
         "queued_hints": 0,
         "ready_followers": 0,
-        "leased_followers": 0,
+        "claimed_followers": 0,
         "orders_waiting": 0,
         "longest_wait_seconds": 0.0,
         "unknown_orders": 0,
@@ -92,7 +92,7 @@ def system(**changes: Any) -> SystemStatus:
 def test_work_under_way_is_no_finding() -> None:
     """Full mailboxes, waiting followers and a behindhand ledger are what a burst looks like."""
     busy = pipeline(
-        queued_hints=9, ready_followers=500, leased_followers=48, orders_waiting=700, events_not_in_ledger=4
+        queued_hints=9, ready_followers=500, claimed_followers=48, orders_waiting=700, events_not_in_ledger=4
     )
     assert system().findings() == []
     assert system(brokers=(broker(pipeline=busy),)).findings() == []
