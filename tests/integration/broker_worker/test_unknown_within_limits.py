@@ -11,7 +11,6 @@ import pytest
 from redis.asyncio import Redis
 
 from shared.brokers.limits import Budget
-from shared.brokers.nonces import key_hash
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import key_hash
