@@ -1,4 +1,4 @@
-# make demo | test | check: each sets up .venv by itself, from hashed pins, once.
+# make demo | test | check: each of them sets up .venv from hashed pins, once.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -euo pipefail -c
@@ -22,18 +22,18 @@ test: $(VENV)/.dev ## run the tests; they start their own servers
 	$(VENV)/bin/pytest -m "not long and not containers"
 
 .PHONY: check
-check: $(VENV)/.dev ## ruff, mypy --strict, import-linter
+check: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
 	$(VENV)/bin/ruff check
 	$(VENV)/bin/ruff format --check
 	$(VENV)/bin/mypy
 	$(VENV)/bin/lint-imports
 
 .PHONY: ci-long
-ci-long: $(VENV)/.dev ## the tests that take minutes
+ci-long: $(VENV)/.dev ## run the tests that take minutes
 	$(VENV)/bin/pytest -m "long and not containers"
 
 .PHONY: containers
-containers: $(VENV)/.dev ## the image and Compose in a real Docker engine; starts one where there is none
+containers: $(VENV)/.dev ## test the image and Compose in a real Docker engine; start one where there is none
 	DOCKER_HOST="$$(.ci/docker-engine)"; export DOCKER_HOST; \
 	.ci/base-images; \
 	$(VENV)/bin/pytest tests/containers
@@ -44,7 +44,7 @@ format: $(VENV)/.dev ## format the sources
 	$(VENV)/bin/ruff format
 
 .PHONY: pins
-pins: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
+pins: $(VENV)/.dev ## write requirements/*.txt from pyproject.toml again
 	$(PIP) install uv
 	printf 'hatchling>=1.27\neditables>=0.5\n' | $(VENV)/bin/python -m uv pip compile - $(COMPILE) -o requirements/build.txt
 	$(VENV)/bin/python -m uv pip compile pyproject.toml $(COMPILE) -o requirements/runtime.txt
@@ -53,8 +53,8 @@ pins: $(VENV)/.dev ## write requirements/*.txt anew from pyproject.toml
 COMPILE := --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url --no-emit-find-links \
 	--no-annotate --no-header
 
-# 3.12 and 3.11 first: for them there is a wheel with a redis-server. Tried by running it, because some machines
-# have a stand-in of the name that only prints an error.
+# Tries 3.12 and 3.11 first, because only they have a wheel with a redis-server. Runs each candidate, because some
+# machines have a program of that name that only prints an error.
 $(VENV)/bin/python:
 	@for python in python3.12 python3.11 python3 python3.13 python3.14; do \
 		if $$python -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' >/dev/null 2>&1; then \
