@@ -12,7 +12,6 @@ import signal
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
-from typing import Final
 
 import redis
 from redis.backoff import NoBackoff
@@ -21,13 +20,8 @@ from redis.retry import Retry
 from services.local_system.child import child_setup
 from services.local_system.embedded import kept, kept_port, port_is_free, private_folder, wait_for_end, write_private
 from services.local_system.errors import LocalSystemError
-
-_NEEDED: Final = (
-    ("appendonly", "yes", "orders must outlive a restart"),
-    ("appendfsync", "always", "an acknowledged order must outlive a power failure"),
-    ("maxmemory-policy", "noeviction", "a full server must refuse, not forget"),
-)
-"""Option of Redis, the right value, why."""
+from shared.messaging.connection_errors import explained
+from shared.messaging.server_check import check_redis
 
 
 def redis_program() -> Path:
@@ -117,22 +111,18 @@ class RedisServer:
             client.close()
 
 
-def check_redis(setting: str, url: str) -> list[str]:
-    """Look at a Redis server that is not ours; return warnings. Raises LocalSystemError when it does not answer."""
-    client = redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True)
-    try:
-        client.ping()
-        warnings = []
-        for option, right, why in _NEEDED:
-            try:
-                found = client.config_get(option).get(option)
-            except redis.ResponseError:
-                # Managed servers often refuse CONFIG; what they run with is in their documents.
-                return [f"{setting}: this server does not show its settings; make sure that it has appendfsync always"]
-            if found != right:
-                warnings.append(f"{setting}: {option} is {found}, and should be {right}: {why}")
-        return warnings
-    except redis.RedisError as error:
-        raise LocalSystemError(f"{setting}: no Redis that nija can use answers there ({error})") from None
-    finally:
-        client.close()
+def redis_warnings(setting: str, url: str) -> list[str]:
+    """Check a Redis server that is not ours, and return warnings. Raises RedisRefused, RedisUnavailable."""
+    warnings = check_redis(setting, url)
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
+        try:
+            found = client.config_get("appendfsync").get("appendfsync")
+        except redis.ResponseError:
+            # Managed servers often refuse CONFIG; what they run with is in their documents.
+            return [*warnings, f"{setting}: this server does not show whether it has appendfsync always"]
+        except redis.RedisError as error:
+            raise explained(error, setting, url) from None
+    if found != "always":
+        why = "an acknowledged order must outlive a power failure"
+        warnings.append(f"{setting}: appendfsync is {found}, and should be always: {why}")
+    return warnings

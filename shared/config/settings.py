@@ -150,7 +150,7 @@ class Settings(BaseSettings):
         """DATABASE_URL, for processes that do not start servers. Raises ConfigurationError."""
         if self.database_url is None:
             raise ConfigurationError(
-                "DATABASE_URL is missing: set it to a PostgreSQL server (postgresql://user@host:5432/nija), "
+                "DATABASE_URL is missing: set it to a PostgreSQL server (postgresql://user:<password>@host:5432/nija), "
                 "or run everything with `nija up`"
             )
         return self.database_url
@@ -162,10 +162,14 @@ class Settings(BaseSettings):
             return own
         if self.redis_url is None:
             raise ConfigurationError(
-                "REDIS_URL is missing: set it to a Redis server (redis://:password@host:6379/0), "
+                "REDIS_URL is missing: set it to a Redis server (redis://:<password>@host:6379/0), "
                 "or run everything with `nija up`"
             )
         return self.redis_url
+
+    def redis_setting_for(self, broker: Broker) -> str:
+        """The name of the setting that `redis_url_for` returns."""
+        return "REDIS_URL" if self.own_redis_url(broker) is None else f"{broker.name}_REDIS_URL"
 
     def own_redis_url(self, broker: Broker) -> str | None:
         """{BROKER}_REDIS_URL, the Redis that this broker has for itself; None: it has none."""

@@ -12,6 +12,11 @@ from shared.config.errors import ConfigurationError
 from shared.domain.accounts.key_text import bare
 from shared.domain.identity import Broker, parse_follower_id
 
+PERCENT_ENCODE = (
+    "has a character in its name or password that means something else in a URL: percent-encode it "
+    "(/ as %2F, ? as %3F, # as %23, @ as %40, : as %3A, % as %25)"
+)
+_END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
 HOW_TO_MAKE_A_KEY = (
@@ -46,17 +51,32 @@ def _basic_auth(value: SecretStr) -> SecretStr:
 
 
 def _url(schemes: tuple[str, ...], example: str) -> Callable[[str], str]:
+    """The check of a URL with one of these schemes. Its errors repeat nothing of the URL: it may hold a password."""
+
     def check(value: str) -> str:
+        if _hides_credentials(value):
+            raise ValueError(PERCENT_ENCODE)
         try:
             parts = urlsplit(value)
             right = parts.scheme in schemes and bool(parts.netloc or parts.path) and parts.port != 0
         except ValueError:
             right = False
         if not right:
-            raise ValueError(f"should be a URL such as {example}")
+            hint = "; special characters of a password are percent-encoded" if "@" in value else ""
+            raise ValueError(f"should be a URL such as {example}{hint}")
         return value
 
     return check
+
+
+def _hides_credentials(url: str) -> bool:
+    """Whether a name or a password in `url` holds a character that ends it too early.
+
+    Libraries read such a URL in different ways, and show the rest of the password as a host or a port.
+    """
+    rest = url.partition("://")[2]
+    authority = _END_OF_AUTHORITY.split(rest, maxsplit=1)[0]
+    return authority.count("@") > 1 or (authority != "" and "@" in rest[len(authority) :])
 
 
 def _account_name(value: str) -> str:
@@ -77,10 +97,10 @@ def _brokers(value: Any) -> Any:
     return tuple(parse_broker(name, "NIJA_BROKERS") for name in _names(value))
 
 
-redis_url = _url(("redis", "rediss", "unix"), "redis://:password@host:6379/0")
+redis_url = _url(("redis", "rediss", "unix"), "redis://:<password>@host:6379/0")
 base_url = _url(("http", "https"), "http://127.0.0.1:8123")
 proxy_url = _url(("http", "https"), "http://127.0.0.1:3128")
-_database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresql://user@host:5432/nija")
+_database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresql://user:<password>@host:5432/nija")
 
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(_database_url)]

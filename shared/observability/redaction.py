@@ -21,7 +21,8 @@ _SHORTEST_SECRET = 6
 _SECRET_WORDS = {"secret", "secrets", "signature", "sign", "passphrase", "password", "authorization", "token", "apikey"}
 _WORD = re.compile(r"[A-Z]?[a-z0-9]+|[A-Z]+(?![a-z])")
 # To the last @: a password that was not percent-encoded may hold a slash, a question mark, a hash or an @.
-_IN_URL = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@?#'\"]*:)[^\s'\"]+@", re.IGNORECASE)
+# `<password>` is how nija's own examples write it.
+_IN_URL = re.compile(r"(?P<before>[a-z][a-z0-9+.-]*://[^\s/:@?#'\"]*:)(?!<password>@)[^\s'\"]+@", re.IGNORECASE)
 _IN_TEXT = re.compile(
     r"(?P<before>(?:api[-_ ]?key|api[-_ ]?sign|api[-_ ]?secret|ok-access-(?:key|sign|passphrase)|x-mbx-apikey"
     r"|apca-api-(?:key-id|secret-key)|signature|passphrase|password|authorization|secret[-_]?key|secret|token)"

@@ -27,7 +27,7 @@ def postgresql_url(database_url: str) -> URL:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
         raise BadDatabaseUrl(
-            "DATABASE_URL is not a URL; it should look like postgresql://user:password@host:5432/nija"
+            "DATABASE_URL is not a URL; it should look like postgresql://user:<password>@host:5432/nija"
         ) from None
     if url.drivername not in ("postgresql", "postgres", "postgresql+psycopg"):
         raise BadDatabaseUrl(

@@ -1,0 +1,105 @@
+"""Checks at the start of a process that a Redis server can be used, and says what to do where it cannot.
+
+Three round trips, each small. What goes wrong on the way to the server is put into words by `connection_errors`.
+"""
+
+import re
+from collections.abc import Iterator, Sequence
+from typing import Any, Final
+from urllib.parse import unquote, urlsplit
+
+from redis import Redis
+from redis.backoff import NoBackoff
+from redis.exceptions import NoPermissionError, RedisError
+from redis.retry import Retry
+
+from shared.domain.identity import Broker
+from shared.messaging.commands import Denied, denied_to_user
+from shared.messaging.connection_errors import ANSWER_SECONDS, RedisRefused, RedisUnavailable, explained, place_of
+
+OLDEST: Final = (6, 2)
+"""The oldest Redis that nija's scripts are tested with."""
+_CLUSTER: Final = (
+    "is a Redis Cluster, which Celery cannot use: use a Redis without cluster mode, "
+    "and {BROKER}_REDIS_URL for a server of its own for a broker"
+)
+
+
+def check_redis(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker)) -> list[str]:
+    """Return warnings about the Redis that `setting` names, for the keys of `brokers`.
+
+    Raises RedisUnavailable, RedisRefused.
+    """
+    place = place_of(url)
+    try:
+        redis = Redis.from_url(
+            url,
+            socket_timeout=ANSWER_SECONDS,
+            socket_connect_timeout=ANSWER_SECONDS,
+            decode_responses=True,
+            retry=Retry(NoBackoff(), 0),
+        )
+        with redis:
+            return _examine(setting, place, url, redis, brokers)
+    except (RedisError, OSError) as error:
+        raise explained(error, setting, url) from error
+    except (TypeError, ValueError) as error:
+        raise RedisRefused(f"{setting}: an option of the URL cannot be used: {error}") from error
+
+
+def _examine(setting: str, place: str, url: str, redis: Redis, brokers: Sequence[Broker]) -> list[str]:
+    try:
+        info: dict[str, Any] = redis.info()
+    except NoPermissionError:
+        info = {}
+    if info.get("loading"):
+        raise RedisUnavailable(f"{setting}: Redis at {place} still loads its data")
+    for problem in _problems(info):
+        raise RedisRefused(f"{setting}: Redis at {place} {problem}")
+    denied = denied_to_user(redis, brokers)
+    if denied:
+        raise RedisRefused(f"{setting}: {_what_to_allow(denied, _user_of(url))}")
+    if info and not info.get("aof_enabled"):
+        lost = "after a crash it lacks what it had acknowledged, and nija compares every order with the ledger"
+        return [f"{setting}: Redis at {place} has no append-only file (appendonly yes): {lost} and the broker"]
+    return []
+
+
+def _problems(info: dict[str, Any]) -> Iterator[str]:
+    """What makes a Redis with these facts unusable."""
+    if not info:
+        return
+    if info.get("cluster_enabled") or info.get("redis_mode") == "cluster":
+        yield _CLUSTER
+    if info.get("redis_mode") == "sentinel":
+        yield "is a Redis Sentinel: name the Redis that it watches"
+    version = str(info.get("redis_version", ""))
+    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+        yield f"has version {version}: nija needs {'.'.join(map(str, OLDEST))} or later"
+    if info.get("role") == "slave":
+        yield "is a replica, which takes no writes: name the primary"
+    policy = info.get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        yield (
+            f"has maxmemory-policy {policy}, so it forgets orders when it is full: "
+            "set maxmemory-policy to noeviction (CONFIG SET, redis.conf, or the settings of the provider)"
+        )
+
+
+def _what_to_allow(denied: Denied, user: str) -> str:
+    rules = [f"+{each}" for each in denied.commands]
+    missing = [", ".join(each.upper().replace("|", " ") for each in denied.commands)] if denied.commands else []
+    if denied.keys:
+        missing.append("the keys " + ", ".join(denied.keys))
+        rules += [f"~{each}" for each in denied.keys]
+    if denied.channels:
+        missing.append("the channels " + ", ".join(denied.channels))
+        rules += [f"&{each}" for each in denied.channels]
+    return (
+        f"the Redis user {user!r} may not use {' and '.join(missing)}: allow {' '.join(rules)}; "
+        "docs/deployment.md lists all that nija needs"
+    )
+
+
+def _user_of(url: str) -> str:
+    return unquote(urlsplit(url).username or "") or "default"

@@ -1,0 +1,38 @@
+"""A Redis of the test's own, with lines of the test's own in its configuration."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from redis import Redis
+
+from services.local_system.embedded import run_server
+from tests.redis_versions import RedisOfVersion, program_of_version
+
+
+class _Configured(RedisOfVersion):
+    """A Redis with further lines in its configuration. The last of two lines for one option counts."""
+
+    def __init__(self, folder: Path, version: str, lines: tuple[str, ...]) -> None:
+        super().__init__(folder, program_of_version(version))
+        self._lines = lines
+
+    def prepare(self) -> None:
+        super().prepare()
+        with (self._folder / "redis.conf").open("a") as file:
+            file.writelines(f"{line}\n" for line in self._lines)
+
+
+@contextmanager
+def redis_with(folder: Path, *lines: str, version: str = "6.2") -> Iterator[str]:
+    """The URL of a running Redis with these lines; the user is `default`, who may do everything."""
+    server = _Configured(folder / "redis", version, lines)
+    with run_server(server, folder / "redis.log"):
+        yield server.url
+
+
+def add_user(url: str, name: str, *rules: str) -> str:
+    """Make a user with the password `of-a-test` and these rules of an ACL; return the URL for it."""
+    with Redis.from_url(url) as admin:
+        admin.execute_command("ACL", "SETUSER", name, "on", ">of-a-test", *rules)
+    return f"redis://{name}:of-a-test@{url.rpartition('@')[2]}"
