@@ -3,6 +3,7 @@
 redis_url, database_url                  the servers; shared by all tests of the run
 fresh_redis_url, fresh_database_url      an empty Redis database, a migrated PostgreSQL database; for one test
 each_redis_url                           an empty Redis database; the test runs on every version of Redis
+each_database_url                        a migrated database; the test runs straight and through PgBouncer
 redis_server, postgres_server            the servers themselves (a test that kills one starts its own instead)
 """
 
@@ -17,6 +18,7 @@ import redis
 from services.local_system.embedded import run_server
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer
+from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.redis_versions import VERSIONS, RedisOfVersion, program_of_version
 
 _LOGICAL_DATABASES = cycle(range(1, 64))
@@ -108,3 +110,19 @@ def fresh_database_url(postgres_server: PostgresServer, _template_database: str)
     name = f"test_{next(_DATABASE_NUMBERS)}"
     yield postgres_server.create_database(name, template=_template_database)
     postgres_server.drop_database(name)
+
+
+@pytest.fixture(scope="session")
+def pooler(postgres_server: PostgresServer, server_folder: Path) -> Iterator[PgBouncer]:
+    """A PgBouncer in transaction mode in front of the PostgreSQL of the run; `tests.support.pgbouncer` says whose."""
+    with pgbouncer(server_folder, postgres_server) as each:
+        yield each
+
+
+@pytest.fixture(params=["straight", "pgbouncer"])
+def each_database_url(request: pytest.FixtureRequest, fresh_database_url: str) -> str:
+    """The URL of a migrated, empty database for this test, which runs once for each way to reach it."""
+    if request.param == "straight":
+        return fresh_database_url
+    pooler: PgBouncer = request.getfixturevalue("pooler")
+    return pooler.url_of(fresh_database_url.rpartition("/")[2].partition("?")[0])

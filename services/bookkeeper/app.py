@@ -36,6 +36,8 @@ from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.migrate import require_newest_schema
 from shared.running import keep_beating, run_each, stop_by_signal, wait
+from shared.persistence.migrate import check_database
+from shared.running import keep_beating, run_each, stop_by_signal
 
 NICENESS: Final = 10
 
@@ -51,7 +53,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start:
     try:
         while not stopping.is_set():
             try:
-                await asyncio.to_thread(require_newest_schema, engine)
+                await asyncio.to_thread(check_database, engine)
                 break
             except DatabaseUnavailable as error:
                 log.warning("the ledger is away", error=str(error))

@@ -20,7 +20,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import require_newest_schema
+from shared.persistence.migrate import check_database
 
 app = typer.Typer(
     help="Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.", no_args_is_help=True
@@ -111,7 +111,7 @@ def _masters_without_key(settings: Settings, brokers: Collection[Broker], *, all
 def _follower_keys(settings: Settings, only: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
-        require_newest_schema(engine)
+        check_database(engine)
         store = FollowerStore(engine, SecretBox(settings.secret_key))
         records = [
             record

@@ -13,7 +13,7 @@ from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.recorded_decisions import RecordedDecisions
 from shared.persistence.ledger.targets import Targets
-from shared.persistence.migrate import require_newest_schema
+from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
 
 _SIMILAR = 3
@@ -60,7 +60,7 @@ def open_ledger() -> Iterator[LedgerDesk]:
         settings = settings_of_running_system(settings)
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
-        require_newest_schema(engine)
+        check_database(engine)
         yield LedgerDesk(settings, Reports(engine), FollowerStore(engine), RecordedDecisions(engine), Targets(engine))
     finally:
         engine.dispose()

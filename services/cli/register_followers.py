@@ -22,7 +22,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.environment import Key
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import require_newest_schema
+from shared.persistence.migrate import check_database
 
 
 def register_followers(
@@ -45,7 +45,7 @@ def register_followers(
     with ExitStack() as stack:
         engine = open_engine(settings.required_database_url(), pool_size=1)
         stack.callback(engine.dispose)
-        require_newest_schema(engine)
+        check_database(engine)
         store = FollowerStore(engine, SecretBox(settings.secret_key))
         redis: dict[Broker, Redis] = {}
         for broker in {follower.broker for follower in followers} | {record.broker for record in store.all()}:

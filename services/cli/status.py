@@ -21,7 +21,7 @@ from shared.domain.identity import Broker
 from shared.observability.heartbeat import age_seconds
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
-from shared.persistence.migrate import require_newest_schema
+from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
 from shared.queries.pipeline import read_pipeline
 from shared.queries.status import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, Run, SystemStatus
@@ -92,7 +92,7 @@ def _ask_ledger(settings: Settings) -> tuple[dict[Broker, LedgerFacts], str | No
     """What the ledger has of each broker, and the reason when it could not be asked."""
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
-        require_newest_schema(engine)
+        check_database(engine)
         reports = Reports(engine)
         followers = reports.statuses()
         facts = {}

@@ -112,7 +112,7 @@ class RedisServer:
 
 
 def redis_warnings(setting: str, url: str) -> list[str]:
-    """Check a Redis server that is not ours, and return warnings. Raises RedisRefused, RedisUnavailable."""
+    """Check a Redis server that is not ours, and return warnings. Raises RedisUnusable, RedisUnavailable."""
     warnings = check_redis(setting, url)
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
         try:

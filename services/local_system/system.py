@@ -25,7 +25,7 @@ from cryptography.fernet import Fernet
 from services.local_system import lock
 from services.local_system.embedded import home_folder, kept_port, private_folder, write_private
 from services.local_system.embedded_postgres import PostgresServer
-from services.local_system.embedded_redis import RedisServer, check_redis
+from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.key_gate import usable_brokers
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
@@ -187,7 +187,7 @@ class LocalSystem:
         own = {f"{broker.name}_REDIS_URL": self.settings.own_redis_url(broker) for broker in Broker}
         for setting, url in {"REDIS_URL": self.settings.redis_url, **own}.items():
             if url:
-                for warning in check_redis(setting, url):
+                for warning in redis_warnings(setting, url):
                     self._announce(warning)
 
     async def _start_servers(self) -> dict[str, str]:

@@ -169,7 +169,9 @@ def _words(name: str, key: str) -> tuple[str, ...]:
 def _ask(connection: Any, questions: Sequence[_Question]) -> Denied:
     """Send all questions in one piece, and sort the replies."""
     connection.send_packed_command(connection.pack_commands([question.words for question in questions]))
-    commands, keys, channels = set(), set(), set()
+    commands: set[str] = set()
+    keys: set[str] = set()
+    channels: set[str] = set()
     for question in questions:
         try:
             connection.read_response()

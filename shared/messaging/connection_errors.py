@@ -1,6 +1,6 @@
 """Puts into words why a Redis server cannot be used: an error of redis-py becomes one that says what to do.
 
-A server that does not answer yet is RedisUnavailable: waiting may cure that. Everything else is RedisRefused. Both texts name
+A server that does not answer yet is RedisUnavailable: waiting may cure that. Everything else is RedisUnusable. Both texts name
 the setting and the server, never a password.
 """
 
@@ -24,12 +24,12 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.domain.errors import NijaError
 
-ANSWER_SECONDS: Final = 3.0
+ANSWER_SECONDS: Final = 5.0
 """How long the check at the start waits for a connection, and for an answer."""
 _DEFAULT_PORT: Final = 6379
 
 
-class RedisRefused(NijaError):
+class RedisUnusable(NijaError):
     """This Redis cannot be used as it is; the text names the setting and says what would be right."""
 
 
@@ -43,26 +43,26 @@ def place_of(url: str) -> str:
     return parts.path if parts.scheme == "unix" else "{}:{}".format(*_address_of(url))
 
 
-def explained(error: RedisError | OSError, setting: str, url: str) -> RedisUnavailable | RedisRefused:
+def explained(error: RedisError | OSError, setting: str, url: str) -> RedisUnavailable | RedisUnusable:
     """The error of a Redis client as one that says what to do."""
     place = place_of(url)
     on_the_way = _network_problem(error, place)
     if on_the_way is not None:
-        return RedisRefused(f"{setting}: {on_the_way}")
+        return RedisUnusable(f"{setting}: {on_the_way}")
     said = _what_it_answers(error)
     if said is not None:
-        return RedisRefused(f"{setting}: Redis at {place} {said}")
+        return RedisUnusable(f"{setting}: Redis at {place} {said}")
     text = str(error) or type(error).__name__
     if isinstance(error, BusyLoadingError | MaxConnectionsError | ResponseError) or "max number of clients" in text:
         return RedisUnavailable(f"{setting}: Redis at {place} answers: {text}")
     if urlsplit(url).scheme == "rediss" and _answers_without_tls(url):
-        return RedisRefused(f"{setting}: Redis at {place} does not speak TLS: write redis://, or the port for TLS")
+        return RedisUnusable(f"{setting}: Redis at {place} does not speak TLS: write redis://, or the port for TLS")
     if isinstance(error, RedisTimeoutError):
         return RedisUnavailable(f"{setting}: Redis at {place} does not answer within {ANSWER_SECONDS:g} s")
     if any(isinstance(cause, ConnectionRefusedError | FileNotFoundError) for cause in _chain(error)):
         return RedisUnavailable(f"{setting}: no Redis listens at {place}")
     if urlsplit(url).scheme == "redis" and isinstance(error, RedisConnectionError) and _speaks_tls(url):
-        return RedisRefused(f"{setting}: {place} speaks TLS: write rediss:// instead of redis://")
+        return RedisUnusable(f"{setting}: {place} speaks TLS: write rediss:// instead of redis://")
     return RedisUnavailable(f"{setting}: {place} does not answer as a Redis does ({text})")
 
 

@@ -15,7 +15,7 @@ from redis.retry import Retry
 
 from shared.domain.identity import Broker
 from shared.messaging.commands import Denied, denied_to_user
-from shared.messaging.connection_errors import ANSWER_SECONDS, RedisRefused, RedisUnavailable, explained, place_of
+from shared.messaging.connection_errors import ANSWER_SECONDS, RedisUnavailable, RedisUnusable, explained, place_of
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that nija's scripts are tested with."""
@@ -28,7 +28,7 @@ _CLUSTER: Final = (
 def check_redis(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker)) -> list[str]:
     """Return warnings about the Redis that `setting` names, for the keys of `brokers`.
 
-    Raises RedisUnavailable, RedisRefused.
+    Raises RedisUnavailable, RedisUnusable.
     """
     place = place_of(url)
     try:
@@ -44,7 +44,7 @@ def check_redis(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker
     except (RedisError, OSError) as error:
         raise explained(error, setting, url) from error
     except (TypeError, ValueError) as error:
-        raise RedisRefused(f"{setting}: an option of the URL cannot be used: {error}") from error
+        raise RedisUnusable(f"{setting}: an option of the URL cannot be used: {error}") from error
 
 
 def _examine(setting: str, place: str, url: str, redis: Redis, brokers: Sequence[Broker]) -> list[str]:
@@ -55,10 +55,10 @@ def _examine(setting: str, place: str, url: str, redis: Redis, brokers: Sequence
     if info.get("loading"):
         raise RedisUnavailable(f"{setting}: Redis at {place} still loads its data")
     for problem in _problems(info):
-        raise RedisRefused(f"{setting}: Redis at {place} {problem}")
+        raise RedisUnusable(f"{setting}: Redis at {place} {problem}")
     denied = denied_to_user(redis, brokers)
     if denied:
-        raise RedisRefused(f"{setting}: {_what_to_allow(denied, _user_of(url))}")
+        raise RedisUnusable(f"{setting}: {_what_to_allow(denied, _user_of(url))}")
     if info and not info.get("aof_enabled"):
         lost = "after a crash it lacks what it had acknowledged, and nija compares every order with the ledger"
         return [f"{setting}: Redis at {place} has no append-only file (appendonly yes): {lost} and the broker"]

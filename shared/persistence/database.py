@@ -5,13 +5,13 @@ from contextlib import contextmanager
 from typing import Final
 
 import psycopg
-from psycopg.errors import ReadOnlySqlTransaction
-from sqlalchemy import Connection, Engine, create_engine
+from psycopg.errors import InsufficientPrivilege, ReadOnlySqlTransaction
+from sqlalchemy import Connection, Engine, create_engine, event
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, DBAPIError, InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 
-from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable
+from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable, DatabaseUnusable
 
 IDLE_TRANSACTION_SECONDS: Final = 60.0
 """How long PostgreSQL lets a transaction stand whose process asks nothing: paused, it must not hold its locks for good.
@@ -37,8 +37,11 @@ def postgresql_url(database_url: str) -> URL:
 
 
 def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> Engine:
-    """Return an engine; it connects at the first use. Make one per process, after forking."""
-    return create_engine(
+    """Return an engine; it connects at the first use. Make one per process, after forking.
+
+    Nothing is set for a session, only for a transaction: through a pooler a session belongs to many clients.
+    """
+    engine = create_engine(
         postgresql_url(database_url),
         pool_size=pool_size,
         max_overflow=pool_size,
@@ -46,10 +49,10 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": connect_timeout_seconds,
-            "options": (
-                f"-c timezone=UTC -c idle_in_transaction_session_timeout={int(IDLE_TRANSACTION_SECONDS * 1000)}"
-            ),
             "application_name": "nija",
+            "client_encoding": "utf8",
+            # A pooler such as PgBouncer gives each transaction another session: it would not know the statement.
+            "prepare_threshold": None,
             # A server whose host is gone says nothing: without these, a statement would wait for it for hours.
             "keepalives_idle": 30,
             "keepalives_interval": 10,
@@ -57,6 +60,10 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
             "tcp_user_timeout": 60_000,
         },
     )
+    settings = {"TimeZone": "UTC", "idle_in_transaction_session_timeout": str(int(IDLE_TRANSACTION_SECONDS * 1000))}
+    statement = "SELECT " + ", ".join(f"set_config('{name}', '{value}', true)" for name, value in settings.items())
+    event.listen(engine, "begin", lambda connection: connection.exec_driver_sql(statement))
+    return engine
 
 
 @contextmanager
@@ -84,20 +91,23 @@ def unavailable_as_one_error() -> Iterator[None]:
     except PoolTimeout as error:
         raise DatabaseUnavailable("all connections to PostgreSQL are in use") from error
     except (OperationalError, InterfaceError) as error:
-        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
+        raise DatabaseUnavailable(f"PostgreSQL: {first_line(error.orig or error)}") from error
     except DBAPIError as error:
         if error.connection_invalidated or _is_read_only(error):
-            raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error.orig or error)}") from error
+            raise DatabaseUnavailable(f"PostgreSQL: {first_line(error.orig or error)}") from error
+        if isinstance(error.orig, InsufficientPrivilege):
+            raise DatabaseUnusable(f"DATABASE_URL: its role lacks a right: {first_line(error.orig)}") from error
         raise
     except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction) as error:
         # From the driver itself: COPY bypasses SQLAlchemy.
-        raise DatabaseUnavailable(f"PostgreSQL: {_first_line(error)}") from error
+        raise DatabaseUnavailable(f"PostgreSQL: {first_line(error)}") from error
 
 
 def _is_read_only(error: BaseException) -> bool:
     return isinstance(getattr(error, "orig", error), ReadOnlySqlTransaction)
 
 
-def _first_line(error: BaseException) -> str:
+def first_line(error: BaseException) -> str:
+    """The first line of what the database says of an error."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

@@ -15,6 +15,10 @@ class BadDatabaseUrl(PersistenceError):
     """DATABASE_URL is not one that nija can use; the text says what would be right."""
 
 
+class DatabaseUnusable(PersistenceError):
+    """This database cannot be used as it is; the text names DATABASE_URL and says what would be right."""
+
+
 class RefusedByDatabase(PersistenceError):
     """PostgreSQL will never take these rows (a NUL character, a number out of range): find the one and keep it aside."""
 
@@ -68,4 +72,4 @@ class ImportRefused(FollowerError):
 
 
 class SchemaOutdated(PersistenceError):
-    """The database's schema is not the one that this version of nija needs."""
+    """The database's schema is not the one that this version of nija needs: older, newer, or none."""

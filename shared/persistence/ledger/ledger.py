@@ -7,6 +7,7 @@ ended stands; an event that says otherwise is reported as a conflict and not sto
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cache
 from hashlib import sha256
 from typing import Any, Final, cast
 
@@ -15,6 +16,7 @@ from psycopg import sql
 from psycopg.types.json import Jsonb
 from sqlalchemy import Connection, Engine
 from sqlalchemy.exc import DataError, IntegrityError
+from sqlmodel import SQLModel
 
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.events import DecisionBatch, Event, FollowerDisabled, OrderEvent, PositionAdjusted, SnapshotEvent
@@ -35,7 +37,7 @@ _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields
 _ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
 
 _CONFLICTS: Final = sql.SQL("""
-    SELECT i.place FROM incoming_order_events i
+    SELECT i.place FROM {} i
     JOIN order_events e ON e.copy_order_id = i.copy_order_id AND e.outcome IS NOT NULL
     WHERE i.outcome IS NOT NULL AND (i.outcome, i.filled_quantity) <> (e.outcome, e.filled_quantity)
     ORDER BY i.place
@@ -132,7 +134,7 @@ class Ledger:
             )
             conflicts: tuple[int, ...] = ()
             if orders_written < len(orders):
-                conflicts = tuple(row[0] for row in driver.execute(_CONFLICTS))
+                conflicts = tuple(row[0] for row in driver.execute(_CONFLICTS.format(_incoming("order_events"))))
             snapshots_written = _insert(
                 driver,
                 _Load("account_snapshots", _SNAPSHOT_COLUMNS, ("broker", "follower_id", "occurred_at"), snapshots),
@@ -211,16 +213,27 @@ def _instrument_load(instruments: dict[str, Instrument]) -> _Load:
     return _Load("instruments", tuple(c.name for c in table_of(InstrumentRow).columns), ("digest",), rows)
 
 
+@cache
+def _incoming(table: str) -> sql.Identifier:
+    """The name of the temporary table for rows of `table`.
+
+    It ends with a digest of the columns. Behind a pooler such as PgBouncer a session outlives the processes that use
+    it, so it may hold a temporary table that an older version of nija made.
+    """
+    columns = [(column.name, str(column.type)) for column in SQLModel.metadata.tables[table].columns]
+    return sql.Identifier(f"incoming_{table}_{sha256(repr(columns).encode()).hexdigest()[:8]}")
+
+
 def _insert(driver: psycopg.Connection[Any], load: _Load) -> int:
     """Bring rows into a table, those that are there already left out; return how many were new."""
     if not load.rows:
         return 0
-    incoming = sql.Identifier(f"incoming_{load.table}")
+    incoming = _incoming(load.table)
     table = sql.Identifier(load.table)
     columns = sql.SQL(", ").join(map(sql.Identifier, load.columns))
     order = sql.SQL(", ").join(map(sql.Identifier, load.order))
     place = sql.SQL(", NULL::integer AS place") if load.with_place else sql.SQL("")
-    # One per connection and kept: creating it for each batch would bloat the catalogs.
+    # One per session and kept: creating it for each batch would bloat the catalogs.
     driver.execute(sql.SQL("SET LOCAL client_min_messages = warning"))
     driver.execute(
         sql.SQL("CREATE TEMPORARY TABLE IF NOT EXISTS {} ON COMMIT DELETE ROWS AS SELECT {}{} FROM {} LIMIT 0").format(

@@ -10,7 +10,7 @@ from shared.domain.symbol import Symbol
 
 
 class Moment(DateTime):
-    """TIMESTAMPTZ; the connection's time zone is UTC, so what comes back is aware UTC."""
+    """TIMESTAMPTZ; the time zone of each transaction is UTC, so what comes back is aware UTC."""
 
     def __init__(self) -> None:
         super().__init__(timezone=True)

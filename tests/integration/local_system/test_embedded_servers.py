@@ -27,8 +27,9 @@ from services.local_system.embedded import (
     stop_server,
 )
 from services.local_system.embedded_postgres import PostgresServer
-from services.local_system.embedded_redis import RedisServer, check_redis
+from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.errors import LocalSystemError, StartFailed
+from shared.messaging.connection_errors import RedisUnavailable
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
@@ -219,17 +220,17 @@ def test_tests_get_empty_servers(fresh_redis_url: str, fresh_database_url: str) 
 
 def test_a_foreign_redis_is_checked(redis_server: RedisServer, tmp_path: Path) -> None:
     """Ours needs no warning; one that could lose orders is named with what would be right; none at all is an error."""
-    assert check_redis("REDIS_URL", redis_server.url) == []
+    assert redis_warnings("REDIS_URL", redis_server.url) == []
     careless = RedisServer(tmp_path / "redis")
     with run_server(careless, tmp_path / "log"):
         with redis.Redis.from_url(careless.url) as client:
             client.config_set("appendfsync", "everysec")
-        warnings = check_redis("OKX_REDIS_URL", careless.url)
+        warnings = redis_warnings("OKX_REDIS_URL", careless.url)
     assert [warning.split(":")[:2] for warning in warnings] == [
         ["OKX_REDIS_URL", " appendfsync is everysec, and should be always"]
     ]
-    with pytest.raises(LocalSystemError, match="OKX_REDIS_URL: no Redis that nija can use answers"):
-        check_redis("OKX_REDIS_URL", careless.url)
+    with pytest.raises(RedisUnavailable, match="OKX_REDIS_URL: no Redis listens at 127.0.0.1"):
+        redis_warnings("OKX_REDIS_URL", careless.url)
 
 
 def test_a_folder_with_other_things_is_neither_closed_nor_filled(tmp_path: Path) -> None:

@@ -14,9 +14,9 @@ from shared.persistence.ledger.master_fills import MasterFills
 
 
 @pytest.fixture
-def engine(fresh_database_url: str) -> Iterator[Engine]:
-    """An engine on an empty, migrated database."""
-    engine = open_engine(fresh_database_url)
+def engine(each_database_url: str) -> Iterator[Engine]:
+    """An engine on an empty, migrated database. Each test runs straight and through PgBouncer."""
+    engine = open_engine(each_database_url)
     yield engine
     engine.dispose()
 

@@ -7,14 +7,15 @@ from pathlib import Path
 from redis import Redis
 
 from services.local_system.embedded import run_server
-from tests.redis_versions import RedisOfVersion, program_of_version
+from tests.support.redis_versions import RedisOfVersion, program_of_version
 
 
 class _Configured(RedisOfVersion):
     """A Redis with further lines in its configuration. The last of two lines for one option counts."""
 
-    def __init__(self, folder: Path, version: str, lines: tuple[str, ...]) -> None:
+    def __init__(self, folder: Path, version: str, port: int | None, lines: tuple[str, ...]) -> None:
         super().__init__(folder, program_of_version(version))
+        self._wanted_port = port
         self._lines = lines
 
     def prepare(self) -> None:
@@ -24,9 +25,9 @@ class _Configured(RedisOfVersion):
 
 
 @contextmanager
-def redis_with(folder: Path, *lines: str, version: str = "6.2") -> Iterator[str]:
+def redis_with(folder: Path, *lines: str, version: str = "6.2", port: int | None = None) -> Iterator[str]:
     """The URL of a running Redis with these lines; the user is `default`, who may do everything."""
-    server = _Configured(folder / "redis", version, lines)
+    server = _Configured(folder / "redis", version, port, lines)
     with run_server(server, folder / "redis.log"):
         yield server.url
 

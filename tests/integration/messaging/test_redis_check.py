@@ -4,7 +4,7 @@ import socket
 import subprocess
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -13,24 +13,23 @@ from redis import Redis
 from shared.domain.identity import Broker
 from shared.messaging import server_check
 from shared.messaging.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
-from shared.messaging.connection_errors import RedisRefused, RedisUnavailable
+from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
 from shared.messaging.server_check import check_redis
-from tests.configured_redis import add_user, redis_with
+from tests.support.configured_redis import add_user, redis_with
 
-ALLOWED = (
-    "-@all",
-    *(f"+{command}" for command in NEEDED_COMMANDS),
-    "resetkeys",
-    *(f"~{pattern}" for pattern in KEY_PATTERNS),
-    "resetchannels",
-    *(f"&{pattern}" for pattern in CHANNEL_PATTERNS),
-)
+KEYS = tuple(f"~{pattern}" for pattern in KEY_PATTERNS)
+CHANNELS = tuple(f"&{pattern}" for pattern in CHANNEL_PATTERNS)
 HIDDEN = "hidden-word"
+
+
+def commands(*missing: str) -> list[str]:
+    """The rules for all commands but the missing ones."""
+    return ["-@all", *(f"+{command}" for command in NEEDED_COMMANDS if command not in missing)]
 
 
 def refusal(url: str) -> str:
     """The words with which this Redis is refused."""
-    with pytest.raises(RedisRefused) as refused:
+    with pytest.raises(RedisUnusable) as refused:
         check_redis("KRAKEN_REDIS_URL", url, [Broker.KRAKEN])
     text = str(refused.value)
     assert text.startswith("KRAKEN_REDIS_URL: ")
@@ -49,7 +48,6 @@ def test_the_redis_that_nija_brings_along_needs_no_word(fresh_redis_url: str) ->
 @pytest.mark.parametrize(
     ("line", "named"),
     [
-        ("cluster-enabled yes", "is a Redis Cluster, which Celery cannot use: use a Redis without cluster mode"),
         ("maxmemory-policy allkeys-lru", "maxmemory-policy allkeys-lru, so it forgets orders when it is full"),
         ("maxmemory-policy volatile-ttl", "set maxmemory-policy to noeviction"),
         ("replicaof 127.0.0.1 1", "is a replica, which takes no writes: name the primary"),
@@ -59,6 +57,23 @@ def test_a_server_that_is_wrongly_set_up_is_refused(line: str, named: str, tmp_p
     """The text says what it is and what to do."""
     with redis_with(tmp_path, line) as url:
         assert named in refusal(url)
+
+
+def test_a_cluster_is_refused(tmp_path: Path) -> None:
+    """Also one of a single node: Celery's keys are in many slots. The text says what to do for more capacity."""
+    with redis_with(tmp_path, "cluster-enabled yes", port=port_for_a_cluster()) as url:
+        found = refusal(url)
+    assert "is a Redis Cluster, which Celery cannot use: use a Redis without cluster mode" in found
+    assert "{BROKER}_REDIS_URL for a server of its own for a broker" in found
+
+
+def port_for_a_cluster() -> int:
+    """A free port; the one that is 10,000 above it, which a node listens on too, is never given to a client."""
+    for port in range(12_000, 22_000):
+        own, bus = ("127.0.0.1", port), ("127.0.0.1", port + 10_000)
+        with suppress(OSError), socket.create_server(own), socket.create_server(bus):
+            return port
+    raise AssertionError("no free port")
 
 
 def test_without_an_append_only_file_there_is_a_warning(tmp_path: Path) -> None:
@@ -79,15 +94,15 @@ def test_a_redis_that_is_too_old_is_refused(fresh_redis_url: str, monkeypatch: p
 def test_a_user_needs_exactly_the_documented_rules(version: str, tmp_path: Path) -> None:
     """With all of them there is no word; without one of them, the text names that one and the rule for it."""
     with redis_with(tmp_path, version=version) as url:
-        assert check_redis("REDIS_URL", add_user(url, "enough", *ALLOWED)) == []
-        found = refusal(add_user(url, "without", *ALLOWED, "-evalsha", "-script|load", "-time"))
+        assert check_redis("REDIS_URL", add_user(url, "enough", *commands(), *KEYS, "resetchannels", *CHANNELS)) == []
+        rules = commands("evalsha", "script|load", "time")
+        found = refusal(add_user(url, "less", *rules, *KEYS, "resetchannels", *CHANNELS))
         assert (
-            "the Redis user 'without' may not use EVALSHA, SCRIPT LOAD, TIME: allow +evalsha +script|load +time"
-            in found
+            "the Redis user 'less' may not use EVALSHA, SCRIPT LOAD, TIME: allow +evalsha +script|load +time" in found
         )
-        found = refusal(add_user(url, "keys", *ALLOWED, "resetkeys", "~nija:*"))
+        found = refusal(add_user(url, "keys", *commands(), "~nija:*", "resetchannels", *CHANNELS))
         assert "may not use the keys *.celery.pidbox, _kombu.*, broker.*, unacked*: allow ~*.celery.pidbox" in found
-        found = refusal(add_user(url, "channels", *ALLOWED, "resetchannels"))
+        found = refusal(add_user(url, "channels", *commands(), *KEYS, "resetchannels"))
         assert "may not use the channels *: allow &*" in found
 
 
@@ -197,8 +212,8 @@ def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
     folder = tmp_path_factory.mktemp("tls")
     name, key = folder / "server.crt", folder / "server.key"
     subprocess.run(
-        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256", "-nodes", "-days", "2"]
-        + ["-subj", "/CN=localhost", "-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(name)],
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
+        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {name}".split(),
         check=True,
         capture_output=True,
     )
