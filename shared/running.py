@@ -4,18 +4,23 @@ import asyncio
 import contextlib
 import signal
 from collections.abc import Awaitable, Callable, Iterable
-from typing import Final
+from typing import Final, TypeVar
 
 import structlog
 
 from shared.domain.identity import Broker
+from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
 from shared.observability.heartbeat import Heartbeat
+from shared.persistence.errors import DatabaseUnavailable
 
 DEFECT_RETRY_SECONDS: Final = 5.0
 GRACE_SECONDS: Final = 8.0
 """From SIGTERM until what is under way is cut short; the next process goes on from there."""
 HEARTBEAT_SECONDS: Final = 1.0
 
+CHECK_AGAIN_SECONDS: Final = 1.0
+
+_Found = TypeVar("_Found")
 log = structlog.get_logger()
 
 
@@ -51,9 +56,34 @@ async def _keep_running(broker: Broker, work: Callable[[Broker], Awaitable[None]
     while not stopping.is_set():
         try:
             await work(broker)
+        except RedisUnusable as error:
+            log.error("redis cannot be used", broker=broker.value, error=str(error))  # noqa: TRY400 - the text is enough
+            await wait(stopping, DEFECT_RETRY_SECONDS)
         except Exception:
             log.exception("the loop of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
             await wait(stopping, DEFECT_RETRY_SECONDS)
+
+
+async def until_usable(
+    check: Callable[[], _Found], stopping: asyncio.Event, beat: Callable[[], None] = lambda: None
+) -> _Found | None:
+    """Check a server, again while it does not answer; return what the check found, None when `stopping` is set first.
+
+    Raises what the check raises where waiting cures nothing. `beat` is called while waiting: the process is alive.
+    """
+    said = ""
+    while not stopping.is_set():
+        try:
+            return await asyncio.to_thread(check)
+        except (DatabaseUnavailable, RedisUnavailable) as error:
+            if str(error) != said:
+                said = str(error)
+                what = "redis is away" if isinstance(error, RedisUnavailable) else "the ledger is away"
+                log.warning(what, error=said)
+        with contextlib.suppress(OSError):  # the probe acts on a missing beat
+            beat()
+        await wait(stopping, CHECK_AGAIN_SECONDS)
+    return None
 
 
 async def keep_beating(heartbeat: Heartbeat) -> None:

@@ -17,10 +17,18 @@ import uvloop
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.bookkeeper.keep_books import BACKOFF, Bookkeeper
+from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from services.bookkeeper.restore import Restorer
-from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
+from shared.config import (
+    ConfigurationError,
+    Settings,
+    database_is_usable,
+    parse_broker,
+    redis_is_usable,
+    refuse_unusable_redis,
+    settings_of_stage,
+)
 from shared.domain.identity import Broker
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.event_stream import EventStream
@@ -28,15 +36,11 @@ from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
 from shared.persistence.database import open_engine
-from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
-from shared.persistence.migrate import require_newest_schema
-from shared.running import keep_beating, run_each, stop_by_signal, wait
-from shared.persistence.migrate import check_database
 from shared.running import keep_beating, run_each, stop_by_signal
 
 NICENESS: Final = 10
@@ -45,19 +49,15 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start: Start) -> None:
-    """Keep the books of `brokers` until SIGTERM or SIGINT. Raises SchemaOutdated at the start."""
+    """Keep the books of `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
-    beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
+    heartbeat = Heartbeat(settings.heartbeat_file)
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    await database_is_usable(engine, stopping, heartbeat.beat)
+    await refuse_unusable_redis(settings, brokers)
+    beating = asyncio.create_task(keep_beating(heartbeat))
     rounds: list[asyncio.Task[None]] = []
     try:
-        while not stopping.is_set():
-            try:
-                await asyncio.to_thread(check_database, engine)
-                break
-            except DatabaseUnavailable as error:
-                log.warning("the ledger is away", error=str(error))
-                await wait(stopping, BACKOFF.longest_seconds)
         start.succeeded()
         log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
         if settings.reconcile_every_seconds:
@@ -74,6 +74,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start:
 async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Event, name: str, broker: Broker) -> None:
     consumer = f"bookkeeper@{name}"
     keys = BrokerKeys(broker)
+    await redis_is_usable(settings, broker, stopping)
     async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=10, socket_connect_timeout=5) as redis:
         restorer = Restorer(
             redis,

@@ -3,6 +3,7 @@
 The queue says which broker it is. Each child of the pool runs drains; the main process sweeps.
 """
 
+import asyncio
 import mmap
 import os
 import threading
@@ -16,7 +17,7 @@ from services.broker_worker.child import Child
 from services.broker_worker.sweep import Sweeper
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import ConfigurationError, Settings, settings_of_stage
+from shared.config import ConfigurationError, Settings, database_is_usable, redis_is_usable, settings_of_stage
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.celery_app import HintPublisher, configure_celery
@@ -32,6 +33,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
+from shared.running import stop_by_signal
 
 END_SECONDS: Final = 40.0
 """From SIGTERM until the main process ends whatever Celery waits for: the children have finished long before."""
@@ -71,8 +73,27 @@ def configure(options: Any = None, **_: Any) -> None:
         redis_url = Worker.settings.redis_url_for(Worker.broker)
         Worker.settings.required_database_url()
         Worker.settings.secret_key.get_secret_value()
+        if not asyncio.run(_servers_are_usable(Worker.settings, Worker.broker)):
+            raise SystemExit(0)
         Worker.stop_flag = mmap.mmap(-1, 1)
         configure_celery(app, Worker.broker, redis_url)
+        # Now, and not after Celery has begun: a library that is missing shows here.
+        _ = app.connection_for_write().transport_cls
+
+
+async def _servers_are_usable(settings: Settings, broker: Broker) -> bool:
+    """Wait for both servers; return False when the process is to end instead. Raises NijaError.
+
+    Before Celery begins: it would wait for Redis only, and its children would find out about PostgreSQL one by one.
+    """
+    stopping = stop_by_signal()
+    beat = Heartbeat(settings.heartbeat_file).beat
+    engine = open_engine(settings.required_database_url(), pool_size=1)
+    await database_is_usable(engine, stopping, beat)
+    await redis_is_usable(settings, broker, stopping, beat)
+    # The children have engines of their own, made after the fork.
+    engine.dispose()
+    return not stopping.is_set()
 
 
 def _configure_logging() -> None:

@@ -17,7 +17,6 @@ from services.cli.brokers import brokers
 from services.cli.chaos import chaos
 from services.cli.demo import demo
 from services.cli.fills import fills
-from services.cli.follower_desk import RedisAway
 from services.cli.migrate import migrate_database
 from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts
@@ -30,6 +29,7 @@ from services.cli.up import up
 from services.local_system.errors import NothingRuns
 from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
+from shared.messaging.connection_errors import RedisUnavailable
 from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
 from shared.persistence.errors import DatabaseUnavailable, ImportRefused
 
@@ -97,7 +97,7 @@ def main() -> None:
                 app()
             finally:
                 sys.stdout.flush()  # here an error can still be told
-        except (DatabaseUnavailable, RedisAway, NothingRuns, output.OutputLost) as error:
+        except (DatabaseUnavailable, RedisUnavailable, NothingRuns, output.OutputLost) as error:
             start.fail(error, FINDING)
         except ImportRefused as error:
             # A list of rows stays a list.

@@ -7,7 +7,6 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 
 from redis import Redis
-from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.follower_credentials import KeyNotUsable
@@ -16,19 +15,16 @@ from services.local_system.key_check import AccountKey, check_keys
 from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import Settings, load_settings
 from shared.domain.accounts.key_check import KeyVerdict
-from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
+from shared.messaging.connection_errors import RedisUnavailable
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.server_check import check_redis
 from shared.persistence.database import open_engine
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import require_newest_schema
+from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
-
-
-class RedisAway(NijaError):
-    """Without Redis the running stages would not hear of a change, so none is made."""
 
 
 @dataclass(frozen=True)
@@ -58,18 +54,25 @@ def open_desk(*, announcing: set[Broker] | None = None, keys: bool = False) -> I
     with ExitStack() as stack:
         engine = open_engine(settings.required_database_url(), pool_size=1)
         stack.callback(engine.dispose)
-        require_newest_schema(engine)
+        check_database(engine)
         redis: dict[Broker, Redis] = {}
         for broker in announcing or ():
-            redis[broker] = stack.enter_context(
-                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
-            )
-            try:
-                redis[broker].ping()
-            except RedisError as error:
-                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
+            redis[broker] = stack.enter_context(redis_that_hears(settings, broker))
         box = SecretBox(settings.secret_key) if keys else None
         yield Desk(settings, FollowerStore(engine, box), Reports(engine), redis)
+
+
+def redis_that_hears(settings: Settings, broker: Broker) -> Redis:
+    """The Redis from which the stages of a broker hear of a change. Raises RedisUnavailable, RedisUnusable.
+
+    It is checked before a change: without it the running stages would not hear of the change, so none is made.
+    """
+    url = settings.redis_url_for(broker)
+    try:
+        check_redis(settings.redis_setting_for(broker), url, [broker])
+    except RedisUnavailable as error:
+        raise RedisUnavailable(f"{error}; nothing was changed") from None
+    return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
 
 
 def unusable_keys(desk: Desk, rows: Sequence[NewFollower]) -> dict[int, str]:

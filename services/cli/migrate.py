@@ -2,6 +2,7 @@
 
 import typer
 
+from services.local_system.errors import away_is_a_failed_start
 from services.local_system.record import settings_of_running_system
 from shared.config import load_settings
 from shared.persistence.migrate import migrate
@@ -12,5 +13,6 @@ def migrate_database() -> None:
     settings = load_settings()
     if settings.database_url is None:
         settings = settings_of_running_system(settings)
-    revision = migrate(settings.required_database_url())
+    with away_is_a_failed_start():
+        revision = migrate(settings.required_database_url())
     typer.echo(f"the database has schema {revision}")

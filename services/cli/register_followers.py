@@ -9,11 +9,11 @@ from typing import Annotated
 
 import typer
 from redis import Redis
-from redis.exceptions import RedisError
 
 from services.cli import output
-from services.cli.follower_desk import RedisAway
+from services.cli.follower_desk import redis_that_hears
 from services.local_system import lock
+from services.local_system.errors import away_is_a_failed_start
 from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import ConfigurationError, load_settings
 from shared.domain.identity import Broker
@@ -42,20 +42,14 @@ def register_followers(
             )
         settings = settings_of_running_system(settings)
     followers = settings.environment_followers()
-    with ExitStack() as stack:
+    with away_is_a_failed_start(), ExitStack() as stack:
         engine = open_engine(settings.required_database_url(), pool_size=1)
         stack.callback(engine.dispose)
         check_database(engine)
         store = FollowerStore(engine, SecretBox(settings.secret_key))
         redis: dict[Broker, Redis] = {}
         for broker in {follower.broker for follower in followers} | {record.broker for record in store.all()}:
-            redis[broker] = stack.enter_context(
-                Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5)
-            )
-            try:
-                redis[broker].ping()
-            except RedisError as error:
-                raise RedisAway(f"Redis for {broker.value} does not answer, nothing was changed: {error}") from None
+            redis[broker] = stack.enter_context(redis_that_hears(settings, broker))
 
         def announce(broker: Broker) -> None:
             redis[broker].incr(BrokerKeys(broker).roster)

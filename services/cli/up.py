@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 from rich.console import Console
 
+from services.local_system.errors import away_is_a_failed_start
 from services.local_system.paper_accounts import trader_key_file
 from services.local_system.system import LocalSystem
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
@@ -39,7 +40,8 @@ def up(
             raise ConfigurationError("--candles: real accounts have prices of their own; it goes with --paper")
         load_candles(candles)
     brokers = tuple(parse_broker(name, "--broker") for name in broker or ())
-    asyncio.run(_run(settings, brokers, paper=paper, seed=seed, candles=candles))
+    with away_is_a_failed_start():
+        asyncio.run(_run(settings, brokers, paper=paper, seed=seed, candles=candles))
 
 
 async def _run(

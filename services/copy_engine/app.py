@@ -16,7 +16,15 @@ from services.copy_engine.fan_out import FanOut
 from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.shards import Shards
-from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
+from shared.config import (
+    ConfigurationError,
+    Settings,
+    database_is_usable,
+    parse_broker,
+    redis_is_usable,
+    refuse_unusable_redis,
+    settings_of_stage,
+)
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.epoch import guarded_redis
@@ -36,6 +44,8 @@ log = structlog.get_logger()
 
 async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event, broker: Broker) -> None:
     """Wire and run the engine of one broker until `stopping`."""
+    heartbeat = Heartbeat(settings.heartbeat_file)
+    await redis_is_usable(settings, broker, stopping, heartbeat.beat)
     keys = BrokerKeys(broker)
     redis_url = settings.redis_url_for(broker)
     redis = guarded_redis(redis_url, keys)
@@ -58,7 +68,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         load_followers=lambda: store.roster(broker),
         count_changes=lambda: store.count_changes(broker),
         publish_hints=hints.publish,
-        beat=Heartbeat(settings.heartbeat_file).beat,
+        beat=heartbeat.beat,
     )
     try:
         await follower.run(stopping)
@@ -68,10 +78,12 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
 
 
 async def run(settings: Settings, brokers: tuple[Broker, ...], start: Start) -> None:
-    """Run the engines of all `brokers` until SIGTERM or SIGINT."""
+    """Run the engines of all `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
     # Without the secret key: planning needs no follower's key.
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
+    await database_is_usable(engine, stopping, Heartbeat(settings.heartbeat_file).beat)
+    await refuse_unusable_redis(settings, brokers)
     start.succeeded()
     log.info("copy engine started", brokers=[broker.value for broker in brokers])
     await run_each(brokers, functools.partial(run_broker, settings, engine, stopping), stopping)

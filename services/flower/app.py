@@ -6,16 +6,19 @@ it has no database and no key. NIJA_FLOWER_BASIC_AUTH is who may look, and witho
 serves /metrics and /healthcheck to everybody, so its port belongs on loopback or a private network.
 """
 
+import asyncio
+import socket
 from collections.abc import Sequence
 from typing import Final
 
 from celery import Celery
 from flower.options import default_options as flower_options
 
-from shared.config import ConfigurationError, Settings, parse_broker, settings_of_stage
+from shared.config import ConfigurationError, Settings, parse_broker, redis_is_usable, settings_of_stage
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import configure_celery
-from shared.observability.start import StageParser, start_of
+from shared.observability.start import StageParser, Start, start_of
+from shared.running import stop_by_signal
 
 OFFLINE_WORKERS_KEPT_SECONDS: Final = 3600
 TASKS_KEPT: Final = 20_000
@@ -41,13 +44,17 @@ def watched(settings: Settings, wanted: Sequence[Broker]) -> tuple[str, tuple[Br
     return urls[brokers[0]], brokers
 
 
-def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int) -> None:
-    """Serve until SIGTERM or SIGINT. Raises ConfigurationError at the start."""
+def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int, start: Start) -> None:
+    """Serve until SIGTERM or SIGINT. Raises NijaError at the start."""
     redis_url, brokers = watched(settings, wanted)
     if settings.flower_basic_auth is None:
         raise ConfigurationError(
             "NIJA_FLOWER_BASIC_AUTH is missing: set it to a name and a password, such as operator:a-long-password"
         )
+    _refuse_taken(address, port)
+    if not asyncio.run(_redis_is_usable(settings, brokers[0])):
+        return
+    start.succeeded()
     app = Celery("nija.flower")
     configure_celery(app, brokers[0], redis_url, *brokers[1:])
     # Not an argument: those are for everybody to read in the list of processes.
@@ -64,6 +71,26 @@ def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int) -
     )
 
 
+async def _redis_is_usable(settings: Settings, broker: Broker) -> bool:
+    """Wait for Redis; return False when the process is to end instead. Raises RedisUnusable."""
+    stopping = stop_by_signal()
+    await redis_is_usable(settings, broker, stopping)
+    return not stopping.is_set()
+
+
+def _refuse_taken(address: str, port: int) -> None:
+    """Raise ConfigurationError for an address that cannot be listened on: Flower would show a traceback."""
+    try:
+        family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+        with socket.socket(family, socket.SOCK_STREAM) as trial:
+            trial.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            trial.bind(where)
+    except OSError as error:
+        raise ConfigurationError(
+            f"--port {port}: cannot listen on {address}: {error.strerror}; choose another"
+        ) from None
+
+
 def main() -> None:
     parser = StageParser(prog="flower", description="Watch the queues, workers and drains of the brokers.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
@@ -74,7 +101,8 @@ def main() -> None:
         parser.error(f"--port must be from 1 to {_HIGHEST_PORT}")
     with start_of("flower", debug=arguments.debug) as start:
         settings = settings_of_stage(start)
-        run(settings, [parse_broker(name, "--broker") for name in arguments.broker], arguments.address, arguments.port)
+        brokers = [parse_broker(name, "--broker") for name in arguments.broker]
+        run(settings, brokers, arguments.address, arguments.port, start)
 
 
 if __name__ == "__main__":

@@ -10,7 +10,7 @@ import secrets
 import shutil
 import signal
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
@@ -20,6 +20,7 @@ from redis.retry import Retry
 from services.local_system.child import child_setup
 from services.local_system.embedded import kept, kept_port, port_is_free, private_folder, wait_for_end, write_private
 from services.local_system.errors import LocalSystemError
+from shared.domain.identity import Broker
 from shared.messaging.connection_errors import explained
 from shared.messaging.server_check import check_redis
 
@@ -111,9 +112,9 @@ class RedisServer:
             client.close()
 
 
-def redis_warnings(setting: str, url: str) -> list[str]:
+def redis_warnings(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker)) -> list[str]:
     """Check a Redis server that is not ours, and return warnings. Raises RedisUnusable, RedisUnavailable."""
-    warnings = check_redis(setting, url)
+    warnings = check_redis(setting, url, brokers)
     with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
         try:
             found = client.config_get("appendfsync").get("appendfsync")

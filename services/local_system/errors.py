@@ -1,6 +1,13 @@
 """What can go wrong when nija runs on one machine; every text is fit to show to a user."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from redis.exceptions import RedisError
+
 from shared.domain.errors import NijaError
+from shared.messaging.connection_errors import RedisUnavailable
+from shared.persistence.errors import DatabaseUnavailable
 
 
 class LocalSystemError(NijaError):
@@ -17,3 +24,12 @@ class NothingRuns(LocalSystemError):
 
 class StartFailed(LocalSystemError):
     """A process or server did not become ready in time, or ended before it was."""
+
+
+@contextmanager
+def away_is_a_failed_start() -> Iterator[None]:
+    """For what starts or prepares the system: a server that does not answer is a StartFailed, and no finding."""
+    try:
+        yield
+    except (DatabaseUnavailable, RedisUnavailable, RedisError) as error:
+        raise StartFailed(str(error)) from error

@@ -40,6 +40,7 @@ from shared.persistence.followers.environment import GONE, Registration
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import migrate
+from shared.persistence.server_check import check_server
 
 _Result = TypeVar("_Result")
 
@@ -124,12 +125,12 @@ class LocalSystem:
         ended = await _in_thread(end_leftovers, self._record)
         if ended:
             self._announce(f"ended {ended} processes that an earlier run left behind")
+        await _in_thread(self._check_servers)
         self._record.open(self._marker)
         private_folder(self._data)
         variables = self._base_variables()
         stack.push_async_callback(self._supervisor.stop)
 
-        await _in_thread(self._check_servers)
         embedded = await self._start_servers()
         variables |= embedded
         self._load(variables, brokers)
@@ -183,12 +184,21 @@ class LocalSystem:
         return self.settings.secret_key.get_secret_value()
 
     def _check_servers(self) -> None:
-        """Look at the Redis servers that the settings name. Raises LocalSystemError when one does not answer."""
-        own = {f"{broker.name}_REDIS_URL": self.settings.own_redis_url(broker) for broker in Broker}
-        for setting, url in {"REDIS_URL": self.settings.redis_url, **own}.items():
-            if url:
-                for warning in redis_warnings(setting, url):
-                    self._announce(warning)
+        """Check the servers that the settings name, before anything is started.
+
+        Raises RedisUnusable, RedisUnavailable, DatabaseUnusable, DatabaseUnavailable.
+        """
+        # On paper no broker has a Redis of its own.
+        own = {} if self._paper else {broker: self.settings.own_redis_url(broker) for broker in Broker}
+        sharing = [broker for broker in Broker if not own.get(broker)]
+        named = [(f"{broker.name}_REDIS_URL", url, [broker]) for broker, url in own.items()]
+        for setting, url, brokers in [("REDIS_URL", self.settings.redis_url, sharing), *named]:
+            for warning in redis_warnings(setting, url, brokers) if url and brokers else ():
+                self._announce(warning)
+        if self.settings.database_url:
+            engine = open_engine(self.settings.database_url, pool_size=1)
+            check_server(engine)
+            engine.dispose()
 
     async def _start_servers(self) -> dict[str, str]:
         """Start the servers that the settings do not name; return how they are reached."""

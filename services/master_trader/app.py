@@ -18,7 +18,7 @@ from services.master_trader.serve import serve
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import Settings, parse_broker, settings_of_stage
+from shared.config import Settings, database_is_usable, parse_broker, redis_is_usable, settings_of_stage
 from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.epoch import guarded_redis
@@ -42,7 +42,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, broker: Broker, start: Start) -> None:
-    """Wire everything and serve until SIGTERM or SIGINT."""
+    """Wire everything and serve until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
     keys = BrokerKeys(broker)
     redis = guarded_redis(settings.redis_url_for(broker), keys)
@@ -66,6 +66,9 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
         )
 
     new_connection()  # an address or a broker that cannot work shows now, not at the first poll
+    heartbeat = Heartbeat(settings.heartbeat_file)
+    await database_is_usable(engine, stopping, heartbeat.beat)
+    await redis_is_usable(settings, broker, stopping, heartbeat.beat)
     master = Master(
         name=MASTER_ACCOUNT,
         credentials=settings.required_master_credentials(broker),
@@ -76,7 +79,7 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
         report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
-    beating = asyncio.create_task(keep_beating(Heartbeat(settings.heartbeat_file)))
+    beating = asyncio.create_task(keep_beating(heartbeat))
     serving = asyncio.create_task(
         serve(Following(master), master.report, lease, stopping, settings.master_poll_seconds)
     )

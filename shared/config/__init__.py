@@ -12,5 +12,8 @@ from shared.config.load import misspelt_variables as misspelt_variables
 from shared.config.load import without_settings as without_settings
 from shared.config.secrets import secrets_among as secrets_among
 from shared.config.settings import Settings as Settings
+from shared.config.stage import database_is_usable as database_is_usable
+from shared.config.stage import redis_is_usable as redis_is_usable
+from shared.config.stage import refuse_unusable_redis as refuse_unusable_redis
 from shared.config.stage import settings_of_stage as settings_of_stage
 from shared.config.values import parse_broker as parse_broker

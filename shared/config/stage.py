@@ -1,10 +1,22 @@
-"""Reads the settings of a stage and sets up its log: what each stage does first."""
+"""What each stage does first: reads its settings, sets up its log, and checks the servers that they name."""
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+import structlog
+from sqlalchemy import Engine
 
 from shared.config.load import load_settings, log_misspelt_variables
 from shared.config.settings import Settings
 from shared.domain.identity import Broker
+from shared.messaging.connection_errors import RedisUnavailable
+from shared.messaging.server_check import check_redis
 from shared.observability.logging import configure_logging
 from shared.observability.start import Start
+from shared.persistence.migrate import check_database
+from shared.running import until_usable
+
+log = structlog.get_logger()
 
 
 def settings_of_stage(start: Start, *, broker: Broker | None = None) -> Settings:
@@ -21,3 +33,35 @@ def settings_of_stage(start: Start, *, broker: Broker | None = None) -> Settings
     )
     log_misspelt_variables()
     return settings
+
+
+async def database_is_usable(engine: Engine, stopping: asyncio.Event, beat: Callable[[], None]) -> None:
+    """Return once PostgreSQL answers and can be used, or `stopping` is set.
+
+    Raises DatabaseUnusable, SchemaOutdated.
+    """
+    await until_usable(lambda: check_database(engine), stopping, beat)
+
+
+async def redis_is_usable(
+    settings: Settings, broker: Broker, stopping: asyncio.Event, beat: Callable[[], None] = lambda: None
+) -> None:
+    """Return once the Redis of a broker answers and can be used, or `stopping` is set. Raises RedisUnusable."""
+    setting, url = settings.redis_setting_for(broker), settings.redis_url_for(broker)
+    for warning in await until_usable(lambda: check_redis(setting, url, [broker]), stopping, beat) or ():
+        log.warning("redis is not as it should be", warning=warning)
+
+
+async def refuse_unusable_redis(settings: Settings, brokers: Sequence[Broker]) -> None:
+    """Raise RedisUnusable for a Redis of these brokers that answers and cannot be used.
+
+    One that does not answer yet is left to the loop of its broker: the others do not wait for it.
+    """
+    by_server: dict[tuple[str, str], list[Broker]] = {}
+    for broker in brokers:
+        server = settings.redis_setting_for(broker), settings.redis_url_for(broker)
+        by_server.setdefault(server, []).append(broker)
+    checks = [asyncio.to_thread(check_redis, setting, url, sharing) for (setting, url), sharing in by_server.items()]
+    for found in await asyncio.gather(*checks, return_exceptions=True):
+        if isinstance(found, BaseException) and not isinstance(found, RedisUnavailable):
+            raise found

@@ -4,8 +4,13 @@ A lost hint is found by the sweep, a doubled one finds nobody ready; so messages
 retried and never stored. Each setting below was chosen because another one lost messages or stopped a worker.
 """
 
+import ssl
+from typing import Any
+from urllib.parse import parse_qsl, quote, urlencode, urlsplit
+
 from celery import Celery
 from kombu.entity import Exchange, Queue
+from redis.connection import parse_url
 
 from shared.domain.identity import Broker
 from shared.messaging.keys import DRAIN_TASK, queue_name
@@ -19,7 +24,9 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
     name = queue_name(broker)
     names = [name, *map(queue_name, others)]
     app.conf.update(
-        broker_url=redis_url,
+        broker_url=celery_url(redis_url),
+        # Celery's own default is to accept any certificate.
+        broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url.startswith("rediss://") else None,
         task_queues=[Queue(each, Exchange(each, type="direct"), routing_key=each) for each in names],
         task_default_queue=name,
         task_default_exchange=name,
@@ -48,6 +55,23 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
             "body_encoding": "utf-8",
         },
     )
+
+
+def celery_url(redis_url: str) -> str:
+    """The same server, database and user as `redis_url`, as Celery writes it.
+
+    Celery has another scheme for a socket, reads the database from the path only, and knows the options for TLS only.
+    """
+    options: dict[str, Any] = parse_url(redis_url)  # type: ignore[no-untyped-call]
+    login = ":".join(quote(str(options.get(part, "")), safe="") for part in ("username", "password"))
+    login = "" if login == ":" else f"{login}@"
+    database = options.get("db", 0)
+    if "path" in options:
+        return f"redis+socket://{login}{options['path']}?virtual_host={database}"
+    host, port = str(options.get("host", "localhost")), options.get("port", 6379)
+    written = f"[{host}]" if ":" in host else host
+    query = urlencode([pair for pair in parse_qsl(urlsplit(redis_url).query) if pair[0].startswith("ssl_")])
+    return f"{urlsplit(redis_url).scheme}://{login}{written}:{port}/{database}{'?' if query else ''}{query}"
 
 
 class HintPublisher:

@@ -4,6 +4,7 @@ The migrations are in the top folder `migrations` of the repository; a wheel car
 `nija_migrations`, so `nija migrate` needs no certain working folder.
 """
 
+import logging
 from pathlib import Path
 
 from alembic import command
@@ -18,6 +19,9 @@ from shared.persistence.errors import SchemaOutdated
 from shared.persistence.server_check import check_rights, check_server
 from shared.persistence.tables import ledger as ledger_tables
 from shared.persistence.tables import operational as operational_tables
+
+# It says at each look at the schema which database it is.
+logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 TABLE_MODULES = (ledger_tables, operational_tables)
 """Imported so that the metadata knows every table."""

@@ -1,0 +1,107 @@
+"""What a stage says that cannot start: one line on standard error, exit code 2, and nothing of it runs."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import psycopg
+import pytest
+from cryptography.fernet import Fernet
+from redis import Redis
+
+from services.local_system.embedded_postgres import PostgresServer
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from tests.support.configured_redis import redis_with
+
+PASSWORD = "hidden-word"
+STAGES = {
+    "bookkeeper": ["services.bookkeeper.app"],
+    "copy_engine": ["services.copy_engine.app"],
+    "master_trader": ["services.master_trader.app", "--broker", "kraken"],
+    "broker_worker": ["celery", "-A", "services.broker_worker.app", "worker", "-Q", "broker.kraken", "-c", "1"],
+    "flower": ["services.flower.app", "--port", "5999"],
+}
+WITH_DATABASE = [name for name in STAGES if name != "flower"]
+
+
+@pytest.fixture
+def environment(tmp_path: Path) -> dict[str, str]:
+    """All that a stage needs but its servers."""
+    return {
+        "PATH": os.environ["PATH"],
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "NIJA_HOME": str(tmp_path / "home"),
+        "NIJA_HEARTBEAT_FILE": str(tmp_path / "heartbeat"),
+        "NIJA_BROKERS": "kraken",
+        "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
+        "NIJA_FLOWER_BASIC_AUTH": "operator:a-long-password",
+        "KRAKEN_MASTER_API_KEY": "k" * 56,
+        "KRAKEN_MASTER_API_SECRET": "c2VjcmV0" * 11,
+        "KRAKEN_BASE_URL": "http://127.0.0.1:1",
+    }
+
+
+@pytest.fixture
+def plain_database(postgres_server: PostgresServer) -> Iterator[str]:
+    """The URL of a database that does not store UTF-8."""
+    with psycopg.connect(postgres_server.url_of("postgres"), autocommit=True) as owner:
+        owner.execute("CREATE DATABASE plain_text ENCODING 'SQL_ASCII' TEMPLATE template0")
+    yield postgres_server.url_of("plain_text")
+    postgres_server.drop_database("plain_text")
+
+
+def last_words(names: list[str], environment: dict[str, str]) -> dict[str, list[str]]:
+    """What each of these stages has written when it has ended, with exit code 2."""
+    running = {
+        name: subprocess.Popen(
+            [sys.executable, "-P", "-m", *STAGES[name]], env=environment, stdout=-1, stderr=-1, text=True
+        )
+        for name in names
+    }
+    found = {}
+    for name, process in running.items():
+        output, errors = process.communicate(timeout=60)
+        assert (process.returncode, output) == (2, ""), f"{name}: {output}{errors}"
+        assert PASSWORD not in errors
+        found[name] = errors.splitlines()
+    return found
+
+
+def test_a_database_that_cannot_be_used_ends_every_stage(
+    environment: dict[str, str], fresh_redis_url: str, plain_database: str
+) -> None:
+    """Also a Celery worker. The line is the only one, and nothing was begun in Redis."""
+    environment |= {"REDIS_URL": fresh_redis_url, "DATABASE_URL": plain_database}
+    for name, lines in last_words(WITH_DATABASE, environment).items():
+        [line] = lines
+        assert line.startswith(f"{name}: DATABASE_URL: the database plain_text has the encoding SQL_ASCII")
+    with Redis.from_url(fresh_redis_url) as redis:
+        assert redis.dbsize() == 0
+
+
+def test_a_redis_that_cannot_be_used_ends_every_stage(
+    environment: dict[str, str], fresh_database_url: str, tmp_path: Path
+) -> None:
+    """Here one that forgets when it is full; the setting that names it is the broker's own."""
+    with redis_with(tmp_path, "maxmemory-policy allkeys-lru") as url:
+        environment |= {"KRAKEN_REDIS_URL": url, "DATABASE_URL": fresh_database_url}
+        for name, lines in last_words([*STAGES], environment | {"REDIS_URL": url}).items():
+            [line] = lines
+            setting = "REDIS_URL" if name == "flower" else "KRAKEN_REDIS_URL"
+            assert line.startswith(f"{name}: {setting}: Redis at 127.0.0.1:")
+            assert "set maxmemory-policy to noeviction" in line
+        with Redis.from_url(url) as redis:
+            assert not redis.exists(BrokerKeys(Broker.KRAKEN).epoch)
+
+
+def test_debug_adds_the_traceback_without_the_password(environment: dict[str, str], fresh_database_url: str) -> None:
+    """The line stays the last one."""
+    environment |= {"REDIS_URL": f"redis://:{PASSWORD}@host.invalid/0", "DATABASE_URL": fresh_database_url}
+    found = last_words(["copy_engine", "broker_worker"], environment | {"NIJA_DEBUG": "1"})
+    for name, lines in found.items():
+        assert "Traceback (most recent call last):" in lines
+        assert lines[-1].startswith(f"{name}: REDIS_URL: the host of host.invalid:6379 is not known")
