@@ -24,7 +24,6 @@ STAGES = {
     "broker_worker": ["celery", "-A", "services.broker_worker.app", "worker", "-Q", "broker.kraken", "-c", "1"],
     "flower": ["services.flower.app", "--port", "5999"],
 }
-WITH_DATABASE = [name for name in STAGES if name != "flower"]
 
 
 @pytest.fixture
@@ -71,25 +70,36 @@ def last_words(names: list[str], environment: dict[str, str]) -> dict[str, list[
     return found
 
 
+@pytest.mark.parametrize(
+    "names",
+    [["copy_engine", "broker_worker"], pytest.param(["bookkeeper", "master_trader"], marks=pytest.mark.long)],
+)
 def test_a_database_that_cannot_be_used_ends_every_stage(
-    environment: dict[str, str], fresh_redis_url: str, plain_database: str
+    names: list[str], environment: dict[str, str], fresh_redis_url: str, plain_database: str
 ) -> None:
     """Also a Celery worker. The line is the only one, and nothing was begun in Redis."""
     environment |= {"REDIS_URL": fresh_redis_url, "DATABASE_URL": plain_database}
-    for name, lines in last_words(WITH_DATABASE, environment).items():
+    for name, lines in last_words(names, environment).items():
         [line] = lines
         assert line.startswith(f"{name}: DATABASE_URL: the database plain_text has the encoding SQL_ASCII")
     with Redis.from_url(fresh_redis_url) as redis:
         assert redis.dbsize() == 0
 
 
+@pytest.mark.parametrize(
+    "names",
+    [
+        ["bookkeeper", "master_trader", "flower"],
+        pytest.param(["copy_engine", "broker_worker"], marks=pytest.mark.long),
+    ],
+)
 def test_a_redis_that_cannot_be_used_ends_every_stage(
-    environment: dict[str, str], fresh_database_url: str, tmp_path: Path
+    names: list[str], environment: dict[str, str], fresh_database_url: str, tmp_path: Path
 ) -> None:
     """Here one that forgets when it is full; the setting that names it is the broker's own."""
     with redis_with(tmp_path, "maxmemory-policy allkeys-lru") as url:
         environment |= {"KRAKEN_REDIS_URL": url, "DATABASE_URL": fresh_database_url}
-        for name, lines in last_words([*STAGES], environment | {"REDIS_URL": url}).items():
+        for name, lines in last_words(names, environment | {"REDIS_URL": url}).items():
             [line] = lines
             setting = "REDIS_URL" if name == "flower" else "KRAKEN_REDIS_URL"
             assert line.startswith(f"{name}: {setting}: Redis at 127.0.0.1:")
@@ -101,7 +111,7 @@ def test_a_redis_that_cannot_be_used_ends_every_stage(
 def test_debug_adds_the_traceback_without_the_password(environment: dict[str, str], fresh_database_url: str) -> None:
     """The line stays the last one."""
     environment |= {"REDIS_URL": f"redis://:{PASSWORD}@host.invalid/0", "DATABASE_URL": fresh_database_url}
-    found = last_words(["copy_engine", "broker_worker"], environment | {"NIJA_DEBUG": "1"})
+    found = last_words(["copy_engine"], environment | {"NIJA_DEBUG": "1"})
     for name, lines in found.items():
         assert "Traceback (most recent call last):" in lines
         assert lines[-1].startswith(f"{name}: REDIS_URL: the host of host.invalid:6379 is not known")
