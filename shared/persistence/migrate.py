@@ -20,7 +20,7 @@ from shared.persistence.server_check import check_rights, check_server
 from shared.persistence.tables import ledger as ledger_tables
 from shared.persistence.tables import operational as operational_tables
 
-# It says at each look at the schema which database it is.
+# It reports the kind of the database at each check of the schema.
 logging.getLogger("alembic.runtime.migration").setLevel(logging.WARNING)
 
 TABLE_MODULES = (ledger_tables, operational_tables)

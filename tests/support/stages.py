@@ -20,6 +20,7 @@ from redis.asyncio import Redis
 from services.local_system.process import ManagedProcess
 from services.local_system.processes import Surroundings, service_specs
 from shared.config import Settings, load_settings
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.events import EVENT, Event, OrderEvent
 from shared.domain.identity import Broker
@@ -46,6 +47,8 @@ class Stages:
     redis: Redis
     settings: Settings
     folder: Path
+    person: Credentials
+    """A key of the master's account, for a person who trades."""
     started: list[ManagedProcess] = field(default_factory=list)
     position: bytes = b""
 
@@ -54,7 +57,8 @@ class Stages:
         cls, paper: PaperServer, redis_url: str, database_url: str, folder: Path, followers: Sequence[str]
     ) -> Self:
         """Make the accounts, register the followers and say that Redis is in line with the ledger."""
-        keys = {name: paper.new_account(name, {"USD": "100000"}) for name in ("master", *followers)}
+        keys = {name: paper.new_account(name, {"USD": "100000"}) for name in followers}
+        keys["master"], person = paper.new_shared_account("master", {"USD": "100000"})
         variables = {
             "NIJA_HOME": str(folder),
             "NIJA_BROKERS": "kraken",
@@ -75,7 +79,7 @@ class Stages:
         redis = Redis.from_url(redis_url)
         await in_line(redis, KEYS)
         await redis.incr(KEYS.roster)
-        return cls(paper, redis, settings, folder)
+        return cls(paper, redis, settings, folder, person)
 
     async def start(self, name: str, number: int = 1) -> ManagedProcess:
         """Start a stage of that name and wait until it is ready. `number`: of several with one name."""
