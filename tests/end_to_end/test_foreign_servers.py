@@ -33,7 +33,7 @@ RARE = {
     # What the bookkeeper does with events that another one left behind, and with those that cannot be written.
     "xclaim",
     "lrange",
-    # Of benchmarks and of commands for a single order.
+    # Benchmarks, and commands for a single order.
     "exists",
 }
 """Commands that this run may do without."""
