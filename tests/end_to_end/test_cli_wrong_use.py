@@ -132,8 +132,7 @@ def test_a_server_that_is_away_is_a_finding_and_no_traceback(nija: Nija) -> None
     """PostgreSQL not there: exit code 1, one line, and the password is not in it."""
     done = nija("fills", DATABASE_URL="postgresql://u:secret-word@127.0.0.1:1/nija")
     assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr.startswith("nija: PostgreSQL: ")
-    assert "secret-word" not in done.stderr
+    assert done.stderr == "nija: DATABASE_URL: no PostgreSQL listens at 127.0.0.1:1\n"
 
 
 @pytest.mark.parametrize("command", [("orders",), ("brokers",), ("check", "brokers"), ("check", "keys")])
