@@ -15,8 +15,8 @@ from benchmarks.made_up import BROKER, INSTRUMENT, account, accounts, fill, foll
 from benchmarks.rounds import Announce, Comparison, compare
 from services.copy_engine.decide import decide
 from services.copy_engine.fan_out import FanOut
-from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.read_fills import FillReader
 from services.copy_engine.shards import Shards
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.fills import publish_fill
@@ -48,7 +48,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
         batch_size=500,
         snapshot_max_age=snapshot_max_age,
     )
-    engine = FillFollower(
+    engine = FillReader(
         redis,
         keys,
         shards,

@@ -38,7 +38,7 @@ STEPS: tuple[Step, ...] = (
     ),
     Step("copy_engine", "planned, not delivered", f"{_MAILBOXES}.deliver", "before"),
     Step("copy_engine", "delivered, not hinted", f"{_MAILBOXES}.deliver", "after"),
-    Step("copy_engine", "hinted", "services.copy_engine.follow:FillFollower._hint", "after"),
+    Step("copy_engine", "hinted", "services.copy_engine.read_fills:FillReader._hint", "after"),
     Step("broker_worker child", "a hint is taken, nobody claimed", "services.broker_worker.drain:Drain.run", "before"),
     Step("broker_worker child", "claimed, not begun", f"{_EXECUTION}.run", "before"),
     Step("broker_worker child", "submitting is recorded, not sent", f"{_EXECUTION}._begin", "after"),

@@ -13,8 +13,8 @@ import uvloop
 from sqlalchemy import Engine
 
 from services.copy_engine.fan_out import FanOut
-from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
+from services.copy_engine.read_fills import FillReader
 from services.copy_engine.shards import Shards
 from shared.config import (
     ConfigurationError,
@@ -59,7 +59,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         batch_size=settings.deliver_batch,
         snapshot_max_age=timedelta(seconds=settings.snapshot_max_age_seconds),
     )
-    follower = FillFollower(
+    reader = FillReader(
         redis,
         keys,
         Shards(redis, keys, process_token(), settings.follower_shards),
@@ -71,7 +71,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         beat=heartbeat.beat,
     )
     try:
-        await follower.run(stopping)
+        await reader.run(stopping)
     finally:
         hints.close()
         await redis.aclose()

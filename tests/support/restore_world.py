@@ -22,9 +22,9 @@ from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.restore import Restorer
 from services.bookkeeper.write import write_entries
 from services.copy_engine.fan_out import FanOut
-from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.position import ShardPosition
+from services.copy_engine.read_fills import FillReader
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import Shards
 from services.master_trader.list_instruments import list_instruments
@@ -158,7 +158,7 @@ class RestoreWorld:
 
     def an_engine(
         self, name: str, redis: Redis | None = None, fan_out_of: type[FanOut] = FanOut
-    ) -> tuple[FillFollower, Shards, FanOut]:
+    ) -> tuple[FillReader, Shards, FanOut]:
         """A new engine, its shards and its fan-out; on a connection of its own if one is given."""
         redis = redis or self.redis
         inputs, store = PlanningInputs(redis, KEYS), FollowerStore(self.engine)
@@ -170,7 +170,7 @@ class RestoreWorld:
             snapshot_max_age=timedelta(minutes=5),
         )
         owned = Shards(redis, KEYS, name, SHARDS)
-        follower = FillFollower(
+        reader = FillReader(
             redis,
             KEYS,
             owned,
@@ -181,11 +181,11 @@ class RestoreWorld:
             publish_hints=lambda _hints: None,
             beat=lambda: None,
         )
-        return follower, owned, fan_out
+        return reader, owned, fan_out
 
     async def deliver(self, shards: frozenset[int] = frozenset(range(SHARDS))) -> None:
         """A new engine delivers every published fill, to these shards only."""
-        follower, owned, fan_out = self.an_engine(f"engine-{self.fills}-{len(shards)}", fan_out_of=PartialFanOut)
+        reader, owned, fan_out = self.an_engine(f"engine-{self.fills}-{len(shards)}", fan_out_of=PartialFanOut)
         assert isinstance(fan_out, PartialFanOut)
         fan_out.open_shards = shards
         await owned.balance()
@@ -196,7 +196,7 @@ class RestoreWorld:
                 if shard in shards
             ):
                 try:
-                    await follower.step()
+                    await reader.step()
                 except RedisAway:
                     if shards == frozenset(range(SHARDS)):
                         raise

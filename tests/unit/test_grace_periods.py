@@ -7,7 +7,7 @@ import yaml
 
 from services.broker_worker.app import END_SECONDS
 from services.broker_worker.child import FINISH_SECONDS, STOP_CHECK_SECONDS, STOP_SECONDS
-from services.copy_engine.follow import GIVE_UP_SECONDS
+from services.copy_engine.read_fills import GIVE_UP_SECONDS
 from services.local_system.processes import Surroundings, service_specs
 from shared.config import Settings
 from shared.domain.identity import Broker

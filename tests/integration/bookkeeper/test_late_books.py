@@ -14,7 +14,7 @@ from sqlalchemy import Connection, Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.write import write_entries
-from services.copy_engine import follow
+from services.copy_engine import read_fills
 from shared.domain.events import DecisionBatch, Event, OrderEvent
 from shared.domain.identity import Broker
 from shared.messaging.event_stream import EventStream
@@ -68,7 +68,7 @@ async def world(
     fresh_redis_url: str, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RestoreWorld]:
     """Three followers, whose accounts are known."""
-    monkeypatch.setattr(follow, "BLOCK_MS", 5)
+    monkeypatch.setattr(read_fills, "BLOCK_MS", 5)
     engine = open_engine(fresh_database_url)
     async with Redis.from_url(fresh_redis_url) as redis:
         world = RestoreWorld(redis, engine, dict.fromkeys(NAMES, Decimal(1000)))

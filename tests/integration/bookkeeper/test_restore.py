@@ -17,7 +17,6 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import Engine, text
 
 from services.bookkeeper.restore import Restorer
-from services.copy_engine import follow
 from services.local_system.embedded import start_server, stop_server
 from services.local_system.embedded_redis import RedisServer
 from shared.domain.fill import Side
@@ -92,7 +91,7 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 async def world(own_redis: OwnRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestoreWorld]:
     """Twelve followers in four shards, one of them too small for most shares."""
-    monkeypatch.setattr(follow, "BLOCK_MS", 5)
+    monkeypatch.setattr("services.copy_engine.read_fills.BLOCK_MS", 5)
     async with Redis.from_url(own_redis.url) as redis:
         equities = dict.fromkeys(NAMES, Decimal(1000)) | {SMALL: Decimal(3)}
         world = RestoreWorld(redis, engine, equities)
@@ -483,7 +482,7 @@ async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_afte
         await shards.balance()
         with monkeypatch.context() as patched:
             if paused_at == "read":
-                patched.setattr(follow, "read_fills", read_and_pause)
+                patched.setattr("services.copy_engine.read_fills.read_fills", read_and_pause)
             else:
                 patched.setattr(Mailboxes, "deliver", plan_and_pause)
             stepping = asyncio.create_task(engine.step())

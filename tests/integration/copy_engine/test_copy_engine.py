@@ -12,11 +12,11 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 
-from services.copy_engine import follow
+from services.copy_engine import read_fills
 from services.copy_engine.fan_out import FanOut
-from services.copy_engine.follow import FillFollower
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.position import ShardPosition
+from services.copy_engine.read_fills import FillReader
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import ShardCountChanged, Shards
 from shared.domain.copying.copy_order import CopyOrder
@@ -74,7 +74,7 @@ class Engine:
             mailboxes, inputs, lambda *_: set(), batch_size=self.batch_size, snapshot_max_age=timedelta(minutes=5)
         )
         self.shards = Shards(self.redis, KEYS, self.name, SHARDS)
-        self.follower = FillFollower(
+        self.reader = FillReader(
             self.redis,
             KEYS,
             self.shards,
@@ -89,7 +89,7 @@ class Engine:
     async def step(self) -> None:
         """One step, as `run` takes it."""
         try:
-            await self.follower.step()
+            await self.reader.step()
         except AlreadyDelivered:
             await self.shards.reload()
 
@@ -103,8 +103,8 @@ class Engine:
 @pytest.fixture
 async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
     """A client of a database with one listed instrument, everybody's account and a version of the follower list."""
-    monkeypatch.setattr(follow, "BLOCK_MS", 5)
-    monkeypatch.setattr(follow, "HALTED_RETRY_SECONDS", 0.0)
+    monkeypatch.setattr(read_fills, "BLOCK_MS", 5)
+    monkeypatch.setattr(read_fills, "HALTED_RETRY_SECONDS", 0.0)
     async with Redis.from_url(fresh_redis_url) as client:
         await client.set(KEYS.roster, FIRST_ROSTER)
         await client.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
@@ -349,12 +349,12 @@ async def test_a_listing_that_cannot_be_read_holds_up_nothing_but_opens_in_its_s
     }
     assert {tuple(await sequences(redis, name)) for name in NAMES} == {(2, 3)}
 
-    await engine.follower.alert()
+    await engine.reader.alert()
     (alert,) = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert (alert.kind, alert.follower_id) == (AlertKind.UNREADABLE_LISTING, "XYZ/USD")
     assert "its listing cannot be read" in alert.message
     await redis.hset(KEYS.instruments, "XYZ/USD", an_instrument(symbol="XYZ/USD").model_dump_json())
-    await engine.follower.alert()
+    await engine.reader.alert()
     assert not await redis.hlen(KEYS.alerts)
     await publish(redis, a_fill(symbol="XYZ/USD"))
     await engine.catch_up(4)
@@ -421,7 +421,7 @@ async def test_an_engine_gives_its_shards_up_when_it_stops(redis: Redis, everybo
     """The next one has them at once, without waiting for a lease to run out."""
     engine = Engine(redis, everybody)
     stopping = asyncio.Event()
-    running = asyncio.create_task(engine.follower.run(stopping))
+    running = asyncio.create_task(engine.reader.run(stopping))
     await publish(redis, a_fill())
     async with asyncio.timeout(10):
         while await redis.zcard(KEYS.ready) < len(NAMES):
@@ -441,7 +441,7 @@ async def test_an_engine_with_another_number_of_shards_refuses_to_work(redis: Re
     other.shards.count = SHARDS + 1
     async with asyncio.timeout(5):
         with pytest.raises(ShardCountChanged, match="set it back to 4"):
-            await other.follower.run(asyncio.Event())
+            await other.reader.run(asyncio.Event())
     assert await redis.xlen(KEYS.events) == 0
 
 
@@ -449,7 +449,7 @@ async def test_an_engine_outlives_a_redis_that_is_away(
     redis: Redis, everybody: list[Follower], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A delivery fails without an answer; the engine goes on and the fills are delivered once."""
-    monkeypatch.setattr(follow, "AWAY_RETRY_SECONDS", 0.01)
+    monkeypatch.setattr(read_fills, "AWAY_RETRY_SECONDS", 0.01)
     engine = Engine(redis, everybody)
     failures = 5
 
@@ -462,7 +462,7 @@ async def test_an_engine_outlives_a_redis_that_is_away(
     engine.fan_out.before_delivery = fail
     await publish(redis, *[a_fill()] * 3)
     stopping = asyncio.Event()
-    running = asyncio.create_task(engine.follower.run(stopping))
+    running = asyncio.create_task(engine.reader.run(stopping))
     async with asyncio.timeout(10):
         while min([await redis.llen(KEYS.mailbox(name)) for name in NAMES]) < 3:
             await asyncio.sleep(0.01)
@@ -478,12 +478,12 @@ async def test_who_comes_back_with_another_key_is_read_again(redis: Redis, every
     await engine.shards.balance()
     everybody[0] = everybody[0].model_copy(update={"status": FollowerStatus.DISABLED})
     await redis.incr(KEYS.roster)
-    await engine.follower.step()
+    await engine.reader.step()
     planned = set(await redis.zrange(KEYS.refresh, 0, -1))
     assert planned == {name.encode() for name in NAMES} - {everybody[0].follower_id.encode()}
     everybody[0] = everybody[0].model_copy(update={"status": FollowerStatus.ACTIVE})
     await redis.incr(KEYS.roster)
-    await engine.follower.step()
+    await engine.reader.step()
     assert await redis.zscore(KEYS.refresh, everybody[0].follower_id) == 0
 
 
@@ -495,9 +495,9 @@ async def test_told_to_stop_an_engine_finishes_one_fill_and_gives_up_its_shards(
     stopping = asyncio.Event()
     await publish(redis, *[a_fill() for _ in range(5)])
     await engine.shards.balance()
-    engine.follower._publish_hints = lambda _hints: stopping.set()
+    engine.reader._publish_hints = lambda _hints: stopping.set()
     async with asyncio.timeout(10):
-        await engine.follower.run(stopping)
+        await engine.reader.run(stopping)
     assert [len(await mail(redis, name)) for name in NAMES] == [1] * len(NAMES)
     other = Engine(redis, everybody, name="second")
     await other.shards.balance()
@@ -547,21 +547,21 @@ async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Re
     )
     assert [name for name in NAMES if not await mail(redis, name)] == NAMES[:2]
 
-    await engine.follower.alert()
+    await engine.reader.alert()
     alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
     assert alerts.keys() == set(NAMES[:2])
     assert {each.kind for each in alerts.values()} == {AlertKind.UNREADABLE_FOLLOWER}
     assert "its account cannot be read: equity" in alerts[NAMES[0]].message
 
     await redis.hset(KEYS.accounts, NAMES[0], an_account("1000", datetime.now(UTC)).model_dump_json())
-    await engine.follower.alert()
+    await engine.reader.alert()
     alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
     assert alerts.keys() == {NAMES[1]}
 
     everybody.pop(1)
     await redis.incr(KEYS.roster)
     await engine.step()
-    await engine.follower.alert()
+    await engine.reader.alert()
     assert not await redis.hlen(KEYS.alerts)
 
 
@@ -570,16 +570,16 @@ async def test_a_change_that_nobody_announced_is_found(redis: Redis, everybody: 
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await engine.step()
-    await engine.follower.announce_changes()
+    await engine.reader.announce_changes()
     assert await redis.get(KEYS.roster) == b"0"
 
     everybody.append(a_follower("newcomer"))
-    await engine.follower.announce_changes()
+    await engine.reader.announce_changes()
     assert await redis.get(KEYS.roster) == b"1"
     await publish(redis, a_fill())
     await engine.catch_up(1)
     assert await mail(redis, "newcomer")
-    await engine.follower.announce_changes()
+    await engine.reader.announce_changes()
     assert await redis.get(KEYS.roster) == b"1"
 
 
@@ -589,7 +589,7 @@ async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list
     engine = Engine(redis, everybody)
     stopping = asyncio.Event()
     await engine.step()
-    running = asyncio.create_task(engine.follower.run(stopping))
+    running = asyncio.create_task(engine.reader.run(stopping))
     try:
         async with asyncio.timeout(10):
             while not await redis.hlen(KEYS.alerts):
@@ -627,7 +627,7 @@ async def test_a_fill_waits_until_an_emptied_redis_has_the_instruments_again(
     await redis.delete(KEYS.instruments, KEYS.master)
     await publish(redis, a_fill())
     stopping = asyncio.Event()
-    running = asyncio.create_task(engine.follower.run(stopping))
+    running = asyncio.create_task(engine.reader.run(stopping))
     try:
         await asyncio.sleep(0.3)
         assert not running.done()

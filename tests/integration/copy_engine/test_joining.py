@@ -9,7 +9,7 @@ from redis import Redis as SyncRedis
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.copy_engine import follow
+from services.copy_engine import read_fills
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.messaging.mailboxes import AlreadyDelivered
@@ -35,7 +35,7 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 @pytest.fixture
 async def world(fresh_redis_url: str, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestoreWorld]:
     """Two followers."""
-    monkeypatch.setattr(follow, "BLOCK_MS", 5)
+    monkeypatch.setattr(read_fills, "BLOCK_MS", 5)
     async with Redis.from_url(fresh_redis_url) as redis:
         world = RestoreWorld(redis, engine, {"alice": Decimal(1000), "bob": Decimal(1000)})
         await world.prepare()

@@ -1,4 +1,4 @@
-"""Follow a broker's fills for the shards this engine owns: read, fan out, hint. One loop per broker."""
+"""Read the fills of a broker for the shards that this engine owns, fan them out and send hints. One loop per broker."""
 
 import asyncio
 import contextlib
@@ -43,7 +43,7 @@ WATCH_SECONDS = 60.0
 log = structlog.get_logger()
 
 
-class FillFollower:
+class FillReader:
     """The copy engine of one broker."""
 
     def __init__(
