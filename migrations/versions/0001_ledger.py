@@ -47,7 +47,7 @@ VIEWS = (
     FROM decisions d
     LEFT JOIN order_events e ON e.copy_order_id = d.copy_order_id AND e.outcome IS NOT NULL
     """,
-    # What followed fills built up per follower and symbol. A mailbox is first in, first out, so the final
+    # What copied fills built up per follower and symbol. A mailbox is first in, first out, so the final
     # event of the newest fill has the last word.
     """
     CREATE VIEW copied_positions AS
@@ -181,7 +181,7 @@ def upgrade() -> None:
         "master_checkpoints",
         sa.Column("broker", sa.Text(), nullable=False),
         sa.Column("master_account", sa.Text(), nullable=False),
-        sa.Column("followed_since", MOMENT, nullable=False),
+        sa.Column("watched_since", MOMENT, nullable=False),
         sa.Column("read_until", MOMENT, nullable=False),
         sa.PrimaryKeyConstraint("broker", "master_account"),
     )

@@ -202,7 +202,7 @@ class Ground:
         deadline = time.monotonic() + WARM_UP_SECONDS
         for broker in self.brokers:
             keys = BrokerKeys(broker)
-            while await self.redis.hget(keys.master, "state") != b"following" or (
+            while await self.redis.hget(keys.master, "state") != b"watching" or (
                 await self.redis.hlen(keys.accounts) < self.followers
             ):
                 if time.monotonic() > deadline:

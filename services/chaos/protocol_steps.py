@@ -21,7 +21,6 @@ class Step(NamedTuple):
     """What has to be broken for the step to be reached at all."""
 
 
-_FOLLOWING = "services.master_trader.following"
 _PUBLISH = "services.master_trader.publish"
 _FILLS = "shared.persistence.ledger.master_fills:MasterFills"
 _MAILBOXES = "shared.messaging.mailboxes:Mailboxes"

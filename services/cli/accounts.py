@@ -44,7 +44,7 @@ def accounts(
         output.console.print(f"{who}{place} was removed: nija has no key to look into the account any more")
     else:
         place = f" at {where.value}" if where else ""
-        output.console.print(f"no accounts{place}: no master has been followed yet, and nobody follows")
+        output.console.print(f"no accounts{place}: no master has been watched yet, and there is no follower")
 
 
 def _states(

@@ -1,4 +1,4 @@
-"""`nija positions`: what followed fills built up for the followers. Options in, a table or JSON out."""
+"""`nija positions`: what copied fills built up for the followers. Options in, a table or JSON out."""
 
 from collections.abc import Sequence
 from typing import Annotated
@@ -21,7 +21,7 @@ def positions(
 ) -> None:
     """Show the followers' copied positions.
 
-    A copied position is what followed fills built up; coins that a follower had before or bought otherwise are
+    A copied position is what copied fills built up; coins that a follower had before or bought otherwise are
     never part of it. `still to sell` is an exit that was too small to send; the next exit takes it along.
     """
     where = chosen_broker(broker)

@@ -69,7 +69,7 @@ def _broker(status: BrokerStatus) -> Table:
 def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     master = pipeline.master
     if master is None:
-        yield "master", "not followed yet"
+        yield "master", "not watched yet"
     else:
         looked = master.last_look_age_seconds
         seen = "never looked at" if looked is None else f"looked at {output.duration(looked)} ago"

@@ -65,10 +65,10 @@ class BrokerDemo:
         return variables
 
     async def known_accounts(self, redis: Redis) -> int:
-        """How many followers' accounts have been read; none counts before the master is followed."""
+        """How many followers' accounts have been read; none counts before the master is watched."""
         keys = BrokerKeys(self.broker)
         state = await redis.hget(keys.master, "state")
-        return int(await redis.hlen(keys.accounts)) if state == b"following" else 0
+        return int(await redis.hlen(keys.accounts)) if state == b"watching" else 0
 
     def person(self) -> Person:
         """Who trades the master account, with a key of their own; not connected yet."""

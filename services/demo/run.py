@@ -137,7 +137,7 @@ class Demo:
             await redis.aclose()
 
     async def _warm_up(self, redis: Redis) -> None:
-        """Wait until the masters are followed and every follower's account has been read."""
+        """Wait until the masters are watched and every follower's account has been read."""
         deadline = time.monotonic() + WARM_UP_SECONDS
         wanted, known = self._followers * len(self._parts), 0
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -1,4 +1,4 @@
-"""Follows one broker's master account: `python -m services.master_trader.app --broker kraken`.
+"""Watches the master account of one broker: `python -m services.master_trader.app --broker kraken`.
 
 The account's own executions in; numbered fills in the ledger and in the stream `fills` out. Any number of these
 processes may run for a broker: one works, the others take over when it ends. Ends by SIGTERM or SIGINT only; a
@@ -12,9 +12,9 @@ from typing import Final
 import structlog
 import uvloop
 
-from services.master_trader.following import Following, Master, utc_now
 from services.master_trader.report import Report
 from services.master_trader.serve import serve
+from services.master_trader.watch import Master, Watch, utc_now
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
@@ -36,7 +36,7 @@ from shared.running import GRACE_SECONDS, keep_beating, stop_by_signal
 # A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.
 MASTER_ACCOUNT: Final = MasterAccount("master")
 LEASE_SECONDS: Final = 5.0
-"""How long the account goes unfollowed after a crash at most, before the spare or a restarted process works."""
+"""How long the account goes unwatched after a crash at most, before the spare or a restarted process works."""
 
 log = structlog.get_logger()
 
@@ -80,9 +80,7 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
     beating = asyncio.create_task(keep_beating(heartbeat))
-    serving = asyncio.create_task(
-        serve(Following(master), master.report, lease, stopping, settings.master_poll_seconds)
-    )
+    serving = asyncio.create_task(serve(Watch(master), master.report, lease, stopping, settings.master_poll_seconds))
     start.succeeded()
     log.info("master trader started", lease=token)
     try:
@@ -101,7 +99,7 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
 
 
 def main() -> None:
-    parser = StageParser(prog="master_trader", description="Follow one broker's master account.")
+    parser = StageParser(prog="master_trader", description="Watch the master account of one broker.")
     parser.add_argument("--broker", required=True, help="whose master account: " + ", ".join(Broker))
     arguments = parser.parse_args()
     with start_of("master_trader", debug=arguments.debug) as start:

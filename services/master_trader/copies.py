@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from redis.asyncio import Redis
 
-from services.master_trader.follow import Sighting
+from services.master_trader.poll import Sighting
 from shared.domain.events import FollowerDisabled
 from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys

@@ -1,4 +1,4 @@
-"""What an error means for the process that follows an account: an error in, a state and a wait out. Pure."""
+"""What an error means for the process that watches an account: an error in, a state and a wait out. Pure."""
 
 from typing import Final, NamedTuple
 

@@ -6,7 +6,7 @@ Enters: the checkpoint, and what each look found. Leaves: the moment from which 
 from datetime import datetime, timedelta
 from typing import Final
 
-from services.master_trader.follow import Sighting
+from services.master_trader.poll import Sighting
 
 OVERLAP: Final = timedelta(seconds=300)
 """How late after its execution a fill may become visible and still be found."""
@@ -15,8 +15,8 @@ OVERLAP: Final = timedelta(seconds=300)
 class Progress:
     """One process's memory of what it has seen; the ledger's unique key stands behind it."""
 
-    def __init__(self, followed_since: datetime, read_until: datetime, known: set[str], now_seconds: float) -> None:
-        self.followed_since = followed_since
+    def __init__(self, watched_since: datetime, read_until: datetime, known: set[str], now_seconds: float) -> None:
+        self.watched_since = watched_since
         self.read_until = read_until
         self.known = known
         self._overlap = OVERLAP
@@ -25,7 +25,7 @@ class Progress:
     @property
     def since(self) -> datetime:
         """From where to read next."""
-        return max(self.read_until - self._overlap, self.followed_since)
+        return max(self.read_until - self._overlap, self.watched_since)
 
     def learn(self, sighting: Sighting, looked_at_seconds: float) -> bool:
         """Take in what was recorded and published; return whether `read_until` moved.

@@ -1,8 +1,8 @@
-"""Report how following goes: facts in, fields of the hash `master` out, for `nija status`.
+"""Report how watching the master goes: facts in, fields of the hash `master` out, for `nija status`.
 
 Fields: state, master_account, process, last_poll_at, consecutive_errors, last_error, last_error_at, equity, cash,
 held, positions (US dollars), unpriced, equity_at, fee_taker, fee_maker (fractions),
-fees_at, followed_since, published_sequence, updated_at.
+fees_at, watched_since, published_sequence, updated_at.
 """
 
 from collections.abc import Callable
@@ -34,13 +34,13 @@ class Report:
         self._constant = {"master_account": master_account, "process": process}
         self._now = now
 
-    async def following(self, *, followed_since: datetime, published_sequence: int | None) -> None:
-        """A look at the account succeeded. `published_sequence` None: as before."""
+    async def watching(self, *, watched_since: datetime, published_sequence: int | None) -> None:
+        """A poll of the account succeeded. `published_sequence` None: as before."""
         fields = {
-            "state": MasterState.FOLLOWING.value,
+            "state": MasterState.WATCHING.value,
             LAST_POLL_FIELD: self._now().isoformat(),
             "consecutive_errors": "0",
-            "followed_since": followed_since.isoformat(),
+            "watched_since": watched_since.isoformat(),
         }
         if published_sequence is not None:
             fields["published_sequence"] = str(published_sequence)

@@ -1,6 +1,6 @@
-"""Serve one master account until told to stop: wait for the lease, follow, and go on after every error.
+"""Serve one master account until told to stop: wait for the lease, watch, and go on after every error.
 
-Enters: the collaborators, wired by app.py. Leaves: the state in the hash `master`; see following.py for the rest.
+Enters: the collaborators, wired by app.py. Leaves: the state in the hash `master`; see watch.py for the rest.
 """
 
 import asyncio
@@ -10,9 +10,9 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.master_trader.following import Following
 from services.master_trader.judge import judge
 from services.master_trader.report import Report
+from services.master_trader.watch import Watch
 from shared.messaging.lease import Lease, LeaseLost, work_while_held
 from shared.running import wait
 
@@ -21,10 +21,8 @@ _REDIS_AWAY_SECONDS: Final = 1.0
 log = structlog.get_logger()
 
 
-async def serve(
-    following: Following, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float
-) -> None:
-    """Follow whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does."""
+async def serve(watch: Watch, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float) -> None:
+    """Watch whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does."""
     try:
         while not stopping.is_set():
             asked_at_seconds = monotonic()
@@ -32,13 +30,11 @@ async def serve(
                 continue
             log.info("lease taken", process=lease.token)
             try:
-                await work_while_held(
-                    lease, asked_at_seconds, lambda: _follow(following, report, stopping, poll_seconds)
-                )
+                await work_while_held(lease, asked_at_seconds, lambda: _watch(watch, report, stopping, poll_seconds))
             except LeaseLost as lost:
-                log.warning("stopped following", reason=str(lost))
+                log.warning("stopped watching", reason=str(lost))
     finally:
-        await following.close()
+        await watch.close()
         await _leave(report, lease)
 
 
@@ -50,28 +46,28 @@ async def _take(lease: Lease, stopping: asyncio.Event) -> bool:
         log.warning("no lease while Redis is away", error=str(error))
         await wait(stopping, _REDIS_AWAY_SECONDS)
         return False
-    log.debug("another process follows this master; ready to take over")
+    log.debug("another process watches this master; ready to take over")
     await wait(stopping, lease.seconds / 10)
     return False
 
 
-async def _follow(following: Following, report: Report, stopping: asyncio.Event, poll_seconds: float) -> None:
+async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_seconds: float) -> None:
     consecutive_errors = 0
     begun = False
     while not stopping.is_set():
         started_seconds = monotonic()
         try:
             if not begun:
-                await following.begin()
+                await watch.begin()
                 begun = True
-            await following.poll()
+            await watch.poll()
         except Exception as error:
             begun = False
             consecutive_errors += 1
             verdict = judge(error, consecutive_errors)
             text = f"{type(error).__name__}: {error}"
             log.warning(
-                "following interrupted",
+                "watching interrupted",
                 error=text,
                 state=verdict.state.value,
                 consecutive_errors=consecutive_errors,

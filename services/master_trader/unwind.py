@@ -11,9 +11,9 @@ from shared.domain.fill import AccountFill, Side
 from shared.domain.symbol import Symbol
 
 
-def new_fills(fills: Sequence[AccountFill], known: Collection[str], followed_since: datetime) -> list[AccountFill]:
-    """The fills to follow: not known yet, and not older than the moment from which the account is followed."""
-    return [fill for fill in fills if fill.fill_id not in known and fill.executed_at >= followed_since]
+def new_fills(fills: Sequence[AccountFill], known: Collection[str], watched_since: datetime) -> list[AccountFill]:
+    """The fills to publish: not known yet, and not older than the moment from which the account is watched."""
+    return [fill for fill in fills if fill.fill_id not in known and fill.executed_at >= watched_since]
 
 
 def equities_before(

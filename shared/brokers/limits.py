@@ -19,7 +19,7 @@ from shared.brokers.errors import Throttled
 from shared.domain.request_limits import Charge
 
 KEPT_FOR_ORDERS: Final = 0.5
-"""Share of a bucket that background reading leaves to orders and to following the master."""
+"""Share of a bucket that background reading leaves to orders and to watching the master."""
 LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
 """Binance's longest ban."""
 

@@ -126,8 +126,8 @@ def _follower_state(
 def _master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maximum_age: timedelta) -> UserBrokerState:
     """The hash `master`, as the master trader's report writes it."""
     state = fields.get("state", "starting")
-    following = state == MasterState.FOLLOWING.value
-    failed_reads = 0 if following else int(fields.get("consecutive_errors", "0"))
+    watching = state == MasterState.WATCHING.value
+    failed_reads = 0 if watching else int(fields.get("consecutive_errors", "0"))
     balance = None
     if "equity" in fields:
         snapshot = AccountSnapshot(
@@ -145,10 +145,10 @@ def _master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maxi
         user_id=fields.get("master_account", MASTER),
         role=MASTER,
         status=state,
-        connected=following,
-        available_for_opens=following,
+        connected=watching,
+        available_for_opens=watching,
         balance=balance,
         last_update=balance.taken_at if balance else None,
         failed_reads=failed_reads,
-        error=None if following else fields.get("last_error"),
+        error=None if watching else fields.get("last_error"),
     )

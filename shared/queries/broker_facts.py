@@ -102,7 +102,7 @@ class BrokerFacts(_Facts):
     def connected(self) -> bool:
         """The master's account was looked at, successfully and lately."""
         looked = self.last_look_age_seconds is not None and self.last_look_age_seconds <= LOOK_SECONDS
-        return self.master_state == MasterState.FOLLOWING.value and looked
+        return self.master_state == MasterState.WATCHING.value and looked
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's way
     @property
@@ -112,9 +112,9 @@ class BrokerFacts(_Facts):
     @computed_field  # type: ignore[prop-decorator]  # pydantic's way
     @property
     def health(self) -> Health:
-        followed = self.master_state not in (None, MasterState.STOPPED.value)
+        watched = self.master_state not in (None, MasterState.STOPPED.value)
         refused = self.master_state == MasterState.FAILED.value
-        return health_of(self.consecutive_errors, followed=followed, refused=refused)
+        return health_of(self.consecutive_errors, watched=watched, refused=refused)
 
     def findings(self) -> Iterator[str]:
         """Everything that should not be so."""

@@ -24,13 +24,13 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
     master: Any = redis.hgetall(keys.master)
     circuit: Any = redis.hgetall(keys.circuit)
     limits = _limits(redis, keys)
-    followed = pipeline.master
+    reported = pipeline.master
     return BrokerFacts(
         broker=broker,
-        master_state=followed.state if followed else None,
-        consecutive_errors=followed.consecutive_errors if followed else 0,
-        last_error=followed.last_error if followed and followed.consecutive_errors else None,
-        last_look_age_seconds=followed.last_look_age_seconds if followed else None,
+        master_state=reported.state if reported else None,
+        consecutive_errors=reported.consecutive_errors if reported else 0,
+        last_error=reported.last_error if reported and reported.consecutive_errors else None,
+        last_look_age_seconds=reported.last_look_age_seconds if reported else None,
         equity=_equity(master),
         queue=QueueDepth(
             hints=pipeline.queued_hints,

@@ -53,7 +53,7 @@ class ProcessFacts(_Facts):
 
 
 class Master(_Facts):
-    """How following the master goes, in the words of its process. Money is US dollars."""
+    """How watching the master goes, in the words of its process. Money is US dollars."""
 
     state: str
     account: str
@@ -69,7 +69,7 @@ class Pipeline(_Facts):
     """What is under way at a broker, from Redis."""
 
     master: Master | None
-    """None: no process has followed the master yet."""
+    """None: no process has watched the master yet."""
     halted: dict[str, str]
     """Master account (`*`: all) → why."""
     queued_hints: int
@@ -178,10 +178,10 @@ def follower_findings(followers: Mapping[str, int]) -> Iterator[str]:
 
 def _master_findings(master: Master | None) -> Iterator[str]:
     if master is None:
-        yield "the master is not followed yet"
+        yield "the master is not watched yet"
         return
-    if master.state != MasterState.FOLLOWING.value:
-        yield f"the master is not followed: {master.state}" + (f", {master.last_error}" if master.last_error else "")
+    if master.state != MasterState.WATCHING.value:
+        yield f"the master is not watched: {master.state}" + (f", {master.last_error}" if master.last_error else "")
     elif master.last_look_age_seconds is None or master.last_look_age_seconds > LOOK_SECONDS:
         since = "ever" if master.last_look_age_seconds is None else f"for {master.last_look_age_seconds:.0f} s"
         yield f"nobody has looked at the master's account {since}"

@@ -33,7 +33,7 @@ from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 
 PRICE = Decimal(50_000)
 FAR_BELOW = "40000"
-FOLLOW_SECONDS = 10
+FINAL_SECONDS = 10
 _NUMBERS = count(1)
 
 
@@ -93,15 +93,15 @@ class Trader:
             valid_until=datetime.now(UTC) + timedelta(seconds=validity),
         )
 
-    async def follow(self, order_id: BrokerOrderId) -> OrderReport:
+    async def until_final(self, order_id: BrokerOrderId) -> OrderReport:
         """Read the order until it is final."""
-        deadline = datetime.now(UTC) + timedelta(seconds=FOLLOW_SECONDS)
+        deadline = datetime.now(UTC) + timedelta(seconds=FINAL_SECONDS)
         while datetime.now(UTC) < deadline:
             with contextlib.suppress(OutcomeUnknown):
                 report = await self.account.order(order_id, self.symbol)
                 if report.status is OrderStatus.DONE:
                     return report
-        raise AssertionError(f"order {order_id} did not become final in {FOLLOW_SECONDS} s")
+        raise AssertionError(f"order {order_id} did not become final in {FINAL_SECONDS} s")
 
     def fault(self, kind: str, **parameters: Any) -> None:
         self.paper.fault(kind, account=self.name, **parameters)

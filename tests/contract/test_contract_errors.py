@@ -91,7 +91,7 @@ async def test_a_failed_order_is_not_sent_again_and_the_account_goes_on(
     assert type(raised.value) is expected
     assert trader.logged() == []
     assert await trader.account.look_up(order.client_order_id, trader.symbol, since) is None
-    await trader.follow(await trader.account.place(order))
+    await trader.until_final(await trader.account.place(order))
     assert len(trader.logged()) == 1
 
 

@@ -18,7 +18,7 @@ def by_id(orders: list[OrderReport]) -> dict[str, OrderReport]:
 async def test_where_nothing_is_open_there_is_an_empty_list(shared_trader: Trader) -> None:
     """Neither before the first order nor after one that was filled."""
     assert await shared_trader.account.open_orders() == []
-    await shared_trader.follow(await shared_trader.account.place(shared_trader.order()))
+    await shared_trader.until_final(await shared_trader.account.place(shared_trader.order()))
     assert await shared_trader.account.open_orders() == []
 
 
@@ -43,7 +43,7 @@ async def test_a_persons_limit_orders_are_listed_in_every_pair(
 
 async def test_our_own_order_is_listed_with_its_id_and_what_is_filled(shared_trader: Trader) -> None:
     """Partly filled, with the client order id that says whose it is; a filled one beside it is not there."""
-    await shared_trader.follow(await shared_trader.account.place(shared_trader.order()))
+    await shared_trader.until_final(await shared_trader.account.place(shared_trader.order()))
     shared_trader.fault("partial_fill", fraction="0.25", seconds=60)
     order = shared_trader.order("0.04")
     order_id = await shared_trader.account.place(order)

@@ -19,7 +19,7 @@ async def test_a_market_order_is_filled_as_the_broker_logs_it(trader: Trader, te
     """Quantity, cost, fee and its currency are those of the broker's own log."""
     quantity = trader.connection.instruments()[trader.symbol].rounded(Decimal("0.01234567"))
     order = trader.order(str(quantity), side)
-    report = await trader.follow(await trader.account.place(order))
+    report = await trader.until_final(await trader.account.place(order))
     (logged,) = trader.logged()
     assert logged["client_order_id"] == order.client_order_id == report.client_order_id
     assert (report.symbol, report.side, report.status) == (trader.symbol, side, OrderStatus.DONE)
@@ -32,7 +32,7 @@ async def test_a_market_order_is_filled_as_the_broker_logs_it(trader: Trader, te
 
 async def test_a_quantity_is_base_currency_and_no_cost(trader: Trader) -> None:
     """0.05 is 0.05 BTC, about 2,500 USD: neither 0.05 USD nor anything else."""
-    report = await trader.follow(await trader.account.place(trader.order("0.05")))
+    report = await trader.until_final(await trader.account.place(trader.order("0.05")))
     assert Decimal(2_400) < report.cost < Decimal(2_600)
 
 
@@ -42,14 +42,14 @@ async def test_a_partly_filled_order_is_followed_to_its_end(trader: Trader) -> N
     order_id = await trader.account.place(trader.order("0.04"))
     first = await trader.account.order(order_id, trader.symbol)
     assert (first.status, first.filled_quantity) == (OrderStatus.OPEN, Decimal("0.01"))
-    last = await trader.follow(order_id)
+    last = await trader.until_final(order_id)
     assert last.filled_quantity == Decimal("0.04")
 
 
 async def test_the_rest_of_a_partial_fill_may_be_cancelled(trader: Trader) -> None:
     """Final with less than was ordered."""
     trader.fault("partial_fill", fraction="0.25", canceled=True, seconds=0)
-    report = await trader.follow(await trader.account.place(trader.order("0.04")))
+    report = await trader.until_final(await trader.account.place(trader.order("0.04")))
     assert (report.quantity, report.filled_quantity) == (Decimal("0.04"), Decimal("0.01"))
 
 
@@ -96,7 +96,7 @@ async def test_a_look_up_finds_a_filled_and_a_cancelled_order(trader: Trader) ->
 async def test_a_look_up_of_what_was_never_sent_finds_nothing(trader: Trader) -> None:
     """Although the account has other orders and fills at that time."""
     since = datetime.now(UTC)
-    await trader.follow(await trader.account.place(trader.order()))
+    await trader.until_final(await trader.account.place(trader.order()))
     assert await trader.account.look_up(trader.order().client_order_id, trader.symbol, since) is None
 
 
@@ -149,7 +149,7 @@ async def test_the_id_of_a_filled_order_protects_nobody(trader: Trader, terms: T
     """On most brokers it buys again: the reason why an unknown outcome is looked up and never just sent again."""
     order = trader.order()
     order_id = await trader.account.place(order)
-    await trader.follow(order_id)
+    await trader.until_final(order_id)
     if terms.filled_id_buys_again:
         await trader.account.place(order)
         assert len(trader.logged()) == 2

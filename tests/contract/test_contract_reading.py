@@ -33,14 +33,14 @@ async def test_markets_are_loaded_again_under_way(trader: Trader) -> None:
     connection, listed = trader.connection, dict(trader.connection.instruments())
     await connection.reload()
     assert connection.instruments() == listed
-    assert (await trader.follow(order_id)).filled_quantity == Decimal("0.01")
+    assert (await trader.until_final(order_id)).filled_quantity == Decimal("0.01")
     trader.paper.fault("http_error", count=None)
     with pytest.raises(BrokerError):
         await connection.reload()
     trader.paper.ask("DELETE", "faults")
     assert connection.instruments() == listed
     again = replace(trader, account=connection.account(trader.credentials))
-    report = await again.follow(await again.account.place(trader.order("0.01", Side.SELL)))
+    report = await again.until_final(await again.account.place(trader.order("0.01", Side.SELL)))
     assert report.filled_quantity == Decimal("0.01")
     assert (await connection.prices({"BTC"}))["BTC"] == PRICE
 
@@ -74,7 +74,7 @@ async def test_what_an_open_order_holds_is_not_free(trader: Trader) -> None:
 async def test_balances_follow_a_buy_to_the_last_digit(trader: Trader, terms: Terms) -> None:
     """The report's fee, in the currency that it names, is the whole difference between what was filled and held."""
     before = await trader.account.balances()
-    report = await trader.follow(await trader.account.place(trader.order("0.0123")))
+    report = await trader.until_final(await trader.account.place(trader.order("0.0123")))
     after = await trader.account.balances()
     fee_in_coin = report.fee if report.fee_currency == "BTC" else Decimal(0)
     fee_in_quote = report.fee - fee_in_coin
@@ -85,12 +85,12 @@ async def test_balances_follow_a_buy_to_the_last_digit(trader: Trader, terms: Te
 
 async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, terms: Terms) -> None:
     """More than a page, oldest first, each once, none from before; together they are what was ordered."""
-    await trader.follow(await trader.account.place(trader.order("0.002")))
+    await trader.until_final(await trader.account.place(trader.order("0.002")))
     earlier = await trader.account.fills_since(datetime.now(UTC) - timedelta(hours=1))
     since = earlier[-1].executed_at + timedelta(microseconds=1)
     orders = terms.page_size + 5
     order_ids = [await trader.account.place(trader.order(terms.small_quantity)) for _ in range(orders)]
-    await trader.follow(order_ids[-1])
+    await trader.until_final(order_ids[-1])
     fills = await trader.account.fills_since(since)
     assert [fill.executed_at for fill in fills] == sorted(fill.executed_at for fill in fills)
     assert len({fill.fill_id for fill in fills}) == len(fills)

@@ -22,7 +22,7 @@ def test_status_tells_who_runs_and_that_all_is_well(running: Any, nija: Nija) ->
     assert processes["redis"]["heartbeat_age_seconds"] is None
     assert processes["copy_engine"]["heartbeat_age_seconds"] < 30
     [kraken] = found["brokers"]
-    assert kraken["pipeline"]["master"]["state"] == "following"
+    assert kraken["pipeline"]["master"]["state"] == "watching"
     assert Decimal(kraken["pipeline"]["master"]["equity"]) > 0
     assert [kraken["pipeline"][name] for name in ("orders_waiting", "unknown_orders", "dead_letters")] == [0, 0, 0]
     assert kraken["ledger"]["followers"] == {"active": 3}
@@ -70,7 +70,7 @@ def test_status_tells_the_rest_when_a_server_is_away(running: Any, nija: Nija) -
     assert no_database.returncode == 1
     [kraken] = no_database.json()["brokers"]
     assert kraken["ledger"] is None
-    assert kraken["pipeline"]["master"]["state"] == "following"
+    assert kraken["pipeline"]["master"]["state"] == "watching"
     assert "PostgreSQL" in no_database.json()["findings"][0]
     assert "secret-word" not in no_database.stdout
 

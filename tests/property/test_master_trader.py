@@ -1,6 +1,6 @@
 """Whatever happens between two polls, and wherever a process dies: each fill is published once, in order.
 
-Real Redis and real PostgreSQL; the broker is the fake next to the port. A process that dies is a `Following` that
+Real Redis and real PostgreSQL; the broker is the fake next to the port. A process that dies is a `Watch` that
 is thrown away after an exception at a boundary between it and one of the three; the calls before it have happened.
 """
 
@@ -22,8 +22,8 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.local_system.embedded_postgres import PostgresServer
-from services.master_trader.following import Following, Master
 from services.master_trader.report import Report
+from services.master_trader.watch import Master, Watch
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ZERO
 from shared.domain.copying.master_fill import MasterFill
@@ -137,7 +137,7 @@ class World:
         self.started_at = self.account.clock
 
     @asynccontextmanager
-    async def process(self, die_at: int | None = None) -> AsyncIterator[tuple[Following, Boundaries]]:
+    async def process(self, die_at: int | None = None) -> AsyncIterator[tuple[Watch, Boundaries]]:
         """A process with connections of its own, that dies at boundary `die_at`."""
         boundaries = Boundaries(die_at)
         redis = WatchedRedis.from_url(self.redis_url)
@@ -156,18 +156,18 @@ class World:
             now=lambda: self.account.clock,
         )
         try:
-            yield Following(master), boundaries
+            yield Watch(master), boundaries
         finally:
             boundaries.die_at = None
             await redis.aclose()
 
     async def run(self, die_at: int | None = None, polls: int = 1) -> bool:
         """Start a process, let it poll; return whether it died on the way."""
-        async with self.process(die_at) as (following, _):
+        async with self.process(die_at) as (watch, _):
             try:
-                await following.begin()
+                await watch.begin()
                 for _ in range(polls):
-                    await following.poll()
+                    await watch.poll()
             except Died:
                 return True
         return False
@@ -298,7 +298,7 @@ async def play(world: World, steps: list[Any]) -> set[str]:
         if step.hidden or (step.during and very_busy):
             ever_hidden.add(fill.fill_id)
 
-    await world.run()  # the first start: what comes later is followed
+    await world.run()  # the first start: what comes later is published
     for step in steps:
         match step:
             case Trade(during=True):
@@ -364,11 +364,11 @@ def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next
             fill = world.account.trade(Side.BUY, "BTC/USD", "0.02")
             observed = [ObservedFill(fill, world.account.worth())]
             record = partial(world.ledger.record, KEYS.broker, world.name, observed, world.account.clock)
-            async with world.process(ends_at) as (following, boundaries):
+            async with world.process(ends_at) as (watch, boundaries):
                 boundaries.instead = record
-                await following.begin()
-                await following.poll()
-                await following.poll()
+                await watch.begin()
+                await watch.poll()
+                await watch.poll()
                 crossed = boundaries.crossed
             assert [published.fill_id for published in await world.published()] == [fill.fill_id], ends_at
             if crossed < ends_at:
@@ -395,7 +395,7 @@ def test_a_process_that_dies_while_its_account_searches_for_fills_leaves_them_to
         world.account.is_searching = False
         assert [fill.fill_id for fill in await world.settle()] == [newer.fill_id, older.fill_id]
         await world.run()
-        checkpoint = world.ledger.follow(KEYS.broker, world.name, world.account.clock)
+        checkpoint = world.ledger.watch(KEYS.broker, world.name, world.account.clock)
         assert checkpoint.read_until == newer.executed_at
 
     asyncio.run(course())
@@ -413,13 +413,13 @@ def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off
         world.account.clock += timedelta(minutes=10)
         newer = world.account.trade(Side.BUY, "ETH/USD", "0.2")
         world.account.is_searching = True
-        async with world.process() as (following, _):
-            await following.begin()
-            await following.poll()
+        async with world.process() as (watch, _):
+            await watch.begin()
+            await watch.poll()
             unlisted = world.account.trade(Side.BUY, "BTC/EUR", "0.01")
-            await following.poll()
+            await watch.poll()
             world.account.hidden.clear()
-            await following.poll()
+            await watch.poll()
         published = [fill.fill_id for fill in await world.published()]
         assert published == [newer.fill_id, older.fill_id, unlisted.fill_id]
 

@@ -52,7 +52,7 @@ class BalanceSnapshot(BaseModel):
 
 
 class OpenPosition(BaseModel):
-    """A position that followed fills built up; quantity in base currency."""
+    """A position that copied fills built up; quantity in base currency."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,7 +70,7 @@ class UserBrokerState(BaseModel):
     role: str
     """`master` or `follower`."""
     status: str
-    """The follower's status, or how following the master goes."""
+    """The follower's status, or how watching the master goes."""
     connected: bool
     """The newest reading succeeded."""
     available_for_opens: bool

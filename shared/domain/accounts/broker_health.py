@@ -1,4 +1,4 @@
-"""How a broker does, from what following its master shows. Pure: a state and a count in, a word out."""
+"""How a broker does, from what watching its master shows. Pure: a state and a count in, a word out."""
 
 from decimal import Decimal
 from enum import StrEnum
@@ -16,14 +16,14 @@ class Health(StrEnum):
     FAILED = "failed"
     """Five errors in a row or more, or the key was refused."""
     UNKNOWN = "unknown"
-    """Nobody has followed the master yet, or does any more."""
+    """No process has watched the master yet, or does any more."""
 
 
-def health_of(consecutive_errors: int, *, followed: bool, refused: bool = False) -> Health:
-    """`followed`: a process follows the master, or tries to. `refused`: a person has to act."""
+def health_of(consecutive_errors: int, *, watched: bool, refused: bool = False) -> Health:
+    """`watched`: a process watches the master, or tries to. `refused`: a person has to act."""
     if refused or consecutive_errors >= ERRORS_UNTIL_FAILED:
         return Health.FAILED
-    if not followed:
+    if not watched:
         return Health.UNKNOWN
     return Health.DEGRADED if consecutive_errors else Health.HEALTHY
 

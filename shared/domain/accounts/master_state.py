@@ -6,7 +6,7 @@ from enum import StrEnum
 class MasterState(StrEnum):
     """How the master trader gets on with a master account."""
 
-    FOLLOWING = "following"
+    WATCHING = "watching"
     """The account is polled, and its fills are published."""
     WAITING = "waiting"
     """The last poll failed for a reason that passes: the broker, Redis or PostgreSQL does not answer, a rate limit."""

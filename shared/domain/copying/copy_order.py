@@ -45,7 +45,7 @@ class CopyOrder(BaseModel):
 
 
 class CopiedPosition(BaseModel):
-    """What followed fills built up for one follower and symbol; coins held otherwise are not in it."""
+    """What copied fills built up for one follower and symbol; coins held otherwise are not in it."""
 
     model_config = ConfigDict(frozen=True)
 

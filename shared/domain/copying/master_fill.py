@@ -33,7 +33,7 @@ class MasterFill(BaseModel):
     master_equity_before: Amount
     """Cash + held + positions at market in US dollars, before this fill."""
     traded_position_before: Amount
-    """What followed fills had built up in this symbol before this fill, base currency."""
+    """What watched fills had built up in this symbol before this fill, base currency."""
     fraction_closed: Amount
     """Share (0 to 1) of the traded position that this fill closed; 0 for a buy or an untraded sale."""
     executed_at: Instant

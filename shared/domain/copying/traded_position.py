@@ -1,4 +1,4 @@
-"""What a master's followed fills have built up in a symbol, and how much of it a fill closes."""
+"""What a master's watched fills have built up in a symbol, and how much of it a fill closes."""
 
 from decimal import Decimal
 

@@ -47,7 +47,7 @@ class ObservedFill:
 class Checkpoint:
     """How far a master account has been read."""
 
-    followed_since: datetime
+    watched_since: datetime
     """Executions before this moment are history and are not copied."""
     read_until: datetime
     """The newest execution time that was seen; read again from some overlap before it."""
@@ -72,21 +72,21 @@ class MasterFills:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def follow(self, broker: Broker, master_account: MasterAccount, since: datetime) -> Checkpoint:
+    def watch(self, broker: Broker, master_account: MasterAccount, since: datetime) -> Checkpoint:
         """Return the account's checkpoint; make one that begins at `since` if this account is new."""
         with transaction(self._engine) as connection:
             connection.execute(
                 upsert(MasterCheckpointRow)
-                .values(broker=broker.value, master_account=master_account, followed_since=since, read_until=since)
+                .values(broker=broker.value, master_account=master_account, watched_since=since, read_until=since)
                 .on_conflict_do_nothing()
             )
             row = connection.execute(
-                select(col(MasterCheckpointRow.followed_since), col(MasterCheckpointRow.read_until)).where(
+                select(col(MasterCheckpointRow.watched_since), col(MasterCheckpointRow.read_until)).where(
                     col(MasterCheckpointRow.broker) == broker.value,
                     col(MasterCheckpointRow.master_account) == master_account,
                 )
             ).one()
-        return Checkpoint(followed_since=row.followed_since, read_until=row.read_until)
+        return Checkpoint(watched_since=row.watched_since, read_until=row.read_until)
 
     def advance(self, broker: Broker, master_account: MasterAccount, read_until: datetime) -> None:
         """Move the account's checkpoint forward to `read_until`; never back."""

@@ -86,7 +86,7 @@ class OrderLine(_Row):
 
 
 class PositionLine(_Row):
-    """A copied position: what followed fills built up, base currency."""
+    """A copied position: what copied fills built up, base currency."""
 
     broker: Broker
     follower_id: FollowerId

@@ -1,4 +1,4 @@
-"""The tables that change: who follows, how far each master has been followed, how often Redis was restored."""
+"""The tables that change: who follows, how far each master has been read, how often Redis was restored."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -55,7 +55,7 @@ class MasterCheckpointRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     master_account: MasterAccount = columns.text(key=True)
-    followed_since: datetime = columns.moment()
+    watched_since: datetime = columns.moment()
     read_until: datetime = columns.moment()
 
 

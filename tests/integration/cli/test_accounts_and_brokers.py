@@ -131,7 +131,7 @@ async def report_master(redis: Redis, *, held: str = "500") -> None:
     report = Report(redis, KEYS, "master", "test", lambda: datetime.now(UTC))
     balances = {"USD": Balance(free=Decimal(1_000), total=Decimal(1_000) + Decimal(held))}
     await report.equity(snapshot(balances, {}, datetime.now(UTC)))
-    await report.following(followed_since=datetime.now(UTC), published_sequence=None)
+    await report.watching(watched_since=datetime.now(UTC), published_sequence=None)
 
 
 @pytest.mark.usefixtures("followers")
@@ -173,7 +173,7 @@ def test_a_removed_follower_has_no_account_to_show(
 
 @pytest.mark.usefixtures("followers")
 def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, str]) -> None:
-    """Kraken followed and funded; nothing of OKX has been seen, which is a finding and hides nothing of Kraken."""
+    """Kraken watched and funded; nothing of OKX has been seen, which is a finding and hides nothing of Kraken."""
 
     async def seed(redis: Redis) -> None:
         await report_master(redis)
@@ -207,7 +207,7 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
 def test_a_disabled_follower_is_a_finding_of_its_broker(
     nija: Nija, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Followed, funded and healthy, and yet one account copies nothing; without PostgreSQL nobody is counted."""
+    """Watched, funded and healthy, and yet one account copies nothing; without PostgreSQL nobody is counted."""
 
     async def seed(redis: Redis) -> None:
         await report_master(redis)

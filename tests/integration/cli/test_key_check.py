@@ -255,7 +255,7 @@ def test_beside_a_paper_system_no_real_masters_key_is_asked_about(
 
 
 def test_no_connected_broker_is_a_no(nija: Nija) -> None:
-    """Nobody has followed the master: exit code 1."""
+    """No process has watched the master: exit code 1."""
     done = nija("check", "brokers", "--json")
     assert (done.code, done.json()["connected"]) == (1, [])
 

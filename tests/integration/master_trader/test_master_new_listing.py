@@ -10,8 +10,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.master_trader.following import Following, Master
 from services.master_trader.report import Report
+from services.master_trader.watch import Master, Watch
 from shared.brokers.errors import NotSent
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.master_fill import MasterFill
@@ -62,7 +62,7 @@ class World:
         return connection
 
     @asynccontextmanager
-    async def following(self) -> AsyncIterator[Following]:
+    async def watching(self) -> AsyncIterator[Watch]:
         master = Master(
             name=NAME,
             credentials=Credentials(api_key=SecretStr("k"), api_secret=SecretStr("s")),
@@ -74,11 +74,11 @@ class World:
             late_purchase_seconds=0,
             now=lambda: self.account.clock,
         )
-        following = Following(master)
-        await following.begin()
-        await following.poll()
-        yield following
-        await following.close()
+        watch = Watch(master)
+        await watch.begin()
+        await watch.poll()
+        yield watch
+        await watch.close()
 
     async def published(self) -> list[MasterFill]:
         entries = await read_fills(self.redis, KEYS, 0, 100)
@@ -96,20 +96,20 @@ async def world(fresh_redis_url: str, fresh_database_url: str) -> AsyncIterator[
     engine.dispose()
 
 
-async def polls(following: Following, world: World, fills: int) -> None:
+async def polls(watch: Watch, world: World, fills: int) -> None:
     """Poll until so many fills are published, a few times at most."""
     for _ in range(5):
-        await following.poll()
+        await watch.poll()
         if len(await world.published()) >= fills:
             return
 
 
 async def test_a_fill_of_a_new_listing_is_published_when_everybody_can_copy_it(world: World) -> None:
     """Published before its symbol is listed for the engines, it would be skipped for every follower."""
-    async with world.following() as following:
+    async with world.watching() as watch:
         world.list_new_coin()
         world.account.trade(Side.BUY, "NEW/USD", "10")
-        await polls(following, world, 1)
+        await polls(watch, world, 1)
         assert [fill.symbol for fill in await world.published()] == ["NEW/USD"]
         assert await world.is_listed("NEW/USD")
         assert world.loads == 2
@@ -117,28 +117,28 @@ async def test_a_fill_of_a_new_listing_is_published_when_everybody_can_copy_it(w
 
 async def test_a_fill_waits_while_the_broker_cannot_be_asked_for_its_listing(world: World) -> None:
     """As it waits for prices: what the broker lists is known a moment later, and a skipped fill is lost."""
-    async with world.following() as following:
+    async with world.watching() as watch:
         world.list_new_coin()
         world.account.trade(Side.BUY, "NEW/USD", "10")
         world.is_down = True
         for _ in range(2):
             with pytest.raises(NotSent):
-                await following.poll()
-            await following.begin()
+                await watch.poll()
+            await watch.begin()
         assert not await world.published()
 
         world.is_down = False
-        await polls(following, world, 1)
+        await polls(watch, world, 1)
         assert await world.is_listed("NEW/USD")
 
 
 async def test_what_the_broker_does_not_list_is_published_all_the_same(world: World) -> None:
     """And the markets are not loaded for each fill of it."""
     world.account.prices["DARK"] = Decimal(3)
-    async with world.following() as following:
+    async with world.watching() as watch:
         for number in (1, 2, 3):
             world.account.trade(Side.BUY, "DARK/USD", "10")
-            await polls(following, world, number)
+            await polls(watch, world, number)
         assert [fill.symbol for fill in await world.published()] == ["DARK/USD"] * 3
         assert not await world.is_listed("DARK/USD")
         assert world.loads == 2
@@ -146,14 +146,14 @@ async def test_what_the_broker_does_not_list_is_published_all_the_same(world: Wo
 
 async def test_a_coin_that_has_no_price_leads_to_its_fill(world: World) -> None:
     """At Binance fills are asked for by pair: one that was not listed at the start shows in the balances only."""
-    async with world.following() as following:
+    async with world.watching() as watch:
         world.list_new_coin()
         fill = world.account.trade(Side.BUY, "NEW/USD", "10", hidden=True)  # to whoever does not know the pair
-        await following.begin()  # as after any error: the account is valued anew
-        await following.poll()
+        await watch.begin()  # as after any error: the account is valued anew
+        await watch.poll()
         assert world.loads == 2
 
         world.account.hidden.discard(fill.fill_id)
-        await polls(following, world, 1)
+        await polls(watch, world, 1)
         assert await world.is_listed("NEW/USD")
         assert world.loads == 2

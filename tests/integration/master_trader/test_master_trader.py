@@ -237,7 +237,7 @@ async def test_manual_trades_become_fills_with_equity_and_fractions(bench: Bench
     await bench.trade(Side.BUY, "0.01")
     history = len(bench.paper.fills())
     bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     fault = {"kind": "partial_fill", "fraction": "0.25", "seconds": 0.2, "count": 1, "endpoint": "AddOrder"}
 
     await bench.trade(Side.BUY, "0.2")
@@ -288,7 +288,7 @@ async def test_manual_trades_become_fills_with_equity_and_fractions(bench: Bench
 async def test_a_purchase_that_becomes_visible_after_its_sale_is_published_before_it(bench: Bench) -> None:
     """The broker hides the purchase for a while; in the wrong order followers would keep what the master sold."""
     bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     bench.paper.ask("/paper/faults", {"kind": "late_visibility", "seconds": 1.5, "count": 1, "endpoint": "AddOrder"})
     await bench.trade(Side.BUY, "0.1")
     await bench.trade(Side.SELL, "0.1")
@@ -359,7 +359,7 @@ async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Benc
 
     copied: list[dict[str, Any]] = []
     process = bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     await bench.trade(Side.BUY, "0.1")
     await bench.until_all_published()
 
@@ -379,7 +379,7 @@ async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Benc
     assert end(process) == 0
     own_follower.store.set_status(Broker.KRAKEN, "self", FollowerStatus.ACTIVE, actor="test")
     bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     await bench.trade(Side.SELL, "0.1")
     await bench.until("published its own", complete)
     assert await own_follower.take_events()
@@ -396,7 +396,7 @@ async def test_a_copy_that_was_seen_before_the_ledger_knew_it_disables_its_follo
 ) -> None:
     """It has been published as a fill; whatever is new then shows who placed it."""
     bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     copy = await bench.trade(Side.BUY, "0.1")
     await bench.until_all_published()
     assert await own_follower.take_events() == []
@@ -410,7 +410,7 @@ async def test_a_copy_that_was_seen_before_the_ledger_knew_it_disables_its_follo
 async def test_status_and_instruments_are_there_for_the_others(bench: Bench) -> None:
     """The equity, the process and the last poll; every instrument that the broker lists."""
     process = bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     status = await bench.status()
     assert Decimal(status["cash"]) == Decimal(100_000)
     assert abs(Decimal(status["equity"]) - Decimal(125_000)) < 100
@@ -423,7 +423,7 @@ async def test_status_and_instruments_are_there_for_the_others(bench: Bench) -> 
 async def test_fills_of_the_downtime_are_published_after_a_restart(bench: Bench) -> None:
     """SIGTERM gives the lease back at once and exits 0; what happened meanwhile is found, once."""
     first = bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     await bench.trade(Side.BUY, "0.1")
     await bench.until_all_published()
     assert end(first) == 0
@@ -440,7 +440,7 @@ async def test_the_spare_takes_over_from_a_killed_process_without_loss_or_double
     """Kill -9 of the holder, twice over, while the master trades on."""
     for _ in range(2):
         bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     for _ in range(2):
         holder = await bench.holder()
         running = {process.pid: process for process in bench.processes if process.poll() is None}
@@ -459,7 +459,7 @@ async def test_the_spare_takes_over_from_a_killed_process_without_loss_or_double
 async def test_a_broker_that_fails_for_a_while_delays_fills_and_loses_none(bench: Bench) -> None:
     """One fault after another, each while the master trades: the state says `waiting`, then all is published."""
     process = bench.start_master(NIJA_REQUEST_TIMEOUT_SECONDS="1")
-    await bench.until_state("following")
+    await bench.until_state("watching")
     for fault in (
         {"kind": "http_error", "status": 502},
         {"kind": "html"},
@@ -470,13 +470,13 @@ async def test_a_broker_that_fails_for_a_while_delays_fills_and_loses_none(bench
         {"kind": "maintenance"},
         {"kind": "hang", "seconds": 1.5},
     ):
-        errors = (bench.folder / "master-0.log").read_text().count("following interrupted")
+        errors = (bench.folder / "master-0.log").read_text().count("watching interrupted")
         bench.paper.ask("/paper/faults", {**fault, "count": 2, "endpoint": "TradesHistory"})
         await bench.trade(Side.BUY, "0.01")
         await bench.until_all_published()
-        await bench.until_state("following")
+        await bench.until_state("watching")
         log = (bench.folder / "master-0.log").read_text()
-        assert log.count("following interrupted") == errors + 2, fault
+        assert log.count("watching interrupted") == errors + 2, fault
         assert "Traceback" not in log
     assert process.poll() is None
 
@@ -495,7 +495,7 @@ async def test_a_refused_key_is_reported_and_probed_by_a_process_that_stays(benc
 async def test_a_stream_that_lost_its_entries_stops_publishing_and_says_so(bench: Bench) -> None:
     """Nothing is published past the hole; the ledger keeps what happened."""
     process = bench.start_master()
-    await bench.until_state("following")
+    await bench.until_state("watching")
     await bench.trade(Side.BUY, "0.01")
     await bench.until_all_published()
     await bench.redis.delete(KEYS.fills)
@@ -515,14 +515,14 @@ async def test_killed_servers_delay_fills_and_lose_none(paper: Paper, tmp_path: 
         migrate(database_url)
         async with open_bench(paper, redis_server.url, database_url, tmp_path) as bench:
             process = bench.start_master()
-            await bench.until_state("following")
+            await bench.until_state("watching")
             await bench.trade(Side.BUY, "0.01")
             redis_process.kill()
             redis_process.wait()
             log = tmp_path / "master-0.log"
 
             async def noticed() -> bool:
-                return "following interrupted" in log.read_text()
+                return "watching interrupted" in log.read_text()
 
             await bench.until("noticed that Redis is away", noticed)
             redis_server.clear_remains()

@@ -60,11 +60,11 @@ async def test_work_is_cancelled_as_soon_as_another_process_has_the_lease(redis:
             cancelled.set()
 
     assert await held.acquire()
-    following = asyncio.create_task(work_while_held(held, monotonic(), work))
+    watching = asyncio.create_task(work_while_held(held, monotonic(), work))
     await working.wait()
     await redis.set(KEY, "another")
     with pytest.raises(LeaseLost, match="another process"):
-        await following
+        await watching
     assert cancelled.is_set()
 
 
@@ -77,12 +77,12 @@ async def test_work_goes_on_far_beyond_the_first_length_of_the_lease(redis: Redi
 
     assert await held.acquire()
     began = monotonic()
-    following = asyncio.create_task(work_while_held(held, began, work))
+    watching = asyncio.create_task(work_while_held(held, began, work))
     while monotonic() < began + 1:
         assert not await lease(redis, "spare").acquire()
         await asyncio.sleep(0.05)
     done.set()
-    await following
+    await watching
 
 
 async def test_the_error_of_the_work_comes_out(redis: Redis) -> None:

@@ -93,11 +93,11 @@ def test_unpublished_are_those_above_the_mark_and_the_mark_never_moves_back(fill
 
 def test_checkpoint_begins_once_and_moves_forward_only(fills: MasterFills) -> None:
     """A restart goes on from where reading was, not from now."""
-    begun = fills.follow(KRAKEN, "main", NOW)
+    begun = fills.watch(KRAKEN, "main", NOW)
     assert begun == Checkpoint(NOW, NOW)
     fills.advance(KRAKEN, "main", NOW + timedelta(minutes=5))
     fills.advance(KRAKEN, "main", NOW + timedelta(minutes=1))
-    later = fills.follow(KRAKEN, "main", NOW + timedelta(days=1))
+    later = fills.watch(KRAKEN, "main", NOW + timedelta(days=1))
     assert later == Checkpoint(NOW, NOW + timedelta(minutes=5))
 
 

@@ -39,8 +39,8 @@ def test_what_is_not_taken_now_is_taken_later(engine: Engine, fresh_database_url
     with pytest.raises(DatabaseUnavailable, match="read-only"):
         ledger.write([a_filled_event()])
     with pytest.raises(DatabaseUnavailable, match="read-only"):
-        fills.follow(Broker.KRAKEN, "master", datetime.now(UTC))
+        fills.watch(Broker.KRAKEN, "master", datetime.now(UTC))
     set_read_only(operator, "off")
     operator.dispose()
     assert ledger.write([a_filled_event()]).order_events == 1
-    fills.follow(Broker.KRAKEN, "master", datetime.now(UTC))
+    fills.watch(Broker.KRAKEN, "master", datetime.now(UTC))

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from services.master_trader.follow import Sighting
+from services.master_trader.poll import Sighting
 from services.master_trader.progress import OVERLAP, Progress
 from shared.domain.fill import AccountFill
 from shared.persistence.ledger.master_fills import ObservedFill
@@ -15,7 +15,7 @@ def saw(*fills: AccountFill, new: tuple[AccountFill, ...] = ()) -> Sighting:
     return Sighting(fills, tuple(ObservedFill(fill, fill.cost) for fill in new), None)
 
 
-def test_reading_never_begins_before_the_account_was_followed() -> None:
+def test_reading_never_begins_before_the_account_was_watched() -> None:
     """History is not copied, not even within the overlap."""
     assert Progress(NOON, NOON + timedelta(seconds=10), set(), 0).since == NOON
 

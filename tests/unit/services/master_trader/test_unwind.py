@@ -26,7 +26,7 @@ def fill(number: int, side: Side, quantity: str, price: str, *, fee: str = "0", 
 
 
 def test_only_fills_that_are_unknown_and_not_history_are_new() -> None:
-    """A fill at the very moment from which the account is followed counts."""
+    """A fill at the very moment from which the account is watched counts."""
     fills = [fill(n, Side.BUY, "1", "100") for n in (1, 2, 3, 4)]
     new = new_fills(fills, {"T3"}, NOON + timedelta(seconds=2))
     assert [f.fill_id for f in new] == ["T2", "T4"]

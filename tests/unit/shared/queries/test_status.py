@@ -27,9 +27,9 @@ def process(**changes: Any) -> ProcessFacts:
 
 
 def master(**changes: Any) -> Master:
-    """A master that is followed."""
+    """A master that is watched."""
     values: dict[str, Any] = {
-        "state": "following",
+        "state": "watching",
         "account": "master",
         "last_look_age_seconds": 1.0,
         "consecutive_errors": 0,
@@ -118,10 +118,10 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], finding:
     ("changes", "finding"),
     [
         ({"pipeline": None, "redis_error": "refused"}, "kraken: Redis does not answer: refused"),
-        ({"pipeline": pipeline(master=None)}, "kraken: the master is not followed yet"),
+        ({"pipeline": pipeline(master=None)}, "kraken: the master is not watched yet"),
         (
             {"pipeline": pipeline(master=master(state="failed", last_error="the key is refused"))},
-            "kraken: the master is not followed: failed, the key is refused",
+            "kraken: the master is not watched: failed, the key is refused",
         ),
         (
             {"pipeline": pipeline(master=master(last_look_age_seconds=61.0))},

@@ -1,10 +1,10 @@
-"""One look at an account, on the fake next to the port."""
+"""One poll of an account, on the fake next to the port."""
 
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.master_trader.follow import Sighting, look, read_equity
+from services.master_trader.poll import Sighting, poll_account, read_equity
 from shared.domain.fill import AccountFill, Side
 from tests.support.broker import FakeAccount, FakeConnection
 
@@ -38,11 +38,11 @@ def new_account() -> CountingAccount:
 
 async def see(account: CountingAccount, known: set[str]) -> Sighting:
     since = account.clock - timedelta(hours=1)
-    return await look(
+    return await poll_account(
         FakeConnection(account, account.prices),
         account,
         since=since,
-        followed_since=since,
+        watched_since=since,
         known=known,
         now=account.clock,
     )
@@ -88,7 +88,7 @@ async def test_fills_that_happen_during_the_reading_are_included_and_read_again(
 
 
 async def test_an_account_that_never_rests_is_taken_as_it_is() -> None:
-    """The tries are bounded, every fill seen is returned, and the look says that it did not agree."""
+    """The tries are bounded, every fill seen is returned, and the poll says that they did not agree."""
     account = new_account()
     account.trades_during_readings = 1000
     account.trade(Side.BUY, "BTC/USD", "0.01")

@@ -1,4 +1,4 @@
-"""Follow the account: read its fills, and for new ones a picture in which fills, balances and prices agree.
+"""Poll the account: read its fills, and for new ones a picture in which fills, balances and prices agree.
 
 Enters: the broker's answers. Leaves: a `Sighting` with the new fills, oldest first, each with the equity before
 it. Raises what the gateway raises; nothing is written.
@@ -25,7 +25,7 @@ _AGREEMENT_TRIES: Final = 5
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """What one look at the account found."""
+    """What one poll of the account found."""
 
     fills: tuple[AccountFill, ...]
     """All that the broker shows of the window, oldest first."""
@@ -37,12 +37,12 @@ class Sighting:
     """False: the account traded faster than it could be read. The equities may be off by that last trade's fee."""
 
 
-async def look(
+async def poll_account(
     connection: BrokerConnection,
     account: BrokerAccount,
     *,
     since: datetime,
-    followed_since: datetime,
+    watched_since: datetime,
     known: Collection[str],
     now: datetime,
 ) -> Sighting:
@@ -52,7 +52,7 @@ async def look(
     meanwhile, and balances are read again.
     """
     fills = await _read_fills(account, since)
-    new = new_fills(fills, known, followed_since)
+    new = new_fills(fills, known, watched_since)
     if not new:
         return Sighting(tuple(fills), (), None)
     agreed = False
@@ -63,7 +63,7 @@ async def look(
         fills = again
         if agreed:
             break
-    new = new_fills(fills, known, followed_since)
+    new = new_fills(fills, known, watched_since)
     totals = {currency: balance.total for currency, balance in balances.items()}
     prices = await connection.prices(currencies_to_price(totals, fills))
     equities = equities_before(fills, new, totals, prices)

@@ -1,4 +1,4 @@
-"""Follow one master account from poll to poll: look, record, publish, and keep the listings fresh.
+"""Watch one master account: poll it, record and publish its fills, and keep the listings fresh.
 
 Enters: the broker's answers and the ledger's checkpoint. Leaves: numbered fills in ledger and stream. Every step
 may be cut short anywhere; `begin` goes on from what the ledger has.
@@ -15,8 +15,8 @@ import structlog
 from redis.asyncio import Redis
 
 from services.master_trader.copies import without_copies
-from services.master_trader.follow import Sighting, look, read_equity
 from services.master_trader.list_instruments import list_instruments
+from services.master_trader.poll import Sighting, poll_account, read_equity
 from services.master_trader.progress import OVERLAP, Progress
 from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
@@ -52,7 +52,7 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """A master account, and everything that following it takes."""
+    """A master account, and everything that watching it takes."""
 
     name: MasterAccount
     credentials: Credentials
@@ -73,8 +73,8 @@ class Reach(NamedTuple):
     account: BrokerAccount
 
 
-class Following:
-    """The course of following one account. Both steps raise whatever goes wrong; after that, `begin` again."""
+class Watch:
+    """The course of watching one account. Both steps raise whatever goes wrong; after that, `begin` again."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -105,12 +105,12 @@ class Following:
     async def _take_up(self) -> None:
         """Go on from the checkpoint."""
         master, broker = self._master, self._master.keys.broker
-        checkpoint = await asyncio.to_thread(master.ledger.follow, broker, master.name, master.now())
-        since = max(checkpoint.read_until - OVERLAP, checkpoint.followed_since)
+        checkpoint = await asyncio.to_thread(master.ledger.watch, broker, master.name, master.now())
+        since = max(checkpoint.read_until - OVERLAP, checkpoint.watched_since)
         known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
         # Again: a process that has lost its lease may have recorded meanwhile, and what is known is never new.
         await publish_recorded(master.redis, master.keys, master.ledger, master.now)
-        self._progress = Progress(checkpoint.followed_since, checkpoint.read_until, known, monotonic())
+        self._progress = Progress(checkpoint.watched_since, checkpoint.read_until, known, monotonic())
 
     async def poll(self) -> int:
         """Look at the account once; record and publish what is new. Return how many fills were new."""
@@ -119,17 +119,17 @@ class Following:
         if reach is None or progress is None:
             raise RuntimeError("begin() comes before poll()")
         looked_at_seconds = monotonic()
-        sighting = await look(
+        sighting = await poll_account(
             reach.connection,
             reach.account,
             since=progress.since,
-            followed_since=progress.followed_since,
+            watched_since=progress.watched_since,
             known=progress.known,
             now=master.now(),
         )
         if any(each.fill.symbol not in reach.connection.instruments() for each in sighting.new) and self._may_ask():
             # Listed since the markets were loaded, perhaps: published now, it would be skipped for every follower.
-            # A broker that cannot be asked interrupts the following; the fill is there in a later poll.
+            # A broker that cannot be asked interrupts the watch; the fill is there in a later poll.
             await self._load_again(reach)
             return 0
         sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
@@ -253,5 +253,5 @@ class Following:
             self._equity_due_seconds = monotonic() + EQUITY_SECONDS
             self._look_for_listing(valued)
         if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):
-            await master.report.following(followed_since=self._progress.followed_since, published_sequence=published)
+            await master.report.watching(watched_since=self._progress.watched_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
