@@ -19,7 +19,7 @@ from sqlalchemy import Engine
 
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
-from services.bookkeeper.restore import Restorer
+from services.bookkeeper.restore import Restore
 from shared.config import (
     ConfigurationError,
     Settings,
@@ -76,7 +76,7 @@ async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Even
     keys = BrokerKeys(broker)
     await redis_is_usable(settings, broker, stopping)
     async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=10, socket_connect_timeout=5) as redis:
-        restorer = Restorer(
+        restore = Restore(
             redis,
             keys,
             consumer,
@@ -85,7 +85,7 @@ async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Even
             FollowerStore(engine),
             settings.follower_shards,
         )
-        await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restorer).run(stopping)
+        await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restore).run(stopping)
 
 
 async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:

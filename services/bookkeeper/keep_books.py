@@ -12,7 +12,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.bookkeeper.restore import Restores
+from services.bookkeeper.restore import Restore
 from services.bookkeeper.write import Booked, WritesEvents, chunks, write_entries
 from shared.domain.backoff import Backoff
 from shared.domain.identity import Broker
@@ -38,13 +38,13 @@ log = structlog.get_logger()
 class Bookkeeper:
     """Keeps the books of one broker."""
 
-    def __init__(self, broker: Broker, stream: EventStream, ledger: Ledger, restorer: Restores) -> None:
+    def __init__(self, broker: Broker, stream: EventStream, ledger: Ledger, restore: Restore) -> None:
         self._broker = broker
         self._stream = stream
         self._ledger = ledger
         self._books: WritesEvents = ledger
         """The ledger for what has been read since the last restore."""
-        self._restorer = restorer
+        self._restore = restore
         self._log = log.bind(broker=broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
@@ -81,8 +81,8 @@ class Bookkeeper:
         claim_at = check_at = time.monotonic()
         while not stopping.is_set():
             if time.monotonic() >= check_at:
-                if await self._restorer.is_needed():
-                    await self._restore(stopping)
+                if await self._restore.is_needed():
+                    await self._restore_redis(stopping)
                     return
                 check_at = time.monotonic() + CHECK_EVERY_SECONDS
             if time.monotonic() >= claim_at:
@@ -98,9 +98,9 @@ class Bookkeeper:
                 # Under load, a transaction for each handful of events would cost more than the events do.
                 await wait(stopping, GATHER_SECONDS)
 
-    async def _restore(self, stopping: asyncio.Event) -> None:
+    async def _restore_redis(self, stopping: asyncio.Event) -> None:
         """Write every event that Redis has, then bring Redis in line with the ledger; one bookkeeper at a time."""
-        if not await self._restorer.begin():
+        if not await self._restore.begin():
             await wait(stopping, CHECK_EVERY_SECONDS)
             return
         self._log.warning("redis was started or emptied: it is brought in line with the ledger")
@@ -109,7 +109,7 @@ class Bookkeeper:
             if stopping.is_set():
                 return
         try:
-            restored = await self._restorer.restore()
+            report = await self._restore.complete()
         except DatabaseUnavailable as error:
             self._log.warning("the ledger is away", error=str(error))
             await wait(stopping, CHECK_EVERY_SECONDS)
@@ -117,7 +117,7 @@ class Bookkeeper:
         except LeaseLost as error:
             self._log.warning("the restore ends here", reason=str(error))
             return
-        self._log.warning("redis is in line with the ledger", **restored._asdict())
+        self._log.warning("redis is in line with the ledger", **report._asdict())
 
     async def _book(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
         """Write entries once everything before them is written, by whichever bookkeeper was given it.

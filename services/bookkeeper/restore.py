@@ -20,7 +20,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from itertools import islice
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 from redis.asyncio import Redis
@@ -46,7 +46,7 @@ LEASE_SECONDS = 20.0
 log = structlog.get_logger()
 
 
-class Restored(NamedTuple):
+class RestoreReport(NamedTuple):
     """What was put back."""
 
     orders: int
@@ -54,18 +54,8 @@ class Restored(NamedTuple):
     fills: int
 
 
-class Restores(Protocol):
-    """What the loop asks of a restorer."""
-
-    async def is_needed(self) -> bool: ...
-
-    async def begin(self) -> bool: ...
-
-    async def restore(self) -> Restored: ...
-
-
-class Restorer:
-    """Restores one broker's keys. All methods raise RedisError; `restore` also DatabaseUnavailable and LeaseLost.
+class Restore:
+    """The restore of one broker's keys. All methods raise RedisError; `complete` also DatabaseUnavailable and LeaseLost.
 
     `name` is this bookkeeper's: an attempt of the same name that was killed is taken over at once.
     """
@@ -113,7 +103,7 @@ class Restorer:
             # Some managed servers forbid it; what is left is the comparison of shard positions.
             log.warning("connections from before cannot be ended", broker=self._keys.broker.value, error=str(error))
 
-    async def restore(self) -> Restored:
+    async def complete(self) -> RestoreReport:
         """Put everything back; at the end the other stages may work again.
 
         All events must be in the ledger before. Safe to repeat from the beginning after a crash.
@@ -123,7 +113,7 @@ class Restorer:
             raise LeaseLost("another bookkeeper restores, or Redis was emptied")
         return await work_while_held(self._lease, asked_at, self._put_back)
 
-    async def _put_back(self) -> Restored:
+    async def _put_back(self) -> RestoreReport:
         run_id = await run_id_of(self._redis)
         await self._forget()
         await asyncio.to_thread(self._copies.begin_restore)
@@ -133,7 +123,7 @@ class Restorer:
         orders = await self._put_mailboxes()
         fills = await self._put_fills(last, published, last if done is None else min(done, last))
         await self._lease.write(("SET", self._keys.epoch, run_id), then_release=True)
-        return Restored(orders, positions, fills)
+        return RestoreReport(orders, positions, fills)
 
     async def _write_many(self, commands: Iterable[Command]) -> None:
         remaining = iter(commands)

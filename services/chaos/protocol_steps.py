@@ -25,7 +25,7 @@ _PUBLISH = "services.master_trader.publish"
 _FILLS = "shared.persistence.ledger.master_fills:MasterFills"
 _MAILBOXES = "shared.messaging.mailboxes:Mailboxes"
 _EXECUTION = "services.broker_worker.carry_out:Execution"
-_RESTORER = "services.bookkeeper.restore:Restorer"
+_RESTORE = "services.bookkeeper.restore:Restore"
 
 STEPS: tuple[Step, ...] = (
     Step("master_trader", "a fill is seen, not recorded", f"{_FILLS}.record", "before"),
@@ -56,13 +56,13 @@ STEPS: tuple[Step, ...] = (
     Step("bookkeeper", "events are read, not written", "shared.persistence.ledger.ledger:Ledger.write", "before"),
     Step("bookkeeper", "written, not acknowledged", "shared.persistence.ledger.ledger:Ledger.write", "after"),
     Step("bookkeeper", "acknowledged", "shared.messaging.event_stream:EventStream.acknowledge", "after"),
-    Step("bookkeeper", "Redis was emptied, nothing begun", f"{_RESTORER}.begin", "before", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "a restore is begun", f"{_RESTORER}.begin", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORER}._forget", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "positions are restored", f"{_RESTORER}._put_positions", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "mailboxes are restored", f"{_RESTORER}._put_mailboxes", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "fills are restored, Redis not in line", f"{_RESTORER}._put_fills", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "a restore is complete", f"{_RESTORER}.restore", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "Redis was emptied, nothing begun", f"{_RESTORE}.begin", "before", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "a restore is begun", f"{_RESTORE}.begin", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORE}._forget", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "positions are restored", f"{_RESTORE}._put_positions", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "mailboxes are restored", f"{_RESTORE}._put_mailboxes", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "fills are restored, Redis not in line", f"{_RESTORE}._put_fills", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "a restore is complete", f"{_RESTORE}.complete", "after", Kind.EMPTY_REDIS),
 )
 
 

@@ -19,7 +19,7 @@ from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
-from services.bookkeeper.restore import Restorer
+from services.bookkeeper.restore import Restore
 from services.bookkeeper.write import write_entries
 from services.copy_engine.fan_out import FanOut
 from services.copy_engine.inputs import PlanningInputs
@@ -105,17 +105,17 @@ class RestoreWorld:
 
     # The stages
 
-    def restorer(self, name: str = "the bookkeeper") -> Restorer:
-        """A bookkeeper's restorer."""
+    def restore(self, name: str = "the bookkeeper") -> Restore:
+        """A bookkeeper's restore."""
         copies, fills, store = Copies(self.engine, KRAKEN), MasterFills(self.engine), FollowerStore(self.engine)
-        return Restorer(self.redis, KEYS, name, copies, fills, store, SHARDS)
+        return Restore(self.redis, KEYS, name, copies, fills, store, SHARDS)
 
     @asynccontextmanager
     async def bookkeeper(self) -> AsyncIterator[None]:
         """A bookkeeper at work."""
         stopping = asyncio.Event()
         stream = EventStream(self.redis, KEYS, "bookkeeper")
-        keeping = Bookkeeper(KRAKEN, stream, Ledger(self.engine), self.restorer())
+        keeping = Bookkeeper(KRAKEN, stream, Ledger(self.engine), self.restore())
         work = asyncio.create_task(keeping.run(stopping))
         try:
             yield

@@ -18,7 +18,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
-from shared.persistence.ledger.restores import begin_restore
+from shared.persistence.ledger.restore_count import begin_restore
 
 _DONE = text("""
     SELECT min(greatest(f.joined_sequence, coalesce(d.newest, 0))) FROM followers f

@@ -26,7 +26,7 @@ from shared.persistence.database import transaction
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.followers.records import find
 from shared.persistence.followers.writes import Audit, change_status
-from shared.persistence.ledger.restores import ReadAfter, last_restore, require_last
+from shared.persistence.ledger.restore_count import ReadAfter, last_restore, require_last
 from shared.persistence.tables.columns import table_of
 from shared.persistence.tables.ledger import AccountSnapshotRow, DecisionRow, InstrumentRow
 

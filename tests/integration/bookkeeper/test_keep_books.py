@@ -13,7 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
 from services.bookkeeper.keep_books import Bookkeeper
-from services.bookkeeper.restore import Restorer
+from services.bookkeeper.restore import Restore
 from services.bookkeeper.write import write_entries
 from services.local_system.embedded import start_server, stop_server
 from services.local_system.embedded_postgres import PostgresServer
@@ -78,8 +78,8 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 async def at_work(stream: EventStream, engine: Engine) -> AsyncIterator[None]:
     stopping = asyncio.Event()
     copies, fills, followers = Copies(engine, KRAKEN), MasterFills(engine), FollowerStore(engine)
-    restorer = Restorer(stream._redis, KEYS, "test", copies, fills, followers, SHARDS)
-    work = asyncio.create_task(Bookkeeper(KRAKEN, stream, Ledger(engine), restorer).run(stopping))
+    restore = Restore(stream._redis, KEYS, "test", copies, fills, followers, SHARDS)
+    work = asyncio.create_task(Bookkeeper(KRAKEN, stream, Ledger(engine), restore).run(stopping))
     try:
         yield
     finally:

@@ -23,7 +23,7 @@ from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger import ledger
 from shared.persistence.ledger.copies import Copies, PositionOf
 from shared.persistence.ledger.ledger import Ledger, Written
-from shared.persistence.ledger.restores import ReadAfter
+from shared.persistence.ledger.restore_count import ReadAfter
 from tests.support.restore_world import KEYS, RestoreWorld
 
 NAMES = ["alice", "bob", "carol"]
@@ -82,8 +82,8 @@ async def paused_bookkeeper(world: RestoreWorld, kind: type[Event]) -> AsyncIter
     """A bookkeeper of another machine that stands still with an event of that kind in hand; it goes on at the end."""
     pause, stopping = Pause(kind), asyncio.Event()
     stream = EventStream(world.redis, KEYS, "on another machine")
-    restorer = world.restorer("on another machine")
-    keeping = Bookkeeper(Broker.KRAKEN, stream, PausedLedger(world.engine, pause), restorer)
+    restore = world.restore("on another machine")
+    keeping = Bookkeeper(Broker.KRAKEN, stream, PausedLedger(world.engine, pause), restore)
     work = asyncio.create_task(keeping.run(stopping))
     try:
         assert await asyncio.to_thread(pause.arrived.wait, 20)

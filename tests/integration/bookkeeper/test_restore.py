@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisAway
 from sqlalchemy import Engine, text
 
-from services.bookkeeper.restore import Restorer
+from services.bookkeeper.restore import Restore
 from services.local_system.embedded import start_server, stop_server
 from services.local_system.embedded_redis import RedisServer
 from shared.domain.fill import Side
@@ -273,15 +273,15 @@ class DyingLease(Lease):
         await super().write(*commands, then_release=then_release)
 
 
-async def begun_and_dying(world: RestoreWorld, transactions: int) -> tuple[Restorer, DyingLease]:
+async def begun_and_dying(world: RestoreWorld, transactions: int) -> tuple[Restore, DyingLease]:
     """A bookkeeper that has begun a restore and dies after so many transactions, and its lease."""
-    restorer = world.restorer()
-    assert await restorer.begin()
-    lease = restorer._lease
+    restore = world.restore()
+    assert await restore.begin()
+    lease = restore._lease
     lease.__class__ = DyingLease
     assert isinstance(lease, DyingLease)
     lease.dies_before = transactions
-    return restorer, lease
+    return restore, lease
 
 
 async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
@@ -297,9 +297,9 @@ async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
     await world.book()
     await world.redis.flushall()
     for transactions in range(100):
-        restorer, _ = await begun_and_dying(world, transactions)
+        restore, _ = await begun_and_dying(world, transactions)
         try:
-            await restorer.restore()
+            await restore.complete()
         except ProcessDied:
             async with guarded_redis(own_redis.url, KEYS) as client:
                 with pytest.raises(RedisNotRestored):
@@ -326,16 +326,16 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
         await world.redis.flushall()
         paused, lease = await begun_and_dying(world, points)
         try:
-            await paused.restore()
+            await paused.complete()
             break
         except ProcessDied:
             points += 1
         lease.dies_before = -1
         if what == "another restores":
             await world.redis.delete(KEYS.restore_lease)  # it ran out
-            other = world.restorer("another")
+            other = world.restore("another")
             assert await other.begin()
-            await other.restore()
+            await other.complete()
         else:
             await world.redis.flushall()
         seen = {key: await world.redis.dump(key) for key in await world.redis.keys("*")}
@@ -375,13 +375,13 @@ async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
     """A query takes longer than the lease lasts: the attempt keeps its lease, and completes."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 2.0)
     await world.redis.flushall()
-    restorer = world.restorer()
-    assert await restorer.begin()
+    restore = world.restore()
+    assert await restore.begin()
     async with slow_ledger(engine):
-        restoring = asyncio.create_task(restorer.restore())
+        restoring = asyncio.create_task(restore.complete())
         await until_the_ledger_is_asked(engine)
         await asyncio.sleep(3)
-        assert not await world.restorer("another").begin()
+        assert not await world.restore("another").begin()
     await restoring
     assert await world.in_line()
     assert not await world.redis.exists(KEYS.restore_lease)
@@ -394,10 +394,10 @@ async def test_a_restore_that_was_taken_over_is_not_extended(
     """Whoever has the work now: an attempt that waits for the ledger neither keeps nor takes the key."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
-    restorer = world.restorer()
-    assert await restorer.begin()
+    restore = world.restore()
+    assert await restore.begin()
     async with slow_ledger(engine):
-        restoring = asyncio.create_task(restorer.restore())
+        restoring = asyncio.create_task(restore.complete())
         await until_the_ledger_is_asked(engine)
         if now == "another's":
             await world.redis.set(KEYS.restore_lease, "another's token", px=60_000)
@@ -412,9 +412,9 @@ async def test_a_restore_that_was_taken_over_is_not_extended(
 
 async def test_an_attempt_does_not_take_its_own_extension_for_another(world: RestoreWorld) -> None:
     """Writes of one attempt that meet each other all succeed."""
-    restorer = world.restorer()
-    assert await restorer.begin()
-    await asyncio.gather(*(restorer._lease.write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
+    restore = world.restore()
+    assert await restore.begin()
+    await asyncio.gather(*(restore._lease.write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
     assert await world.redis.hget("written", "times") == b"50"
 
 
@@ -424,26 +424,26 @@ async def test_a_failed_restore_is_extended_no_more(
     """The ledger goes away in the middle: the key runs out, so that another bookkeeper may restore."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
-    restorer = world.restorer()
-    assert await restorer.begin()
+    restore = world.restore()
+    assert await restore.begin()
     async with slow_ledger(engine):
-        restoring = asyncio.create_task(restorer.restore())
+        restoring = asyncio.create_task(restore.complete())
         await until_the_ledger_is_asked(engine)
         with engine.connect() as connection:
             connection.execute(text("SELECT pg_terminate_backend(pid) FROM pg_locks WHERE NOT granted"))
         with pytest.raises(DatabaseUnavailable):
             await restoring
     async with asyncio.timeout(20):
-        while not await world.restorer("another").begin():
+        while not await world.restore("another").begin():
             await asyncio.sleep(0.05)
 
 
 async def test_a_bookkeeper_leaves_a_restore_to_the_one_that_began_it(world: RestoreWorld) -> None:
     """Two bookkeepers see an emptied Redis: one restores, the other waits; its own remains it takes over."""
     await world.redis.flushall()
-    assert await world.restorer("one").begin()
-    assert not await world.restorer("two").begin()
-    assert await world.restorer("one").begin()
+    assert await world.restore("one").begin()
+    assert not await world.restore("two").begin()
+    assert await world.restore("one").begin()
 
 
 async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld, own_redis: OwnRedis) -> None:
@@ -451,7 +451,7 @@ async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld,
     own_redis.stop()
     await world.redis.connection_pool.disconnect()
     with pytest.raises((RedisAway, OSError)):
-        await world.restorer().is_needed()
+        await world.restore().is_needed()
 
 
 @pytest.mark.parametrize("paused_at", ["read", "planned"])
