@@ -1,4 +1,4 @@
-"""Carry out the order at the head of a mailbox: look up, send, follow. A copy order in, its final state out.
+"""Carry out the order at the head of a mailbox: look up, send, read until it is final. A copy order in, its final state out.
 
 The one rule: an order whose fate is unknown is looked up, never sent again, until the broker can no longer execute
 the earlier request and has been asked for it in every place.
@@ -88,7 +88,7 @@ class Execution:
             return await (self._resolve(None) if self.order.replayed else self._send(attempt=1))
         self.accepted_at = self.submission.accepted_at
         if self.submission.broker_order_id:  # accepted, also when it cannot be read any more
-            return await self._follow(BrokerOrderId(self.submission.broker_order_id))
+            return await self._read_order(BrokerOrderId(self.submission.broker_order_id))
         return await self._resolve(self.submission)
 
     def refused(self, error: KeyRefused) -> Settled | Later:
@@ -138,7 +138,7 @@ class Execution:
                 return await self._resolve(submission, str(error))
             else:
                 self.accepted_at = datetime.now(UTC)
-                return await self._follow(broker_order_id)
+                return await self._read_order(broker_order_id)
         return Later(_wait_by_age(self.order.decided_at), forget_submission=True)
 
     def _wait_after(self, error: BrokerError) -> float:
@@ -235,7 +235,7 @@ class Execution:
             return self._final(report)
         return await self._wait_for(report.broker_order_id, report.quantity)
 
-    async def _follow(self, broker_order_id: BrokerOrderId) -> Settled | Later:
+    async def _read_order(self, broker_order_id: BrokerOrderId) -> Settled | Later:
         unread: BrokerError | None = None
         for pause_seconds in OPEN_ORDER_READS_SECONDS:
             await asyncio.sleep(pause_seconds)

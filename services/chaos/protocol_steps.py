@@ -41,7 +41,7 @@ STEPS: tuple[Step, ...] = (
     Step("broker_worker child", "a hint is taken, nobody claimed", "services.broker_worker.drain:Drain.run", "before"),
     Step("broker_worker child", "claimed, not begun", f"{_EXECUTION}.run", "before"),
     Step("broker_worker child", "submitting is recorded, not sent", f"{_EXECUTION}._begin", "after"),
-    Step("broker_worker child", "sent, the answer not recorded", f"{_EXECUTION}._follow", "before"),
+    Step("broker_worker child", "sent, the answer not recorded", f"{_EXECUTION}._read_order", "before"),
     Step("broker_worker child", "accepted is recorded, not final", f"{_EXECUTION}._wait_for", "after", Kind.LATE_FILL),
     Step("broker_worker child", "final, not settled", f"{_MAILBOXES}.settle", "before"),
     Step("broker_worker child", "settled, the next order not begun", f"{_MAILBOXES}.settle", "after"),

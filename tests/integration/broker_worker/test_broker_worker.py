@@ -487,7 +487,7 @@ async def test_a_key_refused_on_the_look_up_of_a_replayed_order_does_not_fail_it
     assert await bench.finals() == []
 
 
-async def test_a_replayed_order_that_is_still_open_is_followed(bench: WorkerBench) -> None:
+async def test_a_replayed_order_that_is_still_open_is_read_until_it_is_final(bench: WorkerBench) -> None:
     """Found open at the broker without any record in Redis."""
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 9
