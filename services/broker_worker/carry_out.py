@@ -108,7 +108,13 @@ class Execution:
             submission = await self._begin(attempt, quantity, exit_due)
             try:
                 broker_order_id = await self.account.place(
-                    MarketOrder(self.order.id, self.order.symbol, self.order.side, quantity, submission.valid_until)
+                    MarketOrder(
+                        client_order_id=self.order.id,
+                        symbol=self.order.symbol,
+                        side=self.order.side,
+                        quantity=quantity,
+                        valid_until=submission.valid_until,
+                    )
                 )
             except (InvalidNonce, Expired):
                 attempt += 1

@@ -8,7 +8,6 @@ import asyncio
 import runpy
 import sys
 from collections.abc import Awaitable, Callable
-from dataclasses import replace
 from datetime import timedelta
 from hashlib import sha1
 from itertools import count
@@ -66,7 +65,7 @@ def _request_expiry() -> None:
     place: Any = KrakenAccount.place
 
     async def place_whenever(account: Any, order: Any) -> Any:
-        return await place(account, replace(order, valid_until=order.valid_until + FAR_AWAY))
+        return await place(account, order.model_copy(update={"valid_until": order.valid_until + FAR_AWAY}))
 
     setattr(KrakenAccount, "place", place_whenever)  # noqa: B010
 

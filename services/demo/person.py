@@ -88,7 +88,14 @@ class Person:
             valid_until = began_at + timedelta(seconds=self._connection.request_validity_seconds)
             last_look = valid_until + timedelta(seconds=self._connection.lookup_margin_seconds)
             try:
-                await self._account.place(MarketOrder(name, step.symbol, step.side, quantity, valid_until))
+                order = MarketOrder(
+                    client_order_id=name,
+                    symbol=step.symbol,
+                    side=step.side,
+                    quantity=quantity,
+                    valid_until=valid_until,
+                )
+                await self._account.place(order)
             except OutcomeUnknown:
                 pass
             except BrokerError:

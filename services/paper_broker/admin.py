@@ -25,6 +25,7 @@ PREFIX = "/paper/"
 _MOST_KEYS = 100
 _PAGE = 1_000
 _MOST_PAGE = 10_000
+_MOST_QUIET_MINUTES = 1_440
 
 
 class BadRequest(NijaError):
@@ -75,6 +76,8 @@ class Admin:
                 return self._fills(request)
             case "POST", ["price"]:
                 return self._price(_document(request))
+            case "POST", ["quiet"]:
+                return self._quiet(_document(request))
         raise _no_route(request)
 
     def _route_accounts(self, request: Request, rest: list[str]) -> Reply:
@@ -198,6 +201,17 @@ class Admin:
         symbol = Symbol.parse(named)
         self._exchange.pin_price(symbol, None if price is None else parse_amount(price))
         return _json({"symbol": symbol, "price": plain(self._exchange.price(symbol)), "pinned": price is not None})
+
+    def _quiet(self, document: Mapping[str, Any]) -> Reply:
+        """`{"symbol": "BTC/USD", "first_minute": 28000000, "last_minute": 28000004}`; forgotten at a restart."""
+        named, first, last = (document.get(name) for name in ("symbol", "first_minute", "last_minute"))
+        if not isinstance(named, str) or named not in self._exchange.instruments:
+            raise BadRequest("symbol must be a pair such as BTC/USD")
+        symbol = Symbol.parse(named)
+        if not isinstance(first, int) or not isinstance(last, int) or not 0 <= last - first < _MOST_QUIET_MINUTES:
+            raise BadRequest(f"first_minute and last_minute must be minutes since 1970, {_MOST_QUIET_MINUTES} at most")
+        self._exchange.market.silence(symbol, first, last)
+        return _json({"symbol": symbol, "first_minute": first, "last_minute": last})
 
 
 def _no_route(request: Request) -> NotThere:

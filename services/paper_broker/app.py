@@ -32,9 +32,8 @@ from services.paper_broker.server import MOST_BODY_BYTES, Server
 from shared.domain.errors import NijaError
 from shared.exchange.candles import load_candles
 from shared.exchange.clock import MonotonicClock
-from shared.exchange.exchange import Exchange
 from shared.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
-from shared.exchange.prices import CandleReplay, Market, PriceFeed, SeededWalk
+from shared.exchange.simulated import simulated_exchange
 from shared.exchange.state import State
 from shared.observability.start import StageParser, Start, start_of
 
@@ -98,20 +97,19 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
     state = State(instruments, journal)
     clock = MonotonicClock()
     anchor = _replayed(options, journal, state, clock)
-    feeds: dict[str, PriceFeed] = {
-        symbol: SeededWalk(instrument, options.seed) for symbol, instrument in instruments.items()
-    }
-    if market_candles is not None:
-        for symbol, instrument in instruments.items():
-            if instrument.base == CANDLE_COIN:
-                feeds[symbol] = CandleReplay(instrument, market_candles)
-    exchange = Exchange(
+    replayed = (
+        {} if market_candles is None else {s: market_candles for s, i in instruments.items() if i.base == CANDLE_COIN}
+    )
+    exchange = simulated_exchange(
+        clock=clock,
         instruments=instruments,
-        market=Market(feeds, anchor, int(options.candle_seconds * 1_000_000)),
-        state=state,
+        seed=options.seed,
+        candles=replayed,
+        candle_microseconds=int(options.candle_seconds * 1_000_000),
+        started_at=anchor,
         fee_rates=dialect.fee_rates,
         identifiers=dialect.identifiers(options.seed),
-        clock=clock,
+        state=state,
     )
     faults = Faults(options.seed)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()

@@ -12,13 +12,15 @@ from typing import Protocol, TypeVar
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
 from shared.brokers.port.account import BrokerAccount, KeyPermissions, SearchesForFills, TellsFees
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.market_data import USUAL_LEVELS, CandleLimits, MarketData
+from shared.brokers.port.orders import OrderReport, OrderRequest
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
+from shared.domain.market_data import Candle, Interval, LastPrice, OrderBook
 from shared.domain.request_limits import Permit
 from shared.domain.symbol import Symbol
 
@@ -99,7 +101,7 @@ class GuardedAccount:
         self._guard = guard
         self._who = who
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         account = self._account
         return await self._guard.call(self._who, lambda: account.place(order), account.balances)
 
@@ -134,6 +136,32 @@ class GuardedAccount:
         return await self._guard.call(self._who, account.fee_rates) if isinstance(account, TellsFees) else None
 
 
+class GuardedMarketData:
+    """A `MarketData` behind a circuit breaker."""
+
+    __slots__ = ("_guard", "_market_data")
+
+    def __init__(self, market_data: MarketData, guard: Guard) -> None:
+        self._market_data = market_data
+        self._guard = guard
+
+    @property
+    def candle_limits(self) -> CandleLimits:
+        return self._market_data.candle_limits
+
+    async def candles(
+        self, symbol: Symbol, interval: Interval, *, limit: int, since: datetime | None = None
+    ) -> list[Candle]:
+        read = self._market_data.candles
+        return await self._guard.call(PUBLIC, lambda: read(symbol, interval, limit=limit, since=since))
+
+    async def order_book(self, symbol: Symbol, levels: int = USUAL_LEVELS) -> OrderBook:
+        return await self._guard.call(PUBLIC, lambda: self._market_data.order_book(symbol, levels))
+
+    async def last_price(self, symbol: Symbol) -> LastPrice | None:
+        return await self._guard.call(PUBLIC, lambda: self._market_data.last_price(symbol))
+
+
 class GuardedConnection:
     """A `BrokerConnection` behind a circuit breaker."""
 
@@ -157,6 +185,10 @@ class GuardedConnection:
 
     def instruments(self) -> Mapping[Symbol, Instrument]:
         return self._connection.instruments()
+
+    @property
+    def market_data(self) -> MarketData:
+        return GuardedMarketData(self._connection.market_data, self._guard)
 
     def account(self, credentials: Credentials) -> BrokerAccount:
         who = key_hash(credentials.api_key)

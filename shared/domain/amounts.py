@@ -45,6 +45,12 @@ def round_down(amount: Decimal, step: Decimal) -> Decimal:
     return amount // step * step
 
 
+def round_up(amount: Decimal, step: Decimal) -> Decimal:
+    """Return the smallest multiple of `step` that is not below `amount` (both ≥ 0, same unit)."""
+    below = round_down(amount, step)
+    return below if below == amount else below + step
+
+
 Amount = Annotated[Decimal, BeforeValidator(parse_amount), PlainSerializer(plain, return_type=str)]
 """A Decimal that travels as text; quantities are in base currency, money in quote currency unless named."""
 

@@ -1,11 +1,12 @@
-"""What a broker lists: the lot and the minimums that every order must meet."""
+"""What a broker lists: the lot, the price tick and the minimums that every order must meet."""
 
 from decimal import Decimal
 from enum import StrEnum
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import ZERO, Amount, round_down
+from shared.domain.amounts import ONE, ZERO, Amount, round_down, round_up
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 
@@ -15,6 +16,22 @@ class AssetClass(StrEnum):
 
     COIN = "coin"
     STOCK = "stock"
+
+
+class TimeInForce(StrEnum):
+    """How long a limit order may wait in the book."""
+
+    GOOD_TIL_CANCELED = "gtc"
+    IMMEDIATE_OR_CANCEL = "ioc"
+    """What is not executed at once is canceled."""
+    DAY = "day"
+    """Until the end of the trading day."""
+
+
+_ALWAYS_OPEN = frozenset({TimeInForce.GOOD_TIL_CANCELED, TimeInForce.IMMEDIATE_OR_CANCEL})
+_DAY_ONLY = frozenset({TimeInForce.DAY})
+# Stocks below one dollar move in steps that are a hundred times finer (US Regulation NMS, rule 612).
+_FINER_BELOW_ONE = Decimal("0.01")
 
 
 class Instrument(BaseModel):
@@ -31,12 +48,27 @@ class Instrument(BaseModel):
     lot: Amount
     """Smallest step of a quantity."""
     price_tick: Amount
+    """Smallest step of a limit price."""
     minimum_quantity: Amount = ZERO
     minimum_cost: Amount = ZERO
 
     def rounded(self, quantity: Decimal) -> Decimal:
         """The quantity rounded down to the lot: the one place where quantities are rounded."""
         return round_down(quantity, self.lot)
+
+    def limit_price(self, price: Decimal, side: Side) -> Decimal:
+        """The price moved to the tick, away from the market: the one place where prices are rounded.
+
+        A buy never pays more than `price`, a sale never gets less. A price below one tick becomes 0 for a buy.
+        """
+        tick = self.price_tick
+        if self.asset_class is AssetClass.STOCK and price < ONE:
+            tick *= _FINER_BELOW_ONE
+        return round_down(price, tick) if side is Side.BUY else round_up(price, tick)
+
+    def times_in_force(self, quantity: Decimal) -> frozenset[TimeInForce]:
+        """How long the broker lets a limit order of this quantity wait: one for parts of a share for the day only."""
+        return _DAY_ONLY if self.asset_class is AssetClass.STOCK and quantity % 1 else _ALWAYS_OPEN
 
     def is_orderable(self, quantity: Decimal, price: Decimal, minimum_notional: Decimal = ZERO) -> bool:
         """Whether the broker (and a policy's minimum in quote currency) takes an order of this quantity."""

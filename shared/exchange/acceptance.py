@@ -6,12 +6,14 @@ Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or 
 from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.accounts import Account
-from shared.exchange.book import OrderBook
+from shared.exchange.book import SimulatedBook
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderState, OrderType
 
 
-def check_acceptable(new: NewOrder, account: Account, instrument: PaperInstrument, book: OrderBook, now: int) -> None:
+def check_acceptable(
+    new: NewOrder, account: Account, instrument: PaperInstrument, book: SimulatedBook, now: int
+) -> None:
     """Raise the refusal that a broker would give first; `now` in microseconds since 1970. Funds come later."""
     if new.deadline_at is not None and now >= new.deadline_at:
         raise refusals.DeadlineElapsed("the request's deadline has passed")
@@ -36,7 +38,7 @@ def _check_form(new: NewOrder, instrument: PaperInstrument) -> None:
         raise refusals.InvalidField("limit_price", f"price must be a multiple of {instrument.price_tick}")
 
 
-def _check_minimums(new: NewOrder, instrument: PaperInstrument, book: OrderBook) -> None:
+def _check_minimums(new: NewOrder, instrument: PaperInstrument, book: SimulatedBook) -> None:
     price = new.limit_price or (book.best_ask if new.side is Side.BUY else book.best_bid)
     cost = new.quantity if new.quote_sized else new.quantity * price
     quantity = new.quantity / price if new.quote_sized else new.quantity

@@ -26,7 +26,7 @@ class Level:
 
 
 @dataclass(frozen=True, slots=True)
-class OrderBook:
+class SimulatedBook:
     """Both sides, best price first."""
 
     last: Decimal
@@ -42,7 +42,7 @@ class OrderBook:
         return self.asks[0].price
 
 
-def book_around(instrument: PaperInstrument, price: Decimal) -> OrderBook:
+def book_around(instrument: PaperInstrument, price: Decimal) -> SimulatedBook:
     """The book of a pair when its price is `price` (a multiple of the tick, above zero)."""
     sizes = random.Random(f"{instrument.symbol}@{price}")  # noqa: S311 - a paper book, not a secret
     tick = instrument.price_tick
@@ -59,7 +59,7 @@ def book_around(instrument: PaperInstrument, price: Decimal) -> OrderBook:
             cost = Decimal(sizes.randint(*_LEVEL_COST) * (10 + number) // 10)
             yield Level(level_price, max((cost / level_price).quantize(instrument.lot, ROUND_DOWN), instrument.lot))
 
-    return OrderBook(last=price, bids=tuple(side(best_bid, -step)), asks=tuple(side(best_ask, step)))
+    return SimulatedBook(last=price, bids=tuple(side(best_bid, -step)), asks=tuple(side(best_ask, step)))
 
 
 def take(

@@ -1,8 +1,8 @@
 """Candle files: one-minute candles of the past, as prices to trade on.
 
-Enters: the path of a CSV file (plain or gzip) with the columns timestamp_utc, open, high, low, close,
-quote_volume. Leaves: `Candles`, checked: every minute is there once, in order, with prices that can be. A gap is
-refused rather than filled: a strategy that is tried on invented minutes proves nothing.
+A file is CSV, plain or gzip, with the columns timestamp_utc, open, high, low, close, quote_volume. Each minute must be
+there once and in order. A gap is refused and not filled, because a strategy that is tried on invented minutes proves
+nothing.
 """
 
 import csv
@@ -26,8 +26,8 @@ class InvalidCandleFile(NijaError):
 
 
 @dataclass(frozen=True, slots=True)
-class Candle:
-    """One minute of prices in quote currency, with the quote volume traded."""
+class Bar:
+    """The prices of one period in quote currency, and the quote volume that was traded."""
 
     open: Decimal
     high: Decimal
@@ -35,19 +35,24 @@ class Candle:
     close: Decimal
     quote_volume: Decimal
 
+    @property
+    def base_volume(self) -> Decimal:
+        """The traded volume in base currency, at the closing price."""
+        return self.quote_volume / self.close
+
 
 @dataclass(frozen=True, slots=True)
 class Candles:
     """Successive minutes, the first beginning at `starts_at`."""
 
     starts_at: datetime
-    rows: tuple[Candle, ...]
+    rows: tuple[Bar, ...]
 
 
 def load_candles(path: Path) -> Candles:
     """Read and check a candle file. Raises InvalidCandleFile; row 1 is the header."""
     rows = csv.reader(io.StringIO(_text_of(path), newline=""), strict=True)
-    candles: list[Candle] = []
+    candles: list[Bar] = []
     starts_at = previous = None
     try:
         header = next(rows, None)
@@ -119,7 +124,7 @@ def _text(moment: datetime) -> str:
     return moment.strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
-def _candle_of(row: list[str], where: str) -> Candle:
+def _candle_of(row: list[str], where: str) -> Bar:
     values: list[Decimal] = []
     for column, text in zip(COLUMNS[1:], row[1:], strict=True):
         try:
@@ -129,7 +134,7 @@ def _candle_of(row: list[str], where: str) -> Candle:
         if not value.is_finite() or value < 0 or (value == 0 and column != "quote_volume"):
             raise InvalidCandleFile(f"{where}: {column} is {text}, which is not a price or volume above zero")
         values.append(value)
-    candle = Candle(*values)
+    candle = Bar(*values)
     if not candle.low <= min(candle.open, candle.close) <= max(candle.open, candle.close) <= candle.high:
         raise InvalidCandleFile(
             f"{where}: low {candle.low} and high {candle.high} do not enclose open {candle.open} and "

@@ -7,17 +7,20 @@ a `Refused`. Every method takes its time from the clock once, so one request hap
 import heapq
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from decimal import ROUND_DOWN, Decimal
 
 from shared.domain.fill import Side
+from shared.domain.market_data import Candle, Interval
 from shared.domain.symbol import Symbol
 from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
 from shared.exchange.accounts import ApiKey
-from shared.exchange.book import OrderBook, book_around, take, take_for_cost
+from shared.exchange.book import SimulatedBook, book_around, take, take_for_cost
 from shared.exchange.charges import Execution as Executed
 from shared.exchange.charges import FeeRates, Terms
 from shared.exchange.instruments import PaperInstrument
+from shared.exchange.market import Market
 from shared.exchange.orders import (
     AT_ONCE,
     ZERO,
@@ -29,9 +32,10 @@ from shared.exchange.orders import (
     OrderState,
     OrderType,
 )
-from shared.exchange.prices import Market
 from shared.exchange.state import State
 
+_MICROSECONDS = 1_000_000
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_LIQUIDITY = "Insufficient liquidity"
 NO_FUNDS = "Insufficient funds"
 USER_REQUESTED = "User requested"
@@ -65,7 +69,7 @@ class Exchange:
         self.fee_rates = fee_rates
         self.clock = clock
         self._identifiers = identifiers
-        self._books: dict[str, OrderBook] = {}
+        self._books: dict[Symbol, SimulatedBook] = {}
         self._resting: dict[Symbol, dict[str, Order]] = {}
         self._due: list[tuple[int, int, Order]] = []
         for account in state.accounts.values():
@@ -77,13 +81,33 @@ class Exchange:
         pinned = self.state.pinned_prices.get(symbol)
         return self.market.price(symbol, self.clock()) if pinned is None else pinned
 
-    def book(self, symbol: Symbol) -> OrderBook:
+    def book(self, symbol: Symbol) -> SimulatedBook:
         """The order book of a listed pair now."""
         price = self.price(symbol)
         book = self._books.get(symbol)
         if book is None or book.last != price:
             book = self._books[symbol] = book_around(self.instruments[symbol], price)
         return book
+
+    def candles(self, symbol: Symbol, interval: Interval, limit: int) -> list[Candle]:
+        """The newest `limit` candles, oldest first, as far as there is history; the last one is not closed."""
+        instrument = self._instrument(symbol)
+        now = self.clock()
+        length = int(interval.length.total_seconds())
+        newest = now // _MICROSECONDS // length * length
+        return [
+            Candle(
+                opened_at=_EPOCH + timedelta(seconds=timed.starts_at),
+                interval=interval,
+                open=timed.bar.open,
+                high=timed.bar.high,
+                low=timed.bar.low,
+                close=timed.bar.close,
+                base_volume=timed.bar.base_volume.quantize(instrument.lot),
+                is_closed=timed.starts_at < newest,
+            )
+            for timed in self.market.bars(symbol, length, newest - (limit - 1) * length, now)
+        ]
 
     def pin_price(self, symbol: Symbol, price: Decimal | None) -> None:
         """Move a pair's price and hold it there (None: let it move again); resting orders see it at once."""
@@ -125,7 +149,7 @@ class Exchange:
         self.state.add_order(order)
         for number, (price, quantity) in enumerate(at_once, start=1):
             self._fill(order, price, quantity, rest_hold if number == len(at_once) else ZERO, now, is_maker=False)
-        self._settle_rest(order, new, execution, now)
+        self._settle_rest(order, execution, now)
         return order
 
     def cancel(self, order: Order, reason: str = USER_REQUESTED) -> None:
@@ -183,12 +207,13 @@ class Exchange:
             reference=new.reference,
             accepted_at=now,
             visible_at=now + execution.invisible_microseconds,
+            time_in_force=new.time_in_force,
             shows_fills=execution.shows_fills,
             due_at=due_at,
             due_action=DueAction.CANCEL if execution.rest_is_canceled else DueAction.FILL,
         )
 
-    def _settle_rest(self, order: Order, new: NewOrder, execution: Execution, now: int) -> None:
+    def _settle_rest(self, order: Order, execution: Execution, now: int) -> None:
         """What becomes of an order after its executions at acceptance."""
         if self._is_complete(order):
             self._close(order, OrderState.FILLED, now)
@@ -197,7 +222,7 @@ class Exchange:
                 self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
             else:
                 self._schedule(order)
-        elif order.type is OrderType.MARKET or new.immediate_or_cancel:
+        elif not order.may_rest:
             self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
         else:
             self._schedule(order)
@@ -245,12 +270,12 @@ class Exchange:
                 break
         if self._is_complete(order):
             self._close(order, OrderState.FILLED, now)
-        elif order.type is OrderType.MARKET:
+        elif not order.may_rest:
             self._close(order, OrderState.CANCELED, now, NO_FUNDS if planned else NO_LIQUIDITY)
         else:
             self._resting.setdefault(order.symbol, {})[order.order_id] = order
 
-    def _cross(self, order: Order, book: OrderBook, now: int) -> None:
+    def _cross(self, order: Order, book: SimulatedBook, now: int) -> None:
         """Fill a resting order as maker at its own price once the market has reached it."""
         limit = order.limit_price
         if limit is None or (book.best_ask > limit if order.side is Side.BUY else book.best_bid < limit):
@@ -289,7 +314,7 @@ class Exchange:
 
 def _executable(
     side: Side,
-    book: OrderBook,
+    book: SimulatedBook,
     instrument: PaperInstrument,
     quantity: Decimal,
     limit_price: Decimal | None,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
 ZERO = Decimal(0)
@@ -49,7 +50,8 @@ class NewOrder:
     client_order_id: str | None = None
     fee_in_base: bool = False
     post_only: bool = False
-    immediate_or_cancel: bool = False
+    time_in_force: TimeInForce = TimeInForce.GOOD_TIL_CANCELED
+    """For limit orders. The exchange has no trading days: an order for the day rests until it is canceled."""
     deadline_at: int | None = None
     reference: int | None = None
     """A number of the user's own, kept and shown again (Kraken's userref)."""
@@ -93,6 +95,7 @@ class Order:
     reference: int | None
     accepted_at: int
     visible_at: int
+    time_in_force: TimeInForce = TimeInForce.GOOD_TIL_CANCELED
     shows_fills: bool = False
     due_at: int | None = None
     due_action: DueAction = DueAction.FILL
@@ -105,6 +108,11 @@ class Order:
     closed_at: int | None = None
     reason: str = ""
     fills: "list[Fill]" = field(default_factory=list)
+
+    @property
+    def may_rest(self) -> bool:
+        """Whether what is not executed at once waits in the book."""
+        return self.type is OrderType.LIMIT and self.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
 
     @property
     def remaining(self) -> Decimal:

@@ -11,6 +11,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.instruments import PaperInstrument
@@ -222,6 +223,7 @@ _ORDER_FIELDS = (
     "shows_fills",
     "due_at",
     "due_action",
+    "time_in_force",
 )
 
 
@@ -241,6 +243,7 @@ def _order_of_event(fields: dict[str, Any]) -> Order:
             "side": Side(fields["side"]),
             "type": OrderType(fields["type"]),
             "due_action": DueAction(fields["due_action"]),
+            "time_in_force": TimeInForce(fields["time_in_force"]),
             "quantity": Decimal(fields["quantity"]),
             "hold": Decimal(fields["hold"]),
             "limit_price": None if limit_price is None else Decimal(limit_price),

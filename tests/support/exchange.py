@@ -6,13 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from services.paper_broker.kraken.identifiers import identifiers
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
-from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import INSTRUMENTS
 from shared.exchange.journal import Journal
-from shared.exchange.prices import Market, SeededWalk
+from shared.exchange.simulated import simulated_exchange
 from shared.exchange.state import State
 
 START = 1_700_000_000_000_000
@@ -27,14 +24,8 @@ class Bench:
         self.state = State(INSTRUMENTS, self.journal)
         for event in self.journal.open():
             self.state.replay(event)
-        feeds = {symbol: SeededWalk(instrument, 7) for symbol, instrument in INSTRUMENTS.items()}
-        self.exchange = Exchange(
-            instruments=INSTRUMENTS,
-            market=Market(dict(feeds), START, 1_000_000),
-            state=self.state,
-            fee_rates=FeeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016")),
-            identifiers=identifiers(7),
-            clock=lambda: self.now,
+        self.exchange = simulated_exchange(
+            clock=lambda: self.now, seed=7, candle_microseconds=1_000_000, state=self.state
         )
 
     def account(self, name: str, **balances: str) -> ApiKey:

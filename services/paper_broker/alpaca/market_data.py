@@ -12,10 +12,10 @@ from typing import Any
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock, wire_symbol
 from services.paper_broker.alpaca.shapes import time_text
 from shared.domain.errors import NijaError
-from shared.exchange.candles import Candle
+from shared.exchange.candles import Bar
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.prices import MINUTE_MICROSECONDS, merged
+from shared.exchange.market import MINUTE_MICROSECONDS
 
 Parameters = Mapping[str, str]
 CRYPTO = "/v1beta3/crypto/"
@@ -81,17 +81,11 @@ def bars(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> Any:
     limit = _limit(parameters)
     bars_of = {}
     for instrument in _named(parameters, stocks=stocks):
-        grouped: dict[int, list[Candle]] = {}
-        for timed in exchange.market.minutes(instrument.symbol, start, now):
-            minute = timed.starts_at // 60
-            if minute <= end:
-                grouped.setdefault(minute // step_minutes * step_minutes, []).append(timed.candle)
-        periods = sorted(grouped, reverse=parameters.get("sort") == "desc")[:limit]
-        bars_of[wire_symbol(instrument)] = [
-            _bar(period * MINUTE_MICROSECONDS, candle)
-            for period in periods
-            if (candle := merged(grouped[period])) is not None
-        ]
+        timed = exchange.market.bars(instrument.symbol, step_minutes * 60, start * 60, now, with_quiet=False)
+        asked = [each for each in timed if start <= each.starts_at // 60 <= end]
+        if parameters.get("sort") == "desc":
+            asked.reverse()
+        bars_of[wire_symbol(instrument)] = [_bar(each.starts_at * _MICROSECONDS, each.bar) for each in asked[:limit]]
     return {"bars": bars_of, "next_page_token": None}
 
 
@@ -150,15 +144,15 @@ def _quote(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
 def _minute_bar(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     now = exchange.clock()
     timed = exchange.market.minutes(instrument.symbol, now // MINUTE_MICROSECONDS, now)[-1]
-    return _bar(timed.starts_at * _MICROSECONDS, timed.candle)
+    return _bar(timed.starts_at * _MICROSECONDS, timed.bar)
 
 
-def _bar(starts_at: int, candle: Candle) -> dict[str, Any]:
+def _bar(starts_at: int, candle: Bar) -> dict[str, Any]:
     prices = {"o": candle.open, "h": candle.high, "l": candle.low, "c": candle.close}
     return {
         "t": time_text(starts_at),
         **{name: float(price) for name, price in prices.items()},
-        "v": float(candle.quote_volume / candle.close),
+        "v": float(candle.base_volume),
         "n": 20,
         "vw": float((candle.high + candle.low) / 2),
     }

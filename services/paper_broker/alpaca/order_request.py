@@ -12,6 +12,7 @@ import orjson
 from services.paper_broker.alpaca import replies
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
@@ -77,7 +78,7 @@ def new_order(fields: Mapping[str, Any], exchange: Exchange) -> NewOrder:
         limit_price=_limit_price(fields, order_type, instrument),
         client_order_id=_client_order_id(fields),
         fee_in_base=side is Side.BUY and not is_stock(instrument),
-        immediate_or_cancel=time_in_force == "ioc",
+        time_in_force=TimeInForce(time_in_force),
     )
 
 

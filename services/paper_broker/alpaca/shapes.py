@@ -77,7 +77,7 @@ def order_shape(order: Order) -> dict[str, Any]:
         "order_type": order.type.value,
         "type": order.type.value,
         "side": order.side.value,
-        "time_in_force": "day" if is_stock(instrument) else "gtc",
+        "time_in_force": order.time_in_force.value,
         "limit_price": None if order.limit_price is None else plain(order.limit_price),
         "stop_price": None,
         "status": status(order),

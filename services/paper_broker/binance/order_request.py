@@ -8,6 +8,7 @@ from decimal import Decimal
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
 
@@ -56,7 +57,7 @@ def new_order(parameters: Mapping[str, str], deadline_at: int) -> NewOrder:
         # What is received pays: the coin of a buy, the quote currency of a sale.
         fee_in_base=side is Side.BUY,
         post_only=kind == "LIMIT_MAKER",
-        immediate_or_cancel=_is_immediate(parameters, kind),
+        time_in_force=_time_in_force(parameters, kind),
         deadline_at=deadline_at,
     )
 
@@ -72,17 +73,18 @@ def _size(parameters: Mapping[str, str], *, is_market: bool) -> tuple[Decimal, b
     return _amount(parameters, "quoteOrderQty"), True
 
 
-def _is_immediate(parameters: Mapping[str, str], kind: str) -> bool:
-    time_in_force = parameters.get("timeInForce")
+def _time_in_force(parameters: Mapping[str, str], kind: str) -> TimeInForce:
+    text = parameters.get("timeInForce")
     if kind != "LIMIT":
-        if time_in_force is not None:
+        if text is not None:
             raise replies.not_required("timeInForce")
-        return False
-    if time_in_force is None:
+        return TimeInForce.GOOD_TIL_CANCELED
+    if text is None:
         raise replies.missing("timeInForce")
-    if time_in_force not in ("GTC", "IOC"):
+    found = {"GTC": TimeInForce.GOOD_TIL_CANCELED, "IOC": TimeInForce.IMMEDIATE_OR_CANCEL}.get(text)
+    if found is None:
         raise replies.BinanceError(-1115, "Invalid timeInForce.")
-    return time_in_force == "IOC"
+    return found
 
 
 def _required(parameters: Mapping[str, str], name: str) -> str:

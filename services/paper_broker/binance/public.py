@@ -8,10 +8,9 @@ import orjson
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.order_request import instrument_named
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME, WIRE_NAMES
-from shared.exchange.candles import Candle
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.prices import MINUTE_MICROSECONDS, TimedCandle, merged
+from shared.exchange.market import TimedBar
 
 Parameters = Mapping[str, str]
 _MINUTES = {
@@ -179,6 +178,16 @@ def depth(exchange: Exchange, parameters: Parameters) -> Any:
     }
 
 
+def aggregate_trades(exchange: Exchange, parameters: Parameters) -> Any:
+    """The latest trade: the simulated market has one at every moment, at its price."""
+    instrument = instrument_named(parameters)
+    now = exchange.clock() // _MICROSECONDS
+    if not _number(parameters, "limit", 500):
+        return []
+    price, quantity = f"{exchange.price(instrument.symbol):.8f}", f"{instrument.minimum_quantity:.8f}"
+    return [{"a": now, "p": price, "q": quantity, "f": now, "l": now, "T": now, "m": False, "M": True}]
+
+
 def klines(exchange: Exchange, parameters: Parameters) -> Any:
     """Oldest first: from `startTime` (milliseconds) on, or the newest. The last one is not finished."""
     instrument = instrument_named(parameters)
@@ -193,27 +202,20 @@ def klines(exchange: Exchange, parameters: Parameters) -> Any:
     start, end = _number(parameters, "startTime", oldest * 1_000), _number(parameters, "endTime", newest * 1_000)
     if "startTime" not in parameters:
         start = max(start, (end // 1_000 // period_seconds - limit + 1) * period_seconds * 1_000)
-    first_minute = -(-start // 1_000 // period_seconds) * period_minutes
-    last = min(now, (first_minute + limit * period_minutes) * MINUTE_MICROSECONDS - 1)
-    minutes = exchange.market.minutes(instrument.symbol, first_minute, last)
+    first = -(-start // 1_000 // period_seconds) * period_seconds
+    last = min(now, (first + limit * period_seconds) * _SECONDS - 1)
     rows = [
-        _candle_row(period, period_seconds, candle)
-        for period, candle in _periods(minutes, period_seconds)
-        if start <= period * 1_000 <= end
+        _candle_row(timed, period_seconds)
+        for timed in exchange.market.bars(instrument.symbol, period_seconds, first, last)
+        if start <= timed.starts_at * 1_000 <= end
     ]
     return rows[:limit]
 
 
-def _periods(minutes: list[TimedCandle], period_seconds: int) -> list[tuple[int, Candle]]:
-    grouped: dict[int, list[Candle]] = {}
-    for minute in minutes:
-        grouped.setdefault(minute.starts_at // period_seconds * period_seconds, []).append(minute.candle)
-    return [(start, candle) for start, group in grouped.items() if (candle := merged(group)) is not None]
-
-
-def _candle_row(starts_at: int, period_seconds: int, candle: Candle) -> list[Any]:
+def _candle_row(timed: TimedBar, period_seconds: int) -> list[Any]:
+    starts_at, candle = timed.starts_at, timed.bar
     prices = [f"{price:.8f}" for price in (candle.open, candle.high, candle.low, candle.close)]
-    volume = candle.quote_volume / candle.close
+    volume = candle.base_volume
     return [
         starts_at * 1_000,
         *prices,
@@ -268,4 +270,5 @@ CALLS: dict[str, Callable[[Exchange, Parameters], Any]] = {
     "ticker/bookTicker": book_ticker,
     "depth": depth,
     "klines": klines,
+    "aggTrades": aggregate_trades,
 }

@@ -22,6 +22,7 @@ _WEIGHTS = {
     "ticker/24hr": 80,
     "depth": 5,
     "klines": 2,
+    "aggTrades": 4,
 }
 
 

@@ -55,7 +55,7 @@ def _core(order: Order) -> dict[str, Any]:
         "origQuoteOrderQty": text(order.quantity if order.quote_sized else ZERO),
         "cummulativeQuoteQty": text(order.cost),
         "status": status(order),
-        "timeInForce": "GTC",
+        "timeInForce": order.time_in_force.value.upper(),
         "type": _type(order),
         "side": "BUY" if order.side is Side.BUY else "SELL",
         "workingTime": milliseconds(order.accepted_at),

@@ -7,14 +7,17 @@ from typing import Any
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.wire_names import PRODUCTS
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
 
 QUOTE_INCREMENT = Decimal("0.01")
 _LONGEST_CLIENT_ORDER_ID = 128
 _SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
-_LIMIT_CONFIGURATIONS = {"limit_limit_gtc": False, "sor_limit_ioc": True}
-"""Name → whether what is not executed at once is canceled."""
+LIMIT_CONFIGURATIONS = {
+    "limit_limit_gtc": TimeInForce.GOOD_TIL_CANCELED,
+    "sor_limit_ioc": TimeInForce.IMMEDIATE_OR_CANCEL,
+}
 
 
 def client_order_id(body: Mapping[str, Any]) -> str:
@@ -45,7 +48,7 @@ def new_order(body: Mapping[str, Any], taker_rate: Decimal) -> NewOrder:
         raise replies.invalid_argument(f"{name} must be an object")
     if name == "market_market_ioc":
         return _market_order(body, instrument, side, details, taker_rate)
-    if name in _LIMIT_CONFIGURATIONS:
+    if name in LIMIT_CONFIGURATIONS:
         limit_price = _amount(details, "limit_price", "PREVIEW_INVALID_LIMIT_PRICE")
         return NewOrder(
             symbol=instrument.symbol,
@@ -55,7 +58,7 @@ def new_order(body: Mapping[str, Any], taker_rate: Decimal) -> NewOrder:
             limit_price=limit_price,
             client_order_id=client_order_id(body),
             post_only=details.get("post_only") is True,
-            immediate_or_cancel=_LIMIT_CONFIGURATIONS[name],
+            time_in_force=LIMIT_CONFIGURATIONS[name],
         )
     raise replies.OrderFailed(
         "UNSUPPORTED_ORDER_CONFIGURATION", f"{name} is not supported", "PREVIEW_INVALID_ORDER_CONFIG"

@@ -8,10 +8,9 @@ from services.paper_broker.coinbase.arguments import Arguments, listed, text, wh
 from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
 from services.paper_broker.coinbase.shapes import timestamp
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, PRODUCTS, uuid_of
-from shared.exchange.candles import Candle
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.prices import merged
+from shared.exchange.market import TimedBar
 
 _MICROSECONDS = 1_000_000
 _MINUTE_SECONDS = 60
@@ -58,14 +57,14 @@ def ticker(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
     minute = now // _MICROSECONDS // _MINUTE_SECONDS
     past = exchange.market.minutes(instrument.symbol, minute - count + 1, now)[:-1] if count > 1 else []
     trades += [
-        _trade(instrument, (timed.starts_at + _MINUTE_SECONDS) * _MICROSECONDS - 1, f"{timed.candle.close:f}")
+        _trade(instrument, (timed.starts_at + _MINUTE_SECONDS) * _MICROSECONDS - 1, f"{timed.bar.close:f}")
         for timed in reversed(past)
     ]
     return {"trades": trades, "best_bid": f"{book.best_bid:f}", "best_ask": f"{book.best_ask:f}"}
 
 
 def candles(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
-    """Newest first, 350 at the most; `start` and `end` are seconds since 1970."""
+    """Newest first, 350 at the most; `start` and `end` are seconds since 1970. No trade, no candle."""
     instrument = _instrument(argument)
     period = _GRANULARITIES.get(text(arguments, "granularity"))
     if period is None:
@@ -75,13 +74,8 @@ def candles(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
     start = whole_number(arguments, "start", end - (_MOST_CANDLES - 1) * period, end)
     if (end - start) // period > _MOST_CANDLES:
         raise replies.invalid_argument(f"number of candles requested should be less than {_MOST_CANDLES}")
-    first = start // period * period
-    grouped: dict[int, list[Candle]] = {}
-    for timed in exchange.market.minutes(instrument.symbol, first // _MINUTE_SECONDS, now):
-        if timed.starts_at <= end:
-            grouped.setdefault(timed.starts_at // period * period, []).append(timed.candle)
-    rows = [_candle(begins, candle) for begins, group in grouped.items() if (candle := merged(group)) is not None]
-    return {"candles": rows[::-1]}
+    bars = exchange.market.bars(instrument.symbol, period, start, now, with_quiet=False)
+    return {"candles": [_candle(timed) for timed in reversed(bars) if timed.starts_at <= end]}
 
 
 def product_book(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
@@ -194,14 +188,15 @@ def _trade(instrument: PaperInstrument, at: int, price: str) -> dict[str, Any]:
     }
 
 
-def _candle(starts_at: int, candle: Candle) -> dict[str, str]:
+def _candle(timed: TimedBar) -> dict[str, str]:
+    candle = timed.bar
     return {
-        "start": str(starts_at),
+        "start": str(timed.starts_at),
         "low": f"{candle.low:f}",
         "high": f"{candle.high:f}",
         "open": f"{candle.open:f}",
         "close": f"{candle.close:f}",
-        "volume": f"{candle.quote_volume / candle.close:.8f}",
+        "volume": f"{candle.base_volume:.8f}",
     }
 
 

@@ -10,6 +10,7 @@ from typing import Any
 from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, uuid_of
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.orders import Fill, Order, OrderState, OrderType
 
@@ -32,12 +33,10 @@ def timestamp(microseconds: int) -> str:
 def order_configuration(order: Order, taker_rate: Decimal) -> dict[str, Any]:
     """What was asked for. A size in quote currency was lessened by the fee when the order was read."""
     if order.type is OrderType.LIMIT:
-        details = {
-            "base_size": f"{order.quantity:f}",
-            "limit_price": f"{order.limit_price:f}",
-            "post_only": order.post_only,
-        }
-        return {"limit_limit_gtc": details}
+        details = {"base_size": f"{order.quantity:f}", "limit_price": f"{order.limit_price:f}"}
+        if order.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+            return {"sor_limit_ioc": details}
+        return {"limit_limit_gtc": {**details, "post_only": order.post_only}}
     if order.quote_sized:
         size = (order.quantity * (1 + taker_rate)).quantize(QUOTE_INCREMENT, ROUND_HALF_UP)
         return {"market_market_ioc": {"quote_size": f"{size:f}"}}
@@ -60,7 +59,7 @@ def order_shape(order: Order, taker_rate: Decimal) -> dict[str, Any]:
         "side": order.side.value.upper(),
         "client_order_id": order.client_order_id or "",
         "status": _STATUS[order.state],
-        "time_in_force": "GOOD_UNTIL_CANCELLED" if is_limit else "IMMEDIATE_OR_CANCEL",
+        "time_in_force": "GOOD_UNTIL_CANCELLED" if order.may_rest else "IMMEDIATE_OR_CANCEL",
         "created_time": timestamp(order.accepted_at),
         "completion_percentage": f"{done * 100:.2f}",
         "filled_size": f"{order.filled:f}",

@@ -8,12 +8,14 @@ from decimal import Decimal, InvalidOperation
 from services.paper_broker.kraken import replies
 from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WirePair
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(
     r"[0-9a-fA-F]{8}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{4}-[0-9a-fA-F]{12}|[0-9a-fA-F]{32}|[\x21-\x7e]{1,18}"
 )
 _FLAGS = frozenset({"fciq", "fcib", "viqc", "post", "nompp"})
+_TIMES_IN_FORCE = {"GTC": TimeInForce.GOOD_TIL_CANCELED, "IOC": TimeInForce.IMMEDIATE_OR_CANCEL}
 _LATEST_DEADLINE_SECONDS = 60
 _CLOCK_SLACK_SECONDS = 1
 _MICROSECONDS = 1_000_000
@@ -42,8 +44,8 @@ def new_order(fields: Mapping[str, str], now: int) -> NewOrder:
         raise replies.invalid_arguments("oflags")
     if "leverage" in fields and fields["leverage"] not in ("none", "0", "1"):
         raise replies.invalid_arguments("leverage")
-    time_in_force = fields.get("timeinforce", "GTC").upper()
-    if time_in_force not in ("GTC", "IOC"):
+    time_in_force = _TIMES_IN_FORCE.get(fields.get("timeinforce", "GTC").upper())
+    if time_in_force is None:
         raise replies.invalid_arguments("timeinforce")
     limit_price = None
     if order_type is OrderType.LIMIT:
@@ -63,7 +65,7 @@ def new_order(fields: Mapping[str, str], now: int) -> NewOrder:
         client_order_id=_client_order_id(fields),
         fee_in_base="fcib" in flags,
         post_only="post" in flags and order_type is OrderType.LIMIT,
-        immediate_or_cancel=time_in_force == "IOC",
+        time_in_force=time_in_force,
         deadline_at=_deadline(fields, now),
         reference=_reference(fields),
     )

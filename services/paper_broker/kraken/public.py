@@ -8,14 +8,14 @@ from typing import Any
 from services.paper_broker.kraken import replies
 from services.paper_broker.kraken.order_request import wire_pair
 from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WIRE_PAIRS, WirePair, asset_altname, asset_id
-from shared.exchange.candles import Candle
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.prices import MINUTE_MICROSECONDS, TimedCandle, merged
+from shared.exchange.market import MINUTE_MICROSECONDS, TimedBar
 
 Parameters = Mapping[str, str]
 _INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
 _MOST_CANDLES = 720
+_MOST_TRADES = 1000
 _DAY_MINUTES = 1440
 _MICROSECONDS = 1_000_000
 
@@ -130,6 +130,17 @@ def depth(exchange: Exchange, parameters: Parameters) -> Any:
     return {pair.pair_id: sides}
 
 
+def trades(exchange: Exchange, parameters: Parameters) -> Any:
+    """The latest trade: the simulated market has one at every moment, at its price."""
+    pair = wire_pair(parameters)
+    now = exchange.clock()
+    count = min(_number(parameters, "count", _MOST_TRADES), _MOST_TRADES)
+    price = f"{exchange.price(pair.instrument.symbol):.{max(pair.instrument.price_decimals, 5)}f}"
+    quantity = f"{pair.instrument.minimum_quantity:.8f}"
+    row = [price, quantity, now / _MICROSECONDS, "b", "m", "", now // _MICROSECONDS]
+    return {pair.pair_id: [row] if count else [], "last": str(now * 1_000)}
+
+
 def ohlc(exchange: Exchange, parameters: Parameters) -> Any:
     """Up to 720 candles; `since` (seconds) leaves out those that began before it. The last is not finished."""
     pair = wire_pair(parameters)
@@ -141,27 +152,19 @@ def ohlc(exchange: Exchange, parameters: Parameters) -> Any:
     period_seconds = interval * 60
     newest = now // _MICROSECONDS // period_seconds * period_seconds
     oldest = max(newest - (_MOST_CANDLES - 1) * period_seconds, since // period_seconds * period_seconds)
-    minutes = exchange.market.minutes(pair.instrument.symbol, oldest // 60, now)
     rows = [
-        _candle_row(period, candle, pair.instrument)
-        for period, candle in _periods(minutes, period_seconds)
-        if period >= since
+        _candle_row(timed, pair.instrument)
+        for timed in exchange.market.bars(pair.instrument.symbol, period_seconds, oldest, now)
+        if timed.starts_at >= since
     ]
     return {pair.pair_id: rows, "last": newest - period_seconds}
 
 
-def _periods(minutes: list[TimedCandle], period_seconds: int) -> list[tuple[int, Candle]]:
-    grouped: dict[int, list[Candle]] = {}
-    for minute in minutes:
-        grouped.setdefault(minute.starts_at // period_seconds * period_seconds, []).append(minute.candle)
-    return [(start, candle) for start, group in grouped.items() if (candle := merged(group)) is not None]
-
-
-def _candle_row(starts_at: int, candle: Candle, instrument: PaperInstrument) -> list[Any]:
-    decimals = instrument.price_decimals
-    average = (candle.high + candle.low) / 2
-    prices = [f"{price:.{decimals}f}" for price in (candle.open, candle.high, candle.low, candle.close, average)]
-    return [starts_at, *prices, f"{candle.quote_volume / candle.close:.8f}", 20]
+def _candle_row(timed: TimedBar, instrument: PaperInstrument) -> list[Any]:
+    bar, decimals = timed.bar, instrument.price_decimals
+    average = (bar.high + bar.low) / 2
+    prices = [f"{price:.{decimals}f}" for price in (bar.open, bar.high, bar.low, bar.close, average)]
+    return [timed.starts_at, *prices, f"{bar.base_volume:.8f}", 20 if bar.quote_volume else 0]
 
 
 def _pairs(parameters: Parameters) -> list[WirePair]:
@@ -196,4 +199,5 @@ CALLS: dict[str, Callable[[Exchange, Parameters], Any]] = {
     "Ticker": ticker,
     "Depth": depth,
     "OHLC": ohlc,
+    "Trades": trades,
 }

@@ -9,6 +9,7 @@ from typing import Any
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange.orders import NewOrder, OrderType
 
 _CLIENT_ORDER_ID = re.compile(r"[0-9A-Za-z]{1,32}")
@@ -55,7 +56,7 @@ def requested_order(fields: Mapping[str, Any], expires_at: int | None) -> Reques
             # The fee is taken from what is received.
             fee_in_base=side is Side.BUY,
             post_only=kind == "post_only",
-            immediate_or_cancel=kind == "ioc",
+            time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL if kind == "ioc" else TimeInForce.GOOD_TIL_CANCELED,
             deadline_at=expires_at,
         ),
         may_shrink=is_market and not _truth(fields, "banAmend"),

@@ -8,10 +8,9 @@ from services.paper_broker.okx.shapes import milliseconds
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID
 from shared.domain.amounts import plain
 from shared.exchange.book import Level
-from shared.exchange.candles import Candle
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.prices import TimedCandle, merged
+from shared.exchange.market import TimedBar
 
 Parameters = Mapping[str, str]
 _BAR_MINUTES = {
@@ -131,6 +130,23 @@ def books(exchange: Exchange, parameters: Parameters) -> list[Any]:
     return [{"asks": side(book.asks), "bids": side(book.bids), "ts": milliseconds(exchange.clock())}]
 
 
+def trades(exchange: Exchange, parameters: Parameters) -> list[Any]:
+    """The latest trade: the simulated market has one at every moment, at its price."""
+    instrument = _one(parameters)
+    now = milliseconds(exchange.clock())
+    return [
+        {
+            "instId": IDS[instrument.symbol],
+            "tradeId": now,
+            "px": plain(exchange.price(instrument.symbol)),
+            "sz": plain(instrument.minimum_quantity),
+            "side": "buy",
+            "ts": now,
+            "count": "1",
+        }
+    ]
+
+
 def candles(exchange: Exchange, parameters: Parameters) -> list[Any]:
     """Newest first; `after` and `before` are exclusive times in milliseconds. The first may not be finished."""
     instrument = _one(parameters)
@@ -145,25 +161,18 @@ def candles(exchange: Exchange, parameters: Parameters) -> list[Any]:
     before, after = _number(parameters, "before", 0), _number(parameters, "after", (newest + 1) * 1_000)
     last = min(newest, (after - 1) // 1_000)
     oldest = max(last // period_seconds * period_seconds - (limit - 1) * period_seconds, before // 1_000)
-    minutes = exchange.market.minutes(instrument.symbol, oldest // period_seconds * bar_minutes, now)
     rows = [
-        _candle_row(start, candle, instrument, is_finished=start < newest)
-        for start, candle in _periods(minutes, period_seconds)
-        if before < start * 1_000 < after
+        _candle_row(timed, instrument, is_finished=timed.starts_at < newest)
+        for timed in exchange.market.bars(instrument.symbol, period_seconds, oldest, now)
+        if before < timed.starts_at * 1_000 < after
     ]
     return rows[::-1][:limit]
 
 
-def _periods(minutes: list[TimedCandle], period_seconds: int) -> list[tuple[int, Candle]]:
-    grouped: dict[int, list[Candle]] = {}
-    for minute in minutes:
-        grouped.setdefault(minute.starts_at // period_seconds * period_seconds, []).append(minute.candle)
-    return [(start, candle) for start, group in grouped.items() if (candle := merged(group)) is not None]
-
-
-def _candle_row(starts_at: int, candle: Candle, instrument: PaperInstrument, *, is_finished: bool) -> list[str]:
+def _candle_row(timed: TimedBar, instrument: PaperInstrument, *, is_finished: bool) -> list[str]:
+    starts_at, candle = timed.starts_at, timed.bar
     prices = [plain(price) for price in (candle.open, candle.high, candle.low, candle.close)]
-    volume = plain((candle.quote_volume / candle.close).quantize(instrument.lot))
+    volume = plain(candle.base_volume.quantize(instrument.lot))
     quote_volume = plain(candle.quote_volume)
     return [str(starts_at * 1_000), *prices, volume, quote_volume, quote_volume, "1" if is_finished else "0"]
 
@@ -197,6 +206,7 @@ CALLS: dict[str, Callable[[Exchange, Parameters], list[Any]]] = {
     "market/history-candles": candles,
     "market/ticker": ticker,
     "market/tickers": tickers,
+    "market/trades": trades,
     "public/instruments": instruments,
     "public/time": server_time,
     "system/status": system_status,

@@ -9,6 +9,7 @@ from typing import Any
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_SYMBOL, QUOTE
 from shared.domain.amounts import plain
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.exchange import Exchange
@@ -31,6 +32,8 @@ def milliseconds(microseconds: int) -> str:
 
 
 def order_type(order: Order) -> str:
+    if order.type is OrderType.LIMIT and order.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL:
+        return "ioc"
     return "post_only" if order.post_only else order.type.value
 
 

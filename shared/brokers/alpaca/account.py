@@ -20,7 +20,7 @@ from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.limits import Budget, units_for
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fill import AccountFill, Side
@@ -75,23 +75,21 @@ class AlpacaAccount:
         self._budget = budget
         self._orders: dict[str, OrderFacts] = {}
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only as far as it is there: Alpaca would sell the rest short."""
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
         if wire_name is None:
             raise Rejected(f"Alpaca does not list {order.symbol}")
-        is_crypto = symbols.is_crypto(order.symbol)
-        if order.side is Side.SELL and not is_crypto:
+        kind = _kind(order, symbols)
+        if order.side is Side.SELL and not symbols.is_crypto(order.symbol):
             await self._check_held(order)
         body = {
             "symbol": wire_name,
             "qty": plain(order.quantity),
             "side": order.side.value,
-            "type": "market",
-            # Parts of shares can only be traded for the day; coins are, day and night.
-            "time_in_force": "gtc" if is_crypto else "day",
             "client_order_id": order.client_order_id,
+            **kind,
         }
         call = Call("POST", "/orders", body, valid_until=order.valid_until)
         return await self._send(call, replies.placed_order_id)
@@ -183,7 +181,7 @@ class AlpacaAccount:
         except (Rejected, OutcomeUnknown):
             return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
-    async def _check_held(self, order: MarketOrder) -> None:
+    async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when less of the stock is free than the order would sell."""
         symbols = self._listing.symbols
         base = order.symbol.base
@@ -221,6 +219,20 @@ class AlpacaAccount:
         if self._malformed_key:
             raise KeyRefused(self._malformed_key)
         return await self._sender.send(self._client, call, read, self._budget)
+
+
+def _kind(order: OrderRequest, symbols: AlpacaSymbols) -> dict[str, str]:
+    """Whether it is a market or a limit order, as Alpaca is asked for it. Raises Rejected."""
+    if isinstance(order, MarketOrder):
+        # Parts of shares can only be traded for the day; coins are, day and night.
+        return {"type": "market", "time_in_force": "gtc" if symbols.is_crypto(order.symbol) else "day"}
+    allowed = symbols.instruments[order.symbol].times_in_force(order.quantity)
+    if order.time_in_force not in allowed:
+        known = " or ".join(sorted(each.value for each in allowed))
+        raise Rejected(
+            f"Alpaca lets {plain(order.quantity)} {order.symbol} wait for {known}, not {order.time_in_force.value}"
+        )
+    return {"type": "limit", "limit_price": plain(order.limit_price), "time_in_force": order.time_in_force.value}
 
 
 def _same_order(report: OrderReport, client_order_id: str) -> OrderReport:

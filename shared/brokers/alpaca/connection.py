@@ -20,6 +20,7 @@ from alpaca.trading.client import TradingClient
 from shared.brokers.alpaca.account import AlpacaAccount
 from shared.brokers.alpaca.errors import NoSuchPath
 from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
+from shared.brokers.alpaca.market_data import AlpacaMarketReader
 from shared.brokers.alpaca.places import Places
 from shared.brokers.alpaca.prices import PriceNames, dollar_prices
 from shared.brokers.alpaca.profile import PROFILE
@@ -27,7 +28,7 @@ from shared.brokers.alpaca.replies import last_prices
 from shared.brokers.alpaca.sending import Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
 from shared.brokers.alpaca.transport import Transport
-from shared.brokers.errors import BrokerError, KeyRefused, Rejected
+from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, Rejected
 from shared.brokers.limits import Budget
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, key_hash, malformed
@@ -40,6 +41,9 @@ PLACES = 64
 ASSETS_RETRY_SECONDS = 60.0
 PRICE_MAX_AGE_SECONDS = 5.0
 """How long a price that a position told is good enough to value others by."""
+NO_SUBSCRIPTION = "subscription does not permit"
+FREE_FEED = "iex"
+"""The one exchange whose present data Alpaca shows without a subscription; its volumes are of that exchange only."""
 
 _ASSETS = Call("GET", "/assets", {"status": "active"})
 
@@ -73,6 +77,7 @@ class AlpacaConnection:
         self._load_due_seconds: float | None = None
         self._tiers: dict[str, FeeTier] = {}
         self._position_prices: dict[str, tuple[float, Decimal]] = {}
+        self._stock_feed: dict[str, str] = {}
         self.symbols = AlpacaSymbols([])
 
     def lend_key(self, credentials: Credentials) -> None:
@@ -138,6 +143,10 @@ class AlpacaConnection:
             self._load_with(client)
         budget = None if self.budget is None else self.budget.of_key(key_hash(credentials.api_key))
         return AlpacaAccount(client, self._opened(), self, wrong, budget)
+
+    @property
+    def market_data(self) -> AlpacaMarketReader:
+        return AlpacaMarketReader(self.symbols, self._ask_market)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars; USD, USDT and USDC count as one dollar.
@@ -223,6 +232,31 @@ class AlpacaConnection:
         for name in names:
             found |= await self._last_prices(client, path, version, [name])
         return found
+
+    async def _ask_market(
+        self, path: str, parameters: dict[str, str], read: Callable[[Any], _Read], *, is_crypto: bool
+    ) -> _Read:
+        """Ask the data API, which shows coins to everyone and stocks to key holders only."""
+        data_url = self._base_url or BaseURL.DATA.value
+        if is_crypto:
+            return await self._send(
+                self._keyless(), Call("GET", path, parameters, base_url=data_url, api_version="v1beta3"), read
+            )
+        client = self._lent
+        if client is None:
+            raise NotSent("Alpaca shows stocks to key holders only, and no account's key is known yet")
+        try:
+            call = Call("GET", path, parameters | self._stock_feed, base_url=data_url, api_version="v2")
+            return await self._send(client, call, read)
+        except KeyRefused as error:
+            if self._lent is client:
+                self._lent = None
+            raise OutcomeUnknown(f"the key was refused by which stocks are read: {error}") from error
+        except Rejected as error:
+            if NO_SUBSCRIPTION not in str(error) or self._stock_feed:
+                raise
+            self._stock_feed = {"feed": FREE_FEED}
+            return await self._ask_market(path, parameters, read, is_crypto=is_crypto)
 
     async def _send(self, client: TradingClient, call: Call, read: Callable[[Any], _Read]) -> _Read:
         return await self._opened().send(client, call, read)

@@ -61,7 +61,7 @@ def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 
 
 def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier) -> OrderReport:
-    """An order. Its fee is computed as a taker's, which market orders are."""
+    """An order. Its fee is computed by when it was executed: all of it as a taker's, or all of it as a maker's."""
     status = reply["status"]
     if status not in _FINAL and status not in _OPEN:
         raise ValueError(f"an order's status is {status!r}")
@@ -69,7 +69,11 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
     side = _SIDES[reply["side"]]
     filled = amount(reply, "filled_qty")
     cost = amount(reply, "filled_avg_price") * filled
-    taken, currency = fee(symbol, side, filled, cost, tier.taker if symbols.is_crypto(symbol) else ZERO)
+    rate = ZERO
+    if symbols.is_crypto(symbol):
+        rested_from, filled_at = _rested_from(reply), reply.get("filled_at")
+        rate = tier.maker if filled_at and _has_rested(rested_from, moment(filled_at)) else tier.taker
+    taken, currency = fee(symbol, side, filled, cost, rate)
     return OrderReport(
         broker_order_id=placed_order_id(reply),
         client_order_id=reply.get("client_order_id") or None,
@@ -78,6 +82,7 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
         status=OrderStatus.DONE if status in _FINAL else OrderStatus.OPEN,
         # The size of an order by notional is in dollars; what it came to in base is what was filled.
         quantity=amount(reply, "qty") or filled,
+        limit_price=amount(reply, "limit_price") or None,
         filled_quantity=filled,
         cost=cost,
         fee=taken,
@@ -88,13 +93,23 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
 
 def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
     """What `account_fill` has to know of a fill's order."""
-    kind = reply.get("type") or reply.get("order_type")
-    came_at = reply.get("submitted_at") or reply.get("created_at")
     return OrderFacts(
         size_type=SizeType.QUOTE if amount(reply, "notional") else SizeType.BASE,
         asset_class=reply.get("asset_class"),
-        rested_from=moment(came_at) if kind == "limit" and came_at else None,
+        rested_from=_rested_from(reply),
     )
+
+
+def _rested_from(reply: Mapping[str, Any]) -> datetime | None:
+    """When a limit order came; None for other orders."""
+    kind = reply.get("type") or reply.get("order_type")
+    came_at = reply.get("submitted_at") or reply.get("created_at")
+    return moment(came_at) if kind == "limit" and came_at else None
+
+
+def _has_rested(rested_from: datetime | None, executed_at: datetime) -> bool:
+    """Whether an order was executed well after it came, which makes it a maker's."""
+    return rested_from is not None and executed_at - rested_from > _TAKES_WITHIN
 
 
 def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: AlpacaSymbols, tier: FeeTier) -> AccountFill:
@@ -105,8 +120,7 @@ def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: Alpaca
     executed_at = moment(activity["transaction_time"])
     rate = ZERO
     if symbols.is_crypto(symbol):
-        rested = order.rested_from is not None and executed_at - order.rested_from > _TAKES_WITHIN
-        rate = tier.maker if rested else tier.taker
+        rate = tier.maker if _has_rested(order.rested_from, executed_at) else tier.taker
     taken, currency = fee(symbol, side, quantity, price * quantity, rate)
     return AccountFill(
         fill_id=activity["id"],

@@ -25,12 +25,13 @@ from shared.brokers.errors import (
 )
 from shared.brokers.limits import units_for
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
 # Less would not reach Binance in time.
@@ -41,6 +42,8 @@ OVERLAP = timedelta(seconds=2)
 TRADES_VISIBLE_WITHIN = timedelta(seconds=60)
 """How long trades are waited for that an order's state tells of."""
 REMEMBERED_ORDERS = 512
+
+_TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
 
 LOOK_UP = ("order", "openOrders", "myTrades")
 
@@ -62,7 +65,7 @@ class BinanceAccount:
         self._search: FillSearch | None = None
         self._size_types: dict[tuple[str, str], SizeType] = {}
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. When the reply tells its final state and all its fills, `order` needs no request."""
         wire_name = self._symbols.listed(order.symbol)
         if wire_name is None:
@@ -75,13 +78,13 @@ class BinanceAccount:
         request = {
             "symbol": wire_name,
             "side": order.side.value.upper(),
-            "type": "MARKET",
             "quantity": plain(order.quantity),
             "newClientOrderId": order.client_order_id,
             "newOrderRespType": "FULL",
             # Both from one reading of the clock: together they are the moment until which it is valid.
             "timestamp": replies.milliseconds(now),
             "recvWindow": min(validity, LONGEST_WINDOW) // timedelta(milliseconds=1),
+            **_kind(order),
         }
         try:
             return await self._request(self._client.privatePostOrder, request, self._accepted)
@@ -257,6 +260,16 @@ class BinanceAccount:
             raise classify(error) from error
         except (*WRONG_SHAPE, OSError) as error:
             raise OutcomeUnknown(shortened(f"Binance's reply cannot be read: {error!r}")) from error
+
+
+def _kind(order: OrderRequest) -> dict[str, str]:
+    """Whether it is a market or a limit order, as Binance is asked for it. Raises Rejected."""
+    if isinstance(order, MarketOrder):
+        return {"type": "MARKET"}
+    time_in_force = _TIMES_IN_FORCE.get(order.time_in_force)
+    if time_in_force is None:
+        raise Rejected(f"Binance has no limit orders that wait for {order.time_in_force.value}")
+    return {"type": "LIMIT", "price": plain(order.limit_price), "timeInForce": time_in_force}
 
 
 def _order(reply: Any) -> Mapping[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any
 
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.binance.client import BinanceClient
+from shared.brokers.binance.market_data import BinanceMarketReader
 from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
 from shared.brokers.binance.profile import PROFILE
 from shared.brokers.binance.symbols import BinanceSymbols
@@ -58,6 +59,10 @@ class BinanceConnection(CcxtConnection):
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return BinanceAccount(client, self._listed(), wrong)
+
+    @property
+    def market_data(self) -> BinanceMarketReader:
+        return BinanceMarketReader(self.template, self._listed().listed, self.read)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""

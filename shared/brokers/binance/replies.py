@@ -28,6 +28,7 @@ _STATUSES = {
     "EXPIRED": OrderStatus.DONE,
     "EXPIRED_IN_MATCH": OrderStatus.DONE,
 }
+_LIMIT_TYPES = frozenset({"LIMIT", "LIMIT_MAKER"})
 _SAYS_NOTHING = frozenset({"NEW", "PENDING_NEW", "PARTIALLY_FILLED", "FILLED"})
 _WITHDRAWALS = ("enableWithdrawals", "enableInternalTransfer", "permitsUniversalTransfer")
 _BASIS_POINT = Decimal("0.0001")
@@ -81,6 +82,7 @@ def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], 
         status=_STATUSES[reply["status"]],
         # An order by quote currency has no quantity of its own; what it came to is what was filled.
         quantity=filled if is_quote_sized(reply) or not ordered else ordered,
+        limit_price=amount(reply, "price") if reply.get("type") in _LIMIT_TYPES else None,
         filled_quantity=filled,
         cost=cost,
         fee=fee,

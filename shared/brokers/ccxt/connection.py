@@ -18,6 +18,7 @@ from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import NotSent, OutcomeUnknown
 from shared.brokers.limits import Budget
 from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.market_data import MarketData
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
@@ -55,6 +56,10 @@ class CcxtConnection(ABC):
 
     @abstractmethod
     def build_account(self, client: Any, credentials: Credentials) -> BrokerAccount: ...
+
+    @property
+    @abstractmethod
+    def market_data(self) -> MarketData: ...
 
     @abstractmethod
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]: ...

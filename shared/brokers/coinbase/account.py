@@ -16,12 +16,13 @@ from shared.brokers.coinbase.tokens import LIFE_SECONDS
 from shared.brokers.errors import Expired, InvalidNonce, KeyRefused, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.limits import units_for
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
 # A token's end is told in whole seconds, so it may lie up to one before the order's.
@@ -35,6 +36,11 @@ FILLS_PER_PAGE = 250
 # Coinbase lists OPEN together with no other state. What comes before OPEN is asked for first: an order that moves on
 # in between is then seen in one of the lists at least.
 OPEN_STATES = (["PENDING", "QUEUED", "CANCEL_QUEUED"], ["OPEN"])
+
+_LIMIT_CONFIGURATIONS = {
+    TimeInForce.GOOD_TIL_CANCELED: "limit_limit_gtc",
+    TimeInForce.IMMEDIATE_OR_CANCEL: "sor_limit_ioc",
+}
 
 LOOK_UP = ("brokerage/orders/historical/batch", "brokerage/orders/historical/fills")
 
@@ -53,7 +59,7 @@ class CoinbaseAccount:
         self._symbols = symbols
         self._malformed_key = malformed_key
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. For an id that Coinbase knows it answers with the first order of that id.
 
         The size of a buy is asked for in base currency, which ccxt's own call cannot do.
@@ -65,7 +71,7 @@ class CoinbaseAccount:
             "client_order_id": order.client_order_id,
             "product_id": product_id,
             "side": order.side.value.upper(),
-            "order_configuration": {"market_market_ioc": {"base_size": plain(order.quantity)}},
+            "order_configuration": _configuration(order),
         }
         now = datetime.now(UTC)
         if order.valid_until - now < SHORTEST_VALIDITY:
@@ -223,6 +229,17 @@ class CoinbaseAccount:
             raise classify(error) from error
         except (*WRONG_SHAPE, OSError) as error:
             raise _unreadable("the request", error) from error
+
+
+def _configuration(order: OrderRequest) -> dict[str, dict[str, str]]:
+    """Size and kind of an order, as Coinbase is asked for it. Raises Rejected."""
+    size = {"base_size": plain(order.quantity)}
+    if isinstance(order, MarketOrder):
+        return {"market_market_ioc": size}
+    configuration = _LIMIT_CONFIGURATIONS.get(order.time_in_force)
+    if configuration is None:
+        raise Rejected(f"Coinbase has no limit orders that wait for {order.time_in_force.value}")
+    return {configuration: {**size, "limit_price": plain(order.limit_price)}}
 
 
 def _unreadable(what: str, error: Exception) -> OutcomeUnknown:

@@ -10,6 +10,7 @@ from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.coinbase.account import CoinbaseAccount
 from shared.brokers.coinbase.client import CoinbaseClient
+from shared.brokers.coinbase.market_data import CoinbaseMarketReader
 from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
 from shared.brokers.coinbase.profile import PROFILE
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
@@ -51,6 +52,10 @@ class CoinbaseConnection(CcxtConnection):
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return CoinbaseAccount(client, self._listed(), wrong)
+
+    @property
+    def market_data(self) -> CoinbaseMarketReader:
+        return CoinbaseMarketReader(self.template, self._listed().product_id, self.read)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""

@@ -66,7 +66,7 @@ def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: Coinba
     filled = amount(reply, "filled_size")
     if reply["status"] == "FILLED" and not filled:
         raise ValueError("the order is filled with nothing")
-    size = _base_size(reply.get("order_configuration"))
+    size = _of_configuration(reply, "base_size")
     return OrderReport(
         broker_order_id=BrokerOrderId(reply["order_id"]),
         client_order_id=reply.get("client_order_id") or None,
@@ -75,6 +75,7 @@ def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: Coinba
         status=status,
         # A size in quote currency came to what was filled.
         quantity=filled if size is None else size,
+        limit_price=_of_configuration(reply, "limit_price"),
         filled_quantity=filled,
         cost=amount(reply, "filled_value") or amount(reply, "average_filled_price") * filled,
         fee=amount(reply, "total_fees"),
@@ -83,11 +84,13 @@ def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: Coinba
     )
 
 
-def _base_size(configuration: Any) -> Decimal | None:
+def _of_configuration(reply: Mapping[str, Any], field: str) -> Decimal | None:
+    """A field of the one order configuration that an order has; None when it is not there."""
+    configuration = reply.get("order_configuration")
     details: Iterable[Any] = configuration.values() if isinstance(configuration, dict) else ()
     for each in details:
-        if isinstance(each, dict) and each.get("base_size"):
-            return parse_amount(each["base_size"])
+        if isinstance(each, dict) and each.get(field):
+            return parse_amount(each[field])
     return None
 
 

@@ -24,12 +24,13 @@ from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.limits import units_for
 from shared.brokers.nonces import NonceBlock
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
 # Kraken takes deadlines from 2 to 60 s ahead.
@@ -40,6 +41,8 @@ OVERLAP = timedelta(seconds=1)
 USUAL_FEES = Symbol("BTC", "USD")
 # Orders whose flags are remembered; a master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
+
+_TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
 
 LOOK_UP = ("OpenOrders", "ClosedOrders", "TradesHistory", "QueryOrders")
 
@@ -62,7 +65,7 @@ class KrakenAccount:
         self._malformed_key = malformed_key
         self._size_types: dict[str, SizeType] = {}
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. The fee is asked for in quote currency, so that what was bought is what is held."""
         pair = self._symbols.wire_name(order.symbol)
         if pair is None:
@@ -70,10 +73,10 @@ class KrakenAccount:
         request = {
             "pair": pair,
             "type": order.side.value,
-            "ordertype": "market",
             "volume": plain(order.quantity),
             "cl_ord_id": order.client_order_id,
             "oflags": "fciq",
+            **_kind(order),
         }
         async with self._lock:
             await self._ready()
@@ -242,6 +245,16 @@ class KrakenAccount:
 
 def _unreadable(what: str, error: Exception) -> OutcomeUnknown:
     return OutcomeUnknown(shortened(f"Kraken's reply to {what} cannot be read: {error!r}"))
+
+
+def _kind(order: OrderRequest) -> dict[str, str]:
+    """Whether it is a market or a limit order, as Kraken is asked for it. Raises Rejected."""
+    if isinstance(order, MarketOrder):
+        return {"ordertype": "market"}
+    time_in_force = _TIMES_IN_FORCE.get(order.time_in_force)
+    if time_in_force is None:
+        raise Rejected(f"Kraken has no limit orders that wait for {order.time_in_force.value}")
+    return {"ordertype": "limit", "price": plain(order.limit_price), "timeinforce": time_in_force}
 
 
 def _placed_order_id(result: Mapping[str, Any]) -> BrokerOrderId:

@@ -11,6 +11,7 @@ from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import Rejected
 from shared.brokers.kraken.account import KrakenAccount
 from shared.brokers.kraken.client import KrakenClient
+from shared.brokers.kraken.market_data import KrakenMarketReader
 from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
 from shared.brokers.kraken.profile import PROFILE
 from shared.brokers.kraken.symbols import KrakenSymbols
@@ -53,6 +54,10 @@ class KrakenConnection(CcxtConnection):
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
         return KrakenAccount(client, NonceBlock(self._nonces, client.apiKey), self._listed(), wrong)
+
+    @property
+    def market_data(self) -> KrakenMarketReader:
+        return KrakenMarketReader(self.template, self._listed().wire_name, self.read)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""

@@ -56,6 +56,7 @@ def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols
         status=_STATUSES[reply["status"]],
         # The volume of a viqc order is in quote currency; what it came to in base is what was filled.
         quantity=filled if "viqc" in flags else parse_amount(reply["vol"]),
+        limit_price=amount(description, "price") if description.get("ordertype") == "limit" else None,
         filled_quantity=filled,
         cost=cost,
         fee=amount(reply, "fee"),

@@ -24,12 +24,13 @@ from shared.brokers.okx.client import EXPIRES_AT, OkxClient
 from shared.brokers.okx.fills import fills_since
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
 # Less would be over before the request is there.
@@ -43,6 +44,8 @@ ORDERS_PER_PAGE = 100
 
 _UNREADABLE_YET = (Rejected, OutcomeUnknown, RateLimited, NotSent, InvalidNonce)
 _READING_NOT_ALLOWED = ("50120", "50030")
+
+_LIMIT_TYPES = {TimeInForce.GOOD_TIL_CANCELED: "limit", TimeInForce.IMMEDIATE_OR_CANCEL: "ioc"}
 
 LOOK_UP = ("trade/order", "trade/fills-history")
 
@@ -62,7 +65,7 @@ class OkxAccount:
         self._malformed_key = malformed_key
         self._size_types: dict[str, SizeType] = {}
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. OKX must refuse it rather than make it smaller, and by itself after `valid_until`."""
         pair = self._symbols.wire_name(order.symbol)
         if pair is None:
@@ -73,12 +76,10 @@ class OkxAccount:
             "instId": pair,
             "tdMode": "cash",
             "side": order.side.value,
-            "ordType": "market",
             "sz": plain(order.quantity),
-            "tgtCcy": "base_ccy",
             "clOrdId": order.client_order_id,
-            "banAmend": True,
             EXPIRES_AT: str(replies.milliseconds(order.valid_until)),
+            **_kind(order),
         }
 
         def read(data: list[Any]) -> BrokerOrderId:
@@ -244,6 +245,16 @@ class OkxAccount:
             raise classify(error) from error
         except (*WRONG_SHAPE, OSError) as error:
             raise _unreadable("the request", error) from error
+
+
+def _kind(order: OrderRequest) -> dict[str, Any]:
+    """Whether it is a market or a limit order, as OKX is asked for it. Raises Rejected."""
+    if isinstance(order, MarketOrder):
+        return {"ordType": "market", "tgtCcy": "base_ccy", "banAmend": True}
+    kind = _LIMIT_TYPES.get(order.time_in_force)
+    if kind is None:
+        raise Rejected(f"OKX has no limit orders that wait for {order.time_in_force.value}")
+    return {"ordType": kind, "px": plain(order.limit_price)}
 
 
 def _checked_fills(data: list[Any]) -> list[Any]:

@@ -11,6 +11,7 @@ from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.okx.account import OkxAccount
 from shared.brokers.okx.client import OkxClient
+from shared.brokers.okx.market_data import OkxMarketReader
 from shared.brokers.okx.prices import dollar_prices, pairs_to_ask
 from shared.brokers.okx.profile import PROFILE
 from shared.brokers.okx.symbols import OkxSymbols
@@ -52,6 +53,10 @@ class OkxConnection(CcxtConnection):
         if not wrong and not all(part.isascii() and part.isprintable() for part in parts):
             wrong = "the API key or its passphrase contains characters that no key has; copy them again"
         return OkxAccount(client, self._listed(), wrong)
+
+    @property
+    def market_data(self) -> OkxMarketReader:
+        return OkxMarketReader(self.template, self._listed().wire_name, self.read)
 
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""

@@ -76,6 +76,7 @@ def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
         status=_STATUSES[reply["state"]],
         # The size of an order by cost is in quote currency; what it came to in base is what was filled.
         quantity=filled if size_type(reply) is SizeType.QUOTE else parse_amount(reply["sz"]),
+        limit_price=None if reply.get("ordType") == "market" or not reply.get("px") else amount(reply, "px"),
         filled_quantity=filled,
         cost=_cost(filled, amount(reply, "avgPx"), symbols.instruments.get(symbol)),
         fee=-amount(reply, "fee"),

@@ -5,7 +5,7 @@ from typing import Protocol, runtime_checkable
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.brokers.port.orders import MarketOrder, OrderReport
+from shared.brokers.port.orders import OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
@@ -27,7 +27,7 @@ class KeyPermissions(BaseModel):
 class BrokerAccount(Protocol):
     """One account at one broker. One request at a time: the caller holds the follower's claim."""
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once, never again by itself. Raises every class of `errors`."""
         ...
 

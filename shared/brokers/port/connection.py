@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Protocol
 
 from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.market_data import MarketData
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
@@ -40,6 +41,11 @@ class BrokerConnection(Protocol):
 
     def instruments(self) -> Mapping[Symbol, Instrument]:
         """By canonical symbol."""
+        ...
+
+    @property
+    def market_data(self) -> MarketData:
+        """Candles, order books and last prices; after `open`."""
         ...
 
     def account(self, credentials: Credentials) -> BrokerAccount: ...

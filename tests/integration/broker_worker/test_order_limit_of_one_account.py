@@ -36,7 +36,13 @@ def paper(tmp_path: Path) -> Iterator[PaperServer]:
 
 def an_order() -> MarketOrder:
     valid_until = datetime.now(UTC) + timedelta(seconds=5)
-    return MarketOrder(CopyOrderId(uuid4().hex), "BTC/USDT", Side.BUY, Decimal("0.0001"), valid_until)
+    return MarketOrder(
+        client_order_id=CopyOrderId(uuid4().hex),
+        symbol="BTC/USDT",
+        side=Side.BUY,
+        quantity=Decimal("0.0001"),
+        valid_until=valid_until,
+    )
 
 
 async def test_an_account_with_too_many_orders_holds_back_nobody_else(paper: PaperServer, fresh_redis_url: str) -> None:

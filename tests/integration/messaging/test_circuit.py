@@ -62,7 +62,13 @@ def guarded(circuit: RedisCircuit, account: FaultyAccount, who: str = "k1") -> G
 
 def an_order_to_place() -> MarketOrder:
     valid_until = datetime.now(UTC) + timedelta(seconds=10)
-    return MarketOrder(CopyOrderId("0" * 32), "BTC/USD", Side.BUY, Decimal("0.001"), valid_until)
+    return MarketOrder(
+        client_order_id=CopyOrderId("0" * 32),
+        symbol="BTC/USD",
+        side=Side.BUY,
+        quantity=Decimal("0.001"),
+        valid_until=valid_until,
+    )
 
 
 async def fail(circuit: RedisCircuit, errors: list[BrokerError], accounts: tuple[str, ...] = ("k1", "k2")) -> None:

@@ -98,7 +98,11 @@ async def test_closing_twice_and_dropping_clients_warns_of_nothing(
     await connection.open()
     account = connection.account(credentials(1))
     order = MarketOrder(
-        CopyOrderId("a" * 32), "BTC/USD", Side.BUY, Decimal(1), datetime.now(UTC) + timedelta(seconds=10)
+        client_order_id=CopyOrderId("a" * 32),
+        symbol="BTC/USD",
+        side=Side.BUY,
+        quantity=Decimal(1),
+        valid_until=datetime.now(UTC) + timedelta(seconds=10),
     )
     await account.place(order)
     del account

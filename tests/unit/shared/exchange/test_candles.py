@@ -1,4 +1,4 @@
-"""Candle files: what is accepted, and what the refusal of the rest says."""
+"""Bar files: what is accepted, and what the refusal of the rest says."""
 
 import gzip
 from datetime import UTC, datetime
@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.exchange.candles import Candle, InvalidCandleFile, load_candles
+from shared.exchange.candles import Bar, InvalidCandleFile, load_candles
 
 HEADER = "timestamp_utc,open,high,low,close,quote_volume"
 ROW_1 = "2022-01-01T00:00:00Z,100,110,90,105,1000.5"
@@ -28,7 +28,7 @@ def test_a_file_is_read_exactly_plain_or_compressed(tmp_path: Path, compressed: 
         path.write_bytes(gzip.compress(path.read_bytes()))
     candles = load_candles(path)
     assert candles.starts_at == datetime(2022, 1, 1, tzinfo=UTC)
-    assert candles.rows[0] == Candle(*map(Decimal, ("100", "110", "90", "105", "1000.5")))
+    assert candles.rows[0] == Bar(*map(Decimal, ("100", "110", "90", "105", "1000.5")))
     assert len(candles.rows) == 2
 
 

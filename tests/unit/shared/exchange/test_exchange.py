@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 
 from shared.domain.fill import Side
+from shared.domain.instrument import TimeInForce
 from shared.exchange import refusals
 from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
 
@@ -107,7 +108,7 @@ def test_a_limit_order_that_crosses_takes_and_the_rest_stays(bench: Any) -> None
 def test_an_immediate_or_cancel_order_never_rests(bench: Any) -> None:
     """Nothing to take: canceled at once, nothing held."""
     key = bench.account("a", USD="10000")
-    order = bench.exchange.place(key, _limit(Side.BUY, "0.1", "40000", immediate_or_cancel=True))
+    order = bench.exchange.place(key, _limit(Side.BUY, "0.1", "40000", time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL))
     assert (order.state, order.filled) == (OrderState.CANCELED, 0)
 
 

@@ -7,17 +7,18 @@ from itertools import pairwise
 
 import pytest
 
-from shared.exchange.candles import Candle, Candles
+from shared.exchange.candles import Bar, Candles
 from shared.exchange.instruments import INSTRUMENTS
-from shared.exchange.prices import CandleReplay, Market, SeededWalk
+from shared.exchange.market import Market
+from shared.exchange.prices import CandleReplay, SeededWalk
 
 BTC = INSTRUMENTS["BTC/USD"]
 MINUTE = 60_000_000
 ANCHOR = 28_000_000 * MINUTE
 
 
-def _candle(open_: str, high: str, low: str, close: str) -> Candle:
-    return Candle(Decimal(open_), Decimal(high), Decimal(low), Decimal(close), Decimal(100))
+def _candle(open_: str, high: str, low: str, close: str) -> Bar:
+    return Bar(Decimal(open_), Decimal(high), Decimal(low), Decimal(close), Decimal(100))
 
 
 def test_the_same_seed_gives_the_same_prices_and_another_seed_others() -> None:
@@ -58,10 +59,10 @@ def test_minutes_of_the_clock_join_the_candles_that_passed_in_them() -> None:
     minutes = market.minutes("BTC/USD", ANCHOR // MINUTE - 3, ANCHOR + MINUTE)
     passed = [candle for n in range(60) if (candle := walk.candle(n)) is not None]
     assert [minute.starts_at // 60 - ANCHOR // MINUTE for minute in minutes] == [-3, -2, -1, 0, 1]
-    assert minutes[3].candle.open == passed[0].open == minutes[2].candle.close
-    assert minutes[3].candle.high >= max(candle.high for candle in passed)
-    assert minutes[3].candle.low <= min(candle.low for candle in passed)
-    assert minutes[3].candle.close == passed[-1].close
+    assert minutes[3].bar.open == passed[0].open == minutes[2].bar.close
+    assert minutes[3].bar.high >= max(candle.high for candle in passed)
+    assert minutes[3].bar.low <= min(candle.low for candle in passed)
+    assert minutes[3].bar.close == passed[-1].close
 
 
 def test_a_month_later_prices_and_the_day_are_there_at_once() -> None:

@@ -12,11 +12,8 @@ from services.paper_broker.alpaca.dialect import AlpacaDialect
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.shapes import time_text
 from services.paper_broker.dialect import Request
-from shared.exchange.exchange import Exchange
-from shared.exchange.journal import Journal
 from shared.exchange.orders import AT_ONCE, Execution
-from shared.exchange.prices import Market, SeededWalk
-from shared.exchange.state import State
+from shared.exchange.simulated import simulated_exchange
 
 START = 1_700_000_000_000_000
 KEY, SECRET = "PKTEST", "secret"
@@ -30,16 +27,15 @@ class Bench:
     def __init__(self, *, enforces_rate_limits: bool = False, permissions: frozenset[str] | None = None) -> None:
         self.now = START
         self.dialect = AlpacaDialect(enforces_rate_limits=enforces_rate_limits)
-        self.state = State(INSTRUMENTS, Journal(None))
-        feeds = {symbol: SeededWalk(instrument, 7) for symbol, instrument in INSTRUMENTS.items()}
-        self.exchange = Exchange(
+        self.exchange = simulated_exchange(
+            clock=lambda: self.now,
             instruments=INSTRUMENTS,
-            market=Market(dict(feeds), START, 1_000_000),
-            state=self.state,
+            seed=7,
+            candle_microseconds=1_000_000,
             fee_rates=self.dialect.fee_rates,
             identifiers=self.dialect.identifiers(7),
-            clock=lambda: self.now,
         )
+        self.state = self.exchange.state
         self.exchange.pin_price("BTC/USD", Decimal(50_000))
         self.exchange.pin_price("AAPL/USD", Decimal(170))
         balances = {"USD": Decimal(10_000), "BTC": Decimal("0.5"), "AAPL": Decimal(3)}

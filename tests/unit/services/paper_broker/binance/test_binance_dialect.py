@@ -12,11 +12,8 @@ from services.paper_broker.binance.dialect import BinanceDialect
 from services.paper_broker.binance.signature import sign
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import Request
-from shared.exchange.exchange import Exchange
-from shared.exchange.journal import Journal
 from shared.exchange.orders import AT_ONCE, Execution
-from shared.exchange.prices import Market, SeededWalk
-from shared.exchange.state import State
+from shared.exchange.simulated import simulated_exchange
 
 START = 1_700_000_000_000_000
 KEY, SECRET = "k" * 64, "s" * 64
@@ -28,16 +25,15 @@ class Bench:
     def __init__(self, *, enforces_rate_limits: bool = False, permissions: frozenset[str] | None = None) -> None:
         self.now = START
         self.dialect = BinanceDialect(enforces_rate_limits=enforces_rate_limits)
-        self.state = State(INSTRUMENTS, Journal(None))
-        feeds = {symbol: SeededWalk(instrument, 7) for symbol, instrument in INSTRUMENTS.items()}
-        self.exchange = Exchange(
+        self.exchange = simulated_exchange(
+            clock=lambda: self.now,
             instruments=INSTRUMENTS,
-            market=Market(dict(feeds), START, 1_000_000),
-            state=self.state,
+            seed=7,
+            candle_microseconds=1_000_000,
             fee_rates=self.dialect.fee_rates,
             identifiers=self.dialect.identifiers(7),
-            clock=lambda: self.now,
         )
+        self.state = self.exchange.state
         self.exchange.pin_price("BTC/USDT", Decimal(50_000))
         balances = {"USDT": Decimal(10_000), "BTC": Decimal("0.5")}
         allowed = self.dialect.default_permissions if permissions is None else permissions

@@ -20,7 +20,7 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderStatus
+from shared.brokers.port.orders import OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId
@@ -204,9 +204,7 @@ async def test_an_order_is_not_on_its_way_for_longer_than_it_is_valid(
     server.answers[PLACE] = hang
     late = market_order()
     for seconds, expected in ((-1, Expired), (0.5, OutcomeUnknown)):
-        order = MarketOrder(
-            late.client_order_id, late.symbol, late.side, late.quantity, datetime.now(UTC) + timedelta(seconds=seconds)
-        )
+        order = late.model_copy(update={"valid_until": datetime.now(UTC) + timedelta(seconds=seconds)})
         async with asyncio.timeout(1.5):
             with pytest.raises(expected):
                 await account.place(order)

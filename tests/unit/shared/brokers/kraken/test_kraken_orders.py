@@ -450,6 +450,7 @@ async def test_an_order_is_read_as_kraken_tells_it(server: RecordingServer, acco
         "side": Side.BUY,
         "status": OrderStatus.DONE,
         "quantity": "0.1",
+        "limit_price": None,
         "filled_quantity": "0.1",
         "cost": "3000.12345",
         "fee": "7.80032",

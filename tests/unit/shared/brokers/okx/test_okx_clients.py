@@ -18,6 +18,16 @@ from tests.unit.shared.brokers.test_shared_clients import _SHARED_ON_PURPOSE
 CLIENT_ID = "0123456789abcdef0123456789abcdef"
 
 
+def _order(side: Side, quantity: str, valid_until: datetime) -> MarketOrder:
+    return MarketOrder(
+        client_order_id=CopyOrderId(CLIENT_ID),
+        symbol="BTC/USDT",
+        side=side,
+        quantity=Decimal(quantity),
+        valid_until=valid_until,
+    )
+
+
 @pytest.mark.parametrize("side", list(Side))
 @pytest.mark.parametrize("quantity", ["0.1", "0.00001", "12345.00000001"])
 async def test_the_body_is_ccxts_own(
@@ -27,7 +37,7 @@ async def test_the_body_is_ccxts_own(
     account: Any = connection.account(CREDENTIALS)
     server.answers["trade/batch-orders"] = placed()
     valid_until = datetime.now(UTC) + timedelta(seconds=5)
-    await account.place(MarketOrder(CopyOrderId(CLIENT_ID), "BTC/USDT", side, Decimal(quantity), valid_until))
+    await account.place(_order(side, quantity, valid_until))
     parameters = {"clientOrderId": CLIENT_ID, "banAmend": True}
     built = account._client.create_order_request("BTC/USDT", "market", side.value, quantity, None, parameters)
     assert server.requests[0].document == [built]
@@ -57,7 +67,7 @@ async def test_the_brokers_tag_of_ccxt_is_not_sent(server: RecordingServer, conn
     """ccxt adds its own tag and id to orders without one; ours have an id."""
     server.answers["trade/batch-orders"] = placed()
     valid_until = datetime.now(UTC) + timedelta(seconds=5)
-    order = MarketOrder(CopyOrderId(CLIENT_ID), "BTC/USDT", Side.BUY, Decimal("0.1"), valid_until)
+    order = _order(Side.BUY, "0.1", valid_until)
     await connection.account(CREDENTIALS).place(order)
     (entry,) = server.requests[0].document
     assert "tag" not in entry

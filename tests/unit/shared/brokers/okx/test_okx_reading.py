@@ -93,6 +93,7 @@ async def test_an_order_is_read_as_okx_tells_it(server: RecordingServer, account
         "side": Side.BUY,
         "status": OrderStatus.DONE,
         "quantity": "0.1",
+        "limit_price": None,
         "filled_quantity": "0.1",
         "cost": "3000.12",
         "fee": "0.00015",
