@@ -142,7 +142,7 @@ class Exchange:
             at_once = _executable(
                 new.side, book, instrument, quantity.quantize(instrument.lot, ROUND_DOWN), new.limit_price
             )
-        order = self._accepted(key, new, execution, fee_in_base=terms.fee_in_base, now=now)
+        order = self._accepted(key, new, execution, fee_in_base=terms.fee_in_base, price=book.last, now=now)
         # The rest holds what the at-once part leaves of the need: never more than was checked to be free.
         rest_hold = max(need - terms.spent(at_once), ZERO)
         order.hold = ZERO if at_once else rest_hold
@@ -185,7 +185,9 @@ class Exchange:
     def _rates(self, instrument: PaperInstrument) -> FeeRates:
         return NO_FEES if instrument.commission_free else self.fee_rates
 
-    def _accepted(self, key: ApiKey, new: NewOrder, execution: Execution, *, fee_in_base: bool, now: int) -> Order:
+    def _accepted(
+        self, key: ApiKey, new: NewOrder, execution: Execution, *, fee_in_base: bool, price: Decimal, now: int
+    ) -> Order:
         sequence = len(self.state.orders) + 1
         due_at = None
         if execution.fraction < 1 and execution.rest_after_microseconds is not None:
@@ -208,6 +210,7 @@ class Exchange:
             accepted_at=now,
             visible_at=now + execution.invisible_microseconds,
             time_in_force=new.time_in_force,
+            accepted_price=price,
             shows_fills=execution.shows_fills,
             due_at=due_at,
             due_action=DueAction.CANCEL if execution.rest_is_canceled else DueAction.FILL,
@@ -278,7 +281,11 @@ class Exchange:
     def _cross(self, order: Order, book: SimulatedBook, now: int) -> None:
         """Fill a resting order as maker at its own price once the market has reached it."""
         limit = order.limit_price
-        if limit is None or (book.best_ask > limit if order.side is Side.BUY else book.best_bid < limit):
+        if (
+            limit is None
+            or book.last == order.accepted_price
+            or (book.best_ask > limit if order.side is Side.BUY else book.best_bid < limit)
+        ):
             return
         self._fill(order, limit, order.remaining, ZERO, now, is_maker=True)
         self._close(order, OrderState.FILLED, now)

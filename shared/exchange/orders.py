@@ -96,6 +96,8 @@ class Order:
     accepted_at: int
     visible_at: int
     time_in_force: TimeInForce = TimeInForce.GOOD_TIL_CANCELED
+    accepted_price: Decimal = ZERO
+    """The market's price at acceptance. What a limit order left then is not executed before the price has moved."""
     shows_fills: bool = False
     due_at: int | None = None
     due_action: DueAction = DueAction.FILL

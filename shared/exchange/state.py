@@ -231,6 +231,7 @@ def _order_event(order: Order) -> dict[str, Any]:
     event: dict[str, Any] = {name: getattr(order, name) for name in _ORDER_FIELDS}
     event["quantity"] = str(order.quantity)
     event["hold"] = str(order.hold)
+    event["accepted_price"] = str(order.accepted_price)
     event["limit_price"] = None if order.limit_price is None else str(order.limit_price)
     return event
 
@@ -246,6 +247,7 @@ def _order_of_event(fields: dict[str, Any]) -> Order:
             "time_in_force": TimeInForce(fields["time_in_force"]),
             "quantity": Decimal(fields["quantity"]),
             "hold": Decimal(fields["hold"]),
+            "accepted_price": Decimal(fields["accepted_price"]),
             "limit_price": None if limit_price is None else Decimal(limit_price),
         }
     )

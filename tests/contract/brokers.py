@@ -29,6 +29,8 @@ class Terms:
     """Whether the client order id of a filled order may be used again, which then buys a second time."""
     refuses_low_nonces: bool
     """Whether a request is refused when its nonce is not above the last one of its key."""
+    unlisted_name: str
+    """The name of a pair that the broker does not list, in the broker's own form."""
     page_size: int
     """Fills on one page."""
     open_orders_page: int
@@ -45,6 +47,10 @@ class Terms:
     """Whether a request can be refused for its nonce or its time."""
     tells_permissions: bool = True
     """Whether the broker tells that a key may not withdraw."""
+    answers_for_unlisted: bool = False
+    """Whether candles and trades of a pair that is not listed are an empty answer, and no error."""
+    leaves_quiet_candles_out: bool = False
+    """Whether an interval without a trade has no candle."""
     small_quantity: str = "0.0001"
     """Bitcoin; not far above the broker's minimum."""
 
@@ -69,6 +75,7 @@ BROKERS = [
         withdrawing_permissions=("query-funds", "modify-trades", "withdraw-funds"),
         filled_id_buys_again=True,
         refuses_low_nonces=True,
+        unlisted_name="NOPEUSD",
         page_size=50,
         open_orders_page=50,
     ),
@@ -84,9 +91,11 @@ BROKERS = [
         withdrawing_permissions=("can_view", "can_trade", "can_transfer"),
         filled_id_buys_again=False,
         refuses_low_nonces=False,
+        unlisted_name="NOPE-USD",
         page_size=250,
         open_orders_page=250,
         repeated_id_returns_first=True,
+        leaves_quiet_candles_out=True,
     ),
     Terms(
         broker=Broker.OKX,
@@ -100,6 +109,7 @@ BROKERS = [
         withdrawing_permissions=("read_only", "trade", "withdraw"),
         filled_id_buys_again=True,
         refuses_low_nonces=False,
+        unlisted_name="NOPE-USDT",
         page_size=100,
         open_orders_page=100,
         symbol=Symbol("BTC", "USDT"),
@@ -117,6 +127,7 @@ BROKERS = [
         withdrawing_permissions=("enableReading", "enableSpotAndMarginTrading", "enableWithdrawals"),
         filled_id_buys_again=True,
         refuses_low_nonces=False,
+        unlisted_name="NOPEUSDT",
         page_size=500,
         open_orders_page=50,
         symbol=Symbol("BTC", "USDT"),
@@ -134,12 +145,15 @@ BROKERS = [
         withdrawing_permissions=("read", "trade"),
         filled_id_buys_again=False,
         refuses_low_nonces=False,
+        unlisted_name="NOPE/USD",
         page_size=100,
         open_orders_page=500,
         fee_in_received=True,
         request_expires=False,
         checks_nonce_or_clock=False,
         tells_permissions=False,
+        answers_for_unlisted=True,
+        leaves_quiet_candles_out=True,
         small_quantity="0.0003",
     ),
 ]

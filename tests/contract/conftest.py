@@ -18,11 +18,12 @@ from redis.asyncio import Redis
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection, NonceSource
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
@@ -32,7 +33,7 @@ from tests.contract.paper import PaperServer
 from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 
 PRICE = Decimal(50_000)
-FAR_BELOW = "40000"
+FAR_BELOW, FAR_ABOVE = "40000", "60000"
 FINAL_SECONDS = 10
 _NUMBERS = count(1)
 
@@ -92,6 +93,21 @@ class Trader:
             quantity=Decimal(quantity),
             valid_until=datetime.now(UTC) + timedelta(seconds=validity),
         )
+
+    def limit(self, price: Decimal | str, quantity: str = "0.01", side: Side = Side.BUY, **changes: Any) -> LimitOrder:
+        """A limit order that may rest, unless `time_in_force` says otherwise."""
+        return LimitOrder(
+            **self.order(quantity, side, **changes).model_dump(),
+            limit_price=Decimal(price),
+            time_in_force=changes.get("time_in_force", TimeInForce.GOOD_TIL_CANCELED),
+        )
+
+    async def found(self, order: LimitOrder) -> OrderReport:
+        """Look the order up by its client order id; fail when it is not there."""
+        since = datetime.now(UTC) - timedelta(minutes=1)
+        report = await self.account.look_up(order.client_order_id, order.symbol, since)
+        assert report is not None
+        return report
 
     async def until_final(self, order_id: BrokerOrderId) -> OrderReport:
         """Read the order until it is final."""

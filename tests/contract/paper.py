@@ -79,6 +79,10 @@ class PaperServer:
     def pin_price(self, symbol: str, price: str) -> None:
         self.ask("POST", "price", {"symbol": symbol, "price": price})
 
+    def silence(self, symbol: str, first_minute: int, last_minute: int) -> None:
+        """Let nothing be traded in these minutes since 1970."""
+        self.ask("POST", "quiet", {"symbol": symbol, "first_minute": first_minute, "last_minute": last_minute})
+
     def orders_of(self, account: str) -> list[dict[str, Any]]:
         """The account's orders in the broker's own log: the ground truth."""
         orders: list[dict[str, Any]] = []

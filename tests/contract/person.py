@@ -3,9 +3,15 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+from time import time
 from typing import Any
 
 import ccxt.async_support as ccxt
+from alpaca.data.historical.crypto import CryptoHistoricalDataClient
+from alpaca.data.requests import CryptoBarsRequest
+from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
 from alpaca.trading.requests import LimitOrderRequest
@@ -15,6 +21,10 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 
 _BINANCE_PATHS = {"public": "/api/v3", "private": "/api/v3", "sapi": "/sapi/v1", "v1": "/api/v1"}
+
+
+Shown = tuple[int | Decimal, ...]
+"""A candle: seconds since 1970, open, high, low, close, volume."""
 
 
 class CcxtPerson:
@@ -28,12 +38,19 @@ class CcxtPerson:
         order = await self._client.create_order(symbol, "limit", side.value, quantity, price)
         return str(order["id"])
 
+    async def candles(self, symbol: str) -> list[Shown]:
+        """The newest candles of five minutes, as the library shows them."""
+        since = int(time() - 50 * 60) * 1_000
+        rows = await self._client.fetch_ohlcv(symbol, "5m", since=since, limit=10)
+        return [(row[0] // 1_000, *(Decimal(str(value)) for value in row[1:])) for row in rows]
+
 
 class AlpacaPerson:
     """Places orders through unmodified alpaca-py."""
 
-    def __init__(self, client: TradingClient) -> None:
+    def __init__(self, client: TradingClient, data: CryptoHistoricalDataClient) -> None:
         self._client = client
+        self._data = data
 
     async def limit_order(self, symbol: str, side: Side, quantity: str, price: str) -> str:
         """Place it; return the broker's id of the order."""
@@ -47,13 +64,27 @@ class AlpacaPerson:
         order: Any = await asyncio.to_thread(self._client.submit_order, request)
         return str(order.id)
 
+    async def candles(self, symbol: str) -> list[Shown]:
+        """The newest candles of five minutes, as the library shows them."""
+        request = CryptoBarsRequest(
+            symbol_or_symbols=symbol,
+            timeframe=TimeFrame(5, TimeFrameUnit.Minute),
+            start=datetime.now(UTC) - timedelta(minutes=50),
+        )
+        bars: Any = await asyncio.to_thread(self._data.get_crypto_bars, request)
+        return [
+            (int(b.timestamp.timestamp()), *(Decimal(str(v)) for v in (b.open, b.high, b.low, b.close, b.volume)))
+            for b in bars[symbol]
+        ]
+
 
 @asynccontextmanager
 async def a_person(broker: Broker, url: str, key: Credentials) -> AsyncIterator[CcxtPerson | AlpacaPerson]:
     """With the key, at the paper broker's URL."""
     if broker is Broker.ALPACA:
         yield AlpacaPerson(
-            TradingClient(key.api_key.get_secret_value(), key.api_secret.get_secret_value(), url_override=url)
+            TradingClient(key.api_key.get_secret_value(), key.api_secret.get_secret_value(), url_override=url),
+            CryptoHistoricalDataClient(url_override=url),
         )
         return
     client: Any = getattr(ccxt, broker.value)(

@@ -11,7 +11,8 @@ from decimal import Decimal
 
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.market_data import MarketData
+from shared.brokers.port.orders import OrderReport, OrderRequest, OrderStatus
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO
@@ -67,7 +68,7 @@ class FakeAccount:
         """US dollars at the present prices."""
         return sum((t * self.prices.get(c, Decimal(1)) for c, t in self.totals.items()), ZERO)
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         fill = self.trade(order.side, order.symbol, order.quantity)
         self.orders[fill.order_id] = OrderReport(
             broker_order_id=BrokerOrderId(fill.order_id),
@@ -139,6 +140,11 @@ class FakeConnection:
             )
             for base in self.prices_now
         }
+
+    @property
+    def market_data(self) -> MarketData:
+        """Not part of this fake: its prices stand still."""
+        raise AssertionError("no test may read candles or books through this fake")
 
     def account(self, credentials: Credentials) -> BrokerAccount:
         return self.the_account

@@ -23,7 +23,7 @@ from shared.brokers.errors import (
     Rejected,
 )
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.orders import OrderReport, OrderRequest, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
@@ -110,7 +110,7 @@ class FaultyAccount:
     canceled: list[str] = field(default_factory=list)
     """Orders whose cancellation was asked for."""
     dies_after_place: bool = False
-    placed: list[MarketOrder] = field(default_factory=list)
+    placed: list[OrderRequest] = field(default_factory=list)
     lookups: list[datetime] = field(default_factory=list)
     """From when on each look-up searched."""
     booked: dict[str, BookedOrder] = field(default_factory=dict)
@@ -121,7 +121,7 @@ class FaultyAccount:
         """Every order with an execution, visible or not."""
         return [order.report for order in self.booked.values() if order.report.filled_quantity]
 
-    async def place(self, order: MarketOrder) -> BrokerOrderId:
+    async def place(self, order: OrderRequest) -> BrokerOrderId:
         self.placed.append(order)
         fate = self.fates.pop(0) if self.fates else Fate.FILLED
         if datetime.now(UTC) > order.valid_until:
@@ -137,7 +137,7 @@ class FaultyAccount:
             raise _ANSWERS[fate](fate.value)
         return broker_order_id
 
-    def _book(self, order: MarketOrder, fate: Fate) -> BrokerOrderId:
+    def _book(self, order: OrderRequest, fate: Fate) -> BrokerOrderId:
         filled = {Fate.CANCELED: ZERO, Fate.PARTIAL: order.quantity / 2}.get(fate, order.quantity)
         broker_order_id = BrokerOrderId(f"O{next(self._numbers)}")
         report = OrderReport(

@@ -198,10 +198,9 @@ def klines(exchange: Exchange, parameters: Parameters) -> Any:
     now = exchange.clock()
     period_seconds = period_minutes * 60
     newest = now // _SECONDS // period_seconds * period_seconds
-    oldest = newest - (limit - 1) * period_seconds
-    start, end = _number(parameters, "startTime", oldest * 1_000), _number(parameters, "endTime", newest * 1_000)
-    if "startTime" not in parameters:
-        start = max(start, (end // 1_000 // period_seconds - limit + 1) * period_seconds * 1_000)
+    end = min(_number(parameters, "endTime", newest * 1_000), newest * 1_000)
+    # Without a start, the newest `limit` candles before the end.
+    start = _number(parameters, "startTime", (end // 1_000 // period_seconds - limit + 1) * period_seconds * 1_000)
     first = -(-start // 1_000 // period_seconds) * period_seconds
     last = min(now, (first + limit * period_seconds) * _SECONDS - 1)
     rows = [

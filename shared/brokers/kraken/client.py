@@ -32,6 +32,7 @@ _TEXTS: dict[str, type[Exception]] = {
     "EOrder:Cost minimum not met": ccxt.InvalidOrder,
     "EOrder:Order minimum not met": ccxt.InvalidOrder,
     "EOrder:Tick size check failed": ccxt.InvalidOrder,
+    "EOrder:Invalid price": ccxt.InvalidOrder,
     "EOrder:Orders limit exceeded": ccxt.OperationRejected,
     "EOrder:Positions limit exceeded": ccxt.OperationRejected,
     "EOrder:Trading agreement required": ccxt.OperationRejected,
