@@ -61,6 +61,11 @@ def a_budget(broker: Broker, limits: CountedLimits | None = None) -> Budget:
         (Broker.BINANCE, "private GET myTrades", {"symbol": "BTCUSDT"}, {"weight:direct": 20}),
         (Broker.BINANCE, "private GET openOrders", {"symbol": "BTCUSDT"}, {"weight:direct": 6}),
         (Broker.BINANCE, "private GET openOrders", {}, {"weight:direct": 80}),
+        (Broker.BINANCE, "public GET depth", {"symbol": "BTCUSDT", "limit": 100}, {"weight:direct": 5}),
+        (Broker.BINANCE, "public GET klines", {"symbol": "BTCUSDT", "interval": "5m"}, {"weight:direct": 2}),
+        (Broker.BINANCE, "public GET aggTrades", {"symbol": "BTCUSDT", "limit": 1}, {"weight:direct": 4}),
+        (Broker.KRAKEN, "public GET OHLC", {"pair": "XXBTZUSD"}, {"public:direct": 1}),
+        (Broker.OKX, "public GET market/history-candles", {"instId": "BTC-USDT"}, {"public:direct": 1}),
         (Broker.ALPACA, "private CALL place", {}, {"calls:k1": 1}),
     ],
 )

@@ -20,10 +20,11 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import OrderStatus
+from shared.brokers.port.orders import LimitOrder, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
@@ -42,6 +43,11 @@ from tests.unit.shared.brokers.conftest import CountingNonces
 PLACE, BY_CLIENT_ID = "POST /v2/orders", "GET /v2/orders:by_client_order_id"
 ORDER = f"/v2/orders/{ORDER_ID}"
 SINCE = datetime(2024, 5, 1, 10, tzinfo=UTC)
+
+
+def _limit_order(quantity: str, symbol: str, time_in_force: TimeInForce) -> LimitOrder:
+    request = market_order(quantity, symbol=symbol).model_dump()
+    return LimitOrder(**request, limit_price=Decimal("99.50"), time_in_force=time_in_force)
 
 
 async def test_an_order_leaves_as_text_with_its_id(server: RecordingServer, account: BrokerAccount) -> None:
@@ -67,6 +73,76 @@ async def test_a_stock_is_ordered_for_the_day_by_its_ticker(server: RecordingSer
         await account.place(market_order("0.5", symbol=symbol))
         body = json.loads(server.sent_to(PLACE)[-1].body)
         assert (body["symbol"], body["time_in_force"]) == (ticker, "day")
+
+
+@pytest.mark.parametrize(
+    ("symbol", "quantity", "time_in_force"),
+    [
+        ("BTC/USD", "0.01", TimeInForce.GOOD_TIL_CANCELED),
+        ("BTC/USD", "0.01", TimeInForce.IMMEDIATE_OR_CANCEL),
+        ("AAPL/USD", "2", TimeInForce.GOOD_TIL_CANCELED),
+        ("AAPL/USD", "2", TimeInForce.IMMEDIATE_OR_CANCEL),
+        ("AAPL/USD", "2.5", TimeInForce.DAY),
+        ("BRK.B/USD", "2", TimeInForce.IMMEDIATE_OR_CANCEL),
+    ],
+)
+async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
+    server: RecordingServer, account: BrokerAccount, symbol: str, quantity: str, time_in_force: TimeInForce
+) -> None:
+    """Coins and whole shares until canceled or at once, parts of shares for the day; price and size as text."""
+    server.answers[PLACE] = order_reply(status="accepted")
+    await account.place(_limit_order(quantity, symbol, time_in_force))
+    (sent,) = server.sent_to(PLACE)
+    assert json.loads(sent.body) == {
+        "symbol": symbol if symbol == "BTC/USD" else symbol.removesuffix("/USD"),
+        "qty": quantity,
+        "side": "buy",
+        "type": "limit",
+        "limit_price": "99.5",
+        "time_in_force": time_in_force.value,
+        "client_order_id": CLIENT_ORDER_ID,
+    }
+
+
+@pytest.mark.parametrize(
+    ("symbol", "quantity", "time_in_force", "right"),
+    [
+        ("BTC/USD", "0.01", TimeInForce.DAY, "gtc or ioc"),
+        ("AAPL/USD", "2", TimeInForce.DAY, "gtc or ioc"),
+        ("AAPL/USD", "2.5", TimeInForce.GOOD_TIL_CANCELED, "day"),
+        ("AAPL/USD", "2.5", TimeInForce.IMMEDIATE_OR_CANCEL, "day"),
+    ],
+)
+async def test_a_limit_order_that_may_not_wait_so_long_is_not_sent(
+    server: RecordingServer,
+    account: BrokerAccount,
+    symbol: str,
+    quantity: str,
+    time_in_force: TimeInForce,
+    right: str,
+) -> None:
+    """The refusal says what would be right."""
+    with pytest.raises(Rejected, match=f"wait for {right}"):
+        await account.place(_limit_order(quantity, symbol, time_in_force))
+    assert server.requests == []
+
+
+@pytest.mark.parametrize(
+    ("filled_at", "kind", "fee"),
+    [
+        ("2024-05-01T10:00:00.9Z", "limit", "0.0005"),
+        ("2024-05-01T10:07:00Z", "limit", "0.0003"),
+        ("2024-05-01T10:07:00Z", "market", "0.0005"),
+        (None, "limit", "0.0005"),
+    ],
+)
+async def test_the_fee_of_an_order_that_waited_is_a_makers(
+    server: RecordingServer, account: BrokerAccount, filled_at: str | None, kind: str, fee: str
+) -> None:
+    """Alpaca tells no fee: 0.15% for a limit order that was executed well after it came, 0.25% else."""
+    server.answers[f"GET {ORDER}"] = order_reply(type=kind, filled_at=filled_at, limit_price="50000.5")
+    report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
+    assert (report.fee, report.fee_currency, report.limit_price) == (Decimal(fee), "BTC", Decimal("50000.5"))
 
 
 @pytest.mark.parametrize(

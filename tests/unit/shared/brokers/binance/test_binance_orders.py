@@ -20,9 +20,10 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
-from shared.brokers.port.orders import MarketOrder, OrderStatus
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderStatus
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import API_KEY, API_SECRET, refused
@@ -103,6 +104,49 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
         "newClientOrderId": CLIENT_ID,
         "newOrderRespType": "FULL",
     }
+
+
+@pytest.mark.parametrize(
+    ("time_in_force", "wire"),
+    [(TimeInForce.GOOD_TIL_CANCELED, "GTC"), (TimeInForce.IMMEDIATE_OR_CANCEL, "IOC")],
+)
+async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
+    binance: RecordingServer, account: BinanceAccount, time_in_force: TimeInForce, wire: str
+) -> None:
+    """Otherwise it is what a market order is, with the same id and window."""
+    binance.answers["POST order"] = {"orderId": 28}
+    order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
+    assert await account.place(order) == ORDER_ID
+    (sent,) = binance.requests
+    own = ("timestamp", "recvWindow", "signature")
+    assert {name: value for name, value in sent.fields.items() if name not in own} == {
+        "symbol": "BTCUSDT",
+        "side": "BUY",
+        "type": "LIMIT",
+        "price": "29999.5",
+        "timeInForce": wire,
+        "quantity": "0.1",
+        "newClientOrderId": CLIENT_ID,
+        "newOrderRespType": "FULL",
+    }
+
+
+async def test_a_limit_order_that_was_filled_in_part_at_once_is_final_without_a_request(
+    binance: RecordingServer, account: BinanceAccount
+) -> None:
+    """The reply to an immediate order says what was filled, and that the rest has expired."""
+    reply = {**entry(status="EXPIRED", type="LIMIT", price="30001.2", executedQty="0.04"), "fills": [part("0.04")]}
+    binance.answers["POST order"] = {**reply, "cummulativeQuoteQty": "1200.048"}
+    time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
+    order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
+    report = await account.order(await account.place(order), "BTC/USDT")
+    assert len(binance.requests) == 1
+    assert (report.status, report.quantity, report.filled_quantity) == (
+        OrderStatus.DONE,
+        Decimal("0.1"),
+        Decimal("0.04"),
+    )
+    assert (report.limit_price, report.cost, report.fee) == (Decimal("30001.2"), Decimal("1200.048"), Decimal("0.0001"))
 
 
 @pytest.mark.parametrize(("quantity", "wire"), [("1E-7", "0.0000001"), ("0.00001000", "0.00001"), ("1E+2", "100")])

@@ -26,11 +26,12 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderStatus
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import (
@@ -118,6 +119,26 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
         "product_id": "BTC-USD",
         "side": "BUY",
         "order_configuration": {"market_market_ioc": {"base_size": "0.1"}},
+    }
+
+
+@pytest.mark.parametrize(
+    ("time_in_force", "configuration"),
+    [(TimeInForce.GOOD_TIL_CANCELED, "limit_limit_gtc"), (TimeInForce.IMMEDIATE_OR_CANCEL, "sor_limit_ioc")],
+)
+async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
+    server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, configuration: str
+) -> None:
+    """In the configuration; otherwise it is what a market order is."""
+    server.answers[ORDERS] = accepted()
+    order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
+    assert await account.place(order) == ORDER_ID
+    (sent,) = server.requests
+    assert sent.document == {
+        "client_order_id": CLIENT_ID,
+        "product_id": "BTC-USD",
+        "side": "BUY",
+        "order_configuration": {configuration: {"base_size": "0.1", "limit_price": "29999.5"}},
     }
 
 

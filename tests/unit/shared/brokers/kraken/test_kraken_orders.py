@@ -23,11 +23,12 @@ from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.nonces import BLOCK_SIZE, NonceBlock
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderStatus
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
@@ -98,6 +99,31 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
         "oflags": "fciq",
         "deadline": deadline,
     }
+
+
+@pytest.mark.parametrize(
+    ("time_in_force", "wire"),
+    [(TimeInForce.GOOD_TIL_CANCELED, "GTC"), (TimeInForce.IMMEDIATE_OR_CANCEL, "IOC")],
+)
+async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
+    server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, wire: str
+) -> None:
+    """Otherwise it is what a market order is, with the same id and deadline."""
+    server.answers["AddOrder"] = {"txid": [ORDER_ID]}
+    order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
+    assert await account.place(order) == ORDER_ID
+    (sent,) = server.sent_to("AddOrder")
+    assert {name: value for name, value in sent.fields.items() if name not in ("nonce", "deadline")} == {
+        "pair": "XXBTZUSD",
+        "type": "buy",
+        "ordertype": "limit",
+        "price": "29999.5",
+        "timeinforce": wire,
+        "volume": "0.1",
+        "cl_ord_id": CLIENT_ID,
+        "oflags": "fciq",
+    }
+    assert sent.fields["deadline"] == order.valid_until.isoformat(timespec="milliseconds").replace("+00:00", "Z")
 
 
 @pytest.mark.parametrize(

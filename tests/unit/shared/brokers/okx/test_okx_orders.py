@@ -24,11 +24,12 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder
+from shared.brokers.port.orders import LimitOrder, MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import CountingNonces
@@ -76,6 +77,31 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
             "tgtCcy": "base_ccy",
             "clOrdId": CLIENT_ID,
             "banAmend": True,
+        }
+    ]
+
+
+@pytest.mark.parametrize(
+    ("time_in_force", "wire"),
+    [(TimeInForce.GOOD_TIL_CANCELED, "limit"), (TimeInForce.IMMEDIATE_OR_CANCEL, "ioc")],
+)
+async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
+    server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, wire: str
+) -> None:
+    """Its size is base currency by itself, and OKX makes no limit order smaller."""
+    server.answers[PLACE] = placed()
+    order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
+    assert await account.place(order) == ORDER_ID
+    (sent,) = server.requests
+    assert sent.document == [
+        {
+            "instId": "BTC-USDT",
+            "tdMode": "cash",
+            "side": "buy",
+            "ordType": wire,
+            "px": "29999.5",
+            "sz": "0.1",
+            "clOrdId": CLIENT_ID,
         }
     ]
 
