@@ -114,7 +114,7 @@ class Market:
         return [TimedBar(start, whole) for start, whole in periods if whole is not None]
 
     def day(self, symbol: Symbol, now: int) -> Bar:
-        """The last 24 hours as one candle, computed anew once a minute."""
+        """The last 24 hours as one bar, computed once a minute."""
         minute = now // MINUTE_MICROSECONDS
         cached = self._days.get(symbol)
         if cached is not None and cached[0] == minute:

@@ -10,7 +10,7 @@ from typing import Any
 
 import ccxt.async_support as ccxt
 from alpaca.data.historical.crypto import CryptoHistoricalDataClient
-from alpaca.data.requests import CryptoBarsRequest
+from alpaca.data.requests import CryptoBarsRequest, CryptoLatestTradeRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
@@ -38,6 +38,17 @@ class CcxtPerson:
         order = await self._client.create_order(symbol, "limit", side.value, quantity, price)
         return str(order["id"])
 
+    async def immediate_order(self, symbol: str, side: Side, quantity: str, price: str) -> tuple[Decimal, str | None]:
+        """Place a limit order that does not wait; return what was filled of it, and its time in force as it is shown."""
+        parameters = {"timeInForce": "IOC"}
+        placed = await self._client.create_order(symbol, "limit", side.value, quantity, price, parameters)
+        order = await self._client.fetch_order(placed["id"], symbol)
+        return Decimal(order["filled"]), order["timeInForce"]
+
+    async def last_price(self, symbol: str) -> Decimal:
+        trades = await self._client.fetch_trades(symbol, limit=1)
+        return Decimal(trades[-1]["price"])
+
     async def candles(self, symbol: str) -> list[Shown]:
         """The newest candles of five minutes, as the library shows them."""
         since = int(time() - 50 * 60) * 1_000
@@ -63,6 +74,24 @@ class AlpacaPerson:
         )
         order: Any = await asyncio.to_thread(self._client.submit_order, request)
         return str(order.id)
+
+    async def immediate_order(self, symbol: str, side: Side, quantity: str, price: str) -> tuple[Decimal, str | None]:
+        """Place a limit order that does not wait; return what was filled of it, and its time in force as it is shown."""
+        request = LimitOrderRequest(
+            symbol=symbol,
+            qty=float(quantity),
+            side=OrderSide(side.value),
+            time_in_force=TimeInForce.IOC,
+            limit_price=float(price),
+        )
+        placed: Any = await asyncio.to_thread(self._client.submit_order, request)
+        order: Any = await asyncio.to_thread(self._client.get_order_by_id, placed.id)
+        return Decimal(order.filled_qty), order.time_in_force.value.upper()
+
+    async def last_price(self, symbol: str) -> Decimal:
+        request = CryptoLatestTradeRequest(symbol_or_symbols=symbol)
+        trades: Any = await asyncio.to_thread(self._data.get_crypto_latest_trade, request)
+        return Decimal(str(trades[symbol].price))
 
     async def candles(self, symbol: str) -> list[Shown]:
         """The newest candles of five minutes, as the library shows them."""

@@ -10,10 +10,12 @@ from shared.brokers.errors import Expired, InsufficientFunds, OutcomeUnknown, Re
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import LimitOrder, OrderReport, OrderStatus
 from shared.domain.fill import Side
+from shared.domain.identity import Broker
 from shared.domain.instrument import TimeInForce
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_ABOVE, FAR_BELOW, PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
+from tests.contract.person import AlpacaPerson, CcxtPerson
 
 IMMEDIATE = TimeInForce.IMMEDIATE_OR_CANCEL
 FAR = {Side.BUY: FAR_BELOW, Side.SELL: FAR_ABOVE}
@@ -128,7 +130,7 @@ async def test_what_a_waiting_order_leaves_rests_at_its_price(rich: Trader, term
 @pytest.mark.parametrize("side", list(Side))
 async def test_a_price_off_the_tick_is_rejected_and_its_rounding_is_taken(trader: Trader, side: Side) -> None:
     """The instrument rounds away from the market: a buy pays no more than was meant, a sale gets no less."""
-    # Alpaca tells its ticks to key holders only, so its list is read with the account's key by now.
+    # Alpaca shows its ticks to key holders only: read its list again, with the key of the account.
     await trader.connection.reload()
     instrument = trader.connection.instruments()[trader.symbol]
     meant = Decimal(FAR[side]) + instrument.price_tick / 4
@@ -173,6 +175,19 @@ async def test_a_limit_order_that_the_broker_refuses_is_not_there(trader: Trader
         with pytest.raises(expected):
             await trader.account.place(order)
     assert trader.logged() == []
+
+
+async def test_a_persons_immediate_order_is_shown_as_one(
+    shared_trader: Trader, person: CcxtPerson | AlpacaPerson, terms: Terms
+) -> None:
+    """The paper broker takes and shows it as the broker's own library expects: filled, and open no more."""
+    filled, time_in_force = await person.immediate_order(terms.symbol, Side.BUY, "0.01", FAR_ABOVE)
+    assert filled == Decimal("0.01")
+    # Kraken does not show it.
+    assert time_in_force == (None if terms.broker is Broker.KRAKEN else "IOC")
+    empty, _ = await person.immediate_order(terms.symbol, Side.BUY, "0.01", FAR_BELOW)
+    assert empty == 0
+    assert await shared_trader.account.open_orders() == []
 
 
 def test_the_instrument_names_how_long_an_order_may_wait(connection: BrokerConnection, terms: Terms) -> None:

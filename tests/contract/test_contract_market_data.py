@@ -121,13 +121,16 @@ async def test_a_book_has_both_sides_best_first_and_does_not_cross(connection: B
     assert book.symbol == terms.symbol
 
 
-async def test_the_last_price_has_its_time(connection: BrokerConnection, paper: PaperServer, terms: Terms) -> None:
-    """It follows the market."""
+async def test_the_last_price_has_its_time(
+    connection: BrokerConnection, paper: PaperServer, person: CcxtPerson | AlpacaPerson, terms: Terms
+) -> None:
+    """It follows the market, and is what the broker's own library shows."""
     for price in (PRICE, PRICE + 100):
         paper.pin_price(terms.symbol, str(price))
         last = await connection.market_data.last_price(terms.symbol)
         assert last is not None
         assert (last.symbol, last.price) == (terms.symbol, price)
+        assert await person.last_price(terms.symbol) == price
         assert abs(last.traded_at - datetime.now(UTC)) < timedelta(seconds=5)
 
 

@@ -60,7 +60,7 @@ async def test_gaps_are_left_and_the_limit_counts_candles() -> None:
 
 
 async def test_reading_ends_where_the_history_ends_or_at_since() -> None:
-    """With fewer candles than the limit, and without asking for ever."""
+    """With fewer candles than the limit, and with a bounded number of requests."""
     young = Reader(lambda ago: ago < 13)
     assert len(await young.candles("BTC/USD", ONE, limit=100)) == 13
     assert len(young.asked) == 3
@@ -86,8 +86,8 @@ def test_a_candle_is_closed_a_little_after_its_end(age: timedelta, expected: boo
     """Our clock may be ahead of the broker's; the broker's own word decides at once."""
     opened = datetime.now(UTC) - age
     assert candle(opened, ONE, ("1", "1", "1", "1"), "1").is_closed is expected
-    for told in (True, False):
-        assert candle(opened, ONE, ("1", "1", "1", "1"), "1", is_closed=told).is_closed is told
+    for said in (True, False):
+        assert candle(opened, ONE, ("1", "1", "1", "1"), "1", is_closed=said).is_closed is said
 
 
 def test_levels_are_put_in_order_and_empty_ones_left_out() -> None:

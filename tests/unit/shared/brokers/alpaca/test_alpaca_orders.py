@@ -139,7 +139,7 @@ async def test_a_limit_order_that_may_not_wait_so_long_is_not_sent(
 async def test_the_fee_of_an_order_that_waited_is_a_makers(
     server: RecordingServer, account: BrokerAccount, filled_at: str | None, kind: str, fee: str
 ) -> None:
-    """Alpaca tells no fee: 0.15% for a limit order that was executed well after it came, 0.25% else."""
+    """Alpaca reports no fee: 0.15% for a limit order that was executed well after it came, 0.25% else."""
     server.answers[f"GET {ORDER}"] = order_reply(type=kind, filled_at=filled_at, limit_price="50000.5")
     report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
     assert (report.fee, report.fee_currency, report.limit_price) == (Decimal(fee), "BTC", Decimal("50000.5"))
