@@ -1,6 +1,6 @@
 """Alpaca's candles, order books and trades of coins and stocks. Documents: the Market Data API.
 
-Coins have an order book. Of stocks Alpaca shows the best bid and offer only, which is a book of one level.
+Coins have an order book. Stocks have the best bid and offer only, which is a book of one level.
 """
 
 from collections.abc import Callable, Mapping
