@@ -70,7 +70,7 @@ async def test_a_limit_order_beyond_the_market_is_filled_at_the_markets_price(
     """Its limit is the worst price and not the price; cost and fee are those of the broker's log."""
     price, _ = await _first_level(trader, side)
     order = trader.limit(FAR[Side.SELL if side is Side.BUY else Side.BUY], "0.01", side, time_in_force=time_in_force)
-    report = await trader.follow(await trader.account.place(order))
+    report = await trader.until_final(await trader.account.place(order))
     (logged,) = trader.logged()
     assert _shown(report) == (
         OrderStatus.DONE,
@@ -89,7 +89,7 @@ async def test_an_immediate_order_fills_what_it_can_and_is_final(rich: Trader, s
     """Up to its limit price; the rest is canceled, and the report says how much was filled."""
     price, quantity = await _first_level(rich, side)
     order = rich.limit(price, str(quantity + 1), side, time_in_force=IMMEDIATE)
-    report = await rich.follow(await rich.account.place(order))
+    report = await rich.until_final(await rich.account.place(order))
     filled = report.filled_quantity
     assert _shown(report) == (OrderStatus.DONE, quantity + 1, filled, price, order.client_order_id)
     assert abs(filled - quantity) < SHOWN_QUANTITY_STEP
@@ -103,7 +103,7 @@ async def test_an_immediate_order_fills_what_it_can_and_is_final(rich: Trader, s
 async def test_an_immediate_order_that_meets_nothing_is_final_and_empty(trader: Trader) -> None:
     """Nothing is held for it afterwards."""
     order = trader.limit(FAR_BELOW, time_in_force=IMMEDIATE)
-    report = await trader.follow(await trader.account.place(order))
+    report = await trader.until_final(await trader.account.place(order))
     assert _shown(report) == (OrderStatus.DONE, order.quantity, Decimal(0), order.limit_price, order.client_order_id)
     assert (report.cost, report.fee) == (0, 0)
     assert all(balance.free == balance.total for balance in (await trader.account.balances()).values())
@@ -122,7 +122,7 @@ async def test_what_a_waiting_order_leaves_rests_at_its_price(rich: Trader, term
     canceled = await rich.account.order(order_ids[0], rich.symbol)
     assert (canceled.status, canceled.filled_quantity) == (OrderStatus.DONE, part.filled_quantity)
     rich.paper.pin_price(terms.symbol, str(PRICE - 1_000))
-    filled = await rich.follow(order_ids[1])
+    filled = await rich.until_final(order_ids[1])
     assert (filled.filled_quantity, filled.status) == (quantity + 1, OrderStatus.DONE)
     assert abs(filled.cost - price * (quantity + 1)) <= Decimal("0.0001")
 
