@@ -15,7 +15,7 @@ from services.local_system.record import settings_of_running_system
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
+from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.reports.reports import Reports
 from shared.queries.broker_facts import BrokerFacts
 from shared.queries.brokers import read_broker, unreachable
@@ -68,7 +68,7 @@ def _statuses(settings: Settings) -> dict[Broker, dict[str, int]] | None:
     engine = open_engine(settings.required_database_url(), pool_size=1)
     try:
         return Reports(engine).statuses()
-    except (DatabaseUnavailable, SchemaOutdated):
+    except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated):
         return None
     finally:
         engine.dispose()

@@ -20,7 +20,7 @@ from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.observability.heartbeat import age_seconds
 from shared.persistence.database import open_engine
-from shared.persistence.errors import DatabaseUnavailable, SchemaOutdated
+from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
 from shared.queries.pipeline import read_pipeline
@@ -100,7 +100,7 @@ def _ask_ledger(settings: Settings) -> tuple[dict[Broker, LedgerFacts], str | No
         for broker in (each for each in Broker if each in concerned):
             newest = reports.fills(broker, limit=1)
             facts[broker] = LedgerFacts(followers=followers.get(broker, {}), last_fill=newest[0] if newest else None)
-    except (DatabaseUnavailable, SchemaOutdated) as error:
+    except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated) as error:
         return {}, str(error)
     finally:
         engine.dispose()

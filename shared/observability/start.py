@@ -90,6 +90,8 @@ def one_line(error: BaseException) -> str:
     text = "; ".join(line.strip() for line in str(error).splitlines() if line.strip())
     if isinstance(error, NijaError) and text:
         return text
+    if isinstance(error, OSError) and error.filename and error.strerror:
+        return f"{error.filename}: {error.strerror}"
     named = f"{type(error).__name__}: {text}" if text else type(error).__name__
     return f"unexpected {named} ({DEBUG_VARIABLE}=1 prints where)"
 

@@ -1,5 +1,7 @@
 """A Redis of the test's own, with lines of the test's own in its configuration."""
 
+import socket
+import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -37,3 +39,21 @@ def add_user(url: str, name: str, *rules: str) -> str:
     with Redis.from_url(url) as admin:
         admin.execute_command("ACL", "SETUSER", name, "on", ">of-a-test", *rules)
     return f"redis://{name}:of-a-test@{url.rpartition('@')[2]}"
+
+
+@contextmanager
+def redis_with_tls(folder: Path) -> Iterator[tuple[str, str, Path]]:
+    """The URL of a Redis 7, its URL for TLS at the name localhost, and the certificate, which signs itself."""
+    certificate, key = folder / "server.crt", folder / "server.key"
+    subprocess.run(
+        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
+        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {certificate}".split(),
+        check=True,
+        capture_output=True,
+    )
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", "tls-auth-clients no", f"tls-port {port}")
+    with redis_with(folder, *options, version="7") as url:
+        login = url.partition("//")[2].rpartition("@")[0]
+        yield url, f"rediss://{login}@localhost:{port}/0", certificate

@@ -1,7 +1,6 @@
 """Which Redis servers a process refuses at its start, and with which words. Real servers, one for each case."""
 
 import socket
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -15,7 +14,7 @@ from shared.messaging import server_check
 from shared.messaging.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
 from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
 from shared.messaging.server_check import check_redis
-from tests.support.configured_redis import add_user, redis_with
+from tests.support.configured_redis import add_user, redis_with, redis_with_tls
 
 KEYS = tuple(f"~{pattern}" for pattern in KEY_PATTERNS)
 CHANNELS = tuple(f"&{pattern}" for pattern in CHANNEL_PATTERNS)
@@ -206,36 +205,13 @@ def test_a_connection_that_is_closed_without_an_answer_is_waited_for() -> None:
         check_redis("REDIS_URL", f"redis://127.0.0.1:{port}/0")
 
 
-@pytest.fixture(scope="module")
-def certificate(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    """A certificate for localhost that signs itself, and its key."""
-    folder = tmp_path_factory.mktemp("tls")
-    name, key = folder / "server.crt", folder / "server.key"
-    subprocess.run(
-        "openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 2 -subj /CN=localhost "
-        f"-addext subjectAltName=DNS:localhost -keyout {key} -out {name}".split(),
-        check=True,
-        capture_output=True,
-    )
-    return name, key
-
-
-def test_tls_problems_are_named(certificate: tuple[Path, Path], tmp_path: Path) -> None:
+def test_tls_problems_are_named(tmp_path: Path) -> None:
     """TLS where there is none, none where there is TLS, and a certificate that nothing vouches for."""
-    name, key = certificate
-    with redis_with(tmp_path, version="7") as plain:
-        at = plain.rpartition("@")[2]
-        assert "write redis://, or the port for TLS" in refusal(f"rediss://:{HIDDEN}@{at}")
-        with socket.create_server(("127.0.0.1", 0)) as free:
-            port = free.getsockname()[1]
-        with Redis.from_url(plain) as admin:
-            for option, value in (("tls-cert-file", name), ("tls-key-file", key), ("tls-auth-clients", "no")):
-                admin.config_set(option, str(value))
-            admin.config_set("tls-port", port)
-        password = plain.partition("//:")[2].partition("@")[0]
-        secured = f"rediss://:{password}@localhost:{port}/0"
-        assert "write rediss:// instead of redis://" in refusal(f"redis://:{HIDDEN}@localhost:{port}/0")
+    with redis_with_tls(tmp_path) as (plain, secured, certificate):
+        assert "write redis://, or the port for TLS" in refusal(f"rediss://:{HIDDEN}@{plain.rpartition('@')[2]}")
+        at = secured.rpartition("@")[2]
+        assert "write rediss:// instead of redis://" in refusal(f"redis://:{HIDDEN}@{at}")
         found = refusal(secured)
-        assert f"the certificate of localhost:{port} is not accepted" in found
+        assert "the certificate of localhost:" in found
         assert "?ssl_ca_certs=FILE" in found
-        assert check_redis("REDIS_URL", f"{secured}?ssl_ca_certs={name}") == []
+        assert check_redis("REDIS_URL", f"{secured}?ssl_ca_certs={certificate}") == []

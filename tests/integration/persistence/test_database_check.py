@@ -177,6 +177,8 @@ def test_pgbouncer_is_accepted_unless_it_allows_no_transactions(
         engine = open_engine(pooler.url_of(database))
         check_database(engine)
         engine.dispose()
+        postgres_server.create_database("migrated_through_a_pooler")
+        assert migrate(pooler.url_of("migrated_through_a_pooler"))
         assert "does not exist" in refusal(pooler.url_of("not_there"))
         assert "no TLS as the URL wants it" in refusal(f"{pooler.url_of(database)}?sslmode=require")
     with pgbouncer(tmp_path, postgres_server, "statement") as pooler:
