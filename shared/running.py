@@ -1,13 +1,15 @@
-"""The frame of a stage's process: stop by signal, a loop per broker that begins afresh after a defect, signs of life."""
+"""Runs a stage until a signal stops it: waits for its servers, keeps a loop for each broker going, and beats."""
 
 import asyncio
 import contextlib
 import signal
+import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Final, TypeVar
 
 import structlog
 
+from shared.domain.errors import HostUnknown
 from shared.domain.identity import Broker
 from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
 from shared.observability.heartbeat import Heartbeat
@@ -19,6 +21,7 @@ GRACE_SECONDS: Final = 8.0
 HEARTBEAT_SECONDS: Final = 1.0
 
 CHECK_AGAIN_SECONDS: Final = 1.0
+UNKNOWN_NAME_SECONDS: Final = 5.0
 
 _Found = TypeVar("_Found")
 log = structlog.get_logger()
@@ -52,7 +55,7 @@ async def run_each(
 
 
 async def _keep_running(broker: Broker, work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event) -> None:
-    """Begin afresh after a defect: it must not take the other brokers along."""
+    """Begin again after a defect: it must not take the other brokers along."""
     while not stopping.is_set():
         try:
             await work(broker)
@@ -74,7 +77,7 @@ async def until_usable(
     said = ""
     while not stopping.is_set():
         try:
-            return await asyncio.to_thread(check)
+            return await with_known_host(check, stopping)
         except (DatabaseUnavailable, RedisUnavailable) as error:
             if str(error) != said:
                 said = str(error)
@@ -86,8 +89,23 @@ async def until_usable(
     return None
 
 
+async def with_known_host(check: Callable[[], _Found], stopping: asyncio.Event) -> _Found:
+    """Check a server; for some seconds again while its name is not known. Raises what the check raises.
+
+    Some private networks give names only moments after a process has started.
+    """
+    ends = time.monotonic() + UNKNOWN_NAME_SECONDS
+    while True:
+        try:
+            return await asyncio.to_thread(check)
+        except HostUnknown:
+            if stopping.is_set() or time.monotonic() > ends:
+                raise
+        await wait(stopping, CHECK_AGAIN_SECONDS)
+
+
 async def keep_beating(heartbeat: Heartbeat) -> None:
-    """Say for ever that the event loop runs. For stages whose own loop may wait for long."""
+    """Beat once a second, without an end: the event loop runs. For stages whose own loop may wait for long."""
     while True:
         try:
             heartbeat.beat()

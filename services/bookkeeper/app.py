@@ -54,7 +54,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start:
     heartbeat = Heartbeat(settings.heartbeat_file)
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
     await database_is_usable(engine, stopping, heartbeat.beat)
-    await refuse_unusable_redis(settings, brokers)
+    await refuse_unusable_redis(settings, brokers, stopping)
     beating = asyncio.create_task(keep_beating(heartbeat))
     rounds: list[asyncio.Task[None]] = []
     try:

@@ -83,7 +83,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], start: Start) -> 
     # Without the secret key: planning needs no follower's key.
     engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
     await database_is_usable(engine, stopping, Heartbeat(settings.heartbeat_file).beat)
-    await refuse_unusable_redis(settings, brokers)
+    await refuse_unusable_redis(settings, brokers, stopping)
     start.succeeded()
     log.info("copy engine started", brokers=[broker.value for broker in brokers])
     await run_each(brokers, functools.partial(run_broker, settings, engine, stopping), stopping)

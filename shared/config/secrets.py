@@ -9,7 +9,7 @@ from shared.config.broker_variables import SECRET_NAME
 from shared.domain.accounts.key_text import bare, bare_key, bare_passphrase
 
 _SECRET_PARAMETERS = {"password", "sslpassword"}
-"""Of the query of a DATABASE_URL or a REDIS_URL."""
+"""Parameters that a DATABASE_URL or a REDIS_URL may have in its query."""
 
 
 def secrets_among(variables: Mapping[str, str]) -> list[SecretStr]:

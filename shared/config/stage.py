@@ -1,6 +1,7 @@
 """What each stage does first: reads its settings, sets up its log, and checks the servers that they name."""
 
 import asyncio
+import functools
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -14,7 +15,7 @@ from shared.messaging.server_check import check_redis
 from shared.observability.logging import configure_logging
 from shared.observability.start import Start
 from shared.persistence.migrate import check_database
-from shared.running import until_usable
+from shared.running import until_usable, with_known_host
 
 log = structlog.get_logger()
 
@@ -52,7 +53,7 @@ async def redis_is_usable(
         log.warning("redis is not as it should be", warning=warning)
 
 
-async def refuse_unusable_redis(settings: Settings, brokers: Sequence[Broker]) -> None:
+async def refuse_unusable_redis(settings: Settings, brokers: Sequence[Broker], stopping: asyncio.Event) -> None:
     """Raise RedisUnusable for a Redis of these brokers that answers and cannot be used.
 
     One that does not answer yet is left to the loop of its broker: the others do not wait for it.
@@ -61,7 +62,10 @@ async def refuse_unusable_redis(settings: Settings, brokers: Sequence[Broker]) -
     for broker in brokers:
         server = settings.redis_setting_for(broker), settings.redis_url_for(broker)
         by_server.setdefault(server, []).append(broker)
-    checks = [asyncio.to_thread(check_redis, setting, url, sharing) for (setting, url), sharing in by_server.items()]
+    checks = [
+        with_known_host(functools.partial(check_redis, setting, url, sharing), stopping)
+        for (setting, url), sharing in by_server.items()
+    ]
     for found in await asyncio.gather(*checks, return_exceptions=True):
         if isinstance(found, BaseException) and not isinstance(found, RedisUnavailable):
             raise found

@@ -32,3 +32,7 @@ class InvalidAmount(NijaError, ValueError):
 
 class ImpossibleFill(NijaError):
     """A fill that contradicts itself (no quantity, no price), so nothing may be derived from it."""
+
+
+class HostUnknown(NijaError):
+    """The name of a server cannot be resolved: a mistake, unless a private network is just being set up."""

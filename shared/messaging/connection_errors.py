@@ -22,7 +22,7 @@ from redis.exceptions import (
 from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
-from shared.domain.errors import NijaError
+from shared.domain.errors import HostUnknown, NijaError
 
 ANSWER_SECONDS: Final = 5.0
 """How long the check at the start waits for a connection, and for an answer."""
@@ -37,6 +37,10 @@ class RedisUnavailable(NijaError):
     """Redis does not answer now, or says that it will soon. Wait and ask again."""
 
 
+class RedisHostUnknown(RedisUnusable, HostUnknown):
+    """The name of the Redis server cannot be resolved."""
+
+
 def place_of(url: str) -> str:
     """The server that a URL names, without user and password."""
     parts = urlsplit(url)
@@ -46,6 +50,9 @@ def place_of(url: str) -> str:
 def explained(error: RedisError | OSError, setting: str, url: str) -> RedisUnavailable | RedisUnusable:
     """The error of a Redis client as one that says what to do."""
     place = place_of(url)
+    for cause in _chain(error):
+        if isinstance(cause, socket.gaierror):
+            return RedisHostUnknown(f"{setting}: the host of {place} is not known ({cause.strerror}): correct the name")
     on_the_way = _network_problem(error, place)
     if on_the_way is not None:
         return RedisUnusable(f"{setting}: {on_the_way}")
@@ -67,7 +74,7 @@ def explained(error: RedisError | OSError, setting: str, url: str) -> RedisUnava
 
 
 def _network_problem(error: BaseException, place: str) -> str | None:
-    """What is wrong with the name, the certificate or the socket; None: nothing of that."""
+    """What is wrong with the certificate or the socket; None: nothing of that."""
     for cause in _chain(error):
         match cause:
             case ssl.SSLCertVerificationError():
@@ -78,8 +85,6 @@ def _network_problem(error: BaseException, place: str) -> str | None:
             case ssl.SSLError():
                 what = cause.reason or cause
                 return f"{place} does not speak TLS as rediss:// needs it ({what}): write redis://, or the port for TLS"
-            case socket.gaierror():
-                return f"the host of {place} is not known ({cause.strerror}): correct the name"
             case PermissionError():
                 return f"{place} may not be opened: {cause.strerror}"
     return None

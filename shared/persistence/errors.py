@@ -1,6 +1,6 @@
 """What can go wrong between nija and its database, as classes by what the caller does next."""
 
-from shared.domain.errors import NijaError
+from shared.domain.errors import HostUnknown, NijaError
 
 
 class PersistenceError(NijaError):
@@ -17,6 +17,10 @@ class BadDatabaseUrl(PersistenceError):
 
 class DatabaseUnusable(PersistenceError):
     """This database cannot be used as it is; the text names DATABASE_URL and says what would be right."""
+
+
+class DatabaseHostUnknown(DatabaseUnusable, HostUnknown):
+    """The name of the PostgreSQL server cannot be resolved."""
 
 
 class RefusedByDatabase(PersistenceError):

@@ -12,7 +12,7 @@ import psycopg
 from sqlalchemy import Engine
 
 from shared.persistence.database import first_line
-from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable
+from shared.persistence.errors import DatabaseHostUnknown, DatabaseUnavailable, DatabaseUnusable
 
 OLDEST: Final = 15
 """The oldest major version of PostgreSQL that nija is tested with."""
@@ -155,7 +155,7 @@ def _hint(words: str) -> str:
 def _no_answer(error: psycopg.Error, text: str, place: str) -> DatabaseUnavailable | DatabaseUnusable:
     """What the client itself says, where the server said nothing."""
     if "failed to resolve host" in text or "could not translate host name" in text:
-        return DatabaseUnusable(f"{_SETTING}: the host of {place} is not known: correct the name")
+        return DatabaseHostUnknown(f"{_SETTING}: the host of {place} is not known: correct the name")
     if "no password supplied" in text:
         return DatabaseUnusable(
             f"{_SETTING}: PostgreSQL at {place} asks for a password: postgresql://user:<password>@…"

@@ -7,12 +7,24 @@ from pathlib import Path
 from time import monotonic
 
 import pytest
+import structlog
+from structlog.testing import LogCapture
 
 from shared import running
 from shared.domain.identity import Broker
+from shared.messaging.connection_errors import RedisHostUnknown, RedisUnavailable, RedisUnusable
 from shared.observability.heartbeat import Heartbeat
+from shared.persistence.errors import DatabaseUnavailable
 
 BROKERS = (Broker.KRAKEN, Broker.OKX)
+
+
+@pytest.fixture
+def capture_logs(monkeypatch: pytest.MonkeyPatch) -> LogCapture:
+    """What the frame logs."""
+    capture = LogCapture()
+    monkeypatch.setattr(running, "log", structlog.wrap_logger(None, processors=[capture]))
+    return capture
 
 
 async def test_a_defect_at_one_broker_begins_afresh_and_leaves_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -101,3 +113,90 @@ async def test_a_wait_can_be_cancelled() -> None:
     waiting.cancel()
     with pytest.raises(asyncio.CancelledError):
         await waiting
+
+
+async def test_a_server_that_is_away_is_waited_for_and_reported_once(
+    monkeypatch: pytest.MonkeyPatch, capture_logs: LogCapture
+) -> None:
+    """The process beats meanwhile, so that its probe does not restart it."""
+    monkeypatch.setattr(running, "CHECK_AGAIN_SECONDS", 0.01)
+    answers: list[Exception | str] = [RedisUnavailable("gone"), RedisUnavailable("gone"), DatabaseUnavailable("asleep")]
+    beats: list[int] = []
+
+    def check() -> str:
+        answer = answers.pop(0) if answers else "found"
+        if isinstance(answer, Exception):
+            raise answer
+        return answer
+
+    found = await running.until_usable(check, asyncio.Event(), lambda: beats.append(len(answers)))
+    assert found == "found"
+    assert beats == [2, 1, 0]
+    assert [(entry["event"], entry["error"]) for entry in capture_logs.entries] == [
+        ("redis is away", "gone"),
+        ("the ledger is away", "asleep"),
+    ]
+
+
+async def test_a_server_that_cannot_be_used_is_not_waited_for() -> None:
+    """Waiting would not change its configuration."""
+
+    def check() -> None:
+        raise RedisUnusable("it evicts")
+
+    with pytest.raises(RedisUnusable, match="it evicts"):
+        await running.until_usable(check, asyncio.Event())
+
+
+async def test_waiting_for_a_server_ends_when_the_process_stops(monkeypatch: pytest.MonkeyPatch) -> None:
+    """At once, and with nothing found."""
+    stopping = asyncio.Event()
+
+    def check() -> None:
+        raise RedisUnavailable("gone")
+
+    asyncio.get_running_loop().call_later(0.05, stopping.set)
+    async with asyncio.timeout(0.9):
+        assert await running.until_usable(check, stopping) is None
+
+
+async def test_an_unknown_name_is_tried_for_some_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A private network may know it a moment later; a name that stays unknown is a mistake."""
+    monkeypatch.setattr(running, "CHECK_AGAIN_SECONDS", 0.01)
+    tries: list[int] = []
+
+    def known_at_the_third_try() -> str:
+        tries.append(1)
+        if len(tries) < 3:
+            raise RedisHostUnknown("no such name")
+        return "found"
+
+    assert await running.with_known_host(known_at_the_third_try, asyncio.Event()) == "found"
+    monkeypatch.setattr(running, "UNKNOWN_NAME_SECONDS", 0.05)
+
+    def never_known() -> None:
+        raise RedisHostUnknown("no such name")
+
+    with pytest.raises(RedisHostUnknown):
+        await running.until_usable(never_known, asyncio.Event())
+
+
+async def test_a_broker_whose_redis_cannot_be_used_leaves_the_others(
+    monkeypatch: pytest.MonkeyPatch, capture_logs: LogCapture
+) -> None:
+    """It came up later, wrongly set up: one line without a traceback, and another try after a while."""
+    monkeypatch.setattr(running, "DEFECT_RETRY_SECONDS", 0.01)
+    stopping = asyncio.Event()
+    tries: list[Broker] = []
+
+    async def work(broker: Broker) -> None:
+        tries.append(broker)
+        if tries.count(Broker.KRAKEN) == 3:
+            stopping.set()
+        if broker is Broker.KRAKEN:
+            raise RedisUnusable("it evicts")
+        await stopping.wait()
+
+    await asyncio.wait_for(running.run_each(BROKERS, work, stopping), 5)
+    assert tries.count(Broker.OKX) == 1
+    assert all(entry["event"] == "redis cannot be used" and "exc_info" not in entry for entry in capture_logs.entries)

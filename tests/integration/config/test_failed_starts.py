@@ -108,10 +108,14 @@ def test_a_redis_that_cannot_be_used_ends_every_stage(
             assert not redis.exists(BrokerKeys(Broker.KRAKEN).epoch)
 
 
-def test_debug_adds_the_traceback_without_the_password(environment: dict[str, str], fresh_database_url: str) -> None:
+def test_debug_adds_the_traceback_without_the_password(
+    environment: dict[str, str], fresh_redis_url: str, fresh_database_url: str
+) -> None:
     """The line stays the last one."""
-    environment |= {"REDIS_URL": f"redis://:{PASSWORD}@host.invalid/0", "DATABASE_URL": fresh_database_url}
+    url = f"redis://:{PASSWORD}@{fresh_redis_url.rpartition('@')[2]}"
+    environment |= {"REDIS_URL": url, "DATABASE_URL": fresh_database_url}
     found = last_words(["copy_engine"], environment | {"NIJA_DEBUG": "1"})
     for name, lines in found.items():
         assert "Traceback (most recent call last):" in lines
-        assert lines[-1].startswith(f"{name}: REDIS_URL: the host of host.invalid:6379 is not known")
+        assert lines[-1].startswith(f"{name}: REDIS_URL: Redis at 127.0.0.1:")
+        assert "refuses the user name or the password of the URL" in lines[-1]
