@@ -5,6 +5,8 @@ import sys
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from itertools import islice
+from typing import Final
 
 from redis import Redis
 
@@ -14,6 +16,7 @@ from services.local_system import lock
 from services.local_system.key_check import AccountKey, check_keys
 from services.local_system.record import RunRecord, settings_of_running_system
 from shared.config import Settings, load_settings
+from shared.domain.accounts.credentials import usual_form
 from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.identity import Broker
 from shared.messaging.connection_errors import RedisUnavailable
@@ -25,6 +28,9 @@ from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
+
+_MOST_SHOWN: Final = 3
+"""Names in a line, and lines."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +98,21 @@ def unusable_keys(desk: Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
         holder = lock.holder(desk.settings.home)
         all_paper = holder is not None and RunRecord(desk.settings.home).is_paper()
         found = asyncio.run(check_keys(desk.settings, asked, all_paper=all_paper))
-    not_checked = [each for each in found if each.verdict is KeyVerdict.NOT_CHECKED]
-    if not_checked:
-        names = ", ".join(each.account for each in not_checked[:3]) + (", …" if len(not_checked) > 3 else "")  # noqa: PLR2004
-        sys.stderr.write(
-            f"nija: the key of {names} was not checked ({not_checked[0].message}); see `nija check keys`\n"
-        )
+    not_checked: dict[str, list[str]] = {}
+    for each in found:
+        if each.verdict is KeyVerdict.NOT_CHECKED:
+            not_checked.setdefault(each.message, []).append(each.account)
+    for message, accounts in islice(not_checked.items(), _MOST_SHOWN):
+        names = ", ".join(accounts[:_MOST_SHOWN]) + (", …" if len(accounts) > _MOST_SHOWN else "")
+        sys.stderr.write(f"nija: the key of {names} was not checked ({message}); see `nija check keys`\n")
     return {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
 
 
-def require_usable(desk: Desk, follower: NewFollower) -> None:
-    """Raises KeyNotUsable."""
+def require_usable(desk: Desk, follower: NewFollower, *, ask: bool = True) -> None:
+    """Raise KeyNotUsable when the key may not be used. `ask` False: only report its form where it is unusual."""
+    if not ask:
+        if unlike := usual_form(follower.broker, follower.credentials):
+            sys.stderr.write(f"nija: {unlike}\n")
+        return
     for problem in unusable_keys(desk, [follower]).values():
         raise KeyNotUsable(problem)

@@ -90,8 +90,7 @@ def add(
         new = NewFollower(where, follower_id, credentials, withdraw_allowed=allow_withdraw)
         if taken := desk.store.taken([new]):  # before the broker is asked: it would only say what does not matter
             raise FollowerTaken(next(iter(taken.values())))
-        if not no_check:
-            require_usable(desk, new)
+        require_usable(desk, new, ask=not no_check)
         desk.store.add(
             where,
             follower_id,
@@ -246,8 +245,7 @@ def replace_key(
             _show_result(record, _same_key(record), as_json=as_json)
             return
         new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
-        if not no_check:
-            require_usable(desk, new)
+        require_usable(desk, new, ask=not no_check)
         desk.store.replace_credentials(
             record.broker,
             record.follower_id,

@@ -13,7 +13,7 @@ from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import Settings
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, usual_form
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict, judge_key
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
@@ -91,7 +91,7 @@ async def _check(connection: BrokerConnection, key: AccountKey, all_paper: bool)
     try:
         permissions = await _ask_until_told(connection, key)
     except KeyRefused as error:
-        return _checked(key, KeyVerdict.REFUSED, f"{key.broker.value} refuses the key: {error}")
+        return _checked(key, KeyVerdict.REFUSED, f"{key.broker.value} refuses the key: {error}{_unlike(key)}")
     except (BrokerError, RedisError, OSError) as error:
         return _not_checked(key, error)
     verdict, message = judge_key(
@@ -133,7 +133,13 @@ def not_told(broker: Broker) -> str:
 
 
 def _not_checked(key: AccountKey, error: Exception) -> CheckedKey:
-    return _checked(key, KeyVerdict.NOT_CHECKED, f"{key.broker.value} could not be asked: {error}")
+    return _checked(key, KeyVerdict.NOT_CHECKED, f"{key.broker.value} could not be asked: {error}{_unlike(key)}")
+
+
+def _unlike(key: AccountKey) -> str:
+    """Where the key differs from the usual form of its broker's keys: perhaps it was cut, or is another broker's."""
+    unlike = usual_form(key.broker, key.credentials)
+    return f"; {unlike}" if unlike else ""
 
 
 def _checked(key: AccountKey, verdict: KeyVerdict, message: str, *, told: bool = True) -> CheckedKey:

@@ -75,8 +75,8 @@ class Settings(BaseSettings):
     allow_withdraw_keys: AccountNames = ()
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
     rate_limits: bool | None = None
-    """NIJA_RATE_LIMITS: keep within the brokers' limits; None: at the brokers themselves, and not at a {BROKER}_BASE_URL,
-    which has limits of its own, if any. Ask `keeps_rate_limits`."""
+    """NIJA_RATE_LIMITS: keep within the brokers' limits; None: at the brokers themselves, other hosts of theirs
+    included, and not at a {BROKER}_BASE_URL that begins with http://. Ask `keeps_rate_limits`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     debug: bool = False
@@ -184,8 +184,15 @@ class Settings(BaseSettings):
         return self._of_brokers.url(broker, "PROXY")
 
     def keeps_rate_limits(self, broker: Broker) -> bool:
-        """Whether requests to this broker are held within its limits, over all processes."""
-        return self.base_url(broker) is None if self.rate_limits is None else self.rate_limits
+        """Whether requests to this broker are held within its limits, over all processes.
+
+        Brokers have hosts for regions (OKX_BASE_URL=https://eea.okx.com), all of them with https. What speaks plain
+        http is a paper broker or a test server.
+        """
+        if self.rate_limits is not None:
+            return self.rate_limits
+        base_url = self.base_url(broker)
+        return base_url is None or base_url.lower().startswith("https:")
 
     def allows_withdraw(self, broker: Broker, account: str) -> bool:
         """Whether the key of this account (`master`, or a follower's id) may be one that may withdraw."""

@@ -33,6 +33,10 @@ _REFUSING = frozenset({400, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, 409, 422})
 _NOT_AUTHORIZED_CODES = range(40_100_000, 40_200_000)
 _DUPLICATE = re.compile(r"client_order_id.*(unique|exist|duplicate)", re.IGNORECASE)
 _KEY_TEXT = re.compile(r"forbidden\.?|unauthori[sz]ed|not authori[sz]ed|verification failed", re.IGNORECASE)
+# What Alpaca does not say of a key that it refuses: live and paper trading have keys and hosts of their own.
+_KEY_HINT = (
+    "a paper key (PK…) needs ALPACA_PAPER=true (ALPACA_USER_{NAME}_PAPER, --paper), a live key (AK…) must not have it"
+)
 # 40310000 stands for many things; these speak of the account as such, so the next order would fare no better.
 _ACCOUNT_TEXT = re.compile(
     r"trading is blocked|account (is |has been )?(blocked|suspended|closed|not active|not allowed)"
@@ -82,7 +86,7 @@ def _of_reply(error: APIError, body: str) -> BrokerError:
     if status == _TOO_MANY:
         return RateLimited(_text(status, document), _seconds_to_wait(error))
     if status == _UNAUTHORIZED and (document is not None or not body.strip()):
-        return KeyRefused(_text(status, document))
+        return KeyRefused(f"{_text(status, document)}; {_KEY_HINT}")
     if document is None and status in (_NOT_FOUND, _NOT_ALLOWED):
         return NoSuchPath(_text(status, document))
     if document is None or status not in _REFUSING:
@@ -102,7 +106,7 @@ def _refusal(status: int | None, document: Mapping[str, Any]) -> BrokerError:
         return NotFound(text)
     if status == _FORBIDDEN:
         if code in _NOT_AUTHORIZED_CODES if code is not None else _KEY_TEXT.search(message) is not None:
-            return KeyRefused(text)
+            return KeyRefused(f"{text}; {_KEY_HINT}")
         if _ACCOUNT_TEXT.search(message):
             return KeyRefused(text)
     if "insufficient" in message.lower():

@@ -12,7 +12,7 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.binance import binance  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import AccountBackOff, BackOff, shortened
+from shared.brokers.ccxt.errors import AccountBackOff, BackOff, shortened, with_hint
 
 # First digits of an HTTP status.
 SUCCESS, SERVER_TROUBLE = 2, 5
@@ -43,6 +43,13 @@ _CODES: dict[str, type[Exception]] = {
     "-2014": ccxt.AuthenticationError,
     "-2015": ccxt.AuthenticationError,
 }
+
+# What Binance does not say of a key that it refuses.
+_KEY_CODES = ("-2008", "-2014", "-2015")
+_KEY_HINT = (
+    "a key of Binance.US needs BINANCE_BASE_URL=https://api.binance.us, "
+    "one of the spot test network BINANCE_BASE_URL=https://testnet.binance.vision"
+)
 
 _BANNED_UNTIL = re.compile(r"banned until (\d{13})")
 _SIGNATURE = re.compile(r"(signature=)[^&\s]+")
@@ -88,7 +95,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
             error_class = self._class_of(url, error_code, message)
             if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
                 raise BackOff(shown, _seconds_to_wait(code, headers, message))
-            raise error_class(shown)
+            raise error_class(with_hint(shown, _KEY_HINT) if error_code in _KEY_CODES else shown)
         if not isinstance(response, dict | list):
             raise ccxt.BadResponse("the reply is no JSON object or list")
 

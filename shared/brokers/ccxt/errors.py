@@ -67,6 +67,12 @@ def shortened(text: str) -> str:
     return line if len(line) <= MAXIMUM_TEXT_LENGTH else line[: MAXIMUM_TEXT_LENGTH - 1] + "…"
 
 
+def with_hint(text: str, hint: str) -> str:
+    """The broker's words and what to do about them; long words are cut, so that the hint is whole."""
+    room = MAXIMUM_TEXT_LENGTH - len(hint) - len("; ")
+    return f"{text if len(text) <= room else text[: room - 1] + '…'}; {hint}"
+
+
 def classify(error: ccxt.BaseError) -> BrokerError:
     """The error to raise instead of ccxt's."""
     text = shortened(str(error)) or type(error).__name__

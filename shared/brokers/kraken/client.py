@@ -11,7 +11,7 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.kraken import kraken  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened, with_hint
 from shared.brokers.nonces import NonceBlock
 
 # First digit of an HTTP status.
@@ -42,6 +42,11 @@ _TEXTS: dict[str, type[Exception]] = {
     "EQuery:Unknown asset pair": ccxt.BadSymbol,
     "EQuery:Unknown asset": ccxt.BadSymbol,
     "Too many requests": ccxt.DDoSProtection,
+}
+
+# What Kraken does not say of a key that it refuses.
+_KEY_HINTS = {
+    "EAPI:Invalid key": "a key of Kraken Futures or of its demo does not work here: make one at www.kraken.com"
 }
 
 _THROTTLED = re.compile(r"EService:\s*Throttled\D*(\d{9,11})?")
@@ -117,6 +122,9 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
         if len(classes) > 1:
             # Which of them decided is not told.
             raise ccxt.ExchangeError(shown)
+        hint = next((hint for known, hint in _KEY_HINTS.items() if known in shown), "")
+        if hint:
+            shown = with_hint(shown, hint)
         error_class = classes.pop()
         if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
             raise BackOff(shown, _seconds_to_wait(shown))

@@ -10,7 +10,7 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.okx import okx  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened, with_hint
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_ERROR = 2, 5
@@ -46,6 +46,14 @@ _CODES: dict[str, type[Exception]] = {
     "51017": ccxt.OperationRejected,
     "51025": ccxt.OperationRejected,
     "51405": ccxt.OrderNotFound,
+}
+
+
+# What OKX does not say of a key that it refuses: a key is valid at the host of its region, and live or for the demo.
+_KEY_HINTS = {
+    "50119": "a key of my.okx.com (EEA) needs OKX_BASE_URL=https://eea.okx.com, "
+    "one of app.okx.com (US) OKX_BASE_URL=https://us.okx.com, one of www.okx.com none",
+    "50101": "a key of demo trading needs OKX_PAPER=true (OKX_USER_{NAME}_PAPER, --paper), a live key must not have it",
 }
 
 
@@ -110,6 +118,9 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
             expires_at = str(request_headers.get(EXPIRES_AT, ""))
             is_over = expires_at.isdecimal() and time() * 1_000 >= int(expires_at)
             return DeadlineElapsed(shown) if is_over else ccxt.RequestTimeout(shown)
+        hint = next((_KEY_HINTS[number] for number, _ in problems if number in _KEY_HINTS), "")
+        if hint:
+            shown = with_hint(shown, hint)
         error_class = classes.pop()
         if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
             return BackOff(shown, RATE_LIMIT_SECONDS)

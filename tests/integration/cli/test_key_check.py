@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 
 import pytest
 from cryptography.fernet import Fernet
+from pydantic import SecretStr
 
 from services.cli.app import main
 from services.local_system import lock
@@ -274,3 +275,36 @@ def test_paper_keys_may_do_what_they_like() -> None:
     assert verdict == "fine"
     verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=False, allowed=False)
     assert verdict == "may_withdraw"
+
+
+def test_a_key_of_another_region_is_explained(nija: Nija, tmp_path: Path) -> None:
+    """OKX only says that there is no such key; the finding names the hosts and the setting."""
+    server = PaperServer(Broker.OKX, tmp_path)
+    try:
+        key = server.new_account("a-person", {"USDT": "1000"}, ())
+        elsewhere = {
+            "OKX_BASE_URL": server.url,
+            "OKX_API_KEY": "0b1c2d3e-0000-4111-8222-0123456789ab",
+            "OKX_API_SECRET": key.api_secret.get_secret_value(),
+            "OKX_PASSPHRASE": "Correct Horse 1!",
+        }
+        checked = nija("check", "keys", "--broker", "okx", **elsewhere)
+    finally:
+        server.stop()
+    assert checked.code == 1
+    shown = " ".join(checked.out.split())
+    assert "OKX_BASE_URL=https://eea.okx.com" in shown
+    assert "OKX_BASE_URL=https://us.okx.com" in shown
+
+
+def test_a_cut_key_is_explained_by_its_length(nija: Nija, account: Callable[..., Credentials]) -> None:
+    """With the broker's refusal, and without asking; the length is shown, and nothing else of the key."""
+    key = account("grace")
+    cut = key.api_key.get_secret_value()[:-3]
+    hint = "the API key of kraken usually has 56 characters (this one has 53 characters)"
+    refused = add(nija, "grace", key.model_copy(update={"api_key": SecretStr(cut)}))
+    assert refused.code == 2
+    assert hint in refused.err
+    taken = add(nija, "grace", key.model_copy(update={"api_key": SecretStr(cut)}), "--no-check")
+    assert (taken.code, taken.err) == (0, f"nija: {hint}\n")
+    assert cut not in refused.err + taken.err + taken.out
