@@ -17,7 +17,14 @@ from services.broker_worker.child import Child
 from services.broker_worker.sweep import Sweeper
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
-from shared.config import ConfigurationError, Settings, database_is_usable, redis_is_usable, settings_of_stage
+from shared.config import (
+    ConfigurationError,
+    Settings,
+    database_is_usable,
+    redis_is_usable,
+    set_up_log,
+    settings_of_stage,
+)
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.celery_app import HintPublisher, configure_celery
@@ -27,7 +34,6 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.heartbeat import Heartbeat
-from shared.observability.logging import configure_logging
 from shared.observability.start import start_of
 from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey
@@ -96,21 +102,10 @@ async def _servers_are_usable(settings: Settings, broker: Broker) -> bool:
     return not stopping.is_set()
 
 
-def _configure_logging() -> None:
-    settings = Worker.settings
-    configure_logging(
-        "broker_worker",
-        broker=Worker.broker.value,
-        level=settings.log_level,
-        output_format=settings.log_format,
-        secrets=settings.secrets(),
-    )
-
-
 def build_child(**_: Any) -> None:
     """In a new child: its event loop, its connections."""
     settings, broker = Worker.settings, Worker.broker
-    _configure_logging()
+    set_up_log("broker_worker", settings, broker=broker)
     store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
 
     def connect_broker(scripts: ScriptRunner) -> BrokerConnection:

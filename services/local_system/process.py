@@ -19,7 +19,6 @@ from services.local_system.child import child_setup
 from services.local_system.errors import StartFailed
 
 _ASK_AGAIN_SECONDS: Final = 0.05
-_LOGS_KEPT: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,23 +41,17 @@ class ProcessSpec:
     before_start: Callable[[], None] = field(default=lambda: None)
     """Run in a thread before each start, for what a killed process may have left behind."""
     working_folder: Path = field(default_factory=Path.cwd)
-
-
-def rotate_log(log_file: Path) -> None:
-    """Move the log of the last run aside; the last three are kept."""
-    log_file.parent.mkdir(parents=True, exist_ok=True)
-    for number in range(_LOGS_KEPT, 0, -1):
-        older = log_file.with_suffix(f".log.{number}")
-        newer = log_file.with_suffix(f".log.{number - 1}") if number > 1 else log_file
-        with contextlib.suppress(FileNotFoundError):
-            newer.replace(older)
+    reopens_log: bool = False
+    """It begins a new log by itself when its log file is renamed: it heeds NIJA_LOG_FILE."""
 
 
 class ManagedProcess:
     """A child made from a spec. Single use: a restart makes a new one."""
 
-    def __init__(self, spec: ProcessSpec, process: asyncio.subprocess.Process) -> None:
+    def __init__(self, spec: ProcessSpec, process: asyncio.subprocess.Process, log_begins_at: int) -> None:
         self.spec = spec
+        self._log_begins_at = log_begins_at
+        """How long the log was when this process began to write."""
         self.started_at = time.time()
         """Seconds since 1970."""
         self._process = process
@@ -68,11 +61,13 @@ class ManagedProcess:
         """Start the child. Raises StartFailed when the command itself cannot be run."""
         await asyncio.to_thread(spec.before_start)
         descriptor = os.open(spec.log_file, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        log_begins_at = os.fstat(descriptor).st_size
+        log_variable = {"NIJA_LOG_FILE": str(spec.log_file.absolute())} if spec.reopens_log else {}
         try:
             # Started from this thread: the kernel ties the child to the thread that made it.
             process = await asyncio.create_subprocess_exec(
                 *spec.command,
-                env=dict(spec.environment),
+                env={**spec.environment, **log_variable},
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=descriptor,
                 stderr=descriptor,
@@ -84,7 +79,7 @@ class ManagedProcess:
             raise StartFailed(f"{spec.name} cannot be started: {error}") from error
         finally:
             os.close(descriptor)
-        return cls(spec, process)
+        return cls(spec, process, log_begins_at)
 
     @property
     def pid(self) -> int:
@@ -140,7 +135,9 @@ class ManagedProcess:
     def _last_words(self) -> str:
         """The line with which a process says why it does not start is its last one."""
         try:
-            lines = self.spec.log_file.read_text(errors="replace").splitlines()
+            with self.spec.log_file.open(errors="replace") as log:
+                log.seek(self._log_begins_at)
+                lines = log.read().splitlines()
         except FileNotFoundError:
             lines = []
         last = next((line.strip() for line in reversed(lines) if line.strip()), "it wrote nothing")

@@ -88,6 +88,7 @@ def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroun
             grace_seconds=grace_seconds,
             before_start=lambda: heartbeat_file.unlink(missing_ok=True),
             working_folder=around.working_folder,
+            reopens_log=True,
         )
 
     specs = [

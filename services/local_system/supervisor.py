@@ -11,10 +11,12 @@ import signal
 import time
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Final
 
 from services.local_system.errors import LocalSystemError, StartFailed
-from services.local_system.process import ManagedProcess, ProcessSpec, describe_exit, rotate_log
+from services.local_system.logs import continue_log
+from services.local_system.process import ManagedProcess, ProcessSpec, describe_exit
 from shared.domain.backoff import Backoff
 
 _BACKOFF: Final = Backoff(0.25, 10)
@@ -66,6 +68,11 @@ class Supervisor:
             for entry in self._entries.values()
         ]
 
+    @property
+    def specs(self) -> list[ProcessSpec]:
+        """The processes as they were asked for."""
+        return [entry.spec for entry in self._entries.values()]
+
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
         """Start processes side by side and return when all are ready.
 
@@ -80,7 +87,7 @@ class Supervisor:
     async def _start_first(self, spec: ProcessSpec, batch: int) -> None:
         entry = _Entry(spec, batch)
         self._entries[spec.name] = entry
-        rotate_log(spec.log_file)
+        continue_log(spec.log_file, datetime.now(UTC))
         entry.process = await ManagedProcess.start(spec)
         self._changed()
         await entry.process.wait_ready()

@@ -16,9 +16,10 @@ import os
 import signal
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from cryptography.fernet import Fernet
 
@@ -27,6 +28,7 @@ from services.local_system.embedded import home_folder, kept_port, private_folde
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.key_gate import usable_brokers
+from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
 from services.local_system.processes import Surroundings, paper_broker_spec, server_spec, service_specs
@@ -43,6 +45,8 @@ from shared.persistence.migrate import migrate
 from shared.persistence.server_check import check_server
 
 _Result = TypeVar("_Result")
+
+_KEEP_LOGS_SECONDS: Final = 60.0
 
 Prepare = Callable[["LocalSystem"], Awaitable[Mapping[str, str]]]
 """Called when servers and paper brokers run and before the stages do; returns further variables, such as keys."""
@@ -130,6 +134,7 @@ class LocalSystem:
         private_folder(self._data)
         variables = self._base_variables()
         stack.push_async_callback(self._supervisor.stop)
+        stack.push_async_callback(_cancel, asyncio.create_task(self._keep_logs(), name="keep logs"))
 
         embedded = await self._start_servers()
         variables |= embedded
@@ -260,8 +265,19 @@ class LocalSystem:
             working_folder=Path.cwd(),
         )
 
+    async def _keep_logs(self) -> None:
+        keeper = LogKeeper(private_folder(self._home / "logs"), self._announce)
+        while True:
+            await _in_thread(keeper.keep, self._supervisor.specs, datetime.now(UTC))
+            await asyncio.sleep(_KEEP_LOGS_SECONDS)
+
     def _write_processes(self) -> None:
         self._record.write_processes(self._supervisor.processes)
+
+
+async def _cancel(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:

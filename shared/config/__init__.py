@@ -15,5 +15,6 @@ from shared.config.settings import Settings as Settings
 from shared.config.stage import database_is_usable as database_is_usable
 from shared.config.stage import redis_is_usable as redis_is_usable
 from shared.config.stage import refuse_unusable_redis as refuse_unusable_redis
+from shared.config.stage import set_up_log as set_up_log
 from shared.config.stage import settings_of_stage as settings_of_stage
 from shared.config.values import parse_broker as parse_broker

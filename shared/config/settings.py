@@ -79,6 +79,8 @@ class Settings(BaseSettings):
     included, and not at a {BROKER}_BASE_URL that begins with http://. Ask `keeps_rate_limits`."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
+    log_file: Path | None = None
+    """NIJA_LOG_FILE: the log is appended to this file, and to a new one when it is renamed; None: standard error."""
     debug: bool = False
     """NIJA_DEBUG: print a traceback with the line that says why a process cannot start."""
     heartbeat_file: Path | None = None

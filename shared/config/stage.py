@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 import structlog
 from sqlalchemy import Engine
 
+from shared.config.errors import ConfigurationError
 from shared.config.load import load_settings, log_misspelt_variables
 from shared.config.settings import Settings
 from shared.domain.identity import Broker
@@ -25,15 +26,26 @@ def settings_of_stage(start: Start, *, broker: Broker | None = None) -> Settings
     settings = load_settings()
     start.debug = start.debug or settings.debug
     start.conceal(settings.secrets())
-    configure_logging(
-        start.process,
-        broker=broker.value if broker else None,
-        level=settings.log_level,
-        output_format=settings.log_format,
-        secrets=settings.secrets(),
-    )
+    set_up_log(start.process, settings, broker=broker)
     log_misspelt_variables()
     return settings
+
+
+def set_up_log(process: str, settings: Settings, *, broker: Broker | None = None) -> None:
+    """Set up the log of this process as the settings say. Raises ConfigurationError."""
+    try:
+        configure_logging(
+            process,
+            broker=broker.value if broker else None,
+            level=settings.log_level,
+            output_format=settings.log_format,
+            secrets=settings.secrets(),
+            file=settings.log_file,
+        )
+    except OSError as error:
+        raise ConfigurationError(
+            f"NIJA_LOG_FILE={settings.log_file} cannot be written: {error.strerror}; name a file in a folder that exists"
+        ) from None
 
 
 async def database_is_usable(engine: Engine, stopping: asyncio.Event, beat: Callable[[], None]) -> None:

@@ -6,11 +6,13 @@ Every line has time (UTC), level, event, `process` and, where there is one, `bro
 import logging
 import sys
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any, Literal, TextIO
 
 import structlog
 from pydantic import SecretStr
 
+from shared.observability.log_file import LogFile
 from shared.observability.redaction import Redactor
 
 
@@ -22,11 +24,13 @@ def configure_logging(
     output_format: Literal["json", "console"] = "json",
     secrets: Iterable[SecretStr] = (),
     stream: TextIO | None = None,
+    file: Path | None = None,
 ) -> None:
     """Set up logging of this process; called once, by its composition root.
 
     `process` and `broker` are on every line. `secrets`: values that must never show (`Settings.secrets()`).
-    `stream`: stderr by default.
+    `stream`: stderr by default. `file`: write to this file instead, and follow it when it is renamed. Raises OSError
+    when the file cannot be opened.
     """
     redactor = Redactor(secrets)
     shared: list[structlog.typing.Processor] = [
@@ -48,7 +52,7 @@ def configure_logging(
             event.setdefault("broker", broker)
         return event
 
-    handler = logging.StreamHandler(stream or sys.stderr)
+    handler = logging.StreamHandler(stream or sys.stderr) if file is None else LogFile(file)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
@@ -64,6 +68,9 @@ def configure_logging(
         )
     )
     root = logging.getLogger()
+    for old in root.handlers:
+        if isinstance(old, LogFile):
+            old.close()  # of the process that this one was forked from
     root.handlers = [handler]
     root.setLevel(level.upper())
     structlog.configure(

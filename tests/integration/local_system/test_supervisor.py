@@ -174,8 +174,8 @@ async def test_a_command_that_does_not_exist_is_a_clear_error(bench: Bench) -> N
         await bench.supervisor.start([spec])
 
 
-async def test_logs_of_earlier_runs_are_kept_aside(bench: Bench) -> None:
-    """A start begins a new log; the last three stay."""
+async def test_a_run_continues_the_log_of_the_day(bench: Bench) -> None:
+    """However often nija is started again, nothing of today is lost, and a failed start shows its own last line."""
     for run in range(5):
         spec = bench.spec("writer", f"print('run {run}', flush=True); time.sleep(600)")
         supervisor = Supervisor(bench.lines.append)
@@ -184,8 +184,17 @@ async def test_logs_of_earlier_runs_are_kept_aside(bench: Bench) -> None:
         while f"run {run}" not in spec.log_file.read_text() and time.monotonic() < deadline:
             await asyncio.sleep(0.01)
         await supervisor.stop()
-    logs = {path.name: path.read_text().strip() for path in bench.folder.glob("writer.log*")}
-    assert logs == {"writer.log": "run 4", "writer.log.1": "run 3", "writer.log.2": "run 2", "writer.log.3": "run 1"}
+    assert {path.name for path in bench.folder.glob("writer.log*")} == {"writer.log"}
+    assert spec.log_file.read_text().split("\n") == ["run 0", "run 1", "run 2", "run 3", "run 4", ""]
+    silent = ProcessSpec(
+        name="writer",
+        command=[sys.executable, "-c", "raise SystemExit(3)"],
+        environment={},
+        log_file=spec.log_file,
+        is_ready=lambda _started_at: False,
+    )
+    with pytest.raises(StartFailed, match="exit code 3 at its start: it wrote nothing"):
+        await Supervisor(bench.lines.append).start([silent])
 
 
 async def test_killing_what_does_not_run_is_a_clear_error(bench: Bench) -> None:
