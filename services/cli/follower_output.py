@@ -73,15 +73,20 @@ def print_list(lines: Sequence[FollowerLine], removed: Sequence[FollowerRecord])
         table.add_row(*place, record.follower_id, record.status.value, record.source.value, *why)
     if lines or removed:
         output.show(table)
-    output.console.print(f"{len(lines)} followers" + (f", {len(removed)} removed" if removed else ""))
+    output.console.print(output.counted(len(lines), "follower") + (f", {len(removed)} removed" if removed else ""))
 
 
 def print_follower(record: FollowerRecord, key: Mapping[str, Any] | None, changes: Sequence[FollowerChange]) -> None:
     """What `nija followers show` tells of one follower."""
     facts = output.table(header=False)
     output.text_columns(facts, "", "")
-    unreadable = {} if record.policy else {"policy": "cannot be read: a newer version of nija wrote it"}
-    for name, value in (record_json(record) | unreadable | dict(key or {"api_key": "wiped"})).items():
+    for_people: dict[str, Any] = {
+        "status_changed_at": output.moment_with_zone(record.status_changed_at),
+        "created_at": output.moment_with_zone(record.created_at),
+    }
+    if record.policy is None:
+        for_people["policy"] = "cannot be read: a newer version of nija wrote it"
+    for name, value in (record_json(record) | for_people | dict(key or {"api_key": "wiped"})).items():
         facts.add_row(name.replace("_", " "), in_words(value))
     output.show(facts)
     history = output.table("changes, newest first")

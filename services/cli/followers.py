@@ -136,13 +136,13 @@ def import_file(
             raise ImportRefused(taken)
         if not no_check and (unusable := unusable_keys(desk, rows)):
             raise ImportRefused(unusable)
-        with output.progress(f"importing {len(rows)} followers"):
+        with output.progress(f"importing {output.counted(len(rows), 'follower')}"):
             desk.store.import_rows(rows, actor=actor(), reason=reason, announce=desk.announce)
     if as_json:
         counts = {broker.value: sum(row.broker is broker for row in rows) for broker in sorted(brokers)}
         output.print_json({"imported": len(rows), "brokers": counts})
     else:
-        output.console.print(f"imported {len(rows)} {'follower' if len(rows) == 1 else 'followers'}")
+        output.console.print(f"imported {output.counted(len(rows), 'follower')}")
 
 
 @app.command("list")

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from services.local_system.record import settings_of_running_system
-from shared.config import Settings, load_settings, parse_broker
+from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
@@ -69,3 +69,14 @@ def open_ledger() -> Iterator[LedgerDesk]:
 def chosen_broker(name: str | None) -> Broker | None:
     """The broker of `--broker`. Raises ConfigurationError that names the known ones."""
     return parse_broker(name, "--broker") if name is not None else None
+
+
+def asked_fill(fill: str, broker: Broker | None) -> tuple[str, Broker | None]:
+    """The name of a fill and its broker, apart: `kraken:12` says both. Raises ConfigurationError."""
+    before, _, name = fill.partition(":")
+    if not name or before.lower() not in set(Broker):
+        return fill, broker
+    named = Broker(before.lower())
+    if broker not in (None, named):
+        raise ConfigurationError(f"--broker: {fill} is a fill of {named.value}, not of {broker}")
+    return name, named

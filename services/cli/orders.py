@@ -7,10 +7,11 @@ from typing import Annotated, Final
 import typer
 
 from services.cli import output
-from services.cli.ledger import chosen_broker, open_ledger
+from services.cli.ledger import LedgerDesk, asked_fill, chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.events import OrderState
+from shared.domain.identity import Broker
 from shared.persistence.reports.reports import QUEUED, SKIPPED, OrderLine
 
 STATES: Final = (QUEUED, SKIPPED, *(state.value for state in OrderState))
@@ -19,7 +20,10 @@ STATES: Final = (QUEUED, SKIPPED, *(state.value for state in OrderState))
 def orders(
     broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
     follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
-    fill: Annotated[int | None, typer.Option("--fill", min=1, help="Only the copies of this fill.")] = None,
+    fill: Annotated[
+        str | None,
+        typer.Option("--fill", help="Only the copies of this fill: 12, or kraken:12 where several brokers have one."),
+    ] = None,
     state: Annotated[
         str | None, typer.Option("--state", "-s", help=f"Only in this state: {', '.join(STATES)}.")
     ] = None,
@@ -39,19 +43,30 @@ def orders(
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)
     with open_ledger() as desk, output.progress("reading the ledger"):
+        sequence, where = (None, where) if fill is None else _known_fill(desk, fill, where)
         who = desk.known_follower(follower, where)
-        if fill is not None and not any(each.sequence == fill for each in desk.decisions.fills(str(fill), where)):
-            place = f" at {where.value}" if where else ""
-            raise ConfigurationError(f"--fill: there is no fill {fill}{place}; `nija fills` shows which there are")
-        found = desk.reports.orders(where, follower_id=who, sequence=fill, state=wanted, limit=limit)
+        found = desk.reports.orders(where, follower_id=who, sequence=sequence, state=wanted, limit=limit)
     if as_json:
         output.print_json([order.model_dump(mode="json") for order in found])
     elif found:
         show_orders(found)
     else:
-        asked = [where and f"at {where.value}", who and f"of {who}", fill and f"of fill {fill}"]
+        asked = [where and f"at {where.value}", who and f"of {who}", sequence and f"of fill {sequence}"]
         asked.append(wanted and f"in state {wanted}")
         output.console.print(" ".join(["no copy orders", *(text for text in asked if text)]))
+
+
+def _known_fill(desk: LedgerDesk, fill: str, broker: Broker | None) -> tuple[int, Broker | None]:
+    """The number of a fill and its broker, if one is named. Raises ConfigurationError when there is no such fill."""
+    number, where = asked_fill(fill, broker)
+    if not number.isascii() or not number.isdigit():
+        raise ConfigurationError(
+            f"--fill: {fill!r} should be a number such as 12, or kraken:12; `nija fills` shows them"
+        )
+    if not any(str(each.sequence) == number.lstrip("0") for each in desk.decisions.fills(number.lstrip("0"), where)):
+        place = f" at {where.value}" if where else ""
+        raise ConfigurationError(f"--fill: there is no fill {number}{place}; `nija fills` shows which there are")
+    return int(number), where
 
 
 def _chosen_state(state: str | None, *, unknown: bool) -> str | None:

@@ -176,6 +176,11 @@ def short_message(text: str) -> str:
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """A number of things: '1 order', '2 orders'."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
 def milliseconds(value: float | None) -> str:
     """A duration in whole milliseconds."""
     return "–" if value is None else f"{value:,.0f}"
@@ -193,6 +198,11 @@ def moment(value: datetime | None) -> str:
     # The offset of today for all rows: a heading can name one only.
     zone = datetime.now().astimezone().tzinfo
     return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+
+
+def moment_with_zone(value: datetime) -> str:
+    """A moment that stands alone, with its zone."""
+    return f"{moment(value)} ({value.astimezone():%Z})"
 
 
 def duration(seconds: float) -> str:

@@ -64,7 +64,7 @@ def register_followers(
     if as_json:
         output.print_json({what: [_shown(key) for key in keys] for what, keys in changes.items()})
         return
-    output.console.print(f"{len(followers)} followers in the environment")
+    output.console.print(f"{output.counted(len(followers), 'follower')} in the environment")
     for what, keys in changes.items():
         for key in keys:
             output.console.print(f"{key[1]} at {key[0].value}: {what.replace('_', ' ')}")

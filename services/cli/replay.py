@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.ledger import chosen_broker, open_ledger
+from services.cli.ledger import asked_fill, chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.copying.master_fill import MasterFill
@@ -29,7 +29,7 @@ def replay(
     Exit code 0: all come out as recorded. 1: some do not, and each difference is shown: the planner has changed
     since, or NIJA_SNAPSHOT_MAX_AGE_SECONDS has (the one input that is a setting and not in the ledger).
     """
-    name, where = _asked(fill, chosen_broker(broker))
+    name, where = asked_fill(fill, chosen_broker(broker))
     with open_ledger() as desk, output.progress("computing"):
         maximum_age = timedelta(seconds=desk.settings.snapshot_max_age_seconds)
         chosen = _the_one(desk.decisions.fills(name, where), name, where)
@@ -51,17 +51,6 @@ def replay(
         _print(chosen, len(recorded), followers, found)
     if found:
         raise typer.Exit(1)
-
-
-def _asked(fill: str, broker: Broker | None) -> tuple[str, Broker | None]:
-    """The name of a fill and its broker, apart: `kraken:12` says both. Raises ConfigurationError."""
-    before, _, name = fill.partition(":")
-    if not name or before.lower() not in set(Broker):
-        return fill, broker
-    named = Broker(before.lower())
-    if broker not in (None, named):
-        raise ConfigurationError(f"--broker: {fill} is a fill of {named.value}, not of {broker}")
-    return name, named
 
 
 def _the_one(fills: list[MasterFill], asked: str, broker: Broker | None) -> MasterFill:
@@ -87,7 +76,7 @@ def _print(fill: MasterFill, decisions: int, different: int, found: list[Differe
     what = f"fill {fill.sequence} at {fill.broker.value}: {fill.side} {plain(fill.quantity)} {fill.symbol}"
     output.console.print(f"{what} at {plain(fill.price)}")
     if not found:
-        output.console.print(f"{decisions} decisions computed again, all identical", style="green")
+        output.console.print(f"{output.counted(decisions, 'decision')} computed again, all identical", style="green")
         return
     shown = output.table()
     output.text_columns(shown, "follower", "what", "recorded", "computed now")
@@ -99,4 +88,7 @@ def _print(fill: MasterFill, decisions: int, different: int, found: list[Differe
             *("–" if values[name] is None else str(values[name]) for name in ("recorded", "computed")),
         )
     output.show(shown)
-    output.console.print(f"✗ {different} of {decisions} decisions come out differently", style="red")
+    output.console.print(
+        f"✗ {different} of {output.counted(decisions, 'decision')} {'comes' if different == 1 else 'come'} out differently",
+        style="red",
+    )

@@ -78,13 +78,13 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         if master.consecutive_errors:
             yield "errors", f"{master.consecutive_errors} in a row, the last one: {master.last_error}"
     wait = f", the first for {output.duration(pipeline.longest_wait_seconds)}" if pipeline.longest_wait_seconds else ""
-    yield "followers' mail", f"{pipeline.orders_waiting} orders"
+    yield "followers' mail", output.counted(pipeline.orders_waiting, "order")
     yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.claimed_followers} being served"
-    yield "queue", f"{pipeline.queued_hints} hints"
+    yield "queue", output.counted(pipeline.queued_hints, "hint")
     looked_for = f", {pipeline.looked_for_orders} looked for" if pipeline.looked_for_orders else ""
     yield "unknown orders", f"{pipeline.unknown_orders}{looked_for}"
     yield "alerts", str(len(pipeline.alerts))
-    yield "not in the ledger", f"{pipeline.events_not_in_ledger} events"
+    yield "not in the ledger", output.counted(pipeline.events_not_in_ledger, "event")
     yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"
 
 

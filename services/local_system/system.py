@@ -128,7 +128,7 @@ class LocalSystem:
         stack.enter_context(lock.exclusive(self._home))
         ended = await _in_thread(end_leftovers, self._record)
         if ended:
-            self._announce(f"ended {ended} processes that an earlier run left behind")
+            self._announce(f"ended {ended} {'process' if ended == 1 else 'processes'} that an earlier run left behind")
         await _in_thread(self._check_servers)
         self._record.open(self._marker)
         private_folder(self._data)

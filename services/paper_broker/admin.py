@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 import orjson
 
 from services.paper_broker.dialect import Dialect, HasPassphrases, Reply, Request
-from services.paper_broker.faults import Faults, InvalidFault
+from services.paper_broker.faults import Fault, Faults, InvalidFault
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.amounts import parse_amount, plain
 from shared.domain.errors import InvalidAmount, NijaError
@@ -103,7 +103,7 @@ class Admin:
             case "GET", []:
                 return _json({"faults": [fault.shown() for fault in self._faults.listed()]})
             case "POST", []:
-                return _json({"id": self._faults.switch_on(_document(request)).fault_id}, 201)
+                return _json({"id": self._switch_on(_document(request)).fault_id}, 201)
             case "DELETE", []:
                 return _json({"deleted": self._faults.clear()})
             case "DELETE", [fault_id]:
@@ -111,6 +111,13 @@ class Admin:
                     raise NotThere(f"no fault {fault_id}")
                 return _json({"deleted": 1})
         raise _no_route(request)
+
+    def _switch_on(self, description: dict[str, Any]) -> Fault:
+        """Raises InvalidFault, and NotThere when the fault is for an account that does not exist: it would never hit."""
+        account = description.get("account")
+        if isinstance(account, str):
+            self._account(account)
+        return self._faults.switch_on(description)
 
     def _health(self) -> Reply:
         state = self._exchange.state
@@ -129,7 +136,7 @@ class Admin:
     def _account(self, name: str) -> Account:
         account = self._exchange.state.accounts.get(name)
         if account is None:
-            raise NotThere(f"no account {name}")
+            raise NotThere(f"there is no account {name!r}; GET /paper/accounts lists the accounts")
         return account
 
     def _create_accounts(self, descriptions: list[dict[str, Any]]) -> list[dict[str, Any]]:

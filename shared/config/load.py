@@ -23,6 +23,7 @@ from shared.config.sources import (
     named_file,
     variable_names,
 )
+from shared.domain.accounts.key_text import bare
 
 log = structlog.get_logger()
 
@@ -38,9 +39,9 @@ def load_settings(
     """
     environment = os.environ if environment is None else environment
     folder = folder or Path.cwd()
-    dotenv_path = named_file("NIJA_ENV_FILE", environment.get("NIJA_ENV_FILE"), folder / ".env")
+    dotenv_path = named_file("NIJA_ENV_FILE", _given(environment, "NIJA_ENV_FILE"), folder / ".env")
     dotenv = DotEnvFile(Settings, dotenv_path)
-    toml_path = named_file("NIJA_CONFIG_FILE", environment.get("NIJA_CONFIG_FILE"), folder / "nija.toml")
+    toml_path = named_file("NIJA_CONFIG_FILE", _given(environment, "NIJA_CONFIG_FILE"), folder / "nija.toml")
     toml = TomlFile(Settings, toml_path)
     given = {field: value for field, value in flags.items() if value is not None}
     given["sources"] = (Environment(Settings, environment), dotenv, toml)
@@ -72,6 +73,10 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
     """`environment` without any variable that is a setting: what a child process is given besides its settings."""
     ours = {*variable_names(Settings).values(), *OTHER_VARIABLES, *BrokerVariables.among(environment).values}
     return {name: value for name, value in environment.items() if name not in ours}
+
+
+def _given(environment: Mapping[str, str], name: str) -> str | None:
+    return None if name not in environment else bare(environment[name])
 
 
 def _explain(problem: Any) -> str:

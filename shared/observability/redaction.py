@@ -41,6 +41,10 @@ def names_a_secret(name: str) -> bool:
     return words[-1] == "key" or words[-2:] == ["key", "id"] or any(word in _SECRET_WORDS for word in words)
 
 
+def _quote_all(text: str, errors: str) -> str:
+    return quote(text, safe="", errors=errors)
+
+
 class Redactor:
     """A structlog processor. `secrets`: the values that are known when the process starts."""
 
@@ -51,7 +55,9 @@ class Redactor:
             # Each line of a PEM key is as good as a secret of its own.
             for text in (value, *value.splitlines()):
                 if len(text) >= _SHORTEST_SECRET and "-----" not in text:
-                    forms |= {text, quote(text), quote(text, safe=""), quote_plus(text), json.dumps(text)[1:-1]}
+                    forms |= {text, json.dumps(text)[1:-1]}
+                    # Variables may hold bytes that are not UTF-8.
+                    forms |= {make(text, errors="surrogateescape") for make in (quote, _quote_all, quote_plus)}
         # The longest first, so that a secret inside another one does not leave the rest of it.
         alternatives = "|".join(re.escape(form) for form in sorted(forms, key=len, reverse=True))
         self._known = re.compile(alternatives) if alternatives else None

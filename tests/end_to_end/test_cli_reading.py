@@ -110,13 +110,24 @@ def test_orders_can_be_told_apart_by_every_filter(running: Any, nija: Nija) -> N
     names = ["paper_one", "paper_three", "paper_two"]
     assert numbers() == [(2, name) for name in names] + [(1, name) for name in names]
     assert numbers("-f", "paper_two") == [(2, "paper_two"), (1, "paper_two")]
-    assert numbers("--fill", "1") == [(1, name) for name in names]
+    assert numbers("--fill", "1") == numbers("--fill", "Kraken:1") == [(1, name) for name in names]
     assert len(numbers("--state", "FILLED")) == 6
     assert numbers("--unknown") == numbers("--state", "queued") == []
     assert numbers("-b", "kraken", "-n", "1") == [(2, "paper_one")]
     never = nija("orders", "--fill", "999", folder=running.folder)
     assert never.returncode == 2
     assert "there is no fill 999; `nija fills` shows which there are" in never.stderr
+    for fill, words in (
+        ("kraken:999", "there is no fill 999 at kraken"),
+        ("okx:1", "there is no fill 1 at okx"),
+        ("first", "'first' should be a number such as 12, or kraken:12"),
+        ("0", "there is no fill 0"),
+    ):
+        wrong = nija("orders", "--fill", fill, folder=running.folder)
+        assert wrong.returncode == 2
+        assert words in wrong.stderr
+    both = nija("orders", "--fill", "kraken:1", "-b", "okx", folder=running.folder)
+    assert (both.returncode, "--broker: kraken:1 is a fill of kraken, not of okx" in both.stderr) == (2, True)
     empty = nija("orders", "--unknown", "-f", "paper_two", folder=running.folder)
     assert (empty.returncode, empty.stdout) == (0, "no copy orders of paper_two in state unknown\n")
 

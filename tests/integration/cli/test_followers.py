@@ -3,6 +3,7 @@
 import io
 import json
 import os
+import re
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -80,6 +81,12 @@ def alice(nija: Nija) -> None:
     assert done.returncode == 0, done.stderr
 
 
+def test_one_of_something_is_not_several(nija: Nija, alice: None) -> None:
+    """As a person would say it."""
+    assert nija("list").stdout.splitlines()[-1] == "1 follower"
+    assert nija("register").stdout.splitlines()[0] == "0 followers in the environment"
+
+
 def listed(nija: Nija) -> dict[str, Any]:
     return {each["follower_id"]: each for each in json.loads(nija("list", "--json").stdout)}
 
@@ -111,6 +118,9 @@ def test_a_follower_is_shown_in_words(nija: Nija, alice: None) -> None:
     shown = " ".join(nija("show", "alice").stdout.split())
     assert all(told in shown for told in ("policy minimum notional 1 ", "paper no ", "passphrase – "))
     assert not set("{}[]'") & set(shown)
+    # Moments are local ones with their zone, as everywhere for people.
+    assert re.search(r"created at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\S+\) ", shown)
+    assert "T" not in shown.partition("created at ")[2][:20]
 
 
 def test_a_removal_tells_what_stays_in_the_market(nija: Nija, alice: None, environment: dict[str, str]) -> None:

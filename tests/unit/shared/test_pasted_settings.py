@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 from cryptography.fernet import Fernet
 
-from shared.config import ConfigurationError, Settings, load_settings
+from shared.config import ConfigurationError, Settings, load_settings, secrets_among
 from shared.domain.identity import Broker
 from shared.observability.redaction import Redactor
 
@@ -164,3 +164,20 @@ def test_a_brokers_own_host_in_another_region_has_the_brokers_limits(tmp_path: P
     assert load(tmp_path, {"OKX_BASE_URL": base_url}).keeps_rate_limits(Broker.OKX) is kept
     said = {"OKX_BASE_URL": base_url, "NIJA_RATE_LIMITS": str(not kept)}
     assert load(tmp_path, said).keeps_rate_limits(Broker.OKX) is not kept
+
+
+def test_a_quoted_name_of_a_file_names_the_file(tmp_path: Path) -> None:
+    """NIJA_ENV_FILE and NIJA_CONFIG_FILE come from environment files, too."""
+    (tmp_path / "my.env").write_text("NIJA_DRAIN_PLACES=7\n")
+    assert load(tmp_path, {"NIJA_ENV_FILE": f'"{tmp_path / "my.env"}"\r'}).drain_places == 7
+    (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=8\n")
+    assert load(tmp_path, {"NIJA_ENV_FILE": '""'}).drain_places == 48
+
+
+def test_bytes_that_are_no_text_in_a_secret_are_refused_like_any_other(tmp_path: Path) -> None:
+    """The environment of a process may hold any bytes; neither the check nor the redaction stumbles over them."""
+    latin = b"caf\xe9-caf\xe9".decode("utf-8", "surrogateescape")
+    for name, variables in (("OKX_PASSPHRASE", OKX), ("OKX_API_SECRET", OKX)):
+        with pytest.raises(ConfigurationError, match=f"^{name}: the "):
+            load(tmp_path, variables | {name: latin})
+    assert latin not in Redactor(secrets_among({"OKX_API_SECRET": latin})).text(f"sent {latin} away")

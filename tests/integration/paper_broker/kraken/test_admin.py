@@ -26,6 +26,7 @@ def test_the_admin_api_says_what_is_wrong(paper: Any) -> None:
         (400, "POST", f"/paper/accounts/{name}/balances", {"set": {"USD": "-1"}}),
         (400, "GET", "/paper/orders?limit=0", None),
         (404, "GET", "/paper/accounts/nobody", None),
+        (404, "POST", "/paper/faults", {"kind": "reset", "account": "nobody"}),
         (404, "DELETE", "/paper/faults/none", None),
         (404, "GET", "/paper/nothing", None),
     ]:
@@ -35,6 +36,7 @@ def test_the_admin_api_says_what_is_wrong(paper: Any) -> None:
             assert (reply.code, path) == (status, path)
             assert json.load(reply)["error"]
     assert "fresh" not in paper.call("GET", "/paper/accounts")["accounts"]
+    assert not [fault for fault in paper.call("GET", "/paper/faults")["faults"] if fault["account"] == "nobody"]
 
 
 def test_thousands_of_accounts_are_made_in_one_call(paper: Any) -> None:

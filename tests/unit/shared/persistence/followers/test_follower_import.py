@@ -3,6 +3,8 @@
 import json
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
 from shared.domain.identity import Broker
 from shared.persistence.errors import ImportRefused, ImportUnreadable
@@ -167,6 +169,21 @@ def test_headers_and_cells_may_be_quoted_padded_and_capitalised() -> None:
     ]
     padded = problems(HEADER + "bob,okx,key,secret, word ,\n")
     assert padded[1].startswith("passphrase: the passphrase has blanks")
+
+
+def test_a_pem_key_stands_in_a_cell_with_its_line_ends_or_with_written_ones() -> None:
+    """A quoted cell may have lines; so may the text of a JSON field."""
+    pem = (
+        ec.generate_private_key(ec.SECP256R1())
+        .private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        .decode()
+    )
+    row = {"follower_id": "alice", "broker": "coinbase", "api_key": "organizations/o/apiKeys/k", "api_secret": pem}
+    for secret in (f'"{pem}"', pem.replace("\n", "\\n")):
+        text = f"{','.join(row)}\nalice,coinbase,{row['api_key']},{secret}\n"
+        assert read_rows(text, ImportFormat.CSV)[0].credentials.api_secret.get_secret_value() == pem
+    found = read_rows(json.dumps(row), ImportFormat.JSON_LINES)
+    assert found[0].credentials.api_secret.get_secret_value() == pem
 
 
 def test_a_row_behind_a_broken_one_is_still_read() -> None:
