@@ -15,6 +15,7 @@ from services.cli.follower_credentials import KeyNotUsable
 from services.local_system import lock
 from services.local_system.key_check import AccountKey, check_keys
 from services.local_system.record import RunRecord, settings_of_running_system
+from shared.brokers.registry import profile_of
 from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import usual_form
 from shared.domain.accounts.key_check import KeyVerdict
@@ -111,7 +112,7 @@ def unusable_keys(desk: Desk, rows: Sequence[NewFollower]) -> dict[int, str]:
 def require_usable(desk: Desk, follower: NewFollower, *, ask: bool = True) -> None:
     """Raise KeyNotUsable when the key may not be used. `ask` False: only report its form where it is unusual."""
     if not ask:
-        if unlike := usual_form(follower.broker, follower.credentials):
+        if unlike := usual_form(profile_of(follower.broker).keys, follower.broker, follower.credentials):
             sys.stderr.write(f"nija: {unlike}\n")
         return
     for problem in unusable_keys(desk, [follower]).values():

@@ -11,7 +11,7 @@ from redis.exceptions import RedisError
 from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import connect, profile_of
 from shared.config import Settings
 from shared.domain.accounts.credentials import Credentials, usual_form
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict, judge_key
@@ -138,7 +138,7 @@ def _not_checked(key: AccountKey, error: Exception) -> CheckedKey:
 
 def _unlike(key: AccountKey) -> str:
     """Where the key differs from the usual form of its broker's keys: perhaps it was cut, or is another broker's."""
-    unlike = usual_form(key.broker, key.credentials)
+    unlike = usual_form(profile_of(key.broker).keys, key.broker, key.credentials)
     return f"; {unlike}" if unlike else ""
 
 
