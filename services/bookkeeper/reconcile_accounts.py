@@ -20,18 +20,9 @@ from redis.asyncio import Redis
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
-from shared.domain.reconciliation.reconcile import (
-    AccountReading,
-    Cause,
-    CopyRecord,
-    Drift,
-    OpenOrder,
-    Standing,
-    Target,
-    drifts,
-    standing,
-    stray_orders,
-)
+from shared.domain.reconciliation.drift import Cause, Drift, Target, drifts
+from shared.domain.reconciliation.readings import AccountReading, OpenOrder
+from shared.domain.reconciliation.stray_orders import CopyRecord, Ownership, ownership_of, stray_orders
 from shared.domain.symbol import Symbol
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.alerts import standing as standing_alerts
@@ -71,11 +62,11 @@ class Reconciled:
     unread: dict[str, str] = field(default_factory=dict)
     """Follower → why its account was not read."""
 
-    def open_orders(self) -> list[tuple[str, OpenOrder, Standing]]:
+    def open_orders(self) -> list[tuple[str, OpenOrder, Ownership]]:
         """The open orders of every account that was read, with whose business each is, by follower."""
         now = datetime.now(UTC)
         return [
-            (follower_id, order, standing(order, reading, self.copies, now))
+            (follower_id, order, ownership_of(order, reading, self.copies, now))
             for follower_id, reading in sorted(self.readings.items())
             for order in reading.open_orders or ()
         ]

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 
 from services.bookkeeper.reconcile_accounts import NO_ANSWER, Reconcile
 from shared.domain.amounts import plain
-from shared.domain.reconciliation.reconcile import Drift
+from shared.domain.reconciliation.drift import Drift
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import Lease, LeaseLost, new_token

@@ -19,7 +19,8 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.events import PositionAdjusted
 from shared.domain.identity import BrokerOrderId, FollowerId
-from shared.domain.reconciliation.reconcile import AccountReading, OpenOrder, WaitingOrder, covered
+from shared.domain.reconciliation.drift import covered
+from shared.domain.reconciliation.readings import AccountReading, OpenOrder, WaitingOrder
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimLost, Mailboxes, Submission
 from shared.messaging.reconcile import ReconcileRequest, Reconciliation

@@ -14,15 +14,16 @@ from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
 from shared.config import ConfigurationError
 from shared.domain.amounts import plain
 from shared.domain.identity import Broker
-from shared.domain.reconciliation.reconcile import Drift, Standing
+from shared.domain.reconciliation.drift import Drift
+from shared.domain.reconciliation.stray_orders import Ownership
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import AdjustmentLine
 
 _ANSWER_SECONDS = 5.0
 _WHOSE = {
-    Standing.IN_FLIGHT: "nija's, under way",
-    Standing.STRAY: "nija's, stray",
-    Standing.OWN: "the follower's own",
+    Ownership.IN_FLIGHT: "nija's, under way",
+    Ownership.STRAY: "nija's, stray",
+    Ownership.OWN: "the follower's own",
 }
 
 
@@ -144,7 +145,7 @@ def _document(found: dict[Broker, Reconciled]) -> dict[str, Any]:
             for currency, quantity in sorted(reading.locked.items())
         ],
         "open_orders": [
-            {"broker": broker.value, "follower_id": follower_id, "standing": whose, **order.model_dump(mode="json")}
+            {"broker": broker.value, "follower_id": follower_id, "ownership": whose, **order.model_dump(mode="json")}
             for broker, each in found.items()
             for follower_id, order, whose in each.open_orders()
         ],

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 
 from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import FollowerId
-from shared.domain.reconciliation.reconcile import AccountReading
+from shared.domain.reconciliation.readings import AccountReading
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner

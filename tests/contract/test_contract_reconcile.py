@@ -9,7 +9,7 @@ from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.domain.fill import Side
-from shared.domain.reconciliation.reconcile import AccountReading
+from shared.domain.reconciliation.readings import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation

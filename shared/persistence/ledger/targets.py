@@ -8,7 +8,8 @@ from collections.abc import Collection
 from sqlalchemy import Engine, text
 
 from shared.domain.identity import Broker
-from shared.domain.reconciliation.reconcile import CopyRecord, Target
+from shared.domain.reconciliation.drift import Target
+from shared.domain.reconciliation.stray_orders import CopyRecord
 from shared.persistence.database import transaction
 
 _TARGETS = text("""

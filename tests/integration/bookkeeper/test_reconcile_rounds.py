@@ -14,7 +14,7 @@ from structlog.testing import capture_logs
 from services.bookkeeper import reconcile_rounds
 from services.bookkeeper.reconcile_rounds import ReconcileRounds
 from shared.domain.identity import Broker
-from shared.domain.reconciliation import reconcile as rules
+from shared.domain.reconciliation import drift, stray_orders
 from shared.messaging.alerts import Alert, AlertKind
 from shared.messaging.lease import LeaseLost
 from shared.persistence.database import open_engine
@@ -53,7 +53,8 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 @pytest.fixture(autouse=True)
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker in memory never shows an execution late."""
-    monkeypatch.setattr(rules, "JUST_SETTLED", timedelta())
+    for module in (drift, stray_orders):
+        monkeypatch.setattr(module, "JUST_SETTLED", timedelta())
 
 
 def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconcileRounds:

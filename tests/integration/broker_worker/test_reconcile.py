@@ -22,8 +22,10 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.events import EVENT
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from shared.domain.reconciliation import reconcile as rules
-from shared.domain.reconciliation.reconcile import AccountReading, Cause, Standing
+from shared.domain.reconciliation import drift, stray_orders
+from shared.domain.reconciliation.drift import Cause
+from shared.domain.reconciliation.readings import AccountReading
+from shared.domain.reconciliation.stray_orders import Ownership
 from shared.messaging.alerts import AlertKind
 from shared.messaging.mailboxes import ClaimLost
 from shared.messaging.reconcile import UNREADABLE, Cancellation, ReconcileRequest, Reconciliation
@@ -67,7 +69,8 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 @pytest.fixture(autouse=True)
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """The broker in memory never shows an execution late."""
-    monkeypatch.setattr(rules, "JUST_SETTLED", timedelta())
+    for module in (drift, stray_orders):
+        monkeypatch.setattr(module, "JUST_SETTLED", timedelta())
 
 
 @pytest.fixture
@@ -254,9 +257,9 @@ async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
         assert (drift.cause, drift.broker_order_id, drift.is_repairable) == (Cause.STRAY_ORDER, "STRAY", True)
         assert drift.detail == "buy 0.01, 0.002 of it filled, order STRAY; the copy of fill 1 is copied"
         assert {order.broker_order_id: whose for _, order, whose in found.open_orders()} == {
-            "STRAY": Standing.STRAY,
-            "UNNAMED": Standing.OWN,
-            "NAMED": Standing.OWN,
+            "STRAY": Ownership.STRAY,
+            "UNNAMED": Ownership.OWN,
+            "NAMED": Ownership.OWN,
         }
         assert bench.account.canceled == []
         repaired = await reconciled(redis, engine, repair=True)
@@ -283,7 +286,7 @@ async def test_the_command_shows_whose_each_open_order_is(
             {
                 "broker": "kraken",
                 "follower_id": "alice",
-                "standing": "own",
+                "ownership": "own",
                 "broker_order_id": "OWN",
                 "client_order_id": None,
                 "symbol": "ETH/USD",
@@ -311,7 +314,7 @@ async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench
     Ledger(engine).write([a_batch(a_decision()), *await bench.events()])
     async with working(bench, engine):
         found = await reconciled(redis, engine, repair=True)
-    assert ([whose for _, _, whose in found.open_orders()], found.drifts) == ([Standing.IN_FLIGHT], [])
+    assert ([whose for _, _, whose in found.open_orders()], found.drifts) == ([Ownership.IN_FLIGHT], [])
     assert bench.account.canceled == []
 
 

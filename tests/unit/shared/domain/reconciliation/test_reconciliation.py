@@ -10,19 +10,9 @@ from hypothesis import strategies as st
 
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.fill import Side
-from shared.domain.reconciliation.reconcile import (
-    AccountReading,
-    Cause,
-    CopyRecord,
-    OpenOrder,
-    Standing,
-    Target,
-    WaitingOrder,
-    covered,
-    drifts,
-    standing,
-    stray_orders,
-)
+from shared.domain.reconciliation.drift import Cause, Target, covered, drifts
+from shared.domain.reconciliation.readings import AccountReading, OpenOrder, WaitingOrder
+from shared.domain.reconciliation.stray_orders import CopyRecord, Ownership, ownership_of, stray_orders
 from shared.domain.symbol import Symbol
 from tests.support.examples import NOW
 
@@ -152,28 +142,28 @@ def a_copy(**changes: Any) -> dict[str, CopyRecord]:
 @pytest.mark.parametrize(
     ("name", "reading", "copies", "expected"),
     [
-        ("1" * 32, {}, a_copy(), Standing.STRAY),
-        ("1" * 32, {}, a_copy(outcome="pending"), Standing.STRAY),
-        ("1" * 32, {}, a_copy(changed_at=NOW - timedelta(seconds=5)), Standing.IN_FLIGHT),
-        ("1" * 32, {"mail": 1}, a_copy(), Standing.IN_FLIGHT),
-        ("0" * 32, waiting("accepted"), {}, Standing.IN_FLIGHT),
-        ("1" * 32, waiting("accepted"), a_copy(), Standing.STRAY),
-        ("1" * 32, {}, a_copy(follower_id="bob"), Standing.OWN),
-        ("1" * 32, {}, {}, Standing.OWN),
-        ("web order 1", {}, a_copy(), Standing.OWN),
-        (None, {}, a_copy(), Standing.OWN),
+        ("1" * 32, {}, a_copy(), Ownership.STRAY),
+        ("1" * 32, {}, a_copy(outcome="pending"), Ownership.STRAY),
+        ("1" * 32, {}, a_copy(changed_at=NOW - timedelta(seconds=5)), Ownership.IN_FLIGHT),
+        ("1" * 32, {"mail": 1}, a_copy(), Ownership.IN_FLIGHT),
+        ("0" * 32, waiting("accepted"), {}, Ownership.IN_FLIGHT),
+        ("1" * 32, waiting("accepted"), a_copy(), Ownership.STRAY),
+        ("1" * 32, {}, a_copy(follower_id="bob"), Ownership.OWN),
+        ("1" * 32, {}, {}, Ownership.OWN),
+        ("web order 1", {}, a_copy(), Ownership.OWN),
+        (None, {}, a_copy(), Ownership.OWN),
     ],
 )
 def test_an_open_order_is_in_flight_stray_or_the_followers_own(
-    name: str | None, reading: dict[str, Any], copies: dict[str, CopyRecord], expected: Standing
+    name: str | None, reading: dict[str, Any], copies: dict[str, CopyRecord], expected: Ownership
 ) -> None:
     """Stray is only what the ledger knows as this follower's copy and no mailbox waits for; in doubt it is not."""
     order = an_open_order(name)
     read = a_reading(open_orders=(order,), **reading)
-    assert standing(order, read, copies, NOW) is expected
+    assert ownership_of(order, read, copies, NOW) is expected
     found = stray_orders(read, [a_target()], copies, NOW)
     assert [(drift.cause, drift.broker_order_id, drift.drift) for drift in found] == (
-        [(Cause.STRAY_ORDER, "O1", Decimal(0))] if expected is Standing.STRAY else []
+        [(Cause.STRAY_ORDER, "O1", Decimal(0))] if expected is Ownership.STRAY else []
     )
 
 
