@@ -18,7 +18,7 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.bookkeeper.keep_books import Bookkeeper
-from services.bookkeeper.reconcile_rounds import ReconcileRounds
+from services.bookkeeper.reconcile_rounds import ReconciliationRounds
 from services.bookkeeper.restore import Restore
 from shared.config import (
     ConfigurationError,
@@ -92,7 +92,7 @@ async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None
     keys = BrokerKeys(broker)
     # Guarded: what a Redis says that is not in line with the ledger yet is no drift.
     async with guarded_redis(settings.redis_url_for(broker), keys) as redis:
-        await ReconcileRounds(
+        await ReconciliationRounds(
             redis,
             keys,
             Targets(engine),

@@ -28,7 +28,7 @@ from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.alerts import standing as standing_alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
-from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation, Repair
+from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests, Repair
 from shared.persistence.ledger.targets import Targets
 
 POLL_SECONDS = 0.1
@@ -47,7 +47,7 @@ class Work:
 
 
 @dataclass(slots=True)
-class Reconciled:
+class ReconciliationReport:
     """What came out for one broker."""
 
     asked: int = 0
@@ -76,13 +76,13 @@ class Reconciled:
         return sorted(each for each, reading in self.readings.items() if reading.open_orders is None)
 
 
-class Reconcile:
+class Reconciliation:
     """Works on one broker until `timeout_seconds` are over. Raises RedisError and DatabaseUnavailable."""
 
     def __init__(self, redis: Redis, keys: BrokerKeys, targets: Targets, *, actor: str, timeout_seconds: float) -> None:
         self._redis = redis
         self._keys = keys
-        self._reconciliation = Reconciliation(redis, keys)
+        self._requests = ReconciliationRequests(redis, keys)
         self._alerts = Alerts(redis, keys)
         self._targets = targets
         self._actor = actor
@@ -110,12 +110,12 @@ class Reconcile:
         concerned |= {FollowerId(alert.follower_id) for alert in raised if alert.kind is AlertKind.DRIFT}
         return sorted(concerned - removed)
 
-    async def run(self, followers: Collection[str] | None = None, *, repair: bool) -> Reconciled:
+    async def run(self, followers: Collection[str] | None = None, *, repair: bool) -> ReconciliationReport:
         """Read the accounts of these followers (None: of all concerned), compare, and repair when wanted."""
         concerned = await self.concerned() if followers is None else followers
         submissions = await self._submissions()
         unknown_before = {each for each in concerned if submissions.get(each) == "unknown"}
-        result = Reconciled(asked=len(concerned))
+        result = ReconciliationReport(asked=len(concerned))
         await self._read(dict.fromkeys(concerned, Work()), result)
         await self._compare(result)
         if repair:
@@ -125,7 +125,7 @@ class Reconcile:
         result.resolved = len(unknown_before - still_unknown - set(result.unread))
         return result
 
-    async def repair(self, result: Reconciled, found: Iterable[Drift]) -> None:
+    async def repair(self, result: ReconciliationReport, found: Iterable[Drift]) -> None:
         """Have those of the drifts repaired that can be, and compare again what these accounts hold."""
         work: dict[str, Work] = {}
         for drift in found:
@@ -190,10 +190,10 @@ class Reconcile:
                 lots[Symbol.parse(symbol.decode())] = Instrument.model_validate_json(stored).lot
         return lots
 
-    async def _read(self, work: Mapping[str, Work], result: Reconciled) -> None:
+    async def _read(self, work: Mapping[str, Work], result: ReconciliationReport) -> None:
         """Ask for the followers' accounts until each has answered or the time is over."""
         waiting = {
-            follower_id: ReconcileRequest(
+            follower_id: ReconciliationRequest(
                 id=uuid.uuid4().hex,
                 follower_id=follower_id,
                 actor=self._actor,
@@ -210,10 +210,10 @@ class Reconcile:
             while waiting and time.monotonic() < self._ends_at:
                 now = time.monotonic()
                 due = [request for follower_id, request in waiting.items() if ask_at[follower_id] <= now]
-                await self._reconciliation.ask(due)
+                await self._requests.ask(due)
                 ask_at |= {request.follower_id: now + ASK_AGAIN_SECONDS for request in due}
                 await asyncio.sleep(POLL_SECONDS)
-                for follower_id, reading in (await self._reconciliation.answers(list(waiting.values()))).items():
+                for follower_id, reading in (await self._requests.answers(list(waiting.values()))).items():
                     if reading.error and reading.retry_after_seconds is not None:
                         why[follower_id] = reading.error
                         ask_at[follower_id] = time.monotonic() + reading.retry_after_seconds
@@ -227,12 +227,12 @@ class Reconcile:
                         result.unread.pop(follower_id, None)
                         result.readings[follower_id] = reading
         finally:
-            await self._reconciliation.withdraw(requests)
+            await self._requests.withdraw(requests)
         for follower_id in waiting:
             result.readings.pop(follower_id, None)
             result.unread[follower_id] = why.get(follower_id, NO_ANSWER)
 
-    async def _compare(self, result: Reconciled) -> None:
+    async def _compare(self, result: ReconciliationReport) -> None:
         """Find the drifts of what was read, once the ledger has what was settled meanwhile; end alerts that are over."""
         readings = result.readings
         targets = await self._settled_targets(readings)
@@ -250,7 +250,7 @@ class Reconcile:
         troubled = {drift.follower_id for drift in found if drift.needs_attention}
         await self._alerts.clear(AlertKind.DRIFT, *(each for each in readings if each not in troubled))
 
-    async def _wait_for_unknown(self, result: Reconciled) -> None:
+    async def _wait_for_unknown(self, result: ReconciliationReport) -> None:
         """Have unknown orders looked up until they are known or the time is over."""
         while True:
             unknown = {drift.follower_id for drift in result.drifts if drift.cause is Cause.UNKNOWN_ORDER}

@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.bookkeeper.reconcile_accounts import NO_ANSWER, Reconcile
+from services.bookkeeper.reconcile_accounts import NO_ANSWER, Reconciliation
 from shared.domain.amounts import plain
 from shared.domain.reconciliation.drift import Drift
 from shared.messaging.alerts import AlertKind, Alerts
@@ -39,7 +39,7 @@ _Name = tuple[str, str, str, str, Decimal]
 log = structlog.get_logger()
 
 
-class ReconcileRounds:
+class ReconciliationRounds:
     """The rounds of one broker."""
 
     def __init__(
@@ -135,8 +135,8 @@ class ReconcileRounds:
             await self._alerts.sound(AlertKind.DRIFT, follower_id, "; ".join(words), until=until)
         return len(found.repaired)
 
-    def _asking(self) -> Reconcile:
-        return Reconcile(self._redis, self._keys, self._targets, actor=ACTOR, timeout_seconds=ANSWER_SECONDS)
+    def _asking(self) -> Reconciliation:
+        return Reconciliation(self._redis, self._keys, self._targets, actor=ACTOR, timeout_seconds=ANSWER_SECONDS)
 
 
 async def _keep(lease: Lease) -> None:

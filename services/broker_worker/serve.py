@@ -9,11 +9,11 @@ from datetime import UTC, datetime, timedelta
 import structlog
 from redis.asyncio import Redis
 
+from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.read_account import AccountReader
-from services.broker_worker.reconcile import Reconciler
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
 from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
@@ -193,10 +193,10 @@ class Serving:
     ) -> None:
         if not claimed.request:
             return
-        reconciler = Reconciler(self.redis, self.keys, self.mailboxes, self.accounts)
+        responder = ReconciliationResponder(self.redis, self.keys, self.mailboxes, self.accounts)
         account = access.account if access else None
         copied = claimed.positions if positions is None else positions
-        refused = await reconciler.answer(claimed.request, claimed.claim, account, copied)
+        refused = await responder.answer(claimed.request, claimed.claim, account, copied)
         if refused is not None:
             await self._disable(claimed.claim.follower_id, access, refused)
 

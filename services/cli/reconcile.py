@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from redis.asyncio import Redis
 
-from services.bookkeeper.reconcile_accounts import Reconcile, Reconciled
+from services.bookkeeper.reconcile_accounts import Reconciliation, ReconciliationReport
 from services.cli import output
 from services.cli.actor import actor
 from services.cli.ledger import LedgerDesk, chosen_broker, open_ledger
@@ -108,7 +108,7 @@ def show_adjustments(found: Sequence[AdjustmentLine]) -> None:
 
 async def _all(
     desk: LedgerDesk, brokers: tuple[Broker, ...], who: str | None, *, repair: bool, timeout_seconds: float
-) -> dict[Broker, Reconciled]:
+) -> dict[Broker, ReconciliationReport]:
     results = await asyncio.gather(
         *(_one(desk, broker, who, repair=repair, timeout_seconds=timeout_seconds) for broker in brokers)
     )
@@ -117,11 +117,11 @@ async def _all(
 
 async def _one(
     desk: LedgerDesk, broker: Broker, who: str | None, *, repair: bool, timeout_seconds: float
-) -> Reconciled:
+) -> ReconciliationReport:
     async with Redis.from_url(
         desk.settings.redis_url_for(broker), socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
     ) as redis:
-        work = Reconcile(
+        work = Reconciliation(
             redis,
             BrokerKeys(broker),
             desk.targets,
@@ -131,7 +131,7 @@ async def _one(
         return await work.run(None if who is None else [who], repair=repair)
 
 
-def _document(found: dict[Broker, Reconciled]) -> dict[str, Any]:
+def _document(found: dict[Broker, ReconciliationReport]) -> dict[str, Any]:
     return {
         "accounts": sum(each.asked for each in found.values()),
         "read": sum(len(each.readings) for each in found.values()),
@@ -166,7 +166,7 @@ def _line(broker: Broker, drift: Drift) -> dict[str, Any]:
     return {"broker": broker.value, **drift.model_dump(mode="json")}
 
 
-def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
+def _print(found: dict[Broker, ReconciliationReport], *, repair: bool) -> None:
     say = output.console.print
     for title, lines in (
         ("drift", [(broker, drift) for broker, each in found.items() for drift in each.drifts]),
@@ -188,7 +188,7 @@ def _print(found: dict[Broker, Reconciled], *, repair: bool) -> None:
     _conclude(found, repair=repair)
 
 
-def _conclude(found: dict[Broker, Reconciled], *, repair: bool) -> None:
+def _conclude(found: dict[Broker, ReconciliationReport], *, repair: bool) -> None:
     say = output.console.print
     count = sum(len(each.readings) for each in found.values())
     left = [drift for each in found.values() for drift in each.drifts]
@@ -223,7 +223,7 @@ def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:
     output.show(shown)
 
 
-def _show_open_orders(found: dict[Broker, Reconciled]) -> None:
+def _show_open_orders(found: dict[Broker, ReconciliationReport]) -> None:
     lines = [(broker, *line) for broker, each in found.items() for line in each.open_orders()]
     if not lines:
         return

@@ -29,7 +29,7 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
     nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
                                       bookkeeper
-    nija:{b}:reconcile         hash    ask.lua                claim.lua, worker; follower → ReconcileRequest,
+    nija:{b}:reconciliation-requests hash ask.lua             claim.lua, worker; follower → ReconciliationRequest,
                                                               of the CLI and the bookkeeper
     nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, taken once
     nija:{b}:reconciliation-lease string bookkeeper           bookkeeper; token of the one that compares the accounts
@@ -94,7 +94,7 @@ class BrokerKeys:
         self.accounts = self.prefix + "accounts"
         self.account_trouble = self.prefix + "account-trouble"
         self.alerts = self.prefix + "alerts"
-        self.reconcile = self.prefix + "reconcile"
+        self.reconciliation_requests = self.prefix + "reconciliation-requests"
         self.readings = self.prefix + "readings"
         self.reconciliation_lease = self.prefix + "reconciliation-lease"
         self.refresh = self.prefix + "refresh"

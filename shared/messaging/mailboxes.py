@@ -71,7 +71,7 @@ class ClaimedFollower:
     submission: Submission | None
     positions: dict[str, CopiedPosition]
     request: bytes = b""
-    """A ReconcileRequest's JSON, or empty."""
+    """A ReconciliationRequest's JSON, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +115,7 @@ class Mailboxes:
             keys.fence,
             keys.submitting,
             keys.roster,
-            keys.reconcile,
+            keys.reconciliation_requests,
         )
         self._deliver_keys = (keys.shards, keys.events, keys.ready, keys.claims, keys.carries, keys.roster)
 

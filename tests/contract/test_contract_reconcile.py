@@ -12,7 +12,7 @@ from shared.domain.fill import Side
 from shared.domain.reconciliation.readings import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
-from shared.messaging.reconcile import Cancellation, ReconcileRequest, Reconciliation
+from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, Trader
@@ -37,10 +37,10 @@ async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_per
         connection = shared_trader.connection
         listing = Listing(connection.instruments, connection.reload)
         serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing)
-        reconciliation = Reconciliation(redis, broker_keys)
+        reconciliation = ReconciliationRequests(redis, broker_keys)
 
         async def read(*cancellations: Cancellation) -> AccountReading:
-            request = ReconcileRequest(
+            request = ReconciliationRequest(
                 id=uuid4().hex,
                 follower_id="alice",
                 actor="test",

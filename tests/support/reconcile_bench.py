@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.bookkeeper.reconcile_accounts import Reconcile, Reconciled
+from services.bookkeeper.reconcile_accounts import Reconciliation, ReconciliationReport
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
@@ -43,9 +43,9 @@ async def working(bench: WorkerBench, engine: Engine) -> AsyncIterator[None]:
 
 async def reconciled(
     redis: Redis, engine: Engine, *, repair: bool = False, follower: str | None = None, timeout_seconds: float = 10
-) -> Reconciled:
+) -> ReconciliationReport:
     """What the command finds."""
-    asked = Reconcile(redis, KEYS, Targets(engine), actor="cli:test", timeout_seconds=timeout_seconds)
+    asked = Reconciliation(redis, KEYS, Targets(engine), actor="cli:test", timeout_seconds=timeout_seconds)
     return await asked.run(None if follower is None else [follower], repair=repair)
 
 

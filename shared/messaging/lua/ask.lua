@@ -2,7 +2,7 @@
 -- Called by `nija reconcile` and by the rounds of the bookkeeper.
 -- A request that already waits is kept and answered first. The caller asks again until its own request is taken.
 --
--- KEYS  1 reconcile  2 ready  3 claims
+-- KEYS  1 reconciliation-requests  2 ready  3 claims
 -- ARGV  1 follower  2 request
 -- Returns 1 the follower is ready, 0 a worker serves the follower now, so ask again.
 local requests, ready, claims = unpack(KEYS)

@@ -1,6 +1,6 @@
 -- claim: give ready followers to a worker, each with the expiry of its claim and a fencing number that only grows.
 --
--- KEYS  1 ready  2 claims  3 fences  4 fence  5 submitting  6 roster  7 reconcile
+-- KEYS  1 ready  2 claims  3 fences  4 fence  5 submitting  6 roster  7 reconciliation-requests
 -- ARGV  1 how many at most  2 length of the claim, ms  3 prefix of mailboxes  4 prefix of positions
 -- Returns the roster version, then a list for each follower: id, fencing number, head of the mailbox ('' = empty),
 -- submission of that head ('' = none), copied positions (symbol, CopiedPosition, ...), request to read the account

@@ -12,7 +12,7 @@ from sqlalchemy import Engine, text
 from structlog.testing import capture_logs
 
 from services.bookkeeper import reconcile_rounds
-from services.bookkeeper.reconcile_rounds import ReconcileRounds
+from services.bookkeeper.reconcile_rounds import ReconciliationRounds
 from shared.domain.identity import Broker
 from shared.domain.reconciliation import drift, stray_orders
 from shared.messaging.alerts import Alert, AlertKind
@@ -57,10 +57,10 @@ def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(module, "JUST_SETTLED", timedelta())
 
 
-def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconcileRounds:
+def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconciliationRounds:
     """One bookkeeper's rounds. An interval is over at once, unless a test says otherwise."""
     terms: dict[str, Any] = {"every_seconds": 0.002, "repair": False, "name": "one", "confirm_seconds": 0.05}
-    return ReconcileRounds(redis, KEYS, Targets(engine), **terms | changes)
+    return ReconciliationRounds(redis, KEYS, Targets(engine), **terms | changes)
 
 
 async def make_a_round(redis: Redis, engine: Engine, **changes: Any) -> None:
@@ -193,7 +193,7 @@ async def test_without_a_worker_the_round_ends_and_says_so(
     with capture_logs() as lines:
         await make_a_round(redis, engine)
     assert [line["error"] for line in lines] == [reconcile_rounds.NO_ANSWER]
-    assert await redis.exists(KEYS.reconcile, KEYS.alerts) == 0
+    assert await redis.exists(KEYS.reconciliation_requests, KEYS.alerts) == 0
 
 
 async def test_what_cannot_be_read_in_redis_keeps_nobody_from_being_compared(

@@ -26,7 +26,7 @@ from shared.messaging.event_stream import EventStream
 from shared.messaging.fills import FillEntry, read_fills
 from shared.messaging.lease import Command, Lease, LeaseLost
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
-from shared.messaging.reconcile import ReconcileRequest, Reconciliation, Repair
+from shared.messaging.reconciliation import ReconciliationRequest, ReconciliationRequests, Repair
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger.master_fills import MasterFills
@@ -656,9 +656,9 @@ async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_i
     world.bench.account.fates = [Fate.REJECTED] * len(NAMES)
     await world.go_on()
     world.bench.account.free["BTC"] = target.quantity / 2
-    reconciliation = Reconciliation(world.redis, KEYS)
+    reconciliation = ReconciliationRequests(world.redis, KEYS)
     until = datetime.now(UTC) + timedelta(minutes=1)
-    request = ReconcileRequest(id="r", follower_id=NAMES[1], actor="test", expires_at=until, repairs=(repair,))
+    request = ReconciliationRequest(id="r", follower_id=NAMES[1], actor="test", expires_at=until, repairs=(repair,))
     await reconciliation.ask([request])
     await world.serve(NAMES[1])
     await world.book()

@@ -28,7 +28,7 @@ from shared.domain.reconciliation.readings import AccountReading
 from shared.domain.reconciliation.stray_orders import Ownership
 from shared.messaging.alerts import AlertKind
 from shared.messaging.mailboxes import ClaimLost
-from shared.messaging.reconcile import UNREADABLE, Cancellation, ReconcileRequest, Reconciliation
+from shared.messaging.reconciliation import UNREADABLE, Cancellation, ReconciliationRequest, ReconciliationRequests
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
@@ -106,7 +106,7 @@ async def test_who_holds_what_was_copied_and_more_has_no_drift(
         found = await reconciled(redis, engine)
     assert (found.asked, found.drifts, found.unread) == (1, [], {})
     assert found.readings["alice"].total["BTC"] == bench.account.free["BTC"]
-    assert await redis.exists(KEYS.reconcile, KEYS.readings) == 0
+    assert await redis.exists(KEYS.reconciliation_requests, KEYS.readings) == 0
 
 
 async def test_a_manual_sale_is_shown_and_repaired_on_request_only(
@@ -191,7 +191,7 @@ async def test_without_a_worker_it_says_so(bench: WorkerBench, redis: Redis, eng
     await bought(bench, engine)
     found = await reconciled(redis, engine, timeout_seconds=0.5)
     assert (found.readings, found.unread) == ({}, {"alice": NO_ANSWER})
-    assert await redis.exists(KEYS.reconcile) == 0
+    assert await redis.exists(KEYS.reconciliation_requests) == 0
 
 
 async def test_a_claimed_follower_is_not_lent_twice(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
@@ -201,7 +201,7 @@ async def test_a_claimed_follower_is_not_lent_twice(bench: WorkerBench, redis: R
     [claimed] = await bench.claim()
     asking = asyncio.create_task(reconciled(redis, engine, timeout_seconds=0.5))
     async with asyncio.timeout(5):
-        while not await redis.hexists(KEYS.reconcile, "alice"):
+        while not await redis.hexists(KEYS.reconciliation_requests, "alice"):
             await asyncio.sleep(0.01)
     assert await bench.claim() == []
     await asking
@@ -340,14 +340,14 @@ async def test_nothing_is_canceled_while_mail_waits_or_under_another_name(
 
     async def ask(*cancellations: Cancellation) -> AccountReading:
         now = datetime.now(UTC)
-        request = ReconcileRequest(
+        request = ReconciliationRequest(
             id=now.isoformat(),
             follower_id="alice",
             actor="test",
             expires_at=now + timedelta(minutes=1),
             cancellations=cancellations,
         )
-        reconciliation = Reconciliation(redis, KEYS)
+        reconciliation = ReconciliationRequests(redis, KEYS)
         await reconciliation.ask([request])
         await bench.serve_once()
         return (await reconciliation.answers([request]))["alice"]
@@ -397,11 +397,13 @@ async def test_a_key_that_may_not_list_orders_is_not_disabled(bench: WorkerBench
 async def test_answers_of_other_versions_break_nothing(redis: Redis) -> None:
     """One of a worker of version 1 tells no open orders; one that cannot be read is an error of that follower."""
     expires = datetime.now(UTC) + timedelta(minutes=1)
-    old, new = (ReconcileRequest(id=who, follower_id=who, actor="test", expires_at=expires) for who in ("alice", "bob"))
+    old, new = (
+        ReconciliationRequest(id=who, follower_id=who, actor="test", expires_at=expires) for who in ("alice", "bob")
+    )
     first = {"version": 1, "request_id": "alice", "follower_id": "alice", "read_at": "2026-01-05T12:00:00Z"}
     await redis.hset(KEYS.readings, "alice", json.dumps(first | {"total": {"BTC": "1"}, "locked": {}, "mail": 0}))
     await redis.hset(KEYS.readings, "bob", json.dumps(first | {"version": 7, "request_id": "bob"}))
-    found = await Reconciliation(redis, KEYS).answers([old, new])
+    found = await ReconciliationRequests(redis, KEYS).answers([old, new])
     assert (found["alice"].total, found["alice"].open_orders) == ({"BTC": Decimal(1)}, None)
     assert (found["bob"].error, found["bob"].retry_after_seconds) == (UNREADABLE, None)
 
@@ -437,7 +439,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
         booked.visible_at = datetime.now(UTC)
     asking = asyncio.create_task(nija("reconcile", "--repair", "--json"))
     async with asyncio.timeout(30):
-        while not await redis.hexists(KEYS.reconcile, "alice"):
+        while not await redis.hexists(KEYS.reconciliation_requests, "alice"):
             await asyncio.sleep(0.01)
     async with working(bench, engine):
         code, found = await asking
@@ -452,9 +454,9 @@ async def test_two_who_ask_at_once_both_get_an_answer(bench: WorkerBench, redis:
     await bought(bench, engine)
     expires = datetime.now(UTC) + timedelta(minutes=1)
     first, second = (
-        ReconcileRequest(id=who * 32, follower_id="alice", actor=who, expires_at=expires) for who in ("a", "b")
+        ReconciliationRequest(id=who * 32, follower_id="alice", actor=who, expires_at=expires) for who in ("a", "b")
     )
-    reconciliation = Reconciliation(redis, KEYS)
+    reconciliation = ReconciliationRequests(redis, KEYS)
     await reconciliation.ask([first])
     await reconciliation.ask([second])
     await reconciliation.withdraw([second])
@@ -464,4 +466,4 @@ async def test_two_who_ask_at_once_both_get_an_answer(bench: WorkerBench, redis:
     async with working(bench, engine):
         found = await asyncio.gather(reconciled(redis, engine), reconciled(redis, engine))
     assert [each.readings.keys() for each in found] == [{"alice"}, {"alice"}]
-    assert await redis.exists(KEYS.reconcile, KEYS.readings) == 0
+    assert await redis.exists(KEYS.reconciliation_requests, KEYS.readings) == 0

@@ -23,7 +23,7 @@ from shared.domain.reconciliation.drift import covered
 from shared.domain.reconciliation.readings import AccountReading, OpenOrder, WaitingOrder
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimLost, Mailboxes, Submission
-from shared.messaging.reconcile import ReconcileRequest, Reconciliation
+from shared.messaging.reconciliation import ReconciliationRequest, ReconciliationRequests
 
 MAIL_TOLD = 100
 RETRY_SECONDS = 2.0
@@ -32,7 +32,7 @@ log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
-class Reconciler:
+class ReconciliationResponder:
     """Answers requests. Reads and writes one broker's keys."""
 
     redis: Redis
@@ -48,13 +48,13 @@ class Reconciler:
         Raises ClaimLost before a repair, and RedisError.
         """
         try:
-            request = ReconcileRequest.model_validate_json(raw)
+            request = ReconciliationRequest.model_validate_json(raw)
         except ValueError as error:
             log.warning("request cannot be read", follower=claim.follower_id, error=str(error))
-            await self.redis.hdel(self.keys.reconcile, claim.follower_id)
+            await self.redis.hdel(self.keys.reconciliation_requests, claim.follower_id)
             return None
         if request.expires_at <= datetime.now(UTC):
-            await self.redis.hdel(self.keys.reconcile, claim.follower_id)
+            await self.redis.hdel(self.keys.reconciliation_requests, claim.follower_id)
             return None
         reading, refused = await self._read(request, account, copied)
         if account is not None and not reading.error and not reading.mail:
@@ -62,11 +62,11 @@ class Reconciler:
                 reading = await self._cancel(request, claim, account, reading)
             if request.repairs:
                 reading = await self._repair(request, claim, reading)
-        await Reconciliation(self.redis, self.keys).answer(reading)
+        await ReconciliationRequests(self.redis, self.keys).answer(reading)
         return refused
 
     async def _read(
-        self, request: ReconcileRequest, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+        self, request: ReconciliationRequest, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
     ) -> tuple[AccountReading, KeyRefused | None]:
         waiting, mail = await self._mail(request.follower_id)
         reading = AccountReading(
@@ -145,7 +145,7 @@ class Reconciler:
         return tuple(waiting), count
 
     async def _cancel(
-        self, request: ReconcileRequest, claim: Claim, account: BrokerAccount, reading: AccountReading
+        self, request: ReconciliationRequest, claim: Claim, account: BrokerAccount, reading: AccountReading
     ) -> AccountReading:
         wanted = {(each.broker_order_id, each.copy_order_id) for each in request.cancellations}
         left = list(reading.open_orders or ())
@@ -172,7 +172,7 @@ class Reconciler:
             left.remove(order)
         return reading.model_copy(update={"open_orders": tuple(left), "canceled": tuple(canceled)})
 
-    async def _repair(self, request: ReconcileRequest, claim: Claim, reading: AccountReading) -> AccountReading:
+    async def _repair(self, request: ReconciliationRequest, claim: Claim, reading: AccountReading) -> AccountReading:
         copied = dict(reading.copied)
         real = covered({symbol: position.quantity for symbol, position in copied.items()}, reading.total)
         adjusted: list[str] = []

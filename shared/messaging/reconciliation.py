@@ -1,4 +1,4 @@
-"""Ask workers to read followers' accounts, and take their answers. Requests in, readings out.
+"""Asks workers to read the accounts of followers, and takes their answers.
 
 The CLI and the bookkeeper ask, a worker answers while it holds the follower's claim: so a reading never meets an
 order in flight.
@@ -50,7 +50,7 @@ class Cancellation(BaseModel):
     """The order's client order id: without it, an order is the follower's own."""
 
 
-class ReconcileRequest(BaseModel):
+class ReconciliationRequest(BaseModel):
     """Read this follower's account soon."""
 
     model_config = ConfigDict(frozen=True)
@@ -60,32 +60,32 @@ class ReconcileRequest(BaseModel):
     follower_id: FollowerId
     actor: str
     expires_at: Instant
-    """Nobody waits for the answer after this."""
+    """No process waits for the answer after this."""
     repairs: tuple[Repair, ...] = ()
     cancellations: tuple[Cancellation, ...] = ()
     """A worker that does not know the field leaves the orders, and its answer shows them as it would have."""
 
 
-class Reconciliation:
-    """One broker's requests and answers. All methods raise RedisError."""
+class ReconciliationRequests:
+    """The requests and answers of one broker. All methods raise RedisError."""
 
     def __init__(self, redis: Redis, keys: BrokerKeys) -> None:
         self._redis = redis
         self._keys = keys
         self._scripts = ScriptRunner(redis)
 
-    async def ask(self, requests: Sequence[ReconcileRequest]) -> None:
+    async def ask(self, requests: Sequence[ReconciliationRequest]) -> None:
         """Leave the requests and make their followers ready now; harmless to repeat.
 
         A request of somebody else that waits is not replaced: repeat this until the answer is there.
         """
-        keys = (self._keys.reconcile, self._keys.ready, self._keys.claims)
+        keys = (self._keys.reconciliation_requests, self._keys.ready, self._keys.claims)
         # Gathered into few pipelines.
         await asyncio.gather(
             *(self._scripts.run("ask", keys, [each.follower_id, each.model_dump_json()]) for each in requests)
         )
 
-    async def answers(self, requests: Sequence[ReconcileRequest]) -> dict[str, AccountReading]:
+    async def answers(self, requests: Sequence[ReconciliationRequest]) -> dict[str, AccountReading]:
         """The answers that are there, by follower; each is taken once. One that cannot be read is an error, too."""
         if not requests:
             return {}
@@ -110,16 +110,16 @@ class Reconciliation:
             await self._redis.hdel(self._keys.readings, *found)
         return found
 
-    async def withdraw(self, requests: Sequence[ReconcileRequest]) -> None:
-        """Nobody waits for these any more; what others ask and wait for stays."""
+    async def withdraw(self, requests: Sequence[ReconciliationRequest]) -> None:
+        """Take back requests whose answers are not waited for any more. Requests of other processes stay."""
         if not requests:
             return
         followers = [request.follower_id for request in requests]
         async with self._redis.pipeline(transaction=False) as pipeline:
-            pipeline.hmget(self._keys.reconcile, followers)
+            pipeline.hmget(self._keys.reconciliation_requests, followers)
             pipeline.hmget(self._keys.readings, followers)
             asked, answered = await pipeline.execute()
-        for key, values in ((self._keys.reconcile, asked), (self._keys.readings, answered)):
+        for key, values in ((self._keys.reconciliation_requests, asked), (self._keys.readings, answered)):
             # Ids are unique, so whoever's text has the id is about this request.
             ours = [
                 request.follower_id
@@ -133,5 +133,5 @@ class Reconciliation:
         """Give the answer of a worker, and end the request in the same transaction."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(self._keys.readings, reading.follower_id, reading.model_dump_json())
-            pipeline.hdel(self._keys.reconcile, reading.follower_id)
+            pipeline.hdel(self._keys.reconciliation_requests, reading.follower_id)
             await pipeline.execute()
