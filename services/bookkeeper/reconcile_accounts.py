@@ -24,8 +24,7 @@ from shared.domain.reconciliation.drift import Cause, Drift, Target, drifts
 from shared.domain.reconciliation.readings import AccountReading, OpenOrder
 from shared.domain.reconciliation.stray_orders import CopyRecord, Ownership, ownership_of, stray_orders
 from shared.domain.symbol import Symbol
-from shared.messaging.alerts import AlertKind, Alerts
-from shared.messaging.alerts import standing as standing_alerts
+from shared.messaging.alerts import AlertKind, Alerts, current_alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Submission
 from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests, Repair
@@ -101,7 +100,7 @@ class Reconciliation:
             pipeline.hgetall(self._keys.accounts)
             pipeline.hvals(self._keys.alerts)
             submitting, accounts, alerts = await pipeline.execute()
-        raised = standing_alerts(alerts, datetime.now(UTC))
+        raised = current_alerts(alerts, datetime.now(UTC))
         concerned = {target.follower_id for target in targets}
         concerned |= {FollowerId(follower_id.decode()) for follower_id in submitting}
         concerned |= {

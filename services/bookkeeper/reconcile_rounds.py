@@ -31,7 +31,7 @@ ANSWER_SECONDS: Final = 60.0
 CONFIRM_SECONDS: Final = 30.0
 LEASE_SECONDS: Final = 300.0
 """Longer than any step of a round takes."""
-STANDS_ROUNDS: Final = 2.5
+ALERT_LASTS_ROUNDS: Final = 2.5
 """An alert is over after so many intervals without a round that repeats it."""
 
 _Name = tuple[str, str, str, str, Decimal]
@@ -130,7 +130,7 @@ class ReconciliationRounds:
         said: dict[str, list[str]] = {}
         for drift in stays:
             said.setdefault(drift.follower_id, []).append(_words(drift))
-        until = datetime.now(UTC) + timedelta(seconds=self._every_seconds * STANDS_ROUNDS)
+        until = datetime.now(UTC) + timedelta(seconds=self._every_seconds * ALERT_LASTS_ROUNDS)
         for follower_id, words in said.items():
             await self._alerts.sound(AlertKind.DRIFT, follower_id, "; ".join(words), until=until)
         return len(found.repaired)

@@ -22,7 +22,7 @@ from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
-from shared.messaging.alerts import ALERT_STANDS, AlertKind, Alerts
+from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
 from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
@@ -263,6 +263,6 @@ class FillReader:
         for kind, whom in self._alerted - alerts.keys():
             await self._alerts.clear(kind, whom)
         self._alerted = set(alerts)
-        until = datetime.now(UTC) + ALERT_STANDS
+        until = datetime.now(UTC) + ALERT_LASTS
         for (kind, whom), error in alerts.items():
             await self._alerts.sound(kind, whom, error, until=until)

@@ -16,7 +16,7 @@ from redis.asyncio import Redis
 from shared.domain.amounts import Instant
 from shared.messaging.keys import BrokerKeys
 
-ALERT_STANDS = timedelta(minutes=5)
+ALERT_LASTS = timedelta(minutes=5)
 """The longest time between two tries of anything that raises alerts is one minute."""
 
 log = structlog.get_logger()
@@ -79,7 +79,7 @@ class Alerts:
         `until` is for who looks seldom: such an alert is in the log once, and again only with other words.
         """
         now = datetime.now(UTC)
-        earlier = standing([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
+        earlier = current_alerts([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
         if since is None:
             since = earlier[0].since if earlier else now
         if until is None or not earlier or earlier[0].message != message:
@@ -93,12 +93,10 @@ class Alerts:
             await self._redis.hdel(self._keys.alerts, *(_field(kind, each) for each in follower_ids))
 
 
-def standing(stored: Iterable[str | bytes | None], now: datetime) -> list[Alert]:
+def current_alerts(stored: Iterable[str | bytes | None], now: datetime) -> list[Alert]:
     """The values of the hash `alerts` that still hold, oldest first."""
     alerts = [Alert.model_validate_json(each) for each in stored if each is not None]
-    return sorted(
-        (a for a in alerts if now <= (a.until or a.at + ALERT_STANDS)), key=lambda a: (a.since, a.follower_id)
-    )
+    return sorted((a for a in alerts if now <= (a.until or a.at + ALERT_LASTS)), key=lambda a: (a.since, a.follower_id))
 
 
 def _field(kind: AlertKind, follower_id: str) -> str:

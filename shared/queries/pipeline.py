@@ -9,7 +9,7 @@ from redis import Redis
 
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.identity import Broker, FollowerId
-from shared.messaging.alerts import standing
+from shared.messaging.alerts import current_alerts
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
 from shared.queries.status import Master, Pipeline
@@ -51,7 +51,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         looked_for_orders=looked_for,
         # The bookkeeper trims what the ledger has.
         events_not_in_ledger=events,
-        alerts=tuple(standing(alerts, datetime.now(UTC))),
+        alerts=tuple(current_alerts(alerts, datetime.now(UTC))),
         dead_letters=sum(letters),
     )
 

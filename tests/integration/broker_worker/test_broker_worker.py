@@ -26,7 +26,7 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import FollowerDisabled, OrderEvent, OrderState, Outcome, SnapshotEvent
 from shared.domain.identity import BrokerOrderId
-from shared.messaging.alerts import AlertKind, standing
+from shared.messaging.alerts import AlertKind, current_alerts
 from shared.messaging.mailboxes import ClaimLost
 from tests.support.examples import FIRST_ROSTER, an_instrument, an_order
 from tests.support.faulty_broker import Fate, ProcessDied
@@ -317,7 +317,7 @@ async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
     bench.account.read_errors = [OutcomeUnknown("order not found"), None] * 3
     for _ in range(3):
         await bench.serve_once()
-    [alert] = standing(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
+    [alert] = current_alerts(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert (alert.kind, alert.follower_id) == (AlertKind.UNKNOWN_ORDER, "alice")
     assert (len(bench.account.placed), await bench.finals()) == (1, [])
 
@@ -618,7 +618,7 @@ async def test_an_exit_that_the_broker_does_not_list_waits_with_an_alert(bench: 
     assert await bench.redis.hvals(KEYS.alerts) == []
     read_a_minute_later(bench)
     await bench.serve_once()
-    [alert] = standing(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
+    [alert] = current_alerts(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert (alert.kind, alert.follower_id) == (AlertKind.UNLISTED_SYMBOL, "alice")
     assert "BTC/USD" in alert.message
     assert await bench.finals() == []

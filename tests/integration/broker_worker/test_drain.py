@@ -15,7 +15,7 @@ from services.broker_worker.drain import Drain, KeyRing
 from shared.brokers.port.orders import MarketOrder
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker, BrokerOrderId
-from shared.messaging.alerts import AlertKind, standing
+from shared.messaging.alerts import AlertKind, current_alerts
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from shared.persistence.database import open_engine
@@ -260,7 +260,7 @@ async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis,
     assert sorted(e.follower_id for e in await bench.finals()) == ["alice", "bob"]
     assert {name.decode() for name in await redis.zrange(KEYS.ready, 0, -1)} == {"shape", "strange"}
     assert await redis.zcard(KEYS.claims) == 0
-    alerts = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
+    alerts = current_alerts(await redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert {(alert.kind, alert.follower_id) for alert in alerts} == {
         (AlertKind.UNREADABLE_KEY, "shape"),
         (AlertKind.UNREADABLE_KEY, "strange"),

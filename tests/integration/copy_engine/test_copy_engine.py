@@ -26,7 +26,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import EVENT, DecisionBatch
 from shared.domain.identity import Broker, shard_of
 from shared.domain.instrument import Instrument
-from shared.messaging.alerts import AlertKind, standing
+from shared.messaging.alerts import AlertKind, current_alerts
 from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
@@ -350,7 +350,7 @@ async def test_a_listing_that_cannot_be_read_holds_up_nothing_but_opens_in_its_s
     assert {tuple(await sequences(redis, name)) for name in NAMES} == {(2, 3)}
 
     await engine.reader.alert()
-    (alert,) = standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))
+    (alert,) = current_alerts(await redis.hvals(KEYS.alerts), datetime.now(UTC))
     assert (alert.kind, alert.follower_id) == (AlertKind.UNREADABLE_LISTING, "XYZ/USD")
     assert "its listing cannot be read" in alert.message
     await redis.hset(KEYS.instruments, "XYZ/USD", an_instrument(symbol="XYZ/USD").model_dump_json())
@@ -548,14 +548,14 @@ async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Re
     assert [name for name in NAMES if not await mail(redis, name)] == NAMES[:2]
 
     await engine.reader.alert()
-    alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
+    alerts = {each.follower_id: each for each in current_alerts(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
     assert alerts.keys() == set(NAMES[:2])
     assert {each.kind for each in alerts.values()} == {AlertKind.UNREADABLE_FOLLOWER}
     assert "its account cannot be read: equity" in alerts[NAMES[0]].message
 
     await redis.hset(KEYS.accounts, NAMES[0], an_account("1000", datetime.now(UTC)).model_dump_json())
     await engine.reader.alert()
-    alerts = {each.follower_id: each for each in standing(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
+    alerts = {each.follower_id: each for each in current_alerts(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
     assert alerts.keys() == {NAMES[1]}
 
     everybody.pop(1)

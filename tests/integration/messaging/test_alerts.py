@@ -8,7 +8,7 @@ from redis.asyncio import Redis
 
 from services.broker_worker import serve
 from shared.brokers.errors import KeyRefused, OutcomeUnknown
-from shared.messaging.alerts import ALERT_STANDS, Alert, AlertKind, Alerts, standing
+from shared.messaging.alerts import ALERT_LASTS, Alert, AlertKind, Alerts, current_alerts
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import an_order
@@ -40,7 +40,7 @@ def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
     now = datetime.now(UTC)
     known = Alert(kind=AlertKind.DRIFT, follower_id="alice", message="sold", since=now, at=now)
     newer = known.model_dump_json().replace('"drift"', '"of_a_newer_version"')
-    found = standing([newer, known.model_dump_json()], now)
+    found = current_alerts([newer, known.model_dump_json()], now)
     assert [alert.kind for alert in found] == ["of_a_newer_version", AlertKind.DRIFT]
     assert isinstance(found[1].kind, AlertKind)
 
@@ -119,6 +119,6 @@ def test_an_alert_that_nobody_repeats_is_over() -> None:
             kind=AlertKind.UNKNOWN_ORDER, follower_id=who, message="", since=now - ago, at=now - ago
         ).model_dump_json()
 
-    stored = [raised("new", timedelta(seconds=1)), None, raised("over", ALERT_STANDS + timedelta(seconds=1))]
+    stored = [raised("new", timedelta(seconds=1)), None, raised("over", ALERT_LASTS + timedelta(seconds=1))]
     stored.append(raised("older", timedelta(minutes=1)))
-    assert [alert.follower_id for alert in standing(stored, now)] == ["older", "new"]
+    assert [alert.follower_id for alert in current_alerts(stored, now)] == ["older", "new"]
