@@ -25,7 +25,7 @@ from sqlalchemy import Engine, text
 from benchmarks.rounds import Announce
 from services.demo.one_broker import BrokerDemo
 from services.demo.person import Person
-from services.demo.scenario import Step, steps
+from services.demo.scenario import ScenarioStep, steps
 from services.local_system.paper_accounts import quote_currency
 from services.local_system.system import LocalSystem
 from shared.brokers.registry import supported_brokers
@@ -79,7 +79,7 @@ class Bulkhead:
         self._announce = announce
         self._brokers = supported_brokers()
         self._parts: dict[Broker, BrokerDemo] = {}
-        self._steps: dict[Broker, Iterator[Step]] = {
+        self._steps: dict[Broker, Iterator[ScenarioStep]] = {
             broker: steps(MOST_ORDERS, quote_currency(broker), ("BTC",)) for broker in self._brokers
         }
 

@@ -30,7 +30,7 @@ _ORDERED = text("SELECT count(*) FROM decisions WHERE skip_reason IS NULL")
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
+class ChaosPlan:
     """What a run does. `change`: how a stage's process is started differently (for the self-test)."""
 
     brokers: Sequence[Broker]
@@ -48,7 +48,7 @@ class Plan:
 class Chaos:
     """A single run."""
 
-    def __init__(self, plan: Plan, announce: Callable[[str], None]) -> None:
+    def __init__(self, plan: ChaosPlan, announce: Callable[[str], None]) -> None:
         self._plan = plan
         self._announce = announce
         self._ground = Ground(

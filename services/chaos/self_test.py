@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 
 from services.chaos.ground import started_through
 from services.chaos.plan import Injection, Kind
-from services.chaos.run import Chaos, Plan
+from services.chaos.run import Chaos, ChaosPlan
 from shared.brokers.registry import EXAMPLE_BROKER
 
 ASLEEP = "no wake-up lost"
@@ -65,9 +65,9 @@ async def run_self_test(seed: int, announce: Callable[[str], None]) -> dict[str,
     return {"seed": seed, "protections": rows}
 
 
-def _plan(protection: Protection, seed: int) -> Plan:
+def _plan(protection: Protection, seed: int) -> ChaosPlan:
     injections = [Injection(kind, EXAMPLE_BROKER, 1.0, 0) for kind in protection.kinds for _ in range(TIMES)]
-    return Plan(
+    return ChaosPlan(
         (EXAMPLE_BROKER,),
         FOLLOWERS,
         ORDERS,

@@ -42,7 +42,7 @@ def chaos(
     wrongly or not at all. Exit code 0: every promise held; 1: one did not, and the report says which.
     """
     from services.chaos.plan import injections
-    from services.chaos.run import Chaos, Plan
+    from services.chaos.run import Chaos, ChaosPlan
     from services.chaos.self_test import run_self_test
     from services.chaos.steps import run_steps
 
@@ -76,7 +76,7 @@ def chaos(
             console.print(_steps(result))
     else:
         followers = max(FEWEST_FOLLOWERS, min(MOST_FOLLOWERS, wanted // (ORDERS_PER_FOLLOWER * len(chosen))))
-        plan = Plan(chosen, followers, wanted, injections(number, wanted, chosen), number)
+        plan = ChaosPlan(chosen, followers, wanted, injections(number, wanted, chosen), number)
         result = asyncio.run(Chaos(plan, announce).run(keep=keep))
         sound = result["violations"] == 0
         if not as_json:

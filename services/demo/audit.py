@@ -44,7 +44,7 @@ class BrokerFill(BaseModel):
     fill_id: FillId
 
 
-class Audit(NamedTuple):
+class AuditReport(NamedTuple):
     """What the comparison found. All but `planned` and the position error are 0 in a sound system."""
 
     planned: int
@@ -75,7 +75,7 @@ def audit(
     followers: int,
     equity_before: Mapping[int, Decimal],
     lots: Mapping[str, Decimal],
-) -> Audit:
+) -> AuditReport:
     """Compare. `equity_before`: the master's per fill; `lots`: per symbol; `broker_orders`: of followers only."""
     # Counted, not named: some brokers number the fills of each symbol by itself, and the ledger's ids say which.
     executed = sum(1 for fill in broker_fills if fill.account == master_account)
@@ -96,7 +96,7 @@ def audit(
         if copy.outcome is not None and copy.filled_quantity != _filled(by_id.get(copy.copy_order_id))
     )
     error, open_positions = _positions(fills, copies, by_id, equity_before, lots)
-    return Audit(
+    return AuditReport(
         planned=len(ordered),
         copied=len(copied),
         skipped=sum(1 for copy in copies if copy.skip_reason is not None or copy.outcome == "skipped"),

@@ -8,7 +8,7 @@ import aiohttp
 from sqlalchemy import Engine, text
 
 from services.demo.accounts import MASTER, DemoAccounts
-from services.demo.audit import Audit, BrokerFill, BrokerOrder, audit
+from services.demo.audit import AuditReport, BrokerFill, BrokerOrder, audit
 from shared.domain.amounts import ZERO
 from shared.domain.identity import Broker, MasterAccount
 from shared.persistence.database import transaction
@@ -41,7 +41,7 @@ class Figures:
         self,
         followers: int,
         fills: list[FillReport],
-        audited: Audit,
+        audited: AuditReport,
         reasons: list[ReasonCount],
         latency_ms: Latencies,
         coins_touched: list[str],

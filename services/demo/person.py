@@ -9,7 +9,7 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
-from services.demo.scenario import Step
+from services.demo.scenario import ScenarioStep
 from shared.brokers.errors import BrokerError, OutcomeUnknown
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
@@ -60,7 +60,7 @@ class Person:
     ) -> None:
         await self._connection.close()
 
-    async def trade(self, step: Step) -> Placed:
+    async def trade(self, step: ScenarioStep) -> Placed:
         """Place the step's market order and wait until it is done."""
         instrument = self._connection.instruments()[step.symbol]
         if step.side is Side.BUY:
@@ -80,7 +80,7 @@ class Person:
             executed, bought = [fill.fill_id for fill in of_order], sum((fill.quantity for fill in of_order), ZERO)
         return Placed(done.broker_order_id, tuple(executed))
 
-    async def _place(self, step: Step, quantity: Decimal) -> OrderReport:
+    async def _place(self, step: ScenarioStep, quantity: Decimal) -> OrderReport:
         """As a careful person does: after an error, look whether it went through, and only then try again."""
         while True:
             name = CopyOrderId(uuid.uuid4().hex)

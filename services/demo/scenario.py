@@ -10,7 +10,7 @@ from shared.domain.symbol import Symbol
 COINS = ("BTC", "ETH")
 
 
-class Step(NamedTuple):
+class ScenarioStep(NamedTuple):
     """One market order. `share`: of the equity for a buy, of what is held for a sale."""
 
     label: str
@@ -34,12 +34,12 @@ _ROUNDS = {
 _WHOLE_ROUND = 4
 
 
-def steps(count: int, quote: str, coins: tuple[str, ...] = COINS) -> Iterator[Step]:
+def steps(count: int, quote: str, coins: tuple[str, ...] = COINS) -> Iterator[ScenarioStep]:
     """`count` orders in the coins against the quote currency: rounds of buy, add, sell part, sell all. The last one sells all, unless it is the only one."""
     number = 0
     while count > 0:
         size = count if count in _ROUNDS else _WHOLE_ROUND
         for label, side, share in _ROUNDS[size]:
-            yield Step(label, Symbol(coins[number % len(coins)], quote), side, share)
+            yield ScenarioStep(label, Symbol(coins[number % len(coins)], quote), side, share)
         count -= size
         number += 1

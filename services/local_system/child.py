@@ -37,7 +37,7 @@ _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class UserAccount:
     """Whom a child runs as when its parent is root. `capability`: what lets it pass closed folders, if anything."""
 
     user_id: int
@@ -54,7 +54,7 @@ def _prctl(option: int, *arguments: int) -> None:
         raise OSError(number, os.strerror(number))
 
 
-def _become(account: Account) -> None:
+def _become(account: UserAccount) -> None:
     if account.capability is not None:
         # A change of account keeps capabilities, and access(2) heeds them: PostgreSQL looks for its files with it.
         _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
@@ -73,7 +73,7 @@ def _become(account: Account) -> None:
     _prctl(_PR_CAP_AMBIENT, _PR_CAP_AMBIENT_RAISE, account.capability)
 
 
-def child_setup(death_signal: signal.Signals, account: Account | None = None) -> Callable[[], None]:
+def child_setup(death_signal: signal.Signals, account: UserAccount | None = None) -> Callable[[], None]:
     """Return a `preexec_fn`: run as `account`, and get `death_signal` when the starting thread's process ends."""
     parent = os.getpid()
 
@@ -88,7 +88,7 @@ def child_setup(death_signal: signal.Signals, account: Account | None = None) ->
     return setup
 
 
-def account_for(command: Sequence[str]) -> Account | None:
+def account_for(command: Sequence[str]) -> UserAccount | None:
     """Return an account that can run `command`, a trial; None when the present one will do (it is not root).
 
     Raises LocalSystemError that says what stands in the way.
@@ -105,7 +105,7 @@ def account_for(command: Sequence[str]) -> Account | None:
     program = Path(command[0])
     failures = []
     for capability in (_CAP_DAC_READ_SEARCH, _CAP_DAC_OVERRIDE, None):
-        account = Account(nobody.pw_uid, nobody.pw_gid, capability)
+        account = UserAccount(nobody.pw_uid, nobody.pw_gid, capability)
         try:
             subprocess.run(
                 command,

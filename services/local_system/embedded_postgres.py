@@ -17,7 +17,7 @@ from urllib.parse import quote
 import psycopg
 from psycopg import sql
 
-from services.local_system.child import Account, account_for, child_setup
+from services.local_system.child import UserAccount, account_for, child_setup
 from services.local_system.embedded import private_folder, wait_for_end
 from services.local_system.errors import LocalSystemError
 
@@ -50,7 +50,7 @@ class PostgresServer:
         self._folder = folder
         self._data = folder / "data"
         self._programs = Path()
-        self._account: Account | None = None
+        self._account: UserAccount | None = None
         self._socket_folder = folder / "socket"
 
     def prepare(self) -> None:

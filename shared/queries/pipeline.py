@@ -12,7 +12,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.messaging.alerts import current_alerts
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
-from shared.queries.status import Master, Pipeline
+from shared.queries.status import MasterFacts, Pipeline
 
 _AT_ONCE: Final = 1_000
 
@@ -90,13 +90,13 @@ def _is_replayed(order: str | None) -> bool:
         return False
 
 
-def _master(fields: dict[str, str], now_seconds: float) -> Master | None:
+def _master(fields: dict[str, str], now_seconds: float) -> MasterFacts | None:
     """The hash `master`, as the master trader's report writes it."""
     if not fields:
         return None
     looked_at = fields.get("last_poll_at")
     age = None if looked_at is None else now_seconds - datetime.fromisoformat(looked_at).astimezone(UTC).timestamp()
-    return Master(
+    return MasterFacts(
         state=fields.get("state", "starting"),
         account=fields.get("master_account", ""),
         last_look_age_seconds=None if age is None else round(max(0.0, age), 3),

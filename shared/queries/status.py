@@ -52,7 +52,7 @@ class ProcessFacts(_Facts):
     heartbeat_age_seconds: float | None
 
 
-class Master(_Facts):
+class MasterFacts(_Facts):
     """How watching the master goes, in the words of its process. Money is US dollars."""
 
     state: str
@@ -68,7 +68,7 @@ class Master(_Facts):
 class Pipeline(_Facts):
     """What is under way at a broker, from Redis."""
 
-    master: Master | None
+    master: MasterFacts | None
     """None: no process has watched the master yet."""
     halted: dict[str, str]
     """Master account (`*`: all) → why."""
@@ -176,7 +176,7 @@ def follower_findings(followers: Mapping[str, int]) -> Iterator[str]:
         yield "nobody copies: no follower is active"
 
 
-def _master_findings(master: Master | None) -> Iterator[str]:
+def _master_findings(master: MasterFacts | None) -> Iterator[str]:
     if master is None:
         yield "the master is not watched yet"
         return

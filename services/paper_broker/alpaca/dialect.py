@@ -17,7 +17,7 @@ import orjson
 from services.paper_broker.alpaca import market_data, replies, trading
 from services.paper_broker.alpaca.identifiers import identifiers
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
-from services.paper_broker.alpaca.rate_limits import RateLimits
+from services.paper_broker.alpaca.rate_limits import AlpacaRateCounters
 from services.paper_broker.alpaca.shapes import TRADE
 from services.paper_broker.dialect import Reply, Request
 from shared.exchange.accounts import ApiKey
@@ -48,7 +48,7 @@ class AlpacaDialect:
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
-        self._rate_limits = RateLimits() if enforces_rate_limits else None
+        self._rate_limits = AlpacaRateCounters() if enforces_rate_limits else None
 
     def identifiers(self, seed: int) -> Identifiers:
         return identifiers(seed)

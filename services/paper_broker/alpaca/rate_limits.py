@@ -8,7 +8,7 @@ _MOST = 200.0
 _DECAY = _MOST / 60
 
 
-class RateLimits:
+class AlpacaRateCounters:
     """All counters of one paper Alpaca; they are not kept over a restart."""
 
     def __init__(self) -> None:

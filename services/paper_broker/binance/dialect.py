@@ -12,7 +12,7 @@ from urllib.parse import parse_qsl
 
 from services.paper_broker.binance import private, public, replies
 from services.paper_broker.binance.identifiers import identifiers
-from services.paper_broker.binance.rate_limits import RateLimits
+from services.paper_broker.binance.rate_limits import BinanceRateCounters
 from services.paper_broker.binance.signature import is_signed, split
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import Reply, Request
@@ -43,7 +43,7 @@ class BinanceDialect:
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
-        self._rate_limits = RateLimits() if enforces_rate_limits else None
+        self._rate_limits = BinanceRateCounters() if enforces_rate_limits else None
 
     def identifiers(self, seed: int) -> Identifiers:
         return identifiers(seed)
@@ -95,7 +95,7 @@ class BinanceDialect:
 
     def _checked(
         self, request: Request, exchange: Exchange, execution: Execution, needed: frozenset[str]
-    ) -> private.Call:
+    ) -> private.SignedCall:
         key = _key(request, exchange)
         query, query_signature = split(request.query)
         body, body_signature = split(_text(request.body))
@@ -112,7 +112,7 @@ class BinanceDialect:
         if not needed <= key.permissions:
             raise replies.key_refused()
         self._count(request, exchange)
-        return private.Call(exchange, key, parameters, deadline_at, execution, self._rate_limits)
+        return private.SignedCall(exchange, key, parameters, deadline_at, execution, self._rate_limits)
 
     def _count(self, request: Request, exchange: Exchange) -> None:
         if self._rate_limits is not None:

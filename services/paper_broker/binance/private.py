@@ -8,7 +8,7 @@ from typing import Any
 
 from services.paper_broker.binance import replies, shapes
 from services.paper_broker.binance.order_request import RESPONSE_TYPES, instrument_named, new_order
-from services.paper_broker.binance.rate_limits import RateLimits
+from services.paper_broker.binance.rate_limits import BinanceRateCounters
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
 from shared.exchange.orders import Execution, Order, OrderState, OrderType
@@ -34,7 +34,7 @@ _NEVER = 1 << 62
 
 
 @dataclass(frozen=True, slots=True)
-class Call:
+class SignedCall:
     """One signed request that was found to be good. `deadline_at`: when its recvWindow ends, microseconds."""
 
     exchange: Exchange
@@ -42,10 +42,10 @@ class Call:
     parameters: Mapping[str, str]
     deadline_at: int
     execution: Execution
-    rate_limits: RateLimits | None
+    rate_limits: BinanceRateCounters | None
 
 
-def place_order(call: Call) -> Any:
+def place_order(call: SignedCall) -> Any:
     new = new_order(call.parameters, call.deadline_at)
     if call.rate_limits is not None:
         call.rate_limits.count_order(call.key, call.exchange.clock())
@@ -55,11 +55,11 @@ def place_order(call: Call) -> Any:
     return shapes.placed_order(order, asked if asked in RESPONSE_TYPES else "ACK" if is_maker_only else "FULL")
 
 
-def query_order(call: Call) -> Any:
+def query_order(call: SignedCall) -> Any:
     return shapes.queried_order(_named(call, "origClientOrderId"))
 
 
-def cancel_order(call: Call) -> Any:
+def cancel_order(call: SignedCall) -> Any:
     try:
         order = _named(call, "origClientOrderId", only_open=True)
     except replies.BinanceError as error:
@@ -70,7 +70,7 @@ def cancel_order(call: Call) -> Any:
     return shapes.canceled_order(order, call.parameters.get("newClientOrderId") or secrets.token_hex(11))
 
 
-def open_orders(call: Call) -> Any:
+def open_orders(call: SignedCall) -> Any:
     symbol = instrument_named(call.parameters).symbol if "symbol" in call.parameters else None
     return [
         shapes.queried_order(order)
@@ -79,7 +79,7 @@ def open_orders(call: Call) -> Any:
     ]
 
 
-def cancel_open_orders(call: Call) -> Any:
+def cancel_open_orders(call: SignedCall) -> Any:
     symbol = instrument_named(call.parameters).symbol
     orders = [order for order in call.key.account.open_orders.values() if order.symbol == symbol]
     if not orders:
@@ -89,7 +89,7 @@ def cancel_open_orders(call: Call) -> Any:
     return [shapes.canceled_order(order, secrets.token_hex(11)) for order in orders]
 
 
-def all_orders(call: Call) -> Any:
+def all_orders(call: SignedCall) -> Any:
     """Oldest first: from `orderId` or `startTime` on, or the newest."""
     symbol = instrument_named(call.parameters).symbol
     start, end = _span(call)
@@ -104,7 +104,7 @@ def all_orders(call: Call) -> Any:
     return [shapes.queried_order(order) for order in (orders[:limit] if is_from_the_start else orders[-limit:])]
 
 
-def my_trades(call: Call) -> Any:
+def my_trades(call: SignedCall) -> Any:
     """Oldest first, of one symbol: from `fromId` or `startTime` on, of one order, or the newest."""
     symbol = instrument_named(call.parameters).symbol
     start, end = _span(call)
@@ -135,7 +135,7 @@ def my_trades(call: Call) -> Any:
     return found if is_from_the_start else found[::-1]
 
 
-def account(call: Call) -> Any:
+def account(call: SignedCall) -> Any:
     rates = call.exchange.fee_rates
     return shapes.account(
         call.key.account,
@@ -145,13 +145,13 @@ def account(call: Call) -> Any:
     )
 
 
-def api_restrictions(call: Call) -> Any:
+def api_restrictions(call: SignedCall) -> Any:
     return shapes.api_restrictions(call.key, RESTRICTION_NAMES)
 
 
 READING = frozenset({"enableReading"})
 TRADING = frozenset({"enableSpotAndMarginTrading"})
-CALLS: dict[str, tuple[frozenset[str], Callable[[Call], Any]]] = {
+CALLS: dict[str, tuple[frozenset[str], Callable[[SignedCall], Any]]] = {
     "POST /api/v3/order": (TRADING, place_order),
     "GET /api/v3/order": (READING, query_order),
     "DELETE /api/v3/order": (TRADING, cancel_order),
@@ -165,7 +165,7 @@ CALLS: dict[str, tuple[frozenset[str], Callable[[Call], Any]]] = {
 """Method and path → the permission it takes, and what serves it."""
 
 
-def _named(call: Call, client_id_name: str, *, only_open: bool = False) -> Order:
+def _named(call: SignedCall, client_id_name: str, *, only_open: bool = False) -> Order:
     """The order that `orderId` or a client order id means; of several with one id the newest."""
     symbol = instrument_named(call.parameters).symbol
     order_id, client_order_id = call.parameters.get("orderId"), call.parameters.get(client_id_name)
@@ -187,12 +187,12 @@ def _of_client_id(account: Account, client_order_id: str) -> list[Order]:
     return account.orders_by_client_id.get(client_order_id, [])
 
 
-def _visible(call: Call, orders: Iterable[Order]) -> list[Order]:
+def _visible(call: SignedCall, orders: Iterable[Order]) -> list[Order]:
     now = call.exchange.clock()
     return [order for order in orders if order.visible_at <= now]
 
 
-def _span(call: Call) -> tuple[int, int]:
+def _span(call: SignedCall) -> tuple[int, int]:
     """`startTime` and `endTime` in microseconds, both inclusive."""
     start = _number(call, "startTime", 0) * _MICROSECONDS
     end = (_number(call, "endTime", _NEVER // _MICROSECONDS) + 1) * _MICROSECONDS - 1
@@ -201,14 +201,14 @@ def _span(call: Call) -> tuple[int, int]:
     return start, end
 
 
-def _limit(call: Call) -> int:
+def _limit(call: SignedCall) -> int:
     limit = _number(call, "limit", PAGE)
     if limit < 1:
         raise replies.BinanceError(-1130, "Data sent for parameter 'limit' is not valid.")
     return min(limit, MOST_ON_A_PAGE)
 
 
-def _number(call: Call, name: str, default: int) -> int:
+def _number(call: SignedCall, name: str, default: int) -> int:
     text = call.parameters.get(name)
     if text is None:
         return default

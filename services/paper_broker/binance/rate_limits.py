@@ -26,7 +26,7 @@ _WEIGHTS = {
 }
 
 
-class RateLimits:
+class BinanceRateCounters:
     """All counters of one paper Binance; they are not kept over a restart."""
 
     def __init__(self) -> None:

@@ -63,7 +63,7 @@ class CoinbaseDialect:
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
-        self._rate_limits = rate_limits.RateLimits() if enforces_rate_limits else None
+        self._rate_limits = rate_limits.CoinbaseRateCounters() if enforces_rate_limits else None
         self._tokens = tokens.Tokens()
 
     def identifiers(self, seed: int) -> Identifiers:

@@ -8,7 +8,7 @@ PRIVATE_PER_SECOND, PUBLIC_PER_SECOND = 30.0, 10.0
 CODE, TEXT = "resource_exhausted", "too many requests"
 
 
-class RateLimits:
+class CoinbaseRateCounters:
     """All counters of one paper Coinbase; they are not kept over a restart. All callers share one address."""
 
     def __init__(self) -> None:

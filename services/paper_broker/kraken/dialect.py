@@ -15,7 +15,7 @@ import orjson
 from services.paper_broker.dialect import Reply, Request
 from services.paper_broker.kraken import private, public, replies
 from services.paper_broker.kraken.identifiers import identifiers
-from services.paper_broker.kraken.rate_limits import RateLimits
+from services.paper_broker.kraken.rate_limits import KrakenRateCounters
 from services.paper_broker.kraken.signature import is_signed
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import FeeRates
@@ -74,7 +74,7 @@ class KrakenDialect:
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
-        self._rate_limits = RateLimits() if enforces_rate_limits else None
+        self._rate_limits = KrakenRateCounters() if enforces_rate_limits else None
 
     def identifiers(self, seed: int) -> Identifiers:
         return identifiers(seed)

@@ -6,7 +6,7 @@ from typing import Any
 
 from services.paper_broker.kraken import replies, shapes
 from services.paper_broker.kraken.order_request import new_order
-from services.paper_broker.kraken.rate_limits import RateLimits
+from services.paper_broker.kraken.rate_limits import KrakenRateCounters
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
@@ -19,7 +19,7 @@ _MICROSECONDS = 1_000_000
 
 
 def add_order(
-    exchange: Exchange, key: ApiKey, fields: Fields, execution: Execution, rate_limits: RateLimits | None
+    exchange: Exchange, key: ApiKey, fields: Fields, execution: Execution, rate_limits: KrakenRateCounters | None
 ) -> Any:
     new = new_order(fields, exchange.clock())
     if rate_limits is not None:
@@ -35,7 +35,7 @@ def add_order(
     return reply
 
 
-def cancel_order(exchange: Exchange, key: ApiKey, fields: Fields, rate_limits: RateLimits | None) -> Any:
+def cancel_order(exchange: Exchange, key: ApiKey, fields: Fields, rate_limits: KrakenRateCounters | None) -> Any:
     orders = [order for order in _named(key.account, fields) if order.state is OrderState.OPEN]
     if not orders:
         raise replies.KrakenError(replies.UNKNOWN_ORDER)

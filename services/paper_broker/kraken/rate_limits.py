@@ -16,7 +16,7 @@ _CANCEL_WEIGHTS = ((5, 8.0), (10, 6.0), (15, 5.0), (45, 4.0), (90, 2.0), (300, 1
 _MICROSECONDS = 1_000_000
 
 
-class RateLimits:
+class KrakenRateCounters:
     """All counters of one paper Kraken; they are not kept over a restart."""
 
     def __init__(self) -> None:

@@ -21,7 +21,7 @@ from services.paper_broker.dialect import Reply, Request
 from services.paper_broker.okx import private, public, replies, trading
 from services.paper_broker.okx.identifiers import identifiers
 from services.paper_broker.okx.order_request import expiry
-from services.paper_broker.okx.rate_limits import RateLimits
+from services.paper_broker.okx.rate_limits import OkxRateCounters
 from services.paper_broker.okx.signature import is_signed
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_SYMBOL
 from shared.exchange.accounts import ApiKey
@@ -46,7 +46,7 @@ class OkxDialect:
     instruments = INSTRUMENTS_BY_SYMBOL
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
-        self._rate_limits = RateLimits() if enforces_rate_limits else None
+        self._rate_limits = OkxRateCounters() if enforces_rate_limits else None
         self._passphrases: dict[str, str] = {}
 
     def identifiers(self, seed: int) -> Identifiers:

@@ -22,7 +22,7 @@ _READS = {
 }
 
 
-class RateLimits:
+class OkxRateCounters:
     """All counters of one paper OKX; they are not kept over a restart."""
 
     def __init__(self) -> None:

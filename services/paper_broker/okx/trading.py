@@ -7,7 +7,7 @@ from typing import Any
 
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.order_request import Requested, requested_order
-from services.paper_broker.okx.rate_limits import RateLimits
+from services.paper_broker.okx.rate_limits import OkxRateCounters
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
@@ -26,7 +26,7 @@ def place(
     fields: Fields,
     expires_at: int | None,
     execution: Execution,
-    rate_limits: RateLimits | None,
+    rate_limits: OkxRateCounters | None,
 ) -> dict[str, Any]:
     """Place one order; its refusal is an entry of the reply as well."""
     try:

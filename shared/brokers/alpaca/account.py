@@ -42,7 +42,7 @@ LOOK_UP = ("/orders:by_client_order_id", "/orders", "/account/activities/FILL")
 _Read = TypeVar("_Read")
 
 
-class Listing(Protocol):
+class AlpacaListing(Protocol):
     """What accounts share with their connection, besides the way out."""
 
     @property
@@ -65,7 +65,7 @@ class AlpacaAccount:
     __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender")
 
     def __init__(
-        self, client: TradingClient, sender: Sender, listing: Listing, malformed_key: str, budget: Budget | None
+        self, client: TradingClient, sender: Sender, listing: AlpacaListing, malformed_key: str, budget: Budget | None
     ) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that it need not be sent; or empty."""
         self._client = client

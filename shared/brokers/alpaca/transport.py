@@ -26,7 +26,7 @@ class ReplyUnusable(requests.RequestException):
     """A redirect, or a reply that is too long or took too long: what it would have said is not known."""
 
 
-class Reply:
+class AlpacaReply:
     """What alpaca-py uses of a `requests.Response`. JSON numbers stay text: no amount is ever a binary float."""
 
     __slots__ = ("_body", "headers", "request", "status_code")
@@ -75,7 +75,7 @@ class Transport:
         finally:
             del self._thread.seconds
 
-    def request(self, method: str, url: str, **options: Any) -> Reply:
+    def request(self, method: str, url: str, **options: Any) -> AlpacaReply:
         """Send one request, once. Raises requests.RequestException."""
         seconds = getattr(self._thread, "seconds", self._timeout_seconds)
         ends_at = monotonic() + seconds
@@ -84,7 +84,7 @@ class Transport:
             body = _whole_body(response, ends_at)
         if _REDIRECTS <= response.status_code < _ERRORS:
             raise ReplyUnusable(f"HTTP {response.status_code}: a redirect, which is not followed")
-        return Reply(response, body)
+        return AlpacaReply(response, body)
 
     def close(self) -> None:
         self._session.close()

@@ -10,14 +10,14 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 MOST_PAGES = 1_000
 
 
-class Request(Protocol):
+class _Request(Protocol):
     """Sends one signed request and reads its reply."""
 
     async def __call__(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], Any]) -> Any: ...
 
 
 async def whole_list(
-    request: Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
+    request: _Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
 ) -> list[dict[str, Any]]:
     """The entries of all pages, in the broker's order. `listed_as`: the field that holds them.
 

@@ -13,14 +13,14 @@ UNPAGED = frozenset({"open"})
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-class Request(Protocol):
+class _Request(Protocol):
     """Sends one signed request and reads its result."""
 
     async def __call__(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], Any]) -> Any: ...
 
 
 async def whole_history(
-    request: Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
+    request: _Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
 ) -> dict[str, Any]:
     """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
 
@@ -51,7 +51,7 @@ async def whole_history(
     return entries
 
 
-async def order_query(request: Request, endpoint: _Endpoint, order_ids: list[str]) -> dict[str, Any]:
+async def order_query(request: _Request, endpoint: _Endpoint, order_ids: list[str]) -> dict[str, Any]:
     """The orders of these ids, as far as the broker tells them."""
 
     def read(result: Any) -> dict[str, Any]:

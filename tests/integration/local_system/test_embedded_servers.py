@@ -17,7 +17,7 @@ import pytest
 import redis
 
 from services.local_system import embedded_postgres
-from services.local_system.child import Account
+from services.local_system.child import UserAccount
 from services.local_system.embedded import (
     free_port,
     home_folder,
@@ -129,10 +129,10 @@ def test_postgres_does_without_a_capability(monkeypatch: pytest.MonkeyPatch) -> 
         pytest.skip("only root changes accounts")
     real = embedded_postgres.account_for
 
-    def without_capability(trial: list[str]) -> Account:
+    def without_capability(trial: list[str]) -> UserAccount:
         account = real(trial)
         assert account is not None
-        return Account(account.user_id, account.group_id, None)
+        return UserAccount(account.user_id, account.group_id, None)
 
     # A copy of the programs where everybody may go: the wheel may be below a closed folder.
     with everybodys_folder() as folder:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from services.demo.audit import Audit, BrokerFill, BrokerOrder, audit
+from services.demo.audit import AuditReport, BrokerFill, BrokerOrder, audit
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import CopyLine, FillReport
 
@@ -84,8 +84,8 @@ def compare(
     orders: Sequence[BrokerOrder] = ORDERS,
     broker_fills: Sequence[BrokerFill] = MASTER_FILLS,
     followers: int = 1,
-) -> Audit:
-    """Audit; by default everything is as it should be."""
+) -> AuditReport:
+    """A comparison; by default everything is as it should be."""
     return audit(
         fills,
         copies,
@@ -100,7 +100,7 @@ def compare(
 
 def test_a_sound_ledger_has_nothing_to_show() -> None:
     """Two copied orders, no fault, no position left and no error of position."""
-    assert compare() == Audit(
+    assert compare() == AuditReport(
         planned=2,
         copied=2,
         skipped=0,

@@ -8,7 +8,7 @@ import pytest
 
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alert, AlertKind
-from shared.queries.status import BrokerStatus, LedgerFacts, Master, Pipeline, ProcessFacts, Run, SystemStatus
+from shared.queries.status import BrokerStatus, LedgerFacts, MasterFacts, Pipeline, ProcessFacts, Run, SystemStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
@@ -26,7 +26,7 @@ def process(**changes: Any) -> ProcessFacts:
     return ProcessFacts(**values | changes)
 
 
-def master(**changes: Any) -> Master:
+def master(**changes: Any) -> MasterFacts:
     """A master that is watched."""
     values: dict[str, Any] = {
         "state": "watching",
@@ -38,7 +38,7 @@ def master(**changes: Any) -> Master:
         "equity": Decimal(100_000),
         "equity_at": NOW,
     }
-    return Master(**values | changes)
+    return MasterFacts(**values | changes)
 
 
 def alert(follower_id: str = "alice", kind: AlertKind = AlertKind.UNREADABLE_MAIL, message: str = "version 7") -> Alert:

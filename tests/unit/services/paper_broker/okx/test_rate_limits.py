@@ -2,7 +2,7 @@
 
 import pytest
 
-from services.paper_broker.okx.rate_limits import RateLimits
+from services.paper_broker.okx.rate_limits import OkxRateCounters
 from services.paper_broker.okx.replies import OkxError
 from shared.exchange.accounts import Account, ApiKey
 
@@ -15,7 +15,7 @@ def key(account: Account, name: str) -> ApiKey:
 
 def test_orders_are_counted_per_account_and_pair() -> None:
     """The keys of an account share the count; another pair or account has its own; time brings it back."""
-    limits, account = RateLimits(), Account("a")
+    limits, account = OkxRateCounters(), Account("a")
     for number in range(60):
         limits.count_order(key(account, f"key-{number % 2}"), "BTC/USDT", NOW)
     with pytest.raises(OkxError) as raised:
@@ -29,7 +29,7 @@ def test_orders_are_counted_per_account_and_pair() -> None:
 @pytest.mark.parametrize(("path", "most"), [("trade/fills-history", 10), ("trade/order", 60), ("other/path", 20)])
 def test_reads_are_counted_per_call(path: str, most: int) -> None:
     """Each with OKX's own number."""
-    limits, asker = RateLimits(), key(Account("a"), "key")
+    limits, asker = OkxRateCounters(), key(Account("a"), "key")
     for _ in range(most):
         limits.count_read(asker, path, NOW)
     with pytest.raises(OkxError):

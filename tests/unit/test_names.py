@@ -1,0 +1,35 @@
+"""One name, one thing: no two public classes of the product have the same name."""
+
+import ast
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+TOP = Path(__file__).parents[2]
+SHARED_NAMES = {
+    "DeadlineElapsed": 2,
+    "Execution": 2,
+    "FeeRates": 2,
+    "InsufficientFunds": 2,
+    "OrderState": 2,
+}
+"""Names that more than one class still has, and how many. The list only gets shorter."""
+
+
+def public_classes() -> Iterator[tuple[str, str]]:
+    """The name and the file of every class of a module; classes inside functions and classes are not imported."""
+    for folder in ("services", "shared"):
+        for path in sorted((TOP / folder).rglob("*.py")):
+            for node in ast.parse(path.read_text(encoding="utf-8")).body:
+                if isinstance(node, ast.ClassDef) and not node.name.startswith("_"):
+                    yield node.name, str(path.relative_to(TOP))
+
+
+def test_no_two_public_classes_have_the_same_name() -> None:
+    """A reader who searches for a class finds one. A name that stands alone by now leaves the list above."""
+    places = defaultdict(list)
+    for name, path in public_classes():
+        places[name].append(path)
+    assert len(places) > 300, "the walk would miss most classes"
+    same = {name: paths for name, paths in places.items() if len(paths) > 1}
+    assert {name: len(paths) for name, paths in same.items()} == SHARED_NAMES, same
