@@ -46,6 +46,8 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
         worker_hijack_root_logger=False,
+        # A redirected stderr swallows every line that a worker's child logs.
+        worker_redirect_stdouts=False,
         broker_transport_options={
             "priority_steps": [0],
             "socket_timeout": 30,
