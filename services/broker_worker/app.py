@@ -4,6 +4,7 @@ The queue says which broker it is. Each child of the pool runs drains; the main 
 """
 
 import asyncio
+import logging
 import mmap
 import os
 import threading
@@ -44,6 +45,9 @@ from shared.running import stop_by_signal
 END_SECONDS: Final = 40.0
 """From SIGTERM until the main process ends whatever Celery waits for: the children have finished long before."""
 
+_LINES_FOR_EACH_HINT = ("celery.worker.strategy", "celery.app.trace")
+"""Celery's loggers that report each hint as received and as done. A hint carries nothing; `drained` says what was done."""
+
 log = structlog.get_logger()
 
 app = Celery("nija.broker_worker")
@@ -83,6 +87,8 @@ def configure(options: Any = None, **_: Any) -> None:
             raise SystemExit(0)
         Worker.stop_flag = mmap.mmap(-1, 1)
         configure_celery(app, Worker.broker, redis_url)
+        for name in _LINES_FOR_EACH_HINT:
+            logging.getLogger(name).setLevel(logging.WARNING)
         # Now, and not after Celery has begun: a library that is missing shows here.
         _ = app.connection_for_write().transport_cls
 

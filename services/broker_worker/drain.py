@@ -67,17 +67,22 @@ class Drain:
         """Serve until nobody is ready and nobody is under way, the time box is over, or the process is to stop."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._time_box_seconds
+        with_orders = 0
         while not self._serving.stopping.is_set() and loop.time() < ends_at:
             free_places = self._places - len(self._under_way)
-            claimed = await self._claim(free_places) if free_places > 0 else 0
+            claimed = await self._claim(free_places) if free_places > 0 else []
+            with_orders += sum(1 for follower in claimed if follower.head)
             if not self._under_way:
-                return
-            if claimed < free_places:
+                break
+            if len(claimed) < free_places:
                 await asyncio.wait(self._under_way, timeout=CLAIM_PAUSE_SECONDS)
             else:
                 await asyncio.wait(self._under_way, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
                 # Others are about to finish: one claim for some of them costs as much as one for each.
                 await asyncio.sleep(GATHER_SECONDS)
+        if with_orders:
+            # One line for a whole drain. It shows how several workers of a broker share the followers.
+            log.info("drained", followers_with_orders=with_orders)
 
     async def renew_claims(self, every_seconds: float) -> None:
         """Keep the claims of all followers under way, for ever; who lost one is stopped."""
@@ -112,19 +117,19 @@ class Drain:
             log.warning("left to the next worker", followers=[claim.follower_id for claim in hanging.values()])
             await asyncio.gather(*(self._mailboxes.release(claim) for claim in hanging.values()))
 
-    async def _claim(self, limit: int) -> int:
+    async def _claim(self, limit: int) -> Sequence[ClaimedFollower]:
         claiming = asyncio.ensure_future(self._mailboxes.claim(limit))
         claimed: list[ClaimedFollower] = []
         try:
             # Shielded: a claim whose reply nobody waits for would keep followers until their claims end.
             version, claimed = await asyncio.shield(claiming)
             if not claimed:
-                return 0
+                return []
             keys = await self._key_ring.of(version, [c.claim.follower_id for c in claimed])
         except NijaError as error:
             log.warning("keys not read", error=str(error))
             await self._give_back(claimed, NO_LEDGER_RETRY_MS)
-            return 0
+            return []
         except asyncio.CancelledError:
             await self._give_back((await claiming)[1], 0)
             raise
@@ -132,7 +137,7 @@ class Drain:
             task = asyncio.create_task(self._serve(follower, keys[follower.claim.follower_id]))
             self._under_way[task] = follower.claim
             task.add_done_callback(self._under_way.pop)
-        return len(claimed)
+        return claimed
 
     async def _give_back(self, claimed: Sequence[ClaimedFollower], ready_in_ms: int) -> None:
         for follower in claimed:

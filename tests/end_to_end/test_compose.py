@@ -150,6 +150,11 @@ async def copies_and_shows(local: LocalCompose, brokers: Sequence[Broker], datab
     assert drained_by == {broker.value for broker in brokers}
     codes = local.stop()
     assert codes == dict.fromkeys(codes, 0)
+    for broker in brokers:
+        # The worker's children write to the same log as their parent, and not a line for each hint.
+        written = (local.folder / f"paper-broker-worker-{broker.value}.log").read_text()
+        assert '"drained"' in written
+        assert "Task drain" not in written
 
 
 def drains(port: int, login: str) -> list[dict[str, Any]]:
@@ -201,7 +206,7 @@ def test_a_profile_starts_its_broker_and_no_other() -> None:
     for broker in Broker:
         active = {name for name, service in SERVICES.items() if broker.value in service["profiles"]}
         assert active == {
-            *("redis", "postgres", "migrate", "followers", "bookkeeper", "copy-engine", "flower"),
+            *("settings", "redis", "postgres", "migrate", "followers", "bookkeeper", "copy-engine", "flower"),
             *(f"master-trader-{broker.value}", f"broker-worker-{broker.value}"),
         }
         assert set(with_needs(SERVICES, sorted(active))) == active
@@ -263,5 +268,5 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
         for service in (SERVICES[name], SERVICES[f"paper-{name}"]):
             own = service["command"] if service["command"][0] == "celery" else service["command"][3:]
             assert own == command, name
-    known = {"flower", "migrate", "followers", "accounts", "redis", "postgres", *on_one_machine}
+    known = {"flower", "settings", "migrate", "followers", "accounts", "redis", "postgres", *on_one_machine}
     assert {name.removeprefix("paper-") if name not in on_one_machine else name for name in SERVICES} == known

@@ -10,6 +10,7 @@ from cryptography.fernet import Fernet
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
+from structlog.testing import capture_logs
 
 from services.broker_worker.drain import Drain, KeyRing
 from shared.brokers.port.orders import MarketOrder
@@ -92,14 +93,19 @@ async def until_waiting(account: SlowAccount, count: int) -> None:
 async def test_a_drain_serves_everybody_and_ends(bench: WorkerBench, account: SlowAccount) -> None:
     """More followers than places: never more at once than places, nobody left, and a second drain does nothing."""
     await bench.deliver(*(an_order(name) for name in NAMES))
-    running = asyncio.create_task(drain_of(bench, places=4).run())
-    await until_waiting(account, 4)
-    account.door.set()
-    await running
-    assert sorted(e.follower_id for e in await bench.finals()) == sorted(NAMES)
-    assert account.most_waiting == 4
-    await drain_of(bench).run()
+    with capture_logs() as logs:
+        running = asyncio.create_task(drain_of(bench, places=4).run())
+        await until_waiting(account, 4)
+        account.door.set()
+        await running
+        assert sorted(e.follower_id for e in await bench.finals()) == sorted(NAMES)
+        assert account.most_waiting == 4
+        await drain_of(bench).run()
     assert len(account.placed) == len(NAMES)
+    # The log shows which worker served how many; a drain without orders is silent.
+    assert [each for each in logs if each["event"] == "drained"] == [
+        {"event": "drained", "followers_with_orders": len(NAMES), "log_level": "info"}
+    ]
 
 
 async def test_slow_followers_hold_their_places_only(bench: WorkerBench, account: SlowAccount) -> None:
