@@ -15,6 +15,7 @@ from services.cli import bench, check, followers, output
 from services.cli.accounts import accounts
 from services.cli.brokers import brokers
 from services.cli.chaos import chaos
+from services.cli.check_settings import check_settings
 from services.cli.demo import demo
 from services.cli.fills import fills
 from services.cli.migrate import migrate_database
@@ -53,6 +54,7 @@ app.command("positions", rich_help_panel="Look")(positions)
 app.command("replay", rich_help_panel="Look")(replay)
 app.command("paper-accounts", rich_help_panel="Run")(paper_accounts)
 followers.app.command("register")(register_followers)
+check.app.command("settings")(check_settings)
 app.add_typer(check.app, name="check", rich_help_panel="Look")
 app.add_typer(followers.app, name="followers", rich_help_panel="Change")
 app.command("reconcile", rich_help_panel="Change")(reconcile)
