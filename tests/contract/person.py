@@ -1,10 +1,10 @@
-"""A person with a key of their own to an account, who places limit orders through the broker's ordinary client library."""
+"""A person with a key of their own to an account, who places orders through the broker's ordinary client library."""
 
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Decimal
 from time import time
 from typing import Any
 
@@ -14,12 +14,14 @@ from alpaca.data.requests import CryptoBarsRequest, CryptoLatestTradeRequest
 from alpaca.data.timeframe import TimeFrame, TimeFrameUnit
 from alpaca.trading.client import TradingClient
 from alpaca.trading.enums import OrderSide, TimeInForce
-from alpaca.trading.requests import LimitOrderRequest
+from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 
+_CENT = Decimal("0.01")
+_SMALLEST_COIN = Decimal("0.000000001")
 _BINANCE_PATHS = {"public": "/api/v3", "private": "/api/v3", "sapi": "/sapi/v1", "v1": "/api/v1"}
 
 
@@ -54,6 +56,24 @@ class CcxtPerson:
         since = int(time() - 50 * 60) * 1_000
         rows = await self._client.fetch_ohlcv(symbol, "5m", since=since, limit=10)
         return [(row[0] // 1_000, *(Decimal(str(value)) for value in row[1:])) for row in rows]
+
+    async def buy(self, symbol: str, cost: Decimal) -> None:
+        """Buy at the market's price for about `cost`, in quote currency."""
+        if self._client.id == "coinbase":  # it sizes market purchases by their cost only
+            await self._client.create_market_buy_order_with_cost(symbol, str(cost.quantize(_CENT, ROUND_DOWN)))
+            return
+        price = Decimal((await self._client.fetch_ticker(symbol))["last"])
+        quantity = self._client.amount_to_precision(symbol, f"{cost / price:f}")
+        await self._client.create_order(symbol, "market", "buy", quantity)
+
+    async def sell(self, symbol: str, share: Decimal) -> None:
+        """Sell this share of what is held and free, at the market's price; nothing if nothing is held."""
+        # Coinbase: the balances of the API that its other calls use.
+        balance = await self._client.fetch_balance({"v3": True} if self._client.id == "coinbase" else {})
+        held = Decimal(balance["free"].get(symbol.partition("/")[0]) or 0)
+        if held > 0:
+            quantity = self._client.amount_to_precision(symbol, f"{held * share:f}")
+            await self._client.create_order(symbol, "market", "sell", quantity)
 
 
 class AlpacaPerson:
@@ -105,6 +125,22 @@ class AlpacaPerson:
             (int(b.timestamp.timestamp()), *(Decimal(str(v)) for v in (b.open, b.high, b.low, b.close, b.volume)))
             for b in bars[symbol]
         ]
+
+    async def buy(self, symbol: str, cost: Decimal) -> None:
+        """Buy at the market's price for about `cost`, in US dollars."""
+        await self._market_order(symbol, Side.BUY, notional=float(cost.quantize(_CENT, ROUND_DOWN)))
+
+    async def sell(self, symbol: str, share: Decimal) -> None:
+        """Sell this share of what is held and free, at the market's price; nothing if nothing is held."""
+        for position in await asyncio.to_thread(self._client.get_all_positions):
+            if position.symbol == symbol.replace("/", ""):
+                held = Decimal(position.qty_available)
+                quantity = (held * share).quantize(_SMALLEST_COIN, ROUND_DOWN)
+                await self._market_order(symbol, Side.SELL, qty=float(quantity))
+
+    async def _market_order(self, symbol: str, side: Side, **size: float) -> None:
+        request = MarketOrderRequest(symbol=symbol, side=OrderSide(side.value), time_in_force=TimeInForce.GTC, **size)
+        await asyncio.to_thread(self._client.submit_order, request)
 
 
 @asynccontextmanager

@@ -1,0 +1,47 @@
+"""Fixtures and report of the container tests: an engine, the image under test, and a table of results at the end."""
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.containers.docker import docker, engine_problem
+from tests.containers.project import IMAGE
+from tests.containers.report import Results
+from tests.end_to_end.compose import FILE
+
+_RESULTS = Results()
+_BEGAN_AT = time.monotonic()
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--containers-report", type=Path, help="write the results of the container tests here, as JSON")
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    if not _RESULTS.rows:
+        return
+    terminalreporter.ensure_newline()
+    _RESULTS.print(time.monotonic() - _BEGAN_AT)
+    if path := config.getoption("--containers-report"):
+        _RESULTS.write(path)
+
+
+@pytest.fixture(scope="session")
+def results() -> Results:
+    """Where each check puts its row."""
+    return _RESULTS
+
+
+@pytest.fixture(scope="session")
+def image(results: Results) -> Iterator[str]:
+    """The image, built from this checkout by the Dockerfile; removed again at the end, its layers stay cached."""
+    if problem := engine_problem():
+        pytest.fail(f"the container tests need a Docker engine: {problem}; run `make containers`", pytrace=False)
+    with results.check("the image is built") as row:
+        docker("build", "--quiet", "--build-arg", "PIP_INDEX_URL", "--tag", IMAGE, str(FILE.parent), seconds=900)
+        size = int(docker("image", "inspect", "--format", "{{.Size}}", IMAGE))
+        row.note = f"{size / 1e6:.0f} MB, {docker('run', '--rm', IMAGE, 'nija', '--version')}"
+    yield IMAGE
+    docker("image", "rm", "--no-prune", IMAGE)
