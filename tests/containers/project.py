@@ -20,7 +20,7 @@ from tests.end_to_end.compose import FILE, read_services
 
 IMAGE = "nija-test"
 """The image under test. Its tag differs from the one that a person on this machine may use."""
-HEALTHY_SECONDS = 120
+HEALTHY_SECONDS = 240
 POLL_SECONDS = 0.5
 
 

@@ -28,7 +28,7 @@ from tests.unit.test_kubernetes import ALL
 pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 
 NAME = "nija-test-pods"
-READY_SECONDS = 120
+READY_SECONDS = 240
 SHARES = {"paper_one": Decimal("0.1"), "paper_two": Decimal("0.025"), "paper_three": Decimal("0.5")}
 PASSWORD = "a-password"
 
