@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 from shared.domain.symbol import Symbol
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +39,7 @@ class Dialect(Protocol):
 
     permission_names: frozenset[str]
     default_permissions: frozenset[str]
-    fee_rates: FeeRates
+    fee_rates: ChargeRates
 
     @property
     def instruments(self) -> Mapping[Symbol, PaperInstrument]:
@@ -64,7 +64,7 @@ class Dialect(Protocol):
 
     def places_order(self, endpoint: str) -> bool: ...
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         """Serve one request. An order that it places is executed as `execution` says."""
         ...
 

@@ -13,7 +13,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.domain.errors import NijaError
-from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, ExecutionTerms
 
 _MICROSECONDS = 1_000_000
 
@@ -156,7 +156,7 @@ class Faults:
         return hitting
 
 
-def execution_under(faults: list[Fault]) -> Execution:
+def execution_under(faults: list[Fault]) -> ExecutionTerms:
     """How the order of a request that these faults hit is executed."""
     fraction, rest_after, canceled, invisible, shows_fills = AT_ONCE.fraction, None, False, 0, False
     for fault in faults:
@@ -167,7 +167,7 @@ def execution_under(faults: list[Fault]) -> Execution:
             fraction, rest_after = Decimal(0), microseconds
         elif fault.kind is FaultKind.LATE_VISIBILITY:
             invisible, shows_fills = microseconds or 0, fault.fills_shown
-    return Execution(fraction, rest_after, canceled, invisible, shows_fills)
+    return ExecutionTerms(fraction, rest_after, canceled, invisible, shows_fills)
 
 
 def _fault(fault_id: str, description: Mapping[str, Any]) -> Fault:

@@ -14,7 +14,7 @@ from services.paper_broker.dialect import Dialect, Reply, Request
 from services.paper_broker.faults import Fault, FaultKind, Faults, execution_under
 from shared.exchange.exchange import Exchange
 from shared.exchange.journal import Journal, JournalWriteFailed
-from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, ExecutionTerms
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 _TICK_SECONDS = 0.1
@@ -69,7 +69,7 @@ class Server:
                 self._on_failure(error)
                 return
 
-    def _execute(self, request: Request, execution: Execution) -> Reply:
+    def _execute(self, request: Request, execution: ExecutionTerms) -> Reply:
         reply = self._dialect.answer(request, self._exchange, execution)
         self._journal.commit()
         return reply

@@ -8,7 +8,7 @@ from shared.exchange import refusals
 from shared.exchange.accounts import Account
 from shared.exchange.book import SimulatedBook
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.orders import NewOrder, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, NewOrder, OrderType
 
 
 def check_acceptable(
@@ -16,11 +16,11 @@ def check_acceptable(
 ) -> None:
     """Raise the refusal that a broker would give first; `now` in microseconds since 1970. Funds come later."""
     if new.deadline_at is not None and now >= new.deadline_at:
-        raise refusals.DeadlineElapsed("the request's deadline has passed")
+        raise refusals.DeadlinePassed("the request's deadline has passed")
     _check_form(new, instrument)
     _check_minimums(new, instrument, book)
     if new.client_order_id is not None and any(
-        order.state is OrderState.OPEN for order in account.orders_by_client_id.get(new.client_order_id, ())
+        order.state is ExchangeOrderState.OPEN for order in account.orders_by_client_id.get(new.client_order_id, ())
     ):
         raise refusals.DuplicateClientOrderId(f"an open order has the client order id {new.client_order_id}")
 

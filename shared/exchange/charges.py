@@ -12,12 +12,12 @@ from shared.domain.fill import Side
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import ZERO
 
-Execution = tuple[Decimal, Decimal]
+Executed = tuple[Decimal, Decimal]
 """A price and a quantity."""
 
 
 @dataclass(frozen=True, slots=True)
-class FeeRates:
+class ChargeRates:
     """Fractions of the executed value: 0.0026 is 0.26%."""
 
     taker: Decimal
@@ -29,7 +29,7 @@ class Terms:
     """What an order's charges depend on, besides price and quantity."""
 
     instrument: PaperInstrument
-    rates: FeeRates
+    rates: ChargeRates
     side: Side
     fee_in_base: bool
 
@@ -53,7 +53,7 @@ class Terms:
             return (quantity * rate).quantize(self.instrument.base_fee_step, ROUND_HALF_UP)
         return (cost * rate).quantize(self.instrument.cost_step, ROUND_HALF_UP)
 
-    def spent(self, executions: Iterable[Execution]) -> Decimal:
+    def spent(self, executions: Iterable[Executed]) -> Decimal:
         """What taker executions take from the account, in the spent currency."""
         total = ZERO
         for price, quantity in executions:

@@ -17,19 +17,18 @@ from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
 from shared.exchange.accounts import ApiKey
 from shared.exchange.book import SimulatedBook, book_around, take, take_for_cost
-from shared.exchange.charges import Execution as Executed
-from shared.exchange.charges import FeeRates, Terms
+from shared.exchange.charges import ChargeRates, Executed, Terms
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import Market
 from shared.exchange.orders import (
     AT_ONCE,
     ZERO,
     DueAction,
-    Execution,
+    ExchangeOrderState,
+    ExecutionTerms,
     Fill,
     NewOrder,
     Order,
-    OrderState,
     OrderType,
 )
 from shared.exchange.state import State
@@ -39,7 +38,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 NO_LIQUIDITY = "Insufficient liquidity"
 NO_FUNDS = "Insufficient funds"
 USER_REQUESTED = "User requested"
-NO_FEES = FeeRates(taker=ZERO, maker=ZERO)
+NO_FEES = ChargeRates(taker=ZERO, maker=ZERO)
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +58,7 @@ class Exchange:
         instruments: Mapping[Symbol, PaperInstrument],
         market: Market,
         state: State,
-        fee_rates: FeeRates,
+        fee_rates: ChargeRates,
         identifiers: Identifiers,
         clock: Callable[[], int],
     ) -> None:
@@ -117,7 +116,7 @@ class Exchange:
         self.state.pin_price(symbol, price)
         self.advance()
 
-    def place(self, key: ApiKey, new: NewOrder, execution: Execution = AT_ONCE) -> Order:
+    def place(self, key: ApiKey, new: NewOrder, execution: ExecutionTerms = AT_ONCE) -> Order:
         """Accept an order and execute what can be executed, or raise Refused with nothing changed."""
         now = self.clock()
         instrument = self._instrument(new.symbol)
@@ -135,7 +134,7 @@ class Exchange:
             terms = replace(terms, fee_in_base=False)
             need = _need(new, terms, planned)
         if need > free:
-            raise refusals.InsufficientFunds(f"{need} {spent_currency} needed, {free} free")
+            raise refusals.NotEnoughFunds(f"{need} {spent_currency} needed, {free} free")
         at_once = planned
         if execution.fraction < 1:
             quantity = sum((part for _, part in planned), ZERO) * execution.fraction
@@ -154,9 +153,9 @@ class Exchange:
 
     def cancel(self, order: Order, reason: str = USER_REQUESTED) -> None:
         """Cancel an open order; UnknownOrder when it is closed already."""
-        if order.state is not OrderState.OPEN:
+        if order.state is not ExchangeOrderState.OPEN:
             raise refusals.UnknownOrder(f"order {order.order_id} is not open")
-        self._close(order, OrderState.CANCELED, self.clock(), reason)
+        self._close(order, ExchangeOrderState.CANCELED, self.clock(), reason)
 
     def advance(self) -> None:
         """Do what time and price have brought: due executions, and resting orders that the price has crossed."""
@@ -165,7 +164,7 @@ class Exchange:
         now = self.clock()
         while self._due and self._due[0][0] <= now:
             order = heapq.heappop(self._due)[2]
-            if order.state is OrderState.OPEN:
+            if order.state is ExchangeOrderState.OPEN:
                 self._when_due(order, now)
         for symbol in list(self._resting):
             book = self.book(symbol)
@@ -182,11 +181,11 @@ class Exchange:
         instrument = self.instruments[order.symbol]
         return Terms(instrument, self._rates(instrument), order.side, order.fee_in_base)
 
-    def _rates(self, instrument: PaperInstrument) -> FeeRates:
+    def _rates(self, instrument: PaperInstrument) -> ChargeRates:
         return NO_FEES if instrument.commission_free else self.fee_rates
 
     def _accepted(
-        self, key: ApiKey, new: NewOrder, execution: Execution, *, fee_in_base: bool, price: Decimal, now: int
+        self, key: ApiKey, new: NewOrder, execution: ExecutionTerms, *, fee_in_base: bool, price: Decimal, now: int
     ) -> Order:
         sequence = len(self.state.orders) + 1
         due_at = None
@@ -216,17 +215,17 @@ class Exchange:
             due_action=DueAction.CANCEL if execution.rest_is_canceled else DueAction.FILL,
         )
 
-    def _settle_rest(self, order: Order, execution: Execution, now: int) -> None:
+    def _settle_rest(self, order: Order, execution: ExecutionTerms, now: int) -> None:
         """What becomes of an order after its executions at acceptance."""
         if self._is_complete(order):
-            self._close(order, OrderState.FILLED, now)
+            self._close(order, ExchangeOrderState.FILLED, now)
         elif execution.fraction < 1:
             if execution.rest_is_canceled and order.due_at is None:
-                self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+                self._close(order, ExchangeOrderState.CANCELED, now, NO_LIQUIDITY)
             else:
                 self._schedule(order)
         elif not order.may_rest:
-            self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+            self._close(order, ExchangeOrderState.CANCELED, now, NO_LIQUIDITY)
         else:
             self._schedule(order)
 
@@ -245,7 +244,7 @@ class Exchange:
 
     def _when_due(self, order: Order, now: int) -> None:
         if order.due_action is DueAction.CANCEL:
-            self._close(order, OrderState.CANCELED, now, NO_LIQUIDITY)
+            self._close(order, ExchangeOrderState.CANCELED, now, NO_LIQUIDITY)
             return
         instrument, terms = self.instruments[order.symbol], self._terms(order)
         account = self.state.accounts[order.account]
@@ -272,9 +271,9 @@ class Exchange:
             if part < quantity:
                 break
         if self._is_complete(order):
-            self._close(order, OrderState.FILLED, now)
+            self._close(order, ExchangeOrderState.FILLED, now)
         elif not order.may_rest:
-            self._close(order, OrderState.CANCELED, now, NO_FUNDS if planned else NO_LIQUIDITY)
+            self._close(order, ExchangeOrderState.CANCELED, now, NO_FUNDS if planned else NO_LIQUIDITY)
         else:
             self._resting.setdefault(order.symbol, {})[order.order_id] = order
 
@@ -288,7 +287,7 @@ class Exchange:
         ):
             return
         self._fill(order, limit, order.remaining, ZERO, now, is_maker=True)
-        self._close(order, OrderState.FILLED, now)
+        self._close(order, ExchangeOrderState.FILLED, now)
 
     def _fill(
         self, order: Order, price: Decimal, quantity: Decimal, hold_after: Decimal, now: int, *, is_maker: bool
@@ -310,7 +309,7 @@ class Exchange:
         )
         self.state.add_fill(fill, hold_after)
 
-    def _close(self, order: Order, state: OrderState, now: int, reason: str = "") -> None:
+    def _close(self, order: Order, state: ExchangeOrderState, now: int, reason: str = "") -> None:
         self.state.close_order(order, state, now, reason)
         resting = self._resting.get(order.symbol)
         if resting is not None:

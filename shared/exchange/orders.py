@@ -1,6 +1,6 @@
 """Orders, fills and how an order is to be executed.
 
-Enters: what a dialect read from a request (`NewOrder`, `Execution`). Leaves: the records of the order log.
+Enters: what a dialect read from a request (`NewOrder`, `ExecutionTerms`). Leaves: the records of the order log.
 Times are whole microseconds since 1970, quantities are in base and costs in quote currency.
 """
 
@@ -20,7 +20,7 @@ class OrderType(StrEnum):
     LIMIT = "limit"
 
 
-class OrderState(StrEnum):
+class ExchangeOrderState(StrEnum):
     OPEN = "open"
     FILLED = "filled"
     CANCELED = "canceled"
@@ -58,7 +58,7 @@ class NewOrder:
 
 
 @dataclass(frozen=True, slots=True)
-class Execution:
+class ExecutionTerms:
     """How the exchange treats an order: at once and in full, unless a fault says otherwise."""
 
     fraction: Decimal = Decimal(1)
@@ -72,7 +72,7 @@ class Execution:
     """Whether an order that is not shown has its fills shown all the same."""
 
 
-AT_ONCE = Execution()
+AT_ONCE = ExecutionTerms()
 
 
 @dataclass(slots=True, eq=False)
@@ -106,7 +106,7 @@ class Order:
     filled: Decimal = ZERO
     cost: Decimal = ZERO
     fee: Decimal = ZERO
-    state: OrderState = OrderState.OPEN
+    state: ExchangeOrderState = ExchangeOrderState.OPEN
     closed_at: int | None = None
     reason: str = ""
     fills: "list[Fill]" = field(default_factory=list)

@@ -27,7 +27,7 @@ class BelowMinimumCost(Refused):
     """Less quote currency than the pair's minimum."""
 
 
-class InsufficientFunds(Refused):
+class NotEnoughFunds(Refused):
     """The account has not enough free of what the order spends."""
 
 
@@ -35,7 +35,7 @@ class DuplicateClientOrderId(Refused):
     """An open order of the account has this client order id."""
 
 
-class DeadlineElapsed(Refused):
+class DeadlinePassed(Refused):
     """The order reached the exchange later than it allowed itself."""
 
 

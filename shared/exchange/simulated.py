@@ -6,7 +6,7 @@ from typing import Final
 
 from shared.domain.symbol import Symbol
 from shared.exchange.candles import Candles
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 from shared.exchange.journal import Journal
@@ -14,7 +14,7 @@ from shared.exchange.market import MINUTE_MICROSECONDS, Market
 from shared.exchange.prices import CandleReplay, PriceFeed, SeededWalk
 from shared.exchange.state import State
 
-USUAL_FEES: Final = FeeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
+USUAL_FEES: Final = ChargeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
 NUMBERED: Final = Identifiers(order_id=lambda number: f"order-{number}", fill_id=lambda number: f"fill-{number}")
 
 
@@ -26,7 +26,7 @@ def simulated_exchange(
     candles: Mapping[Symbol, Candles] | None = None,
     candle_microseconds: int = MINUTE_MICROSECONDS,
     started_at: int | None = None,
-    fee_rates: FeeRates = USUAL_FEES,
+    fee_rates: ChargeRates = USUAL_FEES,
     identifiers: Identifiers = NUMBERED,
     state: State | None = None,
 ) -> Exchange:

@@ -18,9 +18,9 @@ from shared.exchange.instruments import PaperInstrument
 from shared.exchange.journal import Event, Journal, JournalUnusable
 from shared.exchange.orders import (
     DueAction,
+    ExchangeOrderState,
     Fill,
     Order,
-    OrderState,
     OrderType,
 )
 
@@ -131,7 +131,7 @@ class State:
             ]
         )
 
-    def close_order(self, order: Order, state: OrderState, closed_at: int, reason: str = "") -> None:
+    def close_order(self, order: Order, state: ExchangeOrderState, closed_at: int, reason: str = "") -> None:
         """Give an open order its final state and release what it held."""
         account = self.accounts[order.account]
         account.holding(self.spent_currency(order)).hold -= order.hold
@@ -199,7 +199,7 @@ class State:
         self.add_fill(fill, Decimal(hold_after))
 
     def _read_close(self, order_id: str, state: str, closed_at: int, reason: str) -> None:
-        self.close_order(self.orders_by_id[order_id], OrderState(state), closed_at, reason)
+        self.close_order(self.orders_by_id[order_id], ExchangeOrderState(state), closed_at, reason)
 
     def _read_price(self, symbol: Symbol, price: str | None) -> None:
         self.pin_price(symbol, None if price is None else Decimal(price))

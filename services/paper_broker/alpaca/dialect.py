@@ -21,9 +21,9 @@ from services.paper_broker.alpaca.rate_limits import AlpacaRateCounters
 from services.paper_broker.alpaca.shapes import TRADE
 from services.paper_broker.dialect import Reply, Request
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
 PLACE = "POST /v2/orders"
@@ -44,7 +44,7 @@ class AlpacaDialect:
 
     permission_names = frozenset({"read", TRADE})
     default_permissions = frozenset({"read", TRADE})
-    fee_rates = FeeRates(taker=Decimal("0.0025"), maker=Decimal("0.0015"))
+    fee_rates = ChargeRates(taker=Decimal("0.0025"), maker=Decimal("0.0015"))
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
@@ -71,7 +71,7 @@ class AlpacaDialect:
     def places_order(self, endpoint: str) -> bool:
         return endpoint == PLACE
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         try:
             return self._answer(request, exchange, execution)
         except replies.AlpacaError as problem:
@@ -84,7 +84,7 @@ class AlpacaDialect:
     def fault_reply(self, kind: str, endpoint: str) -> Reply:  # noqa: ARG002 - all calls fail alike
         return replies.error(_FAULTS.get(kind, _INTERNAL))
 
-    def _answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def _answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         path = _known_path(request)
         data_call = market_data.CALLS.get(path)
         if data_call is not None and request.method == "GET" and path.startswith(market_data.CRYPTO):

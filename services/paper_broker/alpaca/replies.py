@@ -38,7 +38,7 @@ _REFUSALS: dict[type[refusals.Refused], tuple[int, str]] = {
     refusals.UnknownOrder: (NOT_FOUND, "order not found"),
     refusals.UnknownSymbol: (UNPROCESSABLE, "asset not found"),
     refusals.WouldTake: (UNPROCESSABLE, "post only orders are not supported"),
-    refusals.DeadlineElapsed: (UNPROCESSABLE, "order expired"),
+    refusals.DeadlinePassed: (UNPROCESSABLE, "order expired"),
 }
 _FIELDS = {"quantity": "qty", "quote_sized": "notional"}
 

@@ -14,14 +14,18 @@ from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.orders import ZERO, Fill, Order, OrderState
+from shared.exchange.orders import ZERO, ExchangeOrderState, Fill, Order
 
 TRADE = "trade"
 """The permission without which an account's trading is blocked."""
 
 _MICROSECONDS = 1_000_000
 _ASSET_IDS = {symbol: uuid_of("asset", symbol) for symbol in INSTRUMENTS}
-_FINAL = {OrderState.FILLED: "filled", OrderState.CANCELED: "canceled", OrderState.EXPIRED: "expired"}
+_FINAL = {
+    ExchangeOrderState.FILLED: "filled",
+    ExchangeOrderState.CANCELED: "canceled",
+    ExchangeOrderState.EXPIRED: "expired",
+}
 _NEVER = "2021-01-01T00:00:00Z"
 _AVERAGE_STEP = Decimal("0.000000001")
 
@@ -37,7 +41,7 @@ def asset_class(instrument: PaperInstrument) -> str:
 
 
 def status(order: Order) -> str:
-    if order.state is not OrderState.OPEN:
+    if order.state is not ExchangeOrderState.OPEN:
         return _FINAL[order.state]
     return "partially_filled" if order.filled else "new"
 
@@ -59,9 +63,9 @@ def order_shape(order: Order) -> dict[str, Any]:
         "created_at": accepted,
         "updated_at": closed or accepted,
         "submitted_at": accepted,
-        "filled_at": closed if order.state is OrderState.FILLED else None,
-        "expired_at": closed if order.state is OrderState.EXPIRED else None,
-        "canceled_at": closed if order.state is OrderState.CANCELED else None,
+        "filled_at": closed if order.state is ExchangeOrderState.FILLED else None,
+        "expired_at": closed if order.state is ExchangeOrderState.EXPIRED else None,
+        "canceled_at": closed if order.state is ExchangeOrderState.CANCELED else None,
         "failed_at": None,
         "replaced_at": None,
         "replaced_by": None,

@@ -16,7 +16,7 @@ from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.accounts import ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Execution, Fill, NewOrder, Order, OrderState
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, Fill, NewOrder, Order
 
 Parameters = Mapping[str, str]
 ACTIVITIES_PAGE = 100
@@ -25,7 +25,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _FOREVER = 1 << 62
 
 
-def place(exchange: Exchange, key: ApiKey, body: bytes, execution: Execution) -> Any:
+def place(exchange: Exchange, key: ApiKey, body: bytes, execution: ExecutionTerms) -> Any:
     """POST /v2/orders. A client order id is taken once and never again, whatever became of its order."""
     new = new_order(body_fields(body), exchange)
     if shapes.TRADE not in key.permissions:
@@ -36,7 +36,7 @@ def place(exchange: Exchange, key: ApiKey, body: bytes, execution: Execution) ->
         order = exchange.place(key, new, execution)
     except (refusals.BelowMinimumQuantity, refusals.BelowMinimumCost) as refusal:
         raise _below_minimum(exchange, new) from refusal
-    except refusals.InsufficientFunds as refusal:
+    except refusals.NotEnoughFunds as refusal:
         raise _insufficient(exchange, key, new) from refusal
     return shapes.accepted_shape(order)
 
@@ -78,7 +78,7 @@ def orders(exchange: Exchange, key: ApiKey, parameters: Parameters) -> Any:
         for order in candidates
         if order.visible_at <= now
         and after < order.accepted_at < until
-        and (which != "closed" or order.state is not OrderState.OPEN)
+        and (which != "closed" or order.state is not ExchangeOrderState.OPEN)
         and (wanted is None or order.symbol in wanted)
         and parameters.get("side", order.side.value) == order.side.value
     ]
@@ -103,7 +103,7 @@ def order_by_client_id(exchange: Exchange, key: ApiKey, parameters: Parameters) 
 def cancel(exchange: Exchange, key: ApiKey, order_id: str) -> None:
     """DELETE /v2/orders/{id}."""
     order = _visible_order(exchange, key, order_id)
-    if order.state is not OrderState.OPEN:
+    if order.state is not ExchangeOrderState.OPEN:
         raise replies.AlpacaError(replies.UNPROCESSABLE, f'order is already in "{shapes.status(order)}" state')
     exchange.cancel(order)
 

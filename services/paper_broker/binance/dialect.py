@@ -17,9 +17,9 @@ from services.paper_broker.binance.signature import is_signed, split
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import Reply, Request
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
 _SPOT = "/api/v3/"
@@ -39,7 +39,7 @@ class BinanceDialect:
 
     permission_names = private.RESTRICTION_NAMES
     default_permissions = private.READING | private.TRADING
-    fee_rates = FeeRates(taker=Decimal("0.001"), maker=Decimal("0.001"))
+    fee_rates = ChargeRates(taker=Decimal("0.001"), maker=Decimal("0.001"))
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
@@ -63,7 +63,7 @@ class BinanceDialect:
     def places_order(self, endpoint: str) -> bool:
         return endpoint == _PLACES_ORDER
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         try:
             signed = private.CALLS.get(f"{request.method} {request.path}")
             if signed is not None:
@@ -94,7 +94,7 @@ class BinanceDialect:
         return replies.error(replies.BinanceError(-1000, text, replies.INTERNAL_ERROR))
 
     def _checked(
-        self, request: Request, exchange: Exchange, execution: Execution, needed: frozenset[str]
+        self, request: Request, exchange: Exchange, execution: ExecutionTerms, needed: frozenset[str]
     ) -> private.SignedCall:
         key = _key(request, exchange)
         query, query_signature = split(request.query)

@@ -11,7 +11,7 @@ from services.paper_broker.binance.order_request import RESPONSE_TYPES, instrume
 from services.paper_broker.binance.rate_limits import BinanceRateCounters
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Execution, Order, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, Order, OrderType
 
 RESTRICTION_NAMES = frozenset(
     {
@@ -41,7 +41,7 @@ class SignedCall:
     key: ApiKey
     parameters: Mapping[str, str]
     deadline_at: int
-    execution: Execution
+    execution: ExecutionTerms
     rate_limits: BinanceRateCounters | None
 
 
@@ -64,7 +64,7 @@ def cancel_order(call: SignedCall) -> Any:
         order = _named(call, "origClientOrderId", only_open=True)
     except replies.BinanceError as error:
         raise replies.not_cancelable() if error.code == replies.unknown_order().code else error from error
-    if order.state is not OrderState.OPEN:
+    if order.state is not ExchangeOrderState.OPEN:
         raise replies.not_cancelable()
     call.exchange.cancel(order)
     return shapes.canceled_order(order, call.parameters.get("newClientOrderId") or secrets.token_hex(11))
@@ -178,7 +178,7 @@ def _named(call: SignedCall, client_id_name: str, *, only_open: bool = False) ->
     else:
         raise replies.neither(client_id_name, "orderId")
     for order in _visible(call, found):
-        if order.symbol == symbol and (order.state is OrderState.OPEN or not only_open):
+        if order.symbol == symbol and (order.state is ExchangeOrderState.OPEN or not only_open):
             return order
     raise replies.unknown_order()
 

@@ -104,13 +104,13 @@ def of_refusal(refusal: refusals.Refused) -> BinanceError:
             return filter_failure("LOT_SIZE")
         case refusals.BelowMinimumCost():
             return filter_failure("NOTIONAL")
-        case refusals.InsufficientFunds():
+        case refusals.NotEnoughFunds():
             return BinanceError(-2010, "Account has insufficient balance for requested action.")
         case refusals.DuplicateClientOrderId():
             return BinanceError(-2010, "Duplicate order sent.")
         case refusals.WouldTake():
             return BinanceError(-2010, "Order would immediately match and take.")
-        case refusals.DeadlineElapsed():
+        case refusals.DeadlinePassed():
             return outside_window()
         case refusals.UnknownOrder():
             return not_cancelable()

@@ -10,7 +10,7 @@ from services.paper_broker.binance.wire_names import WIRE_NAMES
 from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import USER_REQUESTED
-from shared.exchange.orders import ZERO, Fill, Order, OrderState, OrderType
+from shared.exchange.orders import ZERO, ExchangeOrderState, Fill, Order, OrderType
 
 _MICROSECONDS = 1_000
 
@@ -26,11 +26,11 @@ def text(amount: Decimal) -> str:
 def status(order: Order) -> str:
     """What nobody asked to be canceled has expired."""
     match order.state:
-        case OrderState.OPEN:
+        case ExchangeOrderState.OPEN:
             return "PARTIALLY_FILLED" if order.filled else "NEW"
-        case OrderState.FILLED:
+        case ExchangeOrderState.FILLED:
             return "FILLED"
-        case OrderState.CANCELED if order.reason == USER_REQUESTED:
+        case ExchangeOrderState.CANCELED if order.reason == USER_REQUESTED:
             return "CANCELED"
     return "EXPIRED"
 

@@ -14,10 +14,10 @@ from services.paper_broker.coinbase.arguments import arguments_of
 from services.paper_broker.coinbase.wire_names import identifiers
 from services.paper_broker.dialect import Reply, Request
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 
 _BROKERAGE = "/api/v3/brokerage/"
 VIEW, TRADE, TRANSFER = "can_view", "can_trade", "can_transfer"
@@ -59,7 +59,7 @@ class CoinbaseDialect:
 
     permission_names = frozenset({VIEW, TRADE, TRANSFER})
     default_permissions = frozenset({VIEW, TRADE})
-    fee_rates = FeeRates(taker=Decimal("0.006"), maker=Decimal("0.004"))
+    fee_rates = ChargeRates(taker=Decimal("0.006"), maker=Decimal("0.004"))
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
@@ -82,7 +82,7 @@ class CoinbaseDialect:
     def places_order(self, endpoint: str) -> bool:
         return endpoint == "create_order"
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         name, argument = _call(request)
         if name is None:
             return replies.error(404, "NOT_FOUND", "no such call")
@@ -102,7 +102,9 @@ class CoinbaseDialect:
             return replies.error(503, "UNAVAILABLE", "service is down for maintenance")
         return replies.error(500, "INTERNAL", "internal server error")
 
-    def _answered(self, name: str, argument: str, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def _answered(
+        self, name: str, argument: str, request: Request, exchange: Exchange, execution: ExecutionTerms
+    ) -> Reply:
         key: ApiKey | None = None
         now = exchange.clock()
         if not request.path.startswith(_OPEN_TO_ALL):

@@ -16,7 +16,7 @@ from services.paper_broker.coinbase.wire_names import PRODUCT_IDS
 from shared.domain.amounts import ZERO
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Execution, Fill, Order
+from shared.exchange.orders import ExecutionTerms, Fill, Order
 from shared.exchange.refusals import Refused, UnknownOrder
 
 PAGE = 100
@@ -26,7 +26,7 @@ _MOST_WALLETS = 250
 _MOST_CANCELED = 100
 
 
-def create_order(exchange: Exchange, key: ApiKey, body: dict[str, Any], execution: Execution) -> Any:
+def create_order(exchange: Exchange, key: ApiKey, body: dict[str, Any], execution: ExecutionTerms) -> Any:
     """Place an order; one whose client order id is known already is not placed, and the first one is returned."""
     known = key.account.orders_by_client_id.get(client_order_id(body))
     if known:

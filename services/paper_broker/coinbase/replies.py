@@ -18,7 +18,7 @@ _SUCCESS = 200
 _REFUSALS: dict[type[refusals.Refused], tuple[str, str, str]] = {
     refusals.BelowMinimumQuantity: (UNKNOWN_REASON, "", "PREVIEW_INVALID_BASE_SIZE_TOO_SMALL"),
     refusals.BelowMinimumCost: (UNKNOWN_REASON, "", "PREVIEW_INVALID_QUOTE_SIZE_TOO_SMALL"),
-    refusals.InsufficientFunds: (
+    refusals.NotEnoughFunds: (
         "INSUFFICIENT_FUND",
         "Insufficient balance in source account",
         "PREVIEW_INSUFFICIENT_FUND",

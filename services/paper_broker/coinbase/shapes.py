@@ -12,13 +12,13 @@ from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, uuid_of
 from shared.domain.fill import Side
 from shared.domain.instrument import TimeInForce
 from shared.exchange.accounts import Account, ApiKey, Holding
-from shared.exchange.orders import Fill, Order, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, Fill, Order, OrderType
 
 _STATUS = {
-    OrderState.OPEN: "OPEN",
-    OrderState.FILLED: "FILLED",
-    OrderState.CANCELED: "CANCELLED",
-    OrderState.EXPIRED: "EXPIRED",
+    ExchangeOrderState.OPEN: "OPEN",
+    ExchangeOrderState.FILLED: "FILLED",
+    ExchangeOrderState.CANCELED: "CANCELLED",
+    ExchangeOrderState.EXPIRED: "EXPIRED",
 }
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _ORIGIN = "2024-01-01T00:00:00.000000Z"
@@ -49,7 +49,7 @@ def order_shape(order: Order, taker_rate: Decimal) -> dict[str, Any]:
     average = order.cost / order.filled if order.filled else order.filled
     done = min(order.cost if order.quote_sized else order.filled, order.quantity) / order.quantity
     # The last crumb of a size in quote currency buys nothing any more.
-    done = _ONE if order.state is OrderState.FILLED else done
+    done = _ONE if order.state is ExchangeOrderState.FILLED else done
     after_fees = order.cost + order.fee if order.side is Side.BUY else order.cost - order.fee
     return {
         "order_id": order.order_id,
@@ -75,7 +75,7 @@ def order_shape(order: Order, taker_rate: Decimal) -> dict[str, Any]:
         "trigger_status": "INVALID_ORDER_TYPE",
         "order_type": "LIMIT" if is_limit else "MARKET",
         "reject_reason": "REJECT_REASON_UNSPECIFIED",
-        "settled": order.state is OrderState.FILLED,
+        "settled": order.state is ExchangeOrderState.FILLED,
         "product_type": "SPOT",
         "reject_message": "",
         "cancel_message": order.reason,

@@ -18,10 +18,10 @@ from services.paper_broker.kraken.identifiers import identifiers
 from services.paper_broker.kraken.rate_limits import KrakenRateCounters
 from services.paper_broker.kraken.signature import is_signed
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
 _PUBLIC = "/0/public/"
@@ -70,7 +70,7 @@ class KrakenDialect:
 
     permission_names = PERMISSION_NAMES
     default_permissions = _DEFAULT_PERMISSIONS
-    fee_rates = FeeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
+    fee_rates = ChargeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
     instruments = INSTRUMENTS
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
@@ -92,7 +92,7 @@ class KrakenDialect:
     def places_order(self, endpoint: str) -> bool:
         return endpoint == "AddOrder"
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         try:
             if request.path.startswith(_PRIVATE):
                 return self._private(request, exchange, execution)
@@ -124,7 +124,7 @@ class KrakenDialect:
             parameters.update(_fields(request))
         return replies.result(call(exchange, parameters))
 
-    def _private(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def _private(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         name = request.path[len(_PRIVATE) :]
         needed = _NEEDED.get(name)
         if needed is None or request.method != "POST":

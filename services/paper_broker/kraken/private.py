@@ -10,7 +10,7 @@ from services.paper_broker.kraken.rate_limits import KrakenRateCounters
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Execution, Fill, Order, OrderState
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, Fill, Order
 
 Fields = Mapping[str, str]
 PAGE = 50
@@ -19,7 +19,7 @@ _MICROSECONDS = 1_000_000
 
 
 def add_order(
-    exchange: Exchange, key: ApiKey, fields: Fields, execution: Execution, rate_limits: KrakenRateCounters | None
+    exchange: Exchange, key: ApiKey, fields: Fields, execution: ExecutionTerms, rate_limits: KrakenRateCounters | None
 ) -> Any:
     new = new_order(fields, exchange.clock())
     if rate_limits is not None:
@@ -36,7 +36,7 @@ def add_order(
 
 
 def cancel_order(exchange: Exchange, key: ApiKey, fields: Fields, rate_limits: KrakenRateCounters | None) -> Any:
-    orders = [order for order in _named(key.account, fields) if order.state is OrderState.OPEN]
+    orders = [order for order in _named(key.account, fields) if order.state is ExchangeOrderState.OPEN]
     if not orders:
         raise replies.KrakenError(replies.UNKNOWN_ORDER)
     for order in orders:

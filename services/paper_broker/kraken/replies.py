@@ -26,9 +26,9 @@ _REFUSALS: dict[type[refusals.Refused], str] = {
     refusals.UnknownSymbol: UNKNOWN_PAIR,
     refusals.BelowMinimumQuantity: "EOrder:Order minimum not met",
     refusals.BelowMinimumCost: "EOrder:Cost minimum not met",
-    refusals.InsufficientFunds: "EOrder:Insufficient funds",
+    refusals.NotEnoughFunds: "EOrder:Insufficient funds",
     refusals.DuplicateClientOrderId: "EOrder:cl_ord_id not unique",
-    refusals.DeadlineElapsed: "EService:Deadline elapsed",
+    refusals.DeadlinePassed: "EService:Deadline elapsed",
     refusals.WouldTake: "EOrder:Post only order",
     refusals.UnknownOrder: UNKNOWN_ORDER,
 }

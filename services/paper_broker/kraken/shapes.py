@@ -7,13 +7,13 @@ from typing import Any
 
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS, WirePair, asset_id
 from shared.exchange.accounts import Account, ApiKey
-from shared.exchange.orders import Fill, Order, OrderState
+from shared.exchange.orders import ExchangeOrderState, Fill, Order
 
 _STATUS = {
-    OrderState.OPEN: "open",
-    OrderState.FILLED: "closed",
-    OrderState.CANCELED: "canceled",
-    OrderState.EXPIRED: "expired",
+    ExchangeOrderState.OPEN: "open",
+    ExchangeOrderState.FILLED: "closed",
+    ExchangeOrderState.CANCELED: "canceled",
+    ExchangeOrderState.EXPIRED: "expired",
 }
 _MICROSECONDS = 1_000_000
 

@@ -25,9 +25,9 @@ from services.paper_broker.okx.rate_limits import OkxRateCounters
 from services.paper_broker.okx.signature import is_signed
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_SYMBOL
 from shared.exchange.accounts import ApiKey
-from shared.exchange.charges import FeeRates
+from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
-from shared.exchange.orders import Execution
+from shared.exchange.orders import ExecutionTerms
 
 _PREFIX = "/api/v5/"
 _PLACING = frozenset({"trade/order", "trade/batch-orders"})
@@ -42,7 +42,7 @@ class OkxDialect:
 
     permission_names = PERMISSION_NAMES
     default_permissions = frozenset({"read_only", "trade"})
-    fee_rates = FeeRates(taker=Decimal("0.0015"), maker=Decimal("0.0010"))
+    fee_rates = ChargeRates(taker=Decimal("0.0015"), maker=Decimal("0.0010"))
     instruments = INSTRUMENTS_BY_SYMBOL
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
@@ -74,7 +74,7 @@ class OkxDialect:
     def places_order(self, endpoint: str) -> bool:
         return endpoint in _PLACING
 
-    def answer(self, request: Request, exchange: Exchange, execution: Execution) -> Reply:
+    def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         path = request.path.removeprefix(_PREFIX)
         try:
             if path in public.CALLS:
@@ -97,7 +97,7 @@ class OkxDialect:
             }.get(kind, replies.INTERNAL_ERROR)
         )
 
-    def _private(self, request: Request, path: str, exchange: Exchange, execution: Execution) -> Reply:
+    def _private(self, request: Request, path: str, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         key = self._authenticated(request, exchange)
         if request.method == "GET":
             if path not in private.CALLS:

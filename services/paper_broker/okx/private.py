@@ -13,13 +13,13 @@ from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.amounts import plain
 from shared.exchange.accounts import ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Fill, Order, OrderState
+from shared.exchange.orders import ExchangeOrderState, Fill, Order
 
 Parameters = Mapping[str, str]
 PAGE = 100
 _MICROSECONDS = 1_000
 _ENDLESS = 1 << 62
-_CLOSED_STATES = {"filled": OrderState.FILLED, "canceled": OrderState.CANCELED}
+_CLOSED_STATES = {"filled": ExchangeOrderState.FILLED, "canceled": ExchangeOrderState.CANCELED}
 _OPEN_STATES = ("live", "partially_filled")
 _INSTRUMENT_TYPES = frozenset({"SPOT", "MARGIN", "SWAP", "FUTURES", "OPTION", "ANY"})
 
@@ -51,7 +51,7 @@ def past_orders(exchange: Exchange, key: ApiKey, parameters: Parameters) -> list
     for past in _matching(exchange, reversed(key.account.orders), parameters):
         if past.accepted_at < begin or len(page) == limit:
             break
-        if past.state is not OrderState.OPEN and (not wanted or past.state is _CLOSED_STATES[wanted]):
+        if past.state is not ExchangeOrderState.OPEN and (not wanted or past.state is _CLOSED_STATES[wanted]):
             page.append(shapes.order_shape(past))
     return page
 

@@ -71,9 +71,9 @@ _REFUSALS: dict[type[refusals.Refused], Problem] = {
     refusals.UnknownSymbol: UNKNOWN_INSTRUMENT,
     refusals.BelowMinimumQuantity: _TOO_SMALL,
     refusals.BelowMinimumCost: _TOO_SMALL,
-    refusals.InsufficientFunds: Problem("51008", "Order failed. Insufficient balance in account."),
+    refusals.NotEnoughFunds: Problem("51008", "Order failed. Insufficient balance in account."),
     refusals.DuplicateClientOrderId: Problem("51016", "Client order ID already exists."),
-    refusals.DeadlineElapsed: Problem("51149", "Order timed out. Please try again later."),
+    refusals.DeadlinePassed: Problem("51149", "Order timed out. Please try again later."),
     # OKX itself accepts such an order and cancels it at once; here it is refused at the door.
     refusals.WouldTake: Problem("51000", "Parameter px error: a post-only order would be executed at once"),
     refusals.UnknownOrder: NOTHING_TO_CANCEL,

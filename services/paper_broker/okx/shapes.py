@@ -13,13 +13,13 @@ from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey, Holding
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Fill, Order, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, Fill, Order, OrderType
 
 _STATES = {
-    OrderState.OPEN: "live",
-    OrderState.FILLED: "filled",
-    OrderState.CANCELED: "canceled",
-    OrderState.EXPIRED: "canceled",
+    ExchangeOrderState.OPEN: "live",
+    ExchangeOrderState.FILLED: "filled",
+    ExchangeOrderState.CANCELED: "canceled",
+    ExchangeOrderState.EXPIRED: "canceled",
 }
 # OKX cuts average prices; this many decimals leave every cost exact to far below a cent.
 _AVERAGE_STEP = Decimal("1e-16")
@@ -46,7 +46,7 @@ def order_shape(order: Order) -> dict[str, Any]:
     """An order as the calls for one order, pending orders and past orders show it."""
     last = order.fills[-1] if order.fills else None
     state = _STATES[order.state]
-    if order.state is OrderState.OPEN and order.filled:
+    if order.state is ExchangeOrderState.OPEN and order.filled:
         state = "partially_filled"
     is_market = order.type is OrderType.MARKET
     average = plain((order.cost / order.filled).quantize(_AVERAGE_STEP)) if order.filled else ""

@@ -13,8 +13,8 @@ from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.book import take_for_cost
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import Execution, NewOrder, Order, OrderState
-from shared.exchange.refusals import InsufficientFunds, Refused
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, NewOrder, Order
+from shared.exchange.refusals import NotEnoughFunds, Refused
 
 Fields = Mapping[str, Any]
 MOST_ORDERS = 20
@@ -25,7 +25,7 @@ def place(
     key: ApiKey,
     fields: Fields,
     expires_at: int | None,
-    execution: Execution,
+    execution: ExecutionTerms,
     rate_limits: OkxRateCounters | None,
 ) -> dict[str, Any]:
     """Place one order; its refusal is an entry of the reply as well."""
@@ -54,8 +54,8 @@ def cancel(exchange: Exchange, key: ApiKey, fields: Fields) -> dict[str, Any]:
         order = named_order(exchange, key.account, fields)
         if order is None:
             raise replies.OkxError(replies.NOTHING_TO_CANCEL)
-        if order.state is not OrderState.OPEN:
-            filled = order.state is OrderState.FILLED
+        if order.state is not ExchangeOrderState.OPEN:
+            filled = order.state is ExchangeOrderState.FILLED
             raise replies.OkxError(replies.FILLED_ALREADY if filled else replies.CANCELED_ALREADY)
         exchange.cancel(order)
     except replies.OkxError as error:
@@ -86,10 +86,10 @@ def named_order(exchange: Exchange, account: Account, fields: Fields) -> Order |
     return order if order.symbol == INSTRUMENTS_BY_ID[fields["instId"]].symbol else None
 
 
-def _placed(exchange: Exchange, key: ApiKey, requested: Requested, execution: Execution) -> Order:
+def _placed(exchange: Exchange, key: ApiKey, requested: Requested, execution: ExecutionTerms) -> Order:
     try:
         return exchange.place(key, requested.new, execution)
-    except InsufficientFunds:
+    except NotEnoughFunds:
         if not requested.may_shrink:
             raise
         smaller = _affordable(exchange, key.account, requested.new)

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.fill import Side
 from shared.exchange.accounts import ApiKey
-from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, NewOrder, OrderType
 from shared.exchange.refusals import Refused
 
 LOTS = st.integers(min_value=5_000, max_value=90_000_000).map(lambda lots: Decimal(lots).scaleb(-8))
@@ -21,7 +21,7 @@ PRICES = st.integers(min_value=300_000, max_value=700_000).map(lambda ticks: Dec
 COSTS = st.integers(min_value=50_000, max_value=3_000_000_000).map(lambda steps: Decimal(steps).scaleb(-5))
 SIDES = st.sampled_from(Side)
 EXECUTIONS = st.builds(
-    Execution,
+    ExecutionTerms,
     fraction=st.sampled_from([Decimal(text) for text in ("0", "0.3", "0.999", "1", "1", "1")]),
     rest_after_microseconds=st.sampled_from([None, 0, 1_000_000, 5_000_000]),
     rest_is_canceled=st.booleans(),
@@ -92,9 +92,9 @@ def _check(bench: Any, keys: list[ApiKey]) -> None:
         for order in account.orders:
             assert order.filled == sum(fill.quantity for fill in order.fills)
             assert order.remaining >= 0
-            assert (order.state is OrderState.OPEN) == (order.order_id in account.open_orders)
-            assert order.state is OrderState.OPEN or order.hold == 0
-            if order.state is OrderState.OPEN and order.limit_price is not None:
+            assert (order.state is ExchangeOrderState.OPEN) == (order.order_id in account.open_orders)
+            assert order.state is ExchangeOrderState.OPEN or order.hold == 0
+            if order.state is ExchangeOrderState.OPEN and order.limit_price is not None:
                 owed = order.remaining * (order.limit_price if order.side is Side.BUY else 1)
                 assert order.hold >= owed
 

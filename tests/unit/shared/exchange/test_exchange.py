@@ -8,7 +8,7 @@ import pytest
 from shared.domain.fill import Side
 from shared.domain.instrument import TimeInForce
 from shared.exchange import refusals
-from shared.exchange.orders import Execution, NewOrder, OrderState, OrderType
+from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, NewOrder, OrderType
 
 SECOND = 1_000_000
 
@@ -27,7 +27,7 @@ def test_a_market_buy_pays_the_ask_and_the_fee(bench: Any) -> None:
     order = bench.exchange.place(key, _market(Side.BUY, "0.1"))
     ask = bench.exchange.book("BTC/USD").best_ask
     assert ask > 50_000
-    assert order.state is OrderState.FILLED
+    assert order.state is ExchangeOrderState.FILLED
     assert order.cost == ask * Decimal("0.1")
     assert order.fee == (order.cost * Decimal("0.0026")).quantize(Decimal("0.00001"))
     assert key.account.holdings["BTC"].total == Decimal("0.1")
@@ -48,7 +48,7 @@ def test_a_market_order_beyond_the_book_is_cut_and_canceled(bench: Any) -> None:
     """What the book does not have is not executed."""
     key = bench.account("a", USD="10000000000")
     order = bench.exchange.place(key, _market(Side.BUY, "100000"))
-    assert order.state is OrderState.CANCELED
+    assert order.state is ExchangeOrderState.CANCELED
     assert 0 < order.filled < 100_000
     assert order.reason == "Insufficient liquidity"
 
@@ -57,7 +57,7 @@ def test_an_order_by_cost_spends_no_more_than_it_says(bench: Any) -> None:
     """Whole lots for at most the cost; the fee comes on top."""
     key = bench.account("a", USD="1000")
     order = bench.exchange.place(key, _market(Side.BUY, "50", quote_sized=True))
-    assert order.state is OrderState.FILLED
+    assert order.state is ExchangeOrderState.FILLED
     assert Decimal("49.99") < order.cost <= 50
 
 
@@ -84,10 +84,10 @@ def test_a_limit_order_holds_money_rests_and_fills_as_maker_when_the_price_comes
     key = bench.account("a", USD="10000")
     order = bench.exchange.place(key, _limit(Side.BUY, "0.1", "49000"))
     usd = key.account.holdings["USD"]
-    assert order.state is OrderState.OPEN
+    assert order.state is ExchangeOrderState.OPEN
     assert usd.hold == Decimal("4912.74")
     bench.exchange.pin_price("BTC/USD", Decimal(48_900))
-    assert order.state is OrderState.FILLED
+    assert order.state is ExchangeOrderState.FILLED
     assert order.fills[0].is_maker
     assert (order.cost, order.fee, usd.hold) == (Decimal(4900), Decimal("7.84"), 0)
 
@@ -98,10 +98,10 @@ def test_a_limit_order_that_crosses_takes_and_the_rest_stays(bench: Any) -> None
     best = bench.exchange.book("BTC/USD").asks[0]
     order = bench.exchange.place(key, _limit(Side.BUY, "50", str(best.price)))
     assert order.filled == best.quantity
-    assert order.state is OrderState.OPEN
+    assert order.state is ExchangeOrderState.OPEN
     assert key.account.holdings["USD"].hold >= (50 - best.quantity) * best.price
     bench.exchange.cancel(order)
-    assert order.state is OrderState.CANCELED
+    assert order.state is ExchangeOrderState.CANCELED
     assert key.account.holdings["USD"].hold == 0
 
 
@@ -109,7 +109,7 @@ def test_an_immediate_or_cancel_order_never_rests(bench: Any) -> None:
     """Nothing to take: canceled at once, nothing held."""
     key = bench.account("a", USD="10000")
     order = bench.exchange.place(key, _limit(Side.BUY, "0.1", "40000", time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL))
-    assert (order.state, order.filled) == (OrderState.CANCELED, 0)
+    assert (order.state, order.filled) == (ExchangeOrderState.CANCELED, 0)
 
 
 @pytest.mark.parametrize(
@@ -122,11 +122,11 @@ def test_an_immediate_or_cancel_order_never_rests(bench: Any) -> None:
         (_market(Side.BUY, "0.123456789"), refusals.InvalidField),
         (_limit(Side.BUY, "0.1", "50000.01"), refusals.InvalidField),
         (_market(Side.SELL, "50", quote_sized=True), refusals.InvalidField),
-        (_market(Side.BUY, "1"), refusals.InsufficientFunds),
-        (_market(Side.SELL, "0.1"), refusals.InsufficientFunds),
-        (_limit(Side.BUY, "0.21", "49000"), refusals.InsufficientFunds),
+        (_market(Side.BUY, "1"), refusals.NotEnoughFunds),
+        (_market(Side.SELL, "0.1"), refusals.NotEnoughFunds),
+        (_limit(Side.BUY, "0.21", "49000"), refusals.NotEnoughFunds),
         (_limit(Side.BUY, "0.1", "60000", post_only=True), refusals.WouldTake),
-        (_market(Side.BUY, "0.1", deadline_at=0), refusals.DeadlineElapsed),
+        (_market(Side.BUY, "0.1", deadline_at=0), refusals.DeadlinePassed),
     ],
 )
 def test_a_refused_order_changes_nothing(bench: Any, new: NewOrder, refusal: type[refusals.Refused]) -> None:
@@ -152,35 +152,35 @@ def test_a_client_order_id_is_unique_among_open_orders_only(bench: Any) -> None:
 def test_a_partial_fill_is_completed_later(bench: Any) -> None:
     """A quarter at once, the rest after two seconds, held in between."""
     key = bench.account("a", USD="10000")
-    execution = Execution(Decimal("0.25"), rest_after_microseconds=2 * SECOND)
+    execution = ExecutionTerms(Decimal("0.25"), rest_after_microseconds=2 * SECOND)
     order = bench.exchange.place(key, _market(Side.BUY, "0.1"), execution)
-    assert (order.state, order.filled) == (OrderState.OPEN, Decimal("0.025"))
+    assert (order.state, order.filled) == (ExchangeOrderState.OPEN, Decimal("0.025"))
     assert key.account.holdings["USD"].hold > 3700
     bench.wait(1.9)
-    assert order.state is OrderState.OPEN
+    assert order.state is ExchangeOrderState.OPEN
     bench.wait(0.1)
-    assert (order.state, order.filled, order.hold) == (OrderState.FILLED, Decimal("0.1"), 0)
+    assert (order.state, order.filled, order.hold) == (ExchangeOrderState.FILLED, Decimal("0.1"), 0)
 
 
 @pytest.mark.parametrize("after", [None, SECOND])
 def test_a_partial_fill_is_canceled(bench: Any, after: int | None) -> None:
     """At once or later; what was executed stays executed."""
     key = bench.account("a", USD="10000")
-    execution = Execution(Decimal("0.5"), rest_after_microseconds=after, rest_is_canceled=True)
+    execution = ExecutionTerms(Decimal("0.5"), rest_after_microseconds=after, rest_is_canceled=True)
     order = bench.exchange.place(key, _market(Side.BUY, "0.1"), execution)
     bench.wait(1)
-    assert (order.state, order.filled) == (OrderState.CANCELED, Decimal("0.05"))
+    assert (order.state, order.filled) == (ExchangeOrderState.CANCELED, Decimal("0.05"))
     assert key.account.holdings["USD"].hold == 0
 
 
 def test_a_late_fill_buys_what_is_affordable_when_its_time_comes(bench: Any) -> None:
     """The price rose while the order waited: no debt arises, the rest is canceled."""
     key = bench.account("a", USD="5100")
-    execution = Execution(Decimal(0), rest_after_microseconds=SECOND)
+    execution = ExecutionTerms(Decimal(0), rest_after_microseconds=SECOND)
     order = bench.exchange.place(key, _market(Side.BUY, "0.1"), execution)
     bench.exchange.pin_price("BTC/USD", Decimal(60_000))
     bench.wait(1)
-    assert order.state is OrderState.CANCELED
+    assert order.state is ExchangeOrderState.CANCELED
     assert Decimal("0.08") < order.filled < Decimal("0.1")
     assert 0 <= key.account.free("USD") < 1
 

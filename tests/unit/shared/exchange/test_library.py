@@ -13,7 +13,7 @@ from shared.domain.instrument import TimeInForce
 from shared.domain.market_data import Interval
 from shared.exchange.candles import Bar, Candles
 from shared.exchange.clock import SimulatedClock
-from shared.exchange.orders import AT_ONCE, Execution, NewOrder, OrderState, OrderType
+from shared.exchange.orders import AT_ONCE, ExchangeOrderState, ExecutionTerms, NewOrder, OrderType
 from shared.exchange.refusals import UnknownSymbol
 from shared.exchange.simulated import simulated_exchange
 
@@ -42,12 +42,12 @@ def test_a_limit_order_is_executed_when_a_candle_file_reaches_its_price() -> Non
         clock.advance(MINUTE)
         exchange.advance()
     assert seen == [
-        (Decimal(100), OrderState.OPEN),
-        (Decimal(101), OrderState.OPEN),
-        (Decimal(98), OrderState.OPEN),
-        (Decimal(95), OrderState.FILLED),
-        (Decimal(99), OrderState.FILLED),
-        (Decimal(103), OrderState.FILLED),
+        (Decimal(100), ExchangeOrderState.OPEN),
+        (Decimal(101), ExchangeOrderState.OPEN),
+        (Decimal(98), ExchangeOrderState.OPEN),
+        (Decimal(95), ExchangeOrderState.FILLED),
+        (Decimal(99), ExchangeOrderState.FILLED),
+        (Decimal(103), ExchangeOrderState.FILLED),
     ]
     assert (order.cost, account.holdings["BTC"].total) == (Decimal("95.50000"), Decimal(1))
     closes = [candle.close for candle in exchange.candles(SYMBOL, Interval.ONE_MINUTE, limit=7) if candle.is_closed]
@@ -84,9 +84,11 @@ def test_a_quiet_minute_keeps_the_price_and_has_no_volume() -> None:
 
 
 @pytest.mark.parametrize(
-    "execution", [AT_ONCE, Execution(fraction=Decimal(0), rest_after_microseconds=1_000_000)], ids=["at once", "late"]
+    "execution",
+    [AT_ONCE, ExecutionTerms(fraction=Decimal(0), rest_after_microseconds=1_000_000)],
+    ids=["at once", "late"],
 )
-def test_what_an_immediate_order_leaves_is_canceled(execution: Execution) -> None:
+def test_what_an_immediate_order_leaves_is_canceled(execution: ExecutionTerms) -> None:
     """It never rests, whenever its first part is executed."""
     clock = SimulatedClock(NOON)
     exchange = simulated_exchange(clock=clock)
@@ -104,7 +106,7 @@ def test_what_an_immediate_order_leaves_is_canceled(execution: Execution) -> Non
     order = exchange.place(exchange.state.keys["key"], new, execution)
     clock.advance(timedelta(seconds=2))
     exchange.advance()
-    assert (order.state, order.filled) == (OrderState.CANCELED, best.quantity)
+    assert (order.state, order.filled) == (ExchangeOrderState.CANCELED, best.quantity)
 
 
 def test_a_symbol_that_is_not_listed_has_no_candles() -> None:

@@ -12,13 +12,13 @@ from services.paper_broker.alpaca.dialect import AlpacaDialect
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.shapes import time_text
 from services.paper_broker.dialect import Request
-from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, ExecutionTerms
 from shared.exchange.simulated import simulated_exchange
 
 START = 1_700_000_000_000_000
 KEY, SECRET = "PKTEST", "secret"
 PLACE = "/v2/orders"
-RESTS = Execution(fraction=Decimal(0), rest_after_microseconds=60_000_000)
+RESTS = ExecutionTerms(fraction=Decimal(0), rest_after_microseconds=60_000_000)
 
 
 class Bench:
@@ -46,7 +46,7 @@ class Bench:
         self,
         method: str,
         path: str,
-        execution: Execution = AT_ONCE,
+        execution: ExecutionTerms = AT_ONCE,
         *,
         body: Any = None,
         headers: dict[str, str] | None = None,
@@ -60,7 +60,7 @@ class Bench:
         reply = self.dialect.answer(request, self.exchange, execution)
         return reply.status, orjson.loads(reply.body) if reply.body else None
 
-    def order(self, execution: Execution = AT_ONCE, **changes: Any) -> tuple[int, Any]:
+    def order(self, execution: ExecutionTerms = AT_ONCE, **changes: Any) -> tuple[int, Any]:
         self.now += 1_000
         fields = {"symbol": "BTC/USD", "side": "buy", "type": "market", "qty": "0.01", "time_in_force": "gtc"}
         chosen = {name: value for name, value in {**fields, **changes}.items() if value is not None}
@@ -220,7 +220,7 @@ def test_an_open_order_holds_until_it_is_canceled(bench: Bench) -> None:
 
 def test_a_purchase_may_be_filled_in_parts(bench: Bench) -> None:
     """Partly filled, then filled; each part is an activity of its own."""
-    _, placed = bench.order(Execution(fraction=Decimal("0.25"), rest_after_microseconds=1_000_000), qty="0.04")
+    _, placed = bench.order(ExecutionTerms(fraction=Decimal("0.25"), rest_after_microseconds=1_000_000), qty="0.04")
     assert bench.ask("GET", f"/v2/orders/{placed['id']}")[1]["status"] == "partially_filled"
     bench.now += 2_000_000
     assert bench.ask("GET", f"/v2/orders/{placed['id']}")[1]["status"] == "filled"
@@ -263,7 +263,7 @@ def test_orders_are_listed_by_status_time_and_symbol(bench: Bench) -> None:
 
 def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
     """By neither id, nor in the lists."""
-    _, placed = bench.order(Execution(invisible_microseconds=1_000_000), client_order_id="late")
+    _, placed = bench.order(ExecutionTerms(invisible_microseconds=1_000_000), client_order_id="late")
     paths = (f"/v2/orders/{placed['id']}", "/v2/orders:by_client_order_id")
     for path in paths:
         status, reply = bench.ask("GET", path, client_order_id="late")

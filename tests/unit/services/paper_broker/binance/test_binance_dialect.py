@@ -12,7 +12,7 @@ from services.paper_broker.binance.dialect import BinanceDialect
 from services.paper_broker.binance.signature import sign
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import Request
-from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, ExecutionTerms
 from shared.exchange.simulated import simulated_exchange
 
 START = 1_700_000_000_000_000
@@ -39,7 +39,7 @@ class Bench:
         allowed = self.dialect.default_permissions if permissions is None else permissions
         self.state.add_account("one", balances, [(KEY, SECRET)], allowed)
 
-    def ask(self, method: str, path: str, execution: Execution = AT_ONCE, **changes: Any) -> tuple[int, Any]:
+    def ask(self, method: str, path: str, execution: ExecutionTerms = AT_ONCE, **changes: Any) -> tuple[int, Any]:
         """Send a signed request; `at` moves its timestamp (microseconds), `sign_with` its secret."""
         at = changes.pop("at", self.now)
         secret = changes.pop("sign_with", SECRET)
@@ -52,7 +52,7 @@ class Bench:
         reply = self.dialect.answer(request, self.exchange, execution)
         return reply.status, orjson.loads(reply.body)
 
-    def order(self, execution: Execution = AT_ONCE, **changes: Any) -> tuple[int, Any]:
+    def order(self, execution: ExecutionTerms = AT_ONCE, **changes: Any) -> tuple[int, Any]:
         fields = {"symbol": "BTCUSDT", "side": "BUY", "type": "MARKET", "quantity": "0.01", **changes}
         fields = {name: value for name, value in fields.items() if value is not None}
         return self.ask("POST", "/api/v3/order", execution, **fields)
@@ -67,7 +67,7 @@ def bench() -> Bench:
     return Bench()
 
 
-LATE = Execution(fraction=Decimal(0), rest_after_microseconds=60_000_000)
+LATE = ExecutionTerms(fraction=Decimal(0), rest_after_microseconds=60_000_000)
 
 
 @pytest.mark.parametrize(
@@ -245,7 +245,7 @@ def test_trades_are_told_per_symbol_oldest_first_and_by_id(bench: Bench) -> None
 
 def test_what_is_not_filled_of_a_market_order_expires(bench: Bench) -> None:
     """Nobody asked for its cancellation."""
-    rest_canceled = Execution(fraction=Decimal("0.5"), rest_is_canceled=True)
+    rest_canceled = ExecutionTerms(fraction=Decimal("0.5"), rest_is_canceled=True)
     _, reply = bench.order(rest_canceled, quantity="0.02")
     assert (reply["status"], reply["executedQty"], reply["origQty"]) == ("EXPIRED", "0.01000000", "0.02000000")
 

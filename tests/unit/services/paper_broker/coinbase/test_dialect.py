@@ -13,11 +13,11 @@ import pytest
 from services.paper_broker.coinbase.dialect import CoinbaseDialect
 from services.paper_broker.coinbase.tokens import new_key
 from services.paper_broker.dialect import Reply, Request
-from shared.exchange.orders import AT_ONCE, Execution
+from shared.exchange.orders import AT_ONCE, ExecutionTerms
 
 HOST = "127.0.0.1:8123"
 BASE = "/api/v3/brokerage/"
-LATE = Execution(fraction=Decimal(0), rest_after_microseconds=60_000_000)
+LATE = ExecutionTerms(fraction=Decimal(0), rest_after_microseconds=60_000_000)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Caller:
     dialect: CoinbaseDialect
     client: Any
 
-    def ask(self, path: str, body: Any = None, execution: Execution = AT_ONCE, **query: Any) -> Reply:
+    def ask(self, path: str, body: Any = None, execution: ExecutionTerms = AT_ONCE, **query: Any) -> Reply:
         full_path = path if path.startswith("/") else BASE + path
         method = "GET" if body is None else "POST"
         seconds = self.bench.now // 1_000_000
@@ -38,12 +38,12 @@ class Caller:
         request = Request(method, full_path, urlencode(query, doseq=True), headers, content)
         return self.dialect.answer(request, self.bench.exchange, execution)
 
-    def read(self, path: str, body: Any = None, execution: Execution = AT_ONCE, **query: Any) -> Any:
+    def read(self, path: str, body: Any = None, execution: ExecutionTerms = AT_ONCE, **query: Any) -> Any:
         reply = self.ask(path, body, execution, **query)
         assert reply.status == 200, reply.body
         return orjson.loads(reply.body)
 
-    def place(self, client_order_id: str, execution: Execution = AT_ONCE, **details: str) -> Any:
+    def place(self, client_order_id: str, execution: ExecutionTerms = AT_ONCE, **details: str) -> Any:
         details = details or {"base_size": "0.01"}
         return self.read("orders", order(client_order_id, {"market_market_ioc": details}), execution)
 
@@ -209,7 +209,7 @@ def test_lists_are_cut_by_time_and_by_what_is_asked_for(caller: Caller) -> None:
 
 def test_an_order_that_shows_late_is_on_no_list_and_still_the_same(caller: Caller) -> None:
     """Neither by its id; but sending it again does not buy again."""
-    hidden = caller.place("a", Execution(invisible_microseconds=1_000_000))
+    hidden = caller.place("a", ExecutionTerms(invisible_microseconds=1_000_000))
     assert caller.ask(f"orders/historical/{hidden['order_id']}").status == 404
     assert caller.read("orders/historical/batch")["orders"] == []
     assert caller.read("orders/historical/fills")["fills"] == []
