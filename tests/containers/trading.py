@@ -18,7 +18,7 @@ from alpaca.common.exceptions import APIError
 from ccxt.base.errors import BaseError as CcxtError
 from requests.exceptions import RequestException
 
-from services.demo.scenario import COINS, Step, steps
+from services.demo.scenario import COINS, ScenarioStep, steps
 from services.local_system.paper_accounts import quote_currency
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
@@ -50,7 +50,7 @@ async def trade_round(trader: Trader, person: CcxtPerson | AlpacaPerson, number:
         await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
 
-async def _trade(person: CcxtPerson | AlpacaPerson, step: Step) -> None:
+async def _trade(person: CcxtPerson | AlpacaPerson, step: ScenarioStep) -> None:
     if step.side is Side.BUY:
         await person.buy(step.symbol, MASTER_DOLLARS * step.share * PART)
     else:
