@@ -31,6 +31,7 @@ from services.local_system.system import LocalSystem
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.followers.secrets import SecretBox
@@ -91,7 +92,7 @@ class Bulkhead:
             LocalSystem(
                 settings, brokers=self._brokers, paper=True, prepare=self._prepare, announce=self._announce
             ) as system,
-            Redis.from_url(system.settings.redis_url_for(self._hanging)) as redis,
+            open_redis(system.settings.redis_url_for(self._hanging)) as redis,
             contextlib.AsyncExitStack() as stack,
         ):
             engine = open_engine(system.settings.required_database_url(), pool_size=2)

@@ -27,6 +27,7 @@ from services.local_system.child import child_setup
 from services.local_system.embedded import free_port
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import FollowerId
+from shared.messaging.connect import open_redis
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import open_engine, transaction
@@ -58,7 +59,7 @@ async def copy(
         "NIJA_LOG_LEVEL": "warning",
         f"{BROKER.name}_BASE_URL": base_url,
     }
-    redis = Redis.from_url(redis_url)
+    redis = open_redis(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
     await _prepare(redis, keys, database_url, environment["NIJA_SECRET_KEY"], follower_count)

@@ -9,7 +9,6 @@ import time
 from datetime import timedelta
 
 from celery import Celery
-from redis.asyncio import Redis
 
 from benchmarks.made_up import BROKER, INSTRUMENT, account, accounts, fill, followers
 from benchmarks.rounds import Announce, Comparison, compare
@@ -19,6 +18,7 @@ from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.read_fills import FillReader
 from services.copy_engine.shards import Shards
 from shared.messaging.celery_app import HintPublisher, configure_celery
+from shared.messaging.connect import open_redis
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
@@ -31,7 +31,7 @@ BASELINE_FOLLOWERS = 2_000
 
 async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Announce) -> Comparison:
     """Followers a second, ours and the baseline's. Empties that Redis."""
-    redis = Redis.from_url(redis_url)
+    redis = open_redis(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
     await redis.set(keys.roster, 0)

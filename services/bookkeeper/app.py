@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 import uvloop
-from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.bookkeeper.keep_books import Bookkeeper
@@ -30,6 +29,7 @@ from shared.config import (
     settings_of_stage,
 )
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_redis
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.event_stream import EventStream
 from shared.messaging.keys import BrokerKeys
@@ -75,7 +75,7 @@ async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Even
     consumer = f"bookkeeper@{name}"
     keys = BrokerKeys(broker)
     await redis_is_usable(settings, broker, stopping)
-    async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=10, socket_connect_timeout=5) as redis:
+    async with open_redis(settings.redis_url_for(broker)) as redis:
         restore = Restore(
             redis,
             keys,

@@ -34,6 +34,7 @@ from services.local_system.process import ProcessSpec
 from services.local_system.system import LocalSystem
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_redis
 from shared.messaging.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import age_seconds
@@ -118,7 +119,7 @@ class Ground:
                 redis_url = self.system.settings.redis_url_for(self.brokers[0])
                 store = FollowerStore(self.engine, SecretBox(self.system.settings.secret_key))
                 self.roster_changes = RosterChanges(store, self._accounts, self.followers, redis_url)
-                self.redis = Redis.from_url(redis_url, socket_timeout=30)
+                self.redis = open_redis(redis_url, answer_seconds=30)
                 try:
                     await self._warm_up()
                     yield

@@ -24,6 +24,7 @@ from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
+from shared.messaging.connect import open_redis
 from shared.messaging.fills import StreamConflict, StreamLostEntries, publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import transaction
@@ -157,7 +158,7 @@ class Injector:
         return True
 
     def _redis(self, broker: Broker) -> Redis:
-        return Redis.from_url(self._system.settings.redis_url_for(broker), socket_timeout=5)
+        return open_redis(self._system.settings.redis_url_for(broker), answer_seconds=5)
 
     def _hit_process(self, injection: Injection) -> bool:
         stage = _STAGE[injection.kind]

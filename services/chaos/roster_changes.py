@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 
-from redis import Redis
-
 from services.chaos.plan import Kind
 from services.demo.accounts import DemoAccounts
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
+from shared.messaging.connect import open_blocking_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.store import FollowerStore
 
@@ -78,5 +77,5 @@ class RosterChanges:
             self._announce(broker)
 
     def _announce(self, broker: Broker) -> None:
-        with Redis.from_url(self._redis_url, socket_timeout=5, socket_connect_timeout=5) as redis:
+        with open_blocking_redis(self._redis_url) as redis:
             redis.incr(BrokerKeys(broker).roster)

@@ -20,6 +20,7 @@ from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import usual_form
 from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_blocking_redis
 from shared.messaging.connection_errors import RedisUnavailable
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.server_check import check_redis
@@ -79,7 +80,7 @@ def redis_that_hears(settings: Settings, broker: Broker) -> Redis:
         check_redis(settings.redis_setting_for(broker), url, [broker])
     except RedisUnavailable as error:
         raise RedisUnavailable(f"{error}; nothing was changed") from None
-    return Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5)
+    return open_blocking_redis(url)
 
 
 def unusable_keys(desk: Desk, rows: Sequence[NewFollower]) -> dict[int, str]:

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from typing import Annotated, Any
 
 import typer
-from redis.asyncio import Redis
 
 from services.bookkeeper.reconcile_accounts import Reconciliation, ReconciliationReport
 from services.cli import output
@@ -16,10 +15,10 @@ from shared.domain.amounts import plain
 from shared.domain.identity import Broker
 from shared.domain.reconciliation.drift import Drift
 from shared.domain.reconciliation.stray_orders import Ownership
+from shared.messaging.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import AdjustmentLine
 
-_ANSWER_SECONDS = 5.0
 _WHOSE = {
     Ownership.IN_FLIGHT: "nija's, under way",
     Ownership.STRAY: "nija's, stray",
@@ -118,9 +117,7 @@ async def _all(
 async def _one(
     desk: LedgerDesk, broker: Broker, who: str | None, *, repair: bool, timeout_seconds: float
 ) -> ReconciliationReport:
-    async with Redis.from_url(
-        desk.settings.redis_url_for(broker), socket_timeout=_ANSWER_SECONDS, socket_connect_timeout=_ANSWER_SECONDS
-    ) as redis:
+    async with open_redis(desk.settings.redis_url_for(broker), answer_seconds=COMMAND_ANSWER_SECONDS) as redis:
         work = Reconciliation(
             redis,
             BrokerKeys(broker),

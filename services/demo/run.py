@@ -23,6 +23,7 @@ from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.config import load_settings
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_redis
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox
@@ -123,7 +124,7 @@ class Demo:
         return variables
 
     async def _trade(self, system: LocalSystem) -> tuple[dict[Broker, Figures], Latencies]:
-        redis = Redis.from_url(system.settings.redis_url_for(self._brokers[0]))
+        redis = open_redis(system.settings.redis_url_for(self._brokers[0]))
         try:
             with _engine(system) as engine:
                 await self._warm_up(redis)

@@ -14,13 +14,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 
 from services.local_system.child import child_setup
 from services.local_system.embedded import kept, kept_port, port_is_free, private_folder, wait_for_end, write_private
 from services.local_system.errors import LocalSystemError
 from shared.domain.identity import Broker
+from shared.messaging.connect import open_blocking_redis
 from shared.messaging.connection_errors import explained
 from shared.messaging.server_check import check_redis
 
@@ -103,7 +102,7 @@ class RedisServer:
         return f"redis://:{self._password}@127.0.0.1:{self._port}/0"
 
     def is_ready(self) -> bool:
-        client = redis.Redis.from_url(self.url, socket_timeout=1, retry=Retry(NoBackoff(), 0))
+        client = open_blocking_redis(self.url, answer_seconds=1, retries=False)
         try:
             return bool(client.ping())
         except redis.RedisError:
@@ -115,7 +114,7 @@ class RedisServer:
 def redis_warnings(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker)) -> list[str]:
     """Check a Redis server that is not ours, and return warnings. Raises RedisUnusable, RedisUnavailable."""
     warnings = check_redis(setting, url, brokers)
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, decode_responses=True) as client:
+    with open_blocking_redis(url, as_text=True) as client:
         try:
             found = client.config_get("appendfsync").get("appendfsync")
         except redis.ResponseError:

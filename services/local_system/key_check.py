@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final
 
-from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused
@@ -16,6 +15,7 @@ from shared.config import Settings
 from shared.domain.accounts.credentials import Credentials, usual_form
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict, judge_key
 from shared.domain.identity import Broker
+from shared.messaging.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
@@ -62,7 +62,7 @@ async def check_keys(settings: Settings, keys: Sequence[AccountKey], *, all_pape
 async def _check_at(
     settings: Settings, broker: Broker, keys: Sequence[AccountKey], all_paper: bool
 ) -> list[CheckedKey]:
-    async with Redis.from_url(settings.redis_url_for(broker), socket_timeout=5, socket_connect_timeout=5) as redis:
+    async with open_redis(settings.redis_url_for(broker), answer_seconds=COMMAND_ANSWER_SECONDS) as redis:
         connection = connect(
             broker,
             base_url=settings.base_url(broker),

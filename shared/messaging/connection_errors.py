@@ -23,9 +23,8 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.domain.errors import HostUnknown, NijaError
+from shared.messaging.connect import COMMAND_ANSWER_SECONDS
 
-ANSWER_SECONDS: Final = 5.0
-"""How long the check at the start waits for a connection, and for an answer."""
 _DEFAULT_PORT: Final = 6379
 
 
@@ -65,7 +64,7 @@ def explained(error: RedisError | OSError, setting: str, url: str) -> RedisUnava
     if urlsplit(url).scheme == "rediss" and _answers_without_tls(url):
         return RedisUnusable(f"{setting}: Redis at {place} does not speak TLS: write redis://, or the port for TLS")
     if isinstance(error, RedisTimeoutError):
-        return RedisUnavailable(f"{setting}: Redis at {place} does not answer within {ANSWER_SECONDS:g} s")
+        return RedisUnavailable(f"{setting}: Redis at {place} does not answer within {COMMAND_ANSWER_SECONDS:g} s")
     if any(isinstance(cause, ConnectionRefusedError | FileNotFoundError) for cause in _chain(error)):
         return RedisUnavailable(f"{setting}: no Redis listens at {place}")
     if urlsplit(url).scheme == "redis" and isinstance(error, RedisConnectionError) and _speaks_tls(url):
@@ -122,7 +121,7 @@ def _speaks_tls(url: str) -> bool:
     context.verify_mode = ssl.CERT_NONE  # nothing is sent: the question is only whether there is TLS
     try:
         with (
-            socket.create_connection(_address_of(url), ANSWER_SECONDS) as plain,
+            socket.create_connection(_address_of(url), COMMAND_ANSWER_SECONDS) as plain,
             context.wrap_socket(plain, server_hostname=_address_of(url)[0]),
         ):
             return True
@@ -133,7 +132,7 @@ def _speaks_tls(url: str) -> bool:
 def _answers_without_tls(url: str) -> bool:
     """Whether a Redis answers in clear. It does not answer a client that begins TLS: it waits for the end of a line."""
     try:
-        with socket.create_connection(_address_of(url), ANSWER_SECONDS) as plain:
+        with socket.create_connection(_address_of(url), COMMAND_ANSWER_SECONDS) as plain:
             plain.sendall(b"PING\r\n")
             return plain.recv(1) in {b"+", b"-"}
     except OSError:

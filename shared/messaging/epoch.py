@@ -12,6 +12,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
+from shared.messaging.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 
 _RUN_ID = re.compile(rb"run_id:(\w+)")
@@ -66,4 +67,4 @@ def guarded_redis(redis_url: str, keys: BrokerKeys) -> Redis:
         if (epoch or b"").decode() != run_id:
             raise RedisNotRestored("Redis was started anew; waiting for the bookkeeper to compare it with the ledger")
 
-    return Redis.from_url(redis_url, socket_timeout=10, socket_connect_timeout=5, redis_connect_func=compare)
+    return open_redis(redis_url, on_connect=compare)

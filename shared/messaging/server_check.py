@@ -9,13 +9,12 @@ from typing import Any, Final
 from urllib.parse import unquote, urlsplit
 
 from redis import Redis
-from redis.backoff import NoBackoff
 from redis.exceptions import NoPermissionError, RedisError
-from redis.retry import Retry
 
 from shared.domain.identity import Broker
 from shared.messaging.commands import Denied, denied_to_user
-from shared.messaging.connection_errors import ANSWER_SECONDS, RedisUnavailable, RedisUnusable, explained, place_of
+from shared.messaging.connect import open_blocking_redis
+from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable, explained, place_of
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that nija's scripts are tested with."""
@@ -32,13 +31,7 @@ def check_redis(setting: str, url: str, brokers: Sequence[Broker] = tuple(Broker
     """
     place = place_of(url)
     try:
-        redis = Redis.from_url(
-            url,
-            socket_timeout=ANSWER_SECONDS,
-            socket_connect_timeout=ANSWER_SECONDS,
-            decode_responses=True,
-            retry=Retry(NoBackoff(), 0),
-        )
+        redis = open_blocking_redis(url, as_text=True, retries=False)
         with redis:
             return _examine(setting, place, url, redis, brokers)
     except (RedisError, OSError) as error:
