@@ -31,6 +31,7 @@ from services.local_system.errors import NothingRuns
 from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
 from shared.messaging.connection_errors import RedisUnavailable
+from shared.observability.logging import configure_logging
 from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
 from shared.persistence.errors import DatabaseUnavailable, ImportRefused
 
@@ -92,8 +93,11 @@ def main() -> None:
     output.outlive_readers()
     for name, meant in misspelt_variables(os.environ).items():
         sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
+    secrets = secrets_among(os.environ)
+    # Standard output is for the result: with --json a log line would spoil the document.
+    configure_logging("nija", level="warning", output_format="console", secrets=secrets)
     with start_of("nija", debug=_is_debug(sys.argv)) as start:
-        start.conceal(secrets_among(os.environ))
+        start.conceal(secrets)
         try:
             try:
                 app()
