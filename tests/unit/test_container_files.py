@@ -10,7 +10,7 @@ from tests.end_to_end.compose import read_services
 TOP = Path(__file__).resolve().parents[2]
 SERVICES = read_services()
 KEPT_MEGABYTES = 500
-"""Seven days of 170,000 fills of a broker each, by docs/deployment.md."""
+"""Seven days of 80,000 fills of a broker each, by docs/deployment.md."""
 
 
 def test_the_image_says_the_version_of_the_project() -> None:
