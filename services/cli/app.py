@@ -88,14 +88,21 @@ def nija(
     """
 
 
+def program() -> None:
+    """Run the command line as a process of its own: what it logs goes to standard error.
+
+    Standard output is for the result: with --json a log line would spoil the document.
+    """
+    configure_logging("nija", level="warning", output_format="console", secrets=secrets_among(os.environ))
+    main()
+
+
 def main() -> None:
     """Run the command line; an error is one text on standard error, with a traceback only for `--debug`."""
     output.outlive_readers()
     for name, meant in misspelt_variables(os.environ).items():
         sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
     secrets = secrets_among(os.environ)
-    # Standard output is for the result: with --json a log line would spoil the document.
-    configure_logging("nija", level="warning", output_format="console", secrets=secrets)
     with start_of("nija", debug=_is_debug(sys.argv)) as start:
         start.conceal(secrets)
         try:
@@ -125,4 +132,4 @@ def _is_debug(arguments: list[str]) -> bool:
 
 
 if __name__ == "__main__":
-    main()
+    program()

@@ -13,7 +13,7 @@ def talkative() -> None:
     print(json.dumps({"found": 1}))
 
 sys.argv = ["nija", "talkative"]
-app.main()
+app.program()
 """
 
 
