@@ -1,7 +1,8 @@
-"""One Alpaca account: the port's calls in, requests of an alpaca-py client out, each of them once.
+"""One Alpaca account: it turns the port's calls into requests of an alpaca-py client and sends each request once.
 
-Alpaca has no expiry for requests; its client order ids are taken once and for good, so an order that is sent again
-is refused and then found. Amounts leave as text: alpaca-py's own order models would make floats of them.
+Alpaca has no expiry for requests. A client order id can be used only once, ever: an order that is sent again is
+refused, and the look-up then finds the first one. Amounts are sent as text, because alpaca-py's own order models would
+convert them to floats.
 """
 
 from collections.abc import Callable
@@ -30,11 +31,11 @@ from shared.domain.symbol import Symbol
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
 BEFORE_ALL_ORDERS = datetime(2015, 1, 1, tzinfo=UTC)
-# Orders whose facts are remembered; a master's fills are read again with overlap at every poll.
+# How many orders' facts are remembered. A master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
-# From so many unknown orders on, a list of them is asked for first.
+# From this many unknown orders on, a list of orders is requested first.
 LIST_FROM_ORDERS = 3
-# Of 500 orders each: more came in an hour than Alpaca lets a key send.
+# Each page has 500 orders. More pages would mean more orders in an hour than Alpaca lets a key send.
 MOST_LOOK_UP_PAGES = 24
 
 LOOK_UP = ("/orders:by_client_order_id", "/orders", "/account/activities/FILL")
@@ -43,19 +44,19 @@ _Read = TypeVar("_Read")
 
 
 class AlpacaListing(Protocol):
-    """What accounts share with their connection, besides the way out."""
+    """What accounts share with their connection, apart from the `Sender`."""
 
     @property
     def symbols(self) -> AlpacaSymbols: ...
 
     def tier(self, client: TradingClient) -> FeeTier:
-        """The fee tier of the account with this client's key, the first one until it was told."""
+        """The fee tier of the account with this client's key; the first tier until Alpaca has reported one."""
         ...
 
     def learn_tier(self, client: TradingClient, tier: int | None) -> None: ...
 
     def learn_prices(self, prices: dict[str, Any]) -> None:
-        """Prices in dollars by canonical currency, as positions tell them."""
+        """Remember prices in dollars, by canonical currency, as positions report them."""
         ...
 
 
@@ -76,7 +77,7 @@ class AlpacaAccount:
         self._orders: dict[str, OrderFacts] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once. A stock is sold only as far as it is there: Alpaca would sell the rest short."""
+        """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
         if wire_name is None:
@@ -98,11 +99,14 @@ class AlpacaAccount:
         try:
             return await self._send(Call("GET", f"/orders/{broker_order_id}"), self._report)
         except Rejected as error:
-            # Alpaca gave this id out, so it only cannot see the order yet.
+            # Alpaca issued this id, so the order exists and is only not visible yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:  # noqa: ARG002
-        """By its id, which never means a second order; then in the list of orders, then by the account's fills."""
+        """Search by client order id, then in the list of orders, then among the orders of the account's fills.
+
+        Searching by id never creates a second order.
+        """
         async with units_for(self._budget, "GET", LOOK_UP, {}):
             return await self._look_up(client_order_id, since)
 
@@ -134,17 +138,17 @@ class AlpacaAccount:
     async def open_orders(self) -> list[OrderReport]:
         listed = await orders_since(self._read_list, BEFORE_ALL_ORDERS, MOST_LOOK_UP_PAGES, status="open")
         try:
-            # Orders of several legs name no side of their own; options are none of our business.
+            # Orders of several legs have no side of their own. Options are not supported, so both are left out.
             return [self._report(order) for order in listed if order.get("side") and order.get("symbol")]
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
-        """Raises Rejected when there is nothing to cancel (any more)."""
+        """Cancel the order. Raises Rejected when there is nothing to cancel, or no longer."""
         await self._send(Call("DELETE", f"/orders/{broker_order_id}"), lambda _: None)
 
     async def balances(self) -> dict[str, Balance]:
-        """Cash and positions; what open orders hold is in the total and not free."""
+        """Cash and positions. The amount that open orders hold is part of the total, but not of the free amount."""
         currency, cash = await self._send(Call("GET", "/account"), self._cash)
         symbols = self._listing.symbols
         holdings, prices = await self._send(
@@ -172,9 +176,9 @@ class AlpacaAccount:
         )
 
     async def key_permissions(self) -> KeyPermissions:
-        """Whether the account may trade. Alpaca tells nothing of keys, so every key counts as "may withdraw".
+        """Whether the account may trade. Alpaca reports nothing about keys, so every key counts as "may withdraw".
 
-        Raises KeyRefused for a key that does not work at all, and RateLimited and NotSent.
+        Raises KeyRefused for a key that does not work at all. Raises RateLimited and NotSent, too.
         """
         try:
             return await self._send(Call("GET", "/account"), replies.key_permissions)
@@ -182,7 +186,7 @@ class AlpacaAccount:
             return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
     async def _check_held(self, order: OrderRequest) -> None:
-        """Raises InsufficientFunds when less of the stock is free than the order would sell."""
+        """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""
         symbols = self._listing.symbols
         base = order.symbol.base
         call = Call("GET", "/positions", valid_until=order.valid_until)
@@ -222,9 +226,9 @@ class AlpacaAccount:
 
 
 def _kind(order: OrderRequest, symbols: AlpacaSymbols) -> dict[str, str]:
-    """Whether it is a market or a limit order, as Alpaca is asked for it. Raises Rejected."""
+    """The fields of a request that make it a market or a limit order. Raises Rejected."""
     if isinstance(order, MarketOrder):
-        # Parts of shares can only be traded for the day; coins are, day and night.
+        # Fractions of shares can only be traded with a day order. Coins trade day and night.
         return {"type": "market", "time_in_force": "gtc" if symbols.is_crypto(order.symbol) else "day"}
     allowed = symbols.instruments[order.symbol].times_in_force(order.quantity)
     if order.time_in_force not in allowed:

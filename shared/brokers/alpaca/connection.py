@@ -1,9 +1,9 @@
-"""Alpaca as one process sees it: base URL and proxy in; instruments, accounts and prices out.
+"""The connection of one process to Alpaca: it provides instruments, accounts and prices, given base URL and proxy.
 
-Alpaca shows its list of assets to key holders only. It is read with the key that was lent before `open`, else in
-the background with the first account's key; until then, and on servers without such a list, the well-known coins and
-stocks are listed. No account's request is ever sent with another account's key: only what is the same for everybody
-(assets, prices of stocks) is asked with the lent or the first key.
+Alpaca shows its list of assets to key holders only. The list is read with the key that was lent before `open`.
+Without such a key it is read in the background with the first account's key. Until then, and on servers without such a
+list, the well-known coins and stocks are listed. No account's request is ever sent with another account's key. Only
+data that is the same for all accounts (assets, prices of stocks) is requested with the lent or the first key.
 """
 
 import asyncio
@@ -37,13 +37,13 @@ from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 
 PLACES = 64
-"""Requests at the same time; a drain serves some dozens of followers at once."""
+"""Requests that may run at the same time. One drain of the queue serves some dozens of followers at once."""
 ASSETS_RETRY_SECONDS = 60.0
 PRICE_MAX_AGE_SECONDS = 5.0
-"""How long a price that a position told is good enough to value others by."""
+"""The age up to which a price reported by a position is used to value other holdings."""
 NO_SUBSCRIPTION = "subscription does not permit"
 FREE_FEED = "iex"
-"""The one exchange whose present data Alpaca shows without a subscription; its volumes are of that exchange only."""
+"""The one exchange whose current data Alpaca shows without a subscription. Its volumes cover that exchange only."""
 
 _ASSETS = Call("GET", "/assets", {"status": "active"})
 
@@ -59,11 +59,11 @@ class AlpacaConnection:
     lookup_margin_seconds = 5.0
 
     def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
-        """`base_url`: scheme and host, perhaps with a path, before `/v2`; None: Alpaca itself, live or paper."""
-        # No request is on its way for longer; and the id deduplicates, whatever a server still has in its hands.
+        """`base_url`: scheme and host, perhaps with a path, before `/v2`; None means Alpaca itself, live or paper."""
+        # No request is under way for longer than this. A server may still hold one, but the id prevents a duplicate.
         self.request_validity_seconds = request_timeout_seconds
         self.budget: Budget | None = None
-        """What may be asked of the broker; set before `open`, if at all."""
+        """The limit on requests to the broker; set before `open`, if at all."""
         self._base_url = base_url.rstrip("/").removesuffix("/v2") if base_url else None
         self._proxy = proxy
         self._request_timeout_seconds = request_timeout_seconds
@@ -85,7 +85,7 @@ class AlpacaConnection:
         self._lent_credentials = credentials
 
     async def open(self) -> None:
-        """Load the list of assets, as far as it is told. Raises BrokerError when there is no Alpaca."""
+        """Load the list of assets, if Alpaca shows it. Raises BrokerError when Alpaca cannot be reached."""
         if self._sender is not None:
             return
         self._loop = asyncio.get_running_loop()
@@ -98,7 +98,7 @@ class AlpacaConnection:
         try:
             await self._load_assets(self._lent or self._keyless())
         except (Rejected, KeyRefused, NoSuchPath) as error:
-            # Told only to others, or by no such server; but somebody is there.
+            # The server answers, but does not show the list without a valid key, or does not serve this path.
             if isinstance(error, KeyRefused):
                 self._lent = None
             self.symbols = AlpacaSymbols(known_assets())
@@ -108,7 +108,7 @@ class AlpacaConnection:
             raise
 
     async def reload(self) -> None:
-        """Load the list of assets again. Raises BrokerError; what was listed stays then."""
+        """Load the list of assets again. On BrokerError the old list stays in use."""
         client = self._lent or self._keyless()
         try:
             await self._load_assets(client)
@@ -151,8 +151,8 @@ class AlpacaConnection:
     async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
         """Last prices in US dollars; USD, USDT and USDC count as one dollar.
 
-        Positions that were read in the last seconds told theirs; the others are asked for, coins and stocks by one
-        request each.
+        Prices from positions are used if the positions were read in the last seconds. The other prices are requested:
+        one request for coins and one for stocks.
         """
         now = monotonic()
         told = {
@@ -170,7 +170,7 @@ class AlpacaConnection:
         return dollar_prices(currencies, told, wire_prices, self.symbols)
 
     def tier(self, client: TradingClient) -> FeeTier:
-        """The fee tier of the account with this client's key, the first one until it was told."""
+        """The fee tier of the account with this client's key; the first tier until Alpaca has reported one."""
         return self._tiers.get(_key_of(client), TIERS[FIRST_TIER])
 
     def learn_tier(self, client: TradingClient, tier: int | None) -> None:
@@ -181,12 +181,12 @@ class AlpacaConnection:
             self._tiers.pop(_key_of(client), None)
 
     def learn_prices(self, prices: dict[str, Decimal]) -> None:
-        """Prices in dollars by canonical currency, as positions tell them."""
+        """Remember prices in dollars, by canonical currency, as positions report them."""
         now = monotonic()
         self._position_prices.update({currency: (now, price) for currency, price in prices.items()})
 
     async def _load_assets(self, client: TradingClient) -> None:
-        # Read in the thread as well: there are ten thousand stocks.
+        # The reply is parsed in the thread as well, because it lists ten thousand stocks.
         symbols = await self._send(client, _ASSETS, lambda reply: AlpacaSymbols(_list_of_objects(reply)))
         if not symbols.instruments:
             raise Rejected("Alpaca lists nothing that can be read")
@@ -194,7 +194,7 @@ class AlpacaConnection:
         self._load_due_seconds = None
 
     def _load_with(self, client: TradingClient) -> None:
-        """Begin to read the list of assets with this key, if nobody has told it yet."""
+        """Start reading the list of assets with this key, unless the list has been loaded already."""
         if self._lent is None:
             self._lent = client
         due_seconds = self._load_due_seconds
@@ -227,7 +227,7 @@ class AlpacaConnection:
         except Rejected:
             if len(names) == 1:
                 return {}
-        # One of them has no price, and Alpaca then tells none of them.
+        # One of the names has no price, and Alpaca then returns no price at all.
         found: dict[str, Decimal] = {}
         for name in names:
             found |= await self._last_prices(client, path, version, [name])
@@ -236,7 +236,7 @@ class AlpacaConnection:
     async def _ask_market(
         self, path: str, parameters: dict[str, str], read: Callable[[Any], _Read], *, is_crypto: bool
     ) -> _Read:
-        """Ask the data API, which shows coins to everyone and stocks to key holders only."""
+        """Send a request to the data API. It shows coins without a key, and stocks to key holders only."""
         data_url = self._base_url or BaseURL.DATA.value
         if is_crypto:
             return await self._send(
@@ -262,7 +262,7 @@ class AlpacaConnection:
         return await self._opened().send(client, call, read)
 
     def _client(self, credentials: Credentials) -> TradingClient:
-        """A client with this key. It shares connections with all others, and nothing else that differs."""
+        """A client with this key. It shares its connections with all other clients, and no key or setting."""
         client = self._keyless()
         client._api_key = credentials.api_key.get_secret_value()  # noqa: SLF001 - a new client would cost a session
         client._secret_key = credentials.api_secret.get_secret_value()  # noqa: SLF001 - the same
@@ -289,7 +289,7 @@ def _key_of(client: TradingClient) -> str:
 
 
 def _template(transport: Transport) -> TradingClient:
-    """A client of alpaca-py that never sends twice, through our connections."""
+    """An alpaca-py client that never sends a request twice and uses our connections."""
     client = TradingClient("none", "none", raw_data=True)
     client._session.close()  # noqa: SLF001 - alpaca-py offers no other way to set these
     client._session = transport  # type: ignore[assignment]  # noqa: SLF001 - it uses `request` and nothing else

@@ -1,7 +1,7 @@
-"""What alpaca-py and requests raise in, our classes by what the caller does next out.
+"""Translates errors of alpaca-py and requests into our error classes, which say what the caller does next.
 
-Rejections are an allow-list: a JSON error of Alpaca's own with a status that means "refused". Whatever else happens
-(5xx, HTML, a cut connection, a redirect) is an unknown outcome. `APIError.code` is never asked: it raises on a body
+Rejections are an allow-list: a JSON error of Alpaca's own with a status that means "refused". Everything else (5xx,
+HTML, a cut connection, a redirect) is an unknown outcome. `APIError.code` is never read, because it raises on a body
 that is not JSON.
 """
 
@@ -33,11 +33,11 @@ _REFUSING = frozenset({400, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, 409, 422})
 _NOT_AUTHORIZED_CODES = range(40_100_000, 40_200_000)
 _DUPLICATE = re.compile(r"client_order_id.*(unique|exist|duplicate)", re.IGNORECASE)
 _KEY_TEXT = re.compile(r"forbidden\.?|unauthori[sz]ed|not authori[sz]ed|verification failed", re.IGNORECASE)
-# What Alpaca does not say of a key that it refuses: live and paper trading have keys and hosts of their own.
+# Alpaca does not explain why it refuses a key. Live and paper trading have separate keys and hosts.
 _KEY_HINT = (
     "a paper key (PK…) needs ALPACA_PAPER=true (ALPACA_USER_{NAME}_PAPER, --paper), a live key (AK…) must not have it"
 )
-# 40310000 stands for many things; these speak of the account as such, so the next order would fare no better.
+# 40310000 has many meanings. These texts are about the account as a whole, so the next order would fail as well.
 _ACCOUNT_TEXT = re.compile(
     r"trading is blocked|account (is |has been )?(blocked|suspended|closed|not active|not allowed)"
     r"|rejected by user request",
@@ -46,11 +46,11 @@ _ACCOUNT_TEXT = re.compile(
 
 
 class NotFound(Rejected):
-    """Alpaca itself says that there is no such thing."""
+    """Alpaca itself reports that there is no such object."""
 
 
 class NoSuchPath(OutcomeUnknown):
-    """A 404 or 405 that is not Alpaca's own: another server's way to say that it does not serve this path."""
+    """A 404 or 405 that is not Alpaca's own: another server reports in this way that it does not serve this path."""
 
 
 def shortened(text: str) -> str:
@@ -61,7 +61,7 @@ def shortened(text: str) -> str:
 
 
 def classify(error: Exception, masked: Callable[[str], str]) -> BrokerError:
-    """The error to raise instead of `error`, which came out of an alpaca-py client. `masked`: a text without keys."""
+    """The error to raise instead of `error`, which an alpaca-py client raised. `masked` removes keys from a text."""
     text = masked(str(error))
     if isinstance(error, APIError):
         return _of_reply(error, text)
@@ -100,7 +100,7 @@ def _refusal(status: int | None, document: Mapping[str, Any]) -> BrokerError:
     if code is None and not message:
         return OutcomeUnknown(text)
     if _DUPLICATE.search(message):
-        # The order is there already, so a look-up must tell which one and how far it went.
+        # The order exists already. A look-up must show which one it is and how much of it is filled.
         return OutcomeUnknown(text)
     if status == _NOT_FOUND:
         return NotFound(text)
@@ -136,7 +136,7 @@ def _text(status: int | None, document: Mapping[str, Any] | None) -> str:
 
 
 def _seconds_to_wait(error: APIError) -> float:
-    """What Alpaca says, as seconds or as the moment (seconds since 1970) at which the limit is reset."""
+    """Seconds to wait, from Alpaca's header: a number of seconds, or the moment of the reset in seconds since 1970."""
     headers = error.response.headers if error.response is not None else {}
     for name, since in (("Retry-After", 0.0), ("X-RateLimit-Reset", time())):
         value = str(headers.get(name) or "")

@@ -1,8 +1,8 @@
-"""What Alpaca takes: side, quantity, cost and tier in, a fee in the received asset out. Pure.
+"""Computes the fee that Alpaca takes for an execution, from side, quantity, cost and tier, in the received asset. Pure.
 
-Orders and fills tell no fee; it is booked by itself, at the end of the day. Coins pay by the tier of the last 30
-days' volume, in what is received: the coin when buying, the quote currency when selling. Stocks pay none.
-Source: Alpaca's crypto fee schedule.
+Orders and fills do not report a fee; Alpaca books it separately at the end of the day. For coins the rate depends on
+the tier of the last 30 days' volume. The fee is taken from what is received: the coin when buying, the quote currency
+when selling. Stocks have no fee. Source: Alpaca's crypto fee schedule.
 """
 
 from collections.abc import Mapping
@@ -15,12 +15,12 @@ from shared.domain.fill import Side
 from shared.domain.symbol import Symbol
 
 _STEP = Decimal("0.000000001")
-"""Alpaca counts in billionths."""
+"""Alpaca rounds to billionths."""
 
 
 @dataclass(frozen=True, slots=True)
 class FeeTier:
-    """Fractions of what is received: 0.0025 is 0.25%."""
+    """Fee rates as fractions of the received amount: 0.0025 is 0.25%."""
 
     maker: Decimal
     taker: Decimal
@@ -44,7 +44,7 @@ FIRST_TIER: Final = 1
 
 
 def fee(symbol: Symbol, side: Side, quantity: Decimal, cost: Decimal, rate: Decimal) -> tuple[Decimal, str]:
-    """The fee of an execution and its currency. `quantity` in base, `cost` in quote currency; a stock's rate is 0."""
+    """The fee of an execution and its currency. `quantity` is in base, `cost` in quote; a stock's rate is 0."""
     base, quote = symbol.currencies
     received, currency = (quantity, base) if side is Side.BUY else (cost.quantize(_STEP, ROUND_HALF_UP), quote)
     if not rate:

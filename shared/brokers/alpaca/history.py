@@ -1,4 +1,4 @@
-"""Alpaca's lists to their end: what sends a request in, all entries of all pages out."""
+"""Reads Alpaca's lists of fills and orders to the end, page by page, with the request function that it is given."""
 
 from collections.abc import Awaitable, Callable, Collection
 from datetime import UTC, datetime, timedelta
@@ -12,11 +12,11 @@ ORDERS_PER_PAGE = 500
 _SMALLEST = timedelta(microseconds=1)
 
 ReadList = Callable[[str, dict[str, str]], Awaitable[list[dict[str, Any]]]]
-"""Path and parameters in, the entries of one page out."""
+"""Takes path and parameters; returns the entries of one page."""
 
 
 def entries(reply: Any) -> list[dict[str, Any]]:
-    """A page's entries, each with an id; TypeError when it is something else."""
+    """The entries of a page, each with an id. Raises TypeError when the reply is anything else."""
     if not isinstance(reply, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in reply):
         raise TypeError("the reply is no list of objects with ids")
     return reply
@@ -25,8 +25,8 @@ def entries(reply: Any) -> list[dict[str, Any]]:
 async def all_fills(read_list: ReadList, since: datetime) -> list[dict[str, Any]]:
     """Every activity of type FILL after `since`, oldest first.
 
-    A page goes on after the last id of the page before. Only a page that brings nothing new is the end: servers may
-    put fewer entries on a page than were asked for.
+    Each page starts after the last id of the page before. Only a page without new entries is the end, because servers
+    may return fewer entries than were requested.
     """
     found: dict[str, dict[str, Any]] = {}
     parameters = {"after": time_text(since), "direction": "asc", "page_size": str(ACTIVITIES_PER_PAGE)}
@@ -42,7 +42,7 @@ async def all_fills(read_list: ReadList, since: datetime) -> list[dict[str, Any]
 async def orders_since(
     read_list: ReadList, since: datetime, most_pages: int, *, status: str = "all"
 ) -> list[dict[str, Any]]:
-    """Orders that came after `since`, oldest first, up to `most_pages` pages. `status`: all, open or closed."""
+    """Orders submitted after `since`, oldest first, up to `most_pages` pages. `status`: all, open or closed."""
     found: dict[str, dict[str, Any]] = {}
     after = since
     for _ in range(most_pages):
@@ -53,7 +53,7 @@ async def orders_since(
         if not brought_new:
             break
         try:
-            # `after` is exclusive, and several orders may have come at the same time.
+            # `after` is exclusive, and several orders may have been submitted at the same time.
             after = max(moment(entry.get("submitted_at") or entry.get("created_at")) for entry in page) - _SMALLEST
         except (TypeError, ValueError) as error:
             raise OutcomeUnknown(f"Alpaca does not tell when an order came: {error!r}") from error
@@ -67,15 +67,15 @@ async def orders_of_fills(
     known: Collection[str],
     list_from: int,
 ) -> dict[str, dict[str, Any]]:
-    """The orders of `fills` that are not `known`, by id, as far as Alpaca still has them.
+    """The orders of `fills` that are not `known`, by id, if Alpaca still has them.
 
-    From `list_from` of them on, a list is asked for first: it costs one request where they would cost one each.
+    From `list_from` missing orders on, a list is requested first. It costs one request instead of one per order.
     """
     missing = dict.fromkeys(fill["order_id"] for fill in fills if fill["order_id"] not in known)
     found: dict[str, dict[str, Any]] = {}
     if len(missing) >= list_from:
         first_at = min(moment(fill["transaction_time"]) for fill in fills if fill["order_id"] in missing)
-        # Market orders, which are most, are executed as they come.
+        # Most orders are market orders, which are executed immediately.
         listed = await orders_since(read_list, first_at - timedelta(minutes=5), most_pages=2)
         found = {order["id"]: order for order in listed if order["id"] in missing}
     for order_id in missing:

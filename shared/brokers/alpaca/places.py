@@ -1,7 +1,7 @@
-"""A bounded number of threads for calls that block: a call in, its result out on the event loop.
+"""Runs blocking calls in a bounded number of threads and returns their results on the event loop.
 
-A call that hangs holds one place until its own timeout, and never the loop. When all places are held, a call waits
-for one, and is given up unsent when none becomes free.
+A call that hangs holds one place until its own timeout, and never blocks the loop. When all places are held, a call
+waits for a free one. If none becomes free in time, the call is given up and nothing is sent.
 """
 
 import asyncio
@@ -15,7 +15,7 @@ _Result = TypeVar("_Result")
 
 
 class Places:
-    """The places of one process at one broker."""
+    """The places that one process has for one broker."""
 
     def __init__(self, count: int, name: str) -> None:
         self._threads = ThreadPoolExecutor(count, thread_name_prefix=name)
@@ -23,8 +23,9 @@ class Places:
     async def run(self, call: Callable[[], _Result], patience_seconds: float) -> _Result:
         """Run `call` in a thread. Raises what it raises.
 
-        Raises NotSent when it did not begin within `patience_seconds`, OutcomeUnknown when it began and did not
-        end. A cancellation takes back a call that has not begun; one that has begun goes on without us.
+        Raises NotSent when the call did not begin within `patience_seconds`, and OutcomeUnknown when it began but did
+        not end. A cancellation takes back a call that has not begun. A call that has begun runs on, and its result is
+        dropped.
         """
         try:
             future = self._threads.submit(call)
@@ -39,5 +40,5 @@ class Places:
             raise OutcomeUnknown(f"no answer within {patience_seconds:g} s") from None
 
     def close(self) -> None:
-        """Take no more calls, forget those that have not begun; waits for nobody."""
+        """Accept no more calls and drop those that have not begun. Does not wait for running calls."""
         self._threads.shutdown(wait=False, cancel_futures=True)

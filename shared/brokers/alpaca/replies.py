@@ -1,6 +1,6 @@
-"""Alpaca's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+"""Converts Alpaca's replies into domain types. Pure; a wrong shape raises the Python error that it causes.
 
-Only what is needed is required: recorded replies and other servers leave out a good deal.
+Only the needed fields are required: recorded replies and other servers leave out many fields.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import BrokerOrderId
 
-# `done_for_day`, `calculated` and `stopped` may still change; they do not end an order.
+# `done_for_day`, `calculated` and `stopped` may still change, so they do not end an order.
 _FINAL = frozenset({"filled", "canceled", "expired", "rejected", "replaced"})
 _OPEN = frozenset(
     {
@@ -26,17 +26,17 @@ _OPEN = frozenset(
     }
 )
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
-# A limit order that is executed later than this after it came has waited in the book.
+# A limit order that is executed later than this after its submission has waited in the book.
 _TAKES_WITHIN = timedelta(seconds=1)
 
 
 class OrderFacts(NamedTuple):
-    """What a fill's order tells about it."""
+    """The facts that a fill's order adds to the fill."""
 
     size_type: SizeType = SizeType.BASE
     asset_class: str | None = None
     rested_from: datetime | None = None
-    """When a limit order came; executions well after that are a maker's."""
+    """When a limit order was submitted. Executions well after that time pay the maker's rate."""
 
 
 def moment(text: Any) -> datetime:
@@ -61,7 +61,7 @@ def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 
 
 def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier) -> OrderReport:
-    """An order. Its fee is computed by when it was executed: all of it as a taker's, or all of it as a maker's."""
+    """The report of an order. The execution time decides whether all of its fee is a taker's or a maker's."""
     status = reply["status"]
     if status not in _FINAL and status not in _OPEN:
         raise ValueError(f"an order's status is {status!r}")
@@ -80,7 +80,7 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
         symbol=symbol,
         side=side,
         status=OrderStatus.DONE if status in _FINAL else OrderStatus.OPEN,
-        # The size of an order by notional is in dollars; what it came to in base is what was filled.
+        # An order by notional gives its size in dollars; its quantity in base is then what was filled.
         quantity=amount(reply, "qty") or filled,
         limit_price=amount(reply, "limit_price") or None,
         filled_quantity=filled,
@@ -92,7 +92,7 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
 
 
 def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
-    """What `account_fill` has to know of a fill's order."""
+    """The facts of a fill's order that `account_fill` needs."""
     return OrderFacts(
         size_type=SizeType.QUOTE if amount(reply, "notional") else SizeType.BASE,
         asset_class=reply.get("asset_class"),
@@ -101,19 +101,19 @@ def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
 
 
 def _rested_from(reply: Mapping[str, Any]) -> datetime | None:
-    """When a limit order came; None for other orders."""
+    """When a limit order was submitted; None for other orders."""
     kind = reply.get("type") or reply.get("order_type")
     came_at = reply.get("submitted_at") or reply.get("created_at")
     return moment(came_at) if kind == "limit" and came_at else None
 
 
 def _has_rested(rested_from: datetime | None, executed_at: datetime) -> bool:
-    """Whether an order was executed well after it came, which makes it a maker's."""
+    """Whether an order was executed well after its submission, so that it pays the maker's rate."""
     return rested_from is not None and executed_at - rested_from > _TAKES_WITHIN
 
 
 def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: AlpacaSymbols, tier: FeeTier) -> AccountFill:
-    """An activity of type FILL."""
+    """Convert an activity of type FILL."""
     symbol = symbols.symbol(activity["symbol"], order.asset_class)
     side = _SIDES[activity["side"]]
     price, quantity = parse_amount(activity["price"]), parse_amount(activity["qty"])
@@ -138,7 +138,7 @@ def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: Alpaca
 
 
 def cash(reply: Mapping[str, Any]) -> tuple[str, Balance]:
-    """The account's currency and cash. What open purchases hold is missing from the buying power, not from the cash."""
+    """The account's currency and cash. Open purchases reduce the buying power, but not the cash."""
     total = parse_amount(reply["cash"])
     free = total
     for field in ("non_marginable_buying_power", "buying_power"):
@@ -151,7 +151,7 @@ def cash(reply: Mapping[str, Any]) -> tuple[str, Balance]:
 def positions(
     reply: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols
 ) -> tuple[dict[str, Balance], dict[str, Decimal]]:
-    """Holdings by canonical currency, and their prices in dollars as far as they are told. A short one is negative."""
+    """Holdings by canonical currency, and the prices in dollars that were reported. A short position is negative."""
     holdings: dict[str, Balance] = {}
     prices: dict[str, Decimal] = {}
     for position in reply:
@@ -169,13 +169,13 @@ def positions(
 
 
 def crypto_tier(reply: Mapping[str, Any]) -> int | None:
-    """The account's fee tier, where it is told."""
+    """The account's fee tier; None when the reply does not contain it."""
     tier = reply.get("crypto_tier")
     return int(tier) if isinstance(tier, int | str) and str(tier).isdecimal() else None
 
 
 def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
-    """Of the account: Alpaca does not tell what a key may do, so it counts as one that may withdraw."""
+    """Permissions derived from the account. Alpaca does not report a key's rights, so it counts as "may withdraw"."""
     blocked = any(
         reply.get(field) is True for field in ("trading_blocked", "account_blocked", "trade_suspended_by_user")
     )
@@ -184,6 +184,6 @@ def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
 
 
 def last_prices(reply: Mapping[str, Any]) -> dict[str, Decimal]:
-    """The price of the latest trade by wire name; who has none is left out."""
+    """The price of the latest trade by wire name. A name without a trade is left out."""
     trades = reply["trades"]
     return {name: amount(trade, "p") for name, trade in trades.items() if isinstance(trade, dict) and trade.get("p")}

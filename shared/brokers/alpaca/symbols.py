@@ -1,8 +1,8 @@
-"""Alpaca's names: its list of assets in, canonical symbols, wire names and instruments out.
+"""Derives canonical symbols, wire names and instruments from Alpaca's list of assets.
 
-`BTC/USD` is also `BTCUSD` (in positions and streams). A stock has a ticker only and trades in dollars: `AAPL` is
-`AAPL/USD`. Some tickers are also the code of a coin (BTC and ETH are funds, too): those stocks are called
-`BTC.STOCK`, so that one is never taken for the other.
+`BTC/USD` is also written `BTCUSD` (in positions and streams). A stock has a ticker only and trades in dollars: `AAPL`
+is `AAPL/USD`. Some tickers are also the code of a coin: BTC and ETH are funds, too. Those stocks are called
+`BTC.STOCK`, so that the stock and the coin are never confused.
 """
 
 from collections.abc import Iterable, Mapping
@@ -19,13 +19,13 @@ STOCK_SUFFIX: Final = ".STOCK"
 _FINEST = Decimal("0.000000001")
 _WHOLE = Decimal(1)
 _CENT = Decimal("0.01")
-# An order for coins must cost 10 dollars, one for a part of a share 1 dollar.
+# An order for coins must cost at least 10 dollars, an order for a fraction of a share at least 1 dollar.
 _CRYPTO_MINIMUM_COST, _FRACTION_MINIMUM_COST = Decimal(10), Decimal(1)
 _DOLLARS = frozenset({"USD", "USDT", "USDC"})
-# Quote currencies by which an unlisted pair is told apart, longest first.
+# Quote currencies by which an unlisted pair is split, longest first.
 _QUOTES = ("USDT", "USDC", "USD", "BTC")
 
-# What is known without being told: Alpaca shows its list to key holders only, other servers perhaps to nobody.
+# Assets used when no list could be read: Alpaca shows its list to key holders only, other servers may have none.
 _KNOWN_COINS = (
     *("AAVE", "ADA", "ATOM", "AVAX", "BAT", "BCH", "BTC", "CRV", "DOGE", "DOT", "ETH", "GRT", "LINK", "LTC", "PEPE"),
     *("SHIB", "SOL", "SUSHI", "TRX", "UNI", "USDC", "USDT", "XRP", "XTZ", "YFI"),
@@ -34,7 +34,7 @@ _KNOWN_STOCKS = ("AAPL", "AMZN", "GOOGL", "META", "MSFT", "NVDA", "QQQ", "SPY", 
 
 
 def known_assets() -> list[dict[str, Any]]:
-    """A list of assets in Alpaca's shape, for as long as Alpaca's own cannot be had."""
+    """A list of assets in Alpaca's shape. It is used as long as Alpaca's own list is not available."""
     coins = [{"class": "crypto", "symbol": f"{coin}/USD"} for coin in _KNOWN_COINS]
     crosses = [
         {"class": "crypto", "symbol": f"{coin}/{quote}"}
@@ -53,7 +53,7 @@ class AlpacaSymbols:
         self._pairs: dict[str, Symbol] = {}
         self._coins: set[str] = set()
         tradable = [asset for asset in assets if _is_tradable(asset)]
-        # Coins first: they decide which tickers are taken.
+        # Coins come first: a ticker that is also a coin's code gets a suffix.
         for asset in tradable:
             if _class(asset) == "crypto" and asset["symbol"].count("/") == 1:
                 self._add_pair(asset)
@@ -62,7 +62,7 @@ class AlpacaSymbols:
                 self._add_stock(asset)
 
     def wire_name(self, symbol: Symbol) -> str | None:
-        """How Alpaca wants the pair or stock named; None when it does not list it."""
+        """Alpaca's name of the pair or stock; None when Alpaca does not list it."""
         return self._wire_names.get(symbol)
 
     def is_crypto(self, symbol: Symbol) -> bool:
@@ -70,7 +70,7 @@ class AlpacaSymbols:
         return base in self._coins and bool(quote)
 
     def symbol(self, wire_name: str, asset_class: str | None = None) -> Symbol:
-        """The canonical symbol of a name in a reply; `asset_class` as far as the reply tells it."""
+        """The canonical symbol of a name in a reply. `asset_class` is None when the reply does not contain it."""
         if "/" in wire_name:
             return Symbol.parse(wire_name)
         if asset_class != "us_equity":

@@ -1,4 +1,4 @@
-"""One Binance account: the port's calls in, signed requests out, each of them once."""
+"""One Binance account: it turns the port's calls into signed requests and sends each request once."""
 
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -34,13 +34,13 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
-# Less would not reach Binance in time.
+# A request with less validity would not reach Binance in time.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)
 LONGEST_WINDOW = timedelta(seconds=60)
-# Clocks differ, and ours may be the later one.
+# Clocks differ, and ours may be ahead.
 OVERLAP = timedelta(seconds=2)
 TRADES_VISIBLE_WITHIN = timedelta(seconds=60)
-"""How long trades are waited for that an order's state tells of."""
+"""How long to wait for trades that the order's state already counts."""
 REMEMBERED_ORDERS = 512
 
 _TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
@@ -52,7 +52,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class BinanceAccount:
-    """A `BrokerAccount`. Requests are told apart by their time only, so they may overtake each other."""
+    """A `BrokerAccount`. Requests are distinguished by their time only, so one may overtake another."""
 
     __slots__ = ("_client", "_malformed_key", "_placed", "_search", "_size_types", "_symbols")
 
@@ -66,7 +66,7 @@ class BinanceAccount:
         self._size_types: dict[tuple[str, str], SizeType] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once. When the reply tells its final state and all its fills, `order` needs no request."""
+        """Send the order once. When the reply shows its final state and all its fills, `order` needs no request."""
         wire_name = self._symbols.listed(order.symbol)
         if wire_name is None:
             raise Rejected(f"Binance does not list {order.symbol}")
@@ -81,7 +81,7 @@ class BinanceAccount:
             "quantity": plain(order.quantity),
             "newClientOrderId": order.client_order_id,
             "newOrderRespType": "FULL",
-            # Both from one reading of the clock: together they are the moment until which it is valid.
+            # Both come from one reading of the clock, because their sum is the moment until which the order is valid.
             "timestamp": replies.milliseconds(now),
             "recvWindow": min(validity, LONGEST_WINDOW) // timedelta(milliseconds=1),
             **_kind(order),
@@ -101,7 +101,7 @@ class BinanceAccount:
         try:
             reply = await self._request(self._client.privateGetOrder, request, _order)
         except Rejected as error:
-            # Binance gave this id out, so it only cannot see the order yet.
+            # Binance issued this id, so the order exists and is only not visible yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return await self._read(self._with_fees(reply))
 
@@ -111,7 +111,7 @@ class BinanceAccount:
             return await self._read(self._look_up(client_order_id, wire_name, since))
 
     async def _look_up(self, client_order_id: str, wire_name: str, since: datetime) -> OrderReport | None:
-        # Open and closed orders by one call; it may lag, so open orders and trades are asked as well.
+        # One call finds open and closed orders. It may lag, so open orders and trades are searched as well.
         found = await self._find({"symbol": wire_name, "origClientOrderId": client_order_id})
         if found is None or found.get("clientOrderId") not in (client_order_id, None):
             open_orders = await self._request(self._client.privateGetOpenOrders, {"symbol": wire_name}, _list)
@@ -131,7 +131,7 @@ class BinanceAccount:
         return None if found is None else await self._with_fees(found)
 
     async def open_orders(self) -> list[OrderReport]:
-        """Of all pairs, by one request. Fees are told by trades only, which are not asked for here."""
+        """The open orders of all pairs, by one request. They have no fees: only trades report fees, and are not read."""
 
         def read(reply: Any) -> list[OrderReport]:
             return [replies.order_report(order, (), self._symbols) for order in _list(reply)]
@@ -139,7 +139,7 @@ class BinanceAccount:
         return await self._request(self._client.privateGetOpenOrders, {}, read)
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
-        """Raises Rejected when there is nothing to cancel (any more)."""
+        """Cancel the order. Raises Rejected when there is nothing to cancel, or no longer."""
         request = {"symbol": self._symbols.wire_name(symbol), "orderId": broker_order_id}
         await self._request(self._client.privateDeleteOrder, request, _order)
 
@@ -155,7 +155,7 @@ class BinanceAccount:
         return await self._request(self._client.privateGetAccount, {"omitZeroBalances": "true"}, replies.fee_rates)
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
-        """All executions; how they are found although Binance tells them per symbol is in `fill_search`."""
+        """All executions. Binance lists trades by symbol only; `fill_search` describes how all of them are found."""
         if self._search is None:
             self._search = FillSearch(self._symbols, self._totals, self._fills)
         return await self._search.since(since)
@@ -165,9 +165,9 @@ class BinanceAccount:
         return self._search is not None and self._search.is_searching
 
     async def key_permissions(self) -> KeyPermissions:
-        """What Binance says of the key; a reply that is an error or unreadable counts as "may withdraw".
+        """What Binance reports about the key. An error or an unreadable reply counts as "may withdraw".
 
-        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        Raises KeyRefused for a key that does not work at all. Raises InvalidNonce, RateLimited and NotSent, too.
         """
         try:
             return await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
@@ -183,12 +183,12 @@ class BinanceAccount:
                 if report.status is OrderStatus.DONE and replies.traded(trades) == report.filled_quantity:
                     self._placed = report
             except WRONG_SHAPE:
-                # The order is placed; what became of it is then read from Binance.
+                # The order is placed. Its report is then read from Binance.
                 self._placed = None
         return order_id
 
     async def _with_fees(self, reply: Mapping[str, Any]) -> OrderReport:
-        """The report of an order whose fees only its trades tell."""
+        """The report of an order, with the fees from its trades. The order itself does not contain fees."""
         filled = replies.amount(reply, "executedQty")
         trades: Sequence[Trade] = ()
         if filled > 0:
@@ -227,7 +227,7 @@ class BinanceAccount:
         ]
 
     async def _size_type(self, trade: Trade) -> SizeType:
-        """In which currency the order of a trade named its size; base where Binance does not tell it."""
+        """The currency in which a trade's order gave its size; base if Binance does not report it."""
         named = (trade["symbol"], str(trade["orderId"]))
         known = self._size_types.get(named)
         if known is None:
@@ -251,7 +251,7 @@ class BinanceAccount:
         return await self._read(answer())
 
     async def _read(self, work: Awaitable[_Read]) -> _Read:
-        """Await requests and what is made of their replies; raise our errors only."""
+        """Await requests and the conversion of their replies. Raises our own errors only."""
         try:
             return await work
         except BrokerError:
@@ -263,7 +263,7 @@ class BinanceAccount:
 
 
 def _kind(order: OrderRequest) -> dict[str, str]:
-    """Whether it is a market or a limit order, as Binance is asked for it. Raises Rejected."""
+    """The fields of a request that make it a market or a limit order. Raises Rejected."""
     if isinstance(order, MarketOrder):
         return {"type": "MARKET"}
     time_in_force = _TIMES_IN_FORCE.get(order.time_in_force)
@@ -273,7 +273,7 @@ def _kind(order: OrderRequest) -> dict[str, str]:
 
 
 def _order(reply: Any) -> Mapping[str, Any]:
-    """A reply that must be one order."""
+    """Check that a reply is one order, and return it."""
     if not isinstance(reply, dict) or "orderId" not in reply:
         raise TypeError("the reply is no order")
     return reply

@@ -1,7 +1,7 @@
-"""ccxt's Binance client for spot, with a class for every error that Binance is known to send.
+"""ccxt's Binance client for spot, with an exception class for every error that Binance is known to send.
 
-In: replies as ccxt received them. Out: ccxt exceptions whose text holds Binance's own words and nothing secret.
-ccxt chooses its error tables by the host of the real API; here they apply behind every base URL.
+It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Binance's own
+words and no secret. ccxt chooses its error tables by the host of the real API; here they apply to every base URL.
 """
 
 import re
@@ -14,29 +14,29 @@ from ccxt.async_support.binance import binance  # type: ignore[import-untyped]  
 from shared.brokers.ccxt.client import SharedClient
 from shared.brokers.ccxt.errors import AccountBackOff, BackOff, shortened, with_hint
 
-# First digits of an HTTP status.
+# First digit of an HTTP status.
 SUCCESS, SERVER_TROUBLE = 2, 5
 TEAPOT, TOO_MANY_REQUESTS = 418, 429
 
-# The account's orders in 10 s or a day; it too comes with HTTP 429.
+# The account sent too many orders in 10 s or in a day. This error comes with HTTP 429, too.
 TOO_MANY_ORDERS = "-1015"
 
 RATE_LIMIT_SECONDS = 10.0
-# An address that went on after 429 is banned: 2 minutes at first, 3 days at the most.
+# An address that continues after a 429 is banned: for 2 minutes at first, for 3 days at the most.
 BAN_SECONDS = 120.0
 LONGEST_BAN_SECONDS = 3 * 86_400.0
 
-# -2010 stands for many things; its text tells them apart. What is not here is a refused order.
+# -2010 has many meanings, which its text distinguishes. Any text that is not listed here means a rejected order.
 _TEXTS: dict[str, type[Exception]] = {
     "insufficient balance": ccxt.InsufficientFunds,
-    # That order exists, so it must be looked up.
+    # An order with this id exists, so it must be looked up.
     "Duplicate order sent": ccxt.DuplicateOrderId,
     "This action is disabled on this account": ccxt.AccountSuspended,
     "This account may not place or cancel orders": ccxt.AccountSuspended,
     "Rest API trading is not enabled": ccxt.PermissionDenied,
 }
 
-# ccxt makes -2015 a rate limit once a request has succeeded; a key that lost its permission stays one.
+# After a first successful request ccxt treats -2015 as a rate limit. Here it always means a refused key.
 _CODES: dict[str, type[Exception]] = {
     "-1002": ccxt.AuthenticationError,
     "-1022": ccxt.AuthenticationError,
@@ -44,7 +44,7 @@ _CODES: dict[str, type[Exception]] = {
     "-2015": ccxt.AuthenticationError,
 }
 
-# What Binance does not say of a key that it refuses.
+# Binance does not explain why it refuses a key with these codes.
 _KEY_CODES = ("-2008", "-2014", "-2015")
 _KEY_HINT = (
     "a key of Binance.US needs BINANCE_BASE_URL=https://api.binance.us, "
@@ -59,11 +59,11 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
     """One key's requests to Binance; the template has no key and sends public requests only."""
 
     def get_exceptions_by_url(self, url: str | None, exact_or_broad: str) -> Any:  # noqa: ARG002  # ccxt's
-        """The spot tables, whatever the address is: only spot requests are sent."""
+        """The spot tables for every address, because only spot requests are sent."""
         return self.exceptions["spot"].get(exact_or_broad, {})
 
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
-        """As ccxt does it, but no error shows the signature that stands in the address."""
+        """Send as ccxt does, but remove the signature in the address from every error."""
         try:
             return await super().fetch(url, method, headers, body)
         except ccxt.BaseError as error:
@@ -81,7 +81,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
         response: Any,
         *_request: Any,
     ) -> None:
-        """Raise for every reply but 2xx JSON that is no error."""
+        """Raise for every reply except 2xx JSON without an error."""
         error_code, message = _error_of(response)
         shown = shortened(self._without_secrets(f"{error_code} {message}".strip()))
         if error_code == TOO_MANY_ORDERS and code != TEAPOT:
@@ -89,7 +89,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
         if code in (TEAPOT, TOO_MANY_REQUESTS):
             raise BackOff(f"HTTP {code} {shown}".strip(), _seconds_to_wait(code, headers, message))
         if code // 100 == SERVER_TROUBLE or (code // 100 != SUCCESS and not error_code):
-            # A redirect, a proxy's page or Binance's own trouble: none tells whether the order was taken.
+            # A redirect, a proxy's page or trouble at Binance: none of them shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")
         if error_code:
             error_class = self._class_of(url, error_code, message)
@@ -122,7 +122,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
 
 
 def _error_of(response: Any) -> tuple[str, str]:
-    """Code and text of a reply that is an error; an empty code: it is none."""
+    """Code and text of an error reply. The code is empty when the reply is no error."""
     if not isinstance(response, dict) or "code" not in response:
         return "", ""
     code = str(response["code"])

@@ -1,4 +1,4 @@
-"""Binance as one process sees it: base URL and proxy in; instruments, accounts and prices out. Spot only."""
+"""The connection of one process to Binance spot: it provides instruments, accounts and prices."""
 
 import json
 from asyncio import AbstractEventLoop
@@ -30,10 +30,10 @@ class BinanceConnection(CcxtConnection):
     """A `BrokerConnection` to Binance, or to a server that speaks Binance's API."""
 
     broker = Broker.BINANCE
-    # `recvWindow`, which Binance checks on arrival and again before matching; its own default.
+    # Sent as `recvWindow`; this is Binance's default. Binance checks it on arrival and again before matching.
     request_validity_seconds = 5.0
-    # Queries may be answered from a database that lags behind the matching; and Binance takes timestamps that are
-    # up to a second ahead of its clock, so a request may live a second longer than ours says.
+    # Queries may be answered from a database that lags behind the matching. Binance also accepts timestamps up to a
+    # second ahead of its clock, so a request may live a second longer than our own limit.
     lookup_margin_seconds = 10.0
 
     def __init__(self, *, base_url: str | None, proxy: str | None, request_timeout_seconds: float) -> None:
@@ -46,7 +46,7 @@ class BinanceConnection(CcxtConnection):
         if self._base_url:
             settings["urls"] = {"api": {name: self._base_url + path for name, path in _PATHS.items()}}
         client = BinanceClient(settings)
-        # Whatever else ccxt knows (futures, options, margin) must not be reached by mistake.
+        # ccxt's other APIs (futures, options, margin) must not be reached by mistake.
         client.urls = {**client.urls, "api": {name: client.urls["api"][name] for name in _PATHS}}
         return client
 
@@ -73,7 +73,7 @@ class BinanceConnection(CcxtConnection):
             try:
                 tickers = await self._tickers({"symbols": json.dumps(pairs, separators=(",", ":"))})
             except Rejected:
-                # One of them is no longer listed, and Binance then tells none of them: ask for all there are.
+                # One of the pairs is no longer listed, and Binance then returns no ticker at all. Request all tickers.
                 tickers = await self._tickers({})
         try:
             return dollar_prices(currencies, tickers, symbols)

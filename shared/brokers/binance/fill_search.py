@@ -1,16 +1,17 @@
-"""All fills of an account, although Binance tells them symbol by symbol: balances and trades in, fills out.
+"""Finds all fills of an account from its balances and trades, because Binance lists trades for one symbol at a time.
 
-Asking all symbols at every poll would take minutes of the address's weight, so balances tell where to ask:
+Reading all symbols at every poll would use minutes of the address's request weight, so balances show where to search:
 
-* The first call asks every pair that touches a coin which is held, likely ones first, and the coins found that way.
-  What was received in a fill is either still held or was spent in a later fill, so this reaches all of them.
-* After that, nothing is asked while balances stand still. When they move, likely pairs are asked at once. As soon
-  as the found fills explain the moves to the last digit, nothing is missing.
-* What stays unexplained (a pair bought and sold between two polls leaves only a difference of dollars) has every
-  pair that touches the currency searched, some at each call, within `SYMBOLS_A_SECOND`. What nothing
-  explains once all of them were asked and `WRITE_OFF_SECONDS` have passed was a deposit, a withdrawal or interest.
+* The first call reads every pair that touches a held coin, likely ones first. Coins found in these fills are added.
+  What was received in a fill is either still held or was spent in a later fill, so this reaches all fills.
+* After that, nothing is read while balances do not change. When they change, likely pairs are read at once. As soon
+  as the found fills explain the changes to the last digit, nothing is missing.
+* A change may stay unexplained: a pair bought and sold between two polls leaves only a difference of dollars. Then
+  every pair that touches the currency is searched, some at each call, within `SYMBOLS_A_SECOND`. A change that is
+  still unexplained after all pairs were read and `WRITE_OFF_SECONDS` have passed was a deposit, a withdrawal or
+  interest.
 
-A fill that is found late is told for `LATE_SECONDS`, also when it is older than what was asked for.
+A fill that is found late is returned for `LATE_SECONDS`, even when it is older than the requested start.
 """
 
 from collections.abc import Awaitable, Callable, Container, Iterable, Mapping
@@ -26,31 +27,31 @@ from shared.domain.symbol import Symbol
 
 SYMBOLS_AT_ONCE = 40
 SYMBOLS_A_SECOND = 3.0
-"""20 weight each: 3,600 of the 6,000 that an address has a minute."""
+"""A weight of 20 each: 3,600 of the 6,000 that an address has a minute."""
 LIKELY_AT_MOST = 12
 PATIENCE_SECONDS = 2.0
-"""Trades may become visible a little after the balances have moved."""
+"""Trades may become visible a little after the balances have changed."""
 HOT_SECONDS = 10.0
-"""For how long after the first search likely pairs are asked at every call: what becomes visible late then is in the
-first balances already, so that they cannot tell of it."""
+"""For how long after the first search likely pairs are read at every call. A trade that becomes visible late during
+this time is already part of the first balances, so no change of balances points to it."""
 LIKELY_SECONDS = 10.0
-"""For how long after balances have moved likely pairs are asked at every call. After that the search of all others
-takes the whole allowance, and likely ones are asked once more at its end."""
+"""For how long after a change of balances likely pairs are read at every call. After that the search of all other
+pairs uses the whole allowance, and the likely pairs are read once more at its end."""
 CLOCKS_DIFFER = timedelta(seconds=2)
 WRITE_OFF_SECONDS = 60.0
 LATE_SECONDS = 3600.0
-"""Told once is not recorded: the reader's ledger may be away for that long."""
+"""A returned fill is not yet a recorded fill: the reader's ledger may be unreachable for that long."""
 OVERLAP = timedelta(minutes=5)
 KEPT = timedelta(hours=1)
 _FIRST_TRIES = 3
 
 ReadTotals = Callable[[], Awaitable[Mapping[str, Decimal]]]
 ReadFills = Callable[[Symbol, datetime, Container[str]], Awaitable[list[AccountFill]]]
-"""A canonical symbol, a beginning and the ids of known fills in; its other fills from there on out."""
+"""Takes a canonical symbol, a start and the ids of known fills; returns all other fills since the start."""
 
 
 class FillSearch:
-    """What one process knows of an account's fills. `read_*` raise BrokerError, and the next call goes on."""
+    """What one process knows about an account's fills. When `read_*` raise BrokerError, the next call continues."""
 
     def __init__(self, symbols: BinanceSymbols, read_totals: ReadTotals, read_fills: ReadFills) -> None:
         self._symbols = symbols
@@ -60,12 +61,12 @@ class FillSearch:
         self._searched_from: datetime | None = None
         self._base_read_at: datetime | None = None
         self._explained_at: datetime | None = None
-        """When balances were last read that found fills explain in full."""
+        """When the balances were last read that the found fills explain completely."""
         self._fills: dict[str, AccountFill] = {}
         self._late_until: dict[str, float] = {}
         self._hot_until: dict[Symbol, float] = {}
         self._pending: dict[Symbol, bool] = {}
-        """Pairs still to ask; True: for the first search, else because balances moved."""
+        """Pairs still to read. True: for the first search; False: because balances changed."""
         self._searched_currencies: set[str] = set()
         self._allowance = float(SYMBOLS_AT_ONCE)
         self._allowed_at = monotonic()
@@ -74,11 +75,11 @@ class FillSearch:
 
     @property
     def is_searching(self) -> bool:
-        """Whether older fills may be found still: pairs wait for the first search, or a change is not explained."""
+        """Whether older fills may still be found: pairs wait for the first search, or a change is not explained."""
         return any(self._pending.values()) or (self._books is not None and bool(self._books.unexplained))
 
     async def since(self, since: datetime) -> list[AccountFill]:
-        """The account's fills at or after `since`, oldest first, and late ones."""
+        """The account's fills at or after `since`, oldest first, including fills that were found late."""
         if self._books is None or self._searched_from is None or since < self._searched_from:
             books = await self._begin(since)
         else:
@@ -88,7 +89,10 @@ class FillSearch:
         return self._told(since)
 
     async def _begin(self, since: datetime) -> Books:
-        """Search the likely pairs between two readings that agree, so that these fills are in the balances."""
+        """Search the likely pairs between two readings of the balances.
+
+        The readings must agree, so that the found fills are known to be part of the balances.
+        """
         self._books = None
         totals = await self._read_totals()
         for _ in range(_FIRST_TRIES):
@@ -151,7 +155,7 @@ class FillSearch:
             self._pending.pop(symbol, None)
 
     async def _take(self, books: Books, symbol: Symbol, start: datetime, since: datetime) -> None:
-        """Ask a pair; what it tells explains balances, or leads to other coins that were traded."""
+        """Read a pair. Its fills either explain balances or lead to other coins that were traded."""
         for fill in await self._ask(symbol, start, since):
             base = self._base_read_at
             if (
@@ -161,7 +165,7 @@ class FillSearch:
             ):
                 books.found(fill)
             else:
-                # It is in the first reading of the balances already.
+                # The fill is already part of the first reading of the balances.
                 self._put_on_list(_currencies(fill), books, first=True)
 
     async def _ask(self, symbol: Symbol, start: datetime, since: datetime) -> list[AccountFill]:
@@ -175,7 +179,7 @@ class FillSearch:
         return new
 
     def _likely(self, books: Books) -> list[Symbol]:
-        """Pairs of which both coins moved, then pairs of a moved coin with dollars or with what is held."""
+        """Pairs whose two coins both changed, then pairs of a changed coin with dollars or with a held coin."""
         moved, held = books.unexplained.keys(), books.held()
         ranks: dict[Symbol, int] = {}
         for currency in moved:
@@ -190,7 +194,7 @@ class FillSearch:
         return sorted(ranks, key=lambda symbol: (ranks[symbol], symbol))[:LIKELY_AT_MOST]
 
     def _put_on_list(self, currencies: Iterable[str], books: Books, *, first: bool) -> None:
-        """Have all pairs asked that touch these currencies, likely ones first, once per currency."""
+        """Queue all pairs that touch these currencies, likely ones first, once per currency."""
         held = books.held()
         ranks: dict[Symbol, int] = {}
         for currency in set(currencies) - self._searched_currencies:
@@ -203,9 +207,9 @@ class FillSearch:
             self._pending.setdefault(symbol, first)
 
     def _overlapping(self) -> datetime:
-        """From where to read pairs that were searched before: trades may have become visible late.
+        """The start for reading pairs that were searched before. It overlaps, as trades may become visible late.
 
-        Not from now: Binance may have been out of reach for hours.
+        It does not count from now, because Binance may have been unreachable for hours.
         """
         explained_at = self._explained_at or datetime.now(UTC)
         return max(self._searched_from or explained_at, explained_at - OVERLAP)
@@ -214,9 +218,9 @@ class FillSearch:
         clock = monotonic()
         self._late_until = {fill_id: until for fill_id, until in self._late_until.items() if until > clock}
         horizon = since - KEPT
-        # Not while pairs are still to be asked from there.
+        # The start stays while pairs are still to be read from it.
         if self._searched_from is not None and horizon > self._searched_from + KEPT and not self.is_searching:
-            # Kept for a while, so that a reader who steps back a little has no whole search made for it.
+            # Older fills are kept for a while, so that a reader that steps back a little causes no whole new search.
             self._searched_from = horizon
             self._fills = {
                 fill_id: fill

@@ -1,6 +1,6 @@
-"""Binance's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+"""Converts Binance's replies into domain types. Pure; a wrong shape raises the Python error that it causes.
 
-Only what is needed is required: recorded replies and other servers leave out a good deal.
+Only the needed fields are required: recorded replies and other servers leave out many fields.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +52,7 @@ def amount(reply: Mapping[str, Any], field: str) -> Decimal:
 
 
 def whole_number(value: Any) -> int:
-    """An id, which arrives as a number or as text."""
+    """An id as an integer. It arrives as a number or as text."""
     number = parse_amount(value)
     if number != int(number):
         raise ValueError(f"an id is {value!r}")
@@ -64,7 +64,7 @@ def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 
 
 def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], symbols: BinanceSymbols) -> OrderReport:
-    """An order, with its trades: entries of `fills` in the reply to a new order, or of myTrades."""
+    """The report of an order with its trades: entries of `fills` in the reply to a new order, or of myTrades."""
     symbol = symbols.symbol(reply["symbol"])
     base, quote = symbol.currencies
     filled = parse_amount(reply["executedQty"])
@@ -72,7 +72,7 @@ def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], 
     ordered = amount(reply, "origQty")
     cost = amount(reply, "cummulativeQuoteQty")
     if cost <= 0:
-        # Binance writes -1 where it does not know it any more.
+        # Binance sends -1 when it no longer has the value.
         cost = sum((parse_amount(trade["price"]) * parse_amount(trade["qty"]) for trade in trades), ZERO)
     return OrderReport(
         broker_order_id=order_id(reply),
@@ -80,7 +80,7 @@ def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], 
         symbol=symbol,
         side=Side(reply["side"].lower()),
         status=_STATUSES[reply["status"]],
-        # An order by quote currency has no quantity of its own; what it came to is what was filled.
+        # An order sized in quote currency has no quantity of its own; its quantity is then what was filled.
         quantity=filled if is_quote_sized(reply) or not ordered else ordered,
         limit_price=amount(reply, "price") if reply.get("type") in _LIMIT_TYPES else None,
         filled_quantity=filled,
@@ -92,7 +92,7 @@ def order_report(reply: Mapping[str, Any], trades: Sequence[Mapping[str, Any]], 
 
 
 def is_quote_sized(reply: Mapping[str, Any]) -> bool:
-    """Whether the order named its size in quote currency."""
+    """Whether the order gave its size in quote currency."""
     return amount(reply, "origQuoteOrderQty") > 0
 
 
@@ -104,8 +104,8 @@ def traded(trades: Iterable[Mapping[str, Any]]) -> Decimal:
 def _fee(trades: Iterable[Mapping[str, Any]], base: str, quote: str, symbols: BinanceSymbols) -> tuple[Decimal, str]:
     """The fee and its currency.
 
-    BNB may run out in between: then what was taken in the pair's own coins is told, the base first, because
-    positions are counted by it.
+    BNB may run out between two trades. Then only the fee in the pair's own coins is reported: in base if there is one,
+    because positions are counted in base.
     """
     fees: dict[str, Decimal] = {}
     for trade in trades:
@@ -126,7 +126,7 @@ def fill_id(trade: Mapping[str, Any]) -> str:
 
 
 def account_fill(trade: Mapping[str, Any], size_type: SizeType, symbols: BinanceSymbols) -> AccountFill:
-    """An entry of myTrades."""
+    """Convert an entry of myTrades."""
     price, quantity = parse_amount(trade["price"]), parse_amount(trade["qty"])
     asset = trade.get("commissionAsset")
     symbol = symbols.symbol(trade["symbol"])
@@ -152,7 +152,7 @@ def _truth(value: Any) -> bool:
 
 
 def balances(reply: Mapping[str, Any], symbols: BinanceSymbols) -> dict[str, Balance]:
-    """The balances of GET account, by canonical currency; those that are zero are left out."""
+    """The balances in the reply to GET account, by canonical currency. Zero balances are left out."""
     found: dict[str, Balance] = {}
     for entry in reply["balances"]:
         free, locked = parse_amount(entry["free"]), amount(entry, "locked")
@@ -162,7 +162,7 @@ def balances(reply: Mapping[str, Any], symbols: BinanceSymbols) -> dict[str, Bal
 
 
 def fee_rates(reply: Mapping[str, Any]) -> FeeRates:
-    """The fee tier in GET account: fractions, or ten-thousandths where a server tells only the older fields."""
+    """The fee tier in GET account: fractions, or ten-thousandths where a server sends only the older fields."""
     rates = reply.get("commissionRates")
     if isinstance(rates, dict):
         return FeeRates(taker=parse_amount(rates["taker"]), maker=parse_amount(rates["maker"]))
@@ -173,7 +173,7 @@ def fee_rates(reply: Mapping[str, Any]) -> FeeRates:
 
 
 def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
-    """The reply of apiRestrictions; what it does not tell counts as allowed."""
+    """The permissions in the reply of apiRestrictions. A permission that it does not contain counts as granted."""
     return KeyPermissions(
         may_trade=reply.get("enableSpotAndMarginTrading") is not False,
         may_withdraw=any(reply.get(name) is not False for name in _WITHDRAWALS),

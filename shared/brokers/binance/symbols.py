@@ -1,6 +1,6 @@
-"""Binance's names for pairs: markets as ccxt loaded them in, canonical symbols and wire names out.
+"""Derives canonical symbols, wire names and instruments from the Binance markets that ccxt loaded.
 
-`BTCUSDT` is `BTC/USDT`. Lots and minimums are the stricter ones of all filters that a market order must pass.
+`BTCUSDT` is `BTC/USDT`. Lots and minimums are the strictest ones of all filters that a market order must pass.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from shared.domain.symbol import Symbol
 
 _FINEST_STEP = Decimal("0.00000001")
 
-# Quote currencies by which an unlisted pair is told apart, longest first.
+# Quote currencies by which an unlisted pair is split, longest first.
 _QUOTES = ("FDUSD", "USDT", "USDC", "TUSD", "BUSD", "USD", "EUR", "TRY", "BRL", "JPY", "BTC", "ETH", "BNB")
 
 
@@ -56,15 +56,15 @@ class BinanceSymbols:
             self._touching.setdefault(currency, []).append(symbol)
 
     def listed(self, symbol: Symbol) -> str | None:
-        """How Binance names a pair that can be traded; None when it cannot."""
+        """Binance's name of a pair that can be traded; None when it cannot be traded."""
         return self._wire_names[symbol] if symbol in self.instruments else None
 
     def wire_name(self, symbol: Symbol) -> str:
-        """How Binance names the pair, or would name it if it is not listed (any more)."""
+        """Binance's name of the pair, also of a pair that is not listed, or no longer."""
         return self._wire_names.get(symbol) or symbol.replace("/", "")
 
     def symbol(self, wire_name: str) -> Symbol:
-        """The canonical symbol of a pair as a reply names it; one that is not listed is split by its quote."""
+        """The canonical symbol of a pair in a reply. A pair that is not listed is split by its quote currency."""
         known = self._symbols.get(wire_name)
         if known is not None:
             return known

@@ -1,4 +1,4 @@
-"""myTrades to its end: a symbol and a beginning in, all trades of the account in it out, oldest first."""
+"""Reads Binance's myTrades to the end: all trades of the account in a symbol or an order, oldest first."""
 
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
@@ -7,9 +7,9 @@ from typing import Any
 from shared.brokers.binance.replies import milliseconds, moment, whole_number
 
 PAGE = 500
-"""What Binance gives when no limit is named, so a server that knows no limit gives pages of the same size."""
+"""Binance's default limit. A server that ignores the limit therefore sends pages of the same size."""
 LONGEST_SPAN = timedelta(hours=24)
-"""Between `startTime` and `endTime`."""
+"""The longest time allowed between `startTime` and `endTime`."""
 
 Trade = Mapping[str, Any]
 ReadTrades = Callable[[dict[str, Any]], Awaitable[Sequence[Trade]]]
@@ -21,7 +21,7 @@ async def trades_since(read: ReadTrades, wire_name: str, since: datetime) -> lis
     request: dict[str, Any] = {"symbol": wire_name, "limit": PAGE}
     if datetime.now(UTC) - since < LONGEST_SPAN:
         return _from(since, await _pages(read, {**request, "startTime": milliseconds(since)}))
-    # A start of long ago: most often the newest page reaches back to it, and says so.
+    # The start is long ago. In most cases the newest page reaches back to it, which its first trade shows.
     newest = list(await read(request))
     if len(newest) < PAGE or min(moment(trade["time"]) for trade in newest) < since:
         return _from(since, newest)
@@ -38,8 +38,9 @@ async def trades_of_order(read: ReadTrades, wire_name: str, order_id: str) -> li
 
 
 async def _pages(read: ReadTrades, request: dict[str, Any], *, whole_if_short: bool = False) -> list[Trade]:
-    """Page after page by `fromId`. Only a page that brings nothing new tells the end for certain; `whole_if_short`
-    believes one that is not full.
+    """Read page after page by `fromId`. Only a page without new trades is certainly the end.
+
+    With `whole_if_short`, a page that is not full also counts as the end.
     """
     trades: dict[int, Trade] = {}
     while True:
@@ -53,7 +54,7 @@ async def _pages(read: ReadTrades, request: dict[str, Any], *, whole_if_short: b
 
 
 async def _first_id(read: ReadTrades, request: dict[str, Any], since: datetime, until: datetime) -> int | None:
-    """The id of the first trade from `since` on, sought a day at a time; None: there is none before `until`."""
+    """The id of the first trade from `since` on, searched day by day; None when there is none before `until`."""
     start = since
     while start <= until:
         end = start + LONGEST_SPAN
