@@ -1,4 +1,4 @@
-"""Broker errors as classes by what the caller does next."""
+"""The classes of broker errors, one for each reaction that a caller can have."""
 
 from typing import Final
 
@@ -6,30 +6,30 @@ from shared.domain.errors import NijaError
 
 
 class BrokerError(NijaError):
-    """Root of all that a gateway raises. The text is the broker's own, without keys."""
+    """Root of all errors that a gateway raises. The text is the broker's own, without keys."""
 
 
 class Rejected(BrokerError):
-    """The broker refused for certain; sending the same again is pointless."""
+    """The broker certainly refused; sending the same request again is pointless."""
 
 
 class InsufficientFunds(Rejected):
-    """Refused because the account has too little of what would be paid or sold."""
+    """Refused because the account has too little of the currency to be paid or sold."""
 
 
 class KeyRefused(BrokerError):
-    """The key, its permissions or the account were refused: disable this connection and report it."""
+    """The broker refused the key, its permissions or the account: disable this connection and report it."""
 
 
 class InvalidNonce(BrokerError):
-    """Refused for certain because of the nonce or clock; send again with a fresh one."""
+    """Certainly refused because of the nonce or clock; send again with a fresh one."""
 
 
 class RateLimited(BrokerError):
     """Too many requests. Back off; after an order POST, look up before sending again."""
 
     DEFAULT_WAIT_SECONDS: Final = 5.0
-    """When the broker does not say how long."""
+    """Used when the broker does not say how long to wait."""
 
     def __init__(self, message: str, retry_after_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
         super().__init__(message)
@@ -41,19 +41,19 @@ class NotSent(BrokerError):
 
 
 class Expired(Rejected):
-    """The broker saw the request after its deadline and did not execute it; it may be sent afresh."""
+    """The broker saw the request after its deadline and did not execute it; it may be sent again."""
 
 
 class OutcomeUnknown(BrokerError):
-    """No clear answer. After an order POST only a look-up can tell; after a read, try again."""
+    """There is no clear answer. After an order POST only a look-up shows the outcome; after a read, try again."""
 
 
 class NotVisibleYet(OutcomeUnknown):
-    """The broker did answer, but does not show yet what became of an order that it must know; ask again."""
+    """The broker answered, but does not yet show an order that it must know; read again later."""
 
 
 class Throttled(NotSent):
-    """Held back by nija itself, within the broker's limits or while it is in trouble: nothing was sent; send later."""
+    """Held back by nija, because of the broker's limits or trouble at the broker. Nothing was sent; send later."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)

@@ -1,8 +1,8 @@
-"""The rate limits of a broker: what it counts, and how much of each limit one request takes.
+"""The rate limits of a broker: what it counts, and how many units of each limit one request costs.
 
-Each limit is a bucket of the broker's own units that refills steadily. It belongs to an API key (which stands for
-the account or user behind it), or to the address that the requests come from: the egress proxy, or this machine.
-The numbers are the documented ones of the lowest tier that trades, so that nobody is refused for believing them.
+Each limit is a bucket of the broker's own units that refills steadily. A bucket belongs to an API key, which stands for
+its account or user, or to the address that the requests come from: the egress proxy, or this machine. The numbers are
+the documented ones of the lowest tier that trades, so that requests within them are never refused.
 """
 
 import asyncio
@@ -19,18 +19,18 @@ from shared.brokers.errors import Throttled
 from shared.domain.request_limits import Charge
 
 KEPT_FOR_ORDERS: Final = 0.5
-"""Share of a bucket that background reading leaves to orders and to watching the master."""
+"""The share of a bucket that background reading leaves to orders and to watching the master."""
 LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
-"""Binance's longest ban."""
+"""The longest ban that Binance imposes."""
 
 _in_background: ContextVar[bool] = ContextVar("requests_in_background", default=False)
 _reserved: ContextVar[dict[str, float] | None] = ContextVar("reserved_units", default=None)
-"""Bucket → units that the search under way has and did not use yet."""
+"""Bucket → units that the current search has reserved and not used yet."""
 
 
 @contextmanager
 def background_requests() -> Iterator[None]:
-    """Requests made inside, in this task, leave half of every bucket to others."""
+    """Requests inside this context, in this task, leave half of every bucket to others."""
     before = _in_background.set(True)
     try:
         yield
@@ -42,30 +42,30 @@ class RateLimits(Protocol):
     """The buckets, shared by all processes that trade at a broker."""
 
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
-        """Take all charges, or tell in how many seconds to ask again; 0: taken.
+        """Take all charges and return 0. Otherwise take nothing and return the seconds until the next attempt.
 
-        `kept_free`: share of each bucket (0 to 1) that must be left. Never waits.
+        `kept_free`: the share of each bucket (0 to 1) that must be left. Never waits.
         """
         ...
 
     async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        """What was taken and not needed; `kept_free`: as it was taken."""
+        """Return units that were taken and not needed. `kept_free`: the value they were taken with."""
         ...
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
-        """Empty the buckets, for everybody and for so long: the broker said that it was too much."""
+        """Empty the buckets for all processes, for `seconds`: the broker has reported too many requests."""
         ...
 
 
 class PatientLimits:
-    """Waits for short times itself: for a process that serves one account, and has nothing else to do meanwhile."""
+    """Waits for short times itself. For a process that serves one account and has nothing else to do meanwhile."""
 
     def __init__(self, limits: RateLimits, longest_wait_seconds: float = 15.0) -> None:
         self._limits = limits
         self._longest_wait_seconds = longest_wait_seconds
 
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
-        """Take all charges, after a wait if need be; a wait that would be too long is returned instead."""
+        """Take all charges, after a wait if needed. A wait that would be too long is returned instead."""
         waited = 0.0
         while (seconds := await self._limits.take(charges, kept_free)) > 0:
             if waited + seconds > self._longest_wait_seconds:
@@ -88,7 +88,7 @@ class CountedPer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Limit:
-    """One bucket for each key or address; for each value of `per_parameter` too, where it is given."""
+    """One bucket for each key or address, and for each value of `per_parameter` if that is given."""
 
     name: str
     counted_per: CountedPer
@@ -99,18 +99,18 @@ class Limit:
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """What requests that match cost. `request` is searched in "api METHOD path"; the first rule of a limit decides."""
+    """The cost of matching requests. `request` is searched in "api METHOD path"; a limit's first match decides."""
 
     limit: Limit
     request: str
     cost: float
     with_parameter: str = ""
     cost_with_parameter: float = 0.0
-    """The cost when the request names `with_parameter`."""
+    """The cost when the request has the parameter `with_parameter`."""
 
 
 def address_of(proxy: str | None) -> str:
-    """What the way out is called where its limits are kept; of a proxy nothing is told but that it is another one."""
+    """The name under which an address's limits are kept. A proxy's name is a hash, which does not reveal its URL."""
     return sha256(proxy.encode()).hexdigest()[:16] if proxy else "direct"
 
 
@@ -118,10 +118,10 @@ def address_of(proxy: str | None) -> str:
 async def units_for(
     budget: "Budget | None", method: str, paths: Sequence[str], parameters: Mapping[str, Any]
 ) -> AsyncIterator[None]:
-    """Units for a whole search, before its first request: nobody begins what he cannot finish.
+    """Reserve the units for a whole search before its first request, so that no search begins without them.
 
-    `paths`: of the private requests that it usually takes, if it finds nothing. Raises Throttled with the wait for all
-    of them. What it takes beyond (long histories) is waited for in place, one request after another.
+    `paths`: the private requests that the search usually needs when it finds nothing. Raises Throttled with the wait
+    for all of them. For further requests (long histories) the search waits in place, one request after another.
     """
     if budget is None:
         yield
@@ -135,28 +135,28 @@ async def units_for(
         yield
     finally:
         _reserved.reset(before)
-    # Not after an error: when the broker says that it was too much, nothing is left.
+    # Nothing is given back after an error: when the broker reports too many requests, nothing is left.
     unused = [charge._replace(cost=left[bucket]) for bucket, charge in taken.items() if left[bucket] > 0]
     await budget.limits.give_back(unused, kept_free)
 
 
 @dataclass(slots=True)
 class Budget:
-    """What one account (or, with an empty `key_hash`, the public side) may still ask of its broker."""
+    """The requests that one account may still send to its broker. An empty `key_hash` means the public side."""
 
     limits: RateLimits
     rules: Sequence[Rule]
     address: str
     key_hash: str = ""
     _known: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
-    """Request → its rules: there are few kinds of requests and many of each. Shared by copies."""
+    """Request → its rules. There are few kinds of requests and many of each kind. Copies share it."""
 
     def of_key(self, key_hash: str) -> "Budget":
         """The budget of the account with this key, at the same address."""
         return Budget(self.limits, self.rules, self.address, key_hash, self._known)
 
     def charges(self, api: str, method: str, path: str, parameters: Any) -> list[Charge]:
-        """What a request takes. `api`: public or private; `parameters`: a dictionary, or a list of one each order."""
+        """The cost of a request. `api`: public or private; `parameters`: a dictionary, or a list with one per order."""
         request = f"{api} {method} {path}"
         rules = self._known.get(request)
         if rules is None:
@@ -180,10 +180,10 @@ class Budget:
         return found
 
     async def spend(self, charges: Sequence[Charge]) -> None:
-        """Take them. Raises Throttled when there is too little: nothing may be sent then."""
+        """Take the charges. Raises Throttled when too little is left; then the request must not be sent."""
         limits, reserved = self.limits, _reserved.get()
         if reserved is not None:
-            # What was begun is brought to its end: who begins again and again never gets there.
+            # A search that has begun is finished. One that starts over again and again would never finish.
             limits, charges = PatientLimits(limits), _beyond(charges, reserved)
         if not charges:
             return
@@ -192,7 +192,7 @@ class Budget:
             raise Throttled(f"within our own limits the next request is due in {seconds:.1f} s", seconds)
 
     async def reserve(self, charges: Sequence[Charge]) -> dict[str, Charge]:
-        """Take the units of several requests, or none: one charge for each bucket. Raises Throttled."""
+        """Take the units of several requests, or none of them; one charge per bucket. Raises Throttled."""
         sums: dict[str, Charge] = {}
         for charge in charges:
             cost = charge.cost + (sums[charge.bucket].cost if charge.bucket in sums else 0.0)
@@ -201,9 +201,9 @@ class Budget:
         return sums
 
     async def refused(self, charges: Sequence[Charge], seconds: float, *, of_account_only: bool = False) -> None:
-        """The broker says that it was too much: the buckets are empty for everybody, for so long.
+        """Empty the buckets for all processes, for `seconds`, because the broker has reported too many requests.
 
-        `of_account_only`: the address has done nothing wrong, and others behind it go on.
+        `of_account_only`: the limit is the account's; other accounts at the same address continue.
         """
         if of_account_only:
             charges = [charge for charge in charges if charge.bucket.split(":")[1] == self.key_hash]
@@ -224,7 +224,7 @@ def _kept_free() -> float:
 
 
 def _beyond(charges: Sequence[Charge], reserved: dict[str, float]) -> list[Charge]:
-    """What of the charges is not covered by the reserved units, which become fewer."""
+    """The part of the charges that the reserved units do not cover. Covered units are subtracted from `reserved`."""
     beyond = []
     for charge in charges:
         covered = min(charge.cost, reserved.get(charge.bucket, 0.0))

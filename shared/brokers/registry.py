@@ -1,4 +1,4 @@
-"""Which broker is spoken to by which gateway: a name in, an unopened connection out."""
+"""Chooses the gateway for a broker and creates its connection, not yet opened."""
 
 from collections.abc import Mapping
 from typing import Final, Protocol, runtime_checkable
@@ -21,14 +21,14 @@ DEFAULT_REQUEST_TIMEOUT_SECONDS = 8.0
 
 @runtime_checkable
 class CountsRequests(Protocol):
-    """A connection whose clients count each request themselves, once they are given a budget."""
+    """A connection whose clients count each request themselves, once they have a budget."""
 
     budget: Budget | None
 
 
 @runtime_checkable
 class ShowsMarketsToKeyHolders(Protocol):
-    """A connection to a broker that tells its markets to nobody else."""
+    """A connection to a broker that shows its markets only to key holders."""
 
     def lend_key(self, credentials: Credentials) -> None:
         """Let `open` read the markets with this key."""
@@ -36,14 +36,14 @@ class ShowsMarketsToKeyHolders(Protocol):
 
 
 class BrokerNotSupported(NijaError):
-    """No gateway speaks to this broker."""
+    """There is no gateway for this broker."""
 
 
 PROFILES: Final[Mapping[Broker, BrokerProfile]] = {
     each.PROFILE.broker: each.PROFILE for each in (coinbase, kraken, okx, binance, alpaca)
 }
 EXAMPLE_BROKER: Final = Broker.KRAKEN
-"""The broker that a command uses when none is named."""
+"""The broker that a command uses when no broker is given."""
 
 
 def profile_of(broker: Broker) -> BrokerProfile:
@@ -68,10 +68,10 @@ def connect(
 ) -> BrokerConnection:
     """A connection to `broker`, not yet opened.
 
-    `base_url` sends the broker's traffic to another server; `proxy` is an http(s) URL. `limits`: the buckets to
-    count requests in; None: nobody counts. `circuit`: what holds requests back while the broker hangs; None: nothing.
-    `markets_key`: for a broker that shows its markets to key holders only (Alpaca); others never see it.
-    Raises BrokerNotSupported, or InvalidBrokerUrl for an address that no request could be sent to.
+    `base_url` sends the broker's traffic to another server; `proxy` is an http(s) URL. `limits`: the buckets in which
+    requests are counted; None means that requests are not counted. `circuit`: holds requests back while the broker
+    hangs; None means that none are held back. `markets_key`: for a broker that shows its markets to key holders only
+    (Alpaca); others never see it. Raises BrokerNotSupported, or InvalidBrokerUrl for an address that cannot be used.
     """
     profile = profile_of(broker)
     connection = profile.connect(
@@ -103,7 +103,7 @@ def checked_url(url: str | None, setting: str) -> str | None:
     scheme, separator, rest = url.partition("://")
     host = rest.partition("/")[0]
     if not separator or scheme not in ("http", "https") or not host or any(c.isspace() or c in "?#" for c in url):
-        # What stands before an @ may be a password.
+        # The part before an @ may be a password.
         shown = url.rpartition("@")[2]
         raise InvalidBrokerUrl(f"{setting} is {shown!r}; it should be an address like https://127.0.0.1:8123")
     return url

@@ -1,7 +1,7 @@
-"""What our ccxt clients have in common: settings in, one template client a process, cheap copies per account out.
+"""The shared part of our ccxt clients: one template client per process, and a cheap copy of it per account.
 
-A client that is built anew costs 10 ms; a copy shares markets, session and describe() tables with its template
-and owns only what differs between accounts: keys, options, headers, caches, throttler.
+Building a new client costs 10 ms. A copy shares markets, session and describe() tables with its template. It owns
+only what differs between accounts: keys, options, headers, caches, throttler.
 """
 
 import copy
@@ -20,11 +20,11 @@ from shared.brokers.errors import RateLimited
 from shared.brokers.limits import Budget
 from shared.domain.accounts.credentials import Credentials
 
-# ccxt logs headers and bodies, keys and signatures with them, at DEBUG; this logger never goes that low.
+# At DEBUG, ccxt logs headers and bodies together with keys and signatures. This logger never goes that low.
 _LOGGER = logging.getLogger("nija.ccxt")
 _LOGGER.setLevel(logging.WARNING)
 
-# Whatever ccxt collects on an instance: shared, one account would see another's.
+# What ccxt collects on an instance. If these were shared, one account would see another account's data.
 _CACHES = (
     "balance",
     "orderbooks",
@@ -39,10 +39,10 @@ _CACHES = (
 
 
 class SharedClient:
-    """Mixed into a ccxt class. Nothing it does closes what it does not own."""
+    """Mixed into a ccxt class. It never closes anything that it does not own."""
 
     budget: Budget | None = None
-    """What may still be asked of the broker; None: nobody counts."""
+    """The limit on requests to the broker; None means that requests are not counted."""
 
     async def fetch2(
         self, path: Any, api: Any = "public", method: Any = "GET", params: Any = None, config: Any = None
@@ -62,7 +62,7 @@ class SharedClient:
             await self.budget.refused(charges, seconds, of_account_only=isinstance(error, AccountBackOff))
             raise
 
-    # JSON numbers stay text, so that no amount is ever a binary float; ccxt reads text wherever it reads numbers.
+    # JSON numbers stay text, so that no amount is ever a binary float. ccxt accepts text wherever it reads numbers.
     on_json_response = staticmethod(partial(json.loads, parse_float=str))
 
     def __del__(self) -> None:
@@ -70,7 +70,7 @@ class SharedClient:
 
 
 def _is_signed(api: Any) -> bool:
-    """Whether an endpoint of ccxt (`private`, `sapi`, `["v3", "private"]`) belongs to a key."""
+    """Whether a ccxt endpoint (`private`, `sapi`, `["v3", "private"]`) needs a key."""
     return "private" in api or "sapi" in api
 
 
@@ -95,7 +95,7 @@ def template_settings(
 
 
 def copy_for_account(template: Any, credentials: Credentials) -> Any:
-    """A client of `template`'s class that signs with these keys and shares no state that matters."""
+    """A client of `template`'s class that signs with these keys. It shares no account's state with other clients."""
     client = copy.copy(template)
     client.apiKey = credentials.api_key.get_secret_value()
     client.secret = credentials.api_secret.get_secret_value()

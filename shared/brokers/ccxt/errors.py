@@ -1,7 +1,7 @@
-"""ccxt's exceptions in, our classes by what the caller does next out.
+"""Translates ccxt's exceptions into our error classes, which say what the caller does next.
 
-The definite rejections are an allow-list; all that is not on it is an unknown outcome. Brokers' own texts that
-ccxt does not know are given a class in each broker's client, so that this table is the only one.
+The definite rejections are an allow-list. An error that is not on it is an unknown outcome. A broker's own texts that
+ccxt does not know get a ccxt class in that broker's client, so that this table is the only one.
 """
 
 import aiohttp
@@ -27,7 +27,7 @@ class DeadlineElapsed(ccxt.OperationRejected):  # type: ignore[misc]  # ccxt shi
 
 
 class BackOff(ccxt.RateLimitExceeded):  # type: ignore[misc]  # ccxt ships no type marker
-    """A rate limit with the broker's own word on how long to wait."""
+    """A rate limit for which the broker says how long to wait."""
 
     def __init__(self, message: str, retry_after_seconds: float) -> None:
         super().__init__(message)
@@ -35,10 +35,10 @@ class BackOff(ccxt.RateLimitExceeded):  # type: ignore[misc]  # ccxt ships no ty
 
 
 class AccountBackOff(BackOff):
-    """A limit of the account alone: others at the same address may go on."""
+    """A limit of the account alone: other accounts at the same address may continue."""
 
 
-# First match wins, so a subclass stands before its parents.
+# The first match wins, so a subclass stands before its parents.
 _CLASSES: tuple[tuple[type[Exception], type[BrokerError]], ...] = (
     (ccxt.InvalidNonce, InvalidNonce),
     (ccxt.ExchangeClosedByUser, NotSent),
@@ -46,7 +46,7 @@ _CLASSES: tuple[tuple[type[Exception], type[BrokerError]], ...] = (
     (ccxt.DDoSProtection, RateLimited),
     (ccxt.AuthenticationError, KeyRefused),
     (ccxt.InsufficientFunds, InsufficientFunds),
-    # The order is there already, so a look-up must tell which one and how far it went.
+    # The order exists already. A look-up must show which one it is and how much of it is filled.
     (ccxt.DuplicateOrderId, OutcomeUnknown),
     (DeadlineElapsed, Expired),
     (ccxt.InvalidOrder, Rejected),
@@ -56,7 +56,7 @@ _CLASSES: tuple[tuple[type[Exception], type[BrokerError]], ...] = (
     (ccxt.OperationRejected, Rejected),
 )
 
-# Raised by aiohttp while it still looks for a connection.
+# aiohttp raises these before a connection exists.
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
 
@@ -68,7 +68,7 @@ def shortened(text: str) -> str:
 
 
 def with_hint(text: str, hint: str) -> str:
-    """The broker's words and what to do about them; long words are cut, so that the hint is whole."""
+    """The broker's words and the hint. Long words are cut, so that the hint stays complete."""
     room = MAXIMUM_TEXT_LENGTH - len(hint) - len("; ")
     return f"{text if len(text) <= room else text[: room - 1] + '…'}; {hint}"
 

@@ -1,7 +1,7 @@
-"""The HTTP session that every ccxt client of a broker shares: ccxt's requests in, aiohttp's requests out.
+"""The HTTP session that all ccxt clients of a broker share; it sends ccxt's requests through aiohttp.
 
-Kept apart from ccxt for three reasons: a session of its own costs every client 770 KiB, ccxt closes what it
-owns, and aiohttp follows redirects, which would send a signed order a second time, perhaps to somebody else.
+It is separate from ccxt for three reasons. A session for each client costs 770 KiB. ccxt closes what it owns. aiohttp
+follows redirects, which would send a signed order a second time, perhaps to another server.
 """
 
 import ssl
@@ -11,20 +11,20 @@ import aiohttp
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 import certifi
 
-# Shorter than any server's: a connection closed under an order POST leaves its outcome unknown.
+# Shorter than any server's limit: a connection that closes during an order POST leaves its outcome unknown.
 KEEPALIVE_SECONDS = 10.0
 DNS_CACHE_SECONDS = 300
 
 
 class SharedSession:
-    """What ccxt needs of an `aiohttp.ClientSession`, without redirects; closed once, by who made it."""
+    """The part of an `aiohttp.ClientSession` that ccxt needs, without redirects. Its creator closes it once."""
 
     def __init__(self, proxy: str | None = None) -> None:
         """Must be called inside the event loop that will use it. `proxy`: an http(s) URL, or None."""
         self.ssl_context = ssl.create_default_context(cafile=certifi.where())
         connector = aiohttp.TCPConnector(
             ssl=self.ssl_context,
-            limit=0,  # who serves the accounts bounds what is in flight; a queue here would only hide waiting
+            limit=0,  # the process that serves the accounts bounds its requests; a queue here would only hide waiting
             keepalive_timeout=KEEPALIVE_SECONDS,
             ttl_dns_cache=DNS_CACHE_SECONDS,
         )

@@ -1,4 +1,4 @@
-"""One Coinbase account: the port's calls in, signed requests out, each of them once."""
+"""One Coinbase account: it turns the port's calls into signed requests and sends each request once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -25,16 +25,16 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
-# A token's end is told in whole seconds, so it may lie up to one before the order's.
+# A token's expiry is in whole seconds, so it may be up to one second before the order's.
 SHORTEST_VALIDITY = timedelta(seconds=2)
 LONGEST_VALIDITY = timedelta(seconds=LIFE_SECONDS - 1)
-# Starts may be exclusive, and Coinbase's own times differ by milliseconds from one field to the other.
+# The start may be exclusive, and Coinbase's own times differ by milliseconds from one field to the other.
 OVERLAP = timedelta(seconds=2)
 WALLETS_PER_PAGE = 250
 ORDERS_PER_PAGE = 250
 FILLS_PER_PAGE = 250
-# Coinbase lists OPEN together with no other state. What comes before OPEN is asked for first: an order that moves on
-# in between is then seen in one of the lists at least.
+# Coinbase does not list OPEN together with other states. The states before OPEN are read first: an order that moves on
+# in between is then in at least one of the lists.
 OPEN_STATES = (["PENDING", "QUEUED", "CANCEL_QUEUED"], ["OPEN"])
 
 _LIMIT_CONFIGURATIONS = {
@@ -60,9 +60,9 @@ class CoinbaseAccount:
         self._malformed_key = malformed_key
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once. For an id that Coinbase knows it answers with the first order of that id.
+        """Send the order once. For a known client order id Coinbase answers with the first order of that id.
 
-        The size of a buy is asked for in base currency, which ccxt's own call cannot do.
+        The size of a buy is sent in base currency, which ccxt's own call cannot do.
         """
         product_id = self._symbols.product_id(order.symbol)
         if product_id is None:
@@ -76,7 +76,7 @@ class CoinbaseAccount:
         now = datetime.now(UTC)
         if order.valid_until - now < SHORTEST_VALIDITY:
             raise Expired("not sent: too little is left of the order's validity")
-        # The request is refused once its token has expired, also when it is still waiting to be signed until then.
+        # Coinbase refuses the request once its token has expired, even when the request still waits to be signed.
         validity = token_expires_at.set(int(min(order.valid_until, now + LONGEST_VALIDITY).timestamp()))
         try:
             return await self._send(self._client.v3PrivatePostBrokerageOrders, request, replies.placed_order_id)
@@ -91,13 +91,13 @@ class CoinbaseAccount:
         try:
             return await self._request(endpoint, {"order_id": broker_order_id}, read)
         except Rejected as error:
-            # Coinbase gave this id out, so it only cannot see the order yet.
+            # Coinbase issued this id, so the order exists and is only not visible yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        """Coinbase finds no order by its client order id, so all orders since then are read, of any state.
+        """Read all orders since `since`, in any state, because Coinbase cannot search by client order id.
 
-        The product is not asked for: an alias may be listed under its other name.
+        The search is not limited to the product: an alias may be listed under its other name.
         """
         async with units_for(self._client.budget, "GET", LOOK_UP, {}):
             return await self._look_up(client_order_id, symbol, since)
@@ -116,7 +116,7 @@ class CoinbaseAccount:
         listed = {order.get("order_id") for order in orders}
         fills = await self._fills_from(since)
         for order_id in dict.fromkeys(fill.order_id for fill in fills if fill.order_id not in listed):
-            # Executed, but not on the list of orders: that one may be what is looked for.
+            # Executed, but not on the list of orders: it may be the wanted order.
             report = await self.order(BrokerOrderId(order_id), symbol)
             if report.client_order_id == client_order_id:
                 return report
@@ -142,7 +142,7 @@ class CoinbaseAccount:
         return list(found.values())
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
-        """Raises Rejected when there is nothing to cancel (any more)."""
+        """Cancel the order. Raises Rejected when there is nothing to cancel, or no longer."""
 
         def read(reply: Mapping[str, Any]) -> tuple[bool, str]:
             (result,) = reply["results"]
@@ -172,9 +172,9 @@ class CoinbaseAccount:
         )
 
     async def key_permissions(self) -> KeyPermissions:
-        """What Coinbase says of the key; a reply that is an error or unreadable counts as "may withdraw".
+        """What Coinbase reports about the key. An error or an unreadable reply counts as "may withdraw".
 
-        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        Raises KeyRefused for a key that does not work at all. Raises InvalidNonce, RateLimited and NotSent, too.
         """
         try:
             return await self._request(self._client.v3PrivateGetBrokerageKeyPermissions, {}, replies.key_permissions)
@@ -188,7 +188,7 @@ class CoinbaseAccount:
         )
 
     async def _fills_from(self, since: datetime) -> list[AccountFill]:
-        """Each execution from a little before `since` on, once."""
+        """Each execution from a little before `since` on, without repetitions."""
         entries = await whole_list(
             self._request,
             self._client.v3PrivateGetBrokerageOrdersHistoricalFills,
@@ -213,7 +213,7 @@ class CoinbaseAccount:
         return max(reports, key=lambda report: report.filled_quantity, default=None)
 
     async def _request(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], _Read]) -> _Read:
-        """Send what is no order; one that took too long on its way is to be sent again, nothing else."""
+        """Send a request that places no order. One that arrived too late raises InvalidNonce, so it is sent again."""
         try:
             return await self._send(endpoint, request, read)
         except Expired as error:
@@ -232,7 +232,7 @@ class CoinbaseAccount:
 
 
 def _configuration(order: OrderRequest) -> dict[str, dict[str, str]]:
-    """Size and kind of an order, as Coinbase is asked for it. Raises Rejected."""
+    """The size and kind of an order in Coinbase's request format. Raises Rejected."""
     size = {"base_size": plain(order.quantity)}
     if isinstance(order, MarketOrder):
         return {"market_market_ioc": size}

@@ -1,6 +1,7 @@
-"""ccxt's Coinbase client with our tokens, and with a class for every error that Coinbase is known to send.
+"""ccxt's Coinbase client with our tokens and an exception class for every error that Coinbase is known to send.
 
-In: replies as ccxt received them. Out: ccxt exceptions whose text holds Coinbase's own words and nothing secret.
+It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Coinbase's own
+words and no secret.
 """
 
 from contextvars import ContextVar
@@ -23,12 +24,12 @@ UNAUTHORIZED = 401
 
 RATE_LIMIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 900.0
-# A server's clock that differs by more is no clock.
+# A larger difference means that the server's time is wrong and cannot be used.
 MOST_SECONDS_OFF = 86_400.0
 _MOST_TEXT = 20_000
 
 token_expires_at: ContextVar[int | None] = ContextVar("coinbase_token_expires_at", default=None)
-"""Seconds since 1970: tokens of this task's requests expire then, and not after the usual two minutes."""
+"""Seconds since 1970. Tokens of this task's requests expire then, instead of after the usual two minutes."""
 
 
 class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ships no type marker
@@ -37,7 +38,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
     signing_key: SigningKey | None = None
 
     async def fetch_markets(self, params: dict[str, Any] = {}) -> list[Any]:  # noqa: ARG002, B006  # as in ccxt
-        """Spot markets by one public request. ccxt's own asks for futures too and hides that the answer is broken."""
+        """Read spot markets by one public request. ccxt's own call also reads futures, and hides a broken reply."""
         reply = await self.v3PublicGetBrokerageMarketProducts({})
         products = reply["products"]
         return [
@@ -54,7 +55,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
         method: str = "GET",
         params: dict[str, Any] = {},  # noqa: B006  # as in ccxt
     ) -> Any:
-        """Sign by our tokens, which for a key of the older kind ccxt would not even try."""
+        """Sign with our tokens. With a key of the older kind ccxt would not even try."""
         if api[1] != "private":
             return super().sign(path, api, method, params)
         query = self.omit(params, self.extract_params(path))
@@ -70,13 +71,13 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
             raise ccxt.AuthenticationError("no API key: this client may only send public requests")
         if self.signing_key is None:
             try:
-                # Not when the client is made: most followers' clients are dropped without a request.
+                # The key is not read when the client is made: most followers' clients never send a request.
                 self.signing_key = read_private_key(self.secret)
             except MalformedKey as error:
                 raise ccxt.AuthenticationError(str(error)) from None
         now = int(time())
         expires_at = token_expires_at.get()
-        # The scheme stays in the claim when it is not https, as with ccxt: servers that speak to ccxt expect it.
+        # A scheme other than https stays in the claim, as ccxt does it: servers that work with ccxt expect it.
         uri = f"{method} {url.removeprefix('https://')}"
         return bearer_token(self.signing_key, self.apiKey, uri, now, expires_at or now + LIFE_SECONDS)
 
@@ -92,18 +93,18 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
         request_headers: dict[str, str] | None = None,
         *_request: Any,
     ) -> None:
-        """Raise for every reply but a 2xx JSON object that says nothing of an error."""
+        """Raise for every reply except a 2xx JSON object without an error."""
         if code in (418, 429):
             raise BackOff(f"HTTP {code} {self._shown(body)}", _seconds_to_wait(headers))
         if code // 100 == SERVER_ERROR:
-            # Also when it is JSON with a code: the order may have been taken before the trouble.
+            # This also holds for JSON with a code: the order may have been accepted before the trouble.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {self._shown(body)}")
         if code == UNAUTHORIZED:
             self._raise_for_token(headers, body, response, request_headers or {})
         if isinstance(response, dict):
             self._raise_for_content(code, response)
         if code // 100 != SUCCESS:
-            # A redirect, a proxy's page: neither tells whether the order was taken.
+            # A redirect or a proxy's page: neither shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
         if not isinstance(response, dict):
             raise ccxt.BadResponse("the reply is no JSON object")
@@ -111,7 +112,10 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
     def _raise_for_token(
         self, headers: dict[str, str], body: str, response: Any, request_headers: dict[str, str]
     ) -> None:
-        """Coinbase says the same of a wrong key, a wrong clock and a token that arrived too late; the times tell."""
+        """Raise the error that the times point to.
+
+        Coinbase reports a wrong key, a wrong clock and a token that arrived too late in the same words.
+        """
         if not isinstance(response, dict) and body.strip() and "unauthorized" not in body.lower():
             return  # not Coinbase's own words: a proxy's page
         good = lifetime(request_headers.get("Authorization", ""))
@@ -141,12 +145,12 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
             return
         placed = response.get("success_response")
         if response.get("order_id") or (isinstance(placed, dict) and placed.get("order_id")):
-            # Where an order id is, an order may be.
+            # The reply has an order id, so an order may exist.
             error_class = ccxt.ExchangeError
         raise error_class(self._shown(self.json(response)))
 
     def _shown(self, text: str) -> str:
-        """The text, short, with asterisks for what is secret: before it is cut, or half a token would stay."""
+        """The text, shortened, with asterisks for secrets. They are replaced first: a cut could leave half a token."""
         text = text[:_MOST_TEXT]
         token = (self.last_request_headers or {}).get("Authorization", "").removeprefix("Bearer ")
         secret_text = self.secret or ""
@@ -158,7 +162,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
 
 
 def _server_time(headers: dict[str, str]) -> float | None:
-    """When the server answered, by its own clock, in whole seconds since 1970; None when it does not tell."""
+    """The server's own time of its answer, in whole seconds since 1970; None when the reply has no such header."""
     text = next((value for name, value in headers.items() if name.lower() == "date"), "")
     try:
         return parsedate_to_datetime(text).timestamp()

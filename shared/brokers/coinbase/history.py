@@ -1,4 +1,4 @@
-"""Coinbase's lists to their end: an endpoint and a request in, all entries out."""
+"""Reads Coinbase's lists to the end: all entries of all pages of an endpoint."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from shared.brokers.errors import OutcomeUnknown
 
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
-# A list that goes on for longer than this goes round in circles.
+# A list with more pages than this repeats itself.
 MOST_PAGES = 1_000
 
 
@@ -21,8 +21,8 @@ async def whole_list(
 ) -> list[dict[str, Any]]:
     """The entries of all pages, in the broker's order. `listed_as`: the field that holds them.
 
-    Lists of fills tell only a cursor, others `has_next` besides; a page ends the list when it says so by either, or
-    has no entry. Raises OutcomeUnknown for a list that does not end.
+    Lists of fills have only a cursor; other lists also have `has_next`. A page is the last one when either field says
+    so, or when it has no entry. Raises OutcomeUnknown for a list that does not end.
     """
 
     def read(reply: Any) -> tuple[list[dict[str, Any]], str]:

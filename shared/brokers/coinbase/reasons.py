@@ -1,6 +1,6 @@
-"""Coinbase's error codes: a code in, ccxt's class for it out. Pure.
+"""Maps each of Coinbase's error codes to ccxt's class for it. Pure.
 
-The definite rejections are listed; a code that is not listed stands for an unknown outcome.
+The definite rejections are listed. A code that is not listed means an unknown outcome.
 """
 
 from collections.abc import Mapping
@@ -8,20 +8,20 @@ from typing import Any
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-# Codes that name no reason.
+# Codes that give no reason.
 _NOTHING = frozenset(
     {"", "UNKNOWN_FAILURE_REASON", "UNKNOWN_PREVIEW_FAILURE_REASON", "UNKNOWN_CREATE_ORDER_FAILURE_REASON"}
 )
 _PREVIEW = "PREVIEW_"
 
-# Why an order was not taken; a preview's reason is the same with PREVIEW_ before it.
+# Reasons why an order was not accepted. A preview has the same reasons with PREVIEW_ in front.
 _ORDER_FAILURES: Mapping[str, type[Exception]] = {
     "INSUFFICIENT_FUND": ccxt.InsufficientFunds,
     "INSUFFICIENT_FUNDS": ccxt.InsufficientFunds,
     "INSUFFICIENT_LEDGER_BALANCE": ccxt.InsufficientFunds,
     "INVALID_LEDGER_BALANCE": ccxt.InsufficientFunds,
     "INSUFFICIENT_FUNDS_FOR_FUTURES": ccxt.InsufficientFunds,
-    # An order with the id is there, so a look-up must tell which one.
+    # An order with this id exists, so a look-up must show which one.
     "DUPLICATE_CLIENT_ORDER_ID": ccxt.DuplicateOrderId,
     "UNSUPPORTED_ORDER_CONFIGURATION": ccxt.BadRequest,
     "INVALID_ORDER_CONFIG": ccxt.BadRequest,
@@ -53,7 +53,7 @@ _ORDER_FAILURES: Mapping[str, type[Exception]] = {
     "PERMISSION_DENIED": ccxt.PermissionDenied,
 }
 
-# Why a request was not served, in lowercase.
+# Reasons why a request was not served, in lowercase.
 _REQUEST_ERRORS: Mapping[str, type[Exception]] = {
     "invalid_argument": ccxt.BadRequest,
     "invalid_request": ccxt.BadRequest,
@@ -81,7 +81,7 @@ _REFUSED = (400, 401, 403, 404, 429)
 
 
 def order_failure_class(reply: Mapping[str, Any]) -> type[Exception]:
-    """What `success: false` means. Coinbase names its reason in up to four fields, and not always in the same ones."""
+    """The class for a reply with `success: false`. Coinbase gives the reason in up to four fields, which vary."""
     details = reply.get("error_response")
     told = details if isinstance(details, dict) else {}
     names = [told.get(field) for field in ("error", "new_order_failure_reason", "preview_failure_reason")]
@@ -90,12 +90,12 @@ def order_failure_class(reply: Mapping[str, Any]) -> type[Exception]:
     classes: set[type[Exception]] = {_ORDER_FAILURES.get(reason, ccxt.ExchangeError) for reason in reasons}
     if len(classes) == 1:
         return classes.pop()
-    # No reason, or two of which it is not told which one decided.
+    # There is no reason, or there are two and the reply does not show which one decided.
     return ccxt.ExchangeError  # type: ignore[no-any-return]  # ccxt ships no type marker
 
 
 def error_class_of(status: int, code: str) -> type[Exception]:
-    """What the `error` of a reply with this HTTP status means."""
+    """The class for the `error` of a reply with this HTTP status."""
     known = (_REQUEST_ERRORS.get(code.lower()) or _ORDER_FAILURES.get(code.upper())) if status in _REFUSED else None
     if known is not None:
         return known

@@ -1,6 +1,6 @@
-"""Coinbase's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+"""Converts Coinbase's replies into domain types. Pure; a wrong shape raises the Python error that it causes.
 
-Only what is needed is required: recorded replies and other servers leave out a good deal.
+Only the needed fields are required: recorded replies and other servers leave out many fields.
 """
 
 from collections.abc import Iterable, Mapping
@@ -31,10 +31,10 @@ _STATUSES = {
 }
 _NO_REASON = frozenset({"", "REJECT_REASON_UNSPECIFIED"})
 
-# Orders in quote currency buy fractions of a lot; Coinbase tells sixteen decimals.
+# Orders in quote currency buy fractions of a lot. Coinbase reports sixteen decimals.
 _QUANTITY_STEP = Decimal("0.0000000000000001")
 
-# Wallets that an order can use; a vault's coins are the account's too, but locked.
+# A vault's coins belong to the account, too, but are locked: no order can use them.
 _LOCKED_TYPES = frozenset({"ACCOUNT_TYPE_VAULT"})
 _FOREIGN_TYPES = frozenset({"ACCOUNT_TYPE_PERP_FUTURES"})
 
@@ -52,7 +52,7 @@ def amount(reply: Mapping[str, Any], field: str) -> Decimal:
 
 
 def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
-    """The id in the reply to Create Order, which says no failure."""
+    """The order id in a reply to Create Order that reports no failure."""
     order_id = (reply.get("success_response") or {}).get("order_id") or reply.get("order_id")
     if not isinstance(order_id, str) or not order_id:
         raise ValueError(f"order_id is {order_id!r}")
@@ -60,7 +60,7 @@ def placed_order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 
 
 def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: CoinbaseSymbols) -> OrderReport:
-    """An entry of List Orders or Get Order."""
+    """Convert an entry of List Orders or Get Order."""
     symbol = symbols.symbol_asked(reply["product_id"], asked_symbol)
     status = _STATUSES[reply["status"]]
     filled = amount(reply, "filled_size")
@@ -73,7 +73,7 @@ def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: Coinba
         symbol=symbol,
         side=Side(reply["side"].lower()),
         status=status,
-        # A size in quote currency came to what was filled.
+        # An order sized in quote currency has no size in base; its quantity is then what was filled.
         quantity=filled if size is None else size,
         limit_price=_of_configuration(reply, "limit_price"),
         filled_quantity=filled,
@@ -85,7 +85,7 @@ def order_report(reply: Mapping[str, Any], asked_symbol: Symbol, symbols: Coinba
 
 
 def _of_configuration(reply: Mapping[str, Any], field: str) -> Decimal | None:
-    """A field of the one order configuration that an order has; None when it is not there."""
+    """A field of the order's one configuration; None when it is missing."""
     configuration = reply.get("order_configuration")
     details: Iterable[Any] = configuration.values() if isinstance(configuration, dict) else ()
     for each in details:
@@ -103,12 +103,12 @@ def _reason(reply: Mapping[str, Any]) -> str:
 
 
 def is_execution(reply: Mapping[str, Any]) -> bool:
-    """Whether an entry of List Fills is a trade. Corrections and reversals are bookings about earlier ones."""
+    """Whether an entry of List Fills is a trade. Corrections and reversals are bookings about earlier trades."""
     return reply.get("trade_type") in (None, "", "FILL")
 
 
 def account_fill(reply: Mapping[str, Any], symbols: CoinbaseSymbols) -> AccountFill:
-    """An entry of List Fills. Coinbase takes its fee in quote currency."""
+    """Convert an entry of List Fills. Coinbase takes its fee in quote currency."""
     symbol = symbols.symbol(reply["product_id"])
     price, size = parse_amount(reply["price"]), parse_amount(reply["size"])
     in_quote = reply.get("size_in_quote") is True
@@ -128,7 +128,7 @@ def account_fill(reply: Mapping[str, Any], symbols: CoinbaseSymbols) -> AccountF
 
 
 def balances(wallets: Iterable[Mapping[str, Any]], symbols: CoinbaseSymbols) -> dict[str, Balance]:
-    """Entries of List Accounts: totals and what is free to trade, by canonical currency."""
+    """Totals and free amounts from entries of List Accounts, by canonical currency."""
     totals: dict[str, Decimal] = {}
     frees: dict[str, Decimal] = {}
     for wallet in wallets:
@@ -145,7 +145,7 @@ def balances(wallets: Iterable[Mapping[str, Any]], symbols: CoinbaseSymbols) -> 
 
 
 def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
-    """The reply to Get API Key Permissions; what it does not tell counts as allowed."""
+    """The permissions in the reply to Get API Key Permissions. A permission that is missing counts as granted."""
     return KeyPermissions(
         may_trade=reply.get("can_trade") is not False, may_withdraw=reply.get("can_transfer") is not False
     )

@@ -1,7 +1,7 @@
-"""Coinbase's products: markets as ccxt loaded them in, canonical symbols, product ids and instruments out.
+"""Derives canonical symbols, product ids and instruments from the Coinbase markets that ccxt loaded.
 
-`BTC-USD` is `BTC/USD`. A product may be an alias: orders in `BTC-USDC` meet in the book of `BTC-USD`, and Coinbase
-may then tell either name.
+`BTC-USD` is `BTC/USD`. A product may be an alias: orders in `BTC-USDC` trade in the book of `BTC-USD`, and Coinbase
+may then use either name in a reply.
 """
 
 from collections.abc import Iterable, Mapping
@@ -13,7 +13,7 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 
-# Of a product that tells no step; every product of this broker has steps at least as large.
+# Used for a product without a step. Every product of this broker has steps at least as large.
 _FINEST_STEP = Decimal("0.00000001")
 
 
@@ -53,11 +53,11 @@ class CoinbaseSymbols:
             self._books.setdefault(alias, product_id)
 
     def product_id(self, symbol: Symbol) -> str | None:
-        """How Coinbase wants the product named; None when it does not list it."""
+        """Coinbase's name of the product; None when Coinbase does not list it."""
         return self._product_ids.get(symbol)
 
     def symbol(self, product_id: str) -> Symbol:
-        """The canonical symbol of a product as a reply names it."""
+        """The canonical symbol of a product in a reply."""
         known = self._symbols.get(product_id)
         if known is not None:
             return known
@@ -65,7 +65,7 @@ class CoinbaseSymbols:
         return Symbol(self.currency(base), self.currency(quote) if separator else "")
 
     def symbol_asked(self, product_id: str, asked: Symbol) -> Symbol:
-        """The symbol of a reply to a question about `asked`: that one also when Coinbase tells its other name."""
+        """The symbol of a reply to a request about `asked`. Returns `asked` also when the reply has its other name."""
         own = self._product_ids.get(asked, "")
         return asked if own and self._book(product_id) == self._book(own) else self.symbol(product_id)
 

@@ -1,4 +1,4 @@
-"""One Kraken account: the port's calls in, signed requests out, one at a time and each of them once."""
+"""One Kraken account: it turns the port's calls into signed requests and sends each once, one at a time."""
 
 from asyncio import Lock
 from collections.abc import Awaitable, Callable, Mapping
@@ -33,13 +33,13 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
-# Kraken takes deadlines from 2 to 60 s ahead.
+# Kraken accepts deadlines from 2 to 60 s ahead.
 SHORTEST_VALIDITY = timedelta(seconds=2)
 LONGEST_VALIDITY = timedelta(seconds=59)
 # `start` is exclusive and in whole seconds.
 OVERLAP = timedelta(seconds=1)
 USUAL_FEES = Symbol("BTC", "USD")
-# Orders whose flags are remembered; a master's fills are read again with overlap at every poll.
+# How many orders' flags are remembered. A master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
 
 _TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
@@ -51,7 +51,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class KrakenAccount:
-    """A `BrokerAccount`. Calls at the same time wait for each other: Kraken refuses nonces that overtake."""
+    """A `BrokerAccount`. Simultaneous calls wait for each other, because Kraken refuses nonces out of order."""
 
     __slots__ = ("_client", "_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
 
@@ -66,7 +66,7 @@ class KrakenAccount:
         self._size_types: dict[str, SizeType] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once. The fee is asked for in quote currency, so that what was bought is what is held."""
+        """Send the order once. The fee is requested in quote currency, so that the bought quantity is what is held."""
         pair = self._symbols.wire_name(order.symbol)
         if pair is None:
             raise Rejected(f"Kraken does not list {order.symbol}")
@@ -80,7 +80,7 @@ class KrakenAccount:
         }
         async with self._lock:
             await self._ready()
-            # Last thing before the send: reserving a nonce may have taken its time.
+            # This comes last before sending, because reserving a nonce may have taken time.
             now = datetime.now(UTC)
             if order.valid_until - now < SHORTEST_VALIDITY:
                 raise Expired("not sent: too little is left of the order's validity")
@@ -97,7 +97,7 @@ class KrakenAccount:
         try:
             return await self._request(self._client.privatePostQueryOrders, {"txid": broker_order_id}, read)
         except Rejected as error:
-            # Kraken gave this id out, so it only cannot see the order yet.
+            # Kraken issued this id, so the order exists and is only not visible yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
@@ -105,7 +105,7 @@ class KrakenAccount:
             return await self._look_up(client_order_id, symbol, since)
 
     async def _look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        # Open before closed: an order that closes in between is then seen in one of them at least.
+        # Open orders come first: an order that closes in between is then in at least one of the lists.
         for endpoint, listed_as in (
             (self._client.privatePostOpenOrders, "open"),
             (self._client.privatePostClosedOrders, "closed"),
@@ -134,7 +134,7 @@ class KrakenAccount:
             raise _unreadable("OpenOrders", error) from error
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:  # noqa: ARG002  # the port's
-        """Raises Rejected when there is nothing to cancel (any more)."""
+        """Cancel the order. Raises Rejected when there is nothing to cancel, or no longer."""
 
         def read(result: Mapping[str, Any]) -> None:
             if str(result.get("count", 1)) == "0" and not result.get("pending"):
@@ -164,9 +164,9 @@ class KrakenAccount:
         )
 
     async def key_permissions(self) -> KeyPermissions:
-        """What Kraken says of the key; a reply that is an error or unreadable counts as "may withdraw".
+        """What Kraken reports about the key. An error or an unreadable reply counts as "may withdraw".
 
-        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        Raises KeyRefused for a key that does not work at all. Raises InvalidNonce, RateLimited and NotSent, too.
         """
         try:
             return await self._request(self._client.privatePostGetApiKeyInfo, {}, replies.key_permissions)
@@ -178,7 +178,7 @@ class KrakenAccount:
             raise
 
     async def fee_rates(self) -> FeeRates | None:
-        """The tier of the account's trading volume, as Kraken tells it for one pair that has the usual fees."""
+        """The fee tier of the account's trading volume, as Kraken reports it for one pair with the usual fees."""
         pair = self._symbols.wire_name(USUAL_FEES)
         if pair is None:
             return None
@@ -248,7 +248,7 @@ def _unreadable(what: str, error: Exception) -> OutcomeUnknown:
 
 
 def _kind(order: OrderRequest) -> dict[str, str]:
-    """Whether it is a market or a limit order, as Kraken is asked for it. Raises Rejected."""
+    """The fields of a request that make it a market or a limit order. Raises Rejected."""
     if isinstance(order, MarketOrder):
         return {"ordertype": "market"}
     time_in_force = _TIMES_IN_FORCE.get(order.time_in_force)

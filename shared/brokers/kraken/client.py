@@ -1,6 +1,7 @@
-"""ccxt's Kraken client with our nonce, and with a class for every error text that Kraken is known to send.
+"""ccxt's Kraken client with our nonce and an exception class for every error text that Kraken is known to send.
 
-In: replies as ccxt received them. Out: ccxt exceptions whose text holds Kraken's own words and nothing secret.
+It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Kraken's own words
+and no secret.
 """
 
 import re
@@ -20,8 +21,8 @@ SUCCESS = 2
 RATE_LIMIT_SECONDS = 5.0
 LOCKOUT_SECONDS = 900.0
 
-# Texts that ccxt would pass on as a bare ExchangeError, which stands for an unknown outcome. Looked for anywhere
-# in an error, in this order. `cl_ord_id not unique` is left out on purpose: that order exists, so look it up.
+# ccxt would raise a bare ExchangeError for these texts, which means an unknown outcome. Each text may stand anywhere
+# in an error; the first match decides. `cl_ord_id not unique` is left out on purpose: that order must be looked up.
 _TEXTS: dict[str, type[Exception]] = {
     "EService:Deadline elapsed": DeadlineElapsed,
     "EAPI:Invalid signature": ccxt.AuthenticationError,
@@ -44,7 +45,7 @@ _TEXTS: dict[str, type[Exception]] = {
     "Too many requests": ccxt.DDoSProtection,
 }
 
-# What Kraken does not say of a key that it refuses.
+# Kraken does not explain why it refuses a key with these errors.
 _KEY_HINTS = {
     "EAPI:Invalid key": "a key of Kraken Futures or of its demo does not work here: make one at www.kraken.com"
 }
@@ -81,7 +82,7 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
     nonces: NonceBlock | None = None
 
     def nonce(self) -> int:
-        """A nonce reserved over all processes; ccxt's own are per client, and two clients' would collide."""
+        """A nonce reserved across all processes. ccxt's own nonces are per client, and two clients' would collide."""
         if self.nonces is None:
             raise ccxt.AuthenticationError("no API key: this client may only send public requests")
         return self.nonces.take()
@@ -97,14 +98,14 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
         response: Any,
         *_request: Any,
     ) -> None:
-        """Raise for every reply but a 2xx JSON object with a result and without errors."""
+        """Raise for every reply except a 2xx JSON object with a result and without errors."""
         errors = response.get("error") if isinstance(response, dict) else None
         if errors:
             self._raise_for(errors, response.get("result"))
         if code in (418, 429):
             raise BackOff(f"HTTP {code}", _seconds_from_header(headers))
         if code // 100 != SUCCESS:
-            # A redirect, a proxy's page or Kraken's own trouble: none tells whether the order was taken.
+            # A redirect, a proxy's page or trouble at Kraken: none of them shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
         if not isinstance(response, dict):
             raise ccxt.BadResponse("the reply is no JSON object")
@@ -120,7 +121,7 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
             ccxt.RateLimitExceeded if _THROTTLED.search(text) else _class_of(text, self.exceptions) for text in texts
         }
         if len(classes) > 1:
-            # Which of them decided is not told.
+            # The reply does not show which of them decided.
             raise ccxt.ExchangeError(shown)
         hint = next((hint for known, hint in _KEY_HINTS.items() if known in shown), "")
         if hint:

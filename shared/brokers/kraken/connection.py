@@ -1,4 +1,4 @@
-"""Kraken as one process sees it: base URL, proxy and nonces in; instruments, accounts and prices out."""
+"""The connection of one process to Kraken: it provides instruments, accounts and prices."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Mapping
@@ -28,7 +28,7 @@ class KrakenConnection(CcxtConnection):
     """A `BrokerConnection` to Kraken, or to a server that speaks Kraken's API."""
 
     broker = Broker.KRAKEN
-    # What `deadline` is meant to be set to; Kraken would allow 60 s.
+    # The intended value of `deadline`; Kraken would allow 60 s.
     request_validity_seconds = 10.0
     lookup_margin_seconds = 5.0
 
@@ -68,7 +68,7 @@ class KrakenConnection(CcxtConnection):
             try:
                 tickers = await self._tickers({"pair": ",".join(pairs)})
             except Rejected:
-                # One of them is no longer listed, and Kraken then tells none of them: ask for all there are.
+                # One of the pairs is no longer listed, and Kraken then returns no ticker at all. Request all tickers.
                 tickers = await self._tickers({})
         return dollar_prices(currencies, tickers, symbols)
 

@@ -1,13 +1,13 @@
-"""Kraken's lists to their end: an endpoint and a request in, all entries by their id out."""
+"""Reads Kraken's lists to the end: all entries of all pages of an endpoint, by id."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, Protocol
 
 from shared.brokers.errors import NotVisibleYet
 
-# QueryOrders takes this many ids.
+# QueryOrders accepts this many ids.
 ORDERS_PER_QUERY = 20
-# Lists that come whole.
+# Lists that arrive as one page.
 UNPAGED = frozenset({"open"})
 
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
@@ -24,8 +24,8 @@ async def whole_history(
 ) -> dict[str, Any]:
     """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
 
-    Entries that arrive meanwhile push others onto the next page, so some come twice and none is missed.
-    Raises NotVisibleYet when the pages hold less than the broker counts.
+    Entries that arrive during the reading push others onto the next page. So some entries come twice, and none is
+    missed. Raises NotVisibleYet when the pages hold fewer entries than the broker counts.
     """
 
     def read(result: Any) -> tuple[dict[str, Any], int | None]:
@@ -43,7 +43,7 @@ async def whole_history(
         brought_new = not page.keys() <= entries.keys()
         entries.update(page)
         offset += len(page)
-        # Without a count only a page that brings nothing new tells the end.
+        # Without a count, only a page without new entries shows the end.
         if not page or listed_as in UNPAGED or (offset >= count if count is not None else not brought_new):
             break
     if page and count is not None and len(entries) < count:
@@ -52,7 +52,7 @@ async def whole_history(
 
 
 async def order_query(request: _Request, endpoint: _Endpoint, order_ids: list[str]) -> dict[str, Any]:
-    """The orders of these ids, as far as the broker tells them."""
+    """The orders of these ids, except those that the broker does not return."""
 
     def read(result: Any) -> dict[str, Any]:
         for entry in result.values():

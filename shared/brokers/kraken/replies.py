@@ -1,6 +1,6 @@
-"""Kraken's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+"""Converts Kraken's replies into domain types. Pure; a wrong shape raises the Python error that it causes.
 
-Only what is needed is required: recorded replies and other servers leave out a good deal.
+Only the needed fields are required: recorded replies and other servers leave out many fields.
 """
 
 from collections.abc import Mapping
@@ -40,13 +40,13 @@ def amount(reply: Mapping[str, Any], field: str) -> Decimal:
 
 
 def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols) -> OrderReport:
-    """An entry of QueryOrders, OpenOrders or ClosedOrders."""
+    """Convert an entry of QueryOrders, OpenOrders or ClosedOrders."""
     description = reply["descr"]
     symbol = symbols.symbol(description["pair"])
     base, quote = symbol.currencies
     flags = order_flags(reply)
     filled = amount(reply, "vol_exec")
-    # Kraken cuts the cost to the quote's decimals, and the average price to the pair's, which loses more.
+    # Kraken cuts the cost to the quote's decimals, and the average price to the pair's decimals, which loses more.
     cost = amount(reply, "cost") or amount(reply, "price") * filled
     return OrderReport(
         broker_order_id=BrokerOrderId(order_id),
@@ -54,7 +54,7 @@ def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols
         symbol=symbol,
         side=Side(description["type"]),
         status=_STATUSES[reply["status"]],
-        # The volume of a viqc order is in quote currency; what it came to in base is what was filled.
+        # The volume of a viqc order is in quote currency; its quantity in base is then what was filled.
         quantity=filled if "viqc" in flags else parse_amount(reply["vol"]),
         limit_price=amount(description, "price") if description.get("ordertype") == "limit" else None,
         filled_quantity=filled,
@@ -71,7 +71,7 @@ def order_flags(reply: Mapping[str, Any]) -> frozenset[str]:
 
 
 def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, symbols: KrakenSymbols) -> AccountFill:
-    """An entry of TradesHistory. Kraken tells the fee in quote currency, whatever it was taken in."""
+    """Convert an entry of TradesHistory. Kraken reports the fee in quote currency, whatever it was taken in."""
     symbol = symbols.symbol(reply["pair"])
     price, quantity = parse_amount(reply["price"]), parse_amount(reply["vol"])
     return AccountFill(
@@ -90,10 +90,10 @@ def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, s
 
 
 def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Balance]:
-    """The result of BalanceEx: totals and what is free to trade, by canonical currency.
+    """Totals and free amounts from the result of BalanceEx, by canonical currency.
 
-    `BTC.F` is BTC that may be traded: orders for the coin use it. Staked and bonded coins belong to the account,
-    so they count in its total and its equity, but an order could not sell them, so they are not free.
+    `BTC.F` is BTC that may be traded: orders for the coin use it. Staked and bonded coins belong to the account, so
+    they count in its total and its equity. They are not free, because an order could not sell them.
     """
     totals: dict[str, Decimal] = {}
     frees: dict[str, Decimal] = {}
@@ -103,7 +103,7 @@ def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Bal
             currency = symbols.currency(asset)
         else:
             currency = f"{symbols.currency(asset)}.{suffix}"
-        # An older dialect tells only the balance.
+        # An older format has only the balance.
         total, held = (
             (amount(entry, "balance"), amount(entry, "hold_trade"))
             if isinstance(entry, dict)
@@ -120,7 +120,7 @@ def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Bal
 
 
 def key_permissions(result: Mapping[str, Any]) -> KeyPermissions:
-    """The result of GetApiKeyInfo; what it does not tell counts as allowed."""
+    """The permissions in the result of GetApiKeyInfo. If the result lists no permissions, all count as granted."""
     permissions = result.get("permissions")
     if not isinstance(permissions, list):
         return KeyPermissions(may_trade=True, may_withdraw=True)
@@ -128,7 +128,7 @@ def key_permissions(result: Mapping[str, Any]) -> KeyPermissions:
 
 
 def fee_rates(result: Mapping[str, Any]) -> FeeRates:
-    """Of the one pair that was asked for; Kraken tells percent, and no maker fee where it is the taker's."""
+    """The fee rates of the one requested pair. Kraken reports percent, and omits a maker fee equal to the taker's."""
     (taker,) = result["fees"].values()
     maker = next(iter((result.get("fees_maker") or {}).values()), taker)
     return FeeRates(taker=parse_amount(taker["fee"]) / 100, maker=parse_amount(maker["fee"]) / 100)

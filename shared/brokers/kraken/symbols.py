@@ -1,6 +1,7 @@
-"""Kraken's many names for one thing: markets as ccxt loaded them in, canonical symbols and wire names out.
+"""Derives canonical symbols, wire names and instruments from the Kraken markets that ccxt loaded.
 
-`XXBTZUSD`, `XBTUSD`, `XBT/USD` and `BTC/USD` are one pair; `XXBT`, `XBT` and `XBT.F` are one coin.
+Kraken has many names for one thing: `XXBTZUSD`, `XBTUSD`, `XBT/USD` and `BTC/USD` are one pair; `XXBT`, `XBT` and
+`XBT.F` are one coin.
 """
 
 from collections.abc import Iterable, Mapping
@@ -11,14 +12,14 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 
-# What Kraken does with a missing number of decimals; it rounds no amount that we send.
+# Used when the number of decimals is missing. Kraken rounds no amount that we send.
 _FINEST_STEP = Decimal("0.00000001")
 
-# Quote currencies by which an unlisted pair is told apart, longest first.
+# Quote currencies by which an unlisted pair is split, longest first.
 _QUOTES = ("ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZJPY", "XXBT", "XETH", "USDT", "USDC", "USD", "EUR", "GBP", "XBT", "ETH")
 
-# Suffixes of an asset: `F` earns by itself and may be traded as the coin; the others are locked up (staked,
-# bonded, opted in, parachain, held back). `T` is a tokenized share, another asset altogether.
+# Suffixes of an asset. An asset with `F` earns rewards and may be traded like the coin. The others are locked (staked,
+# bonded, opted in, parachain, held back). `T` is a tokenized share, which is a different asset.
 TRADABLE_SUFFIXES = frozenset({"F"})
 LOCKED_SUFFIXES = frozenset({"S", "M", "B", "P", "HOLD"})
 
@@ -38,7 +39,7 @@ class KrakenSymbols:
     def _add(self, market: Mapping[str, Any]) -> None:
         base, quote, wire_name = market["base"], market["quote"], market["id"]
         if ":" in wire_name or wire_name.endswith(".d"):
-            return  # synthetic and dark-pool pairs trade elsewhere under the same two currencies
+            return  # synthetic and dark-pool pairs trade elsewhere with the same two currencies
         symbol = Symbol(base, quote)
         info = market["info"]
         precision, limits = market["precision"], market["limits"]
@@ -58,11 +59,11 @@ class KrakenSymbols:
                 self._symbols[name] = symbol
 
     def wire_name(self, symbol: Symbol) -> str | None:
-        """How Kraken wants the pair named; None when it does not list it."""
+        """Kraken's name of the pair; None when Kraken does not list it."""
         return self._wire_names.get(symbol)
 
     def symbol(self, wire_name: str) -> Symbol:
-        """The canonical symbol of a pair as a reply names it; one that is not listed is split by its quote."""
+        """The canonical symbol of a pair in a reply. A pair that is not listed is split by its quote currency."""
         known = self._symbols.get(wire_name)
         if known is not None:
             return known

@@ -1,4 +1,4 @@
-"""One OKX account: the port's calls in, signed requests out, each of them once."""
+"""One OKX account: it turns the port's calls into signed requests and sends each request once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta
@@ -33,11 +33,11 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
 
-# Less would be over before the request is there.
+# A shorter validity would end before the request arrives.
 SHORTEST_VALIDITY = timedelta(milliseconds=200)
-# OKX's clock and ours differ by this much at the most, when an order is told from an earlier one.
+# The largest assumed difference between OKX's clock and ours when an order is distinguished from an earlier one.
 OVERLAP = timedelta(seconds=1)
-# Orders whose size type is remembered, and how many are asked about at one poll.
+# How many orders' size types are remembered, and how many orders are read for them at one poll.
 REMEMBERED_ORDERS = 512
 LEARNED_AT_ONCE = 20
 ORDERS_PER_PAGE = 100
@@ -54,7 +54,7 @@ _Endpoint = Callable[[Any], Awaitable[Any]]
 
 
 class OkxAccount:
-    """A `BrokerAccount`. Requests may overtake each other: OKX checks a time, not a nonce."""
+    """A `BrokerAccount`. Requests may overtake each other, because OKX checks a time, not a nonce."""
 
     __slots__ = ("_client", "_malformed_key", "_size_types", "_symbols")
 
@@ -66,7 +66,7 @@ class OkxAccount:
         self._size_types: dict[str, SizeType] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once. OKX must refuse it rather than make it smaller, and by itself after `valid_until`."""
+        """Send the order once. OKX must refuse it rather than reduce it, and must refuse it after `valid_until`."""
         pair = self._symbols.wire_name(order.symbol)
         if pair is None:
             raise Rejected(f"OKX does not list {order.symbol}")
@@ -91,12 +91,12 @@ class OkxAccount:
         try:
             entry = await self._order({"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id})
         except Rejected as error:
-            # OKX gave this id out, so it only cannot see the order yet.
+            # OKX issued this id, so the order exists and is only not visible yet.
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
         return self._report(entry)
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        """Ask by the id, which finds open and closed orders alike, and then the fills."""
+        """Search by the client order id, which finds open and closed orders, and then among the fills."""
         pair = self._symbols.asked_name(symbol)
         async with units_for(self._client.budget, "GET", LOOK_UP, {"instId": pair}):
             return await self._look_up(client_order_id, symbol, pair, since)
@@ -117,7 +117,7 @@ class OkxAccount:
         return None
 
     async def open_orders(self) -> list[OrderReport]:
-        """Those that are in the book. Triggers that wait (stop and trailing orders) OKX keeps apart: not among them."""
+        """The orders in the book. Waiting triggers (stop and trailing orders) are not included: OKX lists them apart."""
         found: dict[str, OrderReport] = {}
         parameters = {"limit": str(ORDERS_PER_PAGE)}
         while True:
@@ -125,16 +125,16 @@ class OkxAccount:
             if all(report.broker_order_id in found for report in page):
                 return list(found.values())
             found |= {report.broker_order_id: report for report in page}
-            # Newest first; a page goes on after the oldest order of the one before.
+            # The newest come first. A page starts after the oldest order of the page before.
             parameters = {**parameters, "after": page[-1].broker_order_id}
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
-        """Raises Rejected when there is nothing to cancel (any more)."""
+        """Cancel the order. Raises Rejected when there is nothing to cancel, or no longer."""
         request = {"instId": self._symbols.asked_name(symbol), "ordId": broker_order_id}
         await self._request(self._client.privatePostTradeCancelOrder, request, lambda _: None)
 
     async def balances(self) -> dict[str, Balance]:
-        """What is in the trading account; the funding account is not traded with."""
+        """The balances of the trading account. The funding account cannot trade, so it is left out."""
         return await self._request(
             self._client.privateGetAccountBalance, {}, lambda data: replies.balances(data, self._symbols)
         )
@@ -151,9 +151,9 @@ class OkxAccount:
             raise _unreadable("fills-history", error) from error
 
     async def key_permissions(self) -> KeyPermissions:
-        """What OKX says of the key; a reply that is an error or unreadable counts as "may withdraw".
+        """What OKX reports about the key. An error or an unreadable reply counts as "may withdraw".
 
-        Raises KeyRefused for a key that does not work at all, and InvalidNonce, RateLimited and NotSent.
+        Raises KeyRefused for a key that does not work at all. Raises InvalidNonce, RateLimited and NotSent, too.
         """
         try:
             return await self._request(self._client.privateGetAccountConfig, {}, replies.key_permissions)
@@ -178,10 +178,10 @@ class OkxAccount:
             raise _unreadable("fills-history", error) from error
 
     async def _learn_size_types(self, fills: list[Mapping[str, Any]]) -> None:
-        """Ask how the orders behind new fills named their size, which no fill says.
+        """Read in which currency the orders of new fills gave their size, because fills do not contain it.
 
-        It is told along with a fill and decides nothing, so an order that cannot be read now must not hold up the
-        fills: it counts as sized in base, as do those of a long absence.
+        The size type is only information and decides nothing. So an order that cannot be read now must not delay the
+        fills: it counts as sized in base. The same holds for the orders of a long absence.
         """
         order_ids = dict.fromkeys(replies.order_id(fill) for fill in fills)
         unknown = {order_id: fill for fill in fills if (order_id := replies.order_id(fill)) not in self._size_types}
@@ -197,7 +197,7 @@ class OkxAccount:
             del self._size_types[next(iter(self._size_types))]
 
     def _is_ours(self, entry: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime) -> bool:
-        """Whether an order that was asked for by our id is ours: it says so, or names no id and fits otherwise."""
+        """Whether an order found by our id is ours: it has the id, or it has no id and the rest fits."""
         name = replies.client_order_id(entry)
         if name is not None:
             return name == client_order_id
@@ -213,7 +213,7 @@ class OkxAccount:
         except Rejected as error:
             if isinstance(error.__cause__, ccxt.OrderNotFound):
                 return None
-            # Anything else says nothing of the order.
+            # Any other rejection shows nothing about the order.
             raise NotVisibleYet(f"the order cannot be looked up: {error}") from error
 
     async def _order(self, request: dict[str, str]) -> Mapping[str, Any]:
@@ -248,7 +248,7 @@ class OkxAccount:
 
 
 def _kind(order: OrderRequest) -> dict[str, Any]:
-    """Whether it is a market or a limit order, as OKX is asked for it. Raises Rejected."""
+    """The fields of a request that make it a market or a limit order. Raises Rejected."""
     if isinstance(order, MarketOrder):
         return {"ordType": "market", "tgtCcy": "base_ccy", "banAmend": True}
     kind = _LIMIT_TYPES.get(order.time_in_force)

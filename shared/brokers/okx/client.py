@@ -1,6 +1,7 @@
-"""ccxt's OKX client with the header `expTime`, and with a class for every error code that OKX is known to send.
+"""ccxt's OKX client with the header `expTime` and an exception class for every error code that OKX is known to send.
 
-In: replies as ccxt received them. Out: ccxt exceptions whose text holds OKX's own code and words and nothing secret.
+It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds OKX's own code and
+words and no secret.
 """
 
 from time import time
@@ -17,18 +18,18 @@ SUCCESS, SERVER_ERROR = 2, 5
 TOO_MANY = (418, 429)
 
 EXPIRES_AT = "expTime"
-"""The key of an order under which `sign` finds its expiry (milliseconds since 1970); it goes out as a header."""
+"""The key of an order under which `sign` finds its expiry (milliseconds since 1970). It is sent as a header."""
 
-# OKX counts in windows of two seconds.
+# OKX counts requests in windows of two seconds.
 RATE_LIMIT_SECONDS = 2.0
 LONGEST_BACK_OFF_SECONDS = 900.0
 
 _TIMED_OUT = "51149"
 _PLACING = ("/trade/batch-orders", "/trade/order")
 
-# Codes that ccxt does not know, or knows by a class that says too little or too much.
+# Codes that ccxt does not know, or for which its class is too general or too specific.
 _CODES: dict[str, type[Exception]] = {
-    # The order is there already, so a look-up must tell which one and how far it went.
+    # The order exists already. A look-up must show which one it is and how much of it is filled.
     "51011": ccxt.DuplicateOrderId,
     "51016": ccxt.DuplicateOrderId,
     "50061": ccxt.RateLimitExceeded,
@@ -49,7 +50,7 @@ _CODES: dict[str, type[Exception]] = {
 }
 
 
-# What OKX does not say of a key that it refuses: a key is valid at the host of its region, and live or for the demo.
+# Hints that OKX does not give when it refuses a key. A key works only at its region's host, and only live or in demo.
 _KEY_HINTS = {
     "50119": "a key of my.okx.com (EEA) needs OKX_BASE_URL=https://eea.okx.com, "
     "one of app.okx.com (US) OKX_BASE_URL=https://us.okx.com, one of www.okx.com none",
@@ -66,7 +67,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
     """One key's requests to OKX; the template has no key and sends public requests only."""
 
     def sign(self, path: str, api: Any = "public", method: str = "GET", params: Any = None) -> Any:
-        """Sign as ccxt does; an order's expiry becomes a header, which OKX wants it to be and does not sign."""
+        """Sign as ccxt does. An order's expiry is sent as a header, as OKX requires, and is not signed."""
         expires_at = ""
         if isinstance(params, list):
             expires_at = next((entry[EXPIRES_AT] for entry in params if EXPIRES_AT in entry), "")
@@ -88,11 +89,11 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
         request_headers: Any = None,
         *_request: Any,
     ) -> None:
-        """Raise for every reply but a 2xx JSON object with the code 0 and a list of data."""
+        """Raise for every reply except a 2xx JSON object with the code 0 and a list of data."""
         problems = _problems(response) if isinstance(response, dict) else []
         shown = shortened(self._without_secrets("; ".join(f"{number} {text}".strip() for number, text in problems)))
         if code // 100 == SERVER_ERROR:
-            # Whatever it says, OKX was in trouble when it said so.
+            # The content does not count: OKX was in trouble when it answered.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")
         if code in TOO_MANY:
             raise BackOff(shown or f"HTTP {code}", _seconds_from_header(headers))
@@ -111,10 +112,10 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
         known = self.exceptions["exact"]
         classes = {_CODES.get(number) or known.get(number) or ccxt.ExchangeError for number, _ in problems}
         if len(classes) > 1:
-            # Which of them decided is not told.
+            # The reply does not show which of them decided.
             return ccxt.ExchangeError(shown)  # type: ignore[no-any-return]  # ccxt ships no type marker
         if all(number == _TIMED_OUT for number, _ in problems):
-            # OKX has this one text for a request that came too late and for what took too long.
+            # OKX uses this one text for a request that arrived too late and for one that took too long.
             expires_at = str(request_headers.get(EXPIRES_AT, ""))
             is_over = expires_at.isdecimal() and time() * 1_000 >= int(expires_at)
             return DeadlineElapsed(shown) if is_over else ccxt.RequestTimeout(shown)
@@ -135,7 +136,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
 
 
 def _problems(response: dict[str, Any]) -> list[tuple[str, str]]:
-    """Codes and texts of what failed: of the orders in it, or else of the whole request."""
+    """Codes and texts of the failures: those of the orders in the reply, or else that of the whole request."""
     found = [
         (str(entry["sCode"]), str(entry.get("sMsg") or ""))
         for entry in _entries(response)

@@ -1,6 +1,6 @@
-"""OKX's replies in, domain types out. Pure; wrong shapes raise what Python raises on them.
+"""Converts OKX's replies into domain types. Pure; a wrong shape raises the Python error that it causes.
 
-Only what is needed is required: recorded replies and other servers leave out a good deal, or send numbers for text.
+Only the needed fields are required: recorded replies and other servers leave out many fields, or send numbers for text.
 """
 
 from collections.abc import Mapping
@@ -41,7 +41,7 @@ def milliseconds(at: datetime) -> int:
 
 
 def amount(reply: Mapping[str, Any], *fields: str) -> Decimal:
-    """The first of the fields that says something, as an amount; 0 when none does."""
+    """The first of the fields that is neither missing nor empty, as an amount; 0 when there is none."""
     for field in fields:
         value = reply.get(field)
         if value not in (None, ""):
@@ -54,7 +54,7 @@ def client_order_id(reply: Mapping[str, Any]) -> str | None:
 
 
 def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
-    """The order's id; ValueError when the reply has none."""
+    """The order's id. Raises ValueError when the id is unusable."""
     found = reply["ordId"]
     if isinstance(found, bool) or not isinstance(found, str | int) or not str(found):
         raise ValueError(f"ordId is {found!r}")
@@ -62,7 +62,7 @@ def order_id(reply: Mapping[str, Any]) -> BrokerOrderId:
 
 
 def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
-    """An order. OKX takes the fee from what is received and tells it below zero; a rebate is above."""
+    """The report of an order. OKX takes the fee from what is received; a fee is negative there, a rebate positive."""
     symbol = symbols.symbol(reply["instId"])
     base, quote = symbol.currencies
     side = Side(reply["side"])
@@ -74,7 +74,7 @@ def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
         symbol=symbol,
         side=side,
         status=_STATUSES[reply["state"]],
-        # The size of an order by cost is in quote currency; what it came to in base is what was filled.
+        # The size of an order by cost is in quote currency; its quantity in base is then what was filled.
         quantity=filled if size_type(reply) is SizeType.QUOTE else parse_amount(reply["sz"]),
         limit_price=None if reply.get("ordType") == "market" or not reply.get("px") else amount(reply, "px"),
         filled_quantity=filled,
@@ -86,13 +86,13 @@ def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
 
 
 def size_type(reply: Mapping[str, Any]) -> SizeType:
-    """In which currency the order's `sz` is: OKX says it of market orders only."""
+    """The currency of the order's `sz`. OKX reports it for market orders only."""
     in_quote = reply.get("ordType") == "market" and reply.get("tgtCcy") == "quote_ccy"
     return SizeType.QUOTE if in_quote else SizeType.BASE
 
 
 def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) -> AccountFill:
-    """An entry of fills-history."""
+    """Convert an entry of fills-history."""
     symbol = symbols.symbol(reply["instId"])
     base, quote = symbol.currencies
     side = Side(reply["side"])
@@ -114,17 +114,17 @@ def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) 
 
 
 def fill_id(reply: Mapping[str, Any]) -> str:
-    """The bill's id: trade ids count per pair, and both sides of a trade with oneself have the same."""
+    """The bill's id. Trade ids count per pair, and both sides of a trade with oneself have the same trade id."""
     return str(reply.get("billId") or f"{reply['instId']}-{reply['tradeId']}")
 
 
 def executed_at(reply: Mapping[str, Any]) -> datetime:
-    """The moment by which OKX lists the fill."""
+    """The time by which OKX lists the fill."""
     return moment(reply.get("ts") or reply["fillTime"])
 
 
 def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
-    """account/balance: totals with what orders hold, and what is free, by canonical currency."""
+    """Totals, including what orders hold, and free amounts from account/balance, by canonical currency."""
     found: dict[str, Balance] = {}
     for entry in data[0].get("details") or [] if data else []:
         frozen = amount(entry, "frozenBal", "ordFrozen")
@@ -141,7 +141,7 @@ def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
 
 
 def key_permissions(data: list[Any]) -> KeyPermissions:
-    """account/config; what it does not tell counts as allowed."""
+    """The permissions in account/config. If it lists no permissions, all count as granted."""
     text = data[0].get("perm") if data else None
     if not isinstance(text, str) or not text:
         return KeyPermissions(may_trade=True, may_withdraw=True)
@@ -150,13 +150,13 @@ def key_permissions(data: list[Any]) -> KeyPermissions:
 
 
 def fee_rates(data: list[Any]) -> FeeRates:
-    """account/trade-fee; a fee that is charged is below zero there."""
+    """The fee rates in account/trade-fee, where a fee is negative."""
     tier = data[0]
     return FeeRates(taker=-parse_amount(tier["taker"]), maker=-parse_amount(tier["maker"]))
 
 
 def _cost(filled: Decimal, average: Decimal, instrument: Instrument | None) -> Decimal:
-    """What was paid: OKX tells only the average price, and cuts it. Whole lots at whole ticks undo the cut."""
+    """The cost of an order. OKX reports only the average price and cuts it; whole lots at whole ticks undo the cut."""
     cost = filled * average
     if instrument is None:
         return cost

@@ -14,36 +14,36 @@ from shared.domain.symbol import Symbol
 
 
 class KeyPermissions(BaseModel):
-    """What a key may do. What the broker does not tell counts as allowed."""
+    """What a key may do. A permission that the broker does not report counts as granted."""
 
     model_config = ConfigDict(frozen=True)
 
     may_trade: bool
     may_withdraw: bool
     told: bool = True
-    """False: the broker answered with an error, so the worst is assumed; asked again it may tell."""
+    """False: the broker answered with an error, so the worst is assumed. A later request may succeed."""
 
 
 class BrokerAccount(Protocol):
-    """One account at one broker. One request at a time: the caller holds the follower's claim."""
+    """One account at one broker. It handles one request at a time: the caller holds the follower's claim."""
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
-        """Send the order once, never again by itself. Raises every class of `errors`."""
+        """Send the order once and never resend it. Raises every class of `errors`."""
         ...
 
     async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
-        """Read an order's state."""
+        """Read the state of an order."""
         ...
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        """Search open orders, closed orders and fills since `since` for the id; None: in none of them."""
+        """Search open orders, closed orders and fills since `since` for the id; None when none of them has it."""
         ...
 
     async def open_orders(self) -> list[OrderReport]:
-        """All open orders of the account: every page, every pair, whoever placed them.
+        """All open orders of the account: every page and every pair, including orders that nija did not place.
 
-        What was executed of one may lack its fee. A pair that is not listed (any more) has a symbol all the same.
-        An order that closes while the pages are read may be missing.
+        The executed part of an order may lack its fee. A pair that is not listed, or no longer, still has a symbol. An
+        order that closes while the pages are read may be missing.
         """
         ...
 
@@ -62,18 +62,18 @@ class BrokerAccount(Protocol):
 
 @runtime_checkable
 class TellsFees(Protocol):
-    """An account at a broker that tells its fee tier."""
+    """An account at a broker that reports its fee tier."""
 
     async def fee_rates(self) -> FeeRates | None:
-        """Taker and maker of spot trades; None: not told for this account. Raises BrokerError."""
+        """Taker and maker rates of spot trades; None when not reported for this account. Raises BrokerError."""
         ...
 
 
 @runtime_checkable
 class SearchesForFills(Protocol):
-    """An account at a broker whose fills are found bit by bit."""
+    """An account at a broker whose fills are found step by step."""
 
     @property
     def is_searching(self) -> bool:
-        """Whether `fills_since` may still tell fills that are older than those it told already."""
+        """Whether `fills_since` may still return fills that are older than those it has returned already."""
         ...
