@@ -1,7 +1,7 @@
-"""Composition root of the paper broker: `python -m services.paper_broker.app --broker kraken --port 8123`.
+"""Starts the paper broker: `python -m services.paper_broker.app --broker kraken --port 8123`.
 
-Enters: command line options. Leaves: a server (on 127.0.0.1 by default) until SIGTERM or SIGINT. Exit codes: 0
-stopped, 1 the state file could not be written any more, 2 wrong use.
+The command line options configure a server (on 127.0.0.1 by default) that runs until SIGTERM or SIGINT. Exit codes:
+0 stopped, 1 the state file could no longer be written, 2 wrong use.
 """
 
 import argparse
@@ -39,7 +39,7 @@ from shared.observability.start import StageParser, Start, start_of
 
 
 class DialectMaker(Protocol):
-    """A dialect's class."""
+    """The class of a dialect."""
 
     def __call__(self, *, enforces_rate_limits: bool) -> Dialect: ...
 
@@ -61,7 +61,7 @@ _GENERATIONS = (100_000, 50, 1_000)
 
 
 class WrongUse(NijaError):
-    """The command line cannot be followed; the text names the option and what would be right."""
+    """The command line is wrong. The text names the option and says what would be right."""
 
 
 def main() -> None:
@@ -127,7 +127,7 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
         journal=journal,
         on_failure=fail,
     )
-    # Orders and fills stay for good, by the hundred thousand: the collector need not look at them again and again.
+    # Hundreds of thousands of orders and fills stay in memory, so the collector need not scan them again and again.
     gc.freeze()
     gc.set_threshold(*_GENERATIONS)
     try:
@@ -137,7 +137,7 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
 
 
 def _replayed(options: argparse.Namespace, journal: Journal, state: State, clock: MonotonicClock) -> int:
-    """Bring the state back from the journal; returns the moment at which its prices began."""
+    """Restore the state from the journal. Returns the moment at which its prices began."""
     anchor = None
     for event in journal.open():
         if event[:1] == ["start"]:
@@ -188,7 +188,7 @@ async def _listen(
 
 def _announce(options: argparse.Namespace, port: int) -> None:
     if options.port_file is not None:
-        # Renamed into place, so that a reader never sees half a number.
+        # The file is renamed into place, so that a reader never sees half a number.
         partial = options.port_file.with_name(options.port_file.name + ".partial")
         try:
             partial.write_text(f"{port}\n")

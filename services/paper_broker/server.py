@@ -1,7 +1,7 @@
-"""The HTTP front door: aiohttp in front of a dialect and the admin API, with faults in between.
+"""The HTTP server of the paper broker: aiohttp in front of a dialect and the admin API, with faults in between.
 
-Enters: HTTP requests. Leaves: replies, each only after its events were handed to the operating system. The low
-level `web.Server` is used: routing is one dictionary look-up in the dialect, and every request's cost counts.
+A reply is sent only after its events were handed to the operating system. The low-level `web.Server` is used, because
+the cost of every request counts and routing is one dictionary look-up in the dialect.
 """
 
 import asyncio
@@ -22,7 +22,7 @@ _HTML = Reply(b"<html><head><title>Error</title></head><body><h1>Please stand by
 
 
 class Server:
-    """Serves one broker. `on_failure` is called when the journal cannot be written any more."""
+    """Serves one broker. `on_failure` is called when the journal can no longer be written."""
 
     def __init__(
         self,
@@ -59,7 +59,7 @@ class Server:
             return _dropped(http_request)
 
     async def tick(self) -> None:
-        """Let time pass for open orders, also while nobody asks; runs until it is canceled."""
+        """Let time pass for open orders, even without requests. Runs until it is canceled."""
         while True:
             await asyncio.sleep(_TICK_SECONDS)
             try:
@@ -133,7 +133,7 @@ async def _until_cleared(fault: Fault) -> None:
 
 
 def _dropped(http_request: web.BaseRequest) -> web.StreamResponse:
-    """Cut the connection without a reply; aiohttp finds it closed and writes nothing."""
+    """Cut the connection without a reply. aiohttp finds it closed and writes nothing."""
     if http_request.transport is not None:
         http_request.transport.abort()
     return web.Response()

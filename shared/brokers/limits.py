@@ -2,7 +2,7 @@
 
 Each limit is a bucket of the broker's own units that refills steadily. A bucket belongs to an API key, which stands for
 its account or user, or to the address that the requests come from: the egress proxy, or this machine. The numbers are
-the documented ones of the lowest tier that trades, so that requests within them are never refused.
+the documented ones of the lowest tier that trades, so that an account that keeps to them is not refused.
 """
 
 import asyncio
@@ -118,7 +118,7 @@ def address_of(proxy: str | None) -> str:
 async def units_for(
     budget: "Budget | None", method: str, paths: Sequence[str], parameters: Mapping[str, Any]
 ) -> AsyncIterator[None]:
-    """Reserve the units for a whole search before its first request, so that no search begins without them.
+    """Reserve the units for a whole search before its first request, so that no search begins that cannot finish.
 
     `paths`: the private requests that the search usually needs when it finds nothing. Raises Throttled with the wait
     for all of them. For further requests (long histories) the search waits in place, one request after another.

@@ -1,4 +1,4 @@
-"""What the stages tell the ledger, as it travels in the stream `events`. Immutable and versioned."""
+"""The events that the stages send to the ledger through the stream `events`. Immutable and versioned."""
 
 from enum import StrEnum
 from typing import Annotated, Literal
@@ -15,7 +15,7 @@ from shared.domain.symbol import Symbol
 
 
 class Outcome(StrEnum):
-    """How a fill ended for a follower. No final event yet means pending."""
+    """The result of a fill for a follower. A fill without a final event is pending."""
 
     COPIED = "copied"
     SKIPPED = "skipped"
@@ -23,23 +23,23 @@ class Outcome(StrEnum):
 
 
 class Decision(BaseModel):
-    """What the engine decided for one follower, with all inputs that are the follower's own."""
+    """The engine's decision for one follower, with all inputs that are the follower's own."""
 
     model_config = ConfigDict(frozen=True)
 
     copy_order_id: CopyOrderId
     follower_id: FollowerId
     skip_reason: SkipReason | None = None
-    """None: the order went into the mailbox."""
+    """None when the order was put into the mailbox."""
     quantity: Amount | None = None
     fraction: Amount | None = None
     status: FollowerStatus
     minimum_notional: Amount
     equity: Amount | None = None
-    """US dollars, of the snapshot that was used; None when there was none."""
+    """In US dollars, from the snapshot that was used; None when there was none."""
     snapshot_at: Instant | None = None
     carried_before: Amount = ZERO
-    """Opens still owed from earlier fills, base currency."""
+    """Opens still owed from earlier fills, in base currency."""
     carried_after: Amount = ZERO
 
 
@@ -56,28 +56,28 @@ class DecisionBatch(BaseModel):
     symbol: Symbol
     side: Side
     instrument: Instrument | None
-    """None: the broker does not list the symbol, or its listing cannot be read."""
+    """None when the broker does not list the symbol, or when its listing cannot be read."""
     decided_at: Instant
     decisions: tuple[Decision, ...]
 
 
 class OrderState(StrEnum):
-    """What happened to a copy order, as far as anybody knows."""
+    """The last known state of a copy order."""
 
     UNKNOWN = "unknown"
-    """The send had no clear answer; looked up until it has one. Not final."""
+    """The send had no clear answer. The order is looked up until there is one. Not final."""
     ACCEPTED = "accepted"
     """The broker has the order, and it is not done. Not final."""
     FILLED = "filled"
-    """Done with some quantity executed; `filled_quantity` says how much. Copied."""
+    """Done with some quantity executed, which is in `filled_quantity`. Copied."""
     NOT_SENT = "not_sent"
-    """Decided at the head of the mailbox that nothing is to be sent. Skipped."""
+    """At the head of the mailbox it was decided to send nothing. Skipped."""
     REJECTED = "rejected"
-    """Refused by the broker for certain, or ended without any fill. Failed."""
+    """Certainly refused by the broker, or ended without any fill. Failed."""
 
 
 class OrderEvent(BaseModel):
-    """A change of one copy order's state, told by the worker."""
+    """A change of one copy order's state, reported by the worker."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -91,34 +91,34 @@ class OrderEvent(BaseModel):
     side: Side
     state: OrderState
     outcome: Outcome | None = None
-    """Set on the one final event of an order, and on no other."""
+    """Set on the one final event of an order only."""
     reason: SkipReason | FailReason | None = None
     message: str = ""
     """The broker's own words, without secrets."""
     attempt: int = 0
-    """How often a send was begun."""
+    """How many sends were begun."""
     broker_order_id: str | None = None
     quantity: Amount = ZERO
-    """Sent, base currency."""
+    """The sent quantity, in base currency."""
     filled_quantity: Amount = ZERO
     cost: Amount = ZERO
-    """Quote currency, without the fee."""
+    """In quote currency, without the fee."""
     fee: Amount = ZERO
     fee_currency: str = ""
     position_after: Amount = ZERO
     carried_exit_after: Amount = ZERO
     claimed_at: Instant | None = None
-    """A worker took the follower."""
+    """When a worker claimed the follower."""
     submitted_at: Instant | None = None
-    """The send was begun."""
+    """When the send was begun."""
     accepted_at: Instant | None = None
-    """The broker answered with an order id, or was found to have the order."""
+    """When the broker answered with an order id, or a look-up found the order there."""
     occurred_at: Instant
-    """This change was decided; for a final event: settled."""
+    """When this change was decided. For a final event: when the order was settled."""
 
 
 class SnapshotEvent(BaseModel):
-    """An account was read. The ledger keeps them as history; Redis keeps the newest."""
+    """The reading of an account. The ledger keeps these as history; Redis keeps the newest."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -132,12 +132,12 @@ class SnapshotEvent(BaseModel):
     positions: Amount
     unpriced: tuple[str, ...] = ()
     stale: bool = False
-    """Reading the account failed three times in a row; the sums are those of the last reading that succeeded."""
+    """Three readings of the account in a row failed. The sums are those of the last successful reading."""
     occurred_at: Instant
 
 
 class FollowerDisabled(BaseModel):
-    """The broker refused a follower's key, or its account is the master's; the bookkeeper disables the follower."""
+    """The broker refused a follower's key, or its account is the master's. The bookkeeper disables the follower."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -147,12 +147,12 @@ class FollowerDisabled(BaseModel):
     follower_id: FollowerId
     message: str
     key_hash: str | None = None
-    """SHA-256 of the API key that was refused, in hex. None: by an older worker, or whatever the key."""
+    """SHA-256 of the refused API key, in hex. None: from an older worker, or for any key."""
     occurred_at: Instant
 
 
 class PositionAdjusted(BaseModel):
-    """A copied position was lowered to what the account really holds, because an operator wanted it so."""
+    """A copied position was lowered, by an operator's request, to the quantity that the account really holds."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -162,13 +162,13 @@ class PositionAdjusted(BaseModel):
     follower_id: FollowerId
     symbol: Symbol
     sequence: int
-    """The fill whose order moved this position last: the adjustment counts after it and before the next one."""
+    """The fill whose order last changed this position. The adjustment counts after it and before the next fill."""
     quantity_before: Amount
     carried_exit_before: Amount
     quantity_after: Amount
     carried_exit_after: Amount
     real_quantity: Amount
-    """What the account held of the coin, free or locked."""
+    """The account's quantity of the coin, free or locked."""
     actor: str
     reason: str
     occurred_at: Instant
@@ -179,4 +179,4 @@ Event = Annotated[
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)
-"""Reads any event from its JSON."""
+"""Reads any event from its JSON form."""

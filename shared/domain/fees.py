@@ -1,4 +1,4 @@
-"""What trading costs at each broker: the table of defaults, replaced by an account's own tier where it is told.
+"""The cost of trading at each broker: a table of defaults, replaced by an account's own tier if the broker reports it.
 
     round trip = 2 × taker + spread;  smallest worthwhile profit = round trip + 0.2 %
 
@@ -16,7 +16,7 @@ WORTHWHILE_MARGIN: Final = Decimal("0.002")
 
 
 class FeeRates(BaseModel):
-    """An account's own tier, as its broker tells it."""
+    """An account's own fee tier, as its broker reports it."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -25,18 +25,18 @@ class FeeRates(BaseModel):
 
 
 class Fees(BaseModel):
-    """What a trade costs."""
+    """The cost of a trade."""
 
     model_config = ConfigDict(frozen=True)
 
     taker: Amount
     maker: Amount
     spread: Amount
-    """Usual distance between bid and ask, paid once in a round trip."""
+    """The usual distance between bid and ask, paid once in a round trip."""
 
     @property
     def round_trip(self) -> Decimal:
-        """Buying and selling again at market."""
+        """The cost of buying and selling again at market."""
         return 2 * self.taker + self.spread
 
     @property
@@ -44,10 +44,10 @@ class Fees(BaseModel):
         return self.round_trip + WORTHWHILE_MARGIN
 
     def with_rates(self, rates: FeeRates | None) -> "Fees":
-        """The same with the account's own tier; None: not told, so the default stands."""
+        """The same fees with the account's own tier. None: the broker reports no tier, so the default stays."""
         return self if rates is None else Fees(taker=rates.taker, maker=rates.maker, spread=self.spread)
 
 
 def fees(taker: str, maker: str, spread: str) -> Fees:
-    """Build fees from texts of fractions."""
+    """Build fees from fractions written as text."""
     return Fees(taker=Decimal(taker), maker=Decimal(maker), spread=Decimal(spread))

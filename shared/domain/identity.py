@@ -1,4 +1,4 @@
-"""Who is meant: brokers, followers, orders. Names and numbers in, typed ids out."""
+"""The types that name brokers, followers and orders, and the functions that derive their ids."""
 
 import re
 from enum import StrEnum
@@ -28,7 +28,7 @@ BrokerOrderId = NewType("BrokerOrderId", str)
 
 _FOLLOWER_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
-# Changing it would change every client order id, and orders in flight could not be found again.
+# A change would change every client order id, and orders in flight could not be found again.
 _COPY_ORDER_NAMESPACE = UUID("5d0c9a4e-5f0b-4a60-9c1b-6f1f3a8f4e2d")
 
 RING_SIZE = 1 << 32
@@ -46,36 +46,36 @@ def _checked_follower_id(text: str) -> str:
 
 
 FollowerId = NewType("FollowerId", Annotated[str, AfterValidator(_checked_follower_id)])
-"""The name of a follower. Models check its form; code that holds one may rely on it."""
+"""The name of a follower. Models check its form, so code that holds one may rely on it."""
 
 
 def parse_follower_id(text: str) -> FollowerId:
-    """Return `text` as a follower id, or raise InvalidFollowerId that says what would be right."""
+    """Return `text` as a follower id. Raises InvalidFollowerId, which says what would be right."""
     return FollowerId(_checked_follower_id(text))
 
 
 def copy_order_id(
     broker: Broker, master_account: MasterAccount, fill_id: FillId, follower_id: FollowerId
 ) -> CopyOrderId:
-    """The one id of what a follower does for a master fill: 32 lowercase hex digits.
+    """The one id of a follower's order for a master fill: 32 lowercase hex digits.
 
-    It is sent to the broker as client order id, so that a crash anywhere finds the same order again.
+    It is sent to the broker as client order id, so that the same order is found again after a crash at any point.
     """
     name = f"{broker.value}:{master_account}:{fill_id}:{follower_id}"
     return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
 
 
 def ring_position(follower_id: FollowerId) -> int:
-    """Where a follower stands on the ring, 0 to RING_SIZE − 1; it never depends on who else is there."""
+    """The follower's place on the ring, 0 to RING_SIZE − 1. It never depends on other followers."""
     return crc32(follower_id.encode())
 
 
 def shard_of(follower_id: FollowerId, shards: int) -> int:
     """The shard (0 to shards − 1) that plans for this follower."""
-    # The ring position's upper bits: its lower ones would put neighbours of a shard at even distances.
+    # It uses the ring position's upper bits: the lower bits would put neighbours of a shard at even distances.
     return (ring_position(follower_id) >> 16) % shards
 
 
 def ring_start(sequence: int) -> int:
-    """Where the fan-out of a fill begins, so that no follower is always the last."""
+    """The place where the fan-out of a fill begins. It varies, so that no follower is always the last."""
     return (sequence * _RING_STEP) % RING_SIZE

@@ -1,27 +1,27 @@
-"""Whether a request may be sent: what it counts towards a broker's limits, and what a circuit says to it. Pure data.
+"""The data that decides whether a request may be sent: its cost against a broker's limits, and a circuit's answer. Pure.
 
-Numbers here are a broker's own counting units, never money, so they are floats.
+The numbers here are a broker's own counting units, never money, so they are floats.
 """
 
 from typing import NamedTuple
 
 
 class Charge(NamedTuple):
-    """What one request takes out of one bucket."""
+    """The units that one request takes from one bucket."""
 
     bucket: str
-    """Which limit, and whose: `orders:1f0c…:XXBTZUSD`."""
+    """The limit and its owner: `orders:1f0c…:XXBTZUSD`."""
     capacity: float
-    """What a full bucket holds, in the broker's units."""
+    """The size of a full bucket, in the broker's units."""
     refill_per_second: float
     cost: float
-    """Of this request; at most `capacity`."""
+    """The cost of this request; at most `capacity`."""
 
 
 class Permit(NamedTuple):
-    """What a circuit says to a request."""
+    """A circuit's answer to a request."""
 
     wait_seconds: float = 0.0
-    """Above 0: not now; the next probe is due then."""
+    """Above 0: do not send now. The next probe is due after this time."""
     is_probe: bool = False
-    """The circuit is open, and this request is to find out whether it still must be."""
+    """The circuit is open, and this request finds out whether it must stay open."""

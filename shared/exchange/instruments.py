@@ -1,7 +1,7 @@
-"""The pairs that every paper broker lists.
+"""Defines the pairs that every paper broker lists: `INSTRUMENTS`, by canonical symbol.
 
-Leaves: `INSTRUMENTS`, by canonical symbol. A dialect adds its own wire names; lots and minimums are those that
-Kraken publishes, which are the strictest to live with of the brokers we speak to.
+A dialect adds its own wire names. Lots and minimums are those that Kraken publishes. They are the strictest ones of the
+supported brokers.
 """
 
 from dataclasses import dataclass, field
@@ -18,19 +18,19 @@ class PaperInstrument:
     base: str
     quote: str
     start_price: Decimal
-    """Where the seeded generator begins."""
+    """The first price of the seeded generator."""
     price_decimals: int
     quantity_decimals: int
     minimum_quantity: Decimal
     minimum_cost: Decimal = Decimal("0.5")
     cost_decimals: int = 5
     step_millionths: int = 250
-    """The largest move of the seeded generator from one candle to the next."""
+    """The largest change of the seeded generator's price from one candle to the next."""
     commission_free: bool = False
     """Whether the broker takes no fee for this pair, whatever its rates are (stocks)."""
     base_fee_decimals: int | None = None
-    """Of fees that are taken in base currency; None: those of the lot."""
-    # The steps that the decimals stand for; computed once, for they are asked for with every execution.
+    """The decimals of fees that are taken in base currency; None means those of the lot."""
+    # The steps for these decimals. They are computed once, because every execution reads them.
     price_tick: Decimal = field(init=False)
     lot: Decimal = field(init=False)
     cost_step: Decimal = field(init=False)

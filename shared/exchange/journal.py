@@ -1,8 +1,8 @@
-"""The append-only journal that makes the exchange survive a kill.
+"""The append-only journal from which the exchange restores its state after a kill.
 
-Enters: events (JSON lists), collected while one request is served. Leaves: one line per commit, so that a
-request's events are all there or none of them is. A line that a kill tore is dropped at the next start: its
-response was never sent.
+Events (JSON lists) are collected while one request is served, and written as one line per commit. So either all events
+of a request are in the file, or none is. A line that a kill cut off is dropped at the next start: its response was
+never sent.
 """
 
 import fcntl
@@ -19,15 +19,15 @@ Event = list[Any]
 
 
 class JournalUnusable(NijaError):
-    """The state file cannot be opened, belongs to somebody else or does not read as a journal."""
+    """The state file cannot be opened, belongs to another server or is not a journal."""
 
 
 class JournalWriteFailed(NijaError):
-    """An event could not be written: the exchange must stop, for memory is ahead of the file."""
+    """An event could not be written. The exchange must stop, because its memory is ahead of the file."""
 
 
 class Journal:
-    """Events of one exchange. Without a path nothing is kept."""
+    """The events of one exchange. Without a path no event is kept."""
 
     def __init__(self, path: Path | None = None) -> None:
         self._path = path
@@ -36,7 +36,7 @@ class Journal:
         self._recording = False
 
     def open(self) -> Iterator[Event]:
-        """Open for appending and yield the events of earlier runs, oldest first; JournalUnusable if it cannot be."""
+        """Open for appending and yield the events of earlier runs, oldest first. Raises JournalUnusable."""
         if self._path is None:
             return
         try:
@@ -48,16 +48,16 @@ class Journal:
         except OSError as error:
             raise JournalUnusable(f"--state {self._path}: another paper broker is using this file") from error
         yield from self._replay(self._path, self._descriptor)
-        # Only now: what is replayed is in the file already.
+        # Recording starts only now, because the replayed events are in the file already.
         self._recording = True
 
     def record(self, event: Event) -> None:
-        """Add an event to the commit under way."""
+        """Add an event to the current commit."""
         if self._recording:
             self._pending.append(event)
 
     def commit(self) -> None:
-        """Hand the pending events to the operating system; from here a kill -9 does not lose them."""
+        """Hand the pending events to the operating system. After that a kill -9 does not lose them."""
         if not self._pending or self._descriptor is None:
             return
         line = orjson.dumps(self._pending, option=orjson.OPT_APPEND_NEWLINE)

@@ -1,7 +1,7 @@
-"""Orders, fills and how an order is to be executed.
+"""The records of orders and fills, and the terms on which an order is executed.
 
-Enters: what a dialect read from a request (`NewOrder`, `ExecutionTerms`). Leaves: the records of the order log.
-Times are whole microseconds since 1970, quantities are in base and costs in quote currency.
+A dialect builds `NewOrder` and `ExecutionTerms` from a request; the order log holds the other records. Times are whole
+microseconds since 1970. Quantities are in base and costs in quote currency.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class ExchangeOrderState(StrEnum):
 
 
 class DueAction(StrEnum):
-    """What happens to an order whose `due_at` has come."""
+    """The action for an order whose `due_at` has come."""
 
     FILL = "fill"
     CANCEL = "cancel"
@@ -42,10 +42,10 @@ class NewOrder:
     side: Side
     type: OrderType
     quantity: Decimal
-    """Base currency; with `quote_sized` the amount of quote currency to spend."""
+    """In base currency; with `quote_sized`, the amount of quote currency to spend."""
     quote_sized: bool = False
     may_sell_by_quote: bool = False
-    """Whether the broker takes market sales that are sized in quote currency, too."""
+    """Whether the broker accepts market sales that are sized in quote currency, too."""
     limit_price: Decimal | None = None
     client_order_id: str | None = None
     fee_in_base: bool = False
@@ -54,7 +54,7 @@ class NewOrder:
     """For limit orders. The exchange has no trading days: an order for the day rests until it is canceled."""
     deadline_at: int | None = None
     reference: int | None = None
-    """A number of the user's own, kept and shown again (Kraken's userref)."""
+    """A number of the user's own that is kept and returned (Kraken's userref)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +64,12 @@ class ExecutionTerms:
     fraction: Decimal = Decimal(1)
     """The part that is filled at once."""
     rest_after_microseconds: int | None = None
-    """When the rest follows; None with a fraction below one: it rests until it is canceled."""
+    """When the rest is filled. With None and a fraction below one, the order rests until it is canceled."""
     rest_is_canceled: bool = False
     invisible_microseconds: int = 0
     """For how long queries do not show the order."""
     shows_fills: bool = False
-    """Whether an order that is not shown has its fills shown all the same."""
+    """Whether lists of fills show the fills of an order that is not shown itself."""
 
 
 AT_ONCE = ExecutionTerms()
@@ -97,12 +97,12 @@ class Order:
     visible_at: int
     time_in_force: TimeInForce = TimeInForce.GOOD_TIL_CANCELED
     accepted_price: Decimal = ZERO
-    """The market's price at acceptance. What a limit order left then is not executed before the price has moved."""
+    """The market's price at acceptance. What a limit order left then is not executed before the price has changed."""
     shows_fills: bool = False
     due_at: int | None = None
     due_action: DueAction = DueAction.FILL
     hold: Decimal = ZERO
-    """What is held of the currency that the order spends."""
+    """The amount held of the currency that the order spends."""
     filled: Decimal = ZERO
     cost: Decimal = ZERO
     fee: Decimal = ZERO
@@ -113,12 +113,12 @@ class Order:
 
     @property
     def may_rest(self) -> bool:
-        """Whether what is not executed at once waits in the book."""
+        """Whether the part that is not executed at once waits in the book."""
         return self.type is OrderType.LIMIT and self.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
 
     @property
     def remaining(self) -> Decimal:
-        """What is not executed yet, in the currency that the order was sized in."""
+        """The part that is not executed yet, in the currency of the order's size."""
         return self.quantity - (self.cost if self.quote_sized else self.filled)
 
 
@@ -139,5 +139,5 @@ class Fill:
 
     @property
     def visible_at(self) -> int:
-        """From when on lists of fills show it."""
+        """The time from which lists of fills show it."""
         return self.executed_at if self.order.shows_fills else self.order.visible_at

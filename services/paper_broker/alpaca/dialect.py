@@ -1,7 +1,7 @@
-"""Alpaca's REST APIs over the exchange, trading and market data on one address: HTTP requests in, replies out.
+"""Serves Alpaca's REST APIs from the exchange, with trading and market data on one address.
 
-A trading request passes: known key with its secret, rate limit, arguments, blocked account. Alpaca's keys sign
-nothing and carry neither nonce nor time, so there is nothing that could expire.
+A trading request passes these checks: known key with its secret, rate limit, arguments, blocked account. Requests with
+Alpaca's keys are not signed and carry neither nonce nor time, so they cannot expire.
 """
 
 import base64
@@ -35,12 +35,12 @@ _FAULTS = {
     "rate_limit": replies.AlpacaError(replies.RATE_LIMITED, "rate limit exceeded"),
     "maintenance": replies.AlpacaError(replies.UNAVAILABLE, "service unavailable"),
 }
-# Also for an invalid nonce, which Alpaca cannot find: it asks for none.
+# Also used for an invalid nonce, an error that Alpaca cannot have because it requires no nonce.
 _INTERNAL = replies.AlpacaError(replies.INTERNAL, "internal server error occurred")
 
 
 class AlpacaDialect:
-    """Alpaca as the server sees it."""
+    """Alpaca's API for the paper broker's server."""
 
     permission_names = frozenset({"read", TRADE})
     default_permissions = frozenset({"read", TRADE})
@@ -58,7 +58,7 @@ class AlpacaDialect:
         return api_key, "".join(secrets.choice(_SECRET_CHARACTERS) for _ in range(40))
 
     def endpoint(self, request: Request) -> str:
-        """`POST /v2/orders`, `GET /v2/orders/{id}`: method and path, ids and symbols left out."""
+        """Method and path, without ids and symbols: `POST /v2/orders`, `GET /v2/orders/{id}`."""
         path = _known_path(request)
         for beginning in trading.READINGS_BY_NAME:
             if path.startswith(beginning):
@@ -88,7 +88,7 @@ class AlpacaDialect:
         path = _known_path(request)
         data_call = market_data.CALLS.get(path)
         if data_call is not None and request.method == "GET" and path.startswith(market_data.CRYPTO):
-            # Prices of coins are told to anybody.
+            # Prices of coins need no key.
             return replies.result(data_call(exchange, _parameters(request), stocks=False))
         key = _authenticated(request, exchange)
         if self._rate_limits is not None:
@@ -123,7 +123,7 @@ def _no_route(request: Request) -> replies.AlpacaError:
 
 
 def _known_path(request: Request) -> str:
-    """The path; fills may also be asked for as one type of all activities."""
+    """The path. A request for all activities of the type FILL gets the path of fills."""
     if request.path == _ACTIVITIES and _parameters(request).get("activity_types", "FILL") == "FILL":
         return _FILLS
     return request.path
@@ -134,7 +134,7 @@ def _parameters(request: Request) -> dict[str, str]:
 
 
 def _key_and_secret(request: Request) -> tuple[str | None, str]:
-    """From Alpaca's own headers, or from basic authorization."""
+    """Read key and secret from Alpaca's own headers, or from basic authorization."""
     headers = request.headers
     api_key = headers.get("APCA-API-KEY-ID")
     if api_key is not None:

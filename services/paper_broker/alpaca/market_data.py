@@ -1,6 +1,6 @@
-"""Alpaca's market data: query parameters in, trades, quotes, books and bars as JSON out.
+"""Answers Alpaca's market data requests with trades, quotes, books and bars as JSON.
 
-Unlike the trading API, the data API writes numbers, not text. They are shown, never computed with.
+Unlike the trading API, the data API writes amounts as numbers, not as text. They are shown, never used in computations.
 """
 
 import re
@@ -30,7 +30,7 @@ _TRADE_QUANTITY = Decimal("0.001")
 
 
 class BadDataRequest(NijaError):
-    """Answered with status 400 and this text."""
+    """The request is answered with status 400 and this text."""
 
 
 def latest_trades(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> Any:
@@ -73,7 +73,7 @@ def snapshots(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> An
 
 
 def bars(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> Any:
-    """Candles of any number of minutes, hours, days or weeks, oldest first unless asked otherwise."""
+    """Candles of any number of minutes, hours, days or weeks, oldest first unless requested otherwise."""
     step_minutes = _timeframe_minutes(parameters)
     now = exchange.clock()
     start = _minute(parameters, "start", now // MINUTE_MICROSECONDS // _DAY_MINUTES * _DAY_MINUTES)
@@ -102,7 +102,7 @@ CALLS: dict[str, Callable[..., Any]] = {
     f"{STOCKS}snapshots": snapshots,
     f"{STOCKS}trades/latest": latest_trades,
 }
-"""By path; `stocks` tells which of the two markets is meant."""
+"""The calls by path. `stocks` chooses between the two markets."""
 
 
 def _named(parameters: Parameters, *, stocks: bool) -> list[PaperInstrument]:
@@ -115,7 +115,7 @@ def _named(parameters: Parameters, *, stocks: bool) -> list[PaperInstrument]:
         if instrument is not None and is_stock(instrument) is stocks and name == wire_symbol(instrument):
             instruments.append(instrument)
         elif stocks or "/" not in name:
-            # A pair that could be one is left out of the reply; anything else is refused.
+            # Among coins, an unknown pair is left out of the reply. Any other unknown name is refused.
             raise BadDataRequest(f"code=400, message=invalid symbol: {name}")
     return instruments
 
@@ -173,7 +173,7 @@ def _limit(parameters: Parameters) -> int:
 
 
 def _minute(parameters: Parameters, name: str, default: int) -> int:
-    """Minutes since 1970 of an RFC 3339 time or a day."""
+    """An RFC 3339 time or a day, in minutes since 1970."""
     text = parameters.get(name)
     if text is None:
         return default

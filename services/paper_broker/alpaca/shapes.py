@@ -1,4 +1,4 @@
-"""Accounts, positions, orders, activities and assets as Alpaca writes them: records in, JSON-ready dicts out.
+"""Converts records into accounts, positions, orders, activities and assets in Alpaca's JSON format.
 
 All amounts are JSON text. Times are RFC 3339 in UTC.
 """
@@ -31,7 +31,7 @@ _AVERAGE_STEP = Decimal("0.000000001")
 
 
 def time_text(microseconds: int) -> str:
-    """`2022-01-01T00:00:00.123456Z` of microseconds since 1970."""
+    """Microseconds since 1970 as text: `2022-01-01T00:00:00.123456Z`."""
     seconds, rest = divmod(microseconds, _MICROSECONDS)
     return f"{datetime.fromtimestamp(seconds, UTC):%Y-%m-%dT%H:%M:%S}.{rest:06d}Z"
 
@@ -47,12 +47,12 @@ def status(order: Order) -> str:
 
 
 def client_order_id(order: Order) -> str:
-    """The user's own id, or the one that Alpaca makes when there is none."""
+    """The user's own id, or the one that Alpaca generates when there is none."""
     return order.client_order_id or uuid_of("client", order.order_id)
 
 
 def order_shape(order: Order) -> dict[str, Any]:
-    """An order as every reading shows it."""
+    """An order in the format of every query."""
     instrument = INSTRUMENTS[order.symbol]
     accepted, closed = time_text(order.accepted_at), None if order.closed_at is None else time_text(order.closed_at)
     quantity = plain(order.quantity)
@@ -96,14 +96,14 @@ def order_shape(order: Order) -> dict[str, Any]:
 
 
 def accepted_shape(order: Order) -> dict[str, Any]:
-    """The reply to a new order: accepted, whatever has become of it meanwhile."""
+    """The reply to a new order. Its status is `accepted`, even if the order has changed since."""
     accepted = time_text(order.accepted_at)
     nothing_yet = {"filled_qty": "0", "filled_avg_price": None, "filled_at": None, "canceled_at": None}
     return {**order_shape(order), **nothing_yet, "status": "accepted", "updated_at": accepted}
 
 
 def fill_shape(fill: Fill) -> dict[str, Any]:
-    """A fill as an account activity. It tells no fee: Alpaca books fees by themselves at the end of the day."""
+    """A fill as an account activity. It has no fee, because Alpaca books fees separately at the end of the day."""
     order = fill.order
     executed = ZERO
     for each in order.fills:
@@ -129,7 +129,7 @@ def fill_shape(fill: Fill) -> dict[str, Any]:
 
 
 def position_shape(exchange: Exchange, account: Account, instrument: PaperInstrument) -> dict[str, Any] | None:
-    """What an account has of a coin or stock; None when that is nothing."""
+    """An account's position in a coin or stock; None when it has none."""
     holding = account.holdings.get(instrument.base)
     if holding is None or not holding.total:
         return None
@@ -169,7 +169,7 @@ def _entry_price(account: Account, instrument: PaperInstrument) -> Decimal | Non
 
 
 def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
-    """The account. Open purchases take from the buying power, not from the cash."""
+    """The account. Open purchases reduce the buying power, but not the cash."""
     account = key.account
     cash = account.holding("USD")
     value = sum(
@@ -217,7 +217,7 @@ def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
 
 
 def asset_shape(instrument: PaperInstrument) -> dict[str, Any]:
-    """A listing. Only coins tell their increments."""
+    """The listing of an instrument. Only coins have increments."""
     stock = is_stock(instrument)
     shape: dict[str, Any] = {
         "id": _ASSET_IDS[instrument.symbol],

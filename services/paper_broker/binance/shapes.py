@@ -1,6 +1,6 @@
-"""Orders, trades, balances and keys as Binance writes them: records of the exchange in, JSON-ready dicts out.
+"""Converts records of the exchange into orders, trades, balances and keys in Binance's JSON format.
 
-Amounts are text with eight decimals; times are whole milliseconds since 1970.
+Amounts are text with eight decimals. Times are whole milliseconds since 1970.
 """
 
 from decimal import Decimal
@@ -24,7 +24,7 @@ def text(amount: Decimal) -> str:
 
 
 def status(order: Order) -> str:
-    """What nobody asked to be canceled has expired."""
+    """Binance's status of an order. An order canceled without the user's request is EXPIRED."""
     match order.state:
         case ExchangeOrderState.OPEN:
             return "PARTIALLY_FILLED" if order.filled else "NEW"
@@ -42,14 +42,14 @@ def _type(order: Order) -> str:
 
 
 def _core(order: Order) -> dict[str, Any]:
-    """What every reply about an order has."""
+    """The fields that every reply about an order has."""
     return {
         "symbol": WIRE_NAMES[order.symbol],
         "orderId": int(order.order_id),
         "orderListId": -1,
         "clientOrderId": order.client_order_id,
         "price": text(order.limit_price or ZERO),
-        # The quantity of an order by quote currency is what it came to.
+        # The quantity of an order sized in quote currency is what was filled.
         "origQty": text(order.filled if order.quote_sized else order.quantity),
         "executedQty": text(order.filled),
         "origQuoteOrderQty": text(order.quantity if order.quote_sized else ZERO),
@@ -64,7 +64,7 @@ def _core(order: Order) -> dict[str, Any]:
 
 
 def queried_order(order: Order) -> dict[str, Any]:
-    """An order as GET order, openOrders and allOrders show it; without fees, as Binance does."""
+    """An order in the format of GET order, openOrders and allOrders. Like Binance's, it has no fees."""
     changed_at = order.closed_at or (order.fills[-1].executed_at if order.fills else order.accepted_at)
     return {
         **_core(order),
@@ -102,7 +102,7 @@ def placed_order(order: Order, response_type: str) -> dict[str, Any]:
 
 
 def canceled_order(order: Order, new_client_order_id: str) -> dict[str, Any]:
-    """The reply to a cancellation, which has a client order id of its own."""
+    """The reply to a cancellation, which has its own client order id."""
     return {
         **_core(order),
         "origClientOrderId": order.client_order_id,
@@ -112,7 +112,7 @@ def canceled_order(order: Order, new_client_order_id: str) -> dict[str, Any]:
 
 
 def trade(fill: Fill) -> dict[str, Any]:
-    """A fill as myTrades shows it."""
+    """A fill in the format of myTrades."""
     order = fill.order
     return {
         "symbol": WIRE_NAMES[order.symbol],
@@ -132,7 +132,7 @@ def trade(fill: Fill) -> dict[str, Any]:
 
 
 def account(account: Account, key: ApiKey, rates: tuple[Decimal, Decimal], *, omit_zero: bool) -> dict[str, Any]:
-    """GET account. `rates` are the maker's and the taker's fee as fractions."""
+    """The reply to GET account. `rates` are the maker's and the taker's fee as fractions."""
     maker, taker = rates
     changed_at = max(
         account.orders[-1].accepted_at if account.orders else 0,
@@ -162,5 +162,5 @@ def account(account: Account, key: ApiKey, rates: tuple[Decimal, Decimal], *, om
 
 
 def api_restrictions(key: ApiKey, names: frozenset[str]) -> dict[str, Any]:
-    """What the key that asks may do."""
+    """The permissions of the requesting key."""
     return {"ipRestrict": False, "createTime": 0, **{name: name in key.permissions for name in sorted(names)}}

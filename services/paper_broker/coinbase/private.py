@@ -1,7 +1,7 @@
-"""Coinbase's private calls: a checked key, the query and the body in, the reply's document out.
+"""Answers Coinbase's private calls: each takes a checked key and the query or body, and returns the reply's document.
 
-Lists are newest first. A cursor is the place in the account's own log from which the older entries follow, so what
-arrives meanwhile moves nothing.
+Lists are newest first. A cursor is the place in the account's own log before which the older entries stand. So entries
+that arrive in the meantime do not shift the pages.
 """
 
 from bisect import bisect_left
@@ -27,7 +27,7 @@ _MOST_CANCELED = 100
 
 
 def create_order(exchange: Exchange, key: ApiKey, body: dict[str, Any], execution: ExecutionTerms) -> Any:
-    """Place an order; one whose client order id is known already is not placed, and the first one is returned."""
+    """Place an order. For a known client order id nothing is placed, and the first order is returned."""
     known = key.account.orders_by_client_id.get(client_order_id(body))
     if known:
         return _created(exchange, known[0])
@@ -84,7 +84,7 @@ def get_order(exchange: Exchange, key: ApiKey, arguments: Arguments, argument: s
 
 
 def list_orders(exchange: Exchange, key: ApiKey, arguments: Arguments, argument: str) -> Any:
-    """Orders that were created from `start_date` to before `end_date`, of any state unless one is named."""
+    """Orders created from `start_date` to before `end_date`, in any state unless the request gives one."""
     del argument
     order_ids, product_ids = listed(arguments, "order_ids"), listed(arguments, "product_ids", "product_id")
     states, sides = listed(arguments, "order_status"), listed(arguments, "order_side")
@@ -160,7 +160,7 @@ def older_accounts(exchange: Exchange, key: ApiKey, arguments: Arguments, argume
 
 
 def transaction_summary(exchange: Exchange, key: ApiKey, arguments: Arguments, argument: str) -> Any:
-    """The fee tier, which nobody ever leaves here, and what was traded. Totals are JSON numbers at Coinbase."""
+    """The fee tier, which never changes here, and the traded totals. Coinbase sends totals as JSON numbers."""
     del arguments, argument
     volume = float(sum((fill.cost for fill in key.account.fills), ZERO))
     fees = float(sum((fill.fee for fill in key.account.fills), ZERO))
@@ -216,7 +216,7 @@ def _own_order(exchange: Exchange, account: Account, order_id: str) -> Order | N
 def _between(
     records: Sequence[Any], field: str, arguments: Arguments, start_name: str, end_name: str
 ) -> tuple[int, int]:
-    """Places of the first record from the start on, and of the first one from the end on."""
+    """The places of the first record at or after the start, and of the first one at or after the end."""
     time_of = attrgetter(field)
     start, end = moment(arguments, start_name), moment(arguments, end_name)
     first = 0 if start is None else bisect_left(records, start, key=time_of)

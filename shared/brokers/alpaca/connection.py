@@ -262,7 +262,7 @@ class AlpacaConnection:
         return await self._opened().send(client, call, read)
 
     def _client(self, credentials: Credentials) -> TradingClient:
-        """A client with this key. It shares its connections with all other clients, and no key or setting."""
+        """A client with this key. It shares connections with all other clients, and nothing that differs."""
         client = self._keyless()
         client._api_key = credentials.api_key.get_secret_value()  # noqa: SLF001 - a new client would cost a session
         client._secret_key = credentials.api_secret.get_secret_value()  # noqa: SLF001 - the same

@@ -21,7 +21,7 @@ async def trades_since(read: ReadTrades, wire_name: str, since: datetime) -> lis
     request: dict[str, Any] = {"symbol": wire_name, "limit": PAGE}
     if datetime.now(UTC) - since < LONGEST_SPAN:
         return _from(since, await _pages(read, {**request, "startTime": milliseconds(since)}))
-    # The start is long ago. In most cases the newest page reaches back to it, which its first trade shows.
+    # The start is long ago. In most cases the newest page reaches back to it, which the page itself shows.
     newest = list(await read(request))
     if len(newest) < PAGE or min(moment(trade["time"]) for trade in newest) < since:
         return _from(since, newest)

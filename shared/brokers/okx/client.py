@@ -50,7 +50,7 @@ _CODES: dict[str, type[Exception]] = {
 }
 
 
-# Hints that OKX does not give when it refuses a key. A key works only at its region's host, and only live or in demo.
+# Hints that OKX does not give when it refuses a key. A key works only at its region's host, either live or in demo.
 _KEY_HINTS = {
     "50119": "a key of my.okx.com (EEA) needs OKX_BASE_URL=https://eea.okx.com, "
     "one of app.okx.com (US) OKX_BASE_URL=https://us.okx.com, one of www.okx.com none",

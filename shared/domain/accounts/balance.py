@@ -1,8 +1,8 @@
-"""What an account is worth and whether that is still known: a snapshot and its failed readings in, a balance out.
+"""The value of an account and whether it is still known, computed from its last snapshot and its failed readings.
 
     total = available + locked;  locked = positions at market + what open orders hold
 
-Money is US dollars. When a reading fails the last known balance stands, marked stale: a failure is never zero.
+Money is in US dollars. When a reading fails, the last known balance stays and is marked stale. A failure is never zero.
 """
 
 from datetime import datetime, timedelta
@@ -16,20 +16,20 @@ from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 
 READINGS_UNTIL_UNAVAILABLE: Final = 3
-"""Failed readings in a row after which an account opens nothing more, until one succeeds."""
+"""Failed readings in a row after which an account opens no more positions, until a reading succeeds."""
 
 
 class AccountTrouble(BaseModel):
-    """Readings of an account that failed, in a row."""
+    """A series of failed readings of an account."""
 
     model_config = ConfigDict(frozen=True)
 
     failed_reads: int
     error: str
-    """The broker's words, of the newest one."""
+    """The broker's words in the newest failure."""
     since: Instant
     at: Instant
-    """Of the newest one."""
+    """The time of the newest failure."""
 
 
 class BalanceSnapshot(BaseModel):
@@ -39,20 +39,20 @@ class BalanceSnapshot(BaseModel):
 
     total_equity_usd: Amount
     available_usd: Amount
-    """Cash that is free (stablecoins at par)."""
+    """Free cash; stablecoins count at par."""
     locked_in_positions_usd: Amount
-    """Everything else: free coins at market, and what open orders hold."""
+    """Everything else: free coins at market value, and what open orders hold."""
     held_usd: Amount
-    """Of the locked: cash and coins in open orders."""
+    """The part of the locked amount that is cash and coins in open orders."""
     unpriced: tuple[str, ...] = ()
-    """Held, but the broker tells no price: not in any of the sums."""
+    """Held currencies without a price from the broker. They are in none of the sums."""
     taken_at: Instant
     stale: bool
-    """A later reading failed, or none succeeded for too long."""
+    """A later reading failed, or no reading has succeeded for too long."""
 
 
 class OpenPosition(BaseModel):
-    """A position that copied fills built up; quantity in base currency."""
+    """A position that copied fills have built up; its quantity is in base currency."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -70,12 +70,12 @@ class UserBrokerState(BaseModel):
     role: str
     """`master` or `follower`."""
     status: str
-    """The follower's status, or how watching the master goes."""
+    """The follower's status, or the state of watching the master."""
     connected: bool
-    """The newest reading succeeded."""
+    """Whether the newest reading succeeded."""
     available_for_opens: bool
     balance: BalanceSnapshot | None
-    """None: the account was never read."""
+    """None when the account was never read."""
     open_positions: tuple[OpenPosition, ...] = ()
     last_update: Instant | None
     failed_reads: int = 0
@@ -83,7 +83,7 @@ class UserBrokerState(BaseModel):
 
 
 def balance_of(account: AccountSnapshot, now: datetime, maximum_age: timedelta) -> BalanceSnapshot:
-    """The balance that an account's snapshot shows; stale after a failed reading, or when older than that."""
+    """The balance in an account's snapshot. It is stale after a failed reading, or when older than `maximum_age`."""
     return BalanceSnapshot(
         total_equity_usd=account.equity,
         available_usd=account.cash,

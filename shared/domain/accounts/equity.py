@@ -1,4 +1,4 @@
-"""Equity = cash + held + positions at market, and what it was before fills that already happened."""
+"""Computes an account's equity (cash + held + positions at market), now and before fills that already happened."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -11,11 +11,11 @@ from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 
 DOLLARS = frozenset({"USD", "USDT", "USDC", "ZUSD"})
-"""Currencies counted at par as cash."""
+"""Currencies that count as cash at par."""
 
 
 class Balance(BaseModel):
-    """One currency's balance, in that currency: `total` = free + locked in open orders."""
+    """The balance of one currency, in that currency: `total` = free + locked in open orders."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,9 +24,9 @@ class Balance(BaseModel):
 
 
 def snapshot(balances: Mapping[str, Balance], prices: Mapping[str, Decimal], taken_at: datetime) -> AccountSnapshot:
-    """Value an account: balances per currency, prices in US dollars per currency.
+    """Value an account from its balances and prices, both by currency; prices are in US dollars.
 
-    A currency without a price is listed as unpriced and counts nothing.
+    A currency without a price is listed as unpriced and adds nothing to the sums.
     """
     cash = held = positions = ZERO
     unpriced: list[str] = []
@@ -59,9 +59,9 @@ def equity_before_fills(
 ) -> list[Decimal]:
     """Return the account's equity in US dollars before each of `fills` (oldest first).
 
-    `totals_now` are the quantities per currency after the last of them. Unwinding the fills from there
-    needs no earlier reading, so it also holds for fills that happened while nothing was running. Each fill's
-    own coin is valued at the fill's price, the others at `prices` (dollars per currency).
+    `totals_now` are the quantities per currency after the last fill. The fills are undone from there. This needs no
+    earlier reading, so it also works for fills that happened while nija was not running. Each fill's own coin is valued
+    at the fill's price, the others at `prices` (dollars per currency).
     """
     totals = dict(totals_now)
     equities: list[Decimal] = []
@@ -72,7 +72,7 @@ def equity_before_fills(
         totals[quote] = totals.get(quote, ZERO) + sign * fill.cost
         totals[fill.fee_currency] = totals.get(fill.fee_currency, ZERO) + fill.fee
         quote_price = Decimal(1) if quote in DOLLARS else prices.get(quote)
-        # A quote currency without a price tells nothing about the coin; then it has its own price, or none.
+        # Without a price of the quote currency, the fill gives no dollar price of the coin. `prices` may have one.
         at_fill = prices if quote_price is None else {**prices, base: fill.price * quote_price}
         equities.append(
             snapshot({c: Balance(free=q, total=q) for c, q in totals.items()}, at_fill, fill.executed_at).equity

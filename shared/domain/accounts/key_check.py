@@ -1,7 +1,7 @@
-"""May a key be used? What the broker says of it and what the operator allowed in, a verdict out. Pure.
+"""Decides whether a key may be used, from the broker's report about it and what the operator allowed. Pure.
 
-A key needs to trade and nothing else. One that may withdraw is refused unless its owner allowed it by name: who
-steals such a key steals the money. What a broker does not tell counts as "may withdraw".
+A key needs to trade and nothing else. A key that may withdraw is refused unless its owner allowed it by name, because
+a thief of such a key can steal the money. A permission that a broker does not report counts as "may withdraw".
 """
 
 from enum import StrEnum
@@ -13,24 +13,24 @@ from shared.domain.identity import Broker
 
 class KeyVerdict(StrEnum):
     FINE = "fine"
-    """It may trade and not withdraw."""
+    """It may trade and may not withdraw."""
     ALLOWED = "allowed"
     """It may withdraw, and was allowed to by name."""
     MAY_WITHDRAW = "may_withdraw"
     MAY_NOT_TRADE = "may_not_trade"
     REFUSED = "refused"
-    """By the broker: unknown, expired, locked, or for another address."""
+    """The broker refused it: unknown, expired, locked, or for another address."""
     NOT_CHECKED = "not_checked"
-    """The broker could not be asked."""
+    """The check got no usable answer from the broker."""
     NOT_SET = "not_set"
-    """There is no key here to ask about; the process that trades with it may have one."""
+    """There is no key here to check. The process that trades with it may have one."""
 
 
 UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.REFUSED})
 
 
 class CheckedKey(BaseModel):
-    """One account's key and what was found of it."""
+    """One account's key and the result of its check."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -40,18 +40,18 @@ class CheckedKey(BaseModel):
     """`master` or `follower`."""
     verdict: KeyVerdict
     message: str
-    """For people: what it means, and what would be right."""
+    """Text for people: what the verdict means, and what would be right."""
     told: bool = True
     """False: the broker answered with errors only, so the verdict assumes the worst."""
 
     @property
     def usable(self) -> bool:
-        """Whether it may be traded with; a key that could not be checked may."""
+        """Whether the key may be used for trading. A key that could not be checked may be used."""
         return self.verdict not in UNUSABLE
 
 
 def judge_key(*, may_trade: bool, may_withdraw: bool, is_paper: bool, allowed: bool) -> tuple[KeyVerdict, str]:
-    """The verdict, and what it means. `is_paper`: no real money can leave, whatever the broker says or leaves open."""
+    """The verdict and its meaning. `is_paper`: no real money can leave the account, whatever the broker reports."""
     if not may_trade:
         return KeyVerdict.MAY_NOT_TRADE, "the key may not trade: give it the permission to place and cancel orders"
     if may_withdraw and not is_paper:

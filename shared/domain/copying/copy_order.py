@@ -1,4 +1,4 @@
-"""What one follower is to do for one master fill: the entry of a mailbox."""
+"""The order that one follower executes for one master fill; it is the entry of a mailbox."""
 
 from typing import Literal
 
@@ -11,7 +11,7 @@ from shared.domain.symbol import Symbol
 
 
 class CopyOrder(BaseModel):
-    """An approved order. An open travels with its quantity, an exit as a fraction.
+    """An approved order. An open carries its quantity, an exit carries a fraction.
 
     An exit's quantity is only known at the head of the mailbox, when the opens before it are settled.
     """
@@ -20,23 +20,23 @@ class CopyOrder(BaseModel):
 
     version: Literal[1] = 1
     id: CopyOrderId
-    """Also the client order id at the broker."""
+    """Also used as the client order id at the broker."""
     broker: Broker
     sequence: int
     follower_id: FollowerId
     symbol: Symbol
     side: Side
     quantity: Amount | None = None
-    """Of an open: base currency, rounded to the lot, at or above every minimum. 0 (of an exit, too): only look for it,
-    never send."""
+    """Set for an open: base currency, rounded to the lot, at or above every minimum. 0 may also be set for an exit; it
+    means: look the order up and never send it."""
     fraction: Amount | None = None
-    """Of an exit: share (0 to 1) of the copied position to sell."""
+    """Set for an exit: the share (0 to 1) of the copied position to sell."""
     carried: Amount = ZERO
-    """Opens in this symbol that were still owed after the decision, base currency."""
+    """Opens in this symbol that are still owed after the decision, in base currency."""
     minimum_notional: Amount
-    """The policy's, quote currency; an exit needs it when its quantity is known."""
+    """The policy's minimum, in quote currency. An exit needs it when its quantity is known."""
     reference_price: Amount
-    """The master's price, quote currency."""
+    """The master's price, in quote currency."""
     executed_at: Instant
     published_at: Instant
     decided_at: Instant
@@ -45,12 +45,11 @@ class CopyOrder(BaseModel):
 
 
 class CopiedPosition(BaseModel):
-    """What copied fills built up for one follower and symbol; coins held otherwise are not in it."""
+    """The position that copied fills have built up for one follower and symbol. It excludes coins held otherwise."""
 
     model_config = ConfigDict(frozen=True)
 
     quantity: Amount
-    """Base currency, ≥ 0."""
+    """In base currency, ≥ 0."""
     carried_exit: Amount
-    """Part of `quantity` that exits should have sold but that was below a minimum, or that is owed as an open as well;
-    ≥ 0."""
+    """The part of `quantity` that exits should have sold, ≥ 0. It was below a minimum, or is also owed as an open."""

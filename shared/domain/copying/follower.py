@@ -1,4 +1,4 @@
-"""Who copies, on what terms, and what the account looked like when last read."""
+"""A follower: the account that copies, its policy and its status."""
 
 from enum import StrEnum
 
@@ -11,19 +11,19 @@ from shared.domain.identity import Broker, FollowerId
 class FollowerStatus(StrEnum):
     ACTIVE = "active"
     PAUSED = "paused"
-    """By the operator: opens are skipped, exits go on."""
+    """Paused by the operator: opens are skipped, exits continue."""
     DISABLED = "disabled"
-    """By nija: the broker refused the key. Nothing is sent until the key is replaced or resumed."""
+    """Disabled by nija: the broker refused the key. Nothing is sent until the key is replaced or resumed."""
     REMOVED = "removed"
 
 
 class FollowerPolicy(BaseModel):
-    """A follower's own terms; every field has the default that most want."""
+    """A follower's own terms. The default of every field suits most followers."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum_notional: Amount = ONE
-    """Smallest order worth sending, quote currency."""
+    """The smallest order worth sending, in quote currency."""
 
 
 class Follower(BaseModel):
@@ -35,10 +35,10 @@ class Follower(BaseModel):
     follower_id: FollowerId
     status: FollowerStatus = FollowerStatus.ACTIVE
     status_changed_at: Instant | None = None
-    """None: not told."""
+    """None when it is not known."""
     policy: FollowerPolicy = FollowerPolicy()
     joined_sequence: int = 0
-    """Last fill of the broker before this follower joined; it copies only later ones."""
+    """The broker's last fill before this follower joined. The follower copies only later fills."""
     policy_error: str | None = None
-    """Why the stored policy cannot be read (a newer version wrote it): `policy` is not the follower's own then, so
-    nothing is opened by it. Exits go on."""
+    """Why the stored policy cannot be read: a newer version wrote it. `policy` is then not the follower's own, so no
+    position is opened with it. Exits continue."""

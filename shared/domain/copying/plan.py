@@ -1,7 +1,7 @@
-"""The planner: master fill + follower + account + instrument → an order or a reason to skip.
+"""The planner: it turns a master fill, a follower, its account and an instrument into an order or a reason to skip.
 
-Pure. Opens are sized here; an exit leaves as a fraction and gets its quantity from `exit_quantity` when it
-reaches the head of the follower's mailbox.
+Pure. Opens are sized here. An exit is planned as a fraction; `exit_quantity` computes its quantity when it reaches the
+head of the follower's mailbox.
 """
 
 from datetime import datetime, timedelta
@@ -27,22 +27,22 @@ CLOCKS_DIFFER = timedelta(seconds=5)
 class Plan(NamedTuple):
     """Exactly one of `quantity` (an open), `fraction` (an exit) and `skip_reason` is set.
 
-    `quantity` 0 (also of an exit): nothing is to be sent, but what may have been sent is to be looked for.
+    `quantity` 0 (also for an exit): send nothing, but look up an order that may have been sent.
     """
 
     quantity: Decimal | None
     fraction: Decimal | None
     skip_reason: SkipReason | None
     carried_after: Decimal
-    """Opens still owed to this follower in this symbol, base currency."""
+    """Opens still owed to this follower in this symbol, in base currency."""
 
 
 class ExitPlan(NamedTuple):
-    """How much an exit sells; `quantity` 0 comes with the reason, and all of it stays carried."""
+    """The quantity that an exit sells. With `quantity` 0 there is a reason, and the whole exit stays carried."""
 
     quantity: Decimal
     carried_exit_after: Decimal
-    """Of what stays after a full execution: still to be sold with the next exit, base currency."""
+    """The part of the position left after a full execution that the next exit still has to sell, in base currency."""
     skip_reason: SkipReason | None
 
 
@@ -56,13 +56,13 @@ def plan(
     now: datetime,
     snapshot_max_age: timedelta,
 ) -> Plan:
-    """Decide what `follower` does for `fill`; `instrument`: or why there is none.
+    """Decide what `follower` does for `fill`. `instrument` is a skip reason when there is no instrument.
 
-    `carried` is what earlier opens still owe (base currency). An exit scales it down by the fraction closed,
-    because that part of the owed position would have been closed too.
+    `carried` is what earlier opens still owe (base currency). An exit scales it down by the closed fraction, because
+    that part of the owed position would have been closed too.
 
-    A replayed open may have been planned, and its order sent, before Redis lost data: it is not skipped for what may
-    have come since. For who has been disabled since, that holds for exits, too.
+    A replayed open may have been planned, and its order sent, before Redis lost data. So it is not skipped for a reason
+    that may be newer than the order. For a follower that was disabled since then, the same applies to exits.
     """
     if follower.status is FollowerStatus.DISABLED or follower.status is FollowerStatus.REMOVED:
         if fill.replayed and _was_disabled_after(follower, fill):
@@ -118,7 +118,7 @@ def _plan_open(
         return _skip(SkipReason.NO_EQUITY, carried)
     owed = carried + fill.quantity * account.equity / fill.master_equity_before
     quantity = instrument.rounded(owed)
-    # What is bought must be sellable again, by itself, when it has to be.
+    # What is bought must be large enough to be sold again by itself.
     if not instrument.is_orderable(quantity * SELLABLE_SHARE, fill.price, follower.policy.minimum_notional):
         return _skip(SkipReason.BELOW_MINIMUM, owed)
     return Plan(quantity, None, None, owed - quantity)
@@ -135,10 +135,10 @@ def exit_quantity(
     price: Decimal,
     minimum_notional: Amount,
 ) -> ExitPlan:
-    """Return what an exit sells of a copied position, and what of it is carried to the next exit.
+    """Return the quantity of a copied position that an exit sells, and the quantity carried to the next exit.
 
-    The fraction counts on what earlier exits left (`quantity − carried_exit`). A full close sells all. A
-    partial exit never leaves a rest that the broker would refuse to sell later: that much is kept and carried.
+    The fraction applies to what earlier exits left (`quantity − carried_exit`). A full close sells the whole position.
+    A partial exit never leaves a rest that the broker would refuse to sell later: that much is kept and carried.
     """
     if position.quantity == 0:
         return ExitPlan(ZERO, ZERO, SkipReason.NO_POSITION)
@@ -157,7 +157,7 @@ def exit_quantity(
 
 def _smallest_orderable(instrument: Instrument, price: Decimal, minimum_notional: Decimal) -> Decimal:
     by_cost = max(instrument.minimum_cost, minimum_notional) / price
-    # A tenth more by cost: the price may fall before the rest is sold.
+    # The cost limit gets a tenth more, because the price may fall before the rest is sold.
     smallest = max(instrument.minimum_quantity, by_cost * Decimal("1.1"), instrument.lot)
     lots = instrument.rounded(smallest)
     return lots if lots == smallest else lots + instrument.lot

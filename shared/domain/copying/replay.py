@@ -1,4 +1,4 @@
-"""A past decision computed again: what was recorded of its inputs in, the fields that come out differently out. Pure."""
+"""Computes a past decision again from its recorded inputs and returns the fields whose results differ. Pure."""
 
 from datetime import timedelta
 
@@ -16,7 +16,7 @@ from shared.domain.instrument import Instrument
 
 
 class RecordedDecision(BaseModel):
-    """What the ledger has of one follower's decision: every input that is the follower's own, and what came out."""
+    """The ledger's record of one follower's decision: every input that is the follower's own, and the result."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -24,14 +24,14 @@ class RecordedDecision(BaseModel):
     status: FollowerStatus
     minimum_notional: Amount
     equity: Amount | None
-    """US dollars, of the snapshot that was used; None when there was none."""
+    """In US dollars, from the snapshot that was used; None when there was none."""
     snapshot_at: Instant | None
     account_unavailable: bool
     """Readings of the account had failed so often that the snapshot did not count."""
     carried_before: Amount
     decided_at: Instant
     instrument: Instrument | None
-    """None: the broker did not list the symbol, or its listing could not be read."""
+    """None when the broker did not list the symbol, or when its listing could not be read."""
     skip_reason: SkipReason | None
     quantity: Amount | None
     fraction: Amount | None
@@ -39,7 +39,7 @@ class RecordedDecision(BaseModel):
 
 
 class Difference(BaseModel):
-    """One field of a decision that comes out differently; amounts in base currency."""
+    """One field of a decision whose recorded and computed values differ; amounts are in base currency."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -50,12 +50,12 @@ class Difference(BaseModel):
 
 
 def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> Plan:
-    """Decide again, at the recorded moment and from the recorded inputs."""
+    """Decide again, for the recorded moment and from the recorded inputs."""
     account = None
     if recorded.equity is not None and recorded.snapshot_at is not None:
         account = AccountSnapshot(
             equity=recorded.equity,
-            # The planner sizes by equity alone; how it was split is not recorded with a decision.
+            # The planner sizes by equity alone, and a decision does not record how the equity was split.
             cash=ZERO,
             taken_at=recorded.snapshot_at,
             failed_reads=READINGS_UNTIL_UNAVAILABLE if recorded.account_unavailable else 0,
@@ -65,7 +65,7 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
         follower_id=recorded.follower_id,
         status=recorded.status,
         policy=FollowerPolicy(minimum_notional=recorded.minimum_notional),
-        # Why it could not be read is not recorded; only that it was so.
+        # The decision records only that the policy could not be read, not why.
         policy_error="as recorded" if recorded.skip_reason is SkipReason.POLICY_UNREADABLE else None,
     )
     unreadable = recorded.skip_reason is SkipReason.INSTRUMENT_UNREADABLE
@@ -82,9 +82,9 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
 
 
 def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> list[Difference]:
-    """Every field that the planner decides otherwise today; empty: the decision is identical.
+    """Every field that the planner decides differently today. Empty when the decision is identical.
 
-    Of an order that was only to be looked for (quantity 0) there is nothing to compare: why is not recorded.
+    An order that was only to be looked up (quantity 0) is not compared, because its reason is not recorded.
     """
     if recorded.quantity == ZERO:
         return []

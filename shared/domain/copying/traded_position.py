@@ -1,4 +1,4 @@
-"""What a master's watched fills have built up in a symbol, and how much of it a fill closes."""
+"""Tracks the position that a master's watched fills have built up in a symbol, and the share that a fill closes."""
 
 from decimal import Decimal
 
@@ -10,7 +10,7 @@ from shared.domain.fill import AccountFill, Side
 
 
 class PositionChange(BaseModel):
-    """Position before and after a fill (base currency), and the share of it that the fill closed."""
+    """The position before and after a fill (base currency), and the share of it that the fill closed."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -22,9 +22,9 @@ class PositionChange(BaseModel):
 def apply_fill(position: Decimal, fill: AccountFill, base: str, lot: Decimal = ZERO) -> PositionChange:
     """Apply a fill to the traded position (base currency, ≥ 0).
 
-    A fee taken in the coin makes the bought quantity that much less. A sale beyond the traded position
-    closes all of it: coins from elsewhere are none of ours. So does a sale that leaves less than a `lot`: where
-    fees are taken in the coin, nobody can sell more than that.
+    A fee taken in the coin reduces the bought quantity. A sale beyond the traded position closes all of it, because
+    coins from elsewhere do not count. A sale that leaves less than a `lot` closes all of it, too: where fees are taken
+    in the coin, no order can sell more than that.
     """
     if fill.quantity <= 0 or fill.price <= 0:
         raise ImpossibleFill(f"fill {fill.fill_id}: quantity {fill.quantity} at price {fill.price}")
