@@ -50,9 +50,11 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
         worker_redirect_stdouts=False,
         broker_transport_options={
             "priority_steps": [0],
-            "socket_timeout": 30,
+            "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
+            # After a network partition a connection may stay silent. It is replaced after twice this time.
+            "health_check_interval": 5,
             "max_connections": 64,
             "body_encoding": "utf-8",
         },

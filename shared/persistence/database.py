@@ -54,10 +54,11 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
             # A pooler such as PgBouncer gives each transaction another session: it would not know the statement.
             "prepare_threshold": None,
             # A server whose host is gone says nothing: without these, a statement would wait for it for hours.
-            "keepalives_idle": 30,
-            "keepalives_interval": 10,
-            "keepalives_count": 3,
-            "tcp_user_timeout": 60_000,
+            # A busy server is not concerned: the kernel of its host answers.
+            "keepalives_idle": 10,
+            "keepalives_interval": 5,
+            "keepalives_count": 2,
+            "tcp_user_timeout": 15_000,
         },
     )
     settings = {"TimeZone": "UTC", "idle_in_transaction_session_timeout": str(int(IDLE_TRANSACTION_SECONDS * 1000))}
