@@ -1,5 +1,7 @@
 """Fixtures and report of the container tests: an engine, the image under test, and a table of results at the end."""
 
+import fcntl
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -35,7 +37,18 @@ def results() -> Results:
 
 
 @pytest.fixture(scope="session")
-def image(results: Results) -> Iterator[str]:
+def alone() -> Iterator[None]:
+    """No other run on this machine at the same time: both would use the same names in the engine."""
+    with (Path(tempfile.gettempdir()) / "nija-container-tests.lock").open("a") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            pytest.fail(f"the container tests run already: {lock.name} is locked; wait for their end", pytrace=False)
+        yield
+
+
+@pytest.fixture(scope="session")
+def image(alone: None, results: Results) -> Iterator[str]:
     """The image, built from this checkout by the Dockerfile; removed again at the end, its layers stay cached."""
     if problem := engine_problem():
         pytest.fail(f"the container tests need a Docker engine: {problem}; run `make containers`", pytrace=False)

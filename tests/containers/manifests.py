@@ -36,7 +36,8 @@ class Cluster:
     def _options(self, manifest: Manifest) -> list[str]:
         pod, container = pod_of(manifest), container_of(manifest)
         security = {**pod["securityContext"], **container["securityContext"]}
-        options = ["--network", self.name, "--network-alias", manifest["metadata"]["name"]]
+        # A cluster does not run the image's own health check.
+        options = ["--network", self.name, "--network-alias", manifest["metadata"]["name"], "--no-healthcheck"]
         options += ["--label", f"{self.name}=pod"]
         options += ["--user", f"{security['runAsUser']}:{security['runAsGroup']}"]
         options += [f"--cap-drop={name}" for name in security["capabilities"]["drop"]]

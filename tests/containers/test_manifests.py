@@ -50,12 +50,10 @@ def network(image: str) -> Iterator[str]:
 def start_paper_brokers(folder: Path) -> tuple[list[Trader], dict[str, dict[str, str]]]:
     """Start the five paper brokers and make accounts; return who trades, and the Secrets with keys by their names."""
     for broker in Broker:
-        docker(
-            *("run", "--detach", "--init", "--network", NAME, "--network-alias", f"paper-{broker.value}"),
-            *("--label", f"{NAME}=pod", "--name", f"{NAME}-paper-{broker.value}", "--publish", "127.0.0.1::8000"),
-            *(IMAGE, "python", "-P", "-m", "services.paper_broker.app"),
-            *("--broker", broker.value, "--host", "0.0.0.0", "--port", "8000"),  # noqa: S104  inside its network
-        )
+        options = f"--detach --init --network {NAME} --network-alias paper-{broker.value} --publish 127.0.0.1::8000"
+        options += f" --label {NAME}=pod --name {NAME}-paper-{broker.value} --no-healthcheck"
+        command = "python -P -m services.paper_broker.app --host 0.0.0.0 --port 8000 --broker"
+        docker("run", *options.split(), IMAGE, *command.split(), broker.value)
     traders, secrets = [], {"followers": dict[str, str]()}
     for broker in Broker:
         url = f"http://127.0.0.1:{published_port(f'{NAME}-paper-{broker.value}', 8000)}"
