@@ -20,7 +20,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import check_database
+from shared.persistence.schema import check_database
 
 app = typer.Typer(
     help="Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.", no_args_is_help=True

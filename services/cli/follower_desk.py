@@ -28,8 +28,8 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
+from shared.persistence.schema import check_database
 
 _MOST_SHOWN: Final = 3
 """Names in a line, and lines."""

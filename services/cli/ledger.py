@@ -13,8 +13,8 @@ from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.recorded_decisions import RecordedDecisions
 from shared.persistence.ledger.targets import Targets
-from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
+from shared.persistence.schema import check_database
 
 _SIMILAR = 3
 

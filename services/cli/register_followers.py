@@ -22,7 +22,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.environment import Key
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.migrate import check_database
+from shared.persistence.schema import check_database
 
 
 def register_followers(

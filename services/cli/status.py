@@ -21,8 +21,8 @@ from shared.domain.identity import Broker
 from shared.observability.heartbeat import age_seconds
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
-from shared.persistence.migrate import check_database
 from shared.persistence.reports.reports import Reports
+from shared.persistence.schema import check_database
 from shared.queries.pipeline import read_pipeline
 from shared.queries.status import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, Run, SystemStatus
 

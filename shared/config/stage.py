@@ -3,9 +3,9 @@
 import asyncio
 import functools
 from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
 import structlog
-from sqlalchemy import Engine
 
 from shared.config.errors import ConfigurationError
 from shared.config.load import load_settings, log_misspelt_variables
@@ -15,8 +15,10 @@ from shared.messaging.connection_errors import RedisUnavailable
 from shared.messaging.server_check import check_redis
 from shared.observability.logging import configure_logging
 from shared.observability.start import Start
-from shared.persistence.migrate import check_database
 from shared.running import until_usable, with_known_host
+
+if TYPE_CHECKING:
+    from sqlalchemy import Engine
 
 log = structlog.get_logger()
 
@@ -48,11 +50,14 @@ def set_up_log(process: str, settings: Settings, *, broker: Broker | None = None
         ) from None
 
 
-async def database_is_usable(engine: Engine, stopping: asyncio.Event, beat: Callable[[], None]) -> None:
+async def database_is_usable(engine: "Engine", stopping: asyncio.Event, beat: Callable[[], None]) -> None:
     """Return once PostgreSQL answers and can be used, or `stopping` is set.
 
     Raises DatabaseUnusable, SchemaOutdated.
     """
+    # Flower has no database, and should not load what takes one.
+    from shared.persistence.schema import check_database
+
     await until_usable(lambda: check_database(engine), stopping, beat)
 
 

@@ -52,22 +52,20 @@ def _examine(setting: str, place: str, url: str, redis: Redis, brokers: Sequence
     denied = denied_to_user(redis, brokers)
     if denied:
         raise RedisUnusable(f"{setting}: {_what_to_allow(denied, _user_of(url))}")
-    if info and not info.get("aof_enabled"):
+    if info.get("aof_enabled") == 0:
         lost = "after a crash it lacks what it had acknowledged, and nija compares every order with the ledger"
         return [f"{setting}: Redis at {place} has no append-only file (appendonly yes): {lost} and the broker"]
     return []
 
 
 def _problems(info: dict[str, Any]) -> Iterator[str]:
-    """What makes a Redis with these facts unusable."""
-    if not info:
-        return
+    """What makes a Redis with these facts unusable. A fact that the provider hides is taken to be right."""
     if info.get("cluster_enabled") or info.get("redis_mode") == "cluster":
         yield _CLUSTER
     if info.get("redis_mode") == "sentinel":
         yield "is a Redis Sentinel: name the Redis that it watches"
     version = str(info.get("redis_version", ""))
-    if tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
+    if version and tuple(map(int, re.findall(r"\d+", version)[:2])) < OLDEST:
         yield f"has version {version}: nija needs {'.'.join(map(str, OLDEST))} or later"
     if info.get("role") == "slave":
         yield "is a replica, which takes no writes: name the primary"

@@ -17,7 +17,8 @@ from shared.persistence import server_check
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.ledger.master_fills import MasterFills
-from shared.persistence.migrate import check_database, migrate
+from shared.persistence.migrate import migrate
+from shared.persistence.schema import check_database
 from tests.support.pgbouncer import pgbouncer
 
 HIDDEN = "hidden-word"

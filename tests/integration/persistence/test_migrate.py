@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 from alembic.autogenerate import compare_metadata
 from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
 from sqlalchemy import Engine, text
 from sqlalchemy.exc import IntegrityError
 from sqlmodel import SQLModel
@@ -15,7 +16,8 @@ from shared.domain.identity import Broker
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable, SchemaOutdated
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
-from shared.persistence.migrate import TABLE_MODULES, migrate, require_newest_schema
+from shared.persistence.migrate import migrate
+from shared.persistence.schema import TABLE_MODULES, migrations_folder, require_newest_schema, revisions
 from tests.support.examples import NOW, an_account_fill
 
 LEDGER = ("master_fills", "instruments", "decisions", "order_events", "account_snapshots", "follower_changes")
@@ -26,6 +28,13 @@ def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
     assert TABLE_MODULES
     with engine.connect() as connection:
         assert compare_metadata(MigrationContext.configure(connection), SQLModel.metadata) == []
+
+
+def test_the_newest_migration_is_known_without_alembic() -> None:
+    """A process compares the revision at its start, and does not load Alembic for it."""
+    scripts = ScriptDirectory(str(migrations_folder()))
+    assert revisions() == tuple(reversed([script.revision for script in scripts.walk_revisions()]))
+    assert revisions()[-1] == scripts.get_current_head()
 
 
 def test_several_processes_may_migrate_an_empty_database_at_once(postgres_server: PostgresServer) -> None:
