@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from services.cli import output
+from shared.brokers.registry import EXAMPLE_BROKER
 from shared.config import ConfigurationError, Settings, load_settings, master_prefix
 from shared.domain.identity import Broker
 
@@ -51,7 +52,7 @@ def _wanted(settings: Settings) -> tuple[Broker, ...]:
     found = settings.brokers or tuple(broker for broker in Broker if broker.value in profiles)
     found = found or settings.enabled_brokers()
     if not found:
-        raise ConfigurationError(f"{_missing_key(Broker.KRAKEN)} (or those of another broker)")
+        raise ConfigurationError(f"{_missing_key(EXAMPLE_BROKER)} (or those of another broker)")
     return found
 
 

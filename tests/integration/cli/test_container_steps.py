@@ -162,7 +162,7 @@ def test_without_servers_named_the_nija_that_runs_here_gets_the_followers(
 
 
 def test_without_redis_no_follower_is_registered(tmp_path: Path, fresh_database_url: str) -> None:
-    """The running stages would not hear of it: exit code 1, nothing changed, and no key shown."""
+    """The running stages would not hear of it: one line, exit code 2 as for every failed start, and nothing changed."""
     done = nija(
         "followers",
         "register",
@@ -174,8 +174,8 @@ def test_without_redis_no_follower_is_registered(tmp_path: Path, fresh_database_
         KRAKEN_USER_ALICE_API_KEY="k" * 56,
         KRAKEN_USER_ALICE_API_SECRET="c2VjcmV0" * 11,
     )
-    assert done.returncode == 1
-    assert "kraken" in done.stderr
+    assert done.returncode == 2
+    assert done.stderr == "nija: REDIS_URL: no Redis listens at 127.0.0.1:1; nothing was changed\n"
     assert "k" * 56 not in done.stderr
     engine = open_engine(fresh_database_url)
     assert FollowerStore(engine).all() == []
