@@ -23,6 +23,7 @@ from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
+from shared.observability.vitals import Duty
 
 SHARDS = 16
 BASELINE_FOLLOWERS = 2_000
@@ -57,7 +58,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
         load_followers=lambda: followers(follower_count),
         count_changes=lambda: 0,
         publish_hints=hints.publish,
-        beat=lambda: None,
+        duty=Duty(),
     )
     await shards.balance()
     sequence = 0

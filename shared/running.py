@@ -12,13 +12,12 @@ import structlog
 from shared.domain.errors import HostUnknown
 from shared.domain.identity import Broker
 from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
-from shared.observability.heartbeat import Heartbeat
+from shared.observability.vitals import Duty, Vitals
 from shared.persistence.errors import DatabaseUnavailable
 
 DEFECT_RETRY_SECONDS: Final = 5.0
 GRACE_SECONDS: Final = 8.0
 """From SIGTERM until what is under way is cut short; the next process goes on from there."""
-HEARTBEAT_SECONDS: Final = 1.0
 
 CHECK_AGAIN_SECONDS: Final = 1.0
 UNKNOWN_NAME_SECONDS: Final = 5.0
@@ -43,36 +42,44 @@ async def wait(event: asyncio.Event, seconds: float) -> None:
 
 
 async def run_each(
-    brokers: Iterable[Broker], work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event
+    brokers: Iterable[Broker], work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event, vitals: Vitals
 ) -> None:
-    """Do `work` for each broker, side by side, until `stopping`; what then takes longer than the grace is cut short."""
+    """Do `work` for each broker, side by side, until `stopping`; what then takes longer than the grace is cut short.
+
+    `vitals` learns of a loop that ends by a defect.
+    """
     async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(_keep_running(broker, work, stopping)) for broker in brokers]
+        tasks = [group.create_task(_keep_running(broker, work, stopping, vitals.duty(broker))) for broker in brokers]
         await stopping.wait()
         _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
         for task in hanging:
             task.cancel()
 
 
-async def _keep_running(broker: Broker, work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event) -> None:
-    """Begin again after a defect: it must not take the other brokers along."""
+async def _keep_running(
+    broker: Broker, work: Callable[[Broker], Awaitable[None]], stopping: asyncio.Event, duty: Duty
+) -> None:
+    """Begin again after a defect: it must not end the work for the other brokers."""
     while not stopping.is_set():
         try:
             await work(broker)
         except RedisUnusable as error:
+            duty.without_server(str(error))
             log.error("redis cannot be used", broker=broker.value, error=str(error))  # noqa: TRY400 - the text is enough
             await wait(stopping, DEFECT_RETRY_SECONDS)
-        except Exception:
+        except Exception as error:
+            duty.held_up(f"its loop ended by an error: {type(error).__name__}: {error}")
             log.exception("the loop of a broker failed", broker=broker.value, again_in_seconds=DEFECT_RETRY_SECONDS)
             await wait(stopping, DEFECT_RETRY_SECONDS)
 
 
 async def until_usable(
-    check: Callable[[], _Found], stopping: asyncio.Event, beat: Callable[[], None] = lambda: None
+    check: Callable[[], _Found], stopping: asyncio.Event, away: Callable[[str], None] = lambda _why: None
 ) -> _Found | None:
     """Check a server, again while it does not answer; return what the check found, None when `stopping` is set first.
 
-    Raises what the check raises where waiting cures nothing. `beat` is called while waiting: the process is alive.
+    Raises what the check raises where waiting cures nothing. `away` is called with the reason, again and again while
+    the server does not answer.
     """
     said = ""
     while not stopping.is_set():
@@ -83,8 +90,7 @@ async def until_usable(
                 said = str(error)
                 what = "redis is away" if isinstance(error, RedisUnavailable) else "the ledger is away"
                 log.warning(what, error=said)
-        with contextlib.suppress(OSError):  # the probe acts on a missing beat
-            beat()
+            away(said)
         await wait(stopping, CHECK_AGAIN_SECONDS)
     return None
 
@@ -102,14 +108,3 @@ async def with_known_host(check: Callable[[], _Found], stopping: asyncio.Event) 
             if stopping.is_set() or time.monotonic() > ends:
                 raise
         await wait(stopping, CHECK_AGAIN_SECONDS)
-
-
-async def keep_beating(heartbeat: Heartbeat) -> None:
-    """Beat once a second, without an end: the event loop runs. For stages whose own loop may wait for long."""
-    while True:
-        try:
-            heartbeat.beat()
-        except OSError as error:
-            # The probe will act on the missing beat; the work goes on until then.
-            log.warning("no heartbeat written", error=str(error))
-        await asyncio.sleep(HEARTBEAT_SECONDS)

@@ -33,48 +33,56 @@ from shared.messaging.connect import open_redis
 from shared.messaging.epoch import guarded_redis
 from shared.messaging.event_stream import EventStream
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.stage_signs import Stage, StageRecord
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
+from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
-from shared.running import keep_beating, run_each, stop_by_signal
+from shared.presence import LoopLife, signs_of_life
+from shared.running import run_each, stop_by_signal
 
 NICENESS: Final = 10
 
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, start: Start) -> None:
+async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record: StageRecord, start: Start) -> None:
     """Keep the books of `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
-    heartbeat = Heartbeat(settings.heartbeat_file)
-    engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
-    await database_is_usable(engine, stopping, heartbeat.beat)
-    await refuse_unusable_redis(settings, brokers, stopping)
-    beating = asyncio.create_task(keep_beating(heartbeat))
+    database_url = settings.required_database_url()
+    engine = open_engine(database_url, pool_size=len(brokers))
+    vitals = Vitals(Heartbeat(settings.heartbeat_file), brokers)
+    redis_urls = {broker: settings.redis_url_for(broker) for broker in brokers}
     rounds: list[asyncio.Task[None]] = []
     try:
-        start.succeeded()
-        log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
-        if settings.reconcile_every_seconds:
-            rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
-        await run_each(brokers, functools.partial(_keep_books, settings, engine, stopping, name), stopping)
+        async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
+            await database_is_usable(engine, stopping, vitals.without_server)
+            await refuse_unusable_redis(settings, brokers, stopping)
+            start.succeeded()
+            log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
+            if settings.reconcile_every_seconds:
+                rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
+            work = functools.partial(_keep_books, settings, engine, vitals, stopping, name)
+            await run_each(brokers, work, stopping, vitals)
         log.info("bookkeeper stopped")
     finally:
-        for task in (beating, *rounds):
+        for task in rounds:
             task.cancel()
-        await asyncio.gather(beating, *rounds, return_exceptions=True)
+        await asyncio.gather(*rounds, return_exceptions=True)
         engine.dispose()
 
 
-async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Event, name: str, broker: Broker) -> None:
+async def _keep_books(
+    settings: Settings, engine: Engine, vitals: Vitals, stopping: asyncio.Event, name: str, broker: Broker
+) -> None:
     consumer = f"bookkeeper@{name}"
-    keys = BrokerKeys(broker)
-    await redis_is_usable(settings, broker, stopping)
+    keys, duty = BrokerKeys(broker), vitals.duty(broker)
+    await redis_is_usable(settings, broker, stopping, duty.without_server)
     async with open_redis(settings.redis_url_for(broker)) as redis:
         restore = Restore(
             redis,
@@ -85,7 +93,7 @@ async def _keep_books(settings: Settings, engine: Engine, stopping: asyncio.Even
             FollowerStore(engine),
             settings.follower_shards,
         )
-        await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restore).run(stopping)
+        await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restore, duty).run(stopping)
 
 
 async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:
@@ -111,8 +119,10 @@ def main() -> None:
     )
     arguments = parser.parse_args()
     with start_of("bookkeeper", debug=arguments.debug) as start:
-        settings = settings_of_stage(start)
-        brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
+        record = StageRecord.of_this_process(Stage.BOOKKEEPER)
+        named = tuple(parse_broker(name, "--broker") for name in arguments.broker)
+        settings = settings_of_stage(start, *named, record=record)
+        brokers = named or settings.enabled_brokers()
         if not brokers:
             raise ConfigurationError("no broker is enabled: set a master's credentials, or NIJA_BROKERS")
         for broker in brokers:
@@ -120,7 +130,7 @@ def main() -> None:
         open_engine(settings.required_database_url()).dispose()
         # What is in the stream is durable: the ledger may come a moment later than the next order.
         os.nice(NICENESS)
-        uvloop.run(run(settings, brokers, arguments.name, start))
+        uvloop.run(run(settings, brokers, arguments.name, record, start))
 
 
 if __name__ == "__main__":

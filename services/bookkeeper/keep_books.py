@@ -18,6 +18,7 @@ from shared.domain.backoff import Backoff
 from shared.domain.identity import Broker
 from shared.messaging.event_stream import Entry, EventStream
 from shared.messaging.lease import LeaseLost
+from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
 from shared.persistence.ledger.ledger import Ledger
 from shared.running import wait
@@ -25,6 +26,7 @@ from shared.running import wait
 BLOCK_MS: Final = 500
 CLAIM_EVERY_SECONDS: Final = 15.0
 CHECK_EVERY_SECONDS: Final = 1.0
+LEDGER_EVERY_SECONDS: Final = 10.0
 OLDER_IDLE_MS: Final = 1_000
 OLDER_PAUSE_SECONDS: Final = 0.05
 GATHER_BELOW: Final = 200
@@ -38,19 +40,24 @@ log = structlog.get_logger()
 class Bookkeeper:
     """Keeps the books of one broker."""
 
-    def __init__(self, broker: Broker, stream: EventStream, ledger: Ledger, restore: Restore) -> None:
+    def __init__(
+        self, broker: Broker, stream: EventStream, ledger: Ledger, restore: Restore, duty: Duty | None = None
+    ) -> None:
+        """`duty`: learns how the loop gets on."""
         self._broker = broker
         self._stream = stream
         self._ledger = ledger
         self._books: WritesEvents = ledger
         """The ledger for what has been read since the last restore."""
         self._restore = restore
+        self._duty = duty or Duty()
         self._log = log.bind(broker=broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
         """Work until `stopping`; what has been read is written before, unless PostgreSQL is away."""
         failures = 0
         while not stopping.is_set():
+            self._duty.turned()
             try:
                 await self._stream.prepare()
                 self._books = await asyncio.to_thread(self._ledger.from_now_on, self._broker)
@@ -58,10 +65,12 @@ class Bookkeeper:
                 failures = 0
                 await self._go_on(stopping)
             except (RedisError, OSError) as error:
+                self._duty.without_server(f"Redis: {error or type(error).__name__}")
                 self._log.warning("redis is away", error=str(error) or type(error).__name__)
                 failures += 1
                 await wait(stopping, BACKOFF.after(failures))
             except DatabaseUnavailable as error:
+                self._duty.without_server(f"the ledger is away: {error}")
                 self._log.warning("the ledger is away", error=str(error))
                 failures += 1
                 await wait(stopping, BACKOFF.after(failures))
@@ -78,8 +87,13 @@ class Bookkeeper:
             await self._book(entries, stopping)
 
     async def _go_on(self, stopping: asyncio.Event) -> None:
-        claim_at = check_at = time.monotonic()
+        claim_at = check_at = ledger_at = time.monotonic()
         while not stopping.is_set():
+            self._duty.turned()
+            if time.monotonic() >= ledger_at:
+                # Without events nothing else would notice a PostgreSQL that is away.
+                await asyncio.to_thread(self._ledger.ping)
+                ledger_at = time.monotonic() + LEDGER_EVERY_SECONDS
             if time.monotonic() >= check_at:
                 if await self._restore.is_needed():
                     await self._restore_redis(stopping)
@@ -94,6 +108,7 @@ class Bookkeeper:
                 claim_at = time.monotonic() + CLAIM_EVERY_SECONDS
             entries = await self._stream.read_new(BLOCK_MS)
             await self._book(entries, stopping)
+            self._duty.worked()
             if 0 < len(entries) < GATHER_BELOW:
                 # Under load, a transaction for each handful of events would cost more than the events do.
                 await wait(stopping, GATHER_SECONDS)
@@ -104,6 +119,7 @@ class Bookkeeper:
             await wait(stopping, CHECK_EVERY_SECONDS)
             return
         self._log.warning("redis was started or emptied: it is brought in line with the ledger")
+        self._duty.held_up("Redis was started or emptied: it is brought in line with the ledger")
         while entries := await self._stream.claim_abandoned(idle_ms=0) or await self._stream.read_new(1):
             await self._book(entries, stopping)
             if stopping.is_set():
@@ -159,6 +175,8 @@ class Bookkeeper:
                 return await asyncio.to_thread(write_entries, self._books, self._broker, chunk)
             except DatabaseUnavailable as error:
                 failures += 1
+                self._duty.turned()
+                self._duty.without_server(f"the ledger is away: {error}")
                 self._log.warning("the ledger is away", error=str(error), wait_seconds=BACKOFF.after(failures))
             await wait(stopping, BACKOFF.after(failures))
             if stopping.is_set():

@@ -4,17 +4,22 @@ The queue says which broker it is. Each child of the pool runs drains; the main 
 """
 
 import asyncio
+import contextlib
 import logging
-import mmap
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import structlog
+from billiard import current_process
 from celery import Celery, signals
+from celery.worker import state as worker_state
+from redis.exceptions import RedisError
 
 from services.broker_worker.child import Child
+from services.broker_worker.children import Children
+from services.broker_worker.health import ConsumerWatch, WorkerHealth
 from services.broker_worker.sweep import Sweeper
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
@@ -34,12 +39,15 @@ from shared.messaging.keys import DRAIN_TASK, BrokerKeys, queue_name
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stage_signs import Stage, StageRecord, StageState, leave_sign
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import start_of
+from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
-from shared.persistence.errors import BadSecretKey
+from shared.persistence.errors import BadSecretKey, DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
+from shared.presence import StartWait
 from shared.running import stop_by_signal
 
 END_SECONDS: Final = 40.0
@@ -58,8 +66,9 @@ class Worker:
 
     settings: Settings
     broker: Broker
-    stop_flag: mmap.mmap
-    """A byte that the main process and its children share. No lock goes with it that a killed child could keep."""
+    record: StageRecord
+    children: Children
+    consumer = ConsumerWatch()
     child: Child | None = None
     sweeper: Sweeper | None = None
 
@@ -79,13 +88,17 @@ def configure(options: Any = None, **_: Any) -> None:
     """Read the settings before Celery connects to anything."""
     with start_of("broker_worker") as start:
         Worker.broker = broker_of_queues((options or {}).get("queues"))
-        Worker.settings = settings_of_stage(start, broker=Worker.broker)
+        Worker.record = StageRecord.of_this_process(Stage.BROKER_WORKER)
+        Worker.settings = settings_of_stage(start, Worker.broker, record=Worker.record)
         redis_url = Worker.settings.redis_url_for(Worker.broker)
         Worker.settings.required_database_url()
         Worker.settings.secret_key.get_secret_value()
+        # Celery may end the process before the sweeper runs: this start is to be counted.
+        _sign(redis_url, Worker.record)
         if not asyncio.run(_servers_are_usable(Worker.settings, Worker.broker)):
+            _sign(redis_url, Worker.record.now(StageState.STOPPED))
             raise SystemExit(0)
-        Worker.stop_flag = mmap.mmap(-1, 1)
+        Worker.children = Children()
         configure_celery(app, Worker.broker, redis_url)
         for name in _LINES_FOR_EACH_HINT:
             logging.getLogger(name).setLevel(logging.WARNING)
@@ -99,13 +112,21 @@ async def _servers_are_usable(settings: Settings, broker: Broker) -> bool:
     Before Celery begins: it would wait for Redis only, and its children would find out about PostgreSQL one by one.
     """
     stopping = stop_by_signal()
-    beat = Heartbeat(settings.heartbeat_file).beat
-    engine = open_engine(settings.required_database_url(), pool_size=1)
-    await database_is_usable(engine, stopping, beat)
-    await redis_is_usable(settings, broker, stopping, beat)
+    database_url = settings.required_database_url()
+    vitals = Vitals(Heartbeat(settings.heartbeat_file), [broker])
+    away = StartWait(Worker.record, vitals, broker, settings.redis_url_for(broker), database_url)
+    engine = open_engine(database_url, pool_size=1)
+    await database_is_usable(engine, stopping, away)
+    await redis_is_usable(settings, broker, stopping, away)
     # The children have engines of their own, made after the fork.
     engine.dispose()
     return not stopping.is_set()
+
+
+def _sign(redis_url: str, record: StageRecord) -> None:
+    """Leave a sign of life, before and after Celery. A Redis that does not answer is waited for elsewhere."""
+    with contextlib.suppress(RedisError, OSError, ValueError):
+        leave_sign(redis_url, BrokerKeys(Worker.broker), record)
 
 
 def build_child(**_: Any) -> None:
@@ -113,6 +134,7 @@ def build_child(**_: Any) -> None:
     settings, broker = Worker.settings, Worker.broker
     set_up_log("broker_worker", settings, broker=broker)
     store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
+    slot = Worker.children.slot(getattr(current_process(), "index", 0))
 
     def connect_broker(scripts: ScriptRunner) -> BrokerConnection:
         keys = BrokerKeys(broker)
@@ -127,12 +149,17 @@ def build_child(**_: Any) -> None:
         )
 
     def is_told_to_stop() -> bool:
-        return Worker.stop_flag[0] != 0
+        return Worker.children.is_told_to_stop
 
     def load_credentials(ids: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
-        return store.credentials_or_errors(broker, ids)
+        try:
+            return store.credentials_or_errors(broker, ids)
+        except DatabaseUnavailable:
+            slot.ledger_failed()
+            raise
 
-    Worker.child = Child(settings, broker, connect_broker, load_credentials, is_told_to_stop)
+    slot.begin()
+    Worker.child = Child(settings, broker, connect_broker, load_credentials, is_told_to_stop, slot.beat)
 
 
 def stop_child(**_: Any) -> None:
@@ -144,22 +171,26 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
     """In the main process: sweep for as long as the worker runs."""
     settings, broker = Worker.settings, Worker.broker
     redis_url = settings.redis_url_for(broker)
+    children = sender.controller.concurrency if sender else settings.worker_children
+    vitals = Vitals(Heartbeat(settings.heartbeat_file), [broker])
     Worker.sweeper = Sweeper(
         broker,
         redis_url,
         claim_seconds=settings.claim_seconds,
         refresh_seconds=settings.snapshot_refresh_seconds,
         places=settings.drain_places,
-        children=sender.controller.concurrency if sender else settings.worker_children,
+        children=children,
         publish_hints=HintPublisher(broker, redis_url).publish,
-        beat=Heartbeat(settings.heartbeat_file).beat,
+        is_busy=lambda: len(worker_state.reserved_requests) >= children,
+        health=WorkerHealth(Worker.record, broker, Worker.children, Worker.consumer, vitals),
+        database_url=settings.required_database_url(),
     )
     Worker.sweeper.start()
 
 
 def tell_to_stop(**_: Any) -> None:
     """In the main process, inside the handler of SIGTERM: nothing here waits."""
-    Worker.stop_flag[0] = 1
+    Worker.children.stop()
     ending = threading.Timer(END_SECONDS, end_now)
     ending.daemon = True
     ending.start()
@@ -169,6 +200,11 @@ def end_now() -> None:
     """Celery still waits, for a Redis that hangs."""
     log.warning("ended without Celery's farewell to Redis", after_seconds=END_SECONDS)
     os._exit(0)
+
+
+def note_hint(**_: Any) -> None:
+    """In the main process: the consumer has taken a hint from the queue."""
+    Worker.consumer.received()
 
 
 def stop_sweeper(**_: Any) -> None:
@@ -187,5 +223,6 @@ signals.celeryd_init.connect(configure)
 signals.worker_process_init.connect(build_child)
 signals.worker_process_shutdown.connect(stop_child)
 signals.worker_ready.connect(start_sweeper)
+signals.task_received.connect(note_hint)
 signals.worker_shutting_down.connect(tell_to_stop)
 signals.worker_shutdown.connect(stop_sweeper)

@@ -47,13 +47,17 @@ class Child:
         connect: Callable[[ScriptRunner], BrokerConnection],
         load_credentials: LoadCredentials,
         is_told_to_stop: Callable[[], bool],
+        beat: Callable[[], None],
     ) -> None:
-        """`is_told_to_stop`: whether the main process is; a child gets no signal of its own."""
+        """`is_told_to_stop`: whether the main process is; a child gets no signal of its own. `beat`: called again
+        and again by the event loop of this child.
+        """
         self._settings = settings
         self._broker = broker
         self._connect = connect
         self._load_credentials = load_credentials
         self._is_told_to_stop = is_told_to_stop
+        self._beat = beat
         self._stopping = asyncio.Event()
         self._drain: Drain | None = None
         self._draining: asyncio.Task[None] | None = None
@@ -123,7 +127,8 @@ class Child:
 
     async def _finish_when_told(self) -> None:
         # Not left to Celery: before it ends its children, it says goodbye to a Redis that may hang.
-        while not self._is_told_to_stop():  # noqa: ASYNC110 - a byte that another process sets
+        while not self._is_told_to_stop():
+            self._beat()
             await asyncio.sleep(STOP_CHECK_SECONDS)
         await self._finish_once()
 

@@ -13,11 +13,13 @@ import structlog
 from kombu.exceptions import BatchPublishError, OperationalError
 from redis.exceptions import RedisError
 
+from services.broker_worker.health import WorkerHealth
 from shared.domain.identity import Broker
 from shared.messaging.epoch import guarded_redis
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Mailboxes, Swept
 from shared.messaging.scripts import ScriptRunner
+from shared.presence import signs_of_life
 
 EVERY_SECONDS = 1.0
 EXPIRED_AT_ONCE = 500
@@ -41,7 +43,9 @@ class Sweeper:
         places: int,
         children: int,
         publish_hints: Callable[[int], None],
-        beat: Callable[[], None],
+        is_busy: Callable[[], bool],
+        health: WorkerHealth,
+        database_url: str,
     ) -> None:
         self._keys = BrokerKeys(broker)
         self._redis_url = redis_url
@@ -50,7 +54,9 @@ class Sweeper:
         self._places = places
         self._children = children
         self._publish_hints = publish_hints
-        self._beat = beat
+        self._is_busy = is_busy
+        self._health = health
+        self._database_url = database_url
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="sweep", daemon=True)
 
@@ -62,14 +68,14 @@ class Sweeper:
         self._thread.join(timeout=5)
 
     async def _run(self) -> None:
+        async with signs_of_life(self._health, {self._keys.broker: self._redis_url}, self._database_url):
+            await self._keep_sweeping()
+
+    async def _keep_sweeping(self) -> None:
         redis = guarded_redis(self._redis_url, self._keys)
         mailboxes = Mailboxes(ScriptRunner(redis), self._keys, self._claim_ms)
+        queue = queue_name(self._keys.broker)
         while not self._stopping.is_set():
-            try:
-                self._beat()
-            except OSError as error:
-                # The probe will act on the missing beat; the sweep goes on until then.
-                log.warning("no heartbeat written", error=str(error))
             try:
                 swept = await mailboxes.sweep(
                     limit=EXPIRED_AT_ONCE,
@@ -79,11 +85,16 @@ class Sweeper:
                 )
                 if swept.expired:
                     log.warning("claims expired", followers=swept.expired)
-                self._publish_hints(self.hints(swept))
+                self._health.consumer.saw(await redis.llen(queue), is_busy=self._is_busy())
+                # In a thread: a Redis that hangs would hold up the heartbeat.
+                await asyncio.to_thread(self._publish_hints, self.hints(swept))
+                self._health.swept()
             except (RedisError, OSError) as error:
+                self._health.without_redis(error)
                 log.warning("redis is away", error=str(error))
             except (OperationalError, BatchPublishError) as error:
-                # The followers are overdue until somebody comes, so the next sweep sends hints again.
+                # The followers are overdue until a worker claims them, so the next sweep sends hints again.
+                self._health.without_redis(error)
                 log.warning("hints not sent", error=str(error))
             except Exception:
                 # A defect. Without sweeps nobody would find what crashes leave behind, so the next one comes.

@@ -27,23 +27,23 @@ def brokers(
     broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
-    """Show each broker: connected, funded, equity, health, queue, circuit, rate limits, fees and followers.
+    """Show each broker: connected, served, funded, equity, health, queue, circuit, rate limits, fees and followers.
 
-    Connected: the master's account was looked at lately. Funded: it is worth 10 US dollars or more. Round trip: what
-    buying and selling costs, with the spread; worth it from: the price change from which on a trade pays. Exit code 1
-    when something is not as it should be; the last lines say what.
+    Connected: the master's account was polled lately. Served: an engine and a worker are alive, and nothing waits for
+    them. Funded: it is worth 10 US dollars or more. Round trip: what buying and selling costs, with the spread; worth
+    it from: the price change from which on a trade pays. Exit code 1 when something is found; the last lines say what.
     """
     where = chosen_broker(broker)
     with output.progress("asking"):
         settings = settings_of_running_system(load_settings())
         found = read_brokers(settings, where)
-    findings = [f"{facts.broker.value}: {finding}" for facts in found for finding in facts.findings()]
+    findings = [finding for facts in found for finding in facts.findings()]
     if as_json:
         output.print_json([facts.model_dump(mode="json") for facts in found])
     else:
         _print(found)
         for finding in findings:
-            output.console.print(finding)
+            output.console.print(finding.line)
     if findings:
         raise typer.Exit(1)
 
@@ -84,7 +84,7 @@ def _print(found: Sequence[BrokerFacts]) -> None:
     work = output.table("queues")
     output.text_columns(work, "broker")
     output.number_columns(work, "mail", "ready", "claimed", "hints")
-    output.text_columns(work, "circuit", "limits used", "followers")
+    output.text_columns(work, "served", "circuit", "limits used", "followers")
     for facts in found:
         equity, queue = facts.equity, facts.queue
         split = in_cents(equity.total, equity.cash, equity.held, equity.positions) if equity else None
@@ -99,6 +99,7 @@ def _print(found: Sequence[BrokerFacts]) -> None:
         work.add_row(
             facts.broker.value,
             *(map(str, depths) if depths else ("–",) * 4),
+            "yes" if facts.served else "no",
             "–" if facts.circuit is None else "open" if facts.circuit.open else "closed",
             ", ".join(f"{limit.name} {limit.highest_used:.0%}" for limit in facts.rate_limits) or "–",
             _followers(facts),

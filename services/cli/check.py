@@ -21,6 +21,7 @@ from shared.persistence.errors import UnknownFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.schema import check_database
+from shared.queries.broker_facts import BrokerFacts
 
 app = typer.Typer(
     help="Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.", no_args_is_help=True
@@ -62,19 +63,56 @@ def keys(
 
 
 @app.command()
-def brokers(broker: BrokerOption = None, as_json: JsonOption = False) -> None:
-    """0 if at least one broker is connected: its master's account was looked at lately."""
+def brokers(
+    broker: BrokerOption = None,
+    one_is_enough: Annotated[
+        bool, typer.Option("--any", help="One broker that is connected and served is enough for exit code 0.")
+    ] = False,
+    as_json: JsonOption = False,
+) -> None:
+    """0 if every configured broker is connected and served; with --any, if one is.
+
+    Connected: its master's account was polled lately. Served: a copy engine and a worker are alive, and nothing waits
+    for them. The last lines say what is missing.
+    """
     where = chosen_broker(broker)
     with output.progress("asking"):
-        found = read_brokers(settings_of_running_system(load_settings()), where)
-    connected = [facts.broker.value for facts in found if facts.connected]
+        settings = settings_of_running_system(load_settings())
+        found = read_brokers(settings, where)
+        configured = settings.enabled_brokers()
+        if where is None and configured:
+            # Followers at a broker that is switched off are no reason to expect it.
+            found = [facts for facts in found if facts.broker in configured]
+    good = [facts for facts in found if facts.connected and facts.served]
     if as_json:
-        output.print_json({"connected": connected, "brokers": [facts.broker.value for facts in found]})
+        _print_brokers_as_json(found)
     else:
-        names = f" ({', '.join(connected)})" if connected else ""
-        output.console.print(f"connected: {len(connected)} of {len(found)}{names}")
-    if not connected:
+        _print_brokers(found)
+    if not good or (len(good) < len(found) and not one_is_enough):
         raise typer.Exit(1)
+
+
+def _print_brokers_as_json(found: Sequence[BrokerFacts]) -> None:
+    output.print_json(
+        {
+            "brokers": [facts.broker.value for facts in found],
+            "connected": [facts.broker.value for facts in found if facts.connected],
+            "served": [facts.broker.value for facts in found if facts.served],
+            "findings": [each.model_dump(mode="json") for facts in found for each in facts.shortcomings()],
+        }
+    )
+
+
+def _print_brokers(found: Sequence[BrokerFacts]) -> None:
+    for word, names in (
+        ("connected", [facts.broker.value for facts in found if facts.connected]),
+        ("served", [facts.broker.value for facts in found if facts.served]),
+    ):
+        listed = f" ({', '.join(names)})" if names else ""
+        output.console.print(f"{word}: {len(names)} of {len(found)}{listed}")
+    for facts in found:
+        for finding in facts.shortcomings():
+            output.console.print(f"✗ {finding.line}")
 
 
 def _all_keys(settings: Settings, only: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:

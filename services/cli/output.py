@@ -20,6 +20,7 @@ from rich.table import Table
 
 from shared.domain.amounts import ZERO, plain, round_down
 from shared.domain.errors import NijaError
+from shared.queries.duration import duration as duration
 
 _PIPE_COLUMNS: Final = 200
 """In a pipe there is no screen to fit on, and a row is to stay on one line."""
@@ -203,16 +204,6 @@ def moment(value: datetime | None) -> str:
 def moment_with_zone(value: datetime) -> str:
     """A moment that stands alone, with its zone."""
     return f"{moment(value)} ({value.astimezone():%Z})"
-
-
-def duration(seconds: float) -> str:
-    """A duration in the two largest units: '5 s', '3 min 5 s', '2 h 10 min', '4 d 3 h'."""
-    whole = int(seconds)
-    for size, name, below, below_name in ((86_400, "d", 3_600, "h"), (3_600, "h", 60, "min"), (60, "min", 1, "s")):
-        if whole >= size:
-            rest = whole % size // below
-            return f"{whole // size} {name}" + (f" {rest} {below_name}" if rest else "")
-    return f"{whole} s"
 
 
 def at_brokers(names: Sequence[str]) -> tuple[bool, str]:

@@ -1,35 +1,38 @@
 """`nija status` for people: facts in, text and tables out."""
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime
 
 from rich.table import Table
 
 from services.cli import output
 from shared.domain.amounts import plain
-from shared.queries.status import BrokerStatus, LedgerFacts, Pipeline, ProcessFacts, SystemStatus
+from shared.messaging.stage_signs import Stage
+from shared.queries.findings import Finding
+from shared.queries.pipeline_facts import Pipeline
+from shared.queries.stage_rules import is_fresh
+from shared.queries.status import BrokerStatus, LedgerFacts, ProcessFacts, SystemStatus
 
 
-def print_status(status: SystemStatus) -> None:
-    """Who runs, the processes, each broker, and the findings last."""
+def print_status(status: SystemStatus, findings: Sequence[Finding]) -> None:
+    """Print the run, the processes, each broker, and the findings last."""
     say = output.console.print
     if status.run is not None:
         run = status.run
         mode = "on paper" if run.paper else "live"
-        since = datetime.fromisoformat(run.since) if run.since[:1].isdigit() else datetime.now(UTC)
-        age = output.duration((datetime.now(UTC) - since).total_seconds())
+        age = output.duration((status.asked_at - run.since).total_seconds())
         say(f"nija runs {mode} on {status.home} for {age}: process {run.pid}, `{run.command}`\n")
     elif not status.unreachable:
-        say(f"no nija runs on {status.home}; this is what REDIS_URL and DATABASE_URL tell\n")
+        say(f"no nija runs on {status.home}; this is what REDIS_URL and DATABASE_URL say\n")
     if status.processes:
         output.show(_processes(status.processes))
     for broker in status.brokers:
         output.show(_broker(broker))
-    findings = status.findings()
     for finding in findings:
-        say(f"✗ {finding}", style="red")
+        say(f"✗ {finding.line}", style="red")
     if not findings:
-        say("everything is well", style="green")
+        say("nija is starting" if status.unreachable else "everything is well", style="green")
 
 
 def _processes(processes: tuple[ProcessFacts, ...]) -> Table:
@@ -81,11 +84,18 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     yield "followers' mail", output.counted(pipeline.orders_waiting, "order")
     yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.claimed_followers} being served"
     yield "queue", output.counted(pipeline.queued_hints, "hint")
+    yield "alive", _alive(pipeline)
     looked_for = f", {pipeline.looked_for_orders} looked for" if pipeline.looked_for_orders else ""
     yield "unknown orders", f"{pipeline.unknown_orders}{looked_for}"
     yield "alerts", str(len(pipeline.alerts))
     yield "not in the ledger", output.counted(pipeline.events_not_in_ledger, "event")
     yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"
+
+
+def _alive(pipeline: Pipeline) -> str:
+    """How many processes of each stage gave a sign of life a moment ago."""
+    alive = Counter(each.stage for each in pipeline.stages if is_fresh(each))
+    return ", ".join(f"{alive[stage]} {stage.value}" for stage in Stage)
 
 
 def _ledger(ledger: LedgerFacts) -> Iterator[tuple[str, str]]:

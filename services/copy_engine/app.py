@@ -32,20 +32,25 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import process_token
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stage_signs import Stage, StageRecord
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
+from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
+from shared.presence import LoopLife, signs_of_life
 from shared.running import run_each, stop_by_signal
 
 log = structlog.get_logger()
 
 
-async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event, broker: Broker) -> None:
+async def run_broker(
+    settings: Settings, engine: Engine, vitals: Vitals, stopping: asyncio.Event, broker: Broker
+) -> None:
     """Wire and run the engine of one broker until `stopping`."""
-    heartbeat = Heartbeat(settings.heartbeat_file)
-    await redis_is_usable(settings, broker, stopping, heartbeat.beat)
+    duty = vitals.duty(broker)
+    await redis_is_usable(settings, broker, stopping, duty.without_server)
     keys = BrokerKeys(broker)
     redis_url = settings.redis_url_for(broker)
     redis = guarded_redis(redis_url, keys)
@@ -68,7 +73,7 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         load_followers=lambda: store.roster(broker),
         count_changes=lambda: store.count_changes(broker),
         publish_hints=hints.publish,
-        beat=heartbeat.beat,
+        duty=duty,
     )
     try:
         await reader.run(stopping)
@@ -77,16 +82,20 @@ async def run_broker(settings: Settings, engine: Engine, stopping: asyncio.Event
         await redis.aclose()
 
 
-async def run(settings: Settings, brokers: tuple[Broker, ...], start: Start) -> None:
+async def run(settings: Settings, brokers: tuple[Broker, ...], record: StageRecord, start: Start) -> None:
     """Run the engines of all `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
     # Without the secret key: planning needs no follower's key.
-    engine = open_engine(settings.required_database_url(), pool_size=len(brokers))
-    await database_is_usable(engine, stopping, Heartbeat(settings.heartbeat_file).beat)
-    await refuse_unusable_redis(settings, brokers, stopping)
-    start.succeeded()
-    log.info("copy engine started", brokers=[broker.value for broker in brokers])
-    await run_each(brokers, functools.partial(run_broker, settings, engine, stopping), stopping)
+    database_url = settings.required_database_url()
+    engine = open_engine(database_url, pool_size=len(brokers))
+    vitals = Vitals(Heartbeat(settings.heartbeat_file), brokers)
+    redis_urls = {broker: settings.redis_url_for(broker) for broker in brokers}
+    async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
+        await database_is_usable(engine, stopping, vitals.without_server)
+        await refuse_unusable_redis(settings, brokers, stopping)
+        start.succeeded()
+        log.info("copy engine started", brokers=[broker.value for broker in brokers])
+        await run_each(brokers, functools.partial(run_broker, settings, engine, vitals, stopping), stopping, vitals)
     log.info("copy engine stopped")
 
 
@@ -104,10 +113,12 @@ def main() -> None:
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
     arguments = parser.parse_args()
     with start_of("copy_engine", debug=arguments.debug) as start:
-        settings = settings_of_stage(start)
-        brokers = tuple(parse_broker(name, "--broker") for name in arguments.broker) or settings.enabled_brokers()
+        record = StageRecord.of_this_process(Stage.COPY_ENGINE)
+        named = tuple(parse_broker(name, "--broker") for name in arguments.broker)
+        settings = settings_of_stage(start, *named, record=record)
+        brokers = named or settings.enabled_brokers()
         check(settings, brokers)
-        uvloop.run(run(settings, brokers, start))
+        uvloop.run(run(settings, brokers, record, start))
 
 
 if __name__ == "__main__":

@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 from services.copy_engine.decide import decide
 from services.copy_engine.inputs import PlanningInputs
-from services.copy_engine.position import ShardPosition, done, inside
+from services.copy_engine.position import done, inside
 from services.copy_engine.roster import Roster
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
@@ -14,6 +14,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.shard_position import ShardPosition
 
 Decided = Callable[[int, Collection[FollowerId]], set[FollowerId]]
 """Those of the followers that the ledger has a decision of for that fill; blocking."""

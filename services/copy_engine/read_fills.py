@@ -15,7 +15,6 @@ from redis.exceptions import RedisError, ResponseError
 
 from services.copy_engine.fan_out import FanOut
 from services.copy_engine.inputs import ListingUnknown, PlanningInputs
-from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import RENEW_SECONDS, Shards
 from shared.domain.copying.follower import Follower
@@ -27,6 +26,8 @@ from shared.messaging.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered
+from shared.messaging.shard_position import ShardPosition
+from shared.observability.vitals import Duty
 from shared.persistence.errors import PersistenceError
 from shared.running import wait
 
@@ -56,9 +57,12 @@ class FillReader:
         load_followers: Callable[[], list[Follower]],
         count_changes: Callable[[], int],
         publish_hints: Callable[[int], None],
-        beat: Callable[[], None],
+        duty: Duty,
     ) -> None:
-        """`count_changes`: a number that grows when what `load_followers` returns changes. Both block."""
+        """`count_changes`: a number that grows when what `load_followers` returns changes. Both block.
+
+        `duty`: learns how the loop gets on.
+        """
         self._redis = redis
         self._keys = keys
         self._shards = shards
@@ -69,7 +73,7 @@ class FillReader:
         self._changes = -1
         """Of the follower list, when it was loaded."""
         self._publish_hints = publish_hints
-        self._beat = beat
+        self._duty = duty
         self._roster = Roster(-1, (), shards.count)
         self._halted = True  # as far as we know: an engine before us may have halted
         self._reached: dict[int, bytes] = {}
@@ -87,15 +91,20 @@ class FillReader:
         try:
             # Without its shards renewed an engine must not go on, nor without its watch; why one ended is raised below.
             while not (stopping.is_set() or balancing.done() or watching.done()):
+                self._duty.turned()
                 try:
                     await self._step_or_reload()
+                    self._duty.worked()
                 except (RedisError, OSError) as error:
+                    self._duty.without_server(f"Redis: {error or type(error).__name__}")
                     self._log.warning("redis is away", error=str(error))
                     await wait(stopping, AWAY_RETRY_SECONDS)
                 except ListingUnknown as error:
+                    self._duty.held_up(f"a fill waits: {error}")
                     self._log.warning("a fill waits", reason=str(error))
                     await wait(stopping, AWAY_RETRY_SECONDS)
                 except PersistenceError as error:
+                    self._duty.without_server(f"the follower list cannot be read: {error}")
                     self._log.warning("the follower list cannot be read", error=str(error))
                     await wait(stopping, AWAY_RETRY_SECONDS)
         finally:
@@ -118,11 +127,6 @@ class FillReader:
 
     async def step(self) -> None:
         """Read the next fills and deliver them to every owned shard."""
-        try:
-            self._beat()
-        except OSError as error:
-            # The probe will act on the missing beat; fills are copied until then.
-            self._log.warning("no heartbeat written", error=str(error))
         await self._refresh_roster()
         version = self._roster.version
         if not self._shards.positions:

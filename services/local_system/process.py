@@ -132,6 +132,11 @@ class ManagedProcess:
                 self.send(signal.SIGKILL)
         return await self.wait_end()
 
+    def end_in_words(self, code: int) -> str:
+        """How it ended. A process that was not killed says why with its last line."""
+        how = describe_exit(code)
+        return f"{how}: {self._last_words()}" if code > 0 else f"{how} (log: {self.spec.log_file})"
+
     def _last_words(self) -> str:
         """The line with which a process says why it does not start is its last one."""
         try:

@@ -9,8 +9,9 @@ import asyncio
 import contextlib
 import signal
 import time
+from collections import deque
 from collections.abc import AsyncIterator, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -18,10 +19,13 @@ from services.local_system.errors import LocalSystemError, StartFailed
 from services.local_system.logs import continue_log
 from services.local_system.process import ManagedProcess, ProcessSpec, describe_exit
 from shared.domain.backoff import Backoff
+from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS
 
 _BACKOFF: Final = Backoff(0.25, 10)
 _STABLE_SECONDS: Final = 30.0
 """A process that lived this long starts again without a pause."""
+_REMIND_EVERY: Final = 10
+"""A crash loop is announced when it is noticed, and again after so many crashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,6 +37,10 @@ class ProcessState:
     restarts: int
     started_at: float | None
     state: str
+    recent_ends: int = 0
+    """How often it ended unexpectedly in the last 15 minutes."""
+    last_end: str = ""
+    """How it ended last, with the last line of its log."""
 
 
 @dataclass(slots=True)
@@ -42,7 +50,21 @@ class _Entry:
     process: ManagedProcess | None = None
     restarts: int = 0
     state: str = "starting"
+    ends: deque[float] = field(default_factory=deque)
+    """When it ended unexpectedly in the last 15 minutes, seconds since 1970."""
+    last_end: str = ""
     watch: asyncio.Task[None] | None = None
+
+    def ended(self, how: str) -> int:
+        """Note an unexpected end; return how many there were in the last 15 minutes."""
+        self.ends.append(time.time())
+        self.last_end = how
+        return self.recent_ends()
+
+    def recent_ends(self) -> int:
+        while self.ends and self.ends[0] < time.time() - LOOP_SECONDS:
+            self.ends.popleft()
+        return len(self.ends)
 
 
 class Supervisor:
@@ -64,6 +86,8 @@ class Supervisor:
                 restarts=entry.restarts,
                 started_at=entry.process.started_at if entry.process else None,
                 state=entry.state,
+                recent_ends=entry.recent_ends(),
+                last_end=entry.last_end,
             )
             for entry in self._entries.values()
         ]
@@ -102,9 +126,15 @@ class Supervisor:
             if time.time() - process.started_at > _STABLE_SECONDS:
                 ended_early = 0
             pause_seconds = _BACKOFF.after(ended_early)
+            ends = entry.ended(process.end_in_words(code))
             self._note(entry, "waiting")
             after = f" in {pause_seconds:g} s" if pause_seconds else ""
             self._announce(f"{entry.spec.name} {describe_exit(code)}; it starts again{after}")
+            if ends == LOOP_ENDS or ends % _REMIND_EVERY == 0:
+                self._announce(
+                    f"{entry.spec.name} crashes again and again, {ends} times in the last "
+                    f"{LOOP_SECONDS / 60:.0f} min. It {entry.last_end}"
+                )
             await asyncio.sleep(pause_seconds)
             ended_early += 1
             entry.restarts += 1

@@ -6,8 +6,8 @@ wrong setting ends it at the start, with exit code 2 and a text that names the s
 """
 
 import asyncio
-import contextlib
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import structlog
 import uvloop
@@ -27,11 +27,14 @@ from shared.messaging.lease import Lease, process_token
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stage_signs import Stage, StageRecord
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
+from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
-from shared.running import GRACE_SECONDS, keep_beating, stop_by_signal
+from shared.presence import LoopLife, signs_of_life
+from shared.running import GRACE_SECONDS, stop_by_signal
 
 # A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.
 MASTER_ACCOUNT: Final = MasterAccount("master")
@@ -41,12 +44,15 @@ LEASE_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-async def run(settings: Settings, broker: Broker, start: Start) -> None:
+async def run(settings: Settings, broker: Broker, record: StageRecord, start: Start) -> None:
     """Wire everything and serve until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
     keys = BrokerKeys(broker)
-    redis = guarded_redis(settings.redis_url_for(broker), keys)
-    engine = open_engine(settings.required_database_url(), pool_size=2)
+    redis_url, database_url = settings.redis_url_for(broker), settings.required_database_url()
+    vitals = Vitals(Heartbeat(settings.heartbeat_file), [broker])
+    duty = vitals.duty(broker)
+    redis = guarded_redis(redis_url, keys)
+    engine = open_engine(database_url, pool_size=2)
     scripts = ScriptRunner(redis)
     nonces = RedisNonceSource(scripts, keys)
     limits = PatientLimits(RedisRateLimits(scripts, keys)) if settings.keeps_rate_limits(broker) else None
@@ -66,9 +72,6 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
         )
 
     new_connection()  # an address or a broker that cannot work shows now, not at the first poll
-    heartbeat = Heartbeat(settings.heartbeat_file)
-    await database_is_usable(engine, stopping, heartbeat.beat)
-    await redis_is_usable(settings, broker, stopping, heartbeat.beat)
     master = Master(
         name=MASTER_ACCOUNT,
         credentials=settings.required_master_credentials(broker),
@@ -79,23 +82,29 @@ async def run(settings: Settings, broker: Broker, start: Start) -> None:
         report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
-    beating = asyncio.create_task(keep_beating(heartbeat))
-    serving = asyncio.create_task(serve(Watch(master), master.report, lease, stopping, settings.master_poll_seconds))
-    start.succeeded()
-    log.info("master trader started", lease=token)
     try:
-        await asyncio.wait({serving, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
-        async with asyncio.timeout(GRACE_SECONDS):
-            await serving
-    except TimeoutError:
-        log.warning("cut short what was under way", after_seconds=GRACE_SECONDS)
+        async with signs_of_life(LoopLife(record, vitals), {broker: redis_url}, database_url):
+            await database_is_usable(engine, stopping, duty.without_server)
+            await redis_is_usable(settings, broker, stopping, duty.without_server)
+            start.succeeded()
+            log.info("master trader started", lease=token)
+            watching = serve(Watch(master), master.report, lease, stopping, settings.master_poll_seconds, duty)
+            await _until(stopping, watching)
     finally:
-        beating.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await beating
         await redis.aclose()
         engine.dispose()
     log.info("master trader stopped")
+
+
+async def _until(stopping: asyncio.Event, serving: Coroutine[Any, Any, None]) -> None:
+    """Run `serving`; what takes longer than the grace once `stopping` is set is cut short."""
+    task = asyncio.create_task(serving)
+    await asyncio.wait({task, asyncio.create_task(stopping.wait())}, return_when=asyncio.FIRST_COMPLETED)
+    try:
+        async with asyncio.timeout(GRACE_SECONDS):
+            await task
+    except TimeoutError:
+        log.warning("cut short what was under way", after_seconds=GRACE_SECONDS)
 
 
 def main() -> None:
@@ -104,11 +113,12 @@ def main() -> None:
     arguments = parser.parse_args()
     with start_of("master_trader", debug=arguments.debug) as start:
         broker = parse_broker(arguments.broker, "--broker")
-        settings = settings_of_stage(start, broker=broker)
+        record = StageRecord.of_this_process(Stage.MASTER_TRADER)
+        settings = settings_of_stage(start, broker, record=record)
         settings.required_master_credentials(broker)
         settings.redis_url_for(broker)
         open_engine(settings.required_database_url()).dispose()
-        uvloop.run(run(settings, broker, start))
+        uvloop.run(run(settings, broker, record, start))
 
 
 if __name__ == "__main__":

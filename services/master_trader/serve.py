@@ -14,6 +14,8 @@ from services.master_trader.judge import judge
 from services.master_trader.report import Report
 from services.master_trader.watch import Watch
 from shared.messaging.lease import Lease, LeaseLost, work_while_held
+from shared.observability.vitals import Duty
+from shared.persistence.errors import DatabaseUnavailable
 from shared.running import wait
 
 _REDIS_AWAY_SECONDS: Final = 1.0
@@ -21,16 +23,24 @@ _REDIS_AWAY_SECONDS: Final = 1.0
 log = structlog.get_logger()
 
 
-async def serve(watch: Watch, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float) -> None:
-    """Watch whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does."""
+async def serve(
+    watch: Watch, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float, duty: Duty
+) -> None:
+    """Watch whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does.
+
+    `duty` learns of Redis and PostgreSQL. A broker that does not answer is in the report, and is no trouble of this
+    process.
+    """
     try:
         while not stopping.is_set():
             asked_at_seconds = monotonic()
-            if not await _take(lease, stopping):
+            if not await _take(lease, stopping, duty):
                 continue
             log.info("lease taken", process=lease.token)
             try:
-                await work_while_held(lease, asked_at_seconds, lambda: _watch(watch, report, stopping, poll_seconds))
+                await work_while_held(
+                    lease, asked_at_seconds, lambda: _watch(watch, report, stopping, poll_seconds, duty)
+                )
             except LeaseLost as lost:
                 log.warning("stopped watching", reason=str(lost))
     finally:
@@ -38,11 +48,15 @@ async def serve(watch: Watch, report: Report, lease: Lease, stopping: asyncio.Ev
         await _leave(report, lease)
 
 
-async def _take(lease: Lease, stopping: asyncio.Event) -> bool:
+async def _take(lease: Lease, stopping: asyncio.Event, duty: Duty) -> bool:
     try:
-        if await lease.acquire():
+        taken = await lease.acquire()
+        # A spare that waits for the lease does its work.
+        duty.worked()
+        if taken:
             return True
     except (RedisError, OSError) as error:
+        duty.without_server(f"Redis: {error or type(error).__name__}")
         log.warning("no lease while Redis is away", error=str(error))
         await wait(stopping, _REDIS_AWAY_SECONDS)
         return False
@@ -51,7 +65,7 @@ async def _take(lease: Lease, stopping: asyncio.Event) -> bool:
     return False
 
 
-async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_seconds: float) -> None:
+async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_seconds: float, duty: Duty) -> None:
     consecutive_errors = 0
     begun = False
     while not stopping.is_set():
@@ -74,9 +88,14 @@ async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_sec
                 wait_seconds=verdict.wait_seconds,
                 exc_info=not verdict.foreseen,
             )
+            if isinstance(error, RedisError | DatabaseUnavailable):
+                duty.without_server(text)
+            else:
+                duty.worked()
             await report.trouble(verdict.state, text, consecutive_errors)
             await wait(stopping, verdict.wait_seconds)
         else:
+            duty.worked()
             consecutive_errors = 0
             await wait(stopping, started_seconds + poll_seconds - monotonic())
 

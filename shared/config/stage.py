@@ -2,6 +2,7 @@
 
 import asyncio
 import functools
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -13,6 +14,7 @@ from shared.config.settings import Settings
 from shared.domain.identity import Broker
 from shared.messaging.connection_errors import RedisUnavailable
 from shared.messaging.server_check import check_redis
+from shared.messaging.stage_signs import StageRecord
 from shared.observability.logging import configure_logging
 from shared.observability.start import Start
 from shared.running import until_usable, with_known_host
@@ -23,12 +25,46 @@ if TYPE_CHECKING:
 log = structlog.get_logger()
 
 
-def settings_of_stage(start: Start, *, broker: Broker | None = None) -> Settings:
-    """Return the settings; the log is set up, and `start` knows what to conceal. Raises ConfigurationError."""
+class _FailureReport:
+    """Called with the line that says why a stage cannot start: leaves it where `nija status` finds it."""
+
+    def __init__(self, record: StageRecord, brokers: Sequence[Broker]) -> None:
+        self._record = record
+        self._brokers = brokers
+        self.settings: Settings | None = None
+        """None while they cannot be read: then the plain variables must do."""
+
+    def __call__(self, why: str) -> None:
+        settings, brokers = self.settings, self._brokers
+        if settings is not None:
+            brokers = brokers or settings.enabled_brokers()
+            found = {each: settings.own_redis_url(each) or settings.redis_url for each in brokers}
+            database_url = settings.database_url
+        else:
+            shared_url = os.environ.get("REDIS_URL", "")
+            found = {each: os.environ.get(f"{each.name}_REDIS_URL") or shared_url for each in brokers}
+            database_url = os.environ.get("DATABASE_URL")
+        # Here, because Flower has no database and should not load what takes one.
+        from shared.presence import leave_failure
+
+        leave_failure(self._record, why, {each: url for each, url in found.items() if url}, database_url)
+
+
+def settings_of_stage(start: Start, *brokers: Broker, record: StageRecord | None = None) -> Settings:
+    """Return the settings; the log is set up, and `start` knows what to conceal. Raises ConfigurationError.
+
+    `brokers`: those that the command line names; with one, each line of the log names it. `record`: the process; its
+    failure to start is left where `nija status` finds it.
+    """
+    report = _FailureReport(record, brokers) if record is not None else None
+    if report is not None:
+        start.on_failure.append(report)
     settings = load_settings()
+    if report is not None:
+        report.settings = settings
     start.debug = start.debug or settings.debug
     start.conceal(settings.secrets())
-    set_up_log(start.process, settings, broker=broker)
+    set_up_log(start.process, settings, broker=brokers[0] if len(brokers) == 1 else None)
     log_misspelt_variables()
     return settings
 
@@ -50,23 +86,23 @@ def set_up_log(process: str, settings: Settings, *, broker: Broker | None = None
         ) from None
 
 
-async def database_is_usable(engine: "Engine", stopping: asyncio.Event, beat: Callable[[], None]) -> None:
+async def database_is_usable(engine: "Engine", stopping: asyncio.Event, away: Callable[[str], None]) -> None:
     """Return once PostgreSQL answers and can be used, or `stopping` is set.
 
-    Raises DatabaseUnusable, SchemaOutdated.
+    `away` is called with the reason while it does not answer. Raises DatabaseUnusable, SchemaOutdated.
     """
     # Flower has no database, and should not load what takes one.
     from shared.persistence.schema import check_database
 
-    await until_usable(lambda: check_database(engine), stopping, beat)
+    await until_usable(lambda: check_database(engine), stopping, away)
 
 
 async def redis_is_usable(
-    settings: Settings, broker: Broker, stopping: asyncio.Event, beat: Callable[[], None] = lambda: None
+    settings: Settings, broker: Broker, stopping: asyncio.Event, away: Callable[[str], None] = lambda _why: None
 ) -> None:
     """Return once the Redis of a broker answers and can be used, or `stopping` is set. Raises RedisUnusable."""
     setting, url = settings.redis_setting_for(broker), settings.redis_url_for(broker)
-    for warning in await until_usable(lambda: check_redis(setting, url, [broker]), stopping, beat) or ():
+    for warning in await until_usable(lambda: check_redis(setting, url, [broker]), stopping, away) or ():
         log.warning("redis is not as it should be", warning=warning)
 
 

@@ -41,6 +41,8 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the one that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
     nija:{b}:master            hash    master_trader          status, copy_engine; last poll, last error, equity
+    nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage
+    nija:{b}:stage-signs       zset    sign.lua               status; process → last sign of life, ms
     nija:{b}:nonce:<key hash>  string  nonce.lua              the last nonce given out for an API key
     nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left and when, ms
     nija:{b}:circuit           hash    circuit scripts        worker, master_trader, status; failures in a row
@@ -104,6 +106,8 @@ class BrokerKeys:
         self.restore_lease = self.prefix + "restore-lease"
         self.master_lease = self.prefix + "master-lease"
         self.master = self.prefix + "master"
+        self.stages = self.prefix + "stages"
+        self.stage_signs = self.prefix + "stage-signs"
         self.circuit = self.prefix + "circuit"
         self.limit_prefix = self.prefix + "limit:"
         self.mailbox_prefix = self.prefix + "mailbox:"

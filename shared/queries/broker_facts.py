@@ -1,4 +1,4 @@
-"""What `nija brokers` tells of each broker. Pure: facts in, health and findings out."""
+"""What `nija brokers` shows of each broker, and what of it is a finding. Pure."""
 
 from collections.abc import Iterator
 
@@ -9,7 +9,8 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker
-from shared.queries.status import LOOK_SECONDS, follower_findings
+from shared.queries.broker_findings import LOOK_SECONDS, follower_findings
+from shared.queries.findings import Finding, FindingKind
 
 
 class _Facts(BaseModel):
@@ -56,7 +57,7 @@ class LimitFill(_Facts):
     buckets: int
     """In use now; who has not asked for anything lately is not counted."""
     highest_used: float
-    """Of the fullest of them."""
+    """The share of the fullest of them."""
 
 
 class FeeFacts(_Facts):
@@ -67,7 +68,7 @@ class FeeFacts(_Facts):
     round_trip: Amount
     smallest_worthwhile_profit: Amount
     live: bool
-    """The account's own tier, as the broker told it; else the default."""
+    """The account's own tier, as the broker reported it; else the default."""
 
     @classmethod
     def of(cls, fees: Fees, *, live: bool) -> "FeeFacts":
@@ -96,6 +97,10 @@ class BrokerFacts(_Facts):
     followers: dict[str, int] | None
     """Status → how many; None: PostgreSQL does not answer."""
     redis_error: str | None
+    missing: tuple[str, ...] = ()
+    """The copy engine or the worker, when it gave no sign of life a moment ago."""
+    service: tuple[Finding, ...] = ()
+    """What keeps fills from reaching the followers' accounts."""
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's way
     @property
@@ -116,16 +121,38 @@ class BrokerFacts(_Facts):
         refused = self.master_state == MasterState.FAILED.value
         return health_of(self.consecutive_errors, watched=watched, refused=refused)
 
-    def findings(self) -> Iterator[str]:
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's way
+    @property
+    def served(self) -> bool:
+        """What is due is done: a copy engine and a worker are alive, and nothing waits for them."""
+        return self.redis_error is None and not self.missing and not self.service
+
+    def findings(self) -> Iterator[Finding]:
         """Everything that should not be so."""
         if self.followers is not None:
-            yield from follower_findings(self.followers)
+            yield from follower_findings(self.broker, self.followers)
+        yield from self.shortcomings()
+        if self.redis_error is None and self.connected and not self.funded:
+            yield self._finding(FindingKind.NOT_FUNDED, "not funded: below 10 US dollars")
+        if self.circuit and self.circuit.open:
+            yield self._finding(FindingKind.CIRCUIT_OPEN, "circuit open" + self._because(self.circuit.last_error))
+
+    def shortcomings(self) -> Iterator[Finding]:
+        """Why the broker is not connected, or not served."""
         if self.redis_error:
-            yield f"Redis does not answer: {self.redis_error}"
+            message = f"Redis does not answer: {self.redis_error}"
+            yield self._finding(FindingKind.REDIS_UNREACHABLE, message, "Redis")
             return
         if not self.connected:
-            yield "not connected" + (f": {self.last_error}" if self.last_error else "")
-        elif not self.funded:
-            yield "not funded: below 10 US dollars"
-        if self.circuit and self.circuit.open:
-            yield "circuit open" + (f": {self.circuit.last_error}" if self.circuit.last_error else "")
+            yield self._finding(FindingKind.NOT_CONNECTED, "not connected" + self._because(self.last_error))
+        yield from self.service
+        if self.missing and not self.service:
+            message = f"not served yet: no live {' and no live '.join(self.missing)}, which may still be starting"
+            yield self._finding(FindingKind.NOT_SERVED, message, "stages")
+
+    def _finding(self, kind: FindingKind, message: str, subject: str = "master") -> Finding:
+        return Finding(kind=kind, broker=self.broker, subject=subject, message=message)
+
+    @staticmethod
+    def _because(error: str | None) -> str:
+        return f": {error}" if error else ""

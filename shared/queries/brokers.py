@@ -1,4 +1,4 @@
-"""What `nija brokers` asks a broker's Redis: the master's report, the queue, the circuit, the rate limits."""
+"""Reads what `nija brokers` shows from a broker's Redis: the master's report, the queue, circuit and rate limits."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -11,8 +11,11 @@ from shared.domain.amounts import parse_amount
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.stage_signs import Stage
 from shared.queries.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
+from shared.queries.broker_findings import service_findings
 from shared.queries.pipeline import read_pipeline
+from shared.queries.stage_rules import Presence
 
 _AT_ONCE: Final = 1_000
 
@@ -25,6 +28,7 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
     circuit: Any = redis.hgetall(keys.circuit)
     limits = _limits(redis, keys)
     reported = pipeline.master
+    presence = Presence(pipeline.stages, pipeline.asked_at)
     return BrokerFacts(
         broker=broker,
         master_state=reported.state if reported else None,
@@ -43,6 +47,8 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
         fees=fee_facts(broker, master),
         followers=followers,
         redis_error=None,
+        missing=tuple(each.value for each in (Stage.COPY_ENGINE, Stage.BROKER_WORKER) if not presence.works(each)),
+        service=tuple(service_findings(broker, pipeline, presence)),
     )
 
 
@@ -65,7 +71,7 @@ def unreachable(broker: Broker, followers: dict[str, int] | None, error: str) ->
 
 
 def fee_facts(broker: Broker, master: Mapping[str, str]) -> FeeFacts:
-    """The master's own tier where its broker told it, else the default."""
+    """The master's own tier where its broker reported it, else the default."""
     rates = None
     if "fee_taker" in master and "fee_maker" in master:
         rates = FeeRates(taker=parse_amount(master["fee_taker"]), maker=parse_amount(master["fee_maker"]))

@@ -1,18 +1,25 @@
-"""What is under way at a broker: its Redis in, a `Pipeline` out. Reads only; two round trips and one per 1,000 mailboxes."""
+"""Reads what is under way at a broker from its Redis.
 
-from collections.abc import Sequence
+Reads only. Some round trips, and one more per 1,000 mailboxes with orders.
+"""
+
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from pydantic import ValidationError
 from redis import Redis
+from redis.exceptions import ResponseError
 
 from shared.domain.copying.copy_order import CopyOrder
+from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.alerts import current_alerts
-from shared.messaging.keys import BrokerKeys, queue_name
+from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
-from shared.queries.status import MasterFacts, Pipeline
+from shared.messaging.shard_position import ShardPosition
+from shared.messaging.stage_signs import Stage, StageRecord, StageState
+from shared.queries.pipeline_facts import MasterFacts, Pipeline, StageProcess, UnreadFill
 
 _AT_ONCE: Final = 1_000
 
@@ -22,51 +29,91 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
     keys = BrokerKeys(broker)
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.time()
+        pipeline.hgetall(keys.stages)
+        pipeline.zrange(keys.stage_signs, 0, -1, withscores=True)
         pipeline.hgetall(keys.master)
         pipeline.hgetall(keys.halted)
         pipeline.llen(queue_name(broker))
-        pipeline.zrange(keys.ready, 0, -1)
-        pipeline.zrange(keys.claims, 0, -1)
-        pipeline.zrange(keys.ready, 0, 0, withscores=True)
+        pipeline.zrange(keys.ready, 0, -1, withscores=True)
+        pipeline.zrange(keys.claims, 0, -1, withscores=True)
         pipeline.hvals(keys.submitting)
         pipeline.hvals(keys.alerts)
         pipeline.xlen(keys.events)
         pipeline.xlen(keys.dead_letters)
         pipeline.xlen(keys.event_dead_letters)
         replies: list[Any] = pipeline.execute()
-    now, master, halted, hints, ready, claimed, first_ready, submitting, alerts, events, *letters = replies
-    seconds, microseconds = now
-    now_seconds = seconds + microseconds / 1_000_000
-    # A follower with mail is ready or claimed, so no other mailbox needs to be looked into.
-    orders_waiting, looked_for = _look_into_mail(redis, keys, sorted({*ready, *claimed}))
+    (seconds, microseconds), stages, signs, master, halted, hints, ready, claims, submitting, alerts, *lengths = replies
+    now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
+    now_ms = now.timestamp() * 1000
+    mail = _look_into_mail(redis, keys, dict(ready), dict(claims), now_ms)
+    event_ms = _oldest_event_ms(redis, keys)
     return Pipeline(
-        master=_master(master, now_seconds),
+        asked_at=now,
+        stages=_stages(stages, signs, now_ms),
+        master=_master(master, now),
         halted=halted,
         queued_hints=hints,
         ready_followers=len(ready),
-        claimed_followers=len(claimed),
-        orders_waiting=orders_waiting,
-        longest_wait_seconds=max((max(0.0, now_seconds - due / 1000) for _, due in first_ready), default=0.0),
+        claimed_followers=len(claims),
+        orders_waiting=mail.orders,
+        due_mailboxes=mail.due,
+        longest_wait_seconds=mail.longest_wait_seconds,
+        unread_fill=_unread_fill(redis, keys, now),
         unknown_orders=sum(_is_unknown(each) for each in submitting),
-        looked_for_orders=looked_for,
-        # The bookkeeper trims what the ledger has.
-        events_not_in_ledger=events,
+        looked_for_orders=mail.looked_for,
+        events_not_in_ledger=lengths[0],
+        oldest_event_age_seconds=None if event_ms is None else max(0.0, (now_ms - event_ms) / 1000),
         alerts=tuple(current_alerts(alerts, datetime.now(UTC))),
-        dead_letters=sum(letters),
+        dead_letters=sum(lengths[1:]),
     )
 
 
-def _is_unknown(submission: str) -> bool:
+def _stages(records: Mapping[str, str], signs: Sequence[tuple[str, float]], now_ms: float) -> tuple[StageProcess, ...]:
+    found = []
+    for process, sign_ms in signs:
+        record = _record(process, records.get(process), sign_ms)
+        if record is not None:
+            facts = record.model_dump(include=set(StageProcess.model_fields))
+            found.append(StageProcess(**facts, sign_age_seconds=max(0.0, (now_ms - sign_ms) / 1000)))
+    return tuple(found)
+
+
+def _record(process: str, text: str | None, sign_ms: float) -> StageRecord | None:
+    if text is None:
+        return None
     try:
-        return Submission.model_validate_json(submission).stage == "unknown"
+        return StageRecord.model_validate_json(text)
     except ValidationError:
-        # Of a version that is not known here: an alert says so.
-        return False
+        # A newer version wrote it, in a rolling upgrade. That the process is there can be read from its name.
+        stage, _, place = process.partition("@")
+        host, _, _ = place.partition(":")
+        if stage not in list(Stage):
+            return None
+        started_at = datetime.fromtimestamp(sign_ms / 1000, UTC)
+        return StageRecord(
+            stage=Stage(stage), host=host, pid=0, token="", started_at=started_at, state=StageState.RUNNING
+        )
 
 
-def _look_into_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[FollowerId]) -> tuple[int, int]:
-    """How many orders wait, and how many followers' next order is one that may have been sent before Redis restarted."""
-    waiting = looked_for = 0
+class _Mail(NamedTuple):
+    orders: int
+    due: int
+    longest_wait_seconds: float
+    looked_for: int
+    """Followers whose next order may have been sent before Redis restarted."""
+
+
+def _look_into_mail(
+    redis: Redis,
+    keys: BrokerKeys,
+    ready: Mapping[FollowerId, float],
+    leases: Mapping[FollowerId, float],
+    now_ms: float,
+) -> _Mail:
+    """Count what waits. A follower with mail is ready or leased, so no other mailbox needs to be asked about."""
+    orders = due = looked_for = 0
+    first_due_ms = now_ms
+    followers = sorted({*ready, *leases})
     for start in range(0, len(followers), _AT_ONCE):
         some = followers[start : start + _AT_ONCE]
         with redis.pipeline(transaction=False) as pipeline:
@@ -75,34 +122,90 @@ def _look_into_mail(redis: Redis, keys: BrokerKeys, followers: Sequence[Follower
                 pipeline.llen(keys.mailbox(follower_id))
                 pipeline.lindex(keys.mailbox(follower_id), 0)
             submitting, *mail = pipeline.execute()
-        waiting += sum(mail[0::2])
-        looked_for += sum(
-            not under_way and _is_replayed(head) for under_way, head in zip(submitting, mail[1::2], strict=True)
-        )
-    return waiting, looked_for
+        for follower_id, under_way, waiting, head in zip(some, submitting, mail[0::2], mail[1::2], strict=True):
+            orders += waiting
+            looked_for += not under_way and _is_replayed(head)
+            # Due since then. A lease that has run out may be taken, too.
+            since_ms = ready.get(follower_id, leases.get(follower_id, now_ms))
+            if waiting and since_ms < now_ms:
+                due += 1
+                first_due_ms = min(first_due_ms, since_ms)
+    return _Mail(orders, due, (now_ms - first_due_ms) / 1000, looked_for)
+
+
+def _is_unknown(submission: str) -> bool:
+    try:
+        return Submission.model_validate_json(submission).stage == "unknown"
+    except ValidationError:
+        # Its version is not known here: an alert says so.
+        return False
 
 
 def _is_replayed(order: str | None) -> bool:
     try:
         return order is not None and CopyOrder.model_validate_json(order).replayed
     except ValidationError:
-        # Of a version that is not known here: an alert says so.
+        # Its version is not known here: an alert says so.
         return False
 
 
-def _master(fields: dict[str, str], now_seconds: float) -> MasterFacts | None:
+def _oldest_event_ms(redis: Redis, keys: BrokerKeys) -> int | None:
+    """When the oldest event that the ledger does not have was written; None: it has all.
+
+    The bookkeeper trims the stream after it has acknowledged; what it could not trim is in the ledger too.
+    """
+    with redis.pipeline(transaction=False) as pipeline:
+        pipeline.xinfo_groups(keys.events)
+        pipeline.xpending(keys.events, LEDGER_GROUP)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    groups, pending = replies
+    if isinstance(groups, ResponseError):
+        return None  # there is no stream
+    read_up_to = next((group["last-delivered-id"] for group in groups if group["name"] == LEDGER_GROUP), None)
+    unread: Any = redis.xrange(keys.events, min="-" if read_up_to is None else f"({read_up_to}", count=1)
+    oldest = [entry_id for entry_id, _ in unread]
+    if not isinstance(pending, ResponseError) and pending["pending"]:
+        oldest.append(pending["min"])
+    return min((int(entry_id.partition("-")[0]) for entry_id in oldest), default=None)
+
+
+def _unread_fill(redis: Redis, keys: BrokerKeys, now: datetime) -> UnreadFill | None:
+    with redis.pipeline(transaction=True) as pipeline:
+        pipeline.xinfo_stream(keys.fills)
+        pipeline.get(keys.shard_count)
+        pipeline.hgetall(keys.shards)
+        replies: list[Any] = pipeline.execute(raise_on_error=False)
+    stream, count, positions = replies
+    if isinstance(stream, ResponseError):
+        return None  # there is no stream
+    done = [ShardPosition.parse(positions.get(str(n), "").encode()).done_sequence for n in range(int(count or 1))]
+    if min(done) >= int(stream["last-generated-id"].partition("-")[0]):
+        return None
+    unread: Any = redis.xrange(keys.fills, min=f"{min(done) + 1}-0", count=1)
+    try:
+        fill = MasterFill.model_validate_json(unread[0][1][FILL_FIELD])
+    except (IndexError, KeyError, ValidationError):
+        return None  # just delivered, or unreadable: then the engine has halted, and says so
+    return UnreadFill(sequence=fill.sequence, age_seconds=max(0.0, (now - fill.published_at).total_seconds()))
+
+
+def _master(fields: dict[str, str], now: datetime) -> MasterFacts | None:
     """The hash `master`, as the master trader's report writes it."""
     if not fields:
         return None
-    looked_at = fields.get("last_poll_at")
-    age = None if looked_at is None else now_seconds - datetime.fromisoformat(looked_at).astimezone(UTC).timestamp()
+
+    def age(name: str) -> float | None:
+        text = fields.get(name)
+        return None if text is None else round(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()), 3)
+
     return MasterFacts(
         state=fields.get("state", "starting"),
         account=fields.get("master_account", ""),
-        last_look_age_seconds=None if age is None else round(max(0.0, age), 3),
+        last_look_age_seconds=age("last_poll_at"),
         consecutive_errors=int(fields.get("consecutive_errors", "0")),
         last_error=fields.get("last_error"),
         last_error_at=fields.get("last_error_at"),
         equity=fields.get("equity"),
         equity_at=fields.get("equity_at"),
+        updated_age_seconds=age("updated_at"),
     )

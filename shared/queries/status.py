@@ -1,47 +1,42 @@
-"""What `nija status` tells, and what of it is a finding. Pure: facts in, findings out."""
+"""The whole of nija as `nija status` shows it, and what of it is a finding. Pure: facts in, findings out."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Final
 
-from pydantic import BaseModel, ConfigDict
-
-from shared.domain.accounts.master_state import MasterState
-from shared.domain.amounts import Amount, Instant
-from shared.domain.copying.follower import FollowerStatus
+from shared.domain.amounts import Instant
 from shared.domain.identity import Broker
-from shared.messaging.alerts import Alert, AlertKind
+from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.reports.reports import FillReport
+from shared.persistence.reports.stages import StageReport
+from shared.queries.broker_findings import broker_findings, follower_findings, process_findings
+from shared.queries.duration import duration
+from shared.queries.findings import Finding, FindingKind
+from shared.queries.pipeline_facts import Facts, Pipeline
+from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS, START_SECONDS, STEADY_SECONDS, Presence
 
-BEAT_SECONDS = 30.0
-"""A process beats every second; after so long without a beat it hangs."""
-LOOK_SECONDS = 60.0
-"""A master's account is looked at every few seconds, and reported about once a second."""
-RUNNING = "running"
-ALERTS_TOLD = 5
-_WORDS: Mapping[str, str] = {
-    AlertKind.UNKNOWN_ORDER: "outcome unknown (`nija reconcile`)",
-    AlertKind.UNREADABLE_MAIL: "mail that cannot be read",
-    AlertKind.UNREADABLE_KEY: "key that cannot be read",
-    AlertKind.UNLISTED_SYMBOL: "exit that cannot be sent",
-    AlertKind.UNREADABLE_FOLLOWER: "opens nothing: its policy or account cannot be read",
-    AlertKind.UNREADABLE_LISTING: "nothing is opened: the symbol's listing cannot be read",
-    AlertKind.DRIFT: "drift (`nija reconcile`)",
-}
-
-
-class _Facts(BaseModel):
-    model_config = ConfigDict(frozen=True)
+BEAT_SECONDS: Final = 30.0
+"""A process beats every second. After so long without a beat it hangs."""
+RUN_START_SECONDS: Final = 120.0
+"""`nija up` may take so long: it makes a database at its first start, and gives each round of processes 60 s."""
+REPORT_SECONDS: Final = 90.0
+"""A process that cannot reach Redis reports every 30 s in PostgreSQL."""
+RUNNING: Final = "running"
+STARTING: Final = "starting"
+_ONE_FOR_ALL: Final = frozenset({FindingKind.CRASH_LOOP, FindingKind.START_FAILED})
+"""Found at each broker that a process works for, and reported once."""
 
 
-class Run(_Facts):
+class Run(Facts):
     """The `nija` that holds the data folder."""
 
     pid: int
-    since: str
+    since: Instant
     command: str
     paper: bool
 
 
-class ProcessFacts(_Facts):
+class ProcessFacts(Facts):
     """A process of the run. `heartbeat_age_seconds` None: it does not beat (servers), or has not beaten yet."""
 
     name: str
@@ -50,48 +45,23 @@ class ProcessFacts(_Facts):
     restarts: int
     started_at: Instant | None
     heartbeat_age_seconds: float | None
+    recent_ends: int = 0
+    """How often it ended unexpectedly in the last 15 minutes."""
+    last_end: str = ""
+    """How it ended last, with the last line of its log."""
+
+    @property
+    def stage(self) -> Stage | None:
+        """None: it is a server or a paper broker."""
+        name = self.name.partition("-")[0]
+        return Stage(name) if name in list(Stage) else None
+
+    def works_for(self, broker: Broker) -> bool:
+        """Whether it is a process of this broker, or of all."""
+        return self.name.partition("-")[2] in ("", broker.value)
 
 
-class MasterFacts(_Facts):
-    """How watching the master goes, in the words of its process. Money is US dollars."""
-
-    state: str
-    account: str
-    last_look_age_seconds: float | None
-    consecutive_errors: int
-    last_error: str | None
-    last_error_at: Instant | None
-    equity: Amount | None
-    equity_at: Instant | None
-
-
-class Pipeline(_Facts):
-    """What is under way at a broker, from Redis."""
-
-    master: MasterFacts | None
-    """None: no process has watched the master yet."""
-    halted: dict[str, str]
-    """Master account (`*`: all) → why."""
-    queued_hints: int
-    """In the Celery queue."""
-    ready_followers: int
-    claimed_followers: int
-    orders_waiting: int
-    """In all mailboxes, those under way included."""
-    longest_wait_seconds: float
-    """Since when the follower that is due for the longest has been due."""
-    unknown_orders: int
-    looked_for_orders: int
-    """Followers whose next order may have been sent before Redis restarted: the broker is asked before anything else."""
-    events_not_in_ledger: int
-    """Entries of the stream; an entry of decisions covers up to some hundred followers."""
-    alerts: tuple[Alert, ...]
-    """What workers cannot help by themselves, oldest first."""
-    dead_letters: int
-    """Fills and events that could not be read or stored, kept for an operator."""
-
-
-class LedgerFacts(_Facts):
+class LedgerFacts(Facts):
     """What the ledger has of a broker."""
 
     followers: dict[str, int]
@@ -99,7 +69,7 @@ class LedgerFacts(_Facts):
     last_fill: FillReport | None
 
 
-class BrokerStatus(_Facts):
+class BrokerStatus(Facts):
     """One broker. What could not be asked is None, and its error says why."""
 
     broker: Broker
@@ -108,80 +78,149 @@ class BrokerStatus(_Facts):
     ledger: LedgerFacts | None
 
 
-class SystemStatus(_Facts):
+class SystemStatus(Facts):
     """All of it."""
 
+    asked_at: Instant
     home: str
     run: Run | None
     unreachable: str | None
     """Why nothing could be asked; None: it could."""
     database_error: str | None
     processes: tuple[ProcessFacts, ...]
+    stage_reports: tuple[StageReport, ...] = ()
+    """From processes that cannot reach Redis."""
     brokers: tuple[BrokerStatus, ...]
 
-    def findings(self) -> list[str]:
+    @property
+    def is_starting(self) -> bool:
+        """Whether `nija up` has been started a moment ago, and may not be complete yet."""
+        return self.run is not None and self.asked_at - self.run.since <= timedelta(seconds=RUN_START_SECONDS)
+
+    def findings(self) -> list[Finding]:
         """Everything that should not be so; empty: all is well."""
-        return list(_findings(self))
+        return list(_without_repeats(_findings(self)))
 
 
-def _findings(status: SystemStatus) -> Iterator[str]:
-    if status.unreachable:
-        yield status.unreachable
+def _findings(status: SystemStatus) -> Iterator[Finding]:
+    if status.unreachable and not status.is_starting:
+        yield Finding(kind=FindingKind.UNREACHABLE, broker=None, subject="nija", message=status.unreachable)
     for process in status.processes:
-        if process.state != RUNNING:
-            yield f"{process.name} is {process.state}"
-        elif process.heartbeat_age_seconds is not None and process.heartbeat_age_seconds > BEAT_SECONDS:
-            yield f"{process.name} has not beaten for {process.heartbeat_age_seconds:.0f} s: it hangs"
+        yield from _supervised(status, process)
     if status.database_error:
-        yield status.database_error
+        yield Finding(
+            kind=FindingKind.DATABASE_UNREACHABLE, broker=None, subject="PostgreSQL", message=status.database_error
+        )
     if not status.brokers and not status.unreachable and not status.database_error:
-        yield "no broker is enabled, and nobody follows: set a master account's key, or NIJA_BROKERS"
+        message = "no broker is enabled, and there are no followers: set a master account's key, or NIJA_BROKERS"
+        yield Finding(kind=FindingKind.NO_BROKER, broker=None, subject="NIJA_BROKERS", message=message)
+    yield from _reported_elsewhere(status)
     for broker in status.brokers:
-        for finding in _broker_findings(broker):
-            yield f"{broker.broker.value}: {finding}"
+        yield from _at(status, broker)
 
 
-def _broker_findings(status: BrokerStatus) -> Iterator[str]:
-    if status.ledger:
-        yield from follower_findings(status.ledger.followers)
-    if status.redis_error:
-        yield f"Redis does not answer: {status.redis_error}"
-    pipeline = status.pipeline
-    if pipeline is None:
+def _supervised(status: SystemStatus, process: ProcessFacts) -> Iterator[Finding]:
+    """What the supervisor of `nija up` knows of a process."""
+    broker = next((each for each in Broker if process.name.endswith(f"-{each.value}")), None)
+    age = None if process.started_at is None else (status.asked_at - process.started_at).total_seconds()
+    last_end = f". It {process.last_end}" if process.last_end else ""
+    if is_looping(process, age):
+        kind = FindingKind.CRASH_LOOP
+        message = (
+            f"{process.name} ended unexpectedly {process.recent_ends} times in {duration(LOOP_SECONDS)}: "
+            f"it crashes again and again{last_end}"
+        )
+    elif process.state == STARTING and process.restarts == 0 and (age is None or age <= START_SECONDS):
         return
-    yield from _master_findings(pipeline.master)
-    for account, why in pipeline.halted.items():
-        yield f"halted for {'every master' if account == '*' else account}: {why}"
-    if pipeline.unknown_orders:
-        have = "order has" if pipeline.unknown_orders == 1 else "orders have"
-        yield f"{pipeline.unknown_orders} {have} no clear outcome yet (`nija orders --unknown`)"
-    if pipeline.looked_for_orders:
-        are = "order is" if pipeline.looked_for_orders == 1 else "orders are"
-        yield f"{pipeline.looked_for_orders} {are} looked for at the broker after a restart of Redis (`nija orders`)"
-    for alert in pipeline.alerts[:ALERTS_TOLD]:
-        what = _WORDS.get(alert.kind, alert.kind)
-        yield f"{what} since {alert.since:%Y-%m-%d %H:%M:%S} UTC, {alert.follower_id}: {alert.message}"
-    if len(pipeline.alerts) > ALERTS_TOLD:
-        yield f"{len(pipeline.alerts) - ALERTS_TOLD} more alerts wait for an operator"
-    if pipeline.dead_letters:
-        yield f"{pipeline.dead_letters} messages could not be read; they are kept as dead letters (docs/operations.md)"
-
-
-def follower_findings(followers: Mapping[str, int]) -> Iterator[str]:
-    """What is wrong with who follows at a broker; `followers`: status → how many. Paused ones were paused on purpose."""
-    disabled = followers.get(FollowerStatus.DISABLED, 0)
-    if disabled:
-        yield f"{disabled} {'follower is' if disabled == 1 else 'followers are'} disabled (`nija followers list`)"
-    if not followers.get(FollowerStatus.ACTIVE):
-        yield "nobody copies: no follower is active"
-
-
-def _master_findings(master: MasterFacts | None) -> Iterator[str]:
-    if master is None:
-        yield "the master is not watched yet"
+    elif process.state != RUNNING:
+        kind, message = FindingKind.PROCESS_DOWN, f"{process.name} is {process.state}{last_end}"
+    elif process.heartbeat_age_seconds is not None and process.heartbeat_age_seconds > BEAT_SECONDS:
+        kind = FindingKind.PROCESS_HANGS
+        beat = duration(process.heartbeat_age_seconds)
+        message = f"{process.name} hangs: its last heartbeat is {beat} old. Read its log, and end it: it starts again"
+    else:
         return
-    if master.state != MasterState.WATCHING.value:
-        yield f"the master is not watched: {master.state}" + (f", {master.last_error}" if master.last_error else "")
-    elif master.last_look_age_seconds is None or master.last_look_age_seconds > LOOK_SECONDS:
-        since = "ever" if master.last_look_age_seconds is None else f"for {master.last_look_age_seconds:.0f} s"
-        yield f"nobody has looked at the master's account {since}"
+    yield Finding(kind=kind, broker=broker, subject=process.name, message=message)
+
+
+def is_looping(process: ProcessFacts, age_seconds: float | None) -> bool:
+    """Whether the process ends again and again."""
+    steady = process.state == RUNNING and age_seconds is not None and age_seconds >= STEADY_SECONDS
+    return process.recent_ends >= LOOP_ENDS and not steady
+
+
+def presence_at(status: SystemStatus, broker: Broker, pipeline: Pipeline) -> Presence:
+    """The processes of all stages at a broker, with what the supervisor of `nija up` knows of them."""
+    awaited: set[Stage] = set(Stage) if status.is_starting else set()
+    looping: set[Stage] = set()
+    for process in status.processes:
+        if process.stage is None or not process.works_for(broker):
+            continue
+        age = None if process.started_at is None else (status.asked_at - process.started_at).total_seconds()
+        if not (process.state == STARTING and process.restarts == 0):
+            awaited.discard(process.stage)
+        if is_looping(process, age):
+            looping.add(process.stage)
+    return Presence(pipeline.stages, pipeline.asked_at, awaited=awaited, looping=looping)
+
+
+def _at(status: SystemStatus, broker: BrokerStatus) -> Iterator[Finding]:
+    if broker.ledger:
+        yield from follower_findings(broker.broker, broker.ledger.followers)
+    if broker.redis_error:
+        message = f"Redis does not answer: {broker.redis_error}"
+        yield Finding(kind=FindingKind.REDIS_UNREACHABLE, broker=broker.broker, subject="Redis", message=message)
+    if broker.pipeline is None:
+        return
+    presence = presence_at(status, broker.broker, broker.pipeline)
+    yield from process_findings(broker.broker, presence)
+    yield from broker_findings(broker.broker, broker.pipeline, presence)
+
+
+def _reported_elsewhere(status: SystemStatus) -> Iterator[Finding]:
+    """What processes that cannot reach Redis have written into PostgreSQL, and that is not over."""
+    for report in status.stage_reports:
+        failed = report.state == StageState.FAILED.value
+        if report.age_seconds > (LOOP_SECONDS if failed else REPORT_SECONDS) or _is_over(status, report):
+            continue
+        what = "cannot start" if failed else "cannot reach Redis"
+        yield Finding(
+            kind=FindingKind.START_FAILED if failed else FindingKind.STAGE_TROUBLE,
+            broker=report.broker,
+            subject=f"{report.stage}@{report.host}",
+            message=f"{report.stage} on {report.host} {what}: {report.message}",
+        )
+
+
+def _is_over(status: SystemStatus, report: StageReport) -> bool:
+    """Whether a process of that stage and host has given a sign of life in Redis since."""
+    return any(
+        each.stage.value == report.stage and each.host == report.host and each.sign_age_seconds < report.age_seconds
+        for broker in status.brokers
+        if broker.pipeline is not None and report.broker in (None, broker.broker)
+        for each in broker.pipeline.stages
+    )
+
+
+def _without_repeats(findings: Iterator[Finding]) -> Iterator[Finding]:
+    """Report a process once that is found at several brokers, or by the supervisor and in Redis."""
+    found = list(findings)
+    once: dict[tuple[str, str], list[Finding]] = {}
+    for each in found:
+        once.setdefault((each.kind, each.subject), []).append(each)
+    supervised = {each.subject for each in found if each.kind is FindingKind.CRASH_LOOP and "@" not in each.subject}
+    for each in found:
+        if each.kind not in _ONE_FOR_ALL:
+            yield each
+            continue
+        stage, at, _ = each.subject.partition("@")
+        if (
+            at
+            and each.kind is FindingKind.CRASH_LOOP
+            and (stage in supervised or (each.broker and f"{stage}-{each.broker.value}" in supervised))
+        ):
+            continue
+        same = once[each.kind, each.subject]
+        if same[0] is each:
+            brokers = {one.broker for one in same}
+            yield each if len(brokers) == 1 else each.model_copy(update={"broker": None})

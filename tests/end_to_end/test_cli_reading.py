@@ -39,9 +39,9 @@ def test_status_for_people_ends_with_the_verdict(running: Any) -> None:
 
 
 def test_check_brokers_counts_who_is_connected(running: Any, nija: Nija) -> None:
-    """How many of how many, and which."""
+    """How many of how many are connected and served, and which."""
     done = nija("check", "brokers", folder=running.folder)
-    assert (done.returncode, done.stdout) == (0, "connected: 1 of 1 (kraken)\n")
+    assert (done.returncode, done.stdout) == (0, "connected: 1 of 1 (kraken)\nserved: 1 of 1 (kraken)\n")
 
 
 def test_status_without_any_nija_says_how_to_start_one(nija: Nija) -> None:
@@ -64,14 +64,16 @@ def test_status_tells_the_rest_when_a_server_is_away(running: Any, nija: Nija) -
     [kraken] = no_redis.json()["brokers"]
     assert kraken["pipeline"] is None
     assert kraken["ledger"]["last_fill"]["copied"] == 3
-    assert "Redis does not answer" in no_redis.json()["findings"][0]
+    [found] = no_redis.json()["findings"]
+    assert (found["kind"], found["broker"], found["subject"]) == ("redis_unreachable", "kraken", "Redis")
     assert "secret-word" not in no_redis.stdout
     no_database = nija("status", "--json", **servers | {"DATABASE_URL": "postgresql://u:secret-word@127.0.0.1:1/nija"})
     assert no_database.returncode == 1
     [kraken] = no_database.json()["brokers"]
     assert kraken["ledger"] is None
     assert kraken["pipeline"]["master"]["state"] == "watching"
-    assert "PostgreSQL" in no_database.json()["findings"][0]
+    [found] = no_database.json()["findings"]
+    assert (found["kind"], found["broker"], found["subject"]) == ("database_unreachable", None, "PostgreSQL")
     assert "secret-word" not in no_database.stdout
 
 
@@ -81,7 +83,7 @@ def test_status_elsewhere_asks_the_servers_that_are_set(running: Any, nija: Nija
     done = nija("status", "--json", **servers)
     assert (done.returncode, done.json()["findings"]) == (0, [])
     assert [each["broker"] for each in done.json()["brokers"]] == ["kraken"]
-    assert "this is what REDIS_URL and DATABASE_URL tell" in nija("status", **servers).stdout
+    assert "this is what REDIS_URL and DATABASE_URL say" in nija("status", **servers).stdout
 
 
 def test_fills_add_up_for_every_follower(running: Any, nija: Nija) -> None:

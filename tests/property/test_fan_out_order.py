@@ -5,8 +5,9 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from services.copy_engine.position import ShardPosition, done, inside
+from services.copy_engine.position import done, inside
 from services.copy_engine.roster import Roster, ring_distance
+from shared.messaging.shard_position import ShardPosition
 from tests.support.examples import a_follower
 
 NAMES = st.sets(st.from_regex(r"[a-z0-9][a-z0-9_.-]{0,8}", fullmatch=True), min_size=1, max_size=40)

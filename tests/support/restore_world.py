@@ -23,7 +23,6 @@ from services.bookkeeper.restore import Restore
 from services.bookkeeper.write import write_entries
 from services.copy_engine.fan_out import FanOut
 from services.copy_engine.inputs import PlanningInputs
-from services.copy_engine.position import ShardPosition
 from services.copy_engine.read_fills import FillReader
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import Shards
@@ -40,6 +39,8 @@ from shared.messaging.event_stream import EventStream, publish_event
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.shard_position import ShardPosition
+from shared.observability.vitals import Duty
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
@@ -179,7 +180,7 @@ class RestoreWorld:
             load_followers=lambda: store.roster(KRAKEN),
             count_changes=lambda: store.count_changes(KRAKEN),
             publish_hints=lambda _hints: None,
-            beat=lambda: None,
+            duty=Duty(),
         )
         return reader, owned, fan_out
 

@@ -147,6 +147,8 @@ def test_liveness_is_the_age_of_the_heartbeat_file(tmp_path: Path) -> None:
             command = container[probe]["exec"]["command"]
             assert command[:4] == ["python", "-P", "-m", "shared.observability.heartbeat"]
             assert command[-1] == "/tmp/heartbeat"
+            assert ("--alive" in command) is (probe != "readinessProbe")
+        assert container["terminationMessagePolicy"] == "FallbackToLogsOnError"
         assert {"name": "tmp", "mountPath": "/tmp"} in container["volumeMounts"]
     command = [sys.executable, *containers(deployment("bookkeeper"))[0]["livenessProbe"]["exec"]["command"][1:-1]]
 
@@ -159,6 +161,18 @@ def test_liveness_is_the_age_of_the_heartbeat_file(tmp_path: Path) -> None:
     long_ago = time.time() - 3600
     os.utime(file, (long_ago, long_ago))
     assert code() == 1
+
+
+def test_only_readiness_asks_whether_a_process_can_do_its_work(tmp_path: Path) -> None:
+    """A PostgreSQL that is away starts no container again: its process is alive, and not ready."""
+    file = tmp_path / "heartbeat"
+    file.write_text("PostgreSQL does not answer")
+    (container,) = containers(deployment("bookkeeper"))
+    codes = {}
+    for probe in ("startupProbe", "livenessProbe", "readinessProbe"):
+        command = [sys.executable, *container[probe]["exec"]["command"][1:-1], str(file)]
+        codes[probe] = subprocess.run(command, check=False, capture_output=True, timeout=20).returncode
+    assert codes == {"startupProbe": 0, "livenessProbe": 0, "readinessProbe": 1}
 
 
 def secret_references(manifest: Manifest) -> set[str]:

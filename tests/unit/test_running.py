@@ -3,7 +3,6 @@
 import asyncio
 import os
 import signal
-from pathlib import Path
 from time import monotonic
 
 import pytest
@@ -14,9 +13,11 @@ from shared import running
 from shared.domain.identity import Broker
 from shared.messaging.connection_errors import RedisHostUnknown, RedisUnavailable, RedisUnusable
 from shared.observability.heartbeat import Heartbeat
+from shared.observability.vitals import Vitals
 from shared.persistence.errors import DatabaseUnavailable
 
 BROKERS = (Broker.KRAKEN, Broker.OKX)
+VITALS = Vitals(Heartbeat(None), BROKERS)
 
 
 @pytest.fixture
@@ -40,10 +41,14 @@ async def test_a_defect_at_one_broker_begins_afresh_and_leaves_the_others(monkey
             raise ZeroDivisionError
         await stopping.wait()
 
-    await asyncio.wait_for(running.run_each(BROKERS, work, stopping), 5)
+    await asyncio.wait_for(running.run_each(BROKERS, work, stopping, VITALS), 5)
 
     assert begun.count(Broker.KRAKEN) == 3
     assert begun.count(Broker.OKX) == 1
+    trouble = VITALS.duty(Broker.KRAKEN).trouble
+    assert trouble is not None
+    assert trouble.text.startswith("its loop ended by an error: ZeroDivisionError")
+    assert VITALS.duty(Broker.OKX).trouble is None
 
 
 async def test_what_hangs_beyond_the_grace_is_cut_short(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -61,7 +66,7 @@ async def test_what_hangs_beyond_the_grace_is_cut_short(monkeypatch: pytest.Monk
             ended[broker] = "cut short"
             raise
 
-    run = asyncio.create_task(running.run_each(BROKERS, work, stopping))
+    run = asyncio.create_task(running.run_each(BROKERS, work, stopping, VITALS))
     await asyncio.sleep(0.05)
     stopping.set()
     await asyncio.wait_for(run, 5)
@@ -74,21 +79,6 @@ async def test_both_signals_stop(number: signal.Signals) -> None:
     stopping = running.stop_by_signal()
     os.kill(os.getpid(), number)
     await asyncio.wait_for(stopping.wait(), 5)
-
-
-async def test_a_heartbeat_that_cannot_be_written_is_tried_again(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    monkeypatch.setattr(running, "HEARTBEAT_SECONDS", 0.01)
-    no_folder = tmp_path / "beat"
-    no_folder.write_text("a file, where the folder should be")
-    beating = asyncio.create_task(running.keep_beating(Heartbeat(no_folder / "beat")))
-    await asyncio.sleep(0.05)
-    no_folder.unlink()
-    async with asyncio.timeout(5):
-        while not (no_folder / "beat").exists():
-            await asyncio.sleep(0.01)
-    beating.cancel()
 
 
 async def test_a_wait_ends_with_its_time_or_with_its_event() -> None:
@@ -118,10 +108,10 @@ async def test_a_wait_can_be_cancelled() -> None:
 async def test_a_server_that_is_away_is_waited_for_and_reported_once(
     monkeypatch: pytest.MonkeyPatch, capture_logs: LogCapture
 ) -> None:
-    """The process beats meanwhile, so that its probe does not restart it."""
+    """The process can say all the time what it waits for, so that no health check takes it for dead."""
     monkeypatch.setattr(running, "CHECK_AGAIN_SECONDS", 0.01)
     answers: list[Exception | str] = [RedisUnavailable("gone"), RedisUnavailable("gone"), DatabaseUnavailable("asleep")]
-    beats: list[int] = []
+    reasons: list[str] = []
 
     def check() -> str:
         answer = answers.pop(0) if answers else "found"
@@ -129,9 +119,9 @@ async def test_a_server_that_is_away_is_waited_for_and_reported_once(
             raise answer
         return answer
 
-    found = await running.until_usable(check, asyncio.Event(), lambda: beats.append(len(answers)))
+    found = await running.until_usable(check, asyncio.Event(), reasons.append)
     assert found == "found"
-    assert beats == [2, 1, 0]
+    assert reasons == ["gone", "gone", "asleep"]
     assert [(entry["event"], entry["error"]) for entry in capture_logs.entries] == [
         ("redis is away", "gone"),
         ("the ledger is away", "asleep"),
@@ -197,6 +187,6 @@ async def test_a_broker_whose_redis_cannot_be_used_leaves_the_others(
             raise RedisUnusable("it evicts")
         await stopping.wait()
 
-    await asyncio.wait_for(running.run_each(BROKERS, work, stopping), 5)
+    await asyncio.wait_for(running.run_each(BROKERS, work, stopping, VITALS), 5)
     assert tries.count(Broker.OKX) == 1
     assert all(entry["event"] == "redis cannot be used" and "exc_info" not in entry for entry in capture_logs.entries)

@@ -14,7 +14,7 @@ from typing import Any, Final, cast
 import psycopg
 from psycopg import sql
 from psycopg.types.json import Jsonb
-from sqlalchemy import Connection, Engine
+from sqlalchemy import Connection, Engine, text
 from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import SQLModel
 
@@ -80,6 +80,11 @@ class Ledger:
         """The ledger for what is read from the broker's Redis after this call. Raises DatabaseUnavailable."""
         with transaction(self._engine) as connection:
             return Ledger(self._engine, last_restore(connection, broker))
+
+    def ping(self) -> None:
+        """Return when PostgreSQL answers. Raises DatabaseUnavailable."""
+        with transaction(self._engine) as connection:
+            connection.execute(text("SELECT 1"))
 
     def write(self, events: Sequence[Event]) -> Written:
         """Store a batch in one transaction.

@@ -1,4 +1,4 @@
-"""The tables that change: who follows, how far each master has been read, how often Redis was restored."""
+"""The tables that change: followers, how far each master account was read, restores of Redis, reports of stages."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -75,3 +75,17 @@ class RestoreRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     restores: int = Field(sa_type=BigInteger)
+
+
+class StageReportRow(SQLModel, table=True):
+    """Why a stage's process does not start or work, from a process that cannot say so in Redis."""
+
+    __tablename__: ClassVar[str] = "stage_reports"
+
+    broker: str = columns.text(key=True)
+    """Empty: the process does not know it."""
+    stage: str = columns.text(key=True)
+    host: str = columns.text(key=True)
+    state: str = columns.text()
+    message: str = columns.text()
+    reported_at: datetime = columns.moment()

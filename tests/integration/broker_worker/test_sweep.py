@@ -13,6 +13,7 @@ from shared.messaging.celery_app import HintPublisher
 from tests.support.epoch import in_line
 from tests.support.examples import an_order
 from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.worker_health import a_health
 
 
 @pytest.mark.long
@@ -21,7 +22,7 @@ async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> 
     async with Redis.from_url(fresh_redis_url) as redis:
         await in_line(redis, KEYS)
         await WorkerBench(redis).deliver(an_order())
-        beats: list[None] = []
+        health = a_health()
         hints = HintPublisher(Broker.KRAKEN, f"redis://127.0.0.1:{free_port()}/0")
         sweeper = Sweeper(
             Broker.KRAKEN,
@@ -31,17 +32,17 @@ async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> 
             places=10,
             children=2,
             publish_hints=hints.publish,
-            beat=lambda: beats.append(None),
+            is_busy=lambda: False,
+            health=health,
+            database_url="postgresql://127.0.0.1:1/nija",
         )
         with capture_logs() as logs:
             sweeper.start()
             async with asyncio.timeout(60):
-                while not logs:
-                    await asyncio.sleep(0.02)
-                beats_before = len(beats)
-                while len(beats) == beats_before:
+                while len(logs) < 2:
                     await asyncio.sleep(0.02)
             sweeper.stop()
         hints.close()
         assert {(line["event"], line["log_level"]) for line in logs} == {("hints not sent", "warning")}
         assert not any(line.get("exc_info") for line in logs)
+        assert (health.present(Broker.KRAKEN).trouble or "").startswith("Redis: ")

@@ -31,11 +31,13 @@ from shared.messaging.circuit import FAILURES_THAT_OPEN, RedisCircuit
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stage_signs import Stage, StageRecord, StageSigns, StageState
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from tests.support.broker import FakeConnection
 from tests.support.faulty_broker import PRICE, FaultyAccount
+from tests.support.stage_signs import sign_for
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 Nija = Callable[..., tuple[int, Any]]
@@ -128,6 +130,7 @@ def test_accounts_show_balances_and_failures(nija: Nija, environment: dict[str, 
 
 
 async def report_master(redis: Redis, *, held: str = "500") -> None:
+    await sign_for(redis, KEYS)
     report = Report(redis, KEYS, "master", "test", lambda: datetime.now(UTC))
     balances = {"USD": Balance(free=Decimal(1_000), total=Decimal(1_000) + Decimal(held))}
     await report.equity(snapshot(balances, {}, datetime.now(UTC)))
@@ -179,7 +182,7 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
         await report_master(redis)
         limits = RedisRateLimits(ScriptRunner(redis), KEYS)
         await limits.take([Charge("calls:0123", 15, 0.01, 6)], 0.0)
-        await redis.zadd(KEYS.ready, {"alice": 0})
+        await redis.zadd(KEYS.ready, {"alice": datetime.now(UTC).timestamp() * 1000})
         await redis.rpush(KEYS.mailbox("alice"), "order", "order")
 
     in_redis(environment["REDIS_URL"], seed)
@@ -194,6 +197,8 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
     split = {name: Decimal(kraken["equity"][name]) for name in ("total", "cash", "held", "positions")}
     assert split == {"total": 1_500, "cash": 1_000, "held": 500, "positions": 0}
     assert kraken["queue"] == {"hints": 0, "ready": 1, "claimed": 0, "mail": 2}
+    assert (kraken["served"], okx["served"]) == (True, False)
+    assert [each["kind"] for each in okx["service"]] == ["engine_absent", "worker_absent"]
     assert kraken["circuit"]["open"] is False
     ((limit),) = kraken["rate_limits"]
     assert (limit["name"], limit["buckets"]) == ("calls", 1)
@@ -291,3 +296,72 @@ def test_an_accounts_own_fee_tier_is_shown_in_place_of_the_default(nija: Nija, e
         "smallest_worthwhile_profit": "0.005",
         "live": True,
     }
+
+
+def check_brokers(nija: Nija, *arguments: str) -> tuple[int, Any]:
+    """Exit code and document of `nija check brokers`."""
+    return nija("check", "brokers", *arguments)
+
+
+def test_check_brokers_wants_every_broker_connected_and_served(nija: Nija, environment: dict[str, str]) -> None:
+    """Both masters are polled; without a worker at OKX only --any is content, and the finding says why."""
+    okx = BrokerKeys(Broker.OKX)
+
+    async def seed(redis: Redis) -> None:
+        await report_master(redis)
+        report = Report(redis, okx, "master", "test", lambda: datetime.now(UTC))
+        await report.watching(watched_since=datetime.now(UTC), published_sequence=None)
+        await sign_for(redis, okx, [Stage.MASTER_TRADER, Stage.COPY_ENGINE, Stage.BOOKKEEPER])
+
+    in_redis(environment["REDIS_URL"], seed)
+    code, found = check_brokers(nija)
+    assert (code, found["connected"], found["served"]) == (1, ["kraken", "okx"], ["kraken"])
+    assert [(each["kind"], each["broker"]) for each in found["findings"]] == [("worker_absent", "okx")]
+    assert check_brokers(nija, "--any")[0] == 0
+    in_redis(environment["REDIS_URL"], lambda redis: sign_for(redis, okx, [Stage.BROKER_WORKER]))
+    code, found = check_brokers(nija)
+    assert (code, found["served"], found["findings"]) == (0, ["kraken", "okx"], [])
+
+
+def test_check_brokers_finds_mail_that_is_not_served(nija: Nija, environment: dict[str, str]) -> None:
+    """The worker is alive and takes nothing: served means that nothing due waits for longer than ten seconds."""
+
+    async def seed(redis: Redis) -> None:
+        await report_master(redis)
+        await redis.zadd(KEYS.ready, {"alice": (datetime.now(UTC).timestamp() - 30) * 1000})
+        await redis.rpush(KEYS.mailbox("alice"), "order")
+
+    in_redis(environment["REDIS_URL"], seed)
+    code, found = check_brokers(nija, "--broker", "kraken")
+    assert (code, found["connected"], found["served"]) == (1, ["kraken"], [])
+    assert [each["kind"] for each in found["findings"]] == ["mail_waits"]
+
+
+def test_check_brokers_needs_one_broker_that_answers(nija: Nija) -> None:
+    """Nothing runs at any of them: not even --any is content."""
+    code, found = check_brokers(nija, "--any")
+    assert (code, found["brokers"], found["connected"], found["served"]) == (1, ["kraken", "okx"], [], [])
+    code, found = check_brokers(nija, "--broker", "kraken")
+    assert (code, found["brokers"]) == (1, ["kraken"])
+
+
+def test_a_broker_that_starts_is_not_served_yet(nija: Nija, environment: dict[str, str]) -> None:
+    """No finding of `nija status`, but a check that asks now is told what is missing."""
+
+    async def seed(redis: Redis) -> None:
+        await StageSigns(redis, KEYS).write(StageRecord.of_this_process(Stage.COPY_ENGINE).now(StageState.RUNNING))
+
+    in_redis(environment["REDIS_URL"], seed)
+    code, found = check_brokers(nija, "--broker", "kraken")
+    assert code == 1
+    assert [each["message"] for each in found["findings"]] == [
+        "not connected",
+        "not served yet: no live broker_worker, which may still be starting",
+    ]
+
+
+@pytest.mark.usefixtures("followers")
+def test_a_broker_that_is_switched_off_is_not_checked(nija: Nija) -> None:
+    """Its followers stay in the ledger, and a monitoring script is not to wait for it."""
+    _, found = nija("check", "brokers", NIJA_BROKERS="okx")
+    assert found["brokers"] == ["okx"]

@@ -15,7 +15,6 @@ from redis.exceptions import ConnectionError as RedisAway
 from services.copy_engine import read_fills
 from services.copy_engine.fan_out import FanOut
 from services.copy_engine.inputs import PlanningInputs
-from services.copy_engine.position import ShardPosition
 from services.copy_engine.read_fills import FillReader
 from services.copy_engine.roster import Roster
 from services.copy_engine.shards import ShardCountChanged, Shards
@@ -33,6 +32,8 @@ from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.lease import Lease
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.shard_position import ShardPosition
+from shared.observability.vitals import Duty
 from tests.support.examples import FIRST_ROSTER, a_fill, a_follower, a_sale, an_account, an_instrument
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -64,7 +65,7 @@ class Engine:
     name: str = "first"
     batch_size: int = 3
     hints: list[int] = field(default_factory=list)
-    beat: Callable[[], None] = lambda: None
+    duty: Duty = field(default_factory=Duty)
     publish_hints: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
@@ -83,7 +84,7 @@ class Engine:
             load_followers=lambda: list(self.followers),
             count_changes=lambda: len(self.followers),
             publish_hints=self.publish_hints or self.hints.append,
-            beat=self.beat,
+            duty=self.duty,
         )
 
     async def step(self) -> None:
@@ -169,17 +170,20 @@ async def test_every_follower_gets_every_fill_once_and_in_order(redis: Redis, ev
     assert await redis.zcard(KEYS.ready) == len(NAMES)
 
 
-async def test_without_its_heartbeat_an_engine_copies_on(redis: Redis, everybody: list[Follower]) -> None:
-    """The probe acts on the missing beat; until then every fill is delivered."""
-
-    def unwritable() -> None:
-        raise PermissionError("read-only file system")
-
-    engine = Engine(redis, everybody, beat=unwritable)
-    await engine.shards.balance()
-    await publish(redis, a_fill())
-    await engine.catch_up(1)
-    await assert_everybody_has(redis, 1)
+async def test_an_engine_says_what_keeps_it_from_copying(redis: Redis, everybody: list[Follower]) -> None:
+    """Redis was not compared with the ledger yet: the engine waits, and its trouble says for what."""
+    engine = Engine(redis, everybody)
+    await redis.delete(KEYS.roster)
+    stopping = asyncio.Event()
+    running = asyncio.create_task(engine.reader.run(stopping))
+    async with asyncio.timeout(30):
+        while engine.duty.trouble is None:
+            await asyncio.sleep(0.02)
+    stopping.set()
+    await running
+    assert engine.duty.trouble.text == (
+        "Redis: Redis has no follower list; waiting for the bookkeeper to compare it with the ledger"
+    )
 
 
 async def test_two_engines_share_the_shards(redis: Redis, everybody: list[Follower]) -> None:

@@ -80,6 +80,23 @@ async def test_a_process_that_ends_by_itself_comes_back_too(bench: Bench) -> Non
         await bench.supervisor.stop()
 
 
+async def test_a_process_that_crashes_again_and_again_is_announced(bench: Bench) -> None:
+    """At the third end the console says so, with the last line of its log; the process table counts for `status`."""
+    program = "print('the disk is full', flush=True); time.sleep(0.1); sys.exit(3)"
+    try:
+        await bench.supervisor.start([bench.spec("looping", program), bench.spec("other")])
+        await bench.supervisor.wait_running("looping", restarts=3)
+        end = f"ended with exit code 3: the disk is full (log: {bench.folder / 'looping.log'})"
+        said = [line for line in bench.lines if "again and again" in line]
+        assert said == [f"looping crashes again and again, 3 times in the last 15 min. It {end}"]
+        looping, other = bench.supervisor.processes
+        assert looping.recent_ends >= 3
+        assert looping.last_end == end
+        assert (other.recent_ends, other.last_end) == (0, "")
+    finally:
+        await bench.supervisor.stop()
+
+
 async def test_what_a_killed_process_leaves_behind_ends_too(bench: Bench) -> None:
     """The children of a killed process do not go on beside its successor."""
     program = "import subprocess; subprocess.Popen(['sleep', '600']); time.sleep(600)"

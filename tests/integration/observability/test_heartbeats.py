@@ -1,6 +1,7 @@
-"""A heartbeat that cannot be written: the probe acts on it, the work goes on until then."""
+"""A heartbeat that cannot be written: the health check acts on it, the work goes on until then."""
 
 import asyncio
+from pathlib import Path
 
 from redis.asyncio import Redis
 
@@ -8,15 +9,16 @@ from services.broker_worker.sweep import Sweeper
 from shared.domain.identity import Broker
 from tests.support.epoch import in_line
 from tests.support.worker_bench import KEYS
+from tests.support.worker_health import a_health
 
 
-def unwritable() -> None:
-    raise PermissionError("read-only file system")
-
-
-async def test_without_its_heartbeat_a_worker_sweeps_on(fresh_redis_url: str) -> None:
+async def test_without_its_heartbeat_a_worker_sweeps_on(
+    fresh_redis_url: str, fresh_database_url: str, tmp_path: Path
+) -> None:
     """The claims that crashes left behind still end."""
     swept: list[int] = []
+    no_folder = tmp_path / "file"
+    no_folder.write_text("a file, where the folder should be")
     async with Redis.from_url(fresh_redis_url) as redis:
         await in_line(redis, KEYS)
     sweeper = Sweeper(
@@ -27,7 +29,9 @@ async def test_without_its_heartbeat_a_worker_sweeps_on(fresh_redis_url: str) ->
         places=10,
         children=2,
         publish_hints=swept.append,
-        beat=unwritable,
+        is_busy=lambda: False,
+        health=a_health(no_folder / "heartbeat"),
+        database_url=fresh_database_url,
     )
     sweeper.start()
     async with asyncio.timeout(30):

@@ -7,9 +7,10 @@ from datetime import UTC, datetime, timedelta
 from redis import Redis
 
 from shared.domain.identity import Broker
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys
 from shared.messaging.mailboxes import Submission
-from tests.support.examples import an_order
+from shared.messaging.stage_signs import Stage, StageState
+from tests.support.examples import a_fill, an_order
 from tests.support.pipelines import pipeline_in
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -32,10 +33,10 @@ def submission(stage: str) -> str:
 
 
 def test_an_empty_redis_has_nothing_under_way(fresh_redis_url: str) -> None:
-    """No master, all counts 0."""
+    """No process, no master, all counts 0."""
     found = pipeline_in(fresh_redis_url)
     assert found.master is None
-    assert not any(value for name, value in found.model_dump().items() if name != "master")
+    assert not any(value for name, value in found.model_dump().items() if name != "asked_at")
 
 
 def test_everything_under_way_is_counted(fresh_redis_url: str) -> None:
@@ -85,8 +86,8 @@ def test_more_mailboxes_than_one_round_trip_takes_are_all_counted(fresh_redis_ur
     assert pipeline_in(fresh_redis_url).orders_waiting == 2_500
 
 
-def test_the_master_is_told_in_its_process_words(fresh_redis_url: str) -> None:
-    """Amounts exact, the time of the last look as an age."""
+def test_the_master_is_shown_in_the_words_of_its_process(fresh_redis_url: str) -> None:
+    """Amounts exact, the time of the last poll as an age."""
     looked = datetime.now(UTC) - timedelta(seconds=90)
     fields = {
         "state": "waiting",
@@ -106,3 +107,88 @@ def test_the_master_is_told_in_its_process_words(fresh_redis_url: str) -> None:
     assert str(master.equity) == "99962.729533988"
     assert master.last_look_age_seconds is not None
     assert 90 <= master.last_look_age_seconds < 120
+
+
+def test_only_mail_that_could_be_served_is_due(fresh_redis_url: str) -> None:
+    """Not one for a later time, not one that a worker serves, not an account that is only to be read."""
+    now_ms = time.time() * 1000
+    with Redis.from_url(fresh_redis_url) as redis:
+        redis.zadd(KEYS.ready, {"later": now_ms + 60_000, "no_mail": now_ms - 90_000})
+        redis.zadd(KEYS.claims, {"served": now_ms + 9_000})
+        for follower in ("later", "served"):
+            redis.rpush(KEYS.mailbox(follower), "{}")
+        found = pipeline_in(fresh_redis_url)
+        assert (found.due_mailboxes, found.longest_wait_seconds) == (0, 0.0)
+        redis.zadd(KEYS.ready, {"due": now_ms - 12_000})
+        redis.zadd(KEYS.claims, {"expired": now_ms - 20_000})
+        for follower in ("due", "expired"):
+            redis.rpush(KEYS.mailbox(follower), "{}")
+    found = pipeline_in(fresh_redis_url)
+    assert found.due_mailboxes == 2
+    assert 20 <= found.longest_wait_seconds < 40
+
+
+def event_id(age_seconds: float) -> str:
+    """The id of an event of that age."""
+    return f"{int((time.time() - age_seconds) * 1000)}-0"
+
+
+def test_the_lag_of_the_ledger_is_the_age_of_the_oldest_event_without_acknowledgement(fresh_redis_url: str) -> None:
+    """Also while no bookkeeper has ever run; an acknowledged event that was not trimmed is no lag."""
+
+    def lag() -> int | None:
+        age = pipeline_in(fresh_redis_url).oldest_event_age_seconds
+        return None if age is None else round(age / 10) * 10
+
+    with Redis.from_url(fresh_redis_url) as redis:
+        for age in (60, 40, 20):
+            redis.xadd(KEYS.events, {"event": "{}"}, id=event_id(age))
+        assert lag() == 60
+        redis.xgroup_create(KEYS.events, LEDGER_GROUP, id="0")
+        assert lag() == 60
+        [(_, entries)] = redis.xreadgroup(LEDGER_GROUP, "one", {KEYS.events: ">"}, count=2)
+        ids = [entry_id for entry_id, _ in entries]
+        redis.xack(KEYS.events, LEDGER_GROUP, ids[0])
+        assert lag() == 40
+        redis.xack(KEYS.events, LEDGER_GROUP, ids[1])
+        assert lag() == 20
+        [(_, entries)] = redis.xreadgroup(LEDGER_GROUP, "one", {KEYS.events: ">"})
+        assert lag() == 20
+        redis.xack(KEYS.events, LEDGER_GROUP, entries[0][0])
+        assert lag() is None
+        assert redis.xlen(KEYS.events) == 3
+
+
+def test_a_fill_is_unread_until_every_shard_has_delivered_it(fresh_redis_url: str) -> None:
+    """A shard that is inside a fill, or has delivered nothing, counts; the age is that of the fill's publication."""
+
+    def unread() -> int | None:
+        found = pipeline_in(fresh_redis_url).unread_fill
+        return None if found is None else found.sequence
+
+    published = datetime.now(UTC) - timedelta(seconds=30)
+    with Redis.from_url(fresh_redis_url) as redis:
+        for number in (1, 2, 3):
+            fill = a_fill(sequence=number, fill_id=f"T{number}").model_copy(update={"published_at": published})
+            redis.xadd(KEYS.fills, {FILL_FIELD: fill.model_dump_json()}, id=f"{number}-0")
+        assert unread() == 1
+        redis.set(KEYS.shard_count, 2)
+        redis.hset(KEYS.shards, mapping={"0": "3:*"})
+        assert unread() == 1
+        redis.hset(KEYS.shards, mapping={"1": "2:17:alice"})
+        found = pipeline_in(fresh_redis_url).unread_fill
+        assert found is not None
+        assert found.sequence == 2
+        assert 30 <= found.age_seconds < 60
+        redis.hset(KEYS.shards, mapping={"1": "3:*"})
+        assert unread() is None
+
+
+def test_a_process_of_a_newer_version_is_there(fresh_redis_url: str) -> None:
+    """In a rolling upgrade its record cannot be read here; its name says which stage lives."""
+    with Redis.from_url(fresh_redis_url) as redis:
+        for name, text in (("copy_engine@pod-1:7:ab", '{"version": 2}'), ("strategist@pod-2:7:cd", "{}")):
+            redis.hset(KEYS.stages, name, text)
+            redis.zadd(KEYS.stage_signs, {name: time.time() * 1000})
+    [found] = pipeline_in(fresh_redis_url).stages
+    assert (found.stage, found.host, found.state) == (Stage.COPY_ENGINE, "pod-1", StageState.RUNNING)

@@ -5,6 +5,7 @@ import pytest
 from services.broker_worker.sweep import Sweeper
 from shared.domain.identity import Broker
 from shared.messaging.mailboxes import Swept
+from tests.support.worker_health import a_health
 
 
 @pytest.fixture
@@ -18,7 +19,9 @@ def sweeper() -> Sweeper:
         places=10,
         children=2,
         publish_hints=lambda hints: None,
-        beat=lambda: None,
+        is_busy=lambda: False,
+        health=a_health(),
+        database_url="postgresql://127.0.0.1:1/nija",
     )
 
 

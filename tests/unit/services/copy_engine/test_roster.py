@@ -1,7 +1,7 @@
 """Who is in a fan-out, by example."""
 
-from services.copy_engine.position import ShardPosition
 from services.copy_engine.roster import Roster
+from shared.messaging.shard_position import ShardPosition
 from tests.support.examples import a_follower
 
 

@@ -44,3 +44,28 @@ def test_the_probe_says_whether_the_last_beat_is_young_enough(tmp_path: Path, mo
     os.utime(path, (old, old))
     with pytest.raises(SystemExit, match=r"the last beat was 3\d s ago"):
         heartbeat.main()
+
+
+def test_a_process_that_cannot_work_is_alive_and_not_healthy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only `--alive` decides about a restart. Without it the check fails too, and prints why."""
+    path = tmp_path / "heartbeat"
+    heart = Heartbeat(path)
+    heart.beat("PostgreSQL does not answer")
+    monkeypatch.setattr(sys, "argv", ["heartbeat", "--alive", str(path)])
+    heartbeat.main()
+    monkeypatch.setattr(sys, "argv", ["heartbeat", str(path)])
+    with pytest.raises(SystemExit, match="PostgreSQL does not answer"):
+        heartbeat.main()
+    heart.beat()
+    heartbeat.main()
+    assert [each.name for each in tmp_path.iterdir()] == ["heartbeat"]
+
+
+def test_a_heartbeat_file_that_was_removed_is_made_again(tmp_path: Path) -> None:
+    """The supervisor removes it before each start, and a tmpfs may be emptied."""
+    path = tmp_path / "heartbeat"
+    heart = Heartbeat(path)
+    heart.beat()
+    path.unlink()
+    heart.beat()
+    assert path.read_text() == ""

@@ -1,0 +1,86 @@
+"""What is under way at a broker, as facts. `pipeline.py` reads them, `broker_findings.py` judges them."""
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.amounts import Amount, Instant
+from shared.messaging.alerts import Alert
+from shared.messaging.stage_signs import Stage, StageState
+
+
+class Facts(BaseModel):
+    """Base of all facts: immutable."""
+
+    model_config = ConfigDict(frozen=True)
+
+
+class MasterFacts(Facts):
+    """How watching the master account goes, in the words of its process. Money is US dollars."""
+
+    state: str
+    account: str
+    last_look_age_seconds: float | None
+    consecutive_errors: int
+    last_error: str | None
+    last_error_at: Instant | None
+    equity: Amount | None
+    equity_at: Instant | None
+    updated_age_seconds: float | None = None
+    """How long ago its process wrote anything."""
+
+
+class StageProcess(Facts):
+    """A process of a stage, as it last said itself."""
+
+    stage: Stage
+    host: str
+    pid: int
+    state: StageState
+    started_at: Instant
+    sign_age_seconds: float
+    """How long ago it last gave a sign of life. It gives one every two seconds."""
+    trouble: str | None = None
+    trouble_since: Instant | None = None
+    trouble_last: Instant | None = None
+
+
+class UnreadFill(Facts):
+    """The oldest fill that the copy engine has not delivered to all followers."""
+
+    sequence: int
+    age_seconds: float
+    """Since it was published."""
+
+
+class Pipeline(Facts):
+    """What is under way at a broker, from Redis."""
+
+    asked_at: Instant
+    """By the clock of Redis."""
+    stages: tuple[StageProcess, ...] = ()
+    """Every process that gave a sign of life in the last 15 minutes."""
+    master: MasterFacts | None
+    """None: no process has watched the master account yet."""
+    halted: dict[str, str]
+    """Master account (`*`: all) → why."""
+    queued_hints: int
+    """In the Celery queue."""
+    ready_followers: int
+    claimed_followers: int
+    orders_waiting: int
+    """In all mailboxes, those under way included."""
+    due_mailboxes: int = 0
+    """Mailboxes with orders that a worker could serve now: not leased, and not waiting for a later time."""
+    longest_wait_seconds: float
+    """For how long the first of them has been due."""
+    unread_fill: UnreadFill | None = None
+    unknown_orders: int
+    looked_for_orders: int
+    """Followers whose next order may have been sent before Redis restarted: the broker is asked before anything else."""
+    events_not_in_ledger: int
+    """Entries of the stream; an entry of decisions covers up to some hundred followers."""
+    oldest_event_age_seconds: float | None = None
+    """The age of the oldest event that the ledger does not have yet."""
+    alerts: tuple[Alert, ...]
+    """What workers cannot help by themselves, oldest first."""
+    dead_letters: int
+    """Fills and events that could not be read or stored, kept for an operator."""
