@@ -32,7 +32,16 @@ def system(tmp_path: Path) -> Iterator[Running]:
     folder = tmp_path / "system"
     folder.mkdir()
     with running_system(folder, "kraken") as running:
+        wait_served(running)
         yield running
+
+
+def wait_served(system: Running) -> None:
+    """Wait until `nija check brokers` says that each broker is connected and served."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while (done := system.command("check", "brokers")).returncode != 0:
+        assert time.monotonic() < deadline, done.stdout
+        time.sleep(0.2)
 
 
 def pid_of(system: Running, process: str) -> int | None:
@@ -122,7 +131,6 @@ def test_no_second_of_a_start_has_a_finding(tmp_path: Path, nija: Nija) -> None:
 def test_a_fill_without_a_worker_is_found_and_over_when_the_worker_is_back(system: Running, nija: Nija) -> None:
     """Within 15 s of the fill, with exit code 1; `nija check brokers` says that Kraken is connected and not served."""
     assert findings(nija, system) == {}
-    assert nija("check", "brokers", folder=system.folder).returncode == 0
     signal_worker(system, signal.SIGSTOP)
     try:
         system.trade(("buy", "0.1"))
