@@ -1,10 +1,10 @@
-"""Real servers for the tests: one Redis and one PostgreSQL for the whole run, clean data for each test.
+"""This module starts real servers for the tests: one Redis and one PostgreSQL per run, with clean data for each test.
 
-redis_url, database_url                  the servers; shared by all tests of the run
-fresh_redis_url, fresh_database_url      an empty Redis database, a migrated PostgreSQL database; for one test
-each_redis_url                           an empty Redis database; the test runs on every version of Redis
-each_database_url                        a migrated database; the test runs straight and through PgBouncer
-redis_server, postgres_server            the servers themselves (a test that kills one starts its own instead)
+redis_url, database_url                  the servers, shared by all tests of the run
+fresh_redis_url, fresh_database_url      an empty Redis database and a migrated PostgreSQL database, for one test
+each_redis_url                           an empty Redis database; the test runs once on each version of Redis
+each_database_url                        a migrated database; the test runs once directly and once through PgBouncer
+redis_server, postgres_server            the servers themselves (a test that kills a server starts its own instead)
 """
 
 import importlib.util
@@ -41,7 +41,7 @@ def redis_server(server_folder: Path) -> Iterator[RedisServer]:
 
 @pytest.fixture(scope="session")
 def redis_url(redis_server: RedisServer) -> str:
-    """The URL of the run's Redis, database 0."""
+    """The URL of database 0 of the shared Redis."""
     return redis_server.url
 
 
@@ -54,13 +54,13 @@ def _empty_database(server: RedisServer) -> str:
 
 @pytest.fixture
 def fresh_redis_url(redis_server: RedisServer) -> str:
-    """The URL of an empty database of the run's Redis."""
+    """The URL of an empty database of the shared Redis."""
     return _empty_database(redis_server)
 
 
 @pytest.fixture(scope="session", params=VERSIONS)
 def redis_of_version(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[RedisServer]:
-    """A Redis of each version that the scripts must run on; see `tests.support.redis_versions` for where 7 comes from."""
+    """A Redis of each version that the scripts must run on. `tests.support.redis_versions` finds Redis 7."""
     version = request.param
     server = RedisOfVersion(server_folder / f"redis-{version}", program_of_version(version))
     with run_server(server, server_folder / f"redis-{version}.log"):
@@ -93,7 +93,7 @@ def _migrate(url: str) -> None:
 
 @pytest.fixture(scope="session")
 def _template_database(postgres_server: PostgresServer) -> str:
-    """A migrated database that the tests' databases are copied from; nobody stays connected to it."""
+    """A migrated database that is the template of the other databases; no connection to it stays open."""
     _migrate(postgres_server.create_database("nija_template"))
     return "nija_template"
 
@@ -114,14 +114,17 @@ def fresh_database_url(postgres_server: PostgresServer, _template_database: str)
 
 @pytest.fixture(scope="session")
 def pooler(postgres_server: PostgresServer, server_folder: Path) -> Iterator[PgBouncer]:
-    """A PgBouncer in transaction mode in front of the PostgreSQL of the run; `tests.support.pgbouncer` says whose."""
+    """A PgBouncer in transaction mode in front of the PostgreSQL of the run.
+
+    `tests.support.pgbouncer` finds the program.
+    """
     with pgbouncer(server_folder, postgres_server) as each:
         yield each
 
 
 @pytest.fixture(params=["straight", "pgbouncer"])
 def each_database_url(request: pytest.FixtureRequest, fresh_database_url: str) -> str:
-    """The URL of a migrated, empty database for this test, which runs once for each way to reach it."""
+    """The URL of a migrated, empty database for this test, which runs once for each way to connect."""
     if request.param == "straight":
         return fresh_database_url
     pooler: PgBouncer = request.getfixturevalue("pooler")

@@ -1,4 +1,4 @@
-"""The brokers that the contract suite runs for, each with what differs by that broker's own rules."""
+"""This module lists the brokers that the contract suite runs for, each with the rules in which it differs."""
 
 from dataclasses import dataclass
 
@@ -11,48 +11,51 @@ BITCOIN = Symbol("BTC", "USD")
 
 @dataclass(frozen=True)
 class Terms:
-    """A broker's own names and rules, as far as the suite must know them."""
+    """The names and rules of one broker that the suite must know."""
 
     broker: Broker
     place_endpoint: str
-    """The paper broker's name of the call that places an order; faults are switched on by it."""
+    """The name of the call that places an order, as the paper broker spells it. It addresses faults."""
     order_endpoint: str
     balances_endpoint: str
     fills_endpoint: str
     permissions_endpoint: str
     trading_permissions: tuple[str, ...]
-    """Of a key that may read and trade."""
+    """The permissions of a key that may read and trade."""
     reading_permissions: tuple[str, ...]
-    """Of a key that may only read."""
+    """The permissions of a key that may only read."""
     withdrawing_permissions: tuple[str, ...]
     filled_id_buys_again: bool
-    """Whether the client order id of a filled order may be used again, which then buys a second time."""
+    """Whether the client order id of a filled order may be used again. The broker then buys a second time."""
     refuses_low_nonces: bool
     """Whether a request is refused when its nonce is not above the last one of its key."""
     unlisted_name: str
-    """The name of a pair that the broker does not list, in the broker's own form."""
+    """The name of a pair that the broker does not list, in the spelling of the broker."""
     page_size: int
-    """Fills on one page."""
+    """The number of fills on one page."""
     open_orders_page: int
-    """Open orders on one page; some, where they come all at once."""
+    """The number of open orders on one page. Any number, if the broker returns all of them at once."""
     symbol: Symbol = BITCOIN
-    """The pair that orders are placed in; bitcoin against dollars of some kind."""
+    """The pair in which orders are placed: bitcoin against a kind of dollar."""
     fee_in_received: bool = False
     """Whether the fee of a buy is taken in the coin instead of the quote currency."""
     repeated_id_returns_first: bool = False
-    """Whether an order that is sent again is answered with the first one of its id instead of an error."""
+    """Whether a repeated order is answered with the first order of its id instead of an error."""
     request_expires: bool = True
-    """Whether a request can tell the broker until when it may be executed; else its id must protect from a second."""
+    """Whether a request can carry the time until which it may be executed.
+
+    If not, its id must prevent a second order.
+    """
     checks_nonce_or_clock: bool = True
     """Whether a request can be refused for its nonce or its time."""
     tells_permissions: bool = True
-    """Whether the broker tells that a key may not withdraw."""
+    """Whether the broker reports that a key may not withdraw."""
     answers_for_unlisted: bool = False
-    """Whether candles and trades of a pair that is not listed are an empty answer, and no error."""
+    """Whether candles and trades of a pair that is not listed are an empty answer instead of an error."""
     leaves_quiet_candles_out: bool = False
     """Whether an interval without a trade has no candle."""
     small_quantity: str = "0.0001"
-    """Bitcoin; not far above the broker's minimum."""
+    """A quantity of bitcoin slightly above the minimum of the broker."""
 
     @property
     def quote(self) -> str:

@@ -1,4 +1,4 @@
-"""The real gateway, over HTTP, against the paper broker: once for each broker in `brokers.BROKERS`.
+"""The fixtures connect the real gateway over HTTP to the paper broker, once for each broker in `brokers.BROKERS`.
 
 Nonces come from a real Redis through the script that production uses.
 """
@@ -53,7 +53,7 @@ def shared_paper(terms: Terms, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def paper(shared_paper: PaperServer, terms: Terms) -> Iterator[PaperServer]:
-    """The broker's paper server, with bitcoin at 50,000 dollars and without faults."""
+    """The paper server of the broker, with bitcoin at 50,000 dollars and without faults."""
     shared_paper.pin_price(terms.symbol, str(PRICE))
     yield shared_paper
     shared_paper.ask("DELETE", "faults")
@@ -75,7 +75,7 @@ async def connection(terms: Terms, paper: PaperServer, nonces: NonceSource) -> A
 
 @dataclass
 class Trader:
-    """An account of the paper broker, and the gateway's view of it."""
+    """An account of the paper broker, and the same account as the gateway sees it."""
 
     name: str
     credentials: Credentials
@@ -103,7 +103,7 @@ class Trader:
         )
 
     async def found(self, order: LimitOrder) -> OrderReport:
-        """Look the order up by its client order id; fail when it is not there."""
+        """Look up the order by its client order id; fail if it is not found."""
         since = datetime.now(UTC) - timedelta(minutes=1)
         report = await self.account.look_up(order.client_order_id, order.symbol, since)
         assert report is not None
@@ -123,7 +123,7 @@ class Trader:
         self.paper.fault(kind, account=self.name, **parameters)
 
     def logged(self) -> list[dict[str, Any]]:
-        """The broker's own log of this account's orders."""
+        """The orders of this account in the broker's own log."""
         return self.paper.orders_of(self.name)
 
 
@@ -135,7 +135,7 @@ def trader(terms: Terms, paper: PaperServer, connection: BrokerConnection) -> Tr
 
 @pytest.fixture
 def two_keys(terms: Terms, paper: PaperServer) -> tuple[str, Credentials, Credentials]:
-    """An account's name and two keys: 10,000 dollars, half a bitcoin and ten ether."""
+    """The name of an account with 10,000 dollars, half a bitcoin and ten ether, and its two keys."""
     name = f"account-{next(_NUMBERS)}"
     return name, *paper.new_shared_account(name, {terms.quote: "10000", "BTC": "0.5", "ETH": "10"})
 
@@ -144,7 +144,7 @@ def two_keys(terms: Terms, paper: PaperServer) -> tuple[str, Credentials, Creden
 def shared_trader(
     terms: Terms, two_keys: tuple[str, Credentials, Credentials], paper: PaperServer, connection: BrokerConnection
 ) -> Trader:
-    """What nija sees of an account that `person` uses as well."""
+    """An account that `person` uses too, as nija sees it."""
     name, ours, _ = two_keys
     return Trader(name, ours, connection.account(ours), connection, paper, terms.symbol)
 
@@ -153,7 +153,7 @@ def shared_trader(
 async def person(
     terms: Terms, two_keys: tuple[str, Credentials, Credentials], paper: PaperServer
 ) -> AsyncIterator[AlpacaPerson | CcxtPerson]:
-    """Who owns the account, with the other key."""
+    """The owner of the account, who trades with the second key."""
     async with a_person(terms.broker, paper.url, two_keys[2]) as owner:
         yield owner
 

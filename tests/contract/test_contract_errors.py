@@ -1,4 +1,4 @@
-"""Every way in which a request can fail, and that nothing is ever sent twice by itself."""
+"""Every failure of a request has its own error class, and no order is sent twice by itself."""
 
 import asyncio
 from datetime import UTC, datetime
@@ -27,7 +27,7 @@ from tests.contract.paper import PaperServer
 
 
 async def test_too_little_money_is_told_from_other_rejections(trader: Trader) -> None:
-    """For a buy and for a sale."""
+    """An order that costs more than the account holds raises `InsufficientFunds`, for a buy and for a sale."""
     for side in Side:
         with pytest.raises(InsufficientFunds):
             await trader.account.place(trader.order("0.9", side))
@@ -35,9 +35,9 @@ async def test_too_little_money_is_told_from_other_rejections(trader: Trader) ->
 
 
 async def test_less_than_a_minimum_is_rejected(trader: Trader) -> None:
-    """The broker's own minimum; the planner should not have sent it."""
+    """The gateway rejects a quantity below the minimum of the broker, although the planner should never send one."""
     instrument = trader.connection.instruments()[trader.symbol]
-    # Where a single lot is enough, the least cost is not met by it.
+    # A quantity of one lot can be large enough, but its cost is then below the smallest cost.
     for quantity in {instrument.rounded(instrument.minimum_quantity / 2), instrument.lot} - {Decimal(0)}:
         assert not instrument.is_orderable(quantity, PRICE)
         with pytest.raises(Rejected):
@@ -46,13 +46,13 @@ async def test_less_than_a_minimum_is_rejected(trader: Trader) -> None:
 
 
 async def test_a_symbol_that_is_not_listed_is_rejected(trader: Trader) -> None:
-    """Before anything is sent."""
+    """The gateway rejects the order before it sends anything."""
     with pytest.raises(Rejected):
         await trader.account.place(trader.order(symbol="NOT/LISTED"))
 
 
 async def test_a_key_that_is_unknown_or_signs_wrongly_is_refused(trader: Trader) -> None:
-    """Both disable the follower's connection."""
+    """Both errors are `KeyRefused`, which disables the follower. The secret is not in the text of the error."""
     unknown = trader.credentials.model_copy(update={"api_key": SecretStr("unknown")})
     wrong = trader.credentials.model_copy(update={"api_secret": SecretStr("d3Jvbmcgc2VjcmV0")})
     for credentials in (unknown, wrong):
@@ -80,7 +80,7 @@ async def test_a_key_that_is_unknown_or_signs_wrongly_is_refused(trader: Trader)
 async def test_a_failed_order_is_not_sent_again_and_the_account_goes_on(
     trader: Trader, terms: Terms, kind: str, parameters: dict[str, Any], expected: type[Exception]
 ) -> None:
-    """The right class, no order at the broker, and the next order goes through."""
+    """The error has the right class, the broker has no order, and the next order succeeds."""
     if expected is InvalidNonce and not terms.checks_nonce_or_clock:
         expected = OutcomeUnknown
     trader.fault(kind, endpoint=terms.place_endpoint, **parameters)
@@ -108,7 +108,10 @@ async def test_a_failed_order_is_not_sent_again_and_the_account_goes_on(
 async def test_an_order_whose_reply_was_lost_is_found(
     trader: Trader, terms: Terms, kind: str, parameters: dict[str, Any]
 ) -> None:
-    """Executed, but told badly: unknown at first, found by its id, and there is one of it."""
+    """The order is executed but its reply is unreadable.
+
+    Its outcome is unknown, a look-up finds it, and it exists once.
+    """
     trader.fault(kind, endpoint=terms.place_endpoint, **parameters)
     order = trader.order("0.02")
     since = datetime.now(UTC)
@@ -123,7 +126,7 @@ async def test_an_order_whose_reply_was_lost_is_found(
 async def test_a_broker_that_never_answers_is_given_up_in_time(
     trader: Trader, terms: Terms, paper: PaperServer, nonces: NonceSource
 ) -> None:
-    """The request's time is bounded; its outcome is unknown."""
+    """A request ends after its timeout, and the outcome of the order is unknown."""
     connection = connect(terms.broker, base_url=paper.url, nonces=nonces, request_timeout_seconds=0.5)
     await connection.open()
     account = connection.account(trader.credentials)
@@ -137,9 +140,12 @@ async def test_a_broker_that_never_answers_is_given_up_in_time(
 
 @pytest.mark.parametrize("kind", ["html", "truncated", "maintenance", "reset"])
 async def test_a_failed_reading_asks_to_try_again(trader: Trader, terms: Terms, kind: str) -> None:
-    """Never an empty account or an order that is not there: an error, and then the answer."""
+    """A failed reading raises an error.
+
+    It never looks like an empty account or a missing order, and the next try succeeds.
+    """
     order_id = await trader.account.place(trader.order())
-    # A client of its own: who placed the order may know its end from the broker's reply.
+    # A second client reads, because the one that placed the order may know its end from the reply of the broker.
     reader = trader.connection.account(trader.credentials)
     readings = {
         terms.balances_endpoint: reader.balances,
@@ -147,7 +153,7 @@ async def test_a_failed_reading_asks_to_try_again(trader: Trader, terms: Terms, 
         terms.order_endpoint: lambda: reader.order(order_id, trader.symbol),
     }
     for endpoint, read in readings.items():
-        # Until it has failed: a connection that is cut under a GET is one that aiohttp itself tries once more.
+        # The fault stays until the call has failed: aiohttp itself repeats a GET once when its connection is cut.
         trader.fault(kind, endpoint=endpoint, count=None)
         with pytest.raises(OutcomeUnknown):
             await read()
@@ -158,7 +164,7 @@ async def test_a_failed_reading_asks_to_try_again(trader: Trader, terms: Terms, 
 async def test_one_accounts_trouble_is_not_anothers(
     trader: Trader, terms: Terms, paper: PaperServer, connection: BrokerConnection
 ) -> None:
-    """While one account's order hangs, another's goes through on the same connection."""
+    """While the order of one account hangs, the order of another account succeeds on the same connection."""
     other_key = paper.new_account(f"beside-{trader.name}", {terms.quote: "1000"})
     trader.fault("hang", endpoint=terms.place_endpoint)
     hanging = asyncio.create_task(trader.account.place(trader.order()))
@@ -173,7 +179,10 @@ async def test_one_accounts_trouble_is_not_anothers(
 async def test_two_clients_of_one_key_can_take_turns(
     trader: Trader, terms: Terms, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As two processes do. Who still has numbers below those that the broker has seen is refused once, then goes on."""
+    """Two processes may use the same key.
+
+    A client whose nonces are below those that the broker has seen is refused once. Its next request succeeds.
+    """
     monkeypatch.setattr("shared.brokers.nonces.IDLE_SECONDS", 600)
     second = trader.connection.account(trader.credentials)
     for account in (trader.account, second):
@@ -187,14 +196,14 @@ async def test_two_clients_of_one_key_can_take_turns(
 async def test_a_broker_that_is_gone_was_not_reached(
     terms: Terms, tmp_path: Path, nonces: NonceSource, trader: Trader
 ) -> None:
-    """Once its connections are known to be dead, an order is told to be not sent."""
+    """Once the dead connections are dropped, an order to a stopped broker raises `NotSent`."""
     server = PaperServer(terms.broker, tmp_path)
     credentials = server.new_account("gone", {terms.quote: "1000"})
     connection = connect(terms.broker, base_url=server.url, nonces=nonces, request_timeout_seconds=5)
     await connection.open()
     account = connection.account(credentials)
     server.stop()
-    # A connection from before may still be in the pool: its death shows at the first use.
+    # An old connection may still be in the pool. It fails at its first use.
     with pytest.raises((OutcomeUnknown, NotSent)):
         await account.balances()
     with pytest.raises(NotSent):

@@ -1,4 +1,4 @@
-"""The open orders of an account, whoever placed them, as every gateway lists them."""
+"""Every gateway lists the open orders of an account, both those of nija and those of a person."""
 
 from decimal import Decimal
 
@@ -16,7 +16,7 @@ def by_id(orders: list[OrderReport]) -> dict[str, OrderReport]:
 
 
 async def test_where_nothing_is_open_there_is_an_empty_list(shared_trader: Trader) -> None:
-    """Neither before the first order nor after one that was filled."""
+    """An account has no open orders before its first order and after an order that was filled."""
     assert await shared_trader.account.open_orders() == []
     await shared_trader.until_final(await shared_trader.account.place(shared_trader.order()))
     assert await shared_trader.account.open_orders() == []
@@ -25,7 +25,7 @@ async def test_where_nothing_is_open_there_is_an_empty_list(shared_trader: Trade
 async def test_a_persons_limit_orders_are_listed_in_every_pair(
     shared_trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
 ) -> None:
-    """Pair, side, quantity and id are the broker's own; what is cancelled is listed no more."""
+    """Pair, side, quantity and id are those of the broker. A cancelled order leaves the list."""
     bitcoin, ether = terms.symbol, f"ETH/{terms.quote}"
     price = (await shared_trader.connection.prices(["ETH"]))["ETH"].quantize(Decimal(1)) * 2
     buys = await person.limit_order(bitcoin, Side.BUY, "0.01", FAR_BELOW)
@@ -42,7 +42,7 @@ async def test_a_persons_limit_orders_are_listed_in_every_pair(
 
 
 async def test_our_own_order_is_listed_with_its_id_and_what_is_filled(shared_trader: Trader) -> None:
-    """Partly filled, with the client order id that says whose it is; a filled one beside it is not there."""
+    """A partly filled order is listed with its client order id and filled quantity. A filled order is not listed."""
     await shared_trader.until_final(await shared_trader.account.place(shared_trader.order()))
     shared_trader.fault("partial_fill", fraction="0.25", seconds=60)
     order = shared_trader.order("0.04")
@@ -58,7 +58,7 @@ async def test_our_own_order_is_listed_with_its_id_and_what_is_filled(shared_tra
 async def test_open_orders_are_all_of_them(
     shared_trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
 ) -> None:
-    """More than a page, each once."""
+    """All open orders are listed once, even if they fill more than one page."""
     placed = {
         await person.limit_order(terms.symbol, Side.BUY, "0.0003", FAR_BELOW) for _ in range(terms.open_orders_page + 5)
     }

@@ -1,4 +1,4 @@
-"""Orders through every gateway: placed, followed, cancelled, found again."""
+"""Every gateway can place, read, cancel and look up orders."""
 
 import asyncio
 import contextlib
@@ -16,7 +16,7 @@ from tests.contract.conftest import Trader
 
 @pytest.mark.parametrize("side", list(Side))
 async def test_a_market_order_is_filled_as_the_broker_logs_it(trader: Trader, terms: Terms, side: Side) -> None:
-    """Quantity, cost, fee and its currency are those of the broker's own log."""
+    """Quantity, cost, fee and fee currency of the report are those in the broker's own log."""
     quantity = trader.connection.instruments()[trader.symbol].rounded(Decimal("0.01234567"))
     order = trader.order(str(quantity), side)
     report = await trader.until_final(await trader.account.place(order))
@@ -31,13 +31,13 @@ async def test_a_market_order_is_filled_as_the_broker_logs_it(trader: Trader, te
 
 
 async def test_a_quantity_is_base_currency_and_no_cost(trader: Trader) -> None:
-    """0.05 is 0.05 BTC, about 2,500 USD: neither 0.05 USD nor anything else."""
+    """An order for 0.05 buys 0.05 BTC, which costs about 2,500 USD. It does not buy for 0.05 USD."""
     report = await trader.until_final(await trader.account.place(trader.order("0.05")))
     assert Decimal(2_400) < report.cost < Decimal(2_600)
 
 
 async def test_a_partly_filled_order_is_followed_to_its_end(trader: Trader) -> None:
-    """Open with a part filled, then done with all of it."""
+    """The order is open with a filled part first, and later done with the whole quantity."""
     trader.fault("partial_fill", fraction="0.25", seconds=0.5)
     order_id = await trader.account.place(trader.order("0.04"))
     first = await trader.account.order(order_id, trader.symbol)
@@ -47,14 +47,14 @@ async def test_a_partly_filled_order_is_followed_to_its_end(trader: Trader) -> N
 
 
 async def test_the_rest_of_a_partial_fill_may_be_cancelled(trader: Trader) -> None:
-    """Final with less than was ordered."""
+    """The order is final although less than the ordered quantity was filled."""
     trader.fault("partial_fill", fraction="0.25", canceled=True, seconds=0)
     report = await trader.until_final(await trader.account.place(trader.order("0.04")))
     assert (report.quantity, report.filled_quantity) == (Decimal("0.04"), Decimal("0.01"))
 
 
 async def test_an_open_order_can_be_cancelled_once(trader: Trader) -> None:
-    """Then it is final and empty, and a second cancellation is rejected."""
+    """After its cancellation an order is final without a filled quantity. A second cancellation is rejected."""
     trader.fault("late_fill", seconds=60)
     order_id = await trader.account.place(trader.order())
     await trader.account.cancel(order_id, trader.symbol)
@@ -65,7 +65,7 @@ async def test_an_open_order_can_be_cancelled_once(trader: Trader) -> None:
 
 
 async def test_a_look_up_finds_an_open_order(trader: Trader) -> None:
-    """By our id."""
+    """A look-up by the client order id finds an order that is still open."""
     trader.fault("late_fill", seconds=60)
     order = trader.order()
     since = datetime.now(UTC)
@@ -77,7 +77,7 @@ async def test_a_look_up_finds_an_open_order(trader: Trader) -> None:
 
 
 async def test_a_look_up_finds_a_filled_and_a_cancelled_order(trader: Trader) -> None:
-    """Both are closed; only one was executed."""
+    """A look-up finds both closed orders and reports that only one of them was executed."""
     since = datetime.now(UTC)
     filled, cancelled = trader.order(), trader.order()
     filled_id = await trader.account.place(filled)
@@ -94,14 +94,17 @@ async def test_a_look_up_finds_a_filled_and_a_cancelled_order(trader: Trader) ->
 
 
 async def test_a_look_up_of_what_was_never_sent_finds_nothing(trader: Trader) -> None:
-    """Although the account has other orders and fills at that time."""
+    """The look-up finds nothing although the account has other orders and fills from that time."""
     since = datetime.now(UTC)
     await trader.until_final(await trader.account.place(trader.order()))
     assert await trader.account.look_up(trader.order().client_order_id, trader.symbol, since) is None
 
 
 async def test_an_order_that_shows_late_is_found_late(trader: Trader) -> None:
-    """Absent at first: an immediate "not found" proves nothing, and reading it by its id asks to try again."""
+    """An order may be invisible at first, so an immediate "not found" proves nothing.
+
+    Reading such an order by its id may raise `OutcomeUnknown`.
+    """
     trader.fault("late_visibility", seconds=0.4)
     order = trader.order()
     since = datetime.now(UTC)
@@ -118,7 +121,10 @@ async def test_an_order_that_shows_late_is_found_late(trader: Trader) -> None:
 
 
 async def test_an_order_whose_fills_are_shown_before_itself_is_not_absent(trader: Trader) -> None:
-    """An order was executed that cannot be read yet: it may be the one that is looked for, so "not there" is no answer."""
+    """The look-up raises `NotVisibleYet` instead of "not found".
+
+    A fill of an unreadable order exists, and that order may be the one that the look-up searches for.
+    """
     trader.fault("late_visibility", seconds=60, fills_shown=True)
     order = trader.order()
     since = datetime.now(UTC)
@@ -128,7 +134,10 @@ async def test_an_order_whose_fills_are_shown_before_itself_is_not_absent(trader
 
 
 async def test_the_id_of_an_open_order_is_not_taken_twice(trader: Trader, terms: Terms) -> None:
-    """The second leads to a look-up, which finds the first, or to the first itself; the broker has one order."""
+    """The broker keeps one order.
+
+    The repeated order returns the first one, or it fails and a look-up finds the first one.
+    """
     trader.fault("late_fill", seconds=60)
     order = trader.order()
     since = datetime.now(UTC)
@@ -146,7 +155,7 @@ async def test_the_id_of_an_open_order_is_not_taken_twice(trader: Trader, terms:
 
 
 async def test_the_id_of_a_filled_order_protects_nobody(trader: Trader, terms: Terms) -> None:
-    """On most brokers it buys again: the reason why an unknown outcome is looked up and never just sent again."""
+    """On most brokers a repeated id buys again. This is why an unknown outcome is looked up before anything is sent."""
     order = trader.order()
     order_id = await trader.account.place(order)
     await trader.until_final(order_id)
@@ -163,7 +172,7 @@ async def test_the_id_of_a_filled_order_protects_nobody(trader: Trader, terms: T
 
 
 async def test_an_order_that_arrives_too_late_is_not_executed(trader: Trader, terms: Terms) -> None:
-    """Held up on its way beyond its validity: the broker refuses it, and it may be sent afresh."""
+    """The broker refuses a request that was delayed beyond its validity. The order may then be sent again."""
     if not terms.request_expires:
         pytest.skip("this broker executes it; the next test is about those")
     trader.fault("latency", seconds=2.6, endpoint=terms.place_endpoint)
@@ -175,7 +184,10 @@ async def test_an_order_that_arrives_too_late_is_not_executed(trader: Trader, te
 
 
 async def test_an_order_that_is_executed_too_late_is_not_executed_twice(trader: Trader, terms: Terms) -> None:
-    """Where requests do not expire, its outcome is unknown in time, and its id is refused when it is sent again."""
+    """This test covers brokers whose requests do not expire.
+
+    The outcome is unknown within the timeout. When the order is sent again, the broker refuses its id.
+    """
     if terms.request_expires:
         pytest.skip("this broker refuses it; the test before is about those")
     trader.fault("latency", seconds=1.5, endpoint=terms.place_endpoint)
@@ -196,7 +208,7 @@ async def test_an_order_that_is_executed_too_late_is_not_executed_twice(trader: 
 
 
 async def test_an_order_whose_validity_is_over_is_not_sent(trader: Trader) -> None:
-    """A worker that slept through its claim sends nothing."""
+    """A worker that was suspended beyond the validity of its order sends nothing."""
     with pytest.raises(Expired):
         await trader.account.place(trader.order(valid_for_seconds=-1))
     assert trader.logged() == []

@@ -1,4 +1,4 @@
-"""What every gateway tells of markets, money, fills and keys."""
+"""Every gateway reads markets, balances, fills and key permissions in the same form."""
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -17,7 +17,7 @@ from tests.contract.paper import PaperServer
 
 
 def test_markets_have_canonical_symbols_lots_and_minimums(terms: Terms, connection: BrokerConnection) -> None:
-    """BASE/QUOTE whatever the broker calls it."""
+    """Symbols have the form BASE/QUOTE, whatever the broker calls the pair."""
     instrument = connection.instruments()[terms.symbol]
     assert (instrument.broker, instrument.base, instrument.quote) == (terms.broker, "BTC", terms.quote)
     assert 0 < instrument.lot <= Decimal("0.0001")
@@ -27,7 +27,10 @@ def test_markets_have_canonical_symbols_lots_and_minimums(terms: Terms, connecti
 
 
 async def test_markets_are_loaded_again_under_way(trader: Trader) -> None:
-    """An account in use goes on, a new one works, prices too; a reload that fails leaves what was listed."""
+    """A reload of the markets disturbs neither open orders nor accounts nor prices.
+
+    A reload that fails keeps the instruments that were listed before.
+    """
     trader.fault("late_fill", seconds=0.5)
     order_id = await trader.account.place(trader.order("0.01"))
     connection, listed = trader.connection, dict(trader.connection.instruments())
@@ -48,7 +51,7 @@ async def test_markets_are_loaded_again_under_way(trader: Trader) -> None:
 async def test_equity_is_cash_and_holds_and_positions(
     terms: Terms, paper: PaperServer, connection: BrokerConnection
 ) -> None:
-    """Valued at the last price; a coin without a price is listed."""
+    """Positions are valued at the last price. A coin without a price is reported as such."""
     trader = new_trader(terms, paper, connection, {terms.quote: "1000.50", "BTC": "0.2"})
     balances = await trader.account.balances()
     prices = await connection.prices(set(balances) | {"NOTLISTED"})
@@ -61,7 +64,7 @@ async def test_equity_is_cash_and_holds_and_positions(
 
 
 async def test_what_an_open_order_holds_is_not_free(trader: Trader) -> None:
-    """It still counts in the total."""
+    """What an open order holds counts in the total but not as free."""
     trader.fault("late_fill", seconds=60)
     order_id = await trader.account.place(trader.order("0.1", Side.SELL))
     bitcoin = (await trader.account.balances())["BTC"]
@@ -72,7 +75,7 @@ async def test_what_an_open_order_holds_is_not_free(trader: Trader) -> None:
 
 
 async def test_balances_follow_a_buy_to_the_last_digit(trader: Trader, terms: Terms) -> None:
-    """The report's fee, in the currency that it names, is the whole difference between what was filled and held."""
+    """Fee and cost in the report explain the whole change of the balances."""
     before = await trader.account.balances()
     report = await trader.until_final(await trader.account.place(trader.order("0.0123")))
     after = await trader.account.balances()
@@ -84,7 +87,10 @@ async def test_balances_follow_a_buy_to_the_last_digit(trader: Trader, terms: Te
 
 
 async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, terms: Terms) -> None:
-    """More than a page, oldest first, each once, none from before; together they are what was ordered."""
+    """All fills since a moment are returned once, oldest first, even if they fill more than one page.
+
+    No fill from before is among them, and together they have the ordered quantity.
+    """
     await trader.until_final(await trader.account.place(trader.order("0.002")))
     earlier = await trader.account.fills_since(datetime.now(UTC) - timedelta(hours=1))
     since = earlier[-1].executed_at + timedelta(microseconds=1)
@@ -105,14 +111,17 @@ async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, ter
 
 
 async def test_there_are_no_fills_where_nothing_was_traded(trader: Trader) -> None:
-    """An empty list, no error."""
+    """An account that never traded has an empty list of fills, and no error is raised."""
     assert await trader.account.fills_since(datetime.now(UTC) - timedelta(days=1)) == []
 
 
 async def test_key_permissions_are_the_brokers_own(
     paper: PaperServer, connection: BrokerConnection, terms: Terms
 ) -> None:
-    """Trading, reading, withdrawing; an error in place of an answer counts as "may withdraw"."""
+    """The gateway reports whether a key may trade or withdraw.
+
+    If the reading fails, the key counts as "may withdraw".
+    """
     trading = new_trader(terms, paper, connection, {}, terms.trading_permissions)
     reading = new_trader(terms, paper, connection, {}, terms.reading_permissions)
     withdrawing = new_trader(terms, paper, connection, {}, terms.withdrawing_permissions)
@@ -127,7 +136,7 @@ async def test_key_permissions_are_the_brokers_own(
 async def test_a_key_that_may_only_read_cannot_trade(
     paper: PaperServer, connection: BrokerConnection, terms: Terms
 ) -> None:
-    """The key is refused, not the order, so the connection is reported."""
+    """The error is `KeyRefused` instead of a rejected order, so that the key is reported."""
     reading = new_trader(terms, paper, connection, {terms.quote: "1000"}, terms.reading_permissions)
     with pytest.raises(KeyRefused):
         await reading.account.place(reading.order())

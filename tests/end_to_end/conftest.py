@@ -1,7 +1,7 @@
-"""A `nija up --paper` that the command-line tests share, with two fills of a person in it; and a way to run commands.
+"""The fixtures share one running `nija up --paper` among the command-line tests, and run commands against it.
 
-running          the folder of the running system, trades settled
-running_system   a system of its own, for any broker
+running          the folder of the running system, in which two trades of a person are settled
+running_system   a separate system, for any broker
 nija             runs a command in this process, in that folder or another
 """
 
@@ -29,14 +29,14 @@ FOLLOWERS = ["paper_one", "paper_three", "paper_two"]
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The exit code and the output of a command that has ended."""
 
     returncode: int
     stdout: str
     stderr: str
 
     def json(self) -> Any:
-        """Standard output as the one JSON document that it must be."""
+        """Standard output as JSON; it must be one document."""
         return json.loads(self.stdout)
 
 
@@ -48,7 +48,7 @@ class Running:
     pid: int
 
     def command(self, *arguments: str, columns: int | None = None) -> subprocess.CompletedProcess[str]:
-        """Run another command in the same folder as a process, its output in a pipe."""
+        """Run another command in the same folder as a process that writes into a pipe."""
         environment = plain_environment() | ({"COLUMNS": str(columns)} if columns else {})
         return subprocess.run(
             nija_command(*arguments),
@@ -61,12 +61,12 @@ class Running:
         )
 
     def variables(self) -> dict[str, str]:
-        """How its servers are reached."""
+        """The environment variables that contain the addresses of its servers."""
         found: dict[str, str] = json.loads((self.folder / ".nija" / "run" / "system.json").read_text())["environment"]
         return found
 
     def person_key(self, broker: str) -> dict[str, str]:
-        """The key of the master account that is there for a person."""
+        """The second key of the master account, which a person uses."""
         found: dict[str, str] = json.loads((self.folder / ".nija" / "paper" / f"{broker}-trader-key.json").read_text())
         return found
 
@@ -81,7 +81,7 @@ class Running:
                 client.create_order("BTC/USD", "market", side, quantity)
 
     def wait_settled(self, fills: int) -> list[dict[str, Any]]:
-        """Wait until the ledger has so many fills, all copied by everybody; return them."""
+        """Wait until the ledger has this many fills and every follower has copied them; return the fills."""
         deadline = time.monotonic() + SETTLED_SECONDS
         while True:
             found: list[dict[str, Any]] = json.loads(self.command("fills", "--json").stdout)
@@ -95,18 +95,21 @@ Nija = Callable[..., Done]
 
 
 def nija_command(*arguments: str) -> list[str]:
-    """`nija` with these arguments, as a process."""
+    """The command line that runs `nija` with these arguments as a process."""
     return [sys.executable, "-P", "-m", "services.cli.app", *arguments]
 
 
 def plain_environment() -> dict[str, str]:
-    """What a shell without any setting has."""
+    """The environment of a shell without any setting."""
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
 @contextlib.contextmanager
 def running_system(folder: Path, broker: str) -> Iterator[Running]:
-    """A `nija up --paper` for one broker, from the first order that would be copied to an end with exit code 0."""
+    """Run `nija up --paper` for one broker until the block ends, then check its exit code.
+
+    The block begins when orders are copied. The system must end with exit code 0.
+    """
     log = folder / "output"
     with log.open("wb") as output:
         process = subprocess.Popen(
@@ -135,7 +138,7 @@ def running_system(folder: Path, broker: str) -> Iterator[Running]:
 
 @pytest.fixture(scope="session")
 def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
-    """The shared system, with a buy and a partial sale of the master copied by its three followers."""
+    """The shared system, in which three followers copied a buy and a partial sale of the master."""
     with running_system(tmp_path_factory.mktemp("running"), "kraken") as system:
         system.trade(("buy", "0.2"), ("sell", "0.05"))
         system.wait_settled(2)
@@ -143,7 +146,7 @@ def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
 
 
 def wait_accounts_read(system: Running, broker: str) -> None:
-    """Wait until the worker knows every account: before that, an open is skipped."""
+    """Wait until the worker has read every account. Before that, an open is skipped."""
     import redis
 
     deadline = time.monotonic() + STARTED_SECONDS
@@ -156,7 +159,7 @@ def wait_accounts_read(system: Running, broker: str) -> None:
 
 @pytest.fixture
 def nija(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nija:
-    """Runs a command in this process: by default in an empty folder, with nothing set."""
+    """Run a command in this process, by default in an empty folder and without settings."""
 
     def run(*arguments: str, folder: Path = tmp_path, **variables: str) -> Done:
         with monkeypatch.context() as patch:

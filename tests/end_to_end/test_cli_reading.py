@@ -1,4 +1,4 @@
-"""`nija status`, `fills`, `orders`, `positions`, `followers list` beside a running system."""
+"""The reading commands of `nija` report correctly about a running system."""
 
 import json
 import re
@@ -12,7 +12,7 @@ Nija = Callable[..., Any]
 
 
 def test_status_tells_who_runs_and_that_all_is_well(running: Any, nija: Nija) -> None:
-    """The run, every process with its beat, the master, the followers, nothing under way, the last fill."""
+    """Status shows the run, every process with its sign of life, the master, the followers and the last fill."""
     done = nija("status", "--json", folder=running.folder)
     found = done.json()
     assert (done.returncode, found["healthy"], found["findings"]) == (0, True, [])
@@ -30,7 +30,7 @@ def test_status_tells_who_runs_and_that_all_is_well(running: Any, nija: Nija) ->
 
 
 def test_status_for_people_ends_with_the_verdict(running: Any) -> None:
-    """At 80 columns no line is wider, and the last line says how it is."""
+    """No line is wider than 80 columns, and the last line is the verdict."""
     done = running.command("status", columns=80)
     assert done.returncode == 0
     assert max(map(len, done.stdout.splitlines())) <= 80
@@ -39,13 +39,13 @@ def test_status_for_people_ends_with_the_verdict(running: Any) -> None:
 
 
 def test_check_brokers_counts_who_is_connected(running: Any, nija: Nija) -> None:
-    """How many of how many are connected and served, and which."""
+    """The command prints how many brokers are connected and served, and which ones."""
     done = nija("check", "brokers", folder=running.folder)
     assert (done.returncode, done.stdout) == (0, "connected: 1 of 1 (kraken)\nserved: 1 of 1 (kraken)\n")
 
 
 def test_status_without_any_nija_says_how_to_start_one(nija: Nija) -> None:
-    """Exit code 1 and what to do; with --json the same as a finding."""
+    """The exit code is 1, the text says how to start nija, and `--json` reports no run."""
     done = nija("status")
     assert done.returncode == 1
     assert "no nija runs on .nija: start `nija up`" in done.stdout
@@ -56,7 +56,10 @@ def test_status_without_any_nija_says_how_to_start_one(nija: Nija) -> None:
 
 
 def test_status_tells_the_rest_when_a_server_is_away(running: Any, nija: Nija) -> None:
-    """With Redis away the ledger is still told, with PostgreSQL away the mailboxes; exit code 1 each."""
+    """Without Redis the ledger is still shown, and without PostgreSQL the pipeline.
+
+    The exit code is 1 in both cases.
+    """
     servers = running.variables() | {"NIJA_BROKERS": "kraken"}
     del servers["KRAKEN_BASE_URL"]
     no_redis = nija("status", "--json", **servers | {"REDIS_URL": "redis://:secret-word@127.0.0.1:1/0"})
@@ -78,7 +81,7 @@ def test_status_tells_the_rest_when_a_server_is_away(running: Any, nija: Nija) -
 
 
 def test_status_elsewhere_asks_the_servers_that_are_set(running: Any, nija: Nija) -> None:
-    """Without a run in this folder, REDIS_URL and DATABASE_URL are enough: brokers are those with followers."""
+    """In a folder without a run, REDIS_URL and DATABASE_URL are enough. The brokers that have followers are shown."""
     servers = {name: running.variables()[name] for name in ("REDIS_URL", "DATABASE_URL")}
     done = nija("status", "--json", **servers)
     assert (done.returncode, done.json()["findings"]) == (0, [])
@@ -87,7 +90,7 @@ def test_status_elsewhere_asks_the_servers_that_are_set(running: Any, nija: Nija
 
 
 def test_fills_add_up_for_every_follower(running: Any, nija: Nija) -> None:
-    """Newest first, exact amounts as text, UTC times, and counts whose sum is the number of followers."""
+    """The newest fill is first, amounts are exact text, times are UTC, and the counts add up to the followers."""
     found = nija("fills", "--json", folder=running.folder).json()
     assert [(fill["sequence"], fill["side"], fill["quantity"]) for fill in found] == [
         (2, "sell", "0.05"),
@@ -103,7 +106,7 @@ def test_fills_add_up_for_every_follower(running: Any, nija: Nija) -> None:
 
 
 def test_orders_can_be_told_apart_by_every_filter(running: Any, nija: Nija) -> None:
-    """By follower, fill and state; each alone gives its own share of the six orders."""
+    """Follower, fill and state each select their own share of the six orders."""
 
     def numbers(*arguments: str) -> list[tuple[int, str]]:
         found = nija("orders", *arguments, "--json", folder=running.folder).json()
@@ -154,7 +157,7 @@ def test_positions_are_what_the_orders_built_up(running: Any, nija: Nija) -> Non
     ("command", "name"), [("orders", "filled_quantity"), ("positions", "quantity"), ("fills", "price")]
 )
 def test_tables_fit_80_columns_and_break_no_number(running: Any, nija: Nija, command: str, name: str) -> None:
-    """Every exact amount of the JSON stands in the table in one piece, and no line is wider than the screen."""
+    """Every exact amount of the JSON is in the table unbroken, and no line is wider than the screen."""
     table = running.command(command, columns=80).stdout
     assert max(map(len, table.splitlines())) <= 80
     exact = [each[name] for each in nija(command, "--json", folder=running.folder).json()]
@@ -164,14 +167,14 @@ def test_tables_fit_80_columns_and_break_no_number(running: Any, nija: Nija, com
 
 
 def test_in_a_pipe_a_row_is_a_line(running: Any) -> None:
-    """Output that is not for a screen is not wrapped, so that grep finds whole rows."""
+    """Output into a pipe is not wrapped, so that grep finds whole rows."""
     rows = [line for line in running.command("orders").stdout.splitlines() if re.match(r" +\d+ ", line)]
     assert len(rows) == 6
     assert all("BTC/USD" in row and "filled" in row for row in rows)
 
 
 def test_followers_are_listed_with_how_their_fills_ended(running: Any) -> None:
-    """The JSON list and the table tell the same three followers."""
+    """The JSON list and the table show the same three followers."""
     listed = json.loads(running.command("followers", "list", "--json").stdout)
     assert {each["follower_id"]: each["copied"] for each in listed} == {
         "paper_one": 2,
@@ -184,7 +187,7 @@ def test_followers_are_listed_with_how_their_fills_ended(running: Any) -> None:
 
 
 def test_replay_computes_the_decisions_of_a_fill_again(running: Any, nija: Nija) -> None:
-    """By number and by id: all identical, exit code 0; a fill that never was is wrong use."""
+    """A fill can be named by number or by id. All decisions are identical, and an unknown fill is wrong use."""
     done = nija("replay", "1", "--json", folder=running.folder)
     found = done.json()
     assert (done.returncode, found["decisions"], found["identical"], found["differences"]) == (0, 3, 3, [])
@@ -197,7 +200,7 @@ def test_replay_computes_the_decisions_of_a_fill_again(running: Any, nija: Nija)
 
 
 def test_reconcile_finds_that_everybody_holds_what_was_copied(running: Any, nija: Nija) -> None:
-    """The workers read the three accounts in seconds, and nothing is missing; repairing then changes nothing."""
+    """The workers read the three accounts within seconds and find no drift. `--repair` then changes nothing."""
     done = nija("reconcile", "--json", "--timeout", "30", folder=running.folder)
     found = done.json()
     assert (done.returncode, found["accounts"], found["read"]) == (0, 3, 3)
@@ -211,7 +214,7 @@ def test_reconcile_finds_that_everybody_holds_what_was_copied(running: Any, nija
 
 
 def test_reconcile_refuses_who_is_not_there(running: Any, nija: Nija) -> None:
-    """Wrong use: exit code 2, and who is meant perhaps."""
+    """An unknown follower is wrong use: exit code 2, with a similar follower id as a suggestion."""
     done = nija("reconcile", "--follower", "paper_on", folder=running.folder)
     assert done.returncode == 2
     assert "did you mean paper_one" in done.stderr

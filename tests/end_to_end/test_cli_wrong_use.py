@@ -1,4 +1,4 @@
-"""Wrong use and wrong input: exit code 2 and one text that names what is wrong and what would be right."""
+"""Wrong use leads to exit code 2 and to one text that names the mistake and what would be right."""
 
 import socket
 from collections.abc import Callable
@@ -33,7 +33,7 @@ HEADER = "timestamp_utc,open,high,low,close,quote_volume"
     ],
 )
 def test_wrong_words_are_named(running: Any, nija: Nija, arguments: list[str], said: list[str]) -> None:
-    """The option, what was given and what would be right; nothing on standard output."""
+    """The text names the option, the given value and the right values. Standard output stays empty."""
     done = nija(*arguments, folder=running.folder)
     assert (done.returncode, done.stdout) == (2, "")
     for words in said:
@@ -41,7 +41,7 @@ def test_wrong_words_are_named(running: Any, nija: Nija, arguments: list[str], s
 
 
 def test_a_taken_follower_id_is_refused(running: Any, nija: Nija) -> None:
-    """An id that the environment gave to a follower cannot be added to the database, and nothing changes."""
+    """A follower id from the environment cannot be added to the database, and nothing changes."""
     before = nija("followers", "list", "--json", folder=running.folder).json()
     done = nija("followers", "add", "paper_one", "-b", "kraken", folder=running.folder, **KEYS)
     assert done.returncode == 2
@@ -50,7 +50,7 @@ def test_a_taken_follower_id_is_refused(running: Any, nija: Nija) -> None:
 
 
 def test_a_malformed_key_is_refused_and_not_repeated(running: Any, nija: Nija) -> None:
-    """The text says what a secret of that broker looks like, not what was given."""
+    """The text describes a valid secret of that broker and does not repeat the given one."""
     malformed = KEYS | {"NIJA_FOLLOWER_API_SECRET": "!not-base64!"}
     done = nija("followers", "add", "new_one", "-b", "kraken", folder=running.folder, **malformed)
     assert done.returncode == 2
@@ -59,7 +59,7 @@ def test_a_malformed_key_is_refused_and_not_repeated(running: Any, nija: Nija) -
 
 
 def test_a_bad_import_row_is_named_and_no_row_is_imported(running: Any, nija: Nija, tmp_path: Path) -> None:
-    """Rows 2 and 3 are faulty: both are told by number, and the good rows are not half imported."""
+    """Faulty rows are reported by number, and the good rows of the file are not imported either."""
     file = tmp_path / "followers.csv"
     rows = [f"good_one,kraken,key-1,{SECRET}", f"bad id,kraken,key-2,{SECRET}", f"far,krakn,key-3,{SECRET}"]
     file.write_text("\n".join(["follower_id,broker,api_key,api_secret", *rows, f"good_two,kraken,key-4,{SECRET}"]))
@@ -88,7 +88,7 @@ def test_a_bad_import_row_is_named_and_no_row_is_imported(running: Any, nija: Ni
 def test_a_faulty_candle_file_is_told_before_anything_starts(
     nija: Nija, tmp_path: Path, command: list[str], text: str, said: list[str]
 ) -> None:
-    """The file, the row and what is wrong with it; no server was started for it."""
+    """The text names the file, the row and the mistake. No server was started."""
     file = tmp_path / "candles.csv"
     file.write_text(text)
     done = nija(*command, "--candles", str(file))
@@ -99,7 +99,7 @@ def test_a_faulty_candle_file_is_told_before_anything_starts(
 
 
 def test_a_second_up_says_who_runs(running: Any, nija: Nija) -> None:
-    """The process id of the first, which goes on."""
+    """The text names the process id of the first nija, which continues to run."""
     done = nija("up", "--paper", folder=running.folder)
     assert done.returncode == 2
     assert f"already runs on {running.folder / '.nija'}: process {running.pid}" in done.stderr
@@ -108,7 +108,7 @@ def test_a_second_up_says_who_runs(running: Any, nija: Nija) -> None:
 
 @pytest.mark.parametrize("command", [["up", "--paper"], ["demo", "--followers", "1", "--fills", "1"]])
 def test_a_data_folder_that_cannot_be_written_is_named(nija: Nija, tmp_path: Path, command: list[str]) -> None:
-    """A file stands where the folder should be: the text names it and NIJA_HOME."""
+    """A file has the name of the folder. The text names it and says to set NIJA_HOME."""
     home = tmp_path / "taken"
     home.write_text("a file")
     done = nija(*command, NIJA_HOME=str(home))
@@ -118,7 +118,7 @@ def test_a_data_folder_that_cannot_be_written_is_named(nija: Nija, tmp_path: Pat
 
 
 def test_a_port_in_use_is_named(nija: Nija) -> None:
-    """The port, its setting, and that it may be left out."""
+    """The text names the port and the setting that chooses it."""
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
@@ -129,7 +129,7 @@ def test_a_port_in_use_is_named(nija: Nija) -> None:
 
 
 def test_a_server_that_is_away_is_a_finding_and_no_traceback(nija: Nija) -> None:
-    """PostgreSQL not there: exit code 1, one line, and the password is not in it."""
+    """If PostgreSQL is not reachable, the exit code is 1 and the text is one line without the password."""
     done = nija("fills", DATABASE_URL="postgresql://u:secret-word@127.0.0.1:1/nija")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr == "nija: DATABASE_URL: no PostgreSQL listens at 127.0.0.1:1\n"
@@ -137,14 +137,17 @@ def test_a_server_that_is_away_is_a_finding_and_no_traceback(nija: Nija) -> None
 
 @pytest.mark.parametrize("command", [("orders",), ("brokers",), ("check", "brokers"), ("check", "keys")])
 def test_reading_without_any_nija_says_what_to_do(nija: Nija, command: tuple[str, ...]) -> None:
-    """No run here and no DATABASE_URL: start one, or set it. A monitor must not take that for wrong use."""
+    """Without a run and without DATABASE_URL the exit code is 1, not 2.
+
+    The text says to start a run or to set the variable. A monitor must not mistake this for wrong use.
+    """
     done = nija(*command)
     assert done.returncode == 1
     assert "start `nija up`, or set REDIS_URL and DATABASE_URL" in done.stderr
 
 
 def test_version_and_help_need_no_settings(nija: Nija) -> None:
-    """Both end well, and the help names every command."""
+    """Both exit with code 0, and the help names every command."""
     version = nija("--version")
     assert (version.returncode, version.stdout.split()[0]) == (0, "nija")
     shown = nija("--help")
@@ -154,14 +157,14 @@ def test_version_and_help_need_no_settings(nija: Nija) -> None:
 
 
 def test_the_help_names_the_variables_of_followers_in_full(nija: Nija) -> None:
-    """Underscores are no emphasis."""
+    """The help does not turn the underscores in their names into emphasis."""
     shown = nija("followers", "register", "--help").stdout
     assert "{BROKER}_USER_{NAME}_API_KEY" in shown
     assert "}USER{" not in shown
 
 
 def test_candles_are_for_paper_only(nija: Nija) -> None:
-    """Prices from a file and real accounts contradict each other."""
+    """Prices from a file contradict real accounts, so `--candles` without `--paper` is refused."""
     done = nija("up", "--candles", "candles.csv")
     assert done.returncode == 2
     assert "--candles: real accounts have prices of their own; it goes with --paper" in done.stderr

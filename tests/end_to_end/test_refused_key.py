@@ -1,6 +1,6 @@
-"""A key that the broker refuses stops its own follower and nobody else; with another key it copies again.
+"""A key that the broker refuses stops only its own follower, which copies again once it has another key.
 
-The real `nija up` with everything that it starts; only the broker is a paper one, reached as a real one would be.
+The tests run the real `nija up` with all its processes. Only the broker is a paper broker, reached like a real one.
 """
 
 import json
@@ -27,17 +27,17 @@ TRADING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-tr
 
 @dataclass
 class System:
-    """A `nija up` and the broker that it trades at."""
+    """A `nija up` and the broker at which it trades."""
 
     folder: Path
     environment: dict[str, str]
     paper: PaperServer
     person: Any
-    """A client with the master's second key."""
+    """A client with the second key of the master."""
 
     @contextmanager
     def up(self) -> Iterator[str]:
-        """Run it; what it said until it was running."""
+        """Run it; yield its output up to the line that says that it runs."""
         log = self.folder / "output"
         with log.open("wb") as output:
             process = subprocess.Popen(
@@ -73,7 +73,7 @@ class System:
         return {each["follower_id"]: each for each in self.ask("followers", "list")}
 
     def buy(self) -> dict[str, tuple[str, str | None]]:
-        """Let the master buy; return how that fill ended for each follower, once nobody is pending."""
+        """Let the master buy; return the outcome of the fill for each follower once none is pending."""
         before = len(self.ask("fills"))
         self.person.create_order("BTC/USD", "market", "buy", "0.05")
         until(lambda: len(self.ask("fills")) > before and not self.ask("fills")[0]["pending"], "the fill is settled")
@@ -109,7 +109,10 @@ def paper(tmp_path: Path) -> Iterator[PaperServer]:
 
 @pytest.fixture
 def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
-    """Not running yet. alice may trade, mallory's key may withdraw; both are followers of the environment."""
+    """A system that does not run yet, with the followers alice and mallory from the environment.
+
+    The key of alice may trade. The key of mallory may withdraw, which nija does not allow.
+    """
     keys = paper.ask("POST", "accounts", {"name": "master", "balances": {"USD": "100000"}, "keys": 2})["keys"]
     alice = paper.new_account("alice", {"USD": "10000"})
     mallory = paper.new_account("mallory", {"USD": "10000"}, (*TRADING, "withdraw-funds"))
@@ -133,7 +136,7 @@ def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
 
 @pytest.mark.long
 def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: System) -> None:
-    """bob's key is refused while everything runs: alice copies on, and so does bob with a right key."""
+    """The key of bob is refused while nija runs: alice copies on, and bob copies again with a correct key."""
     with system.up() as said:
         assert "mallory is not used, this follower is disabled: the key may withdraw" in said
         refuse_and_replace(system)
@@ -141,9 +144,10 @@ def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: Syste
 
 @pytest.mark.long
 def test_a_broker_in_trouble_at_a_start_stops_nobody(system: System) -> None:
-    """It answers every question about keys with 502: the master is followed and alice copies, as before that.
+    """The broker answers every question about keys with 502: the master is still watched, and alice copies as before.
 
-    carol, who is new, waits until the broker tells of her key. Then alice's variables are gone, which is said.
+    The new follower carol waits until the broker has confirmed her key. Later the variables of alice are removed, and
+    nija reports that.
     """
     with system.up():
         assert system.buy()["alice"] == ("copied", None)

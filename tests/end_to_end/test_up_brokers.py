@@ -1,7 +1,7 @@
-"""`nija up --paper --broker …`: orders of a person, placed through unmodified clients, reach the followers.
+"""`nija up --paper --broker …` copies the orders of a person to the followers at every broker.
 
-One course for all brokers; what differs is how the person trades, which fills come of it, and what may be left. Each
-broker's client is the one that its users have: alpaca-py for Alpaca, ccxt for the others.
+One test runs for all brokers. A `Course` holds what differs: the person's orders, the expected fills and what may be
+left. The person uses the usual client of each broker: alpaca-py for Alpaca, and unmodified ccxt for the others.
 """
 
 import contextlib
@@ -26,27 +26,30 @@ Key = dict[str, str]
 
 @dataclass(frozen=True)
 class Course:
-    """What a person does at one broker, and what must come of it."""
+    """The orders of a person at one broker, and the expected result."""
 
     trade: Callable[[Key, str], None]
-    """Places the orders; gets the master's second key and the URL of the paper broker."""
+    """Places the orders with the master's second key at the URL of the paper broker."""
     fills: tuple[tuple[str, str], ...]
     """Symbol and side of every fill, sorted."""
     dust_below: Decimal = Decimal(0)
-    """Positions smaller than this may be left: where a fee in coins has more digits than the lot, nobody can sell all."""
+    """Positions below this quantity may be left.
+
+    A fee in coins can have more digits than the lot, so a rest is unsellable.
+    """
     nothing_left: bool = False
-    """Whether no account is left with any coin or share at the broker itself."""
+    """Whether no account may hold any coin or share at the broker afterwards."""
 
 
 def sell_all(client: Any, quote: str, coins: tuple[str, ...], held: dict[str, Any]) -> None:
-    """Sell what is free of each coin; a fee taken in coins has made it less than what was bought."""
+    """Sell the free quantity of each coin. It is less than the bought quantity if a fee was taken in the coin."""
     for coin in coins:
         symbol = f"{coin}/{quote}"
         client.create_order(symbol, "market", "sell", client.amount_to_precision(symbol, held[coin]))
 
 
 def trade_at_kraken(key: Key, url: str) -> None:
-    """Two buys by base, a sale in part, then all sold."""
+    """Buy two coins by base quantity, sell a part of one, then sell everything."""
     client = ccxt.kraken({"apiKey": key["api_key"], "secret": key["api_secret"]})
     client.urls["api"] = {"public": url, "private": url}
     with contextlib.closing(client.session):
@@ -57,9 +60,9 @@ def trade_at_kraken(key: Key, url: str) -> None:
 
 
 def trade_at_coinbase(key: Key, url: str) -> None:
-    """A buy sized in dollars, one sized in coins, part of it sold and then all.
+    """Buy one coin by cost and one by quantity, sell a part, then sell everything.
 
-    Private keys are texts of several lines on their whole way from the environment to the token.
+    The private key has several lines on its whole way from the environment to the token.
     """
     assert key["api_secret"].startswith("-----BEGIN EC PRIVATE KEY-----\n")
     client = ccxt.coinbase({"apiKey": key["api_key"], "secret": key["api_secret"]})
@@ -73,10 +76,10 @@ def trade_at_coinbase(key: Key, url: str) -> None:
 
 
 def trade_at_okx(key: Key, url: str) -> None:
-    """Buys by base and by quote, then all sold.
+    """Buy by base and by quote quantity, then sell everything.
 
-    The fee of a buy is taken in the coin to more digits than the lot has, so neither the master nor a follower can
-    sell to the last digit, and the position is closed all the same.
+    The fee of a buy is taken in the coin and has more digits than the lot. Neither the master nor a follower can sell
+    to the last digit, and the position is closed nevertheless.
     """
     client = ccxt.okx({"apiKey": key["api_key"], "secret": key["api_secret"], "password": key["passphrase"]})
     client.urls["api"]["rest"] = url
@@ -87,7 +90,7 @@ def trade_at_okx(key: Key, url: str) -> None:
 
 
 def trade_at_binance(key: Key, url: str) -> None:
-    """A buy in two coins, one of them new to nija, and a full sale; the fee of a buy is taken in the coin."""
+    """Buy two coins, one of them new to nija, and sell everything. The fee of a buy is taken in the coin."""
     spot_only = {"fetchMarkets": {"types": ["spot"]}, "fetchCurrencies": False, "fetchMargins": False}
     client = ccxt.binance({"apiKey": key["api_key"], "secret": key["api_secret"], "options": spot_only})
     client.urls["api"] |= {"public": f"{url}/api/v3", "private": f"{url}/api/v3", "sapi": f"{url}/sapi/v1"}
@@ -98,7 +101,7 @@ def trade_at_binance(key: Key, url: str) -> None:
 
 
 def trade_at_alpaca(key: Key, url: str) -> None:
-    """Coins bought by quantity and a stock by dollars, sold in part and in full; fees are taken from the coins."""
+    """Buy coins by quantity and a stock by cost, then sell in part and in full. Fees are taken from the coins."""
 
     def market_order(symbol: str, side: OrderSide, **size: Any) -> MarketOrderRequest:
         in_force = TimeInForce.GTC if "/" in symbol else TimeInForce.DAY
@@ -115,7 +118,7 @@ def trade_at_alpaca(key: Key, url: str) -> None:
 
 
 def bought_and_sold(*symbols: str) -> tuple[tuple[str, str], ...]:
-    """One buy and one sale of each symbol; a symbol that is named again was sold once more."""
+    """The fills of one buy and one sale of each symbol. A repeated symbol has one more sale."""
     return tuple(sorted([*((symbol, "buy") for symbol in set(symbols)), *((symbol, "sell") for symbol in symbols)]))
 
 
@@ -127,7 +130,7 @@ COURSES = {
     "alpaca": Course(trade_at_alpaca, bought_and_sold("AAPL/USD", "BTC/USD", "BTC/USD"), nothing_left=True),
 }
 IN_EVERY_RUN = ("kraken", "alpaca")
-"""One through ccxt and one through alpaca-py; the other brokers' dialects have the contract suite in every run."""
+"""One broker through ccxt and one through alpaca-py. The contract suite covers the other brokers in every run."""
 
 
 @pytest.fixture(params=[pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.long) for name in COURSES])
@@ -138,13 +141,13 @@ def broker(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def system(tmp_path: Path, broker: str) -> Iterator[Running]:
-    """A system that trades at the paper broker only, and ends well."""
+    """A system that trades at the paper broker only and must end with exit code 0."""
     with running_system(tmp_path, broker) as started:
         yield started
 
 
 def test_a_persons_orders_are_copied_and_sold_again(system: Running, broker: str) -> None:
-    """Followers copy each fill and hold nothing after the last sale; no log tells a secret."""
+    """Followers copy each fill and hold nothing after the last sale. No log contains a secret."""
     course = COURSES[broker]
     url = system.variables()[f"{broker.upper()}_BASE_URL"]
     course.trade(system.person_key(broker), url)
@@ -162,20 +165,20 @@ def test_a_persons_orders_are_copied_and_sold_again(system: Running, broker: str
 
 
 def positions(system: Running) -> list[dict[str, Any]]:
-    """The followers' copied positions, those that are closed too."""
+    """The copied positions of the followers, including closed ones."""
     found: list[dict[str, Any]] = json.loads(system.command("positions", "--all", "--json").stdout)
     return found
 
 
 def coins_left(url: str, name: str) -> dict[str, Decimal]:
-    """What an account holds besides dollars, as the broker itself says."""
+    """The quantity of each currency but dollars that an account holds, as the broker itself reports it."""
     with urlopen(f"{url}/paper/accounts/{name}") as reply:  # noqa: S310  # our own server
         balances = json.load(reply)["balances"]
     return {currency: Decimal(held["total"]) for currency, held in balances.items() if currency != "USD"}
 
 
 def secrets(system: Running, broker: str) -> list[str]:
-    """Every line of every secret and passphrase: the person's, the master's and the followers'."""
+    """Every line of every secret and passphrase of the person, the master and the followers."""
     variables = json.loads((system.folder / ".nija" / "paper" / f"{broker}-keys.json").read_text())
     texts = [text for name, text in variables.items() if name.endswith(("_SECRET", "_PASSPHRASE"))]
     assert len(texts) == (1 + len(FOLLOWERS)) * (2 if broker == "okx" else 1)
