@@ -1,4 +1,4 @@
-"""The bookkeeper as a process: started by its command, killed at any moment, stopped by SIGTERM."""
+"""The bookkeeper works as a process that is started by its command, killed at any moment or stopped by SIGTERM."""
 
 import json
 import os
@@ -66,7 +66,10 @@ def order_events(engine: Engine) -> int:
 def test_killed_again_and_again_it_writes_each_event_once(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
-    """kill -9 with events under way, three times: in the end every event is one row and the stream is empty."""
+    """Killed three times by kill -9 between events, the bookkeeper still writes every event as exactly one row.
+
+    In the end the stream is empty.
+    """
     number = 3000
     events = [event for n in range(number) for event in (an_order_event(f"f{n}"), a_filled_event(f"f{n}"))]
     with Redis.from_url(environment["REDIS_URL"]) as redis:
@@ -83,7 +86,7 @@ def test_killed_again_and_again_it_writes_each_event_once(
 def test_sigterm_ends_it_with_everything_written_and_code_0(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
-    """A stop is quick, leaves nothing pending, and the heartbeat has been written."""
+    """A stop is quick and leaves no pending event. The heartbeat file exists."""
     with (
         Redis.from_url(environment["REDIS_URL"]) as redis,
         a_bookkeeper(environment, tmp_path / "log") as process,
@@ -99,7 +102,7 @@ def test_sigterm_ends_it_with_everything_written_and_code_0(
 def test_a_broker_without_redis_does_not_hold_up_another(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
-    """OKX's Redis is not there; Kraken's events are written all the same."""
+    """The Redis of OKX is not reachable, and the events of Kraken are written nevertheless."""
     environment |= {"NIJA_BROKERS": "okx,kraken", "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
     with Redis.from_url(environment["REDIS_URL"]) as redis, a_bookkeeper(environment, tmp_path / "log"):
         tell(redis, [an_order_event()])
@@ -108,7 +111,7 @@ def test_a_broker_without_redis_does_not_hold_up_another(
 
 
 def test_a_brokers_defect_does_not_hold_up_another(environment: dict[str, str], engine: Engine, tmp_path: Path) -> None:
-    """OKX's part of the ledger cannot be read, again and again; Kraken's events are written all the same."""
+    """The part of the ledger for OKX is unreadable at every try, and the events of Kraken are written nevertheless."""
     environment |= {"NIJA_BROKERS": "okx,kraken"}
     with engine.begin() as connection:
         connection.execute(
@@ -132,7 +135,10 @@ def test_a_brokers_defect_does_not_hold_up_another(environment: dict[str, str], 
 def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
-    """OKX's Redis is not there; Kraken's accounts are looked at in every interval, and SIGTERM ends it as quickly."""
+    """The Redis of OKX is not reachable, and the accounts of Kraken are compared in every interval.
+
+    SIGTERM ends the process as quickly as otherwise.
+    """
     environment |= {
         "NIJA_BROKERS": "okx,kraken",
         "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
@@ -162,7 +168,7 @@ def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
 def test_a_wrong_setting_ends_it_with_code_2_and_its_name(
     environment: dict[str, str], change: dict[str, str], named: str
 ) -> None:
-    """The text says which setting is wrong, and shows no password."""
+    """The text names the wrong setting and shows no password."""
     done = subprocess.run(
         [sys.executable, "-m", "services.bookkeeper.app"],
         env=environment | change,

@@ -1,4 +1,4 @@
-"""The bookkeeper on a real Redis and a real PostgreSQL: nothing lost, nothing twice, nothing trimmed too early."""
+"""On a real Redis and PostgreSQL the bookkeeper loses no event, writes none twice and trims none too early."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -93,7 +93,7 @@ async def all_acknowledged(redis: Redis) -> bool:
 
 
 async def test_events_become_rows_and_leave_the_stream(redis: Redis, engine: Engine) -> None:
-    """What was told before and after the start is in the ledger; the stream is trimmed to nothing."""
+    """Events from before and after the start are in the ledger, and the stream is empty."""
     await tell(redis, a_batch(a_decision("alice"), a_decision("bob")))
     async with at_work(a_stream(redis), engine):
         await tell(redis, an_order_event(), a_filled_event())
@@ -114,7 +114,7 @@ async def test_a_crash_between_commit_and_acknowledgement_leaves_each_row_once(r
 
 
 async def test_a_crash_before_the_commit_loses_nothing(redis: Redis, engine: Engine) -> None:
-    """Entries that were read and never written are written by the next process of the same name."""
+    """Entries that were read but not written are written by the next process of the same name."""
     await tell(redis, an_order_event(), a_filled_event())
     crashed = a_stream(redis)
     await crashed.prepare()
@@ -125,7 +125,7 @@ async def test_a_crash_before_the_commit_loses_nothing(redis: Redis, engine: Eng
 
 
 async def test_the_entries_of_a_dead_bookkeeper_elsewhere_are_taken_over(redis: Redis, engine: Engine) -> None:
-    """Another machine's consumer that never comes back leaves nothing unwritten."""
+    """A process takes over the entries of a bookkeeper on another machine that never comes back."""
     await tell(redis, an_order_event())
     dead = a_stream(redis, "elsewhere")
     await dead.prepare()
@@ -136,7 +136,7 @@ async def test_the_entries_of_a_dead_bookkeeper_elsewhere_are_taken_over(redis: 
 
 
 async def test_nobody_waits_for_what_a_person_deleted(redis: Redis, engine: Engine) -> None:
-    """Two entries of a dead bookkeeper, one of them deleted by hand: what is left of them, then the next ones."""
+    """One of two entries of a dead bookkeeper was deleted by hand. The other one and all later entries are written."""
     [deleted, *_] = await tell(redis, an_order_event("bob"), an_order_event("carol"))
     dead = a_stream(redis, "elsewhere")
     await dead.prepare()
@@ -149,7 +149,7 @@ async def test_nobody_waits_for_what_a_person_deleted(redis: Redis, engine: Engi
 
 
 async def test_nothing_is_trimmed_that_another_bookkeeper_still_holds(redis: Redis, engine: Engine) -> None:
-    """An older entry that somebody else has not acknowledged stays, and so does everything after it."""
+    """An older entry that another bookkeeper has not acknowledged stays, and so do all later entries."""
     [held] = await tell(redis, an_order_event())
     slow = a_stream(redis, "slow")
     await slow.prepare()
@@ -168,7 +168,7 @@ async def test_nothing_is_trimmed_that_another_bookkeeper_still_holds(redis: Red
 async def test_what_cannot_be_read_or_stored_is_kept_aside_once_and_holds_up_nothing(
     redis: Redis, engine: Engine
 ) -> None:
-    """Unreadable, refused and contradicting events are in the dead-letter stream, with their ids and the reason."""
+    """Unreadable, refused and contradicting events are in the dead-letter stream, each with its id and the error."""
     contradiction = a_filled_event(
         state=OrderState.REJECTED, outcome=Outcome.FAILED, reason=FailReason.REJECTED, filled_quantity="0"
     )
@@ -188,7 +188,7 @@ async def test_what_cannot_be_read_or_stored_is_kept_aside_once_and_holds_up_not
 
 
 async def test_a_refused_key_disables_the_follower_and_tells_the_stages(redis: Redis, engine: Engine) -> None:
-    """The roster's version grows, so engines and workers load the list again."""
+    """The version of the roster grows, so engines and workers load the roster again."""
     box = SecretBox(SecretStr("MDEyMzQ1Njc4OTAxMjM0NTY3ODkwMTIzNDU2Nzg5MDE="))
     store = FollowerStore(engine, box)
     store.add(KRAKEN, "alice", Credentials(api_key=SecretStr("k"), api_secret=SecretStr("c2Vj")), actor="test")
@@ -202,7 +202,7 @@ async def test_a_refused_key_disables_the_follower_and_tells_the_stages(redis: R
 
 
 async def test_a_redis_that_forgot_everything_is_followed_again(redis: Redis, engine: Engine) -> None:
-    """After FLUSHALL the group is made anew and the next events arrive."""
+    """After a FLUSHDB the consumer group is created again, and the next events are written."""
     async with at_work(a_stream(redis), engine):
         await tell(redis, an_order_event())
         await until(lambda: all_acknowledged(redis), "the first event")
@@ -216,7 +216,7 @@ async def test_a_redis_that_forgot_everything_is_followed_again(redis: Redis, en
 
 
 async def test_events_wait_while_postgresql_is_killed_and_restarted(redis: Redis, tmp_path: Path) -> None:
-    """Killed with events under way, the database is waited for, and then has every event once."""
+    """The bookkeeper waits while PostgreSQL is down. Afterwards the ledger has every event once."""
     server = PostgresServer(tmp_path / "postgres")
     server.prepare()
     process = start_server(server, tmp_path / "postgres.log")

@@ -1,4 +1,4 @@
-"""A bookkeeper stands still with events in hand, Redis forgets, another one restores, and the first goes on."""
+"""A bookkeeper that is paused while Redis is lost and restored by another one causes no loss and no double."""
 
 import asyncio
 import threading
@@ -30,20 +30,20 @@ NAMES = ["alice", "bob", "carol"]
 
 
 class Pause:
-    """Until when a bookkeeper stands still with an event of that kind in hand."""
+    """The points at which a bookkeeper is paused before it writes an event of one kind, and continued."""
 
     def __init__(self, kind: type[Event]) -> None:
         self.kind = kind
         self.arrived, self.goes_on, self.went_on = threading.Event(), threading.Event(), threading.Event()
 
     async def end(self) -> None:
-        """Let it go on, and wait until it has written, or been refused."""
+        """Let the bookkeeper continue, and wait until its write has succeeded or failed."""
         self.goes_on.set()
         assert await asyncio.to_thread(self.went_on.wait, 20)
 
 
 class PausedLedger(Ledger):
-    """Stands still before it writes."""
+    """A ledger that pauses before it writes."""
 
     def __init__(self, engine: Engine, pause: Pause, read_after: ReadAfter | None = None) -> None:
         super().__init__(engine, read_after)
@@ -67,7 +67,7 @@ class PausedLedger(Ledger):
 async def world(
     fresh_redis_url: str, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[RestoreWorld]:
-    """Three followers, whose accounts are known."""
+    """Three followers with known accounts."""
     monkeypatch.setattr(read_fills, "BLOCK_MS", 5)
     engine = open_engine(fresh_database_url)
     async with Redis.from_url(fresh_redis_url) as redis:
@@ -79,7 +79,7 @@ async def world(
 
 @asynccontextmanager
 async def paused_bookkeeper(world: RestoreWorld, kind: type[Event]) -> AsyncIterator[Pause]:
-    """A bookkeeper of another machine that stands still with an event of that kind in hand; it goes on at the end."""
+    """A bookkeeper of another machine pauses before it writes an event of that kind, and continues at the end."""
     pause, stopping = Pause(kind), asyncio.Event()
     stream = EventStream(world.redis, KEYS, "on another machine")
     restore = world.restore("on another machine")
@@ -103,7 +103,10 @@ async def assert_sound(world: RestoreWorld) -> None:
 
 
 async def test_decisions_that_reach_the_ledger_after_a_restore_take_no_order_away(world: RestoreWorld) -> None:
-    """The fill is replayed, and whoever is decided already has no order in the new mailboxes: it would be lost."""
+    """The late decisions are refused, so the replayed fill is planned again and its orders are delivered.
+
+    If they were stored, these followers would count as decided while the new mailboxes have no order for them.
+    """
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
@@ -118,7 +121,10 @@ async def test_decisions_that_reach_the_ledger_after_a_restore_take_no_order_awa
 async def test_an_end_that_reaches_the_ledger_during_a_restore_loses_no_position(
     world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Between two readings of the ledger: the position is read without the order, and the order is not pending."""
+    """The outcome arrives after the restore has read the positions and before it reads the pending orders.
+
+    The order must not be missing in both: neither in the position nor among the pending orders.
+    """
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
@@ -146,7 +152,7 @@ async def test_an_end_that_reaches_the_ledger_during_a_restore_loses_no_position
 async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no_restore(
     world: RestoreWorld, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL ends its transaction after a while, and nothing of it is stored."""
+    """PostgreSQL ends the idle transaction after a while and stores nothing of it."""
     monkeypatch.setattr("shared.persistence.database.IDLE_TRANSACTION_SECONDS", 0.5)
     own_engine = open_engine(fresh_database_url)
     world.trade(quantity="1")
@@ -182,7 +188,7 @@ async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no
 async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books(
     world: RestoreWorld, fresh_database_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another one takes over what it was given, and writes the same rows."""
+    """Another bookkeeper takes over the entries and writes the same rows."""
     monkeypatch.setattr("shared.persistence.database.IDLE_TRANSACTION_SECONDS", 0.5)
     own_engine = open_engine(fresh_database_url)
     world.trade(quantity="1")
@@ -198,7 +204,7 @@ async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books
 
     late = EventStream(world.redis, KEYS, "on another machine")
     entries = await late.read_new(1)
-    await world.serve("alice")  # and there is more to write, which has to wait for it
+    await world.serve("alice")  # more to write, which must wait for the paused bookkeeper
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "_insert", stand_still)
         writing = asyncio.create_task(asyncio.to_thread(write_entries, Ledger(own_engine), Broker.KRAKEN, entries))

@@ -1,4 +1,4 @@
-"""The bookkeeper's rounds over accounts: a worker on a real Redis, a ledger in a real PostgreSQL, a broker in memory."""
+"""The bookkeeper makes its rounds with a real Redis, a real ledger, a worker and a broker in memory."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator
@@ -36,7 +36,7 @@ async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 async def bench(redis: Redis, engine: Engine) -> WorkerBench:
-    """A worker; alice has copied 0.001 BTC and the ledger knows."""
+    """A worker. alice has copied 0.001 BTC, and the ledger has the order."""
     bench = WorkerBench(redis)
     await bought(bench, engine)
     return bench
@@ -52,33 +52,33 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker in memory never shows an execution late."""
+    """Balances count without delay, because the broker in memory never shows an execution late."""
     for module in (drift, stray_orders):
         monkeypatch.setattr(module, "JUST_SETTLED", timedelta())
 
 
 def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconciliationRounds:
-    """One bookkeeper's rounds. An interval is over at once, unless a test says otherwise."""
+    """The rounds of one bookkeeper. The interval has passed at once unless a test changes it."""
     terms: dict[str, Any] = {"every_seconds": 0.002, "repair": False, "name": "one", "confirm_seconds": 0.05}
     return ReconciliationRounds(redis, KEYS, Targets(engine), **terms | changes)
 
 
 async def make_a_round(redis: Redis, engine: Engine, **changes: Any) -> None:
-    """As soon as nobody else makes one."""
+    """Make a round as soon as no other bookkeeper makes one."""
     async with asyncio.timeout(10):
         while not await rounds(redis, engine, **changes).round():
             await asyncio.sleep(0.01)
 
 
 async def alerts(redis: Redis) -> list[Alert]:
-    """What was raised and not taken back."""
+    """The alerts that were raised and not withdrawn."""
     return [Alert.model_validate_json(each) for each in await redis.hvals(KEYS.alerts)]
 
 
 async def test_drift_alerts_once_and_until_it_is_gone(
     bench: WorkerBench, redis: Redis, engine: Engine, fresh_redis_url: str
 ) -> None:
-    """One line in the log over two rounds; it stands for `nija status` between rounds; nothing is repaired."""
+    """Drift is logged once in two rounds, stays in `nija status` between rounds, and is not repaired."""
     bench.account.free["BTC"] = Decimal("0.0004")
     with capture_logs() as lines:
         async with working(bench, engine):
@@ -100,7 +100,7 @@ async def test_drift_alerts_once_and_until_it_is_gone(
 
 
 async def test_nija_reconcile_repair_ends_the_alert(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """At once, not with the next round."""
+    """The alert ends with the repair and does not wait for the next round."""
     bench.account.free["BTC"] = Decimal("0.0004")
     async with working(bench, engine):
         await make_a_round(redis, engine, every_seconds=3600)
@@ -112,7 +112,10 @@ async def test_nija_reconcile_repair_ends_the_alert(bench: WorkerBench, redis: R
 async def test_what_can_be_repaired_is_repaired_when_that_is_the_policy(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """Position and stray order in one round, in the policy's name; the follower's own order stays; no alert."""
+    """One round repairs a position and cancels a stray order in the name of the policy.
+
+    The follower's own order stays, and no alert remains.
+    """
     bench.account.free["BTC"] = Decimal("0.0004")
     bench.account.resting = [an_open_order("STRAY", an_order().id), an_open_order("OWN", None)]
     async with working(bench, engine):
@@ -132,7 +135,11 @@ async def test_what_can_be_repaired_is_repaired_when_that_is_the_policy(
 async def test_what_was_seen_once_is_neither_repaired_nor_alerted(
     bench: WorkerBench, redis: Redis, engine: Engine, there_later: str, said: list[str]
 ) -> None:
-    """A broker's answer may be wrong once: what is gone at the second look was nothing, and what has changed waits."""
+    """A round reads an account twice, because one answer of a broker may be wrong.
+
+    A drift that is gone at the second reading is ignored. A drift of another amount raises an alert and is not repaired
+    yet.
+    """
     bench.account.free["BTC"] = Decimal(0)
     bench.account.read_errors = [None, None]
     async with working(bench, engine):
@@ -147,10 +154,10 @@ async def test_what_was_seen_once_is_neither_repaired_nor_alerted(
 
 
 async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """While mail waits the round repairs nothing and raises nothing: what the account holds is about to change."""
+    """While the mailbox has mail, the round repairs nothing and raises no alert: the balances are about to change."""
     bench.account.free["BTC"] = Decimal("0.0004")
     await bench.deliver(an_order(sequence=2))
-    bench.instruments = {}  # the worker cannot do it yet
+    bench.instruments = {}  # the worker cannot send the order yet
     async with working(bench, engine):
         await make_a_round(redis, engine, repair=True)
     assert ((await bench.position()).quantity, await alerts(redis)) == (Decimal("0.001"), [])
@@ -158,7 +165,10 @@ async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis
 
 
 async def test_of_several_bookkeepers_one_makes_the_round(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """Also when the other comes a little later; the next interval's round is free again."""
+    """A second bookkeeper makes no round in the same interval, even if it starts later.
+
+    The next interval is free again.
+    """
     one, other = rounds(redis, engine, every_seconds=1.0), rounds(redis, engine, every_seconds=1.0, name="other")
     async with working(bench, engine):
         assert sorted(await asyncio.gather(one.round(), other.round())) == [False, True]
@@ -169,7 +179,7 @@ async def test_of_several_bookkeepers_one_makes_the_round(bench: WorkerBench, re
 
 
 async def test_a_round_that_another_bookkeeper_took_over_ends(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """It repairs and alerts nothing any more, and leaves the other's lease as it is."""
+    """The overtaken round repairs nothing, raises no alert and does not touch the lease of the other bookkeeper."""
     bench.account.free["BTC"] = Decimal("0.0004")
     bench.account.read_errors = [None, None]
     going = asyncio.create_task(rounds(redis, engine, repair=True, every_seconds=3600, confirm_seconds=1.0).round())
@@ -187,7 +197,7 @@ async def test_a_round_that_another_bookkeeper_took_over_ends(bench: WorkerBench
 async def test_without_a_worker_the_round_ends_and_says_so(
     bench: WorkerBench, redis: Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """No alert comes or goes, and no request is left behind."""
+    """Without an answer no alert is raised or withdrawn, and no request stays in Redis."""
     monkeypatch.setattr(reconcile_rounds, "ANSWER_SECONDS", 0.3)
     bench.account.free["BTC"] = Decimal(0)
     with capture_logs() as lines:
@@ -199,7 +209,7 @@ async def test_without_a_worker_the_round_ends_and_says_so(
 async def test_what_cannot_be_read_in_redis_keeps_nobody_from_being_compared(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """A listing and an account of a version that nobody knows: another account's drift is found as ever."""
+    """The round finds the drift of an account although an instrument and another account are unreadable."""
     bench.account.free["BTC"] = Decimal("0.0004")
     await redis.hset(KEYS.instruments, "XYZ/USD", '{"lots": []}')
     await redis.hset(KEYS.accounts, "bob", '{"version": 7}')
@@ -211,7 +221,7 @@ async def test_what_cannot_be_read_in_redis_keeps_nobody_from_being_compared(
 async def test_trouble_ends_a_round_and_not_the_rounds(
     bench: WorkerBench, redis: Redis, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger away, then a defect, then all is well: the third round alerts."""
+    """The ledger is unreachable in the first round and a defect ends the second. The third round raises the alert."""
     bench.account.free["BTC"] = Decimal("0.0004")
     troubles: list[Exception] = [DatabaseUnavailable("PostgreSQL: gone"), RuntimeError("a defect")]
     real = Targets.of
@@ -232,7 +242,7 @@ async def test_trouble_ends_a_round_and_not_the_rounds(
 
 
 async def test_the_ledger_tells_which_orders_are_copies(bench: WorkerBench, engine: Engine) -> None:
-    """With how they ended; of another broker's orders and of unknown ids nothing is told."""
+    """The ledger returns each copy with its outcome, and nothing for another broker or an unknown id."""
     await asyncio.to_thread(Ledger(engine).write, await bench.events())
     ours = an_order().id
     [record] = Targets(engine).copies(Broker.KRAKEN, [ours, "0" * 32]).values()

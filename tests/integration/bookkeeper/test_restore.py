@@ -1,4 +1,4 @@
-"""Redis forgets: emptied, or started with an older file. The ledger decides; nobody is doubled, nobody is lost."""
+"""When Redis is emptied or starts with older data, it is restored from the ledger without loss and without a double."""
 
 import asyncio
 import contextlib
@@ -37,11 +37,11 @@ from tests.support.restore_world import KEYS, SHARDS, RestoreWorld
 
 NAMES = [f"follower-{number:02}" for number in range(12)]
 SMALL = "follower-00"
-"""Too small for a first share: what it is owed is carried."""
+"""A follower that is too small for its first share, so that the share is carried."""
 
 
 class OwnRedis:
-    """A Redis server of this test's own, which it may kill, empty and set back."""
+    """A Redis server of one test, which the test may kill, empty and set back."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -54,11 +54,11 @@ class OwnRedis:
         return self._server.url
 
     def remember(self) -> None:
-        """Keep a copy of the data as it is now."""
+        """Keep a copy of the present data."""
         shutil.copytree(self._folder / "redis", self._folder / "older", dirs_exist_ok=True)
 
     def restart(self, *, with_older_data: bool = False) -> None:
-        """kill -9, and start again; with the data of `remember` if wanted."""
+        """Kill the server with kill -9 and start it again, with the data of `remember` if wanted."""
         self._process.kill()
         self._process.wait()
         if with_older_data:
@@ -90,7 +90,7 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture
 async def world(own_redis: OwnRedis, engine: Engine, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[RestoreWorld]:
-    """Twelve followers in four shards, one of them too small for most shares."""
+    """Twelve followers in four shards. One of them is too small for most shares."""
     monkeypatch.setattr("services.copy_engine.read_fills.BLOCK_MS", 5)
     async with Redis.from_url(own_redis.url) as redis:
         equities = dict.fromkeys(NAMES, Decimal(1000)) | {SMALL: Decimal(3)}
@@ -100,7 +100,7 @@ async def world(own_redis: OwnRedis, engine: Engine, monkeypatch: pytest.MonkeyP
 
 
 async def lose(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
-    """Make Redis forget in that way; connections are not broken by FLUSHALL, and are by the others."""
+    """Lose data in the given way. FLUSHALL keeps the connections open, and the other ways break them."""
     if loss == "emptied":
         await world.redis.flushall()
         return
@@ -109,7 +109,7 @@ async def lose(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
 
 
 async def assert_sound(world: RestoreWorld) -> None:
-    """Each fill ended once for each follower; the broker executed each copied order once, and nothing else."""
+    """Each fill has one outcome for each follower, and the broker executed each copied order once and nothing else."""
     once = Counter(dict.fromkeys(world.expected(), 1))
     assert world.decisions() == once
     assert world.finals() == once
@@ -123,7 +123,7 @@ async def assert_sound(world: RestoreWorld) -> None:
 async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
     world: RestoreWorld, own_redis: OwnRedis, loss: str
 ) -> None:
-    """Orders in every state, a fill delivered to some shards and a fill that was never published."""
+    """The loss meets orders in every state, a fill delivered to some shards only, and an unpublished fill."""
     world.trade(quantity="0.01")
     await world.publish()
     await world.deliver()
@@ -132,7 +132,7 @@ async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
     settled, unknown_to_ledger, died, *_ = (name for name in NAMES if name != SMALL)
     await world.serve(settled)
     await world.book()
-    await world.serve(unknown_to_ledger)  # settled in Redis, and the ledger was never told
+    await world.serve(unknown_to_ledger)  # settled in Redis, but the ledger does not have it yet
     world.bench.account.dies_after_place = True
     with pytest.raises(ProcessDied):
         await world.serve(died)
@@ -140,7 +140,7 @@ async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
     await world.publish()
     await world.deliver(frozenset({0, 1}))
     await world.book()
-    await world.deliver(frozenset({0, 1, 2}))  # of shard 2 the ledger knows nothing
+    await world.deliver(frozenset({0, 1, 2}))  # the ledger knows nothing of shard 2
     for name in NAMES:
         if shard_of(name, SHARDS) == 2:
             await world.serve(name)
@@ -156,7 +156,7 @@ async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
 
 
 def unmarked(_ledger: MasterFills, _broker: Broker, _sequence: int) -> None:
-    """In place of `mark_published`: the master is killed just before it."""
+    """Replaces `mark_published`: the master trader is killed just before it."""
     raise ProcessDied
 
 
@@ -164,7 +164,10 @@ def unmarked(_ledger: MasterFills, _broker: Broker, _sequence: int) -> None:
 async def test_a_master_killed_before_it_marked_its_fills_goes_on_after_a_loss(
     world: RestoreWorld, monkeypatch: pytest.MonkeyPatch, fills: int
 ) -> None:
-    """Everybody has decided fills that the ledger does not know as published: the master publishes them again."""
+    """The ledger has decisions for fills that it does not count as published.
+
+    The master trader publishes them again.
+    """
     for _ in range(fills):
         world.trade(quantity="0.01")
     with monkeypatch.context() as killed:
@@ -185,7 +188,10 @@ async def test_a_master_killed_before_it_marked_its_fills_goes_on_after_a_loss(
 
 
 async def test_a_policy_that_cannot_be_read_holds_up_no_restore(world: RestoreWorld, engine: Engine) -> None:
-    """A newer version wrote one policy: Redis is restored, that follower opens nothing, and the sum holds."""
+    """One policy was written by a newer version. Redis is restored, and that follower opens nothing.
+
+    A full sale afterwards leaves no position.
+    """
     world.trade(quantity="0.01")
     await world.publish()
     await world.deliver()
@@ -209,7 +215,7 @@ async def test_a_policy_that_cannot_be_read_holds_up_no_restore(world: RestoreWo
 
 @pytest.mark.parametrize("loss", ["emptied", "older file"])
 async def test_positions_and_what_is_carried_survive(world: RestoreWorld, own_redis: OwnRedis, loss: str) -> None:
-    """After the loss a full close sells exactly what was bought, and what a small follower is owed is not lost."""
+    """After the loss a full close sells exactly what was bought, and the carry of a small follower is restored."""
     own_redis.remember()
     world.trade(quantity="0.01")
     await world.go_on()
@@ -231,7 +237,7 @@ async def test_positions_and_what_is_carried_survive(world: RestoreWorld, own_re
 async def test_the_stages_are_refused_until_redis_is_in_line(
     world: RestoreWorld, own_redis: OwnRedis, loss: str
 ) -> None:
-    """A new connection of a stage works before the loss, is refused after it, and works when all is restored."""
+    """A new connection of a stage works before the loss, is refused after it, and works again after the restore."""
     async with guarded_redis(own_redis.url, KEYS) as client:
         assert await client.ping()
     await lose(world, own_redis, loss)
@@ -245,7 +251,7 @@ async def test_the_stages_are_refused_until_redis_is_in_line(
 async def test_nobody_acts_on_a_connection_from_before_redis_was_emptied(
     world: RestoreWorld, own_redis: OwnRedis
 ) -> None:
-    """An engine paused over it wakes with a connection that was good: what it planned then must not arrive."""
+    """An engine that was paused during the loss has an open connection. Its write from before must not arrive."""
     world.trade(quantity="0.01")
     await world.go_on()
     async with guarded_redis(own_redis.url, KEYS) as paused:
@@ -262,7 +268,7 @@ async def test_nobody_acts_on_a_connection_from_before_redis_was_emptied(
 
 
 class DyingLease(Lease):
-    """The process ends before the transaction of that number."""
+    """A lease whose process dies before the transaction of that number."""
 
     dies_before: int = -1
 
@@ -274,7 +280,7 @@ class DyingLease(Lease):
 
 
 async def begun_and_dying(world: RestoreWorld, transactions: int) -> tuple[Restore, DyingLease]:
-    """A bookkeeper that has begun a restore and dies after so many transactions, and its lease."""
+    """A bookkeeper that has begun a restore and dies after this number of transactions, and its lease."""
     restore = world.restore()
     assert await restore.begin()
     lease = restore._lease
@@ -287,7 +293,7 @@ async def begun_and_dying(world: RestoreWorld, transactions: int) -> tuple[Resto
 async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
     world: RestoreWorld, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever transaction was the last one: stages stay refused, the next attempt is whole, nothing is doubled."""
+    """Whichever transaction was the last, the stages stay refused, and the next attempt restores everything once."""
     monkeypatch.setattr("services.bookkeeper.restore.PIPELINE", 5)
     world.trade(quantity="0.01")
     await world.publish()
@@ -314,7 +320,10 @@ async def test_a_bookkeeper_killed_anywhere_in_a_restore_begins_again(
 
 @pytest.mark.parametrize("what", ["another restores", "redis is emptied"])
 async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: RestoreWorld, what: str) -> None:
-    """A bookkeeper paused at any point of a restore wakes up when another has finished it, or in an empty Redis."""
+    """A bookkeeper pauses at any point of a restore, and another one completes it or Redis is emptied.
+
+    Every later write of the paused bookkeeper is refused and changes nothing.
+    """
     world.trade(quantity="0.01")
     await world.publish()
     await world.deliver()
@@ -332,7 +341,7 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
             points += 1
         lease.dies_before = -1
         if what == "another restores":
-            await world.redis.delete(KEYS.restore_lease)  # it ran out
+            await world.redis.delete(KEYS.restore_lease)  # it has expired
             other = world.restore("another")
             assert await other.begin()
             await other.complete()
@@ -348,7 +357,7 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
 
 @contextlib.asynccontextmanager
 async def slow_ledger(engine: Engine) -> AsyncIterator[None]:
-    """The ledger's snapshots cannot be read, until the block ends."""
+    """Block the reading of the ledger's snapshots until the block ends."""
     connection = await asyncio.to_thread(engine.connect)
     await asyncio.to_thread(connection.execute, text("LOCK TABLE account_snapshots IN ACCESS EXCLUSIVE MODE"))
     try:
@@ -372,7 +381,7 @@ async def until_the_ledger_is_asked(engine: Engine) -> None:
 async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A query takes longer than the lease lasts: the attempt keeps its lease, and completes."""
+    """A query takes longer than the lease lasts. The attempt renews its lease and completes."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 2.0)
     await world.redis.flushall()
     restore = world.restore()
@@ -391,7 +400,7 @@ async def test_a_ledger_that_is_slower_than_the_attempt_lasts_is_restored_from(
 async def test_a_restore_that_was_taken_over_is_not_extended(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch, now: str
 ) -> None:
-    """Whoever has the work now: an attempt that waits for the ledger neither keeps nor takes the key."""
+    """An attempt that waits for the ledger neither renews nor retakes a lease that it has lost."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
     restore = world.restore()
@@ -411,7 +420,7 @@ async def test_a_restore_that_was_taken_over_is_not_extended(
 
 
 async def test_an_attempt_does_not_take_its_own_extension_for_another(world: RestoreWorld) -> None:
-    """Writes of one attempt that meet each other all succeed."""
+    """Concurrent writes of one attempt all succeed; none of them takes another one for a lost lease."""
     restore = world.restore()
     assert await restore.begin()
     await asyncio.gather(*(restore._lease.write(("HINCRBY", "written", "times", 1)) for _ in range(50)))
@@ -421,7 +430,7 @@ async def test_an_attempt_does_not_take_its_own_extension_for_another(world: Res
 async def test_a_failed_restore_is_extended_no_more(
     world: RestoreWorld, engine: Engine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The ledger goes away in the middle: the key runs out, so that another bookkeeper may restore."""
+    """If the ledger fails during a restore, the lease expires, and another bookkeeper may restore."""
     monkeypatch.setattr("services.bookkeeper.restore.LEASE_SECONDS", 1.0)
     await world.redis.flushall()
     restore = world.restore()
@@ -439,7 +448,7 @@ async def test_a_failed_restore_is_extended_no_more(
 
 
 async def test_a_bookkeeper_leaves_a_restore_to_the_one_that_began_it(world: RestoreWorld) -> None:
-    """Two bookkeepers see an emptied Redis: one restores, the other waits; its own remains it takes over."""
+    """Only one of two bookkeepers restores an emptied Redis. It may begin its own unfinished restore again."""
     await world.redis.flushall()
     assert await world.restore("one").begin()
     assert not await world.restore("two").begin()
@@ -447,7 +456,7 @@ async def test_a_bookkeeper_leaves_a_restore_to_the_one_that_began_it(world: Res
 
 
 async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld, own_redis: OwnRedis) -> None:
-    """No answer is an error, never the answer that all is in line."""
+    """An unreachable Redis raises an error and never counts as restored."""
     own_redis.stop()
     await world.redis.connection_pool.disconnect()
     with pytest.raises((RedisAway, OSError)):
@@ -458,7 +467,10 @@ async def test_a_redis_that_is_away_is_no_reason_to_restore(world: RestoreWorld,
 async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_after_it(
     world: RestoreWorld, own_redis: OwnRedis, monkeypatch: pytest.MonkeyPatch, paused_at: str
 ) -> None:
-    """Paused while another engine delivered and Redis was restarted: its shard is where it was when it read the fill."""
+    """The engine pauses while another one delivers, and then Redis is restored.
+
+    After the restore its shard has the same position as when the paused engine read the fill.
+    """
     arrived, goes_on = asyncio.Semaphore(0), asyncio.Event()
 
     async def pause() -> None:
@@ -488,14 +500,14 @@ async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_afte
             stepping = asyncio.create_task(engine.step())
             for _ in range(1 if paused_at == "read" else SHARDS):
                 await asyncio.wait_for(arrived.acquire(), 10)
-        await world.redis.delete(*(KEYS.shard_lease(shard) for shard in range(SHARDS)))  # they ran out
+        await world.redis.delete(*(KEYS.shard_lease(shard) for shard in range(SHARDS)))  # they have expired
         first = shard_of(NAMES[1], SHARDS)
-        await world.deliver(frozenset({first}))  # by another engine; the other shards are not delivered to yet
+        await world.deliver(frozenset({first}))  # by another engine; the other shards have no delivery yet
         await world.serve(NAMES[1])
         own_redis.restart()
         await world.redis.connection_pool.disconnect()
         await world.until_in_line()
-        for _ in range(3):  # as it does every few seconds: connections from before say once each that they are gone
+        for _ in range(3):  # Repeated as in the engine: each connection from before the restore fails once.
             with contextlib.suppress(RedisAway):
                 await shards.balance()
         goes_on.set()
@@ -510,7 +522,7 @@ async def test_what_an_engine_had_in_hand_before_a_restore_is_not_delivered_afte
 async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_was_lost(
     world: RestoreWorld, engine: Engine, changed: str
 ) -> None:
-    """Redis is emptied before the ledger hears of it, and the follower would not be copied to any more."""
+    """Redis is emptied before the ledger has the decision, and now the follower would be skipped."""
     world.trade(quantity="0.01")
     await world.publish()
     await world.deliver()
@@ -526,13 +538,13 @@ async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_wa
         " FROM account_snapshots WHERE follower_id = :id",
     }[changed]
     with engine.begin() as connection:
-        for name in (NAMES[1], NAMES[5]):  # one whose order was sent, one whose was not
+        for name in (NAMES[1], NAMES[5]):  # One follower whose order was sent, and one whose order was not sent.
             connection.execute(text(change), {"id": name})
     await world.until_in_line()
     await world.publish()
     await world.deliver()
     await world.book()
-    await world.redis.flushall()  # and once more, with the new decisions in the ledger
+    await world.redis.flushall()  # once more, with the new decisions in the ledger
     await world.until_in_line()
     await world.go_on()
     await assert_sound(world)
@@ -544,7 +556,7 @@ async def test_an_order_that_was_sent_is_not_called_skipped_when_its_decision_wa
 async def test_what_was_bought_is_not_owed_as_well_when_its_decision_was_lost(
     world: RestoreWorld, engine: Engine, losses: int
 ) -> None:
-    """Planned from a smaller account the open is below the minimum; its order is found all the same."""
+    """Planned again with a smaller account the open is below the minimum. Its order is found nevertheless."""
     world.trade()
     account = await world.redis.hget(KEYS.accounts, SMALL)
     assert account is not None
@@ -571,7 +583,7 @@ async def test_what_was_bought_is_not_owed_as_well_when_its_decision_was_lost(
 async def test_an_instrument_of_a_newer_version_keeps_nobody_from_being_restored(
     world: RestoreWorld, engine: Engine
 ) -> None:
-    """After a step back to an older version: what is not known of its symbol, its master lists anew."""
+    """The restore leaves out an instrument that only a newer version can read. Its master trader lists it again."""
     world.trade(quantity="0.01")
     await world.go_on()
     with engine.begin() as connection:
@@ -585,7 +597,7 @@ async def test_an_instrument_of_a_newer_version_keeps_nobody_from_being_restored
 async def test_an_exit_that_was_sent_is_found_also_for_a_follower_that_was_disabled_since(
     world: RestoreWorld, engine: Engine
 ) -> None:
-    """Its coins are sold, and the ledger must not go on believing in them; nothing more is sold for anybody disabled."""
+    """The sold coins leave the ledger too, and nothing more is sold for a disabled follower."""
     world.trade(quantity="1")
     await world.go_on()
     world.trade(Side.SELL, "0.5")
@@ -607,7 +619,7 @@ async def test_an_exit_that_was_sent_is_found_also_for_a_follower_that_was_disab
 
 
 async def test_nobody_looks_for_orders_of_who_was_disabled_before_the_fill(world: RestoreWorld, engine: Engine) -> None:
-    """There is none; and a key that was refused long ago must not keep a fill pending."""
+    """No order can exist, and a key that was refused earlier must not keep the fill pending."""
     with engine.begin() as connection:
         change = "UPDATE followers SET status = 'disabled', status_changed_at = now() - interval '1 min' WHERE follower_id = :id"
         connection.execute(text(change), {"id": NAMES[1]})
@@ -623,7 +635,10 @@ async def test_nobody_looks_for_orders_of_who_was_disabled_before_the_fill(world
 async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_bookkeeper_was_given(
     world: RestoreWorld,
 ) -> None:
-    """It died on another machine, another went on, Redis was emptied: the ledger has a beginning, and no holes."""
+    """The ledger has all events up to a point and no gap before it.
+
+    One bookkeeper died on another machine with events in hand, another one continued, and then Redis was emptied.
+    """
     world.trade(quantity="0.01")
     await world.publish()
     await world.deliver()
@@ -647,7 +662,7 @@ async def test_newer_events_do_not_reach_the_ledger_before_those_that_a_dead_boo
 async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_is_lowered_in_the_ledger(
     world: RestoreWorld,
 ) -> None:
-    """An open fails between the comparison and the repair: the position that is repaired is the same one."""
+    """An open fails between the comparison and the repair. The repair still applies to the same position."""
     world.trade(quantity="10")
     await world.go_on()
     (target,) = (each for each in Targets(world.engine).of(Broker.KRAKEN) if each.follower_id == NAMES[1])
@@ -678,9 +693,10 @@ async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_i
 async def test_the_first_fill_of_all_is_not_copied_again_before_redis_is_restored(
     world: RestoreWorld, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """PostgreSQL is away when it is marked, Redis is emptied, and the stages are quicker than the bookkeeper.
+    """The stages must not copy the first fill twice before the bookkeeper has restored Redis.
 
-    A later fill is refused by the empty stream, because the ones before it are missing. The first one has none.
+    PostgreSQL failed when that fill was marked as published, and then Redis was emptied. An empty stream refuses a
+    later fill because earlier ones are missing, but nothing comes before the first fill.
     """
     world.trade(quantity="0.01")
     with monkeypatch.context() as killed:
