@@ -1,4 +1,4 @@
-"""The broker worker on a real Redis, with a broker in memory that fails in every way it can."""
+"""The broker worker handles every failure of a broker; Redis is real, and the broker is in memory."""
 
 import asyncio
 import time
@@ -42,7 +42,7 @@ async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def bench(redis: Redis) -> WorkerBench:
-    """A worker whose broker does well until a test says otherwise."""
+    """A worker whose broker answers correctly unless a test changes that."""
     return WorkerBench(redis)
 
 
@@ -52,7 +52,7 @@ def held(quantity: str, carried_exit: str = "0") -> CopiedPosition:
 
 
 async def test_orders_are_carried_out_one_after_another(bench: WorkerBench) -> None:
-    """A purchase, another and a full close in one mailbox: filled in that order, and nothing is left."""
+    """Two purchases and a full close in one mailbox are filled in that order, and no position is left."""
     await bench.deliver(an_order(sequence=1))
     await bench.deliver(an_order(sequence=2), an_order("bob", sequence=2))
     await bench.deliver(an_order(sequence=3, fraction="1"))
@@ -70,7 +70,10 @@ async def test_orders_are_carried_out_one_after_another(bench: WorkerBench) -> N
 
 @pytest.mark.parametrize("fate", [Fate.FILLED_REPLY_LOST, Fate.FILLED_LATE, Fate.FILLED_RATE_LIMITED])
 async def test_an_order_of_unknown_fate_is_found_and_not_sent_again(bench: WorkerBench, fate: Fate) -> None:
-    """Executed without a clear answer, and invisible for a while: looked up until it is there."""
+    """An order was executed without a clear answer and is invisible for a while.
+
+    Look-ups continue until it is found.
+    """
     bench.account.fates = [fate]
     bench.account.hidden_seconds = 0.015
     await bench.deliver(an_order())
@@ -82,7 +85,7 @@ async def test_an_order_of_unknown_fate_is_found_and_not_sent_again(bench: Worke
 
 @pytest.mark.parametrize("fate", [Fate.LOST, Fate.RATE_LIMITED])
 async def test_a_lost_order_is_sent_again_after_its_window_only(bench: WorkerBench, fate: Fate) -> None:
-    """Not before validity and margin have passed, and only because no look-up finds it."""
+    """The order is sent again only after validity and margin are over, and only if no look-up finds it."""
     bench.account.fates = [fate]
     await bench.deliver(an_order())
     (final,) = await bench.serve()
@@ -106,7 +109,7 @@ async def test_a_lost_order_is_sent_again_after_its_window_only(bench: WorkerBen
     ],
 )
 async def test_a_look_up_that_fails_proves_nothing(bench: WorkerBench, errors: list[BrokerError]) -> None:
-    """However often it fails, the order is not sent again while it may be there."""
+    """However often a look-up fails, an order that may be at the broker is not sent again."""
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.read_errors = list(errors)
     await bench.deliver(an_order())
@@ -116,7 +119,7 @@ async def test_a_look_up_that_fails_proves_nothing(bench: WorkerBench, errors: l
 
 
 async def test_an_unknown_outcome_is_told_once(bench: WorkerBench) -> None:
-    """One event `unknown`, whatever the number of look-ups; then the final one."""
+    """One event `unknown` is appended, whatever the number of look-ups, and then the final event."""
     bench.account.fates = [Fate.LOST]
     await bench.deliver(an_order())
     await bench.serve()
@@ -126,7 +129,7 @@ async def test_an_unknown_outcome_is_told_once(bench: WorkerBench) -> None:
 
 @pytest.mark.parametrize("fate", [Fate.INVALID_NONCE, Fate.EXPIRED])
 async def test_a_certain_refusal_that_a_new_request_cures_is_sent_again_at_once(bench: WorkerBench, fate: Fate) -> None:
-    """Nonce and deadline: no look-up needed, the same place in the worker."""
+    """After a refused nonce or deadline the order is sent again without a look-up and without a release."""
     bench.account.fates = [fate, fate]
     await bench.deliver(an_order())
     await bench.serve_once()
@@ -135,7 +138,7 @@ async def test_a_certain_refusal_that_a_new_request_cures_is_sent_again_at_once(
 
 
 async def test_refused_nonces_do_not_hold_the_place_for_ever(bench: WorkerBench) -> None:
-    """After five tries the follower is released; later it goes on, afresh."""
+    """After five tries the follower is released. Later the order gets new tries."""
     bench.account.fates = [Fate.INVALID_NONCE] * 7
     await bench.deliver(an_order())
     await bench.serve_once()
@@ -146,7 +149,7 @@ async def test_refused_nonces_do_not_hold_the_place_for_ever(bench: WorkerBench)
 
 
 async def test_a_request_that_never_left_is_sent_later_without_a_look_up(bench: WorkerBench) -> None:
-    """No connection was made: released with a later due time, nothing is recorded as under way."""
+    """Without a connection the follower is released with a later due time, and nothing is recorded as submitting."""
     bench.account.fates = [Fate.NOT_SENT]
     await bench.deliver(an_order())
     await bench.serve_once()
@@ -159,7 +162,7 @@ async def test_a_request_that_never_left_is_sent_later_without_a_look_up(bench: 
 
 
 async def test_a_rate_limit_is_a_later_due_time(bench: WorkerBench) -> None:
-    """Five seconds, as the broker says; the place is free at once and what was begun stays recorded."""
+    """The due time is five seconds later, as the broker asks. The place is free, and the submission stays recorded."""
     bench.account.fates = [Fate.RATE_LIMITED]
     await bench.deliver(an_order())
     await bench.serve_once()
@@ -172,7 +175,7 @@ async def test_a_rate_limit_is_a_later_due_time(bench: WorkerBench) -> None:
 
 
 async def test_a_rejected_open_fails_with_the_brokers_words(bench: WorkerBench) -> None:
-    """Final: the next order goes on."""
+    """The rejection is final, so the next order is sent."""
     bench.account.fates = [Fate.REJECTED]
     await bench.deliver(an_order(sequence=1))
     await bench.deliver(an_order(sequence=2))
@@ -183,7 +186,7 @@ async def test_a_rejected_open_fails_with_the_brokers_words(bench: WorkerBench) 
 
 
 async def test_an_open_without_funds_fails(bench: WorkerBench) -> None:
-    """A purchase is not made smaller."""
+    """A purchase fails without funds and is not sent again with a smaller quantity."""
     bench.account.fates = [Fate.INSUFFICIENT]
     await bench.deliver(an_order())
     (final,) = await bench.serve()
@@ -192,7 +195,10 @@ async def test_an_open_without_funds_fails(bench: WorkerBench) -> None:
 
 
 async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBench) -> None:
-    """Fees taken in the coin: the rest of the position stays due."""
+    """Fees in the coin have made the balance smaller.
+
+    The free quantity is sold, and the rest stays in the carried exit.
+    """
     bench.account.free["BTC"] = Decimal("0.00998765432")
     await bench.hold("0.01")
     await bench.deliver(an_order(fraction="1"))
@@ -205,7 +211,7 @@ async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBenc
 
 @pytest.mark.parametrize("error", [RateLimited("slow down"), NotSent("away"), OutcomeUnknown("timeout")])
 async def test_a_sale_waits_for_a_balance_that_cannot_be_read(bench: WorkerBench, error: BrokerError) -> None:
-    """An exit does not fail because the broker was busy: released, and tried again later."""
+    """An exit does not fail because the balance cannot be read. It is released and tried again later."""
     bench.account.free["BTC"] = Decimal("0.009")
     bench.account.read_errors = [error]
     await bench.hold("0.01")
@@ -217,7 +223,7 @@ async def test_a_sale_waits_for_a_balance_that_cannot_be_read(bench: WorkerBench
 
 
 async def test_a_sale_without_any_coin_fails_and_stays_due(bench: WorkerBench) -> None:
-    """The user sold the coins: the next exit takes it along."""
+    """The owner sold the coins. The exit fails, and its quantity is added to the next exit."""
     bench.account.free["BTC"] = Decimal(0)
     await bench.hold("0.01", "0.001")
     await bench.deliver(an_order(fraction="0.5"))
@@ -228,7 +234,7 @@ async def test_a_sale_without_any_coin_fails_and_stays_due(bench: WorkerBench) -
 
 @pytest.mark.parametrize("fate", [Fate.REJECTED, Fate.CANCELED, Fate.KEY_REFUSED])
 async def test_what_a_failed_exit_should_have_sold_stays_due(bench: WorkerBench, fate: Fate) -> None:
-    """The position is as it was, and the next exit sells both shares."""
+    """The position does not change, and the next exit sells both shares."""
     bench.account.fates = [fate]
     await bench.hold("0.01")
     await bench.deliver(an_order(sequence=1, fraction="0.5"))
@@ -241,7 +247,7 @@ async def test_what_a_failed_exit_should_have_sold_stays_due(bench: WorkerBench,
 
 
 async def test_a_refused_key_disables_the_follower_and_fails_the_order(bench: WorkerBench) -> None:
-    """The order was certainly not executed; nobody else is touched."""
+    """The order was certainly not executed. Other followers are not affected."""
     bench.account.fates = [Fate.KEY_REFUSED]
     await bench.deliver(an_order(), an_order("bob"))
     finals = {e.follower_id: e for e in await bench.serve()}
@@ -252,7 +258,7 @@ async def test_a_refused_key_disables_the_follower_and_fails_the_order(bench: Wo
 
 
 async def test_a_key_refused_while_an_order_is_under_way_leaves_it_unknown(bench: WorkerBench) -> None:
-    """It may be executed: it waits for a key that can tell, and is not called failed."""
+    """The order may have been executed. It is not called failed, and waits for a key that can look it up."""
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
     await bench.deliver(an_order())
@@ -265,7 +271,7 @@ async def test_a_key_refused_while_an_order_is_under_way_leaves_it_unknown(bench
 
 
 async def test_an_accepted_order_is_followed_across_releases(bench: WorkerBench) -> None:
-    """Open for some reads: told once as accepted, the place given back, then filled; one order."""
+    """An order that stays open is reported once as accepted, its place is released, and it is filled later."""
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 7
     await bench.deliver(an_order())
@@ -283,7 +289,7 @@ async def test_an_accepted_order_is_followed_across_releases(bench: WorkerBench)
 async def test_an_accepted_order_that_cannot_be_read_is_searched_and_never_sent_again(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The broker does not know its own id any more: it is told as unknown, once, and found by ours in the end."""
+    """If the broker loses its own id, the order is reported as unknown once and is found by our client order id."""
     monkeypatch.setattr(carry_out, "UNREAD_AFTER", timedelta(0))
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 2
@@ -306,14 +312,14 @@ async def test_an_accepted_order_that_cannot_be_read_is_searched_and_never_sent_
 async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long ago its request ended: it was accepted. After a minute an alert tells."""
+    """An accepted order is never sent again, however long ago its request ended. After a minute an alert is raised."""
     monkeypatch.setattr(carry_out, "UNREAD_AFTER", timedelta(0))
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta(0))
     bench.account.fates = [Fate.OPEN]
     bench.account.hidden_seconds = 3600
     await bench.deliver(an_order())
     await bench.serve_once()
-    await asyncio.sleep(0.3)  # the request's validity and the margin for late visibility are over
+    await asyncio.sleep(0.3)  # validity and margin of the request are over
     bench.account.read_errors = [OutcomeUnknown("order not found"), None] * 3
     for _ in range(3):
         await bench.serve_once()
@@ -323,7 +329,7 @@ async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
 
 
 async def test_an_accepted_order_that_cannot_be_read_for_a_moment_is_not_searched(bench: WorkerBench) -> None:
-    """A search costs many requests, and most lists come back within seconds."""
+    """A search costs many requests, and most readings succeed again within seconds."""
     bench.account.fates = [Fate.OPEN]
     await bench.deliver(an_order())
     bench.account.read_errors = [OutcomeUnknown("no reply")] * 3
@@ -334,7 +340,7 @@ async def test_an_accepted_order_that_cannot_be_read_for_a_moment_is_not_searche
 
 
 async def test_a_partly_filled_order_counts_what_was_filled(bench: WorkerBench) -> None:
-    """Copied with the executed half."""
+    """The order counts as copied with the executed half."""
     bench.account.fates = [Fate.PARTIAL]
     await bench.deliver(an_order())
     (final,) = await bench.serve()
@@ -347,7 +353,7 @@ async def test_a_partly_filled_order_counts_what_was_filled(bench: WorkerBench) 
 
 
 async def test_a_partly_filled_exit_carries_the_rest(bench: WorkerBench) -> None:
-    """Half of the half was sold; the other quarter is due."""
+    """A half was ordered and only a quarter was sold. The other quarter is carried."""
     bench.account.fates = [Fate.PARTIAL]
     await bench.hold("0.01")
     await bench.deliver(an_order(fraction="0.5"))
@@ -356,7 +362,7 @@ async def test_a_partly_filled_exit_carries_the_rest(bench: WorkerBench) -> None
 
 
 async def test_an_order_canceled_without_a_fill_failed(bench: WorkerBench) -> None:
-    """With the broker's reason."""
+    """The outcome is failed, with the reason that the broker gave."""
     bench.account.fates = [Fate.CANCELED]
     await bench.deliver(an_order())
     (final,) = await bench.serve()
@@ -364,7 +370,7 @@ async def test_an_order_canceled_without_a_fill_failed(bench: WorkerBench) -> No
 
 
 async def test_a_fee_taken_in_the_coin_is_not_in_the_position(bench: WorkerBench) -> None:
-    """What is held is what can be sold."""
+    """The position is the quantity that can be sold."""
     bench.account.fee_in_coin = Decimal("0.0015")
     await bench.deliver(an_order())
     await bench.serve()
@@ -372,7 +378,7 @@ async def test_a_fee_taken_in_the_coin_is_not_in_the_position(bench: WorkerBench
 
 
 async def test_an_exit_with_nothing_copied_sends_nothing(bench: WorkerBench) -> None:
-    """Coins that the follower held before are none of ours."""
+    """Coins that the follower held before are not sold, because nija did not copy them."""
     await bench.deliver(an_order(fraction="1"))
     (final,) = await bench.serve()
     assert (final.state, final.outcome, final.reason) == (
@@ -384,7 +390,7 @@ async def test_an_exit_with_nothing_copied_sends_nothing(bench: WorkerBench) -> 
 
 
 async def test_an_exit_below_the_minimum_is_carried_into_the_next(bench: WorkerBench) -> None:
-    """0.00003 twice: the second one sells both."""
+    """Two exits of about 0.00003 are each below the minimum. The second one sells both."""
     await bench.hold("0.001")
     await bench.deliver(an_order(sequence=1, fraction="0.03"))
     (first,) = await bench.serve()
@@ -396,7 +402,7 @@ async def test_an_exit_below_the_minimum_is_carried_into_the_next(bench: WorkerB
 
 
 async def test_a_worker_that_died_after_the_send_is_replaced(bench: WorkerBench) -> None:
-    """The next worker finds the order that the first one placed, and adopts it."""
+    """The next worker finds and adopts the order that the first worker placed."""
     bench.account.dies_after_place = True
     await bench.deliver(an_order())
     with pytest.raises(ProcessDied):
@@ -409,7 +415,7 @@ async def test_a_worker_that_died_after_the_send_is_replaced(bench: WorkerBench)
 
 
 async def test_a_worker_that_lost_its_claim_sends_nothing(bench: WorkerBench) -> None:
-    """Paused before the send for longer than its claim: another worker has the follower."""
+    """The worker was paused before the request for longer than its claim, and another worker has the follower."""
     await bench.deliver(an_order())
     (paused,) = await bench.claim()
     await bench.redis.zadd(KEYS.claims, {"alice": 0})
@@ -422,7 +428,7 @@ async def test_a_worker_that_lost_its_claim_sends_nothing(bench: WorkerBench) ->
 
 
 async def test_a_replayed_order_that_was_executed_is_adopted(bench: WorkerBench) -> None:
-    """Redis lost everything after the execution; the fill comes again, marked as replayed, an hour later."""
+    """Redis lost everything after the execution. An hour later the fill comes again, marked as replayed."""
     await bench.deliver(an_order())
     await bench.serve()
     await bench.redis.flushdb()
@@ -431,12 +437,12 @@ async def test_a_replayed_order_that_was_executed_is_adopted(bench: WorkerBench)
     (final,) = await bench.serve()
     assert (final.outcome, final.broker_order_id, final.position_after) == (Outcome.COPIED, "O1", Decimal("0.001"))
     assert len(bench.account.placed) == 1
-    # The search begins before the master's fill, not before the new decision.
+    # The look-up begins before the master's fill, not at the new decision.
     assert max(bench.account.lookups) < hour_ago
 
 
 async def test_a_replayed_order_waits_for_what_may_be_under_way(bench: WorkerBench) -> None:
-    """Sent just before Redis lost it and not visible yet: it appears within the window, and is not sent again."""
+    """The order was sent just before Redis lost it. It becomes visible within the window and is not sent again."""
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 0.04
     await bench.deliver(an_order())
@@ -451,7 +457,7 @@ async def test_a_replayed_order_waits_for_what_may_be_under_way(bench: WorkerBen
 async def test_what_is_found_and_was_carried_all_the_same_is_to_be_sold_again(
     bench: WorkerBench, carried: str, to_sell: str
 ) -> None:
-    """Planned anew it was below a minimum, so the next open buys what it bought once more."""
+    """The new plan carried the quantity because it was below a minimum. The next open will buy it a second time."""
     await bench.deliver(an_order())
     await bench.serve()
     await bench.redis.flushdb()
@@ -462,7 +468,7 @@ async def test_what_is_found_and_was_carried_all_the_same_is_to_be_sold_again(
 
 
 async def test_what_is_found_as_it_was_planned_is_not_sold_again(bench: WorkerBench) -> None:
-    """The order took what it could of what was owed; the rest is carried once."""
+    """The order took its part of the carry. The rest is carried once."""
     await bench.deliver(an_order(carried="0.0004"))
     await bench.serve()
     await bench.redis.flushdb()
@@ -472,7 +478,7 @@ async def test_what_is_found_as_it_was_planned_is_not_sold_again(bench: WorkerBe
 
 
 async def test_a_replayed_order_that_never_was_is_sent_once(bench: WorkerBench) -> None:
-    """After the window, absent everywhere."""
+    """It is sent after the window, once no look-up finds it."""
     bench.account.read_errors = [OutcomeUnknown("timeout")]
     await bench.deliver(an_order(replayed=True))
     (final,) = await bench.serve()
@@ -480,7 +486,7 @@ async def test_a_replayed_order_that_never_was_is_sent_once(bench: WorkerBench) 
 
 
 async def test_a_key_refused_on_the_look_up_of_a_replayed_order_does_not_fail_it(bench: WorkerBench) -> None:
-    """It may have been executed before Redis lost it."""
+    """The order may have been executed before Redis lost it, so it is not called failed."""
     bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
     await bench.deliver(an_order(replayed=True))
     await bench.serve_once()
@@ -488,7 +494,7 @@ async def test_a_key_refused_on_the_look_up_of_a_replayed_order_does_not_fail_it
 
 
 async def test_a_replayed_order_that_is_still_open_is_read_until_it_is_final(bench: WorkerBench) -> None:
-    """Found open at the broker without any record in Redis."""
+    """The broker still has it open although Redis has no record of it."""
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 9
     await bench.hold("0.01")
@@ -503,7 +509,10 @@ async def test_a_replayed_order_that_is_still_open_is_read_until_it_is_final(ben
 
 
 async def test_a_replayed_full_close_lets_go_of_less_than_a_lot_as_the_first_try_would_have(bench: WorkerBench) -> None:
-    """What is left of fees in the coin must not add up over replays: nobody copied it to be sold later."""
+    """A rest below a lot, left by fees in the coin, must not add up over replays.
+
+    It is not a copied quantity to sell.
+    """
     await bench.hold("0.0100000004")
     await bench.deliver(an_order(fraction="1"))
     await bench.serve()
@@ -517,7 +526,7 @@ async def test_a_replayed_full_close_lets_go_of_less_than_a_lot_as_the_first_try
 
 
 async def test_a_replayed_purchase_that_was_canceled_leaves_nothing_to_sell(bench: WorkerBench) -> None:
-    """An exit that follows sells its part of what was copied, and nothing for the purchase."""
+    """A later exit sells only its part of the copied position, and nothing for the canceled purchase."""
     bench.account.fates = [Fate.CANCELED]
     await bench.deliver(an_order())
     await bench.serve()
@@ -530,7 +539,7 @@ async def test_a_replayed_purchase_that_was_canceled_leaves_nothing_to_sell(benc
 
 
 async def test_orders_of_a_removed_follower_are_skipped(bench: WorkerBench) -> None:
-    """No key: nothing is sent, and each order has its final state."""
+    """Without a key nothing is sent, and each order gets a final state."""
     await bench.deliver(an_order(sequence=1))
     await bench.deliver(an_order(sequence=2))
     await bench.serve_once(credentials=None)
@@ -538,7 +547,7 @@ async def test_orders_of_a_removed_follower_are_skipped(bench: WorkerBench) -> N
 
 
 async def test_an_order_under_way_of_a_removed_follower_waits(bench: WorkerBench) -> None:
-    """Without the key nobody can say what became of it."""
+    """Without a key the outcome of the order cannot be looked up."""
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 60
     await bench.deliver(an_order())
@@ -548,7 +557,10 @@ async def test_an_order_under_way_of_a_removed_follower_waits(bench: WorkerBench
 
 
 async def test_a_replayed_order_of_a_removed_follower_waits(bench: WorkerBench) -> None:
-    """It was executed before Redis lost it, and without the key nobody can ask: it is not called skipped."""
+    """The order was executed before Redis lost it.
+
+    Without a key it cannot be looked up, and it is not called skipped.
+    """
     order = an_order()
     await bench.deliver(order)
     bench.account.dies_after_place = True
@@ -563,7 +575,7 @@ async def test_a_replayed_order_of_a_removed_follower_waits(bench: WorkerBench) 
 
 
 async def test_a_mailbox_entry_that_cannot_be_read_holds_up_its_follower_only(bench: WorkerBench) -> None:
-    """It waits, is not dropped, and the others go on."""
+    """The entry stays in its mailbox, and the orders of other followers are executed."""
     await bench.deliver(an_order("bob"))
     await bench.mailboxes.deliver(1, b"", b"1:*", b"", ["alice", '{"version":2}'], (), FIRST_ROSTER)
     await bench.serve_once()
@@ -583,7 +595,7 @@ async def test_an_instrument_that_is_not_listed_now_is_waited_for(bench: WorkerB
 
 
 async def test_a_new_listing_is_traded_without_a_restart(bench: WorkerBench) -> None:
-    """An order for a symbol that the worker does not know has the broker asked, and is then carried out."""
+    """An order for an unknown symbol makes the worker read the broker's list again, and is then executed."""
     bench.listed_next = {"BTC/USD": an_instrument(), "NEW/USD": an_instrument(symbol="NEW/USD", base="NEW")}
     keeping = asyncio.create_task(bench.serving.listing.keep_fresh())
     await bench.deliver(an_order(symbol="NEW/USD"))
@@ -594,12 +606,12 @@ async def test_a_new_listing_is_traded_without_a_restart(bench: WorkerBench) -> 
 
 
 def read_a_minute_later(bench: WorkerBench) -> None:
-    """As if the broker had been asked again a minute after the orders were decided."""
+    """As if the list of the broker was read again a minute after the orders were decided."""
     bench.serving.listing.read_at = datetime.now(UTC) + timedelta(seconds=61)
 
 
 async def test_an_open_that_the_broker_does_not_list_for_a_minute_is_skipped(bench: WorkerBench) -> None:
-    """With its reason, and the orders behind it go on."""
+    """The order is skipped with its reason, and the orders after it continue."""
     await bench.hold(Decimal("0.5"))
     await bench.deliver(an_order(symbol="GONE/USD"), an_order(sequence=2, fraction="1"))
     await bench.serve_once()
@@ -610,7 +622,7 @@ async def test_an_open_that_the_broker_does_not_list_for_a_minute_is_skipped(ben
 
 
 async def test_an_exit_that_the_broker_does_not_list_waits_with_an_alert(bench: WorkerBench) -> None:
-    """It is owed: an operator has to look, and it is sent when the symbol is listed again."""
+    """The exit is owed. An operator gets an alert, and the order is sent when the symbol is listed again."""
     await bench.hold(Decimal("0.5"))
     await bench.deliver(an_order(fraction="1"))
     listed, bench.instruments = bench.instruments, {}
@@ -628,7 +640,7 @@ async def test_an_exit_that_the_broker_does_not_list_waits_with_an_alert(bench: 
 
 @pytest.mark.parametrize("changes", [{}, {"fraction": "1"}])
 async def test_a_replayed_order_that_is_not_listed_is_not_skipped(bench: WorkerBench, changes: dict[str, str]) -> None:
-    """It may have been executed before Redis lost it, also when nothing copied is left."""
+    """The order may have been executed before Redis lost it, even if no copied position is left."""
     bench.instruments = {}
     await bench.deliver(an_order(replayed=True, **changes))
     read_a_minute_later(bench)
@@ -637,7 +649,10 @@ async def test_a_replayed_order_that_is_not_listed_is_not_skipped(bench: WorkerB
 
 
 async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
-    """A follower without mail is woken by the sweep: snapshot for planning, event for the ledger, next reading."""
+    """The sweep wakes a follower without mail.
+
+    The worker stores the snapshot, sends the event and plans the next reading.
+    """
     await bench.redis.zadd(KEYS.refresh, {"alice": 0})
     swept = await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
     assert swept.accounts_due == 1
@@ -651,7 +666,7 @@ async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
 
 
 async def test_a_key_refused_on_reading_the_account_disables_the_follower(bench: WorkerBench) -> None:
-    """And its account is not read again until it has another key."""
+    """The account is not read again until the follower has another key."""
     bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
     await bench.redis.zadd(KEYS.refresh, {"alice": 0})
     await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
@@ -661,7 +676,7 @@ async def test_a_key_refused_on_reading_the_account_disables_the_follower(bench:
 
 
 async def read_account(bench: WorkerBench) -> AccountSnapshot | None:
-    """Let alice's account be read once, as the sweep has it; return the snapshot that planning uses."""
+    """Let alice's account be read once, as after a sweep; return the snapshot that planning uses."""
     await bench.redis.zadd(KEYS.ready, {"alice": 0})
     await bench.serve_once()
     stored = await bench.redis.hget(KEYS.accounts, "alice")
@@ -669,7 +684,10 @@ async def read_account(bench: WorkerBench) -> AccountSnapshot | None:
 
 
 async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBench) -> None:
-    """Never a zero: the sums stand, each failure counts, the third is told to the ledger, a success ends it."""
+    """A failed reading never becomes zero: the snapshot keeps its sums, and each failure is counted.
+
+    The third failure is recorded in the ledger, and a successful reading ends the count.
+    """
     good = await read_account(bench)
     assert good is not None
     assert good.equity > 0
@@ -690,7 +708,10 @@ async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBen
 
 
 async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> None:
-    """It holds up nothing: a failure is counted beside it, and the next reading takes its place."""
+    """The unreadable snapshot blocks nothing.
+
+    A failure is counted separately, and the next reading replaces the snapshot.
+    """
     await bench.redis.hset(KEYS.accounts, "alice", '{"version": 7}')
     bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
     await bench.redis.zadd(KEYS.ready, {"alice": 0})
@@ -703,7 +724,7 @@ async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> 
 
 
 async def test_an_account_that_was_never_read_is_not_read_as_empty(bench: WorkerBench) -> None:
-    """Its trouble is told, and there is no snapshot that planning could take for zero."""
+    """The failure is recorded as trouble. No snapshot exists that planning could take for zero."""
     bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
     assert await read_account(bench) is None
     assert await bench.redis.hexists(KEYS.account_trouble, "alice")
@@ -711,7 +732,7 @@ async def test_an_account_that_was_never_read_is_not_read_as_empty(bench: Worker
 
 @pytest.mark.parametrize("error", [Throttled("later", 3.0), RateLimited("slow down")])
 async def test_being_held_back_is_no_failed_reading(bench: WorkerBench, error: BrokerError) -> None:
-    """A rate limit or an open circuit says nothing about the account."""
+    """A rate limit or an open circuit is no evidence about the account."""
     good = await read_account(bench)
     bench.account.read_errors = [error]
     assert await read_account(bench) == good
@@ -719,7 +740,7 @@ async def test_being_held_back_is_no_failed_reading(bench: WorkerBench, error: B
 
 
 async def test_an_order_that_is_held_back_waits_without_a_trace(bench: WorkerBench) -> None:
-    """Not sent, not counted as an attempt, due when the limits have room, and copied then."""
+    """The order is neither sent nor counted as an attempt. It is due when the limits have room, and is copied then."""
     place = bench.account.place
     held_back: list[float] = [2.5, 2.5]
 

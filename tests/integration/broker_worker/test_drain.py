@@ -1,4 +1,4 @@
-"""A drain on a real Redis: places, slow followers, lost claims, keys that cannot be read."""
+"""A drain on a real Redis respects its places, slow followers, lost claims and unreadable keys."""
 
 import asyncio
 import threading
@@ -31,7 +31,7 @@ NAMES = [f"follower-{number}" for number in range(25)]
 
 
 class SlowAccount(FaultyAccount):
-    """Orders wait until the test opens the door; counts how many wait at once."""
+    """An account whose orders wait until the test opens its door. It counts how many wait at the same time."""
 
     waiting = 0
     most_waiting = 0
@@ -59,7 +59,7 @@ async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def account() -> SlowAccount:
-    """One account for all followers; its door is closed."""
+    """One account for all followers, with its door closed."""
     slow = SlowAccount()
     slow.close_door()
     return slow
@@ -74,7 +74,7 @@ def bench(redis: Redis, account: SlowAccount) -> WorkerBench:
 
 
 def keys(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
-    """Everybody has the same key."""
+    """The same key for all followers."""
     return dict.fromkeys(follower_ids, CREDENTIALS)
 
 
@@ -84,14 +84,17 @@ def drain_of(bench: WorkerBench, *, places: int = 10, time_box_seconds: float = 
 
 
 async def until_waiting(account: SlowAccount, count: int) -> None:
-    """Wait until so many orders are at the door."""
+    """Wait until this number of orders is at the door."""
     async with asyncio.timeout(5):
         while account.waiting < count:
             await asyncio.sleep(0.002)
 
 
 async def test_a_drain_serves_everybody_and_ends(bench: WorkerBench, account: SlowAccount) -> None:
-    """More followers than places: never more at once than places, nobody left, and a second drain does nothing."""
+    """A drain serves more followers than it has places, but never more at the same time, and leaves none.
+
+    A second drain has nothing to do.
+    """
     await bench.deliver(*(an_order(name) for name in NAMES))
     with capture_logs() as logs:
         running = asyncio.create_task(drain_of(bench, places=4).run())
@@ -102,14 +105,14 @@ async def test_a_drain_serves_everybody_and_ends(bench: WorkerBench, account: Sl
         assert account.most_waiting == 4
         await drain_of(bench).run()
     assert len(account.placed) == len(NAMES)
-    # The log shows which worker served how many; a drain without orders is silent.
+    # The log shows how many followers a worker has served. A drain without orders logs nothing.
     assert [each for each in logs if each["event"] == "drained"] == [
         {"event": "drained", "followers_with_orders": len(NAMES), "log_level": "info"}
     ]
 
 
 async def test_slow_followers_hold_their_places_only(bench: WorkerBench, account: SlowAccount) -> None:
-    """The time box ends the drain, not the followers under way; the next drain gets the other places."""
+    """The time box ends the drain but not the followers in service. The next drain uses the other places."""
     drain = drain_of(bench, places=3, time_box_seconds=0.05)
     await bench.deliver(an_order("slow-1"), an_order("slow-2"))
     await drain.run()
@@ -124,7 +127,10 @@ async def test_slow_followers_hold_their_places_only(bench: WorkerBench, account
 
 
 async def test_a_drain_that_is_stopped_lets_followers_finish(bench: WorkerBench, account: SlowAccount) -> None:
-    """Nobody is claimed any more; who is under way is finished; the rest stays ready for another worker."""
+    """A stopped drain claims no further follower and finishes those in service.
+
+    The rest stays ready for another worker.
+    """
     drain = drain_of(bench, places=2)
     await bench.deliver(*(an_order(name) for name in NAMES[:5]))
     running = asyncio.create_task(drain.run())
@@ -139,7 +145,7 @@ async def test_a_drain_that_is_stopped_lets_followers_finish(bench: WorkerBench,
 
 
 async def test_who_does_not_finish_in_time_is_given_back(bench: WorkerBench, account: SlowAccount) -> None:
-    """No claim is left, and what was begun is still recorded: the next worker looks it up."""
+    """No claim is left, and the submission stays recorded, so that the next worker looks up the order."""
     drain = drain_of(bench)
     await bench.deliver(an_order("alice"))
     running = asyncio.create_task(drain.run())
@@ -152,7 +158,10 @@ async def test_who_does_not_finish_in_time_is_given_back(bench: WorkerBench, acc
 
 
 async def test_who_is_claimed_when_the_drain_is_cut_short_is_given_back(bench: WorkerBench) -> None:
-    """PostgreSQL does not say what their keys are, and the process is to end: they are ready for another worker."""
+    """PostgreSQL does not return the keys before the process ends.
+
+    The claimed followers are ready for another worker.
+    """
     door = threading.Event()
 
     def no_answer(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
@@ -172,7 +181,7 @@ async def test_who_is_claimed_when_the_drain_is_cut_short_is_given_back(bench: W
 
 
 async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench, account: SlowAccount) -> None:
-    """The order in flight is settled; the rest of the mailbox is ready for another worker at once."""
+    """The order in flight is settled. The rest of the mailbox is ready for another worker without delay."""
     drain = drain_of(bench)
     await bench.deliver(*(an_order("alice", sequence) for sequence in (1, 2, 3)))
     running = asyncio.create_task(drain.run())
@@ -186,7 +195,7 @@ async def test_told_to_stop_a_follower_gets_no_further_order(bench: WorkerBench,
 
 
 async def test_who_lost_the_claim_is_stopped(bench: WorkerBench, account: SlowAccount) -> None:
-    """The renewal tells it: no answer of the broker is waited for, and another worker finishes the order."""
+    """The renewal notices the lost claim and stops the wait for the broker. Another worker finishes the order."""
     drain = drain_of(bench)
     await bench.deliver(an_order("alice"), an_order("bob"))
     running = asyncio.create_task(drain.run())
@@ -205,7 +214,10 @@ async def test_who_lost_the_claim_is_stopped(bench: WorkerBench, account: SlowAc
 
 
 async def test_claims_are_renewed_while_a_broker_is_slow(redis: Redis, account: SlowAccount) -> None:
-    """An answer that takes three times the claim: nobody else gets the follower, and the order is settled."""
+    """An answer takes three times as long as a claim lasts.
+
+    No other worker gets the follower, and the order is settled.
+    """
     bench = WorkerBench(redis, account, claim_ms=300)
     bench.connection.request_validity_seconds = 60
     drain = drain_of(bench)
@@ -227,7 +239,7 @@ async def test_claims_are_renewed_while_a_broker_is_slow(redis: Redis, account: 
 
 
 async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None:
-    """PostgreSQL is away: released for later, nothing is sent, nothing is skipped."""
+    """While PostgreSQL is unreachable the follower is released for later, and its order is neither sent nor skipped."""
 
     def away(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
         raise DatabaseUnavailable("PostgreSQL is away")
@@ -243,7 +255,7 @@ async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None
 
 
 async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis, fresh_database_url: str) -> None:
-    """One sealed with another NIJA_SECRET_KEY, one of an unknown form: both wait with an alert, the others trade."""
+    """A key sealed with another NIJA_SECRET_KEY and a key of unknown form wait with an alert. The others trade."""
     secret_key, other = (Fernet.generate_key() for _ in range(2))
     engine = open_engine(fresh_database_url)
     store, elsewhere = (FollowerStore(engine, SecretBox(SecretStr(key.decode()))) for key in (secret_key, other))

@@ -1,4 +1,7 @@
-"""Binance's limit of orders for each account, as the paper broker enforces it: it is no concern of the address."""
+"""Binance limits the orders of each account, and that limit must not count for the whole address.
+
+The paper broker enforces the limit.
+"""
 
 import asyncio
 from collections.abc import Iterator
@@ -46,19 +49,19 @@ def an_order() -> MarketOrder:
 
 
 async def test_an_account_with_too_many_orders_holds_back_nobody_else(paper: PaperServer, fresh_redis_url: str) -> None:
-    """Its own orders wait; another account behind the same address trades and reads on."""
+    """The orders of that account wait. Another account behind the same address still trades, and readings continue."""
     alice, bob = (paper.new_account(name, {"USDT": "10000"}) for name in ("alice", "bob"))
     async with Redis.from_url(fresh_redis_url) as redis:
         scripts = ScriptRunner(redis)
         nonces = RedisNonceSource(scripts, KEYS)
-        # What the account's owner does elsewhere, nobody counts here.
+        # Requests that the owner makes elsewhere are not counted by nija.
         elsewhere = connect(Broker.BINANCE, base_url=paper.url, nonces=nonces)
         ours = connect(Broker.BINANCE, base_url=paper.url, nonces=nonces, limits=RedisRateLimits(scripts, KEYS))
         await elsewhere.open()
         await ours.open()
         owner = elsewhere.account(alice)
         refusal: object = None
-        for _ in range(TRIES):  # its limit refills all the while
+        for _ in range(TRIES):  # The limit refills meanwhile.
             await asyncio.gather(*(owner.place(an_order()) for _ in range(MORE_THAN_ALLOWED)), return_exceptions=True)
             (refusal,) = await asyncio.gather(ours.account(alice).place(an_order()), return_exceptions=True)
             if isinstance(refusal, RateLimited):

@@ -1,4 +1,7 @@
-"""`nija reconcile` against a worker on a real Redis and a ledger in a real PostgreSQL, at a broker in memory."""
+"""`nija reconcile` compares and repairs accounts through a worker on a real Redis and a real ledger.
+
+The broker is in memory.
+"""
 
 import asyncio
 import json
@@ -54,7 +57,7 @@ async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def bench(redis: Redis) -> WorkerBench:
-    """A worker whose broker does well until a test says otherwise."""
+    """A worker whose broker answers correctly unless a test changes that."""
     return WorkerBench(redis)
 
 
@@ -68,14 +71,14 @@ def engine(fresh_database_url: str) -> Iterator[Engine]:
 
 @pytest.fixture(autouse=True)
 def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The broker in memory never shows an execution late."""
+    """Balances count without delay, because the broker in memory never shows an execution late."""
     for module in (drift, stray_orders):
         monkeypatch.setattr(module, "JUST_SETTLED", timedelta())
 
 
 @pytest.fixture
 def nija(fresh_redis_url: str, fresh_database_url: str) -> Nija:
-    """Runs a command for Kraken; returns its exit code, and what it printed: a document with --json, else text."""
+    """Run a command for Kraken; return its exit code and output. With `--json` the output is a document."""
     environment = {
         "PATH": os.environ["PATH"],
         "COLUMNS": "200",
@@ -100,7 +103,7 @@ def nija(fresh_redis_url: str, fresh_database_url: str) -> Nija:
 async def test_who_holds_what_was_copied_and_more_has_no_drift(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """The account was read, and its own coins are its own."""
+    """The account is read, and coins of its own beyond the copied position are no drift."""
     await bought(bench, engine)
     async with working(bench, engine):
         found = await reconciled(redis, engine)
@@ -112,7 +115,7 @@ async def test_who_holds_what_was_copied_and_more_has_no_drift(
 async def test_a_manual_sale_is_shown_and_repaired_on_request_only(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """The position is lowered in Redis and in the ledger, with who and why; and the next close sells what is there."""
+    """The position is lowered in Redis and in the ledger, with actor and reason. The next close sells what is there."""
     await bought(bench, engine)
     bench.account.free["BTC"] = Decimal("0.0004")
     async with working(bench, engine):
@@ -138,7 +141,7 @@ async def test_a_manual_sale_is_shown_and_repaired_on_request_only(
 
 
 async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """While the outcome of an order is unknown nothing is lowered; the order is looked up instead, and found."""
+    """While the outcome of an order is unknown no position is lowered. The order is looked up instead and found."""
     await bought(bench, engine)
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 0.5
@@ -161,7 +164,7 @@ async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis
 async def test_an_account_that_cannot_be_read_is_asked_again_when_that_may_help(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """A rate limit passes; what does not pass in time is told, with the broker's words."""
+    """A reading is repeated after a rate limit. A failure that lasts is reported with the words of the broker."""
     await bought(bench, engine)
     bench.account.read_errors = [RateLimited("slow down", 0.1)]
     async with working(bench, engine):
@@ -173,7 +176,7 @@ async def test_an_account_that_cannot_be_read_is_asked_again_when_that_may_help(
 async def test_what_a_removed_follower_holds_is_its_owners(
     bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
 ) -> None:
-    """Nobody has its key, so it is not asked for, and is no finding."""
+    """Without a key the account of a removed follower is not read, and that is no finding."""
     store = FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
     store.add(Broker.KRAKEN, "alice", CREDENTIALS, actor="test")
     await bought(bench, engine)
@@ -187,7 +190,7 @@ async def test_what_a_removed_follower_holds_is_its_owners(
 
 
 async def test_without_a_worker_it_says_so(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """Nobody answers in time, and no request is left behind."""
+    """If no worker answers in time, the account is reported as unread, and no request stays in Redis."""
     await bought(bench, engine)
     found = await reconciled(redis, engine, timeout_seconds=0.5)
     assert (found.readings, found.unread) == ({}, {"alice": NO_ANSWER})
@@ -195,7 +198,7 @@ async def test_without_a_worker_it_says_so(bench: WorkerBench, redis: Redis, eng
 
 
 async def test_a_claimed_follower_is_not_lent_twice(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """Who is being served is asked after that; a request that nobody waits for any more is dropped."""
+    """A follower in service is read afterwards. A request that has expired is dropped."""
     await bought(bench, engine)
     await bench.deliver(an_order(sequence=2))
     [claimed] = await bench.claim()
@@ -210,7 +213,7 @@ async def test_a_claimed_follower_is_not_lent_twice(bench: WorkerBench, redis: R
 
 
 async def test_events_of_an_adjustment_are_written_once(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """The same batch again, as after a crash of the bookkeeper, changes nothing."""
+    """If the same batch is written again, as after a crash of the bookkeeper, nothing changes."""
     await bought(bench, engine)
     bench.account.free["BTC"] = Decimal("0.0004")
     async with working(bench, engine):
@@ -225,7 +228,7 @@ async def test_events_of_an_adjustment_are_written_once(bench: WorkerBench, redi
 async def test_a_position_is_adjusted_under_the_claim_and_with_an_empty_mailbox_only(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """Mail that comes in meanwhile, and a claim that went to somebody else, leave position and events as they were."""
+    """New mail or a claim that was lost prevents the adjustment. Position and events stay unchanged."""
     await bought(bench, engine)
     await redis.zadd(KEYS.ready, {"alice": 0})
     [claimed] = await bench.claim()
@@ -243,7 +246,10 @@ async def test_a_position_is_adjusted_under_the_claim_and_with_an_empty_mailbox_
 async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """nija's order that the ledger says is over is a drift, until --repair; the follower's own ones are information."""
+    """A nija order that has ended in the ledger is a drift until it is repaired.
+
+    Open orders of the follower are only shown.
+    """
     await bought(bench, engine)
     copy = an_order().id
     bench.account.resting = [
@@ -271,10 +277,10 @@ async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
 async def test_the_command_shows_whose_each_open_order_is(
     bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
 ) -> None:
-    """As a table and as JSON; the follower's own order is no finding, a stray one is, until it is canceled."""
+    """Table and JSON show the owner of each order. Only a stray order is a finding, until it is canceled."""
     await bench.deliver(an_order())
     await bench.serve()
-    # The command, a process of its own, believes balances a minute after the last order only.
+    # The command is a separate process. It believes balances only a minute after the last order.
     earlier = [each.model_copy(update={"occurred_at": NOW}) for each in await bench.events()]
     Ledger(engine).write([a_batch(a_decision()), *earlier])
     await redis.delete(KEYS.events)
@@ -306,7 +312,7 @@ async def test_the_command_shows_whose_each_open_order_is(
 
 
 async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """It is open at the broker because it is under way; --repair leaves it to its worker."""
+    """The order is open because it is in flight, so `--repair` leaves it to its worker."""
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 1000
     await bench.deliver(an_order())
@@ -321,7 +327,7 @@ async def test_the_order_at_the_head_of_a_mailbox_is_no_drift(bench: WorkerBench
 async def test_drift_that_passes_by_itself_is_told_so(
     bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
 ) -> None:
-    """Where no repair helps, the last line says to ask again, not that there is nothing to compare."""
+    """If waiting helps and no repair does, the last line says to ask again. It does not say "nothing to compare"."""
     await bought(bench, engine)
     bench.account.free["BTC"] = Decimal("0.0004")
     async with working(bench, engine):
@@ -334,7 +340,7 @@ async def test_drift_that_passes_by_itself_is_told_so(
 async def test_nothing_is_canceled_while_mail_waits_or_under_another_name(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """Whatever a request says: an order is canceled with an empty mailbox only, and by both of its ids."""
+    """Whatever a request says, an order is canceled only with an empty mailbox and only if both ids match."""
     await bought(bench, engine)
     bench.account.resting = [an_open_order("STRAY", an_order().id), an_open_order("OWN", "of the follower")]
 
@@ -370,7 +376,7 @@ async def test_nothing_is_canceled_while_mail_waits_or_under_another_name(
 async def test_a_stray_order_is_found_where_nothing_was_copied(
     bench: WorkerBench, redis: Redis, engine: Engine
 ) -> None:
-    """What an open order locks shows in the account as it was read last: so the account is asked."""
+    """The last snapshot shows what an open order locks. An account with locked balances is therefore asked."""
     bench.account.fates = [Fate.REJECTED]
     await bench.deliver(an_order())
     await bench.serve()
@@ -385,7 +391,7 @@ async def test_a_stray_order_is_found_where_nothing_was_copied(
 
 
 async def test_a_key_that_may_not_list_orders_is_not_disabled(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """The positions are compared all the same."""
+    """The positions are compared nevertheless."""
     await bought(bench, engine)
     async with working(bench, engine):
         bench.account.read_errors = [None, KeyRefused("EGeneral:Permission denied")]
@@ -395,7 +401,7 @@ async def test_a_key_that_may_not_list_orders_is_not_disabled(bench: WorkerBench
 
 
 async def test_answers_of_other_versions_break_nothing(redis: Redis) -> None:
-    """One of a worker of version 1 tells no open orders; one that cannot be read is an error of that follower."""
+    """An answer of version 1 has no open orders. An unreadable answer is an error of that follower only."""
     expires = datetime.now(UTC) + timedelta(minutes=1)
     old, new = (
         ReconciliationRequest(id=who, follower_id=who, actor="test", expires_at=expires) for who in ("alice", "bob")
@@ -416,7 +422,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     fresh_redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """--repair waits for it in vain and says so, in words and by its exit code; `nija orders --unknown` has it."""
+    """`--repair` waits in vain and reports that in its text and exit code. `nija orders --unknown` lists the order."""
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 3600
@@ -450,7 +456,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
 
 
 async def test_two_who_ask_at_once_both_get_an_answer(bench: WorkerBench, redis: Redis, engine: Engine) -> None:
-    """One after the other; who gives up takes away neither the other's request nor its answer."""
+    """Both requests are answered. Withdrawing one removes neither the request nor the answer of the other."""
     await bought(bench, engine)
     expires = datetime.now(UTC) + timedelta(minutes=1)
     first, second = (
