@@ -1,4 +1,4 @@
-"""`nija accounts` and `nija brokers` as a user runs them, on what the stages write."""
+"""`nija accounts`, `nija brokers` and `nija check brokers` show what the stages have written into Redis."""
 
 import asyncio
 import json
@@ -45,7 +45,7 @@ Nija = Callable[..., tuple[int, Any]]
 
 @pytest.fixture
 def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -> dict[str, str]:
-    """Settings of a system with two brokers."""
+    """The settings of a system with two brokers."""
     return {
         "PATH": os.environ["PATH"],
         "NIJA_ENV_FILE": "",
@@ -60,7 +60,7 @@ def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -
 
 @pytest.fixture
 def nija(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nija:
-    """Runs a command with --json; returns its exit code and document."""
+    """Run a command with --json; return its exit code and document."""
 
     def run(*arguments: str, **variables: str) -> tuple[int, Any]:
         with monkeypatch.context() as patch:
@@ -76,7 +76,7 @@ def nija(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: py
 
 @pytest.fixture
 def followers(environment: dict[str, str]) -> None:
-    """alice and bob at Kraken."""
+    """The followers alice and bob at Kraken."""
     engine = open_engine(environment["DATABASE_URL"], pool_size=1)
     store = FollowerStore(engine, SecretBox(SecretStr(environment["NIJA_SECRET_KEY"])))
     for name in ("alice", "bob"):
@@ -86,7 +86,7 @@ def followers(environment: dict[str, str]) -> None:
 
 
 async def read(redis: Redis, name: str, error: BrokerError | None = None) -> None:
-    """Read an account of 1,000 free and 500 held dollars, 0.1 BTC and a coin without a price; or fail to."""
+    """Read an account of 1,000 free and 500 held dollars, 0.1 BTC and a coin without a price, or fail with `error`."""
     account = FaultyAccount(free={"USD": Decimal(1_000), "BTC": Decimal("0.1"), "ODD": Decimal(5)})
     reader = AccountReader(redis, KEYS, Broker.KRAKEN, Prices(FakeConnection(account, {"BTC": PRICE})), 60)
     if error is None:
@@ -105,7 +105,10 @@ def in_redis(url: str, work: Callable[[Redis], Any]) -> None:
 
 @pytest.mark.usefixtures("followers")
 def test_accounts_show_balances_and_failures(nija: Nija, environment: dict[str, str]) -> None:
-    """A read account with its parts; after failures the last balance, stale; who was never read has none, not zero."""
+    """An account is shown with its parts. After failures the last balance is marked as stale.
+
+    An account that was never read has no balance, which is not zero.
+    """
 
     async def seed(redis: Redis) -> None:
         await read(redis, "alice")
@@ -141,7 +144,7 @@ async def report_master(redis: Redis, *, held: str = "500") -> None:
 def test_the_table_of_accounts_counts_copied_positions_of_followers_only(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Nothing is copied to a master, so it has no number there."""
+    """Nothing is copied to a master, so its row has no number of copied positions."""
     in_redis(environment["REDIS_URL"], report_master)
     with monkeypatch.context() as patch:
         patch.setattr(os, "environ", environment)
@@ -159,7 +162,7 @@ def test_the_table_of_accounts_counts_copied_positions_of_followers_only(
 def test_a_removed_follower_has_no_account_to_show(
     nija: Nija, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """It is said that it was removed, and not that nobody follows."""
+    """The text says that the follower was removed, not that there are no followers."""
     engine = open_engine(environment["DATABASE_URL"], pool_size=1)
     FollowerStore(engine).remove(Broker.KRAKEN, "alice", actor="test")
     engine.dispose()
@@ -176,7 +179,7 @@ def test_a_removed_follower_has_no_account_to_show(
 
 @pytest.mark.usefixtures("followers")
 def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, str]) -> None:
-    """Kraken watched and funded; nothing of OKX has been seen, which is a finding and hides nothing of Kraken."""
+    """Kraken is shown as watched and funded. No sign of OKX exists, which is a finding and hides nothing of Kraken."""
 
     async def seed(redis: Redis) -> None:
         await report_master(redis)
@@ -212,7 +215,10 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
 def test_a_disabled_follower_is_a_finding_of_its_broker(
     nija: Nija, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """Watched, funded and healthy, and yet one account copies nothing; without PostgreSQL nobody is counted."""
+    """A disabled follower leads to exit code 1 although its broker is healthy.
+
+    Without any follower the exit code is 1 too. Without PostgreSQL followers are not counted.
+    """
 
     async def seed(redis: Redis) -> None:
         await report_master(redis)
@@ -240,7 +246,10 @@ def test_a_disabled_follower_is_a_finding_of_its_broker(
 
 
 def test_trouble_shows_as_health_and_as_an_open_circuit(nija: Nija, environment: dict[str, str]) -> None:
-    """One error degrades, five fail; the last equity stands; a hanging broker's circuit is shown open."""
+    """One error makes the health degraded, five make it failed, and the last equity stays visible.
+
+    The circuit of a broker that does not answer is shown as open.
+    """
 
     async def trouble(redis: Redis, errors: int) -> None:
         await report_master(redis)
@@ -268,7 +277,7 @@ def test_trouble_shows_as_health_and_as_an_open_circuit(nija: Nija, environment:
 
 
 def test_a_redis_that_is_away_hides_only_its_own_broker(nija: Nija, environment: dict[str, str]) -> None:
-    """OKX has a Redis of its own, which is down: Kraken is told in full."""
+    """OKX has its own Redis, which is unreachable. Kraken is shown in full."""
     in_redis(environment["REDIS_URL"], report_master)
     code, (kraken, okx) = nija("brokers", OKX_REDIS_URL="redis://127.0.0.1:1/0")
     assert code == 1
@@ -278,7 +287,7 @@ def test_a_redis_that_is_away_hides_only_its_own_broker(nija: Nija, environment:
 
 
 def test_an_accounts_own_fee_tier_is_shown_in_place_of_the_default(nija: Nija, environment: dict[str, str]) -> None:
-    """As the broker told it to the master trader; before that, the default, marked as such."""
+    """The fee tier comes from the broker through the master trader. Until then the default is shown and marked."""
     in_redis(environment["REDIS_URL"], report_master)
     _, (kraken,) = nija("brokers", "--broker", "kraken")
     assert kraken["fees"]["live"] is False
@@ -299,12 +308,12 @@ def test_an_accounts_own_fee_tier_is_shown_in_place_of_the_default(nija: Nija, e
 
 
 def check_brokers(nija: Nija, *arguments: str) -> tuple[int, Any]:
-    """Exit code and document of `nija check brokers`."""
+    """Run `nija check brokers`; return its exit code and document."""
     return nija("check", "brokers", *arguments)
 
 
 def test_check_brokers_wants_every_broker_connected_and_served(nija: Nija, environment: dict[str, str]) -> None:
-    """Both masters are polled; without a worker at OKX only --any is content, and the finding says why."""
+    """Both masters are polled, but OKX has no worker. Only `--any` succeeds, and the finding names the reason."""
     okx = BrokerKeys(Broker.OKX)
 
     async def seed(redis: Redis) -> None:
@@ -324,7 +333,7 @@ def test_check_brokers_wants_every_broker_connected_and_served(nija: Nija, envir
 
 
 def test_check_brokers_finds_mail_that_is_not_served(nija: Nija, environment: dict[str, str]) -> None:
-    """The worker is alive and takes nothing: served means that nothing due waits for longer than ten seconds."""
+    """The worker is alive and takes no mail. A broker is served if no due mail waits for longer than ten seconds."""
 
     async def seed(redis: Redis) -> None:
         await report_master(redis)
@@ -338,7 +347,7 @@ def test_check_brokers_finds_mail_that_is_not_served(nija: Nija, environment: di
 
 
 def test_check_brokers_needs_one_broker_that_answers(nija: Nija) -> None:
-    """Nothing runs at any of them: not even --any is content."""
+    """No process runs at any broker, so that even `--any` fails."""
     code, found = check_brokers(nija, "--any")
     assert (code, found["brokers"], found["connected"], found["served"]) == (1, ["kraken", "okx"], [], [])
     code, found = check_brokers(nija, "--broker", "kraken")
@@ -346,7 +355,7 @@ def test_check_brokers_needs_one_broker_that_answers(nija: Nija) -> None:
 
 
 def test_a_broker_that_starts_is_not_served_yet(nija: Nija, environment: dict[str, str]) -> None:
-    """No finding of `nija status`, but a check that asks now is told what is missing."""
+    """`nija status` has no finding yet, but the check fails and names what is missing."""
 
     async def seed(redis: Redis) -> None:
         await StageSigns(redis, KEYS).write(StageRecord.of_this_process(Stage.COPY_ENGINE).now(StageState.RUNNING))
@@ -362,6 +371,6 @@ def test_a_broker_that_starts_is_not_served_yet(nija: Nija, environment: dict[st
 
 @pytest.mark.usefixtures("followers")
 def test_a_broker_that_is_switched_off_is_not_checked(nija: Nija) -> None:
-    """Its followers stay in the ledger, and a monitoring script is not to wait for it."""
+    """Its followers stay in the ledger, but a monitoring script must not wait for it."""
     _, found = nija("check", "brokers", NIJA_BROKERS="okx")
     assert found["brokers"] == ["okx"]

@@ -1,4 +1,4 @@
-"""`nija … | head -1`: a reader that goes away is no error for any command."""
+"""A reader that goes away, as in `nija … | head -1`, is no error for any command."""
 
 import os
 import subprocess
@@ -11,7 +11,10 @@ from services.local_system.embedded import free_port
 
 
 def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variables: str) -> tuple[int, str]:
-    """Run `nija` with a standard output that nobody reads; the exit code and standard error (if that is not it, too)."""
+    """Run `nija` with a standard output that has no reader; return the exit code and standard error.
+
+    With `both`, standard error has no reader either, and the result for it is empty.
+    """
     reading, writing = os.pipe()
     os.close(reading)
     try:
@@ -44,13 +47,13 @@ def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variab
 def test_it_ends_as_if_somebody_had_read_it(
     arguments: list[str], both: bool, fresh_database_url: str, fresh_redis_url: str, tmp_path: Path
 ) -> None:
-    """Exit code 0 and no word about it: text, tables and JSON; also with `2>&1`."""
+    """The exit code is 0 and nothing is reported, for text, tables and JSON, and also with `2>&1`."""
     servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": fresh_redis_url}
     assert without_a_reader(tmp_path, *arguments, both=both, **servers) == (0, "")
 
 
 def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) -> None:
-    """A script that looks at the exit code learns what it would have learned; wrong use stays wrong use."""
+    """A script that reads the exit code gets the same one as with a reader; wrong use stays wrong use."""
     away = f"redis://127.0.0.1:{free_port()}/0"
     servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": away}
     assert without_a_reader(tmp_path, "check", "brokers", both=True, **servers)[0] == 1
@@ -61,7 +64,7 @@ def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) 
 def test_a_full_disk_is_told_in_one_line(
     arguments: list[str], fresh_database_url: str, fresh_redis_url: str, tmp_path: Path
 ) -> None:
-    """Exit code 1: a script must not take half a document for a whole one."""
+    """The exit code is 1, because a script must not use half a document."""
     servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": fresh_redis_url}
     with Path("/dev/full").open("w") as full:
         done = subprocess.run(
