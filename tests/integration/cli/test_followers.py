@@ -1,4 +1,4 @@
-"""`nija followers` as a user runs it: exit codes, JSON, and no secret on any output."""
+"""`nija followers` manages followers with the right exit codes and never prints a secret."""
 
 import io
 import json
@@ -28,7 +28,7 @@ MASTER_KEY = "the-key-of-the-master"
 
 @dataclass(frozen=True)
 class Done:
-    """How a command ended."""
+    """The exit code and the output of a command that has ended."""
 
     returncode: int
     stdout: str
@@ -40,7 +40,7 @@ Nija = Callable[..., Done]
 
 @pytest.fixture
 def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -> dict[str, str]:
-    """Settings of a system with a master at Kraken."""
+    """The settings of a system with a master at Kraken."""
     return {
         "PATH": os.environ["PATH"],
         "HOME": str(tmp_path),
@@ -57,7 +57,7 @@ def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -
 
 @pytest.fixture
 def nija(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> Nija:
-    """Runs `nija followers …` in this process and checks that no output shows the secret."""
+    """Run `nija followers …` in this process, and check that the output contains no secret."""
 
     def run(*arguments: str, given: str = "", **variables: str) -> Done:
         with monkeypatch.context() as patch:
@@ -82,7 +82,7 @@ def alice(nija: Nija) -> None:
 
 
 def test_one_of_something_is_not_several(nija: Nija, alice: None) -> None:
-    """As a person would say it."""
+    """The text uses the singular for one follower."""
     assert nija("list").stdout.splitlines()[-1] == "1 follower"
     assert nija("register").stdout.splitlines()[0] == "0 followers in the environment"
 
@@ -94,7 +94,7 @@ def listed(nija: Nija) -> dict[str, Any]:
 def test_a_follower_is_added_shown_paused_resumed_and_removed(
     nija: Nija, alice: None, environment: dict[str, str]
 ) -> None:
-    """The whole life of a follower; each change makes the engines load the list again."""
+    """A follower passes through its whole life. Each change raises the version of the roster for the engines."""
     shown = json.loads(nija("show", "alice", "--json").stdout)
     assert (shown["status"], shown["key"]["api_key"]) == ("active", "…1234")
     assert API_KEY not in nija("show", "alice").stdout
@@ -114,17 +114,17 @@ def test_a_follower_is_added_shown_paused_resumed_and_removed(
 
 
 def test_a_follower_is_shown_in_words(nija: Nija, alice: None) -> None:
-    """Neither brackets nor None nor False: the policy, the key and what is missing as a person would write them."""
+    """The text has no Python notation. It shows policy, key and missing values as words."""
     shown = " ".join(nija("show", "alice").stdout.split())
     assert all(told in shown for told in ("policy minimum notional 1 ", "paper no ", "passphrase – "))
     assert not set("{}[]'") & set(shown)
-    # Moments are local ones with their zone, as everywhere for people.
+    # Times are local with their zone, as in all text output.
     assert re.search(r"created at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\S+\) ", shown)
     assert "T" not in shown.partition("created at ")[2][:20]
 
 
 def test_a_removal_tells_what_stays_in_the_market(nija: Nija, alice: None, environment: dict[str, str]) -> None:
-    """The copied position is the account owner's from now on; nobody may think that it was sold."""
+    """The copied position now belongs to the account owner. The text says that nija will not sell it."""
     engine = open_engine(environment["DATABASE_URL"], pool_size=1)
     Ledger(engine).write([a_batch(a_decision("alice")), a_filled_event("alice", position_after="0.40102588")])
     engine.dispose()
@@ -135,7 +135,7 @@ def test_a_removal_tells_what_stays_in_the_market(nija: Nija, alice: None, envir
 
 
 def test_keys_come_from_files_too(nija: Nija, tmp_path: Path) -> None:
-    """The files' line ends are not part of the keys."""
+    """The line ends of the files are not part of the keys."""
     (tmp_path / "key").write_text(API_KEY + "\n")
     (tmp_path / "secret").write_text(SECRET + "\n")
     files = ("--api-key-file", str(tmp_path / "key"), "--api-secret-file", str(tmp_path / "secret"))
@@ -174,7 +174,7 @@ def test_keys_come_from_files_too(nija: Nija, tmp_path: Path) -> None:
 def test_wrong_use_is_code_2_with_the_right_words(
     nija: Nija, arguments: tuple[str, ...], variables: dict[str, str], named: str
 ) -> None:
-    """Each mistake names the setting or argument, and nothing is stored."""
+    """Each mistake is reported with its setting or argument, and nothing is stored."""
     done = nija(*arguments, **variables)
     assert done.returncode == 2
     assert named in done.stderr
@@ -182,7 +182,7 @@ def test_wrong_use_is_code_2_with_the_right_words(
 
 
 def test_without_redis_nothing_is_changed(nija: Nija) -> None:
-    """The stages could not hear of the change, so it is refused; not the user's mistake, so the code is 1."""
+    """The stages could not be notified, so the change is refused. The user made no mistake, so the exit code is 1."""
     away = {"REDIS_URL": "redis://127.0.0.1:1/0", "NIJA_FOLLOWER_API_KEY": API_KEY, "NIJA_FOLLOWER_API_SECRET": SECRET}
     done = nija("add", "alice", "-b", "kraken", **away)
     assert done.returncode == 1
@@ -191,7 +191,7 @@ def test_without_redis_nothing_is_changed(nija: Nija) -> None:
 
 
 def test_a_taken_id_is_code_2_and_changes_nothing(nija: Nija, alice: None) -> None:
-    """The first alice keeps her key."""
+    """The existing alice keeps her key."""
     done = nija(
         "add", "alice", "-b", "kraken", NIJA_FOLLOWER_API_KEY="another-key-9999", NIJA_FOLLOWER_API_SECRET=SECRET
     )
@@ -201,7 +201,7 @@ def test_a_taken_id_is_code_2_and_changes_nothing(nija: Nija, alice: None) -> No
 
 
 def test_an_import_takes_all_rows_or_none(nija: Nija, alice: None, tmp_path: Path) -> None:
-    """A faulty or taken row is named by number and nothing is imported; the corrected file goes in whole."""
+    """A faulty or taken row is reported by number and no row is imported. The corrected file is imported whole."""
     header = "follower_id,broker,api_key,api_secret\n"
     good = f"bob,kraken,key-of-bob,{SECRET}\n"
     file = tmp_path / "followers.csv"
@@ -222,7 +222,7 @@ def test_an_import_takes_all_rows_or_none(nija: Nija, alice: None, tmp_path: Pat
 
 
 def test_json_lines_come_from_standard_input(nija: Nija) -> None:
-    """`-` with a format reads a pipe."""
+    """The file name `-` with a format reads the rows from a pipe."""
     row = {"follower_id": "bob", "broker": "kraken", "api_key": "key-of-bob", "api_secret": SECRET}
     done = nija("import", "-", "--format", "jsonl", given=json.dumps(row))
     assert done.returncode == 0, done.stderr
@@ -230,7 +230,7 @@ def test_json_lines_come_from_standard_input(nija: Nija) -> None:
 
 
 def test_an_id_at_two_brokers_needs_the_broker(nija: Nija, alice: None) -> None:
-    """Nothing is guessed when two accounts have the same id."""
+    """A command does not guess which of two followers with the same id is meant."""
     done = nija(
         "add", "alice", "-b", "binance", NIJA_FOLLOWER_API_KEY="other-key", NIJA_FOLLOWER_API_SECRET="other-secret"
     )
@@ -244,7 +244,7 @@ def test_an_id_at_two_brokers_needs_the_broker(nija: Nija, alice: None) -> None:
 
 
 def test_a_replaced_key_is_used_from_then_on(nija: Nija, alice: None) -> None:
-    """The follower stays the same, its key is another one."""
+    """The follower stays the same, and its key is replaced."""
     done = nija(
         "replace-key", "alice", NIJA_FOLLOWER_API_KEY="the-new-key-of-alice-5678", NIJA_FOLLOWER_API_SECRET=SECRET
     )
@@ -253,7 +253,10 @@ def test_a_replaced_key_is_used_from_then_on(nija: Nija, alice: None) -> None:
 
 
 def test_replacing_a_key_by_itself_is_said_and_changes_nothing(nija: Nija, alice: None, tmp_path: Path) -> None:
-    """Whoever believes that the key was replaced would leave a leaked one in use."""
+    """The text says that the key is in use already.
+
+    An operator who believes that a leaked key was replaced would leave it in use.
+    """
     before = json.loads(nija("show", "alice", "--json").stdout)
     done = nija("replace-key", "alice", NIJA_FOLLOWER_API_KEY=f' "{API_KEY}"\r\n', NIJA_FOLLOWER_API_SECRET=SECRET)
     assert done.returncode == 0, done.stderr
@@ -265,7 +268,7 @@ def test_replacing_a_key_by_itself_is_said_and_changes_nothing(nija: Nija, alice
 
 @pytest.mark.parametrize("way", ["variables", "files", "csv", "jsonl"])
 def test_what_stands_around_a_key_is_stored_by_no_way_in(nija: Nija, tmp_path: Path, way: str) -> None:
-    """Quotes, blanks, a byte order mark and line ends are removed, so the stored key is the bare one."""
+    """Quotes, blanks, a byte order mark and line ends are removed, so that only the key itself is stored."""
     key, secret = f'\ufeff "{API_KEY}" \u200b', f"'{SECRET}'\t"
     if way == "variables":
         done = nija("add", "bob", "-b", "kraken", NIJA_FOLLOWER_API_KEY=key, NIJA_FOLLOWER_API_SECRET=secret)
@@ -299,7 +302,7 @@ def test_what_stands_around_a_key_is_stored_by_no_way_in(nija: Nija, tmp_path: P
 def test_a_malformed_part_is_named_by_where_it_came_from(
     nija: Nija, variables: dict[str, str], words: str, named: str
 ) -> None:
-    """The variable or option, never the value."""
+    """The text names the variable or option and never the value."""
     key = {"NIJA_FOLLOWER_API_KEY": "key-of-bob", "NIJA_FOLLOWER_API_SECRET": "abc", "NIJA_FOLLOWER_PASSPHRASE": "word"}
     done = nija("add", "bob", "-b", "okx", **(key | variables))
     assert done.returncode == 2
@@ -309,7 +312,7 @@ def test_a_malformed_part_is_named_by_where_it_came_from(
 
 
 def test_a_key_file_that_is_none_is_named_by_its_option(nija: Nija, tmp_path: Path) -> None:
-    """A folder, an empty file, a large one, a binary one, and the JSON document that a broker lets one download."""
+    """A folder, an empty file, a large file, a binary file and a broker's JSON document are refused as key files."""
     secret = {"NIJA_FOLLOWER_API_SECRET": SECRET}
     for content, words in (
         (None, "cannot be read: Is a directory"),
@@ -329,7 +332,7 @@ def test_a_key_file_that_is_none_is_named_by_its_option(nija: Nija, tmp_path: Pa
 
 
 def test_an_import_file_that_is_none_is_the_files_fault(nija: Nija, tmp_path: Path) -> None:
-    """A folder, a spreadsheet's own format, an endless file, and one without a header: one line each, and no row."""
+    """A folder, a spreadsheet, an endless file and a file without a header are each refused in one line of text."""
     header = "follower_id,broker,api_key,api_secret"
     for content, words in (
         (None, "cannot be read: Is a directory"),
@@ -351,7 +354,7 @@ def test_an_import_file_that_is_none_is_the_files_fault(nija: Nija, tmp_path: Pa
 
 
 def test_an_import_in_an_older_encoding_is_read_or_refused_by_column(nija: Nija, tmp_path: Path) -> None:
-    """Latin-1 with plain text only is plain text; a letter that is not is named by row and column."""
+    """A Latin-1 file with ASCII characters only is imported. Any other letter is reported by row and column."""
     file = tmp_path / "followers.csv"
     for name, code, words in (("b\u00f6b", 2, "row 1: the follower_id is not valid"), ("bob", 0, "")):
         text = f"follower_id,broker,api_key,api_secret\n{name},kraken,key-of-bob,{SECRET}\n"

@@ -1,4 +1,4 @@
-"""`nija check keys`, and the same check in `nija followers`: real requests to a paper broker."""
+"""`nija check keys` and `nija followers` check keys with real requests to a paper broker."""
 
 import io
 import json
@@ -25,7 +25,7 @@ TRADING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-tr
 
 
 class Done(NamedTuple):
-    """How a command ended."""
+    """The exit code and the output of a command that has ended."""
 
     code: int
     out: str
@@ -51,7 +51,7 @@ _NUMBERS = count(1)
 
 @pytest.fixture
 def account(paper: PaperServer) -> Callable[..., Credentials]:
-    """Makes a new account; permissions as given, or those of a key that only trades."""
+    """Make a new account with the given permissions, or with those of a key that may only trade."""
 
     def make(name: str, *permissions: str) -> Credentials:
         return paper.new_account(f"{name}-{next(_NUMBERS)}", {"USD": "1000"}, permissions)
@@ -69,7 +69,7 @@ def nija(
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> Nija:
-    """Runs a command of a system whose master's key may only trade."""
+    """Run a command of a system whose master key may only trade."""
     master = account("master")
     environment = {
         "PATH": os.environ["PATH"],
@@ -114,7 +114,7 @@ def verdicts(done: Done) -> dict[str, str]:
 
 
 def test_a_key_that_only_trades_is_taken_and_found_fine(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """Added without a word of warning, and all keys are fine: exit code 0."""
+    """The key is added without a warning, and `check keys` ends with exit code 0."""
     done = add(nija, "alice", account("alice"))
     assert (done.code, done.err) == (0, "")
     checked = nija("check", "keys", "--json")
@@ -125,7 +125,7 @@ def test_a_key_that_only_trades_is_taken_and_found_fine(nija: Nija, account: Cal
 def test_a_key_that_may_withdraw_is_refused_unless_allowed_by_name(
     nija: Nija, account: Callable[..., Credentials]
 ) -> None:
-    """By an option or by the setting; `check keys` then knows that it was allowed."""
+    """An option or a setting allows the key, and `check keys` then reports it as allowed."""
     key = account("bob", *TRADING, "withdraw-funds")
     refused = add(nija, "bob", key)
     assert refused.code == 2
@@ -138,7 +138,7 @@ def test_a_key_that_may_withdraw_is_refused_unless_allowed_by_name(
 
 
 def test_the_setting_allows_by_name_for_as_long_as_it_stands(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """Taken out of NIJA_ALLOW_WITHDRAW_KEYS, the key is a finding."""
+    """A key that is no longer in NIJA_ALLOW_WITHDRAW_KEYS is a finding."""
     key = account("carol", *TRADING, "withdraw-funds")
     allowed = {"NIJA_ALLOW_WITHDRAW_KEYS": "kraken:carol"}
     assert add(nija, "carol", key, **allowed).code == 0
@@ -148,14 +148,14 @@ def test_the_setting_allows_by_name_for_as_long_as_it_stands(nija: Nija, account
 
 
 def test_a_key_that_may_not_trade_is_refused(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """It could not copy anything."""
+    """A key without the permission to trade could not copy anything."""
     done = add(nija, "dave", account("dave", "query-funds", "query-open-trades", "query-closed-trades"))
     assert done.code == 2
     assert "may not trade" in done.err
 
 
 def test_a_key_that_the_broker_refuses_is_not_taken(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """A wrong secret: named as the broker names it, and the secret is not repeated."""
+    """A wrong secret is reported with the words of the broker, and the secret is not repeated."""
     right = account("erin")
     wrong = right.model_copy(update={"api_secret": account("other").api_secret})
     done = add(nija, "erin", wrong)
@@ -170,7 +170,7 @@ def test_a_key_that_the_broker_refuses_is_not_taken(nija: Nija, account: Callabl
 
 
 def test_an_import_is_refused_as_a_whole_for_one_bad_key(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """The row is named; nothing is imported."""
+    """The text names the row, and nothing is imported."""
     good, bad = account("good"), account("bad", *TRADING, "withdraw-funds")
     rows = ["follower_id,broker,api_key,api_secret"]
     for name, key in (("good", good), ("bad", bad)):
@@ -184,7 +184,7 @@ def test_an_import_is_refused_as_a_whole_for_one_bad_key(nija: Nija, account: Ca
 def test_a_broker_that_cannot_be_asked_is_told_and_hinders_nothing(
     nija: Nija, account: Callable[..., Credentials]
 ) -> None:
-    """Added unchecked, with a warning; `check keys` says what was not checked and ends with 1."""
+    """The key is added with a warning. `check keys` reports that it is unchecked and ends with exit code 1."""
     away = {"KRAKEN_BASE_URL": "http://127.0.0.1:1"}
     done = add(nija, "frank", account("frank"), **away)
     assert done.code == 0
@@ -196,7 +196,7 @@ def test_a_broker_that_cannot_be_asked_is_told_and_hinders_nothing(
 def test_one_bad_answer_does_not_decide_over_a_key(
     nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
 ) -> None:
-    """Two 502 and then an answer: the key is taken as one that only trades."""
+    """After two answers with 502 and a correct one, the key is accepted as one that may only trade."""
     paper.fault("http_error", endpoint="GetApiKeyInfo", count=2)
     done = add(nija, "grace", account("grace"))
     assert (done.code, done.err) == (0, "")
@@ -205,7 +205,7 @@ def test_one_bad_answer_does_not_decide_over_a_key(
 def test_a_key_of_which_the_broker_never_tells_is_refused(
     nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
 ) -> None:
-    """Asked three times, and no more; the message says that it was not told."""
+    """The broker is asked three times and no more. The text says that it did not report the permissions."""
     key = account("heidi")
     paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
     done = add(nija, "heidi", key)
@@ -223,7 +223,7 @@ def test_a_key_of_which_the_broker_never_tells_is_refused(
 def test_a_master_whose_key_is_not_here_is_listed_and_no_finding(
     nija: Nija, account: Callable[..., Credentials]
 ) -> None:
-    """Nobody may think that it was checked."""
+    """The text says that the key was not checked, so that this is not mistaken for a success."""
     nowhere = {"KRAKEN_MASTER_API_KEY": "", "KRAKEN_MASTER_API_SECRET": ""}
     assert add(nija, "ivan", account("ivan")).code == 0
     checked = nija("check", "keys", "--json", **nowhere)
@@ -243,7 +243,7 @@ def test_a_master_whose_key_is_not_here_is_listed_and_no_finding(
 def test_beside_a_paper_system_no_real_masters_key_is_asked_about(
     nija: Nija, paper: PaperServer, account: Callable[..., Credentials], tmp_path: Path
 ) -> None:
-    """Its own master's key is known to it alone, and the user's has no place there."""
+    """Only the running system knows the key of its paper master. The real master's key has no place there."""
     assert add(nija, "judy", account("judy")).code == 0
     home = tmp_path / "home"
     home.mkdir(exist_ok=True)
@@ -256,21 +256,24 @@ def test_beside_a_paper_system_no_real_masters_key_is_asked_about(
 
 
 def test_no_connected_broker_is_a_no(nija: Nija) -> None:
-    """No process has watched the master: exit code 1."""
+    """No process has watched the master, so the exit code is 1."""
     done = nija("check", "brokers", "--json")
     assert (done.code, done.json()["connected"]) == (1, [])
 
 
 @pytest.mark.parametrize("wrong", ["alice", "kraken:", "krakn:alice", "kraken:Alice Smith"])
 def test_a_wrong_name_in_the_setting_is_told(nija: Nija, wrong: str) -> None:
-    """The variable is named and what would be right: exit code 2."""
+    """The text names the variable and a right value, and the exit code is 2."""
     done = nija("check", "keys", NIJA_ALLOW_WITHDRAW_KEYS=wrong)
     assert done.code == 2
     assert "NIJA_ALLOW_WITHDRAW_KEYS" in done.err
 
 
 def test_paper_keys_may_do_what_they_like() -> None:
-    """Alpaca tells nothing of keys, so they count as "may withdraw"; no real money leaves a paper account."""
+    """Alpaca reports no permissions, so its keys count as "may withdraw".
+
+    A paper account holds no real money to lose.
+    """
     verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=True, allowed=False)
     assert verdict == "fine"
     verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=False, allowed=False)
@@ -278,7 +281,7 @@ def test_paper_keys_may_do_what_they_like() -> None:
 
 
 def test_a_key_of_another_region_is_explained(nija: Nija, tmp_path: Path) -> None:
-    """OKX only says that there is no such key; the finding names the hosts and the setting."""
+    """OKX reports only that the key does not exist. The finding names the hosts and the setting."""
     server = PaperServer(Broker.OKX, tmp_path)
     try:
         key = server.new_account("a-person", {"USDT": "1000"}, ())
@@ -298,7 +301,10 @@ def test_a_key_of_another_region_is_explained(nija: Nija, tmp_path: Path) -> Non
 
 
 def test_a_cut_key_is_explained_by_its_length(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """With the broker's refusal, and without asking; the length is shown, and nothing else of the key."""
+    """The unusual length is reported with the broker's refusal and without a check.
+
+    Nothing else of the key is shown.
+    """
     key = account("grace")
     cut = key.api_key.get_secret_value()[:-3]
     hint = "the API key of kraken usually has 56 characters (this one has 53 characters)"

@@ -1,4 +1,7 @@
-"""Which keys a start of `nija up` uses, with real servers and a paper Kraken that is in trouble now and then."""
+"""A start of `nija up` uses only acceptable keys, even while the broker is in trouble.
+
+The servers are real, and the broker is a paper Kraken.
+"""
 
 import asyncio
 from collections.abc import Iterator, Mapping
@@ -24,13 +27,13 @@ ACTIVE, PAUSED, DISABLED = FollowerStatus.ACTIVE, FollowerStatus.PAUSED, Followe
 WITHDRAWING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "withdraw-funds")
 READING = ("query-funds", "query-open-trades", "query-closed-trades")
 IN_TROUBLE = 1000
-"""Answers: more than are asked for."""
+"""More failing answers than one start can ask for."""
 
 _NUMBERS = count(1)
 
 
 class Starts:
-    """What `nija up` does about keys, again and again on one database."""
+    """Repeated starts of `nija up` on one database, as far as they concern keys."""
 
     def __init__(self, paper: PaperServer, redis_url: str, store: FollowerStore, box_key: str) -> None:
         self.paper = paper
@@ -47,7 +50,7 @@ class Starts:
     def start(
         self, followers: Mapping[str, Credentials], *, in_trouble: bool = False, allowed: str = ""
     ) -> tuple[tuple[Broker, ...], str]:
-        """The brokers that run, and everything that was announced."""
+        """Check the keys of a start; return the brokers that run and the announced text."""
         given = {**self._variables, "NIJA_ALLOW_WITHDRAW_KEYS": allowed}
         for name, key in followers.items():
             given |= variables(f"KRAKEN_USER_{name.upper()}", key)
@@ -89,7 +92,7 @@ def starts(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Starts]:
-    """A system that has never started; its master's key may only trade."""
+    """A system that has never started, with a master key that may only trade."""
     monkeypatch.chdir(tmp_path)
     engine = open_engine(fresh_database_url)
     box_key = Fernet.generate_key().decode()
@@ -98,7 +101,7 @@ def starts(
 
 
 def test_a_broker_in_trouble_stops_nobody_who_was_in_use(starts: Starts) -> None:
-    """Master and follower are used as before, and both are said to be unchecked; a newcomer has to wait."""
+    """Master and follower are used as before and reported as unchecked. A new follower has to wait."""
     alice, bob, carol = (starts.new_key(name) for name in ("alice", "bob", "carol"))
     assert starts.start({"alice": alice, "bob": bob}) == ((KRAKEN,), "")
     starts.store.set_status(KRAKEN, "bob", PAUSED, actor="test")
@@ -116,14 +119,14 @@ def test_a_broker_in_trouble_stops_nobody_who_was_in_use(starts: Starts) -> None
 
 
 def test_another_key_has_to_be_checked(starts: Starts) -> None:
-    """Who was in use with its old key is not, as yet, with its new one."""
+    """A follower with a new key is disabled until that key is checked, although its old key was in use."""
     starts.start({"alice": starts.new_key("alice")})
     starts.start({"alice": starts.new_key("alice")}, in_trouble=True)
     assert starts.status("alice") is DISABLED
 
 
 def test_who_was_disabled_stays_so_while_the_broker_is_in_trouble(starts: Starts) -> None:
-    """Nothing is known that would speak for its key, not even when it is allowed to withdraw."""
+    """While the broker is in trouble nothing confirms the key. To allow it by name does not help either."""
     mallory = starts.new_key("mallory", *READING)
     _, said = starts.start({"mallory": mallory})
     assert "mallory is not used, this follower is disabled: the key may not trade" in said
@@ -134,7 +137,10 @@ def test_who_was_disabled_stays_so_while_the_broker_is_in_trouble(starts: Starts
 
 
 def test_a_key_that_may_withdraw_still_stops_its_follower_and_its_master(starts: Starts) -> None:
-    """That is told, so it does not matter who was in use. Allowed by name, the follower is back."""
+    """The broker reports this permission, so earlier use does not count.
+
+    A follower that is allowed by name is active again.
+    """
     starts.start({"alice": starts.new_key("alice")})
     alice = starts.new_key("alice", *WITHDRAWING)
     starts.start({"alice": alice})
@@ -151,7 +157,7 @@ def test_a_key_that_may_withdraw_still_stops_its_follower_and_its_master(starts:
 
 @pytest.mark.parametrize("actor", ["broker", "ann"])
 def test_somebody_elses_word_stands(starts: Starts, actor: str) -> None:
-    """Disabled by the broker's refusal or by an operator, also after this check had done so before."""
+    """A follower that the broker or an operator disabled stays disabled, even if this check had disabled it earlier."""
     alice = starts.new_key("alice", *WITHDRAWING)
     starts.start({"alice": alice})
     starts.start({"alice": alice}, allowed="kraken:alice")
@@ -161,7 +167,10 @@ def test_somebody_elses_word_stands(starts: Starts, actor: str) -> None:
 
 
 def test_a_pause_outlasts_the_check(starts: Starts) -> None:
-    """Paused by an operator, disabled for its key, in order again: still paused, and the audit says who did it."""
+    """A paused follower that was disabled for its key is paused again when the key is in order.
+
+    The audit names the check as the actor of that change.
+    """
     alice = starts.new_key("alice", *WITHDRAWING)
     starts.start({"alice": alice}, allowed="kraken:alice")
     starts.store.set_status(KRAKEN, "alice", PAUSED, actor="ann")
@@ -174,7 +183,7 @@ def test_a_pause_outlasts_the_check(starts: Starts) -> None:
 
 
 def test_a_removed_follower_is_not_asked_for(starts: Starts) -> None:
-    """Its variables may still be there, with a key that is good for nothing any more."""
+    """The key of a removed follower is not checked, although its variables still exist."""
     alice = starts.new_key("alice", *READING)
     starts.start({"alice": alice})
     starts.store.remove(KRAKEN, "alice", actor="ann")
