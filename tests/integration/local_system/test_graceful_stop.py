@@ -1,7 +1,7 @@
-"""SIGTERM of each stage, under load: it finishes what is in flight within its grace period and leaves nothing behind.
+"""On SIGTERM under load each stage finishes its work in flight within its grace period and leaves nothing behind.
 
-A stage is stopped as `nija up` stops it: SIGTERM, and SIGKILL when the grace is over, which would show as exit code
--9. What it leaves is looked at before any lease could have run out by itself.
+A stage is stopped as `nija up` stops it: by SIGTERM, and by SIGKILL after the grace period, which would lead to exit
+code -9. What it leaves is checked before any lease could have expired.
 """
 
 import asyncio
@@ -36,7 +36,7 @@ ORDERS_EACH = 20
 
 @pytest.fixture
 def paper(tmp_path: Path) -> Iterator[PaperServer]:
-    """A paper Kraken of this test's own, with a pinned price."""
+    """A separate paper Kraken with a pinned price."""
     server = PaperServer(Broker.KRAKEN, tmp_path)
     server.pin_price("BTC/USD", "50000")
     yield server
@@ -47,14 +47,17 @@ def paper(tmp_path: Path) -> Iterator[PaperServer]:
 async def stages(
     paper: PaperServer, fresh_redis_url: str, fresh_database_url: str, tmp_path: Path
 ) -> AsyncIterator[Stages]:
-    """Everything around the process under test."""
+    """All servers and stages around the process under test."""
     stages = await Stages.around(paper, fresh_redis_url, fresh_database_url, tmp_path, FOLLOWERS)
     yield stages
     await stages.close()
 
 
 async def stop(worker: ManagedProcess, whole_group: bool) -> None:
-    """End the worker in good order. `whole_group`: as systemd and terminals do it, the children included."""
+    """Stop the worker and check its exit code.
+
+    With `whole_group` the children get the signal too, as from systemd or a terminal.
+    """
     if not whole_group:
         assert await worker.stop() == 0
         return
@@ -64,7 +67,7 @@ async def stop(worker: ManagedProcess, whole_group: bool) -> None:
 
 
 async def no_claim_is_left(stages: Stages) -> None:
-    """Everybody is released: who has mail is ready, and nobody is lent to a worker."""
+    """Check that no follower is claimed and that every follower with mail is ready."""
     redis = stages.redis
     assert (await redis.zcard(KEYS.claims), await redis.hlen(KEYS.fences)) == (0, 0)
     with_mail = {name for name in FOLLOWERS if await redis.llen(KEYS.mailbox(name))}
@@ -73,7 +76,7 @@ async def no_claim_is_left(stages: Stages) -> None:
 
 @pytest.mark.parametrize("whole_group", [False, True])
 async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperServer, whole_group: bool) -> None:
-    """A broker that takes two seconds, long mailboxes: each order under way is settled, no other one is begun."""
+    """The broker takes two seconds and mailboxes are long. Each order in flight is settled, and no other one begins."""
     paper.fault("latency", seconds=2.0, count=None, orders=True)
     orders = [an_order(name, sequence) for sequence in range(1, ORDERS_EACH + 1) for name in FOLLOWERS]
     await stages.deliver(orders)
@@ -96,7 +99,7 @@ async def test_a_worker_finishes_what_is_in_flight(stages: Stages, paper: PaperS
 async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(
     stages: Stages, paper: PaperServer, whole_group: bool
 ) -> None:
-    """No answer within the grace, an order that fills late: given back as recorded; the next worker finds them."""
+    """An order without an answer and an order that fills late stay recorded. The next worker finds both."""
     stages.settings = stages.settings.model_copy(update={"request_timeout_seconds": 120.0})
     paper.fault("hang", account="f0", orders=True, executed=True)
     paper.fault("late_fill", account="f1", seconds=40.0)
@@ -128,7 +131,7 @@ async def test_a_worker_whose_broker_hangs_leaves_the_order_to_the_next(
 
 
 async def test_a_worker_that_waits_for_the_brokers_first_answers_ends(stages: Stages, paper: PaperServer) -> None:
-    """Nothing is known of the broker yet, and it hangs: the worker does not wait for it."""
+    """The broker does not answer the first requests of a new worker, and the stop does not wait for it."""
     stages.settings = stages.settings.model_copy(update={"request_timeout_seconds": 120.0})
     paper.fault("hang", count=None)
     await stages.deliver([an_order("f0")])
@@ -143,7 +146,7 @@ async def test_a_worker_that_waits_for_the_brokers_first_answers_ends(stages: St
 
 
 async def publish_many(stages: Stages, count: int) -> None:
-    """Fills for an engine, and what it needs to plan them."""
+    """Publish fills, with the accounts and the instrument that an engine needs to plan them."""
     account = an_account("1000", datetime.now(UTC)).model_dump_json()
     await stages.redis.hset(KEYS.accounts, mapping=dict.fromkeys(FOLLOWERS, account))
     await stages.redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
@@ -155,7 +158,7 @@ async def publish_many(stages: Stages, count: int) -> None:
 
 
 async def test_an_engine_gives_its_shards_up_at_once(stages: Stages) -> None:
-    """In the middle of many fills: no shard is left leased, so that another engine has them without waiting."""
+    """The engine stops between many fills and leaves no lease, so that another engine continues without waiting."""
     await publish_many(stages, 1000)
     engine = await stages.start(ENGINE)
 
@@ -178,7 +181,7 @@ async def test_an_engine_gives_its_shards_up_at_once(stages: Stages) -> None:
 
 
 async def test_every_stage_ends_while_redis_hangs(paper: PaperServer, fresh_database_url: str, tmp_path: Path) -> None:
-    """A Redis that takes requests and answers none: each stage ends within its grace, with exit code 0."""
+    """Redis accepts requests and answers none. Each stage ends within its grace period with exit code 0."""
     server = RedisServer(tmp_path / "redis")
     with run_server(server, tmp_path / "redis.log") as redis_process:
         stages = await Stages.around(paper, server.url, fresh_database_url, tmp_path, FOLLOWERS[:1])
@@ -194,7 +197,7 @@ async def test_every_stage_ends_while_redis_hangs(paper: PaperServer, fresh_data
 
 
 async def test_a_master_trader_gives_its_lease_back(stages: Stages, paper: PaperServer) -> None:
-    """While the account trades: no lease is left, and each fill that the ledger has is in the stream."""
+    """The master trader stops while it polls. No lease is left, and its state is `stopped`."""
     master = await stages.start(MASTER)
 
     async def follows() -> bool:
@@ -213,7 +216,7 @@ async def test_a_master_trader_gives_its_lease_back(stages: Stages, paper: Paper
 
 
 async def test_a_bookkeeper_has_written_what_it_has_read(stages: Stages) -> None:
-    """In the middle of many events: nothing is left that was given to it and not acknowledged."""
+    """The bookkeeper stops between many events. Every event that it has read is acknowledged."""
     events = [text for n in range(3000) for text in (an_order_event(f"f{n}"), a_filled_event(f"f{n}"))]
     async with stages.redis.pipeline(transaction=False) as pipeline:
         for event in events:

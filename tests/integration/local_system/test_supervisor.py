@@ -1,4 +1,4 @@
-"""The supervisor, with real processes."""
+"""The supervisor starts, restarts and stops real processes."""
 
 import asyncio
 import os
@@ -18,7 +18,7 @@ READY = "import pathlib, sys, time; pathlib.Path(sys.argv[1]).write_text('ready'
 
 
 class Bench:
-    """A supervisor, what it said, and specs of small programs for it."""
+    """A supervisor, its output, and specifications of small programs for it."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -26,7 +26,7 @@ class Bench:
         self.supervisor = Supervisor(self.lines.append)
 
     def spec(self, name: str, program: str = "time.sleep(600)", **options: float) -> ProcessSpec:
-        """A process that is ready at once and then runs `program`."""
+        """A process that is ready immediately and then runs `program`."""
         ready = self.folder / f"{name}.ready"
         return ProcessSpec(
             name=name,
@@ -48,12 +48,12 @@ class Bench:
 
 @pytest.fixture
 def bench(tmp_path: Path) -> Bench:
-    """An empty supervisor."""
+    """A supervisor without processes."""
     return Bench(tmp_path)
 
 
 async def test_a_killed_process_comes_back_and_the_others_stay(bench: Bench) -> None:
-    """SIGKILL of one of two processes restarts that one only, as often as it happens."""
+    """SIGKILL of one of two processes restarts only that one, as often as it happens."""
     try:
         await bench.supervisor.start([bench.spec("one"), bench.spec("two")])
         first, other = bench.pid("one"), bench.pid("two")
@@ -70,7 +70,7 @@ async def test_a_killed_process_comes_back_and_the_others_stay(bench: Bench) -> 
 
 
 async def test_a_process_that_ends_by_itself_comes_back_too(bench: Bench) -> None:
-    """A good exit code is no reason to stay away: nobody told it to stop."""
+    """A process that ends by itself is restarted even after exit code 0, because it was not stopped."""
     program = "time.sleep(0.1); sys.exit(0)"
     try:
         await bench.supervisor.start([bench.spec("brief", program)])
@@ -81,7 +81,7 @@ async def test_a_process_that_ends_by_itself_comes_back_too(bench: Bench) -> Non
 
 
 async def test_a_process_that_crashes_again_and_again_is_announced(bench: Bench) -> None:
-    """At the third end the console says so, with the last line of its log; the process table counts for `status`."""
+    """The third end is announced with the last line of the log. The process table counts the ends for `status`."""
     program = "print('the disk is full', flush=True); time.sleep(0.1); sys.exit(3)"
     try:
         await bench.supervisor.start([bench.spec("looping", program), bench.spec("other")])
@@ -98,7 +98,7 @@ async def test_a_process_that_crashes_again_and_again_is_announced(bench: Bench)
 
 
 async def test_what_a_killed_process_leaves_behind_ends_too(bench: Bench) -> None:
-    """The children of a killed process do not go on beside its successor."""
+    """The children of a killed process do not continue next to its successor."""
     program = "import subprocess; subprocess.Popen(['sleep', '600']); time.sleep(600)"
     try:
         await bench.supervisor.start([bench.spec("parent", program)])
@@ -117,7 +117,7 @@ async def test_what_a_killed_process_leaves_behind_ends_too(bench: Bench) -> Non
 
 
 async def test_processes_stop_in_reverse_order(bench: Bench) -> None:
-    """The last one started is the first one told to stop."""
+    """The process that started last is stopped first."""
     for name in ("first", "second", "third"):
         await bench.supervisor.start([bench.spec(name)])
     await bench.supervisor.stop()
@@ -127,7 +127,7 @@ async def test_processes_stop_in_reverse_order(bench: Bench) -> None:
 
 
 async def test_a_process_that_does_not_listen_is_killed_after_its_grace(bench: Bench) -> None:
-    """SIGTERM, the grace, SIGKILL."""
+    """A process that ignores SIGTERM is killed when its grace period is over."""
     program = "import signal; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('deaf', flush=True); time.sleep(600)"
     spec = bench.spec("deaf", program, grace_seconds=0.2)
     await bench.supervisor.start([spec])
@@ -139,7 +139,7 @@ async def test_a_process_that_does_not_listen_is_killed_after_its_grace(bench: B
 
 
 async def test_a_paused_process_can_be_stopped(bench: Bench) -> None:
-    """A process under SIGSTOP ends in good order when it is told to stop."""
+    """A process under SIGSTOP still ends by SIGTERM."""
     await bench.supervisor.start([bench.spec("paused")])
     bench.supervisor.kill("paused", signal.SIGSTOP)
     await bench.supervisor.stop()
@@ -147,7 +147,7 @@ async def test_a_paused_process_can_be_stopped(bench: Bench) -> None:
 
 
 async def test_a_failed_first_start_is_one_line_with_the_last_words_of_the_log(bench: Bench) -> None:
-    """At the first start a process that ends is a mistake: the line has its own words and the name of its log."""
+    """A process that ends during its first start leads to one line with its last output and the name of its log."""
     spec = ProcessSpec(
         name="broken",
         command=[sys.executable, "-c", "import sys; sys.exit('NIJA_THING is wrong')"],
@@ -164,7 +164,7 @@ async def test_a_failed_first_start_is_one_line_with_the_last_words_of_the_log(b
 
 
 async def test_a_process_that_is_never_ready_fails(bench: Bench) -> None:
-    """The error says how long was waited."""
+    """The error states how long the supervisor has waited."""
     spec = ProcessSpec(
         name="slow",
         command=["sleep", "600"],
@@ -179,7 +179,7 @@ async def test_a_process_that_is_never_ready_fails(bench: Bench) -> None:
 
 
 async def test_a_command_that_does_not_exist_is_a_clear_error(bench: Bench) -> None:
-    """Not a traceback."""
+    """The error is one line instead of a traceback."""
     spec = ProcessSpec(
         name="missing",
         command=["/no/such/program"],
@@ -192,7 +192,7 @@ async def test_a_command_that_does_not_exist_is_a_clear_error(bench: Bench) -> N
 
 
 async def test_a_run_continues_the_log_of_the_day(bench: Bench) -> None:
-    """However often nija is started again, nothing of today is lost, and a failed start shows its own last line."""
+    """Several starts on one day append to the same log. A failed start does not show a line of an earlier run."""
     for run in range(5):
         spec = bench.spec("writer", f"print('run {run}', flush=True); time.sleep(600)")
         supervisor = Supervisor(bench.lines.append)
@@ -215,7 +215,7 @@ async def test_a_run_continues_the_log_of_the_day(bench: Bench) -> None:
 
 
 async def test_killing_what_does_not_run_is_a_clear_error(bench: Bench) -> None:
-    """The error lists the processes that there are."""
+    """The error lists the existing processes."""
     await bench.supervisor.start([bench.spec("one")])
     with pytest.raises(LocalSystemError, match="there is no process 'two'; there are one"):
         bench.supervisor.kill("two")
