@@ -1,4 +1,7 @@
-"""The master trades what the broker listed after the markets were loaded: real Redis and PostgreSQL, a broker in memory."""
+"""The master may trade a symbol that the broker listed after the markets were loaded, and its fills are published.
+
+Redis and PostgreSQL are real, and the broker is in memory.
+"""
 
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -28,7 +31,7 @@ NAME = MasterAccount("master")
 
 
 class Connection(FakeConnection):
-    """Lists what the broker lists when it is opened, and nothing that comes later."""
+    """A connection that knows the markets of the moment when it was opened, and none that are listed later."""
 
     is_down: Callable[[], bool]
 
@@ -41,7 +44,7 @@ class Connection(FakeConnection):
 
 @dataclass
 class World:
-    """One master account, and what its broker lists."""
+    """One master account, and the markets of its broker."""
 
     redis: Redis
     engine: Engine
@@ -97,7 +100,7 @@ async def world(fresh_redis_url: str, fresh_database_url: str) -> AsyncIterator[
 
 
 async def polls(watch: Watch, world: World, fills: int) -> None:
-    """Poll until so many fills are published, a few times at most."""
+    """Poll at most five times, until this number of fills is published."""
     for _ in range(5):
         await watch.poll()
         if len(await world.published()) >= fills:
@@ -105,7 +108,7 @@ async def polls(watch: Watch, world: World, fills: int) -> None:
 
 
 async def test_a_fill_of_a_new_listing_is_published_when_everybody_can_copy_it(world: World) -> None:
-    """Published before its symbol is listed for the engines, it would be skipped for every follower."""
+    """A fill that is published before engines have its instrument would be skipped for every follower."""
     async with world.watching() as watch:
         world.list_new_coin()
         world.account.trade(Side.BUY, "NEW/USD", "10")
@@ -116,7 +119,7 @@ async def test_a_fill_of_a_new_listing_is_published_when_everybody_can_copy_it(w
 
 
 async def test_a_fill_waits_while_the_broker_cannot_be_asked_for_its_listing(world: World) -> None:
-    """As it waits for prices: what the broker lists is known a moment later, and a skipped fill is lost."""
+    """The fill waits for the listing as it would for prices, because a skipped fill is lost."""
     async with world.watching() as watch:
         world.list_new_coin()
         world.account.trade(Side.BUY, "NEW/USD", "10")
@@ -133,7 +136,7 @@ async def test_a_fill_waits_while_the_broker_cannot_be_asked_for_its_listing(wor
 
 
 async def test_what_the_broker_does_not_list_is_published_all_the_same(world: World) -> None:
-    """And the markets are not loaded for each fill of it."""
+    """The fills are published, and the markets are not loaded again for each of them."""
     world.account.prices["DARK"] = Decimal(3)
     async with world.watching() as watch:
         for number in (1, 2, 3):
@@ -145,11 +148,11 @@ async def test_what_the_broker_does_not_list_is_published_all_the_same(world: Wo
 
 
 async def test_a_coin_that_has_no_price_leads_to_its_fill(world: World) -> None:
-    """At Binance fills are asked for by pair: one that was not listed at the start shows in the balances only."""
+    """Binance returns fills by pair, so a new pair is first visible in the balances only."""
     async with world.watching() as watch:
         world.list_new_coin()
-        fill = world.account.trade(Side.BUY, "NEW/USD", "10", hidden=True)  # to whoever does not know the pair
-        await watch.begin()  # as after any error: the account is valued anew
+        fill = world.account.trade(Side.BUY, "NEW/USD", "10", hidden=True)  # until the pair is known
+        await watch.begin()  # as after any error: the account is valued again
         await watch.poll()
         assert world.loads == 2
 

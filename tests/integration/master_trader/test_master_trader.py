@@ -1,6 +1,7 @@
-"""The master trader as a process: paper Kraken through the real gateway, real Redis, real PostgreSQL.
+"""The master trader publishes the trades of a person on the master account, in the right order and without loss.
 
-A person trades on the master account through a second key; the process under test finds out by itself.
+It runs as a process with the real gateway, a paper Kraken, a real Redis and a real PostgreSQL. The person uses a second
+key.
 """
 
 import asyncio
@@ -88,7 +89,7 @@ def start(module: str, arguments: list[str], log: Path, environment: dict[str, s
 
 
 def end(process: subprocess.Popen[bytes]) -> int:
-    """SIGTERM, and SIGKILL if that does not do."""
+    """End the process by SIGTERM, and by SIGKILL if it does not end in time; return its exit code."""
     with suppress(ProcessLookupError):
         process.terminate()
     try:
@@ -100,7 +101,7 @@ def end(process: subprocess.Popen[bytes]) -> int:
 
 @pytest.fixture
 def paper(tmp_path: Path) -> Iterator[Paper]:
-    """A paper Kraken of this test's own, with a master account and a pinned price."""
+    """A separate paper Kraken with a master account and a pinned price."""
     port_file = tmp_path / "port"
     process = start(
         "services.paper_broker.app",
@@ -123,7 +124,7 @@ def paper(tmp_path: Path) -> Iterator[Paper]:
 
 @dataclass
 class Bench:
-    """Everything around the process under test."""
+    """All servers around the process under test."""
 
     paper: Paper
     redis_url: str
@@ -153,7 +154,7 @@ class Bench:
         return process
 
     async def trade(self, side: Side, quantity: str) -> str:
-        """A market order as a person would give it; return the broker's id of it."""
+        """Place a market order as a person does; return the broker's order id."""
         return await self.person.account(self.paper.credentials(1)).place(
             MarketOrder(
                 client_order_id=CopyOrderId(uuid4().hex),
@@ -170,7 +171,7 @@ class Bench:
         return {}
 
     async def holder(self) -> int | None:
-        """The process id that holds the lease."""
+        """The id of the process that holds the lease."""
         token = await self.redis.get(KEYS.master_lease)
         return int(token.decode().split(":")[1]) if token else None
 
@@ -198,7 +199,7 @@ class Bench:
         await self.until(f"{state} {error}", reached)
 
     async def until_all_published(self) -> list[MasterFill]:
-        """Wait until the stream holds exactly the fills of the paper broker's own log; return them."""
+        """Wait until the stream holds exactly the fills in the paper broker's own log; return them."""
 
         async def complete() -> bool:
             return len(await self.published()) >= len(self.paper.fills())
@@ -227,13 +228,16 @@ async def open_bench(paper: Paper, redis_url: str, database_url: str, folder: Pa
 
 @pytest.fixture
 async def bench(paper: Paper, fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -> AsyncIterator[Bench]:
-    """Paper broker, empty Redis, migrated database, and a person with a key."""
+    """A paper broker, an empty Redis, a migrated database, and a person with a key."""
     async with open_bench(paper, fresh_redis_url, fresh_database_url, tmp_path) as each:
         yield each
 
 
 async def test_manual_trades_become_fills_with_equity_and_fractions(bench: Bench) -> None:
-    """History stays out; a buy, an addition in two executions, half sold, all sold, and coins that were there first."""
+    """Each fill has the right equity, traded position and closed fraction, and older fills are not published.
+
+    The trades are a buy, a buy in two executions, two sales that close them, and a sale of coins held before.
+    """
     await bench.trade(Side.BUY, "0.01")
     history = len(bench.paper.fills())
     bench.start_master()
@@ -250,7 +254,7 @@ async def test_manual_trades_become_fills_with_equity_and_fractions(bench: Bench
     await bench.until("executed", executed)
     await bench.trade(Side.SELL, "0.2")
     await bench.trade(Side.SELL, "0.2")
-    await bench.trade(Side.SELL, "0.1")  # beyond what was bought: coins from before
+    await bench.trade(Side.SELL, "0.1")  # more than was bought: coins from before
 
     async def complete() -> bool:
         return len(await bench.published()) >= len(bench.paper.fills()) - history
@@ -286,7 +290,7 @@ async def test_manual_trades_become_fills_with_equity_and_fractions(bench: Bench
 
 
 async def test_a_purchase_that_becomes_visible_after_its_sale_is_published_before_it(bench: Bench) -> None:
-    """The broker hides the purchase for a while; in the wrong order followers would keep what the master sold."""
+    """The broker hides the purchase for a while. In the wrong order followers would keep what the master sold."""
     bench.start_master()
     await bench.until_state("watching")
     bench.paper.ask("/paper/faults", {"kind": "late_visibility", "seconds": 1.5, "count": 1, "endpoint": "AddOrder"})
@@ -298,7 +302,7 @@ async def test_a_purchase_that_becomes_visible_after_its_sale_is_published_befor
 
 @dataclass
 class OwnFollower:
-    """A follower that was given the master's second key; its worker and bookkeeper are the test."""
+    """A follower that was given the master's second key. The test takes the place of its worker and bookkeeper."""
 
     bench: Bench
     engine: Engine
@@ -312,13 +316,13 @@ class OwnFollower:
         return self.store.all()[0].status
 
     def book(self, sequence: int, broker_order_id: str) -> None:
-        """Write that the copy of fill `sequence` was carried out."""
+        """Record that the copy of fill `sequence` was executed."""
         now = datetime.now(UTC)
         event = a_filled_event("self", sequence, broker_order_id=broker_order_id, occurred_at=now)
         assert Ledger(self.engine).write([event]).order_events == 1
 
     async def take_events(self) -> list[FollowerDisabled]:
-        """Write what the master has told, and forget it."""
+        """Write the events of the master trader to the ledger and delete them from Redis; return them."""
         entries = await self.bench.redis.xrange(KEYS.events)
         events = [EVENT.validate_json(fields[EVENT_FIELD.encode()]) for _, fields in entries]
         await self.bench.redis.delete(KEYS.events)
@@ -329,14 +333,14 @@ class OwnFollower:
 
 @pytest.fixture
 def own_follower(bench: Bench) -> Iterator[OwnFollower]:
-    """A follower whose account is the master's."""
+    """A follower whose account is the master's account."""
     engine = open_engine(bench.database_url)
     yield OwnFollower(bench, engine)
     engine.dispose()
 
 
 def check_equities(fills: list[MasterFill], truth: list[dict[str, Any]]) -> None:
-    """Each published fill's equity is what the account was worth before it, all executions counted."""
+    """Check that each published equity is the value of the account before its fill, with all executions counted."""
     usd, btc = Decimal(START["USD"]), Decimal(START["BTC"])
     by_id = {fill.fill_id: fill for fill in fills}
     for each in truth:
@@ -349,7 +353,10 @@ def check_equities(fills: list[MasterFill], truth: list[dict[str, Any]]) -> None
 
 
 async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Bench, own_follower: OwnFollower) -> None:
-    """It stays out, also after a restart; its follower is disabled; the trades around it are published as ever."""
+    """A copy on the master's account is not published, even after a restart, and its follower is disabled.
+
+    The trades before and after it are published as usual.
+    """
 
     def own_fills() -> list[str]:
         return [fill["fill_id"] for fill in bench.paper.fills() if fill not in copied]
@@ -363,7 +370,7 @@ async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Benc
     await bench.trade(Side.BUY, "0.1")
     await bench.until_all_published()
 
-    # All of these in one look: before the copy, the copy, after it.
+    # One poll reads all of these: a trade before the copy, the copy, and a trade after it.
     assert end(process) == 0
     await bench.trade(Side.BUY, "0.1")
     before = len(bench.paper.fills())
@@ -375,7 +382,7 @@ async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Benc
     assert {event.follower_id for event in await own_follower.take_events()} == {"self"}
     assert own_follower.status is FollowerStatus.DISABLED
 
-    # The operator has given it a key of its own. The process that reads the copy again knows nothing of all that.
+    # The operator has given the follower its own key. The process that reads the copy again does not know that.
     assert end(process) == 0
     own_follower.store.set_status(Broker.KRAKEN, "self", FollowerStatus.ACTIVE, actor="test")
     bench.start_master()
@@ -394,7 +401,10 @@ async def test_a_copy_on_the_masters_own_account_is_not_copied_again(bench: Benc
 async def test_a_copy_that_was_seen_before_the_ledger_knew_it_disables_its_follower_at_the_next_fill(
     bench: Bench, own_follower: OwnFollower
 ) -> None:
-    """It has been published as a fill; whatever is new then shows who placed it."""
+    """The copy was published as a fill.
+
+    The next new fill makes the master trader find out that nija placed the copy.
+    """
     bench.start_master()
     await bench.until_state("watching")
     copy = await bench.trade(Side.BUY, "0.1")
@@ -408,7 +418,7 @@ async def test_a_copy_that_was_seen_before_the_ledger_knew_it_disables_its_follo
 
 
 async def test_status_and_instruments_are_there_for_the_others(bench: Bench) -> None:
-    """The equity, the process and the last poll; every instrument that the broker lists."""
+    """Redis has the equity, the process, the time of the last poll and every instrument of the broker."""
     process = bench.start_master()
     await bench.until_state("watching")
     status = await bench.status()
@@ -421,7 +431,7 @@ async def test_status_and_instruments_are_there_for_the_others(bench: Bench) -> 
 
 
 async def test_fills_of_the_downtime_are_published_after_a_restart(bench: Bench) -> None:
-    """SIGTERM gives the lease back at once and exits 0; what happened meanwhile is found, once."""
+    """SIGTERM releases the lease and leads to exit code 0. Trades of the meantime are published once."""
     first = bench.start_master()
     await bench.until_state("watching")
     await bench.trade(Side.BUY, "0.1")
@@ -437,7 +447,7 @@ async def test_fills_of_the_downtime_are_published_after_a_restart(bench: Bench)
 
 
 async def test_the_spare_takes_over_from_a_killed_process_without_loss_or_double(bench: Bench) -> None:
-    """Kill -9 of the holder, twice over, while the master trades on."""
+    """The process with the lease is killed twice by kill -9 while the master trades."""
     for _ in range(2):
         bench.start_master()
     await bench.until_state("watching")
@@ -457,7 +467,7 @@ async def test_the_spare_takes_over_from_a_killed_process_without_loss_or_double
 
 
 async def test_a_broker_that_fails_for_a_while_delays_fills_and_loses_none(bench: Bench) -> None:
-    """One fault after another, each while the master trades: the state says `waiting`, then all is published."""
+    """The master trades during each of several faults. The state is `waiting`, and then all fills are published."""
     process = bench.start_master(NIJA_REQUEST_TIMEOUT_SECONDS="1")
     await bench.until_state("watching")
     for fault in (
@@ -482,7 +492,7 @@ async def test_a_broker_that_fails_for_a_while_delays_fills_and_loses_none(bench
 
 
 async def test_a_refused_key_is_reported_and_probed_by_a_process_that_stays(bench: Bench) -> None:
-    """`failed` names the refusal, and neither status nor log shows the key."""
+    """The state `failed` names the refusal, and neither the status nor the log shows the key."""
     wrong = "d3Jvbmcga2V5IG9mIHRoZSByaWdodCBmb3JtLCBubyBhY2NvdW50IGhhcyBpdA=="
     process = bench.start_master(KRAKEN_MASTER_API_KEY=wrong)
     await bench.until_state("failed", "KeyRefused")
@@ -493,7 +503,7 @@ async def test_a_refused_key_is_reported_and_probed_by_a_process_that_stays(benc
 
 
 async def test_a_stream_that_lost_its_entries_stops_publishing_and_says_so(bench: Bench) -> None:
-    """Nothing is published past the hole; the ledger keeps what happened."""
+    """No fill is published after the gap, and the ledger keeps all fills."""
     process = bench.start_master()
     await bench.until_state("watching")
     await bench.trade(Side.BUY, "0.01")
@@ -506,7 +516,7 @@ async def test_a_stream_that_lost_its_entries_stops_publishing_and_says_so(bench
 
 
 async def test_killed_servers_delay_fills_and_lose_none(paper: Paper, tmp_path: Path) -> None:
-    """Kill -9 of Redis, then of PostgreSQL, each while the master trades; both come back on their data."""
+    """Redis and then PostgreSQL are killed by kill -9 while the master trades, and both restart with their data."""
     redis_server, postgres = RedisServer(tmp_path / "redis"), PostgresServer(tmp_path / "postgres")
     with ExitStack() as stack:
         redis_process = stack.enter_context(run_server(redis_server, tmp_path / "redis.out"))
@@ -558,7 +568,7 @@ async def test_killed_servers_delay_fills_and_lose_none(paper: Paper, tmp_path: 
 def test_wrong_settings_end_it_with_exit_code_2_and_their_name(
     tmp_path: Path, environment: dict[str, str], arguments: list[str], named: str
 ) -> None:
-    """Before anything is connected; secrets are not repeated."""
+    """The process ends before it connects to anything, and the text does not repeat secrets."""
     right = {
         "REDIS_URL": "redis://127.0.0.1:1/0",
         "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nija",
