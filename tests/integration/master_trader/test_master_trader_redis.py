@@ -1,4 +1,4 @@
-"""The stream `fills` on a real Redis."""
+"""On a real Redis the stream `fills` takes each fill once, in order and without gaps."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -59,7 +59,7 @@ def fill(sequence: int, fill_id: str = "") -> MasterFill:
 
 
 async def test_a_fill_is_published_once_however_often_it_is_sent(redis: Redis) -> None:
-    """The second publish finds the first, also when later fills are there, and the entry stays as it was."""
+    """A repeated publication finds the first one, even behind later fills, and the entry does not change."""
     assert await publish_fill(redis, KEYS, fill(1)) is Publication.PUBLISHED
     assert await publish_fill(redis, KEYS, fill(2)) is Publication.PUBLISHED
     again = fill(1).model_copy(update={"published_at": datetime.now(UTC)})
@@ -69,14 +69,14 @@ async def test_a_fill_is_published_once_however_often_it_is_sent(redis: Redis) -
 
 
 async def test_twenty_publishers_at_once_leave_one_entry(redis: Redis) -> None:
-    """Whoever comes first publishes; nobody fails."""
+    """The first of several publishers at the same time succeeds, and the others do not fail."""
     outcomes = await asyncio.gather(*(publish_fill(redis, KEYS, fill(1)) for _ in range(20)))
     assert outcomes.count(Publication.PUBLISHED) == 1
     assert await redis.xlen(KEYS.fills) == 1
 
 
 async def test_a_stream_that_lost_entries_is_told_apart_and_not_written_to(redis: Redis) -> None:
-    """Publishing past a hole would hide it from everybody who reads in order."""
+    """A fill that is published after a gap would hide the gap from all readers."""
     await publish_fill(redis, KEYS, fill(1))
     with pytest.raises(StreamLostEntries, match="ends at 1, but fill 3 is next") as lost:
         await publish_fill(redis, KEYS, fill(3))
@@ -85,28 +85,28 @@ async def test_a_stream_that_lost_entries_is_told_apart_and_not_written_to(redis
 
 
 async def test_an_empty_stream_does_not_take_a_later_fill(redis: Redis) -> None:
-    """After FLUSHALL the ledger goes on at its number; the stream has none of those before."""
+    """After FLUSHALL the next number of the ledger is refused, because the stream lacks the earlier ones."""
     with pytest.raises(StreamLostEntries, match="ends at 0"):
         await publish_fill(redis, KEYS, fill(58))
     assert not await redis.exists(KEYS.fills)
 
 
 async def test_a_stream_of_another_ledger_is_a_conflict(redis: Redis) -> None:
-    """Number 1 is taken by another fill: REDIS_URL and DATABASE_URL do not belong together."""
+    """Another fill has number 1, which means that REDIS_URL and DATABASE_URL do not belong together."""
     await publish_fill(redis, KEYS, fill(1, "SOMETHING ELSE"))
     with pytest.raises(StreamConflict, match="do not belong together"):
         await publish_fill(redis, KEYS, fill(1))
 
 
 async def test_an_entry_that_somebody_else_wrote_is_a_conflict_and_never_taken_for_the_fill(redis: Redis) -> None:
-    """An id made of the time of day is far beyond any number of ours."""
+    """A foreign entry is not mistaken for the fill. Redis makes its id from the time, far above every sequence."""
     await redis.xadd(KEYS.fills, {FILL_FIELD: "{}"})
     with pytest.raises(StreamConflict):
         await publish_fill(redis, KEYS, fill(1))
 
 
 async def test_trimming_does_not_make_the_stream_begin_anew(redis: Redis) -> None:
-    """What was published before is behind us, even when all entries are gone."""
+    """Trimmed fills stay published, even if no entry is left."""
     for number in (1, 2, 3):
         await publish_fill(redis, KEYS, fill(number))
     await redis.xtrim(KEYS.fills, maxlen=0)
@@ -128,7 +128,7 @@ async def test_trimming_does_not_make_the_stream_begin_anew(redis: Redis) -> Non
 async def test_an_entry_that_is_no_fill_comes_out_as_unreadable_with_its_fields(
     redis: Redis, entry_id: str, fields: dict[bytes, bytes], reason: str
 ) -> None:
-    """The reader decides what to do with it; reading does not fail, and goes on to the next."""
+    """Reading returns the unreadable entry to its caller and continues with the next one."""
     await redis.xadd(KEYS.fills, fields, id=entry_id)  # type: ignore[arg-type]
     await redis.xadd(KEYS.fills, {FILL_FIELD: fill(2).model_dump_json()}, id="2-0")
     bad, good = await read_fills(redis, KEYS, 0, 10)
@@ -139,7 +139,10 @@ async def test_an_entry_that_is_no_fill_comes_out_as_unreadable_with_its_fields(
 
 
 async def test_reading_goes_on_after_a_number_and_waits_for_the_next_fill(redis: Redis) -> None:
-    """Without waiting an end is an empty list; with waiting the reader wakes up when the fill comes."""
+    """Without waiting the end of the stream is an empty list.
+
+    With waiting the reader returns when a fill is published.
+    """
     await publish_fill(redis, KEYS, fill(1))
     await publish_fill(redis, KEYS, fill(2))
     assert await read_fills(redis, KEYS, 0, 1) == [("1-0", fill(1))]
@@ -150,7 +153,7 @@ async def test_reading_goes_on_after_a_number_and_waits_for_the_next_fill(redis:
 
 
 async def test_the_listing_of_instruments_is_replaced_as_a_whole(redis: Redis) -> None:
-    """What the broker no longer lists goes; an answer without any instrument is not believed."""
+    """Instruments that the broker no longer lists are removed. An empty listing is ignored as implausible."""
 
     def listing(*symbols: str) -> dict[str, Instrument]:
         return {

@@ -1,4 +1,4 @@
-"""What workers cannot help by themselves reaches an operator: on a real Redis, as `nija status` reads it."""
+"""Problems that workers cannot solve are raised as alerts in a real Redis, where `nija status` reads them."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
@@ -26,17 +26,17 @@ async def redis(fresh_redis_url: str) -> AsyncIterator[Redis]:
 
 @pytest.fixture
 def bench(redis: Redis) -> WorkerBench:
-    """A worker whose broker does well until a test says otherwise."""
+    """A worker whose broker answers correctly unless a test changes that."""
     return WorkerBench(redis)
 
 
 def alerts(url: str) -> list[tuple[AlertKind, str]]:
-    """What `nija status` finds."""
+    """The alerts that `nija status` shows."""
     return [(alert.kind, alert.follower_id) for alert in pipeline_in(url).alerts]
 
 
 def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
-    """In a rolling upgrade its kind is unknown here; it is told all the same, and hides no other one."""
+    """A kind from a newer version, as in a rolling upgrade, is shown and hides no other alert."""
     now = datetime.now(UTC)
     known = Alert(kind=AlertKind.DRIFT, follower_id="alice", message="sold", since=now, at=now)
     newer = known.model_dump_json().replace('"drift"', '"of_a_newer_version"')
@@ -48,7 +48,7 @@ def test_an_alert_of_a_newer_version_stands_beside_the_others() -> None:
 async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
     bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Not at once, only when it lasts; with the broker's words; and over when the order is found."""
+    """The alert is raised if the problem lasts, and ends when the order is found. It has the words of the broker."""
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.read_errors = [OutcomeUnknown("no answer")] * 2
     await bench.deliver(an_order())
@@ -74,7 +74,7 @@ async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
 async def test_an_unknown_order_whose_key_is_gone_alerts(
     bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
-    """Nobody can ask any more: the order waits, and an operator is told."""
+    """Without a usable key no look-up is possible. The order waits, and an alert is raised."""
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.read_errors = [None if gone else KeyRefused("EAPI:Invalid key")]
@@ -90,7 +90,10 @@ async def test_an_unknown_order_whose_key_is_gone_alerts(
 async def test_mail_of_an_unknown_version_waits_alerts_and_blocks_nobody(
     bench: WorkerBench, fresh_redis_url: str
 ) -> None:
-    """Neither dropped nor in another follower's way, and readable mail behind it stays behind it."""
+    """The unreadable order is not dropped and does not block other followers.
+
+    Later orders of its follower wait behind it.
+    """
     strange = an_order().model_dump_json().replace('"version":1', '"version":7')
     await bench.redis.rpush(KEYS.mailbox("alice"), strange)
     await bench.deliver(an_order("alice", sequence=2), an_order("bob"))
@@ -102,7 +105,7 @@ async def test_mail_of_an_unknown_version_waits_alerts_and_blocks_nobody(
 
 
 async def test_a_record_that_cannot_be_read_alerts(bench: WorkerBench, fresh_redis_url: str) -> None:
-    """A note of a send in words that this worker does not know: it waits, and status goes on to work."""
+    """A submission that this worker cannot read waits with an alert, and `nija status` still works."""
     mailboxes = Mailboxes(ScriptRunner(bench.redis), KEYS, 60_000, Alerts(bench.redis, KEYS))
     await bench.deliver(an_order())
     await bench.redis.hset(KEYS.submitting, "alice", '{"version": 7}')
@@ -111,7 +114,10 @@ async def test_a_record_that_cannot_be_read_alerts(bench: WorkerBench, fresh_red
 
 
 def test_an_alert_that_nobody_repeats_is_over() -> None:
-    """Who raises one repeats it, so an old one says nothing; the oldest of the others comes first."""
+    """An alert is current only while it is repeated, so an old one is left out.
+
+    The oldest current alert comes first.
+    """
     now = datetime.now(UTC)
 
     def raised(who: str, ago: timedelta) -> str:

@@ -1,4 +1,7 @@
-"""The circuit breaker on a real Redis: a broker that hangs is left alone by all processes, and found again by one probe."""
+"""While a broker does not answer, the circuit stops the requests of all processes until one probe is answered.
+
+Redis is real.
+"""
 
 import asyncio
 import time
@@ -47,7 +50,7 @@ async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
 
 
 def a_circuit(redis: Redis, broker: Broker = Broker.KRAKEN) -> RedisCircuit:
-    """The circuit as one process has it."""
+    """The circuit as one process uses it."""
     return RedisCircuit(
         ScriptRunner(redis),
         BrokerKeys(broker),
@@ -72,7 +75,7 @@ def an_order_to_place() -> MarketOrder:
 
 
 async def fail(circuit: RedisCircuit, errors: list[BrokerError], accounts: tuple[str, ...] = ("k1", "k2")) -> None:
-    """Let the accounts in turn meet these errors."""
+    """Let each of the accounts in turn fail with the next of these errors."""
     for number, error in enumerate(errors):
         account = guarded(circuit, FaultyAccount(read_errors=[error]), accounts[number % len(accounts)])
         with pytest.raises(type(error)):
@@ -91,7 +94,7 @@ async def opened(redis: Redis) -> RedisCircuit:
 
 @pytest.mark.parametrize("error", [HANGS, NotSent("refused")])
 async def test_failures_of_several_accounts_open_it_for_every_process(redis: Redis, error: BrokerError) -> None:
-    """Hanging or refusing connections: the next request of another process is not sent, and hears when to come."""
+    """After timeouts or refused connections a request of another process is not sent, and gets a time to wait."""
     circuit = a_circuit(redis)
     await fail(circuit, [error] * (FAILURES_THAT_OPEN - 1))
     assert not await is_open(redis)
@@ -104,7 +107,7 @@ async def test_failures_of_several_accounts_open_it_for_every_process(redis: Red
 
 
 async def test_one_account_alone_never_opens_it(redis: Redis) -> None:
-    """However often its requests fail: that is this account's trouble."""
+    """However often the requests of one account fail, that is no sign of trouble at the broker."""
     await fail(a_circuit(redis), [HANGS] * (4 * FAILURES_THAT_OPEN), ("k1",))
     assert not await is_open(redis)
 
@@ -121,7 +124,7 @@ async def test_one_account_alone_never_opens_it(redis: Redis) -> None:
     ],
 )
 async def test_refusals_are_answers(redis: Redis, error: BrokerError) -> None:
-    """They never open the circuit, and end a row of failures."""
+    """Refusals never open the circuit, and they end a row of failures."""
     circuit = a_circuit(redis)
     await fail(circuit, [error] * (2 * FAILURES_THAT_OPEN))
     await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
@@ -131,7 +134,7 @@ async def test_refusals_are_answers(redis: Redis, error: BrokerError) -> None:
 
 
 async def test_old_failures_do_not_count(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A row that is interrupted by a quiet time begins afresh."""
+    """Failures before a quiet time do not count."""
     monkeypatch.setattr(circuit_module, "COUNT_FOR_SECONDS", 0.05)
     circuit = a_circuit(redis)
     await fail(circuit, [HANGS] * (FAILURES_THAT_OPEN - 1))
@@ -141,7 +144,7 @@ async def test_old_failures_do_not_count(redis: Redis, monkeypatch: pytest.Monke
 
 
 async def test_other_brokers_are_not_touched(redis: Redis) -> None:
-    """Kraken's circuit is open, OKX trades on."""
+    """While the circuit of Kraken is open, requests to OKX are still sent."""
     await opened(redis)
     assert await is_open(redis)
     assert not await is_open(redis, Broker.OKX)
@@ -155,7 +158,7 @@ async def until_probe(circuit: RedisCircuit) -> None:
 
 
 async def test_one_process_probes_at_growing_distances(redis: Redis) -> None:
-    """Each failed probe doubles the wait until the next one, up to a limit; meanwhile nobody else gets through."""
+    """Each failed probe doubles the wait before the next one, up to a limit. Meanwhile no other request is sent."""
     circuit = await opened(redis)
     distances = []
     for _ in range(4):
@@ -166,7 +169,7 @@ async def test_one_process_probes_at_growing_distances(redis: Redis) -> None:
 
 
 async def test_a_probe_that_is_answered_closes_it_for_everybody(redis: Redis) -> None:
-    """The order goes out behind a probe, and others need none any more."""
+    """The order is sent after an answered probe, and other processes need no probe any more."""
     circuit = await opened(redis)
     other = a_circuit(redis)
     account = FaultyAccount()
@@ -183,7 +186,7 @@ async def test_a_probe_that_is_answered_closes_it_for_everybody(redis: Redis) ->
 
 
 async def test_an_order_is_never_the_probe(redis: Redis) -> None:
-    """While the broker hangs, balances are what is asked, and the order stays unsent."""
+    """While the broker does not answer, only balances are requested, and the order is not sent."""
     circuit = await opened(redis)
     account = FaultyAccount(read_errors=[HANGS] * 3)
     deadline = time.monotonic() + 10
@@ -196,7 +199,7 @@ async def test_an_order_is_never_the_probe(redis: Redis) -> None:
 
 
 async def test_orders_wait_in_their_mailboxes_while_it_is_open_and_are_copied_after(redis: Redis) -> None:
-    """A due time later, nothing recorded as failed, and one order at the broker in the end."""
+    """The order gets a later due time, is not recorded as submitting, and is placed once in the end."""
     circuit = await opened(redis)
     bench = WorkerBench(redis)
     bench.connection.the_account = guarded(circuit, bench.account)

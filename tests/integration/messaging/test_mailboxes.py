@@ -1,4 +1,7 @@
-"""The mailbox scripts on a real Redis: what the state machine does not ask (time, versions, many callers at once)."""
+"""The mailbox scripts on a real Redis handle time, versions and many callers at once.
+
+The state machine of the property tests does not cover these.
+"""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -47,13 +50,13 @@ async def deliver(mailboxes: Mailboxes, *names: str, sequence: int = 1, shard: i
 
 
 async def sweep(mailboxes: Mailboxes, account_reads: int = 0) -> tuple[int, int, int]:
-    """Sweep; claims ended, accounts woken, overdue for more than 20 ms."""
+    """Sweep; return the numbers of expired claims, due accounts and followers that are overdue for more than 20 ms."""
     swept = await mailboxes.sweep(limit=100, account_reads=account_reads, account_read_again_ms=60_000, overdue_ms=20)
     return swept.expired, swept.accounts_due, swept.overdue
 
 
 async def sweep_until_expired(mailboxes: Mailboxes) -> float:
-    """Sweep until a claim has run out; the seconds that it took."""
+    """Sweep until a claim has expired; return the seconds that it took."""
     started = asyncio.get_running_loop().time()
     async with asyncio.timeout(5):
         while (await sweep(mailboxes))[0] == 0:
@@ -62,13 +65,13 @@ async def sweep_until_expired(mailboxes: Mailboxes) -> float:
 
 
 async def now_ms(redis: Redis) -> float:
-    """The time of Redis, which all claims go by."""
+    """The time of Redis in ms, which decides about all claims."""
     seconds, microseconds = await redis.time()
     return float(seconds * 1000 + microseconds / 1000)
 
 
 def submission(attempt: int = 1) -> Submission:
-    """A send that was begun for alice's first order."""
+    """A submission of alice's first order."""
     moment = datetime(2026, 1, 5, 12, tzinfo=UTC)
     return Submission(
         copy_order_id=an_order().id,
@@ -82,7 +85,7 @@ def submission(attempt: int = 1) -> Submission:
 
 
 async def test_a_claim_runs_out_by_itself_and_not_before(mailboxes: Mailboxes) -> None:
-    """After its 40 ms the follower is ready again, under a higher fence; the old one is void."""
+    """After 40 ms the follower is ready again and gets a higher fence. The old claim is refused."""
     await deliver(mailboxes, "alice")
     _, (first,) = await mailboxes.claim(1)
     assert await sweep_until_expired(mailboxes) >= TINY_CLAIM_MS / 1000 - 0.005
@@ -95,7 +98,7 @@ async def test_a_claim_runs_out_by_itself_and_not_before(mailboxes: Mailboxes) -
 
 
 async def test_renewing_keeps_a_claim_alive(redis: Redis) -> None:
-    """Renewed for three times its length it never expires; a lost one is named."""
+    """A claim that is renewed for three times its length never expires. A lost claim is returned by name."""
     claim_ms = 300
     mailboxes = Mailboxes(ScriptRunner(redis), KEYS, claim_ms)
     await deliver(mailboxes, "alice", "bob")
@@ -110,7 +113,7 @@ async def test_renewing_keeps_a_claim_alive(redis: Redis) -> None:
 
 
 async def test_recording_extends_the_claim(redis: Redis, mailboxes: Mailboxes) -> None:
-    """The send that follows has the whole claim before it."""
+    """The request that follows has the whole length of the claim."""
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
     await redis.zadd(KEYS.claims, {"alice": 1})
@@ -122,7 +125,7 @@ async def test_recording_extends_the_claim(redis: Redis, mailboxes: Mailboxes) -
 
 
 async def test_a_submission_that_another_version_wrote_can_be_gone_on_with(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Redis has a field more, and other spacing, than this version would write: still the same submission."""
+    """A submission with an unknown field and other spacing, as another version may write it, is still the same one."""
     await deliver(mailboxes, "alice")
     text = submission().model_dump_json().replace('"attempt":1', '"attempt": 1,"a_field_of_the_future":true')
     await redis.hset(KEYS.submitting, "alice", text)
@@ -143,7 +146,7 @@ async def test_a_submission_that_another_version_wrote_can_be_gone_on_with(redis
 async def test_a_record_that_cannot_be_read_holds_up_its_follower_only(
     redis: Redis, mailboxes: Mailboxes, key: str, field: str, text: str
 ) -> None:
-    """Of an unknown version, or broken: the others are claimed; that one waits, and nothing of it is lost."""
+    """A follower with an unreadable record waits and loses nothing, and the other followers are claimed."""
     await deliver(mailboxes, "alice", "bob", "carol")
     await redis.hset(key, field, text)
     _, claimed = await mailboxes.claim(10)
@@ -155,7 +158,7 @@ async def test_a_record_that_cannot_be_read_holds_up_its_follower_only(
 
 
 async def test_who_is_released_for_later_is_not_ready_before(mailboxes: Mailboxes) -> None:
-    """A rate limit is a due time: 60 ms on, not sooner, and nobody waits for it in the meantime."""
+    """After a rate limit the follower is ready 60 ms later and not before."""
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
     started = asyncio.get_running_loop().time()
@@ -167,7 +170,7 @@ async def test_who_is_released_for_later_is_not_ready_before(mailboxes: Mailboxe
 
 
 async def test_mail_that_arrives_while_a_follower_is_served_is_not_lost(mailboxes: Mailboxes) -> None:
-    """Delivered before the settle: it is the next head. Delivered after the last settle: ready again."""
+    """An order delivered before the settle is the next head. One delivered after it makes the follower ready again."""
     await deliver(mailboxes, "alice", sequence=1)
     _, (claimed,) = await mailboxes.claim(1)
     assert await deliver(mailboxes, "alice", sequence=2) == 0
@@ -179,7 +182,7 @@ async def test_mail_that_arrives_while_a_follower_is_served_is_not_lost(mailboxe
 
 
 async def test_claims_are_oldest_first_and_limited(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Who has waited longest is served first."""
+    """The follower that has waited longest is claimed first."""
     await deliver(mailboxes, *"abcdef")
     for age, name in enumerate("fedcba"):
         await redis.zadd(KEYS.ready, {name: age + 1})
@@ -189,14 +192,14 @@ async def test_claims_are_oldest_first_and_limited(redis: Redis, mailboxes: Mail
 
 
 async def test_a_claim_tells_the_roster_version(redis: Redis, mailboxes: Mailboxes) -> None:
-    """So that a worker knows when its keys are old; 0 before the first change."""
+    """The version shows a worker when its keys are outdated. It is 0 before the first change."""
     assert (await mailboxes.claim(1))[0] == 0
     await redis.incrby(KEYS.roster, 7)
     assert (await mailboxes.claim(1))[0] == 7
 
 
 async def test_what_was_planned_with_another_list_is_not_delivered(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Nothing of it: no order, no event, and the shard stays where it was."""
+    """The whole delivery is refused: no order, no event, and the shard keeps its position."""
     await redis.incr(KEYS.roster)
     with pytest.raises(AlreadyDelivered):
         await mailboxes.deliver(0, b"", b"1:*", b"e", ["alice", "an order"], ("a field", "1"), FIRST_ROSTER)
@@ -205,7 +208,7 @@ async def test_what_was_planned_with_another_list_is_not_delivered(redis: Redis,
 
 
 async def test_carried_remainders_move_with_the_delivery(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Written, deleted when nothing is owed any more, untouched when the delivery was made before."""
+    """A carry is written with its delivery, and deleted when nothing is carried any more."""
     field = carry_field("alice", "BTC/USD")
     await mailboxes.deliver(0, b"", b"1:*", b"", (), [field, "0.5"], FIRST_ROSTER)
     assert await redis.hgetall(KEYS.carries) == {field.encode(): b"0.5"}
@@ -214,7 +217,7 @@ async def test_carried_remainders_move_with_the_delivery(redis: Redis, mailboxes
 
 
 async def test_a_settle_plans_the_reading_of_the_account(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Soon after a fill; a refused order leaves the plan as it is."""
+    """A fill plans a refresh soon after it. A refused order does not change the plan."""
     await redis.zadd(KEYS.refresh, {"alice": 5})
     await deliver(mailboxes, "alice", sequence=1)
     await deliver(mailboxes, "alice", sequence=2)
@@ -227,7 +230,7 @@ async def test_a_settle_plans_the_reading_of_the_account(redis: Redis, mailboxes
 
 
 async def test_a_due_account_wakes_its_follower_once(redis: Redis, mailboxes: Mailboxes) -> None:
-    """As many as asked for, not who is claimed, and not again before its time."""
+    """The sweep wakes as many due followers as it may, but no claimed one, and none again before its time."""
     await redis.zadd(KEYS.refresh, dict.fromkeys("abc", 1))
     await deliver(mailboxes, "a")
     await mailboxes.claim(1)
@@ -238,7 +241,7 @@ async def test_a_due_account_wakes_its_follower_once(redis: Redis, mailboxes: Ma
 
 
 async def test_who_waits_too_long_is_counted(mailboxes: Mailboxes) -> None:
-    """The hint was lost: after 20 ms the sweep sees it, and a sweep after the claim does not."""
+    """If a hint is lost, the sweep reports the waiting followers after 20 ms, and no longer once they are claimed."""
     await deliver(mailboxes, "alice", "bob")
     async with asyncio.timeout(5):
         while (await sweep(mailboxes))[2] != 2:
@@ -248,7 +251,7 @@ async def test_who_waits_too_long_is_counted(mailboxes: Mailboxes) -> None:
 
 
 async def test_a_symbol_that_is_closed_leaves_no_position(redis: Redis, mailboxes: Mailboxes) -> None:
-    """A position of nothing is no field; another symbol's stays."""
+    """A closed position has no field in Redis. A position in another symbol stays."""
     await redis.hset(KEYS.positions("alice"), "ETH/USD", NOTHING.model_dump_json())
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
@@ -257,7 +260,10 @@ async def test_a_symbol_that_is_closed_leaves_no_position(redis: Redis, mailboxe
 
 
 async def test_many_callers_at_once_get_their_own_answers(redis: Redis) -> None:
-    """Two runners, 200 followers, every call gathered into pipelines: each order is settled once, by its claimer."""
+    """Two processes with pipelined calls serve 200 followers.
+
+    Each order is settled once, by the holder of its claim.
+    """
     runners = [Mailboxes(ScriptRunner(redis), KEYS, 60_000) for _ in range(2)]
     names = [f"f{number}" for number in range(200)]
     await deliver(runners[0], *names)
@@ -280,7 +286,7 @@ async def test_many_callers_at_once_get_their_own_answers(redis: Redis) -> None:
 
 
 async def test_a_redis_that_forgot_the_scripts_is_taught_them_again(redis: Redis, mailboxes: Mailboxes) -> None:
-    """Single calls and gathered ones; nothing runs twice."""
+    """Single and pipelined calls load the lost scripts again, and no call runs twice."""
     await redis.script_flush()
     assert await deliver(mailboxes, "alice") == 1
     await redis.script_flush()
@@ -291,7 +297,7 @@ async def test_a_redis_that_forgot_the_scripts_is_taught_them_again(redis: Redis
 
 
 async def test_an_error_of_one_call_is_not_the_others(redis: Redis) -> None:
-    """One key of another type in a gathered pipeline: that call fails, the others are answered."""
+    """A key of a wrong type lets its own call in a pipeline fail, and the other calls are answered."""
     scripts = ScriptRunner(redis)
     await redis.hset(KEYS.nonce("broken"), "not", "a number")
     nonces = RedisNonceSource(scripts, KEYS)
@@ -300,7 +306,7 @@ async def test_an_error_of_one_call_is_not_the_others(redis: Redis) -> None:
 
 
 async def test_everything_acknowledged_survives_a_killed_redis(server_folder: Path) -> None:
-    """Killed without warning after a delivery, a claim and a record: all of it is there, and the fence grows."""
+    """After a kill, Redis still has the delivery, the claims and the submission, and fences grow further."""
     server = RedisServer(server_folder / "killed-redis")
     with run_server(server, server_folder / "killed-redis.log") as process:
         async with Redis.from_url(server.url) as client:
@@ -315,7 +321,7 @@ async def test_everything_acknowledged_survives_a_killed_redis(server_folder: Pa
         async with Redis.from_url(server.url) as client:
             mailboxes = Mailboxes(ScriptRunner(client), KEYS, 60_000)
             again: list[ClaimedFollower] = []
-            while len(again) < 2:  # alice's claim began later: her send was recorded
+            while len(again) < 2:  # The claim of alice expires later, because recording her submission extended it.
                 await sweep_until_expired(mailboxes)
                 again += (await mailboxes.claim(2))[1]
             assert {c.claim.follower_id: c.submission for c in again} == {"alice": submission(), "bob": None}
