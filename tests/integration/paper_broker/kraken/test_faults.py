@@ -1,4 +1,4 @@
-"""The paper Kraken's faults as ccxt meets them, and what its log says was executed."""
+"""Each fault of the paper Kraken reaches ccxt as a real failure would, and the log records what was executed."""
 
 import asyncio
 import time
@@ -37,7 +37,7 @@ async def _buy(client: Any, **params: str) -> Any:
 async def test_a_fault_breaks_one_request_and_the_log_tells_what_was_executed(
     trader: tuple[str, Any], paper: Any, kind: str, fields: dict[str, Any], error: type[Exception], orders: int
 ) -> None:
-    """ccxt raises the class that the real failure gives; the next request works again."""
+    """ccxt raises the error class of the real failure, and the next request succeeds."""
     name, client = trader
     await client.load_markets()
     client.timeout = 500
@@ -58,7 +58,7 @@ async def test_a_fault_breaks_one_request_and_the_log_tells_what_was_executed(
 async def test_a_reply_that_is_no_json_is_an_order_without_an_id_to_ccxt(
     trader: tuple[str, Any], paper: Any, kind: str, fields: dict[str, Any], orders: int
 ) -> None:
-    """With status 200 ccxt raises nothing: whoever uses it has to look at the id."""
+    """With status 200 ccxt raises no error, so its callers must check the order id."""
     name, client = trader
     await client.load_markets()
     paper.fault(kind, endpoint="AddOrder", account=name, count=1, **fields)
@@ -67,7 +67,7 @@ async def test_a_reply_that_is_no_json_is_an_order_without_an_id_to_ccxt(
 
 
 async def test_a_fault_spares_other_accounts_and_endpoints(paper: Any, connect: Any, trader: Any) -> None:
-    """Only AddOrder of that account is broken."""
+    """The fault affects only AddOrder of the named account."""
     name, client = trader
     _, keys = paper.account({"USD": "1000"})
     paper.fault("reset", endpoint="AddOrder", account=name)
@@ -78,7 +78,7 @@ async def test_a_fault_spares_other_accounts_and_endpoints(paper: Any, connect: 
 
 
 async def test_latency_delays_and_may_outlast_the_deadline(trader: tuple[str, Any], paper: Any) -> None:
-    """A request that arrives late at the matching engine is refused by its own deadline."""
+    """A request that reaches the matching engine after its own deadline is refused."""
     name, client = trader
     await client.load_markets()
     paper.fault("latency", seconds=0.4, jitter=0.1, endpoint="AddOrder", account=name)
@@ -91,7 +91,7 @@ async def test_latency_delays_and_may_outlast_the_deadline(trader: tuple[str, An
 
 
 async def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(trader: tuple[str, Any], paper: Any) -> None:
-    """It never gets an answer, and it does not hang for ever."""
+    """The request gets no answer and ends with an error as soon as the fault is cleared."""
     _, client = trader
     await client.load_markets()
     fault_id = paper.fault("hang", endpoint="AddOrder")
@@ -104,7 +104,7 @@ async def test_a_hanging_request_is_dropped_when_the_fault_is_cleared(trader: tu
 
 
 async def test_the_rate_limit_has_two_texts(trader: tuple[str, Any], paper: Any) -> None:
-    """Orders and reads are limited in different words."""
+    """The error text for orders differs from that for readings."""
     _, client = trader
     await client.load_markets()
     paper.fault("rate_limit")
@@ -115,7 +115,7 @@ async def test_the_rate_limit_has_two_texts(trader: tuple[str, Any], paper: Any)
 
 
 async def test_maintenance_is_shown_by_the_status(paper: Any, connect: Any) -> None:
-    """SystemStatus still answers while all else is unavailable."""
+    """SystemStatus still answers while all other calls are unavailable."""
     client = connect(paper)
     paper.fault("maintenance")
     assert (await client.fetch_status())["status"] == "maintenance"
@@ -124,7 +124,7 @@ async def test_maintenance_is_shown_by_the_status(paper: Any, connect: Any) -> N
 
 
 async def test_a_partial_fill_is_open_and_then_closed(trader: tuple[str, Any], paper: Any) -> None:
-    """Half at once, the rest later; two trades."""
+    """Half of the order is filled immediately and the rest later, in two trades."""
     name, client = trader
     await client.load_markets()
     paper.fault("partial_fill", fraction="0.5", seconds=0.3, count=1)
@@ -136,7 +136,7 @@ async def test_a_partial_fill_is_open_and_then_closed(trader: tuple[str, Any], p
 
 
 async def test_a_partial_fill_can_end_canceled(trader: tuple[str, Any], paper: Any) -> None:
-    """What was executed stays, the reason is told."""
+    """The executed part stays, and the order has the reason of its cancellation."""
     _, client = trader
     await client.load_markets()
     paper.fault("partial_fill", fraction="0.2", canceled=True, count=1)
@@ -145,7 +145,7 @@ async def test_a_partial_fill_can_end_canceled(trader: tuple[str, Any], paper: A
 
 
 async def test_a_late_fill_stays_open_first(trader: tuple[str, Any], paper: Any) -> None:
-    """A market order that is accepted, open and empty for a while."""
+    """The market order is accepted and stays open without a fill for a while."""
     name, client = trader
     await client.load_markets()
     paper.fault("late_fill", seconds=0.3, count=1)
@@ -155,7 +155,7 @@ async def test_a_late_fill_stays_open_first(trader: tuple[str, Any], paper: Any)
 
 
 async def test_a_late_visible_order_is_in_no_look_up_at_first(trader: tuple[str, Any], paper: Any) -> None:
-    """Executed and logged, but neither open, closed, queried nor traded until its time comes."""
+    """The order is executed and logged, but no call returns it until its time comes."""
     name, client = trader
     await client.load_markets()
     paper.fault("late_visibility", seconds=0.6, count=1)

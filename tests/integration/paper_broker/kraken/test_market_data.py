@@ -1,4 +1,4 @@
-"""Market data of the paper Kraken through unmodified ccxt."""
+"""The paper Kraken serves market data that unmodified ccxt can read."""
 
 import time
 from datetime import UTC, datetime, timedelta
@@ -10,7 +10,7 @@ DEADLINE_SECONDS = 20
 
 
 async def test_markets_have_krakens_ids_lots_and_minimums(paper: Any, connect: Any) -> None:
-    """At least a dozen pairs, with what ccxt reads from AssetPairs."""
+    """More than a dozen pairs are listed, with everything that ccxt reads from AssetPairs."""
     markets = await connect(paper).load_markets()
     bitcoin = markets["BTC/USD"]
     assert len(markets) >= 13
@@ -23,7 +23,7 @@ async def test_markets_have_krakens_ids_lots_and_minimums(paper: Any, connect: A
 
 
 async def test_market_data_agree_with_each_other(paper: Any, connect: Any) -> None:
-    """Ticker, tickers, order book and candles tell of the same price."""
+    """Ticker, tickers, order book and candles agree on the price."""
     client = connect(paper)
     ticker = await client.fetch_ticker("BTC/USD")
     tickers = await client.fetch_tickers(["BTC/USD", "SOL/USD"])
@@ -40,7 +40,7 @@ async def test_market_data_agree_with_each_other(paper: Any, connect: Any) -> No
 
 
 async def test_candles_begin_at_since(paper: Any, connect: Any) -> None:
-    """ccxt's `since` leaves out what was before."""
+    """With `since`, ccxt gets no candle from before that time."""
     client = connect(paper)
     candles = await client.fetch_ohlcv("ETH/USD", "1m")
     later = await client.fetch_ohlcv("ETH/USD", "1m", since=candles[-10][0])
@@ -48,14 +48,14 @@ async def test_candles_begin_at_since(paper: Any, connect: Any) -> None:
 
 
 async def test_time_and_status_are_answered(paper: Any, connect: Any) -> None:
-    """The clock is this machine's."""
+    """The server uses the clock of this machine."""
     client = connect(paper)
     assert abs(await client.fetch_time() - time.time() * 1000) < 5_000
     assert (await client.fetch_status())["status"] == "ok"
 
 
 async def test_prices_follow_a_candle_file(tmp_path: Path, run_paper: Any, connect: Any) -> None:
-    """BTC/USD walks through the file's prices; the other pairs stay seeded."""
+    """BTC/USD follows the prices in the file, and the other pairs keep their seeded prices."""
     moments = [datetime(2022, 1, 1, tzinfo=UTC) + timedelta(minutes=number) for number in range(2_000)]
     rows = [f"{moment:%Y-%m-%dT%H:%M:%SZ},{p},{p},{p},{p},1" for p, moment in enumerate(moments, start=30_000)]
     path = tmp_path / "candles.csv"

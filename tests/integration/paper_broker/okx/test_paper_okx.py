@@ -1,4 +1,4 @@
-"""The paper OKX as its users see it: a process of its own, spoken to by unmodified ccxt over HTTP."""
+"""The paper OKX runs as a separate process and answers unmodified ccxt over HTTP as OKX does."""
 
 import time
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +18,7 @@ _NAMES = count(1)
 
 @pytest.fixture(scope="module")
 def shared_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
-    """One server for all tests; each has accounts of its own."""
+    """One server for all tests. Each test has its own accounts."""
     server = PaperServer(Broker.OKX, tmp_path_factory.mktemp("paper"))
     yield server
     server.stop()
@@ -33,7 +33,7 @@ def paper(shared_paper: PaperServer) -> Iterator[PaperServer]:
 
 
 class Person:
-    """An account and ccxt's client for it."""
+    """An account and a ccxt client for it."""
 
     def __init__(self, paper: PaperServer, balances: dict[str, str]) -> None:
         self.name = f"person-{next(_NAMES)}"
@@ -59,14 +59,14 @@ class Person:
 
 @pytest.fixture
 async def person(paper: PaperServer) -> AsyncIterator[Person]:
-    """10,000 USDT and half a bitcoin."""
+    """A person with 10,000 USDT and half a bitcoin."""
     person = Person(paper, {"USDT": "10000", "BTC": "0.5"})
     yield person
     await person.client.close()
 
 
 async def test_markets_and_market_data(person: Person) -> None:
-    """Markets, currencies, ticker, tickers, order book, candles, time, status."""
+    """Markets, tickers, order book, time and status have the values that ccxt expects."""
     markets = await person.client.load_markets()
     precision = markets[SYMBOL]["precision"]
     assert (precision["amount"], precision["price"]) == ("0.00000001", "0.1")
@@ -82,7 +82,7 @@ async def test_markets_and_market_data(person: Person) -> None:
 
 @pytest.mark.parametrize(("timeframe", "seconds"), [("1m", 60), ("5m", 300), ("1h", 3_600)])
 async def test_candles_are_whole_and_in_order(person: Person, timeframe: str, seconds: int) -> None:
-    """Each period once; `since` and `limit` as ccxt asks for them."""
+    """Each period has one candle, and `since` and `limit` work as ccxt uses them."""
     candles = await person.client.fetch_ohlcv(SYMBOL, timeframe, limit=10)
     starts = [candle[0] for candle in candles]
     assert starts == [starts[0] + number * seconds * 1_000 for number in range(10)]
@@ -94,7 +94,7 @@ async def test_candles_are_whole_and_in_order(person: Person, timeframe: str, se
 
 
 async def test_an_order_by_quote_spends_what_was_said(person: Person) -> None:
-    """Through ccxt's own call for it; the fee comes off the coin."""
+    """ccxt's own call spends the given cost, and the fee is taken from the coin."""
     placed = await person.client.create_market_buy_order_with_cost(SYMBOL, "500")
     order = await person.client.fetch_order(placed["id"], SYMBOL)
     assert (order["status"], order["info"]["tgtCcy"]) == ("closed", "quote_ccy")
@@ -105,7 +105,7 @@ async def test_an_order_by_quote_spends_what_was_said(person: Person) -> None:
 
 
 async def test_too_large_a_market_order_is_made_smaller_unless_that_is_forbidden(person: Person) -> None:
-    """In silence, as OKX does it: the reason why the gateway sends `banAmend`."""
+    """OKX reduces such an order without notice, which is why the gateway sends `banAmend`."""
     with pytest.raises(ccxt.InsufficientFunds):
         await person.client.create_order(SYMBOL, "market", "sell", "0.9", None, {"banAmend": True})
     assert person.logged() == []
@@ -116,7 +116,7 @@ async def test_too_large_a_market_order_is_made_smaller_unless_that_is_forbidden
 
 
 async def test_a_limit_order_rests_until_the_price_is_there(person: Person) -> None:
-    """It holds money, is listed, is filled as maker, and is in the history afterwards."""
+    """The order holds money and is listed. It is filled as maker and is in the history afterwards."""
     placed = await person.client.create_order(SYMBOL, "limit", "buy", "0.1", "49000", {"clientOrderId": "resting"})
     assert [order["id"] for order in await person.client.fetch_open_orders(SYMBOL)] == [placed["id"]]
     balance = await person.client.fetch_balance()
@@ -132,7 +132,10 @@ async def test_a_limit_order_rests_until_the_price_is_there(person: Person) -> N
 
 
 async def test_an_id_is_taken_as_long_as_its_order_is_open(person: Person) -> None:
-    """51016 until then; afterwards the latest order of that id is shown."""
+    """A repeated id is refused with code 51016 while its order is open.
+
+    Later the newest order of that id is returned.
+    """
     named = {"clientOrderId": "same"}
     first = await person.client.create_order(SYMBOL, "limit", "buy", "0.1", "49000", named)
     with pytest.raises(ccxt.InvalidOrder, match="51016"):
@@ -146,7 +149,7 @@ async def test_an_id_is_taken_as_long_as_its_order_is_open(person: Person) -> No
 
 
 async def test_a_batch_tells_each_order_apart(person: Person) -> None:
-    """One placed, one refused: code 2, which is no error to ccxt."""
+    """One order is placed and one is refused. The code of the batch is 2, which ccxt does not treat as an error."""
     entry = {"instId": "BTC-USDT", "tdMode": "cash", "side": "buy", "ordType": "market", "tgtCcy": "base_ccy"}
     reply = await person.client.private_post_trade_batch_orders(
         [{**entry, "sz": "0.01", "clOrdId": "a"}, {**entry, "sz": "0.000001", "clOrdId": "b"}]
@@ -157,7 +160,7 @@ async def test_a_batch_tells_each_order_apart(person: Person) -> None:
 
 
 async def test_one_order_without_a_list_is_taken_too(person: Person) -> None:
-    """trade/order, which ccxt uses when told to."""
+    """The call `trade/order`, which ccxt uses if so configured, places an order."""
     person.client.options["createOrder"] = "privatePostTradeOrder"
     placed = await person.client.create_order(SYMBOL, "market", "buy", "0.01", None, {"clientOrderId": "single"})
     assert person.logged()[0]["txid"] == placed["id"]
@@ -172,7 +175,7 @@ async def test_one_order_without_a_list_is_taken_too(person: Person) -> None:
     ],
 )
 async def test_each_part_of_a_key_is_checked(person: Person, change: dict[str, str], code: str) -> None:
-    """Key, secret, passphrase."""
+    """A wrong key, secret or passphrase is each refused with its own code."""
     for name, text in change.items():
         setattr(person.client, name, text)
     with pytest.raises(ccxt.BaseError, match=code):
@@ -181,14 +184,14 @@ async def test_each_part_of_a_key_is_checked(person: Person, change: dict[str, s
 
 @pytest.mark.parametrize("minutes", [-1, 1])
 async def test_a_timestamp_that_is_half_a_minute_off_is_refused(person: Person, minutes: int) -> None:
-    """Early or late."""
+    """A timestamp that is too early or too late is refused with code 50102."""
     person.client.options["timeDifference"] = minutes * 60_000
     with pytest.raises(ccxt.InvalidNonce, match="50102"):
         await person.client.private_get_account_balance()
 
 
 async def test_an_order_is_not_placed_after_its_expiry(person: Person) -> None:
-    """`expTime` is a header of ccxt's request like any other."""
+    """The header `expTime` sets the expiry. A request after it is refused, and a request before it is executed."""
     await person.client.load_markets()
     person.client.headers = {"expTime": str(int(time.time() * 1000) - 1_000)}
     with pytest.raises(ccxt.ExchangeError, match="51149"):
@@ -200,7 +203,7 @@ async def test_an_order_is_not_placed_after_its_expiry(person: Person) -> None:
 
 
 async def test_fills_and_orders_are_cut_into_pages_by_id(person: Person) -> None:
-    """`after`, `before`, `begin` and `limit`."""
+    """The parameters `after`, `before`, `begin` and `limit` select pages."""
     for _ in range(5):
         await person.client.create_order(SYMBOL, "market", "buy", "0.001")
     for call, name, extra in (
@@ -228,7 +231,7 @@ async def test_fills_and_orders_are_cut_into_pages_by_id(person: Person) -> None
     ],
 )
 async def test_faults_have_okxs_own_shapes(person: Person, kind: str, error: type[Exception]) -> None:
-    """ccxt knows them by OKX's codes, and the next request goes through."""
+    """ccxt recognizes the faults by OKX's codes, and the next request succeeds."""
     await person.client.load_markets()
     person.paper.fault(kind, account=person.name, endpoint="account/balance")
     with pytest.raises(error):
@@ -237,7 +240,7 @@ async def test_faults_have_okxs_own_shapes(person: Person, kind: str, error: typ
 
 
 async def test_fees_and_permissions_are_told(person: Person) -> None:
-    """0.15% and 0.10%; a key that may read and trade."""
+    """The fees are 0.15% and 0.10%, and the key may read and trade."""
     fee = await person.client.fetch_trading_fee(SYMBOL)
     assert (fee["taker"], fee["maker"]) == ("0.0015", "0.001")
     (config,) = (await person.client.private_get_account_config())["data"]
