@@ -1,4 +1,4 @@
-"""Followers in PostgreSQL: ids and keys are unique, changes are audited, imports are all or nothing."""
+"""In PostgreSQL, ids and keys of followers are unique, changes are audited, and imports are complete or refused."""
 
 import time
 from collections.abc import Sequence
@@ -45,7 +45,7 @@ def statuses(store: FollowerStore) -> dict[str, FollowerStatus]:
 
 
 def test_a_policy_of_a_newer_version_takes_nobody_along(store: FollowerStore, engine: Engine) -> None:
-    """It is listed, with what cannot be read; its status can be changed, and the others are as they were."""
+    """The follower is listed with the reason, and its status can be changed. The other followers are not affected."""
     for name in ("alice", "bob"):
         store.add(KRAKEN, name, key(f"key of {name}"), actor="test")
     with engine.begin() as connection:
@@ -62,7 +62,7 @@ def test_a_policy_of_a_newer_version_takes_nobody_along(store: FollowerStore, en
 
 
 def test_a_new_follower_copies_from_the_next_fill_on(store: FollowerStore, fills: MasterFills) -> None:
-    """Its joined sequence is the newest recorded fill of its broker."""
+    """The joined sequence of a follower is the newest recorded fill of its broker."""
     fills.record(KRAKEN, "main", [ObservedFill(an_account_fill(fill_id=n), Decimal(1)) for n in "ab"], NOW)
     told: list[Broker] = []
     store.add(KRAKEN, "alice", key("k1"), actor="test", announce=told.append)
@@ -74,7 +74,7 @@ def test_a_new_follower_copies_from_the_next_fill_on(store: FollowerStore, fills
 
 
 def test_no_fill_is_recorded_between_joining_and_telling_the_engines(store: FollowerStore, fills: MasterFills) -> None:
-    """A fill that is recorded while a follower joins gets its number after the engines were told."""
+    """A fill that is recorded during a join gets its number after the announcement to the engines."""
     recorded = Event()
 
     def record() -> None:
@@ -86,7 +86,7 @@ def test_no_fill_is_recorded_between_joining_and_telling_the_engines(store: Foll
 
     def announce(_broker: Broker) -> None:
         recording.start()
-        # Given a fair chance to get in between; it must wait for the lock that joining holds.
+        # The recording has time to run now, but must wait for the lock that the join holds.
         seen.append(recorded.wait(0.3))
 
     store.add(KRAKEN, "alice", key("k1"), actor="test", announce=announce)
@@ -97,7 +97,7 @@ def test_no_fill_is_recorded_between_joining_and_telling_the_engines(store: Foll
 
 
 def test_whoever_hears_of_a_join_sees_the_follower(store: FollowerStore) -> None:
-    """A list that is asked for when it was announced comes after the commit, with the newcomer."""
+    """A roster that is read because of the announcement waits for the commit and contains the new follower."""
     lists: list[list[str]] = []
     read = Event()
 
@@ -119,7 +119,7 @@ def test_whoever_hears_of_a_join_sees_the_follower(store: FollowerStore) -> None
 
 
 def test_a_join_that_cannot_be_announced_does_not_happen(store: FollowerStore) -> None:
-    """Redis went away after it was asked: nothing is stored, and the id and the key are free."""
+    """If Redis fails during the announcement, nothing is stored, and the id and the key stay free."""
 
     def announce(_broker: Broker) -> None:
         raise ConnectionError("redis is away")
@@ -133,7 +133,7 @@ def test_a_join_that_cannot_be_announced_does_not_happen(store: FollowerStore) -
 def test_a_join_that_stands_still_holds_up_nobody_for_long(
     store: FollowerStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Who reads the list gives up after some seconds, may be told to stop, and asks again."""
+    """A reader of the roster gives up after some seconds, so that it can be stopped, and reads again."""
     monkeypatch.setattr(sequence, "LONGEST_WAIT_SECONDS", 0.1)
 
     def announce(_broker: Broker) -> None:
@@ -146,7 +146,7 @@ def test_a_join_that_stands_still_holds_up_nobody_for_long(
 
 
 def test_keys_that_were_replaced_are_announced_when_they_are_stored(store: FollowerStore) -> None:
-    """A worker that reads a key at the first word, before the commit, hears another one."""
+    """A worker may read the key before the commit. A second announcement after the commit makes it read again."""
     store.register_environment(in_environment(("alice", "k1")))
     keys: list[Credentials] = []
 
@@ -158,7 +158,7 @@ def test_keys_that_were_replaced_are_announced_when_they_are_stored(store: Follo
 
 
 def test_taken_ids_and_keys_are_refused(store: FollowerStore) -> None:
-    """An id or an API key belongs to one follower; at another broker both are free."""
+    """An id or an API key belongs to one follower of a broker. At another broker both are free."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     with pytest.raises(FollowerTaken, match=r"alice.*taken"):
         store.add(KRAKEN, "alice", key("k2"), actor="test")
@@ -169,7 +169,7 @@ def test_taken_ids_and_keys_are_refused(store: FollowerStore) -> None:
 
 
 def test_an_import_with_one_taken_row_imports_nothing(store: FollowerStore) -> None:
-    """The error has each row that is taken, and the good rows are not half imported."""
+    """The error contains each taken row, and the other rows are not imported either."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     rows = [
         NewFollower(KRAKEN, "bob", key("k2"), 1),
@@ -185,7 +185,7 @@ def test_an_import_with_one_taken_row_imports_nothing(store: FollowerStore) -> N
 
 
 def test_removing_wipes_the_keys_and_keeps_the_id_taken(store: FollowerStore, engine: Engine) -> None:
-    """No row holds the key any more, the id is never given again, the key may be used anew."""
+    """No row contains the key any more. The id stays taken, and another follower may use the key."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     store.remove(KRAKEN, "alice", actor="test", reason="left")
     assert store.roster(KRAKEN) == []
@@ -203,7 +203,7 @@ def test_removing_wipes_the_keys_and_keeps_the_id_taken(store: FollowerStore, en
 
 
 def test_every_change_counts_and_is_announced_again_when_it_is_repeated(store: FollowerStore) -> None:
-    """The first announcement may have been lost, with the process or with Redis."""
+    """A repeated change is announced again, because the first announcement may have been lost."""
     told: list[Broker] = []
     counts = [store.count_changes(KRAKEN)]
     store.add(KRAKEN, "alice", key("a"), actor="test")
@@ -221,7 +221,7 @@ def test_every_change_counts_and_is_announced_again_when_it_is_repeated(store: F
 
 
 def test_each_change_is_audited_once_with_who_and_why(store: FollowerStore) -> None:
-    """A pause that changes nothing leaves no line; the lines tell before and after."""
+    """A pause that changes nothing is not recorded. Each record has the values before and after."""
     store.add(KRAKEN, "alice", key("k1"), actor="ann")
     assert store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="ben", reason="holiday")
     assert not store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="ben")
@@ -232,7 +232,7 @@ def test_each_change_is_audited_once_with_who_and_why(store: FollowerStore) -> N
 
 
 def test_an_unknown_follower_is_an_error(store: FollowerStore) -> None:
-    """Asking for, pausing or removing nobody says so."""
+    """To read, pause or remove an unknown follower raises an error with its id."""
     for ask in (
         lambda: store.get(KRAKEN, "nobody"),
         lambda: store.set_status(KRAKEN, "nobody", FollowerStatus.PAUSED, actor="test"),
@@ -243,7 +243,7 @@ def test_an_unknown_follower_is_an_error(store: FollowerStore) -> None:
 
 
 def test_another_key_makes_a_disabled_follower_active(store: FollowerStore) -> None:
-    """The broker refused the old key; with the new one the follower copies again."""
+    """The broker refused the old key. With a new one the follower copies again."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     store.add(KRAKEN, "bob", key("k2"), actor="test")
     store.set_status(KRAKEN, "alice", FollowerStatus.DISABLED, actor="broker")
@@ -255,7 +255,10 @@ def test_another_key_makes_a_disabled_follower_active(store: FollowerStore) -> N
 
 
 def test_the_environment_is_followed_through_its_changes(store: FollowerStore) -> None:
-    """New ones join, changed keys are taken over, missing ones are disabled and come back, removed stay removed."""
+    """New followers join, changed keys replace old ones, and missing followers are disabled until they return.
+
+    Removed followers stay removed.
+    """
     assert len(store.register_environment(in_environment(("alice", "k1"), ("bob", "k2"))).added) == 2
     again = store.register_environment(in_environment(("alice", "k1"), ("bob", "k2")))
     assert (again.added, again.updated, again.disabled) == ((), (), ())
@@ -270,7 +273,7 @@ def test_the_environment_is_followed_through_its_changes(store: FollowerStore) -
 
 
 def test_a_pause_outlives_a_restart_with_the_same_environment(store: FollowerStore) -> None:
-    """What the operator paused is not resumed by starting again."""
+    """A start does not resume a follower that the operator paused."""
     store.register_environment(in_environment(("alice", "k1")))
     store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="test")
     store.register_environment(in_environment(("alice", "k1")))
@@ -278,7 +281,7 @@ def test_a_pause_outlives_a_restart_with_the_same_environment(store: FollowerSto
 
 
 def test_an_environment_that_collides_with_the_database_changes_nothing(store: FollowerStore) -> None:
-    """A taken id or key is an error, never a silent merge, and the other names are not half registered."""
+    """A taken id or key is an error and never a silent merge. The other names are not registered either."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     with pytest.raises(FollowerTaken, match="alice"):
         store.register_environment(in_environment(("bob", "k2"), ("alice", "k3")))
@@ -291,14 +294,14 @@ def test_an_environment_that_collides_with_the_database_changes_nothing(store: F
 
 
 def test_keys_of_the_environment_are_changed_there(store: FollowerStore) -> None:
-    """The next start would undo a change in the database, so it is refused."""
+    """The next start would undo a change in the database, so the change is refused."""
     store.register_environment(in_environment(("alice", "k1")))
     with pytest.raises(FollowerError, match="environment"):
         store.replace_credentials(KRAKEN, "alice", key("k2"), actor="test")
 
 
 def test_another_secret_key_is_an_error_and_the_environment_heals_it(store: FollowerStore, engine: Engine) -> None:
-    """A database follower's key needs the right NIJA_SECRET_KEY; one in the environment is sealed again."""
+    """The key of a database follower needs the old NIJA_SECRET_KEY. A key from the environment is sealed again."""
     store.add(KRAKEN, "alice", key("k1"), actor="test")
     store.register_environment(in_environment(("bob", "k2")))
     other = FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
@@ -309,7 +312,7 @@ def test_another_secret_key_is_an_error_and_the_environment_heals_it(store: Foll
 
 
 def test_all_keys_move_to_a_new_secret_key(engine: Engine) -> None:
-    """After rotation the new NIJA_SECRET_KEY alone opens every key."""
+    """After the rotation the new NIJA_SECRET_KEY is enough to open every key."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     FollowerStore(engine, SecretBox(SecretStr(old))).add(KRAKEN, "alice", key("k1"), actor="test")
     assert FollowerStore(engine, SecretBox(SecretStr(f"{new},{old}"))).rotate_secret_key() == 1
@@ -318,12 +321,12 @@ def test_all_keys_move_to_a_new_secret_key(engine: Engine) -> None:
 
 
 def test_ten_thousand_followers_are_imported_and_listed_quickly(store: FollowerStore) -> None:
-    """The list that engines load is read in well under a second; the median of five reads counts."""
+    """The roster is read in well under a second. The median of five readings counts."""
     store.import_rows([NewFollower(KRAKEN, f"f{n}", key(f"k{n}"), n) for n in range(10_000)], actor="test")
     seconds = []
     for _ in range(5):
         begun = time.perf_counter()
         assert len(store.roster(KRAKEN)) == 10_000
         seconds.append(time.perf_counter() - begun)
-    # 0.05 s on an idle core; the limit leaves room for the tests that run beside.
+    # It takes 0.05 s on an idle core. The limit leaves room for other tests at the same time.
     assert sorted(seconds)[2] < 0.6

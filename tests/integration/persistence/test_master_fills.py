@@ -1,4 +1,4 @@
-"""Master fills in PostgreSQL: numbered once, without gaps, with the traded position."""
+"""Master fills in PostgreSQL are numbered once and without gaps, and carry the traded position."""
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
@@ -24,7 +24,7 @@ def observed(fill_id: str, **changes: Any) -> ObservedFill:
 
 
 def test_known_fills_are_dropped_and_new_ones_numbered_in_order(fills: MasterFills) -> None:
-    """Reading with overlap gives a fill one number, whatever comes again."""
+    """A fill that is read repeatedly, as with an overlap, gets one number."""
     first = fills.record(KRAKEN, "main", [observed("a"), observed("b"), observed("a")], NOW)
     second = fills.record(KRAKEN, "main", [observed("b"), observed("c")], NOW)
     assert [(fill.fill_id, fill.sequence) for fill in first + second] == [("a", 1), ("b", 2), ("c", 3)]
@@ -33,7 +33,7 @@ def test_known_fills_are_dropped_and_new_ones_numbered_in_order(fills: MasterFil
 
 
 def test_a_fill_comes_back_exactly_as_it_was_recorded(fills: MasterFills) -> None:
-    """Every digit and microsecond survives storage."""
+    """Every digit and microsecond is stored."""
     change = {"quantity": "0.123456789012345678", "price": "50000.10", "fee": "0.000000000000000001"}
     recorded = fills.record(KRAKEN, "main", [observed("a", **change)], NOW)
     assert fills.after(KRAKEN, 0) == recorded
@@ -41,7 +41,7 @@ def test_a_fill_comes_back_exactly_as_it_was_recorded(fills: MasterFills) -> Non
 
 
 def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills) -> None:
-    """Buys build it up, a sale closes its share, a fee in the coin counts, other symbols are apart."""
+    """Buys raise the position, a sale closes its share, a fee in the coin counts, and each symbol is separate."""
     fills.record(KRAKEN, "main", [observed("a", quantity="1", fee="0.01", fee_currency="BTC")], NOW)
     fills.record(KRAKEN, "main", [observed("b", symbol="ETH/USD", quantity="5", fee_currency="USD")], NOW)
     half, rest, beyond = fills.record(
@@ -60,7 +60,7 @@ def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills)
 
 
 def test_masters_recording_at_once_leave_no_gap_and_no_double(fills: MasterFills) -> None:
-    """Four processes that all see the same fills give each one number."""
+    """Four processes that read the same fills give each fill one number."""
     ids = [f"T{n}" for n in range(40)]
 
     def record(start: int) -> int:
@@ -76,14 +76,14 @@ def test_masters_recording_at_once_leave_no_gap_and_no_double(fills: MasterFills
 
 
 def test_an_impossible_fill_stores_nothing_of_its_batch(fills: MasterFills) -> None:
-    """A fill without quantity stops the batch before anything is numbered."""
+    """A fill without a quantity stops its batch before any fill is numbered."""
     with pytest.raises(ImpossibleFill):
         fills.record(KRAKEN, "main", [observed("a"), observed("b", quantity="0")], NOW)
     assert fills.last_sequence(KRAKEN) == 0
 
 
 def test_unpublished_are_those_above_the_mark_and_the_mark_never_moves_back(fills: MasterFills) -> None:
-    """After a crash the next process publishes what is missing, oldest first."""
+    """After a crash the next process publishes the missing fills, oldest first."""
     fills.record(KRAKEN, "main", [observed(name) for name in "abc"], NOW)
     fills.mark_published(KRAKEN, 2)
     fills.mark_published(KRAKEN, 1)
@@ -92,7 +92,7 @@ def test_unpublished_are_those_above_the_mark_and_the_mark_never_moves_back(fill
 
 
 def test_checkpoint_begins_once_and_moves_forward_only(fills: MasterFills) -> None:
-    """A restart goes on from where reading was, not from now."""
+    """After a restart, reading continues at the checkpoint instead of the present."""
     begun = fills.watch(KRAKEN, "main", NOW)
     assert begun == Checkpoint(NOW, NOW)
     fills.advance(KRAKEN, "main", NOW + timedelta(minutes=5))
@@ -102,7 +102,7 @@ def test_checkpoint_begins_once_and_moves_forward_only(fills: MasterFills) -> No
 
 
 def test_known_ids_reach_back_to_the_overlap_only(fills: MasterFills) -> None:
-    """The ids of executions since a moment, that moment included."""
+    """The known ids are those of executions since a moment, including that moment."""
     older = NOW - timedelta(hours=1)
     fills.record(KRAKEN, "main", [observed("old", executed_at=older), observed("new")], NOW)
     assert fills.known_fill_ids(KRAKEN, "main", NOW) == {"new"}
@@ -110,7 +110,7 @@ def test_known_ids_reach_back_to_the_overlap_only(fills: MasterFills) -> None:
 
 
 def test_executions_of_copy_orders_are_found_by_broker_order_and_symbol(fills: MasterFills, engine: Engine) -> None:
-    """Binance gives two symbols the same order number, and another broker's orders are nothing to this one."""
+    """An order number counts only with its symbol and broker, because Binance uses the same number in two symbols."""
     later = NOW + timedelta(seconds=9)
     Ledger(engine).write(
         [
@@ -130,11 +130,11 @@ def test_executions_of_copy_orders_are_found_by_broker_order_and_symbol(fills: M
     assert fills.copies_among(KRAKEN, seen) == {"a": alices, "b": alices}
     assert fills.copies_among(KRAKEN, seen[2:]) == {}
     long_after = [fill.model_copy(update={"executed_at": later + timedelta(hours=2)}) for fill in seen]
-    assert fills.copies_among(KRAKEN, long_after) == {}  # a test network that was reset counts anew
+    assert fills.copies_among(KRAKEN, long_after) == {}  # a test network that was reset starts its numbers again
 
 
 def test_broker_orders_are_found_through_their_index(engine: Engine) -> None:
-    """Events are many, and the master waits for the answer."""
+    """The master trader waits for this query, and order events are many."""
     with engine.begin() as connection:
         connection.execute(text("SET LOCAL enable_seqscan = off"))
         plan = connection.scalars(

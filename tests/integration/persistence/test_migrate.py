@@ -1,4 +1,4 @@
-"""The schema: migrations and tables are one, the ledger refuses changes."""
+"""The migrations create the tables of the code, and the ledger refuses every change of its rows."""
 
 from concurrent.futures import ThreadPoolExecutor
 from decimal import Decimal
@@ -31,14 +31,14 @@ def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:
 
 
 def test_the_newest_migration_is_known_without_alembic() -> None:
-    """A process compares the revision at its start, and does not load Alembic for it."""
+    """A process compares the revision at its start without loading Alembic."""
     scripts = ScriptDirectory(str(migrations_folder()))
     assert revisions() == tuple(reversed([script.revision for script in scripts.walk_revisions()]))
     assert revisions()[-1] == scripts.get_current_head()
 
 
 def test_several_processes_may_migrate_an_empty_database_at_once(postgres_server: PostgresServer) -> None:
-    """All of them succeed, and the database has the newest schema."""
+    """All processes succeed, and the database has the newest schema."""
     url = postgres_server.create_database("migrated_at_once")
     with ThreadPoolExecutor(4) as threads:
         revisions = list(threads.map(migrate, [url] * 4))
@@ -49,7 +49,7 @@ def test_several_processes_may_migrate_an_empty_database_at_once(postgres_server
 
 
 def test_a_database_without_schema_is_reported(postgres_server: PostgresServer) -> None:
-    """A process that starts too early says that `nija migrate` is to be run."""
+    """The error of a process that starts too early says to run `nija migrate`."""
     engine = open_engine(postgres_server.create_database("not_migrated"))
     with pytest.raises(SchemaOutdated, match="nija migrate"):
         require_newest_schema(engine)
@@ -61,7 +61,7 @@ def test_a_database_without_schema_is_reported(postgres_server: PostgresServer) 
     "statement", ["DELETE FROM {}", "TRUNCATE {}", "UPDATE {0} SET {1} = {1}"], ids=["delete", "truncate", "update"]
 )
 def test_the_ledger_refuses_every_change(engine: Engine, table: str, statement: str) -> None:
-    """No statement can take back or rewrite what the ledger says, not even by accident."""
+    """No statement can delete or rewrite rows of the ledger, not even by accident."""
     column = "digest" if table == "instruments" else "broker"
     with pytest.raises(IntegrityError, match="append-only"), engine.begin() as connection:
         connection.execute(text(statement.format(table, column)))
@@ -77,14 +77,14 @@ def test_a_refused_change_leaves_the_rows(engine: Engine, fills: MasterFills) ->
 
 @pytest.mark.parametrize("url", ["mysql://u:hunter2@h/db", "hunter2", "", "sqlite:///x.db"])
 def test_other_databases_are_refused_without_showing_the_url(url: str) -> None:
-    """The error names DATABASE_URL and the right form, never the password."""
+    """The error names DATABASE_URL and the right form, and never contains the password."""
     with pytest.raises(BadDatabaseUrl, match="DATABASE_URL") as raised:
         migrate(url)
     assert "hunter2" not in str(raised.value)
 
 
 def test_a_missing_server_is_one_kind_of_error() -> None:
-    """Whoever waits for PostgreSQL has one class to catch."""
+    """A caller that waits for PostgreSQL has to catch only one class."""
     engine = open_engine("postgresql://nobody@127.0.0.1:1/none", connect_timeout_seconds=2)
     with pytest.raises(DatabaseUnavailable), transaction(engine):
         pass

@@ -1,4 +1,7 @@
-"""A PostgreSQL that takes no writes for a while, as managed ones do when their disk is nearly full, or just switched over."""
+"""A PostgreSQL that accepts no writes for a while counts as unavailable, and later writes succeed.
+
+Managed servers do this when their disk is nearly full or during a switch-over.
+"""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -16,14 +19,14 @@ from tests.support.ledger_examples import a_filled_event
 
 @pytest.fixture
 def engine(fresh_database_url: str) -> Iterator[Engine]:
-    """One connection, so that a test knows which it gets."""
+    """An engine with one connection, so that a test knows which one it gets."""
     engine = open_engine(fresh_database_url, pool_size=1)
     yield engine
     engine.dispose()
 
 
 def set_read_only(engine: Engine, value: str) -> None:
-    """For the sessions that begin from now on."""
+    """Set whether sessions that begin from now on are read-only."""
     with engine.connect() as connection:
         name = connection.engine.url.database
         connection.execute(text("SET TRANSACTION READ WRITE"))
@@ -32,7 +35,7 @@ def set_read_only(engine: Engine, value: str) -> None:
 
 
 def test_what_is_not_taken_now_is_taken_later(engine: Engine, fresh_database_url: str) -> None:
-    """Also by a process whose connection was made meanwhile, and would stay read-only for good."""
+    """Writes succeed again even in a process whose connection began read-only and would stay so permanently."""
     operator = open_engine(fresh_database_url)
     ledger, fills = Ledger(engine), MasterFills(engine)
     set_read_only(operator, "on")

@@ -1,4 +1,4 @@
-"""Decisions read back from a real PostgreSQL: the fill by number or id, and each input as it was."""
+"""Recorded decisions and their inputs are read back from a real PostgreSQL exactly as they were."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -32,14 +32,14 @@ def fill(fills: MasterFills) -> MasterFill:
 
 
 def test_a_fill_is_found_by_number_and_by_id(engine: Engine, fill: MasterFill) -> None:
-    """Both give the same fill, exactly as it was recorded; what is neither gives none."""
+    """Number and id return the same fill, exactly as it was recorded. An unknown number or id returns none."""
     decisions = RecordedDecisions(engine)
     assert decisions.fills("1") == decisions.fills("T1") == decisions.fills("T1", Broker.KRAKEN) == [fill]
     assert decisions.fills("T2") == decisions.fills("9" * 30) == decisions.fills("1", Broker.OKX) == []
 
 
 def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: MasterFill) -> None:
-    """Copied, too small, unread and unavailable accounts, with odd amounts: through the ledger and back."""
+    """An order, a quantity below the minimum and unknown and unavailable accounts pass through the ledger unchanged."""
     names = ["anna", "ben", "carl", "dora"]
     unavailable = an_account("777.77").model_copy(update={"failed_reads": READINGS_UNTIL_UNAVAILABLE})
     delivery = decide(
@@ -65,7 +65,7 @@ def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: Mas
 
 
 def test_a_decision_that_the_planner_would_not_make_is_different(engine: Engine, fill: MasterFill) -> None:
-    """An order of twice the share is told with both quantities."""
+    """A recorded order of twice the share is a difference with both quantities."""
     Ledger(engine).write([a_batch(a_decision(quantity="0.002", equity="987.654321", carried_after="0"))])
     [decision] = RecordedDecisions(engine).of(fill)
     [difference] = differences(fill, decision, MAX_AGE)

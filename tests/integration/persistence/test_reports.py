@@ -1,4 +1,4 @@
-"""Reports: the sums are right, and each stage's latency is measured between the right moments."""
+"""Reports have the right sums, and the latency of each stage is measured between the right moments."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -25,7 +25,7 @@ NAMES = ("alice", "bob", "carol", "dave", "erin", "frank")
 
 @pytest.fixture
 def reports(engine: Engine, fills: MasterFills, store: FollowerStore) -> Reports:
-    """Two fills for six followers: alice copied, bob skipped, carol failed, dave sent, erin queued, frank undecided."""
+    """A fill for six followers: alice copied, bob skipped, carol failed, dave sent, erin queued, frank undecided."""
     store.import_rows(
         [
             NewFollower(KRAKEN, name, Credentials(api_key=SecretStr(name), api_secret=SecretStr("c2Vj")), n)
@@ -55,7 +55,7 @@ def reports(engine: Engine, fills: MasterFills, store: FollowerStore) -> Reports
 
 
 def test_every_follower_of_a_fill_is_counted_once(reports: Reports) -> None:
-    """copied + skipped + failed + pending = followers; who is not decided yet is pending."""
+    """The counts of copied, skipped, failed and pending add up to the followers. An undecided follower is pending."""
     [fill] = reports.fills(KRAKEN)
     assert (fill.followers, fill.copied, fill.skipped, fill.failed, fill.pending) == (6, 1, 1, 1, 3)
 
@@ -63,7 +63,7 @@ def test_every_follower_of_a_fill_is_counted_once(reports: Reports) -> None:
 def test_who_joined_later_or_was_removed_undecided_is_not_counted(
     reports: Reports, store: FollowerStore, fills: MasterFills
 ) -> None:
-    """A follower counts for the fills after it joined; a removed one for those that were decided for it."""
+    """A follower counts for the fills after it joined. A removed follower counts only for fills with a decision."""
     store.add(KRAKEN, "late", Credentials(api_key=SecretStr("l"), api_secret=SecretStr("c2Vj")), actor="test")
     store.remove(KRAKEN, "frank", actor="test")
     store.remove(KRAKEN, "alice", actor="test")
@@ -75,7 +75,7 @@ def test_who_joined_later_or_was_removed_undecided_is_not_counted(
 
 
 def test_latency_is_measured_between_the_right_moments(reports: Reports) -> None:
-    """executed 0 s, published 0.5 s, decided 1 s, submitted 2 s, settled 4 s."""
+    """The moments are: executed 0 s, published 0.5 s, decided 1 s, submitted 2 s, settled 4 s."""
     expected = {
         "detect": StageLatency(count=1, p50=500, p99=500),
         "plan": StageLatency(count=5, p50=500, p99=500),
@@ -95,12 +95,12 @@ def test_percentiles_are_those_of_all_followers(reports: Reports, engine: Engine
 
 
 def test_without_fills_there_is_no_latency(engine: Engine) -> None:
-    """Nothing measured is None, not zero."""
+    """A latency without measurements is None, not zero."""
     assert Reports(engine).latency()["total"] == StageLatency(count=0, p50=None, p99=None)
 
 
 def test_orders_show_the_newest_state_and_can_be_filtered(reports: Reports) -> None:
-    """The final event wins over an earlier one; an order that no worker told of is queued."""
+    """The final event counts more than an earlier one. An order without any event is queued."""
     assert {line.follower_id: line.state for line in reports.orders(KRAKEN)} == {
         "alice": "filled",
         "carol": "rejected",
@@ -116,7 +116,7 @@ def test_orders_show_the_newest_state_and_can_be_filtered(reports: Reports) -> N
 
 
 def test_who_was_skipped_is_told_with_the_reason_when_asked_for(reports: Reports) -> None:
-    """By fill, by follower and by state; not in the list of everything, and not for another state."""
+    """A skip is listed by fill, by follower and by its state, but not for another state."""
     for asked in ({"sequence": 1}, {"follower_id": "bob"}, {"state": "skipped"}):
         [bob] = [line for line in reports.orders(KRAKEN, **asked) if line.follower_id == "bob"]  # type: ignore[arg-type]
         assert (bob.state, bob.outcome, bob.reason, bob.quantity) == ("skipped", "skipped", "paused", None)
@@ -125,13 +125,16 @@ def test_who_was_skipped_is_told_with_the_reason_when_asked_for(reports: Reports
 
 
 def test_a_final_event_written_out_of_order_still_has_the_last_word(reports: Reports, engine: Engine) -> None:
-    """A later clock on a non-final event does not bring an order back to life."""
+    """A later event that is not final does not reopen an order."""
     Ledger(engine).write([an_order_event("alice", occurred_at=NOW + timedelta(seconds=99))])
     assert reports.orders(follower_id="alice")[0].state == "filled"
 
 
 def test_positions_are_those_after_the_newest_fill(reports: Reports, engine: Engine) -> None:
-    """The order of fills counts, not the order in which the ledger heard of them; closed ones show on request."""
+    """The fill with the highest number counts, whatever the order of recording.
+
+    Closed positions are shown on request.
+    """
     ledger = Ledger(engine)
     ledger.write([a_filled_event("alice", 3, position_after="0.003", occurred_at=NOW)])
     ledger.write([a_filled_event("alice", 2, position_after="0.002")])
@@ -143,7 +146,7 @@ def test_positions_are_those_after_the_newest_fill(reports: Reports, engine: Eng
 
 
 def test_followers_show_how_their_fills_ended(reports: Reports) -> None:
-    """One line each, with the newest equity."""
+    """Each follower has one line, with its newest equity."""
     lines = {line.follower_id: line for line in reports.followers(KRAKEN)}
     assert set(lines) == set(NAMES)
     assert (lines["alice"].copied, lines["alice"].equity) == (1, Decimal("1000.5"))
@@ -152,7 +155,7 @@ def test_followers_show_how_their_fills_ended(reports: Reports) -> None:
 
 
 def test_reasons_are_counted(reports: Reports) -> None:
-    """Why followers did not copy."""
+    """The reasons for which followers did not copy are counted."""
     assert {(line.outcome, line.reason, line.count) for line in reports.reasons(KRAKEN)} == {
         ("skipped", "paused", 1),
         ("failed", "insufficient_funds", 1),
