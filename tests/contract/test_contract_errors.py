@@ -27,7 +27,7 @@ from tests.contract.paper import PaperServer
 
 
 async def test_too_little_money_is_told_from_other_rejections(trader: Trader) -> None:
-    """An order that costs more than the account holds raises `InsufficientFunds`, for a buy and for a sale."""
+    """An order for more than the account holds raises `InsufficientFunds`, for a buy and for a sale."""
     for side in Side:
         with pytest.raises(InsufficientFunds):
             await trader.account.place(trader.order("0.9", side))

@@ -58,7 +58,7 @@ def balances_are_believed_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def rounds(redis: Redis, engine: Engine, **changes: Any) -> ReconciliationRounds:
-    """The rounds of one bookkeeper. The interval has passed at once unless a test changes it."""
+    """The rounds of one bookkeeper. The interval passes immediately unless a test changes it."""
     terms: dict[str, Any] = {"every_seconds": 0.002, "repair": False, "name": "one", "confirm_seconds": 0.05}
     return ReconciliationRounds(redis, KEYS, Targets(engine), **terms | changes)
 

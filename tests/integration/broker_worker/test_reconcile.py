@@ -422,7 +422,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     fresh_redis_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """`--repair` waits in vain and reports that in its text and exit code. `nija orders --unknown` lists the order."""
+    """`--repair` finds no outcome in time and reports that in text and exit code. `nija orders --unknown` lists the order."""
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 3600
