@@ -1,8 +1,10 @@
-"""The mailbox protocol on a real Redis: engines deliver, workers claim, crash, pause, repeat themselves; laws hold.
+"""Tests the mailbox protocol on a real Redis, in any order of the steps of engines and workers.
 
-Every step is one Lua script, so any interleaving of processes is a sequence of steps. A pause beyond the claim is a
-worker with a claim of a millisecond that goes on acting after a sweep; a crash is a worker that never acts again; a
-lost reply is a call that is made twice with the same arguments.
+Every step is one Lua script, so any interleaving of processes is a sequence of steps. Three faults are modelled:
+
+- A pause beyond the claim: a worker has a claim of one millisecond and continues after a sweep.
+- A crash: the worker never acts again.
+- A lost reply: the same call is made twice with the same arguments.
 """
 
 import asyncio
@@ -56,7 +58,7 @@ _Reply = TypeVar("_Reply")
 
 @dataclass
 class Holder:
-    """A worker's belief that it serves a follower. It may be wrong: that is what the fence is for."""
+    """What one worker believes about the follower that it serves. It may be wrong, and then the fence must stop it."""
 
     claim: Claim
     mailboxes: Mailboxes
@@ -64,7 +66,7 @@ class Holder:
     submission: Submission | None
     is_short: bool
     head_is_settled: bool = False
-    """It settled the head, and the reply was lost."""
+    """The worker settled the head, and the reply was lost."""
 
     @property
     def order_id(self) -> CopyOrderId:
@@ -77,7 +79,7 @@ class Holder:
 
 @dataclass
 class Box:
-    """What one follower's mailbox should be like."""
+    """The expected state of one follower's mailbox."""
 
     delivered: list[str] = field(default_factory=list)
     settled: list[str] = field(default_factory=list)
@@ -85,7 +87,7 @@ class Box:
     submission: Submission | None = None
     position: int = 0
     is_later: bool = False
-    """Released for a time that has not come."""
+    """The follower was released until a time that has not come yet."""
 
     @property
     def pending(self) -> list[str]:
@@ -93,7 +95,7 @@ class Box:
 
 
 class MailboxProtocol(RuleBasedStateMachine):
-    """Engines, workers and a clock that may do anything; Redis is asked after every step."""
+    """Engines, workers and a clock act in any order. The state of Redis is checked after every step."""
 
     redis_url: ClassVar[str]
     holders = Bundle("holders")
@@ -115,7 +117,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @initialize()
     def empty(self) -> None:
-        """Every life begins with an empty Redis and some mail."""
+        """Each run begins with an empty Redis and some mail."""
         self.wait_for(self.redis.flushdb())
         self.engine_delivers(shard=0, names=["alice", "bob"], reply_lost=False)
         self.engine_delivers(shard=0, names=["alice"], reply_lost=False)
@@ -129,7 +131,7 @@ class MailboxProtocol(RuleBasedStateMachine):
     # ---- engines
 
     def deliver(self, shard: int, position: bytes, names: list[str], after: bytes) -> int:
-        """One deliver call with an order for each of `names`; the order's id is all that its text has to hold."""
+        """Call deliver once, with an order for each of `names`. Only the id in the order's text matters here."""
         orders = [part for name in names for part in (name, self.new_order(name))]
         return self.wait_for(self.long.deliver(shard, position, after, b"decided", orders, (), FIRST_ROSTER))
 
@@ -144,17 +146,17 @@ class MailboxProtocol(RuleBasedStateMachine):
         reply_lost=st.booleans(),
     )
     def engine_comes(self, shard_and_names: tuple[int, list[str]], reply_lost: bool) -> None:
-        """The next fill, for some of a shard's followers."""
+        """Deliver the next fill to some followers of a shard."""
         self.engine_delivers(*shard_and_names, reply_lost=reply_lost)
 
     def engine_delivers(self, shard: int, names: list[str], *, reply_lost: bool) -> None:
-        """The engine that knows the shard's position delivers; when the reply is lost it tries again."""
+        """Deliver as the engine that knows the position of the shard. After a lost reply, the engine tries again."""
         before = self.positions[shard]
         after = b"%d:*" % (int(before.partition(b":")[0] or 0) + 1)
         first_order = self.orders
         sleeping = [name for name in names if self.boxes[name].owner is None and not self.boxes[name].pending]
         newly_ready = self.deliver(shard, before, names, after)
-        # One who waits for its account to be read is ready without mail; nobody here does.
+        # A follower that waits for a reading of its account is ready without mail. This test has no such follower.
         assert newly_ready == len(sleeping)
         for number, name in enumerate(names):
             order = copy_order_id(Broker.KRAKEN, "main", str(first_order + number + 1), name)
@@ -166,7 +168,7 @@ class MailboxProtocol(RuleBasedStateMachine):
                 self.deliver(shard, before, names, after)
 
     def engine_that_lost_its_shard_delivers(self) -> None:
-        """Its position is an older one: nothing happens."""
+        """An engine with an older position of the shard delivers nothing."""
         for shard, position in (self.earlier_positions[0], self.earlier_positions[-1]):
             with pytest.raises(AlreadyDelivered):
                 self.deliver(shard, position, list(SHARDS[shard]), b"999:*")
@@ -175,7 +177,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(target=holders, limit=st.integers(1, 3), is_short=st.booleans())
     def worker_claims(self, limit: int, is_short: bool) -> Any:
-        """A hint came, perhaps the second one for nothing."""
+        """A hint arrived. It may be a second hint for the same mail."""
         mailboxes = self.short if is_short else self.long
         _, claimed = self.wait_for(mailboxes.claim(limit))
         return multiple(*[self.hold(follower, mailboxes, is_short=is_short) for follower in claimed])
@@ -199,7 +201,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=holders, reply_lost=st.booleans(), stage=st.sampled_from(["submitting", "unknown", "accepted"]))
     def worker_records(self, holder: Holder, reply_lost: bool, stage: Any) -> None:
-        """Recorded once by who holds the claim, and not at all by others."""
+        """A worker that holds the claim records once. Without the claim, nothing is recorded."""
         box = self.boxes[holder.follower]
         after = Submission(
             copy_order_id=CopyOrderId(box.pending[0] if box.pending else "0" * 32),
@@ -223,7 +225,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=holders)
     def worker_records_on_what_is_not_there(self, holder: Holder) -> None:
-        """Who expects another submission than the one in Redis records nothing."""
+        """A worker that expects another submission than the one in Redis records nothing."""
         box = self.boxes[holder.follower]
         wrong = Submission(
             copy_order_id=CopyOrderId("f" * 32),
@@ -242,7 +244,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=holders, reply_lost=st.booleans())
     def worker_settles(self, holder: Holder, reply_lost: bool) -> None:
-        """The head goes out with its one final event; the next one comes, or the follower is released."""
+        """The head is removed with one final event. Then the next order is the head, or the follower is released."""
         box = self.boxes[holder.follower]
         for attempt in range(1 + reply_lost):
             if attempt or box.owner is not holder or holder.head_is_settled:
@@ -250,14 +252,14 @@ class MailboxProtocol(RuleBasedStateMachine):
                     self.settle(box, holder, holder.order_id)
                 continue
             reached = self.settle(box, holder, holder.order_id)
-            if reply_lost:  # it does not know what comes next; it asks again with the same arguments and stops
+            if reply_lost:  # The worker does not know the new head, so it repeats the call and then stops.
                 holder.head_is_settled = True
                 box.owner = holder if box.pending else None
             else:
                 self.go_on(box, holder, reached)
 
     def settle(self, box: Box, holder: Holder, order: CopyOrderId) -> NextHead:
-        """One settle call that moves the position by one."""
+        """Call settle once and move the position by one."""
         position = CopiedPosition(quantity=Decimal(box.position + 1), carried_exit=ZERO)
         event = f"final {holder.follower} {order}".encode()
         reached = self.wait_for(holder.mailboxes.settle(holder.claim, order, event, "BTC/USD", position, None))
@@ -267,7 +269,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         return reached
 
     def go_on(self, box: Box, holder: Holder, reached: NextHead) -> None:
-        """The next order is in hand, or the follower has been released."""
+        """The worker holds the next order, or the follower has been released."""
         if box.pending:
             assert box.pending[0].encode() in reached.head
             assert reached.positions == self.expected_positions(box)
@@ -283,7 +285,9 @@ class MailboxProtocol(RuleBasedStateMachine):
         reply_lost=st.booleans(),
     )
     def worker_releases(self, holder: Holder, ready_in_ms: int, forget: bool, reply_lost: bool) -> None:
-        """Given back for now or for later, by who has it; a stale release changes nothing."""
+        """The worker that holds the claim gives it up, and the follower is ready now or later. A stale release changes
+        nothing.
+        """
         box = self.boxes[holder.follower]
         before = self.state()
         for _ in range(1 + reply_lost):
@@ -298,11 +302,11 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule(holder=consumes(holders))
     def worker_crashes(self, holder: Holder) -> None:
-        """It never acts again; its claim is still there."""
+        """The worker never acts again, and its claim remains."""
 
     @rule(reads=st.integers(0, 2))
     def sweep(self, reads: int) -> None:
-        """Short claims have run out by now; another worker's sweep, right after, finds nothing more."""
+        """Short claims have expired by now. A second sweep, right after the first, finds no more of them."""
         self.let_a_millisecond_pass()
         expected = [box for box in self.boxes.values() if box.owner is not None and box.owner.is_short]
         swept = self.sweep_once(reads)
@@ -318,27 +322,27 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @rule()
     def later_comes(self) -> None:
-        """What was released for later is due."""
+        """The due time of followers that were released for later has come."""
         for box in self.boxes.values():
             box.is_later = False
         for follower in self.wait_for(self.redis.zrange(KEYS.ready, 0, -1)):
             self.wait_for(self.redis.zadd(KEYS.ready, {follower: 0}, xx=True))
 
     def redis_loses_the_fence_counter(self) -> None:
-        """A restart takes longer than a millisecond; the numbers go on growing."""
+        """The fencing numbers continue to grow, because a restart takes longer than a millisecond."""
         self.wait_for(self.redis.delete(KEYS.fence))
         self.let_a_millisecond_pass()
 
     @rule(count=st.integers(1, 10**6))
     def something_else_happens(self, count: int) -> None:
-        """An old engine wakes up, Redis loses a counter, somebody signs requests."""
+        """An old engine continues, Redis loses a counter, and a process signs requests."""
         self.engine_that_lost_its_shard_delivers()
         self.redis_loses_the_fence_counter()
         self.nonces_grow(count)
         self.nonces_grow(1)
 
     def nonces_grow(self, count: int) -> None:
-        """A block begins behind the last one."""
+        """A block of nonces begins after the last nonce of the block before."""
         first = self.wait_for(self.nonces.reserve("key", count))
         assert first > self.newest_nonce
         self.newest_nonce = first + count - 1
@@ -368,7 +372,7 @@ class MailboxProtocol(RuleBasedStateMachine):
 
     @invariant()
     def everything_is_as_it_should_be(self) -> None:
-        """After every step."""
+        """Compare Redis with the expected state after every step."""
         state = self.state()
         ready, claimed = set(state["ready"]), set(state["claims"])
         assert len(state["ready"]) == len(ready)
@@ -389,7 +393,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         self.check_final_events(state)
 
     def check_final_events(self, state: dict[str, Any]) -> None:
-        """One final event for each settled order, in the order of delivery, and none for others."""
+        """Each settled order has one final event, in the order of delivery. Other orders have none."""
         finals: dict[str, list[str]] = {follower: [] for follower in FOLLOWERS}
         for _, fields in state["events"]:
             word, _, rest = fields[b"event"].decode().partition(" ")
@@ -400,7 +404,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         assert finals == {follower: box.settled for follower, box in self.boxes.items()}
 
     def teardown(self) -> None:
-        """Everybody has crashed; one worker comes back and finds everything, in order."""
+        """After all workers crashed, a single new worker finds all pending orders, in order."""
         try:
             self.recover()
         finally:
@@ -436,6 +440,9 @@ MACHINE_SETTINGS = settings(
 
 
 def test_the_protocol_keeps_its_laws(each_redis_url: str) -> None:
-    """Order, completeness, one claim, no lost wake-up, growing fences: on every version of Redis."""
+    """Orders stay complete and in sequence, a follower has one claim, no wake-up is lost, and fences grow.
+
+    This holds on every supported version of Redis.
+    """
     machine = type("MailboxProtocolThere", (MailboxProtocol,), {"redis_url": each_redis_url})
     run_state_machine_as_test(machine, settings=MACHINE_SETTINGS)

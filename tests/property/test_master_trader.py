@@ -1,7 +1,8 @@
-"""Whatever happens between two polls, and wherever a process dies: each fill is published once, in order.
+"""Tests that each fill of a master is published once and in order, wherever a process dies.
 
-Real Redis and real PostgreSQL; the broker is the fake next to the port. A process that dies is a `Watch` that
-is thrown away after an exception at a boundary between it and one of the three; the calls before it have happened.
+Redis and PostgreSQL are real; the broker is a fake behind the broker port. Each call to one of the three has a boundary
+before it and a boundary after it. A process that dies is a `Watch` that is discarded after an exception at a boundary.
+What was called before that boundary has happened.
 """
 
 import asyncio
@@ -35,7 +36,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from tests.support.broker import FakeAccount, FakeConnection
 
-# A broker of its own: its keys and its numbering are nobody else's.
+# No other test uses this broker, so its keys and its sequence belong to this module.
 KEYS = BrokerKeys(Broker.OKX)
 PRICES = {"BTC": Decimal(50000), "ETH": Decimal(2500)}
 START = {"USD": Decimal(100000), "BTC": Decimal("0.3")}
@@ -43,16 +44,16 @@ _NAMES = count(1)
 
 
 class Died(Exception):
-    """The process ended here."""
+    """The process ended at this boundary."""
 
 
 @dataclass
 class Boundaries:
-    """Counts the crossings between a process and the outside; at the chosen one the process dies."""
+    """Counts the crossings between a process and the outside. At the chosen boundary the process dies."""
 
     die_at: int | None = None
     instead: Callable[[], object] | None = None
-    """What happens at that boundary, if the process is not to die there."""
+    """What happens at that boundary instead of the death of the process."""
     crossed: int = 0
 
     def cross(self) -> None:
@@ -64,7 +65,7 @@ class Boundaries:
 
 
 class Watched:
-    """Something outside the process; each call crosses two boundaries: before it, and after it has happened."""
+    """Wraps something outside the process. Each call crosses one boundary before it and one after it."""
 
     def __init__(self, inner: Any, boundaries: Boundaries) -> None:
         self._inner = inner
@@ -96,7 +97,7 @@ class Watched:
 
 
 class WatchedRedis(Redis):
-    """A real client whose every command crosses two boundaries."""
+    """A real client. Each command crosses two boundaries."""
 
     boundaries: Boundaries
 
@@ -108,7 +109,7 @@ class WatchedRedis(Redis):
 
 
 class TradingAccount(FakeAccount):
-    """A fake account that trades while it is being read, when the test says so."""
+    """A fake account that can trade while its balances are read."""
 
     during_reading: list[Callable[[], object]]
     is_searching: bool
@@ -122,7 +123,7 @@ class TradingAccount(FakeAccount):
 
 @dataclass
 class World:
-    """One account, one ledger, one stream, and the processes that come and go."""
+    """One account, one ledger and one stream, with processes that start and end."""
 
     redis_url: str
     engine: Engine
@@ -138,7 +139,7 @@ class World:
 
     @asynccontextmanager
     async def process(self, die_at: int | None = None) -> AsyncIterator[tuple[Watch, Boundaries]]:
-        """A process with connections of its own, that dies at boundary `die_at`."""
+        """Start a process with its own connections. It dies at boundary `die_at`."""
         boundaries = Boundaries(die_at)
         redis = WatchedRedis.from_url(self.redis_url)
         redis.boundaries = boundaries
@@ -151,7 +152,7 @@ class World:
             redis=redis,
             keys=KEYS,
             report=Report(redis, KEYS, self.name, "process", lambda: self.account.clock),
-            # No time passes here, so nothing is held back for it; late purchases have a test of their own.
+            # No time passes here, so no purchase is held back. Late purchases have their own test.
             late_purchase_seconds=0,
             now=lambda: self.account.clock,
         )
@@ -162,7 +163,7 @@ class World:
             await redis.aclose()
 
     async def run(self, die_at: int | None = None, polls: int = 1) -> bool:
-        """Start a process, let it poll; return whether it died on the way."""
+        """Start a process and let it poll. Return whether it died."""
         async with self.process(die_at) as (watch, _):
             try:
                 await watch.begin()
@@ -180,7 +181,7 @@ class World:
         return [fill for fill in fills if isinstance(fill, MasterFill)]
 
     async def settle(self) -> list[MasterFill]:
-        """Show everything, let an undisturbed process work, and return what the stream holds then."""
+        """Show all hidden fills, let an undisturbed process work, and return the fills in the stream."""
         self.account.hidden.clear()
         assert not await self.run(polls=2)
         return await self.published()
@@ -211,10 +212,10 @@ def check_positions(published: list[MasterFill]) -> None:
 
 
 def check_equities(world: World, published: list[MasterFill], ever_hidden: set[str]) -> None:
-    # Prices stand still, so only fees change what the account is worth.
+    # Prices do not change, so only fees change the equity.
     worth = sum((total * PRICES.get(currency, Decimal(1)) for currency, total in START.items()), ZERO)
     by_id = {fill.fill_id: fill for fill in published}
-    # A fill that nobody could see yet cannot be unwound; its fee is all that the equity can be off by.
+    # A fill that was hidden cannot be unwound. The equity may then differ by the fee of that fill.
     tolerance = sum((fill.fee for fill in world.account.fills if fill.fill_id in ever_hidden), ZERO)
     for executed in world.account.fills:
         assert abs(by_id[executed.fill_id].master_equity_before - worth) <= tolerance
@@ -223,7 +224,7 @@ def check_equities(world: World, published: list[MasterFill], ever_hidden: set[s
 
 @pytest.fixture(scope="module")
 def stream_url(redis_url: str) -> str:
-    """The run's Redis, without a stream of this module's broker."""
+    """The Redis of this test run, without the stream of this module's broker."""
 
     async def clear() -> None:
         async with Redis.from_url(redis_url) as redis:
@@ -235,14 +236,16 @@ def stream_url(redis_url: str) -> str:
 
 @pytest.fixture(scope="module")
 def ledger_engine(postgres_server: PostgresServer, _template_database: str) -> Iterator[Engine]:
-    """A database of this module's own."""
+    """A database for this module alone."""
     engine = open_engine(postgres_server.create_database("property_master_trader", template=_template_database))
     yield engine
     engine.dispose()
 
 
 class Trade(NamedTuple):
-    """The master trades; `hidden`: the broker shows the fill later. `during`: while the next poll reads."""
+    """The master trades. With `hidden`, the broker shows the fill later; with `during`, it happens while the next poll
+    reads.
+    """
 
     side: Side
     symbol: str
@@ -252,11 +255,11 @@ class Trade(NamedTuple):
 
 
 class Show(NamedTuple):
-    """The broker shows what it hid."""
+    """The broker shows the fills that it hid."""
 
 
 class Poll(NamedTuple):
-    """A new process begins and polls, and dies at that boundary if it gets there."""
+    """A new process starts and polls. It dies at boundary `die_at` if it gets that far."""
 
     die_at: int | None
 
@@ -276,7 +279,7 @@ TRADES = st.builds(
     st.booleans(),
     st.booleans(),
 )
-# Rounds of trading and reading: free lists of steps are mostly polls of an account that did nothing.
+# Each round trades and then reads. In unstructured lists of steps, most polls would find no new fill.
 ROUNDS = st.tuples(
     st.lists(TRADES, min_size=1, max_size=3),
     st.builds(Poll, BOUNDARY) | st.builds(TwoAtOnce, BOUNDARY),
@@ -290,7 +293,7 @@ STEPS = st.lists(ROUNDS, min_size=2, max_size=6).map(
 async def play(world: World, steps: list[Any]) -> set[str]:
     ever_hidden: set[str] = set()
 
-    # Beyond four in one reading the account is taken as it is, and off by a fee.
+    # After four trades during one reading, the balances are used as they are. The equity is then off by a fee.
     very_busy = sum(isinstance(step, Trade) and step.during for step in steps) > 4
 
     def trade(step: Trade) -> None:
@@ -298,7 +301,7 @@ async def play(world: World, steps: list[Any]) -> set[str]:
         if step.hidden or (step.during and very_busy):
             ever_hidden.add(fill.fill_id)
 
-    await world.run()  # the first start: what comes later is published
+    await world.run()  # The first start sets the point from which fills are published.
     for step in steps:
         match step:
             case Trade(during=True):
@@ -320,7 +323,7 @@ async def play(world: World, steps: list[Any]) -> set[str]:
 def test_any_course_of_events_publishes_every_fill_once_in_order_and_gap_free(
     stream_url: str, ledger_engine: Engine, steps: list[Any]
 ) -> None:
-    """Fills early, late and during a reading; crashes at any boundary; two processes at once."""
+    """Fills arrive early, late or during a reading, processes die at any boundary, and two processes run at once."""
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)
@@ -331,7 +334,7 @@ def test_any_course_of_events_publishes_every_fill_once_in_order_and_gap_free(
 
 
 def test_a_crash_at_every_single_boundary_loses_and_doubles_nothing(stream_url: str, ledger_engine: Engine) -> None:
-    """One buy, one addition and one partial sale; the process dies at boundary 1, 2, 3 … until it gets through."""
+    """The process dies at boundary 1, 2, 3 … until it survives. The master buys twice and sells a part."""
 
     async def course() -> int:
         for die_at in count(1):
@@ -348,14 +351,15 @@ def test_a_crash_at_every_single_boundary_loses_and_doubles_nothing(stream_url: 
                 return die_at
         raise AssertionError
 
-    # Reading, recording, publishing three fills, marking, advancing: fewer would mean that little was crossed.
+    # The calls are: read, record, publish three fills, mark, advance. Fewer boundaries would mean that a call was not
+    # counted.
     assert asyncio.run(course()) > 30
 
 
 def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next(
     stream_url: str, ledger_engine: Engine
 ) -> None:
-    """Its transaction ends at boundary 1, 2, 3 … of its successor, and it never comes to publishing."""
+    """The old process commits at boundary 1, 2, 3 … of its successor and never publishes."""
 
     async def course() -> int:
         for ends_at in count(1):
@@ -381,7 +385,7 @@ def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next
 def test_a_process_that_dies_while_its_account_searches_for_fills_leaves_them_to_the_next(
     stream_url: str, ledger_engine: Engine
 ) -> None:
-    """The newest fill was told and recorded; an older one, of longer ago than the overlap, was not found yet."""
+    """The newest fill was found and recorded. An older fill, from before the overlap, was not found yet."""
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)
@@ -404,7 +408,7 @@ def test_a_process_that_dies_while_its_account_searches_for_fills_leaves_them_to
 def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off(
     stream_url: str, ledger_engine: Engine
 ) -> None:
-    """The account is another one then, whose search has to begin where the old one's did."""
+    """Loading the markets creates a new account object. Its search must begin where the search of the old one began."""
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)
@@ -429,7 +433,7 @@ def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off
 def test_the_checks_notice_a_fill_that_is_missing_doubled_or_out_of_order(
     stream_url: str, ledger_engine: Engine
 ) -> None:
-    """The property above can fail: each of its promises is broken once, on the result of a real run."""
+    """The checks above can fail: each of their promises is broken once, on the result of a real run."""
 
     async def course() -> tuple[World, list[MasterFill]]:
         world = World(stream_url, ledger_engine)

@@ -1,6 +1,6 @@
-"""Whatever the broker answers and wherever a worker dies: at most one executed order, exactly one final state.
+"""Tests that a worker executes an order at most once and records exactly one final state, whatever fails.
 
-Real Redis; the broker is in memory and keeps the truth.
+Redis is real. The broker is an account in memory whose own records are taken as the truth.
 """
 
 import asyncio
@@ -19,7 +19,7 @@ from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, FaultyAccount, ProcessDied
 from tests.support.worker_bench import KEYS, WorkerBench
 
-# Each order meets up to three fates; the list is long enough that a second order meets some of them too.
+# Each order meets up to three fates. The list is long enough for a second order to meet some of them, too.
 FATES = st.lists(st.sampled_from(Fate), max_size=5)
 READ_ERRORS = st.lists(
     st.sampled_from([None, OutcomeUnknown("?"), NotSent("away"), InvalidNonce("nonce"), RateLimited("slow", 0.01)]),
@@ -30,7 +30,7 @@ READ_ERRORS = st.lists(
 async def run_life(
     bench: WorkerBench, deaths: Sequence[bool], *, is_replayed: bool, redis_loses_everything: bool
 ) -> list[OrderEvent]:
-    """A purchase and a full close, served by workers that die when told; the final events."""
+    """Serve a purchase and a full close with workers that die as `deaths` says. Return the final events."""
     orders = [an_order(sequence=1, replayed=is_replayed), an_order(sequence=2, fraction="1", replayed=is_replayed)]
     for order in orders:
         await bench.deliver(order)
@@ -49,7 +49,7 @@ async def run_life(
 
 
 async def end_claims(bench: WorkerBench) -> None:
-    """The dead worker's claims run out."""
+    """Let the claims of the dead worker expire."""
     for follower in await bench.redis.zrange(KEYS.claims, 0, -1):
         await bench.redis.zadd(KEYS.claims, {follower: 0})
     await bench.mailboxes.sweep(limit=9, account_reads=0, account_read_again_ms=1, overdue_ms=1)
@@ -79,7 +79,7 @@ def test_at_most_one_order_and_exactly_one_final_state(
     hidden_seconds: float,
     fee_in_coin: Decimal,
 ) -> None:
-    """The worker's record and the broker's own agree on every order, its quantity and the position."""
+    """The records of worker and broker agree on every order, on its quantity and on the position."""
     account = FaultyAccount(
         fates=list(fates),
         read_errors=list(read_errors),
@@ -93,7 +93,7 @@ def test_at_most_one_order_and_exactly_one_final_state(
         async with Redis.from_url(fresh_redis_url) as redis:
             await redis.flushdb()
             bench = WorkerBench(redis, account)
-            # Short windows: a busy machine then makes more requests expire, which is one more fate.
+            # The periods are short. On a busy machine more requests then expire, which tests one more fate.
             bench.connection.request_validity_seconds = 0.03
             bench.connection.lookup_margin_seconds = 0.02
             finals = await run_life(

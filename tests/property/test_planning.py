@@ -1,4 +1,4 @@
-"""Laws of planning and positions that hold for every fill, lot and minimum."""
+"""Tests the laws of planning and positions that hold for every fill, lot and minimum."""
 
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -20,12 +20,12 @@ from shared.domain.fill import AccountFill, Side
 from shared.domain.instrument import Instrument
 from tests.support.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
 
-# What 28 digits of Decimal may lose on numbers below 10^9, and far less than any lot.
+# The rounding error of 28-digit decimals for numbers below 10^9. It is far less than any lot.
 TINY = Fraction(1, 10**15)
 
 
 def amounts(smallest: str, largest: str, places: int = 8) -> st.SearchStrategy[Decimal]:
-    """Amounts in that range with so many places."""
+    """Amounts in that range with `places` decimal places."""
     return st.decimals(Decimal(smallest), Decimal(largest), allow_nan=False, places=places)
 
 
@@ -50,7 +50,7 @@ MINIMUM_NOTIONALS = amounts("0", "50", places=2)
 def test_nothing_owed_is_lost_or_invented(
     instrument: Instrument, minimum: Decimal, price: Decimal, equity: Decimal, quantities: list[Decimal]
 ) -> None:
-    """Ordered + carried = the sum of all owed; every order is whole lots, and can be sold again."""
+    """Ordered + carried = the sum of all that is owed. Each order is in whole lots and can be sold again."""
     follower = a_follower(minimum_notional=minimum)
     carried, ordered, owed = ZERO, ZERO, Fraction(0)
     for quantity in quantities:
@@ -84,7 +84,10 @@ POSITIONS = st.tuples(amounts("0", "50"), amounts("0", "1", 4)).map(
 def test_an_exit_never_sells_more_than_the_position_and_forgets_nothing(
     fraction: Decimal, position: CopiedPosition, instrument: Instrument, price: Decimal, minimum: Decimal
 ) -> None:
-    """Sold + carried = due; a partial exit that sells leaves nothing unsellable; a full close leaves below a lot."""
+    """Sold + carried = due.
+
+    A partial exit that sells leaves no remainder that is too small to sell. A full close leaves less than a lot.
+    """
     planned = exit_quantity(fraction, position, instrument, price, minimum)
     due = Fraction(position.carried_exit) + Fraction(fraction) * Fraction(position.quantity - position.carried_exit)
     assert 0 <= planned.quantity <= position.quantity
@@ -108,7 +111,7 @@ def test_an_exit_never_sells_more_than_the_position_and_forgets_nothing(
 def test_a_settled_position_is_never_short_and_never_carries_more_than_it_has(
     position: CopiedPosition, side: Side, filled: Decimal, fee: Decimal, due: Decimal, instrument: Instrument
 ) -> None:
-    """Whatever was filled, and whatever fee was taken in the coin."""
+    """This holds for every executed quantity and every fee that is taken in the coin."""
     moved = settled_position(position, side, filled, fee, due, instrument)
     assert 0 <= moved.carried_exit <= moved.quantity
     if side is Side.BUY:
@@ -121,7 +124,7 @@ def test_a_settled_position_is_never_short_and_never_carries_more_than_it_has(
 
 @dataclass
 class Life:
-    """A master and a follower over many fills; the broker executes what it is sent, at once and whole."""
+    """A master and a follower over many fills. The broker executes each order at once and in full."""
 
     instrument: Instrument
     price: Decimal
@@ -134,7 +137,7 @@ class Life:
     target: Fraction = Fraction(0)
 
     def master_fills(self, side: Side, quantity: Decimal) -> None:
-        """One fill of the master, planned, carried out and settled for the follower."""
+        """Plan, execute and settle one fill of the master for the follower."""
         fill = an_account_fill(side=side, quantity=quantity, price=self.price)
         change = apply_fill(self.traded, fill, "BTC")
         self.traded = change.after
@@ -179,7 +182,7 @@ class Life:
         self.copied = settled_position(self.copied, Side.SELL, sale.quantity, ZERO, due, self.instrument)
 
     def error(self) -> Fraction:
-        """How far the position with all that is carried is from the target, base currency."""
+        """The distance between target and position, with all carried quantities included, in base currency."""
         held = Fraction(self.copied.quantity) - Fraction(self.copied.carried_exit) + Fraction(self.carried)
         return abs(held - self.target)
 
@@ -196,7 +199,7 @@ STEPS = st.lists(
 
 
 def live(life: Life, steps: list[tuple[Side, Decimal]]) -> None:
-    """Let the master trade: purchases by quantity, sales by their share of the traded position."""
+    """Let the master trade. The size is a quantity for a purchase, and a share of the traded position for a sale."""
     for side, size in steps:
         quantity = size if side is Side.BUY else (life.traded * size).quantize(Decimal("0.00000001"))
         if quantity > 0:
@@ -210,7 +213,7 @@ def live(life: Life, steps: list[tuple[Side, Decimal]]) -> None:
 def test_a_whole_life_keeps_to_the_target_and_ends_at_zero(
     steps: list[tuple[Side, Decimal]], instrument: Instrument, price: Decimal, minimum: Decimal
 ) -> None:
-    """At every fill less than a lot from the target; after the last full close only what nobody would buy is left."""
+    """After each fill, the error is below a lot. After the last full close, the rest is too small for an order."""
     life = Life(instrument, price, minimum)
     live(life, steps)
     if life.traded > 0:
@@ -227,7 +230,7 @@ def test_a_whole_life_keeps_to_the_target_and_ends_at_zero(
 def test_fees_taken_in_the_coin_do_not_pile_up(
     steps: list[tuple[Side, Decimal]], instrument: Instrument, price: Decimal
 ) -> None:
-    """The broker keeps 0.15% of each purchase: still within a lot at every fill, and at the end nothing sellable."""
+    """The broker keeps 0.15% of each purchase. The error stays below a lot, and at the end nothing sellable is left."""
     life = Life(instrument, price, Decimal(1), coin_fee=Decimal("0.0015"))
     live(life, steps)
     assume(life.traded > 0)
@@ -245,7 +248,7 @@ def test_fees_taken_in_the_coin_do_not_pile_up(
 def test_equity_before_fills_is_what_a_reading_before_each_would_have_said(
     trades: list[tuple[Side, Decimal, Decimal]], fee_currency: str
 ) -> None:
-    """Unwinding from the end meets a simulation from the start, exactly."""
+    """Unwinding from the last fill gives exactly the equities of a simulation from the first fill."""
     totals = {"USD": Decimal(1_000_000), "BTC": Decimal(50), "ETH": Decimal(7), "KFEE": Decimal(100)}
     others = {"ETH": Decimal(2500)}
     fills: list[AccountFill] = []

@@ -1,4 +1,4 @@
-"""Whatever is logged, a known secret does not come out."""
+"""Tests that a known secret never appears in the log."""
 
 import json
 from typing import Any
@@ -19,7 +19,7 @@ forms = st.sampled_from([str, quote, quote_plus, lambda text: json.dumps(text)[1
 
 @st.composite
 def events(draw: st.DrawFn) -> tuple[str, str, Any]:
-    """A secret, how it looks in the event, and an event with it somewhere inside."""
+    """Draw a secret, its form in the event, and an event that contains this form."""
     secret = draw(secrets)
     shown = draw(forms)(secret)
     inside: Any = draw(words) + shown + draw(words)
@@ -39,7 +39,7 @@ def events(draw: st.DrawFn) -> tuple[str, str, Any]:
 
 
 def texts(value: Any) -> list[str]:
-    """Every text in a value."""
+    """All texts in a value."""
     match value:
         case dict():
             return [text for pair in value.items() for each in pair for text in texts(each)]
@@ -51,7 +51,7 @@ def texts(value: Any) -> list[str]:
 
 @given(events())
 def test_a_known_secret_never_comes_out(case: tuple[str, str, Any]) -> None:
-    """At any depth, as value or key, as it is or as it looks in URLs and JSON."""
+    """The secret is masked at any depth, as value or key, in plain form or as escaped in URLs and JSON."""
     secret, shown, event = case
     redacted = Redactor([SecretStr(secret)])(None, "info", event)
     for text in texts(redacted["detail"]):
@@ -60,7 +60,7 @@ def test_a_known_secret_never_comes_out(case: tuple[str, str, Any]) -> None:
 
 @given(st.dictionaries(st.sampled_from(["symbol", "follower_id", "key_hash", "keys", "price", "count"]), words))
 def test_what_is_no_secret_stays(event: dict[str, str]) -> None:
-    """Ordinary fields with ordinary words are left as they are."""
+    """Ordinary fields with ordinary words stay unchanged."""
     plain = {name: value for name, value in event.items() if not any(mark in value for mark in ":=@")}
     assert Redactor()(None, "info", plain) == plain
 
@@ -72,14 +72,14 @@ def test_what_is_no_secret_stays(event: dict[str, str]) -> None:
     st.text(min_size=1),
 )
 def test_fields_named_for_a_secret_are_masked(name: str, value: str) -> None:
-    """The name alone is enough, however it is written."""
+    """The name of the field is enough, in any spelling."""
     assert names_a_secret(name)
     assert Redactor()(None, "info", {"headers": {name: value}}) == {"headers": {name: MASK}}
 
 
 @given(st.text(st.characters(codec="ascii", categories=["L", "N"]), min_size=1))
 def test_a_password_in_a_url_is_masked(password: str) -> None:
-    """Of any scheme, with or without a user."""
+    """The URL may or may not name a user."""
     for user in ("", "nija"):
         shown = Redactor().text(f"cannot reach redis://{user}:{password}@127.0.0.1:6379/0 now")
         assert shown == f"cannot reach redis://{user}:{MASK}@127.0.0.1:6379/0 now"
@@ -90,6 +90,6 @@ def test_a_password_in_a_url_is_masked(password: str) -> None:
     st.sampled_from(["the API secret contains blanks", "unknown broker 'krakn'", "follower id 'a b' is not valid"]),
 )
 def test_an_error_that_begins_with_a_settings_name_keeps_its_words(name: str, words: str) -> None:
-    """`NAME: words` has the form of a secret; nija's own errors have it, too."""
+    """`NAME: words` has the form of a secret, but nija's own error messages have this form too."""
     assert Redactor().text(f"{name}: {words}") == f"{name}: {words}"
     assert "thesaurus1" not in Redactor().text(f"{name}: thesaurus1")
