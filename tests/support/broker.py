@@ -1,7 +1,7 @@
-"""An account and a connection in memory, next to the port: honest about balances, fills and what they cost.
+"""Provides an account and a connection in memory that implement the broker port.
 
-It trades at once at the price it is told, keeps every fill, and hides a fill for as long as the test says. It
-never fails by itself: tests that need failures wrap it.
+The account executes each order at once at the given price, and its balances, fills and fees agree. It keeps every fill
+and hides a fill as long as the test wants. It never fails; tests that need failures wrap it.
 """
 
 from collections.abc import Collection, Mapping
@@ -23,7 +23,7 @@ from shared.domain.instrument import Instrument
 
 @dataclass
 class FakeAccount:
-    """Implements `BrokerAccount`. `clock` is moved by the test only."""
+    """Implements `BrokerAccount`. Only the test and its trades move `clock`."""
 
     totals: dict[str, Decimal]
     prices: dict[str, Decimal]
@@ -32,12 +32,12 @@ class FakeAccount:
     fill_prefix: str = "T"
     fills: list[AccountFill] = field(default_factory=list)
     hidden: set[str] = field(default_factory=set)
-    """Ids of fills that the broker does not show yet, though the balances have them."""
+    """The ids of fills that the broker does not show yet, although the balances include them."""
     orders: dict[str, OrderReport] = field(default_factory=dict)
     traded: int = 0
 
     def trade(self, side: Side, symbol: str, quantity: str | Decimal, *, hidden: bool = False) -> AccountFill:
-        """Execute at the present price, one second after the last thing that happened; fee in quote currency."""
+        """Execute at the present price, one second after the last trade. The fee is in the quote currency."""
         self.clock += timedelta(seconds=1)
         base, _, quote = symbol.partition("/")
         self.traded += 1
@@ -65,7 +65,7 @@ class FakeAccount:
         return fill
 
     def worth(self) -> Decimal:
-        """US dollars at the present prices."""
+        """The equity in US dollars at the present prices."""
         return sum((t * self.prices.get(c, Decimal(1)) for c, t in self.totals.items()), ZERO)
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
@@ -91,11 +91,11 @@ class FakeAccount:
         return next((o for o in self.orders.values() if o.client_order_id == client_order_id), None)
 
     async def open_orders(self) -> list[OrderReport]:
-        """None: every order is executed at once."""
+        """Return no order, because every order is executed at once."""
         return []
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
-        """Nothing to cancel: every order is executed at once."""
+        """Do nothing, because every order is executed at once."""
 
     async def balances(self) -> dict[str, Balance]:
         return {currency: Balance(free=total, total=total) for currency, total in self.totals.items() if total != 0}
@@ -109,7 +109,7 @@ class FakeAccount:
 
 @dataclass
 class FakeConnection:
-    """Implements `BrokerConnection` around one account."""
+    """Implements `BrokerConnection` for one account."""
 
     the_account: BrokerAccount
     prices_now: Mapping[str, Decimal]
@@ -123,7 +123,7 @@ class FakeConnection:
         self.opened += 1
 
     async def reload(self) -> None:
-        """Nothing is ever listed anew."""
+        """Do nothing, because the listed instruments never change."""
 
     async def close(self) -> None:
         self.closed += 1
@@ -143,7 +143,7 @@ class FakeConnection:
 
     @property
     def market_data(self) -> MarketData:
-        """Not part of this fake: its prices stand still."""
+        """Fail, because this fake has no market data."""
         raise AssertionError("no test may read candles or books through this fake")
 
     def account(self, credentials: Credentials) -> BrokerAccount:
@@ -154,5 +154,5 @@ class FakeConnection:
 
 
 def _implements_the_port(account: FakeAccount, connection: FakeConnection) -> tuple[BrokerAccount, BrokerConnection]:
-    # For the type checker: a change of the port that the fakes do not follow is an error here.
+    # For the type checker, which reports an error here when the port changes and the fakes do not follow.
     return account, connection

@@ -1,4 +1,4 @@
-"""A process of nija beside the test: a module and its environment in; killed at the end, whatever it did."""
+"""Starts a module of nija as a separate process for a test, and kills it when the test ends."""
 
 import subprocess
 import sys
@@ -12,7 +12,7 @@ DEADLINE_SECONDS = 40
 
 @contextmanager
 def a_process(module: str, environment: dict[str, str], log: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """`python -m module`, with this environment and nothing else; what it prints is added to the log."""
+    """Run `python -m module` with exactly this environment, and append its output to the log."""
     with log.open("ab") as output:
         process = subprocess.Popen([sys.executable, "-m", module], env=environment, stdout=output, stderr=output)
     try:
@@ -23,7 +23,7 @@ def a_process(module: str, environment: dict[str, str], log: Path) -> Iterator[s
 
 
 def until(condition: Callable[[], bool], what: str) -> None:
-    """Wait until a condition holds, or fail with what was waited for."""
+    """Wait until the condition holds, or fail with the text `what`."""
     deadline = time.monotonic() + DEADLINE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"not within {DEADLINE_SECONDS} s: {what}"

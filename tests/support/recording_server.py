@@ -1,7 +1,7 @@
-"""A small HTTP server that answers as told and keeps every request that reached it, for the brokers' adapters.
+"""Provides an HTTP server that gives prepared answers and records every request, for tests of the broker adapters.
 
-In: an answer per name of a call; how a broker names its calls and wraps its answers. Out: the requests, as they came
-over the wire.
+A test says how the broker names its calls and wraps its answers, and gives an answer for each name. It then reads the
+requests as they came over the wire.
 """
 
 import json
@@ -35,19 +35,19 @@ class Recorded:
 
     @cached_property
     def fields(self) -> dict[str, str]:
-        """The fields of the query and of a form in the body."""
+        """The fields of the query, and of the body if it is a form."""
         return dict(parse_qsl(self.query_string, keep_blank_values=True)) | dict(
             parse_qsl(self.body, keep_blank_values=True)
         )
 
     @property
     def document(self) -> Any:
-        """The body, when it is JSON."""
+        """The body, parsed as JSON."""
         return json.loads(self.body)
 
     @property
     def claims(self) -> dict[str, Any]:
-        """What the request's bearer token (a JSON web token) says."""
+        """The claims in the bearer token (a JSON web token) of the request."""
         segment = self.headers["Authorization"].removeprefix("Bearer ").split(".")[1]
         found: dict[str, Any] = json.loads(urlsafe_b64decode(segment + "=="))
         return found
@@ -55,17 +55,17 @@ class Recorded:
 
 @dataclass
 class RecordingServer:
-    """`answers`: name of a call → a document, a finished response, or a function of the request that gives either.
+    """`answers` maps the name of a call to a document, a finished response, or a function of the request.
 
-    Functions may be coroutines: a server that hangs is one that awaits.
+    The function returns a document or a response. It may be a coroutine, so a server that hangs is one that awaits.
     """
 
     name: Callable[[Recorded], str]
-    """What a request is called in `answers` and `sent_to`."""
+    """The name of a request, as used in `answers` and `sent_to`."""
     unknown: Callable[[], web.Response]
     """The reply to a call without an answer."""
     wrap: Callable[[Any], Any] = lambda document: document
-    """What the broker puts around each document."""
+    """Wraps a document as the broker does."""
     answers: dict[str, Any] = field(default_factory=dict)
     requests: list[Recorded] = field(default_factory=list)
     url: str = ""
@@ -99,7 +99,7 @@ class RecordingServer:
 
 @asynccontextmanager
 async def serving(server: RecordingServer) -> AsyncIterator[RecordingServer]:
-    """Serve on a free port of the loopback interface; the URL is written into the server."""
+    """Serve on a free port of 127.0.0.1 and write the URL into the server."""
     application = web.Application()
     application.router.add_route("*", "/{path:.*}", server.handle)
     runner = web.AppRunner(application, shutdown_timeout=0.1)

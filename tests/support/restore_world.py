@@ -1,7 +1,7 @@
-"""The stages of one broker around a real Redis and PostgreSQL, each moved by hand, so that a test may stop anywhere.
+"""Runs the stages of one broker step by step on a real Redis and PostgreSQL, so that a test may stop at any point.
 
-The person's fills go in through the ledger; the engine, the worker (with one account in memory) and the bookkeeper
-are the real ones. Whatever Redis forgets, `everything_settled` must come true, and `executed` tells the truth.
+The fills of the master enter through the ledger. The engine, the worker (with one account in memory) and the bookkeeper
+are the real ones. After any loss of Redis, `go_on` must succeed; `executed` counts the orders that the broker executed.
 """
 
 import asyncio
@@ -58,7 +58,7 @@ MASTER_EQUITY = Decimal(100_000)
 
 
 class PartialFanOut(FanOut):
-    """Delivers to the shards that the test lets through; the others find no Redis."""
+    """Delivers only to the shards in `open_shards`. For the others, Redis appears to be away."""
 
     open_shards: frozenset[int] = frozenset(range(SHARDS))
 
@@ -72,17 +72,17 @@ class PartialFanOut(FanOut):
 
 @dataclass
 class RestoreWorld:
-    """Made after `prepare`."""
+    """Call `prepare` before anything else."""
 
     redis: Redis
     engine: Engine
     followers: dict[str, Decimal]
-    """Follower → equity, US dollars."""
+    """Follower id → equity in US dollars."""
     fills: int = 0
     bench: WorkerBench = field(init=False)
 
     async def prepare(self) -> None:
-        """Followers with keys, their accounts read and in the ledger, and Redis in line with it."""
+        """Add followers with keys and a reading of each account, and bring Redis in line with the ledger."""
         rows = [
             NewFollower(
                 broker=KRAKEN,
@@ -101,19 +101,19 @@ class RestoreWorld:
 
     @property
     def store(self) -> FollowerStore:
-        """With the secret key."""
+        """A store that can decrypt keys."""
         return FollowerStore(self.engine, SecretBox(SecretStr("h1JwJ3Cj1m1lKxHqk2oK8w3rJm4Vn0cYy5pQk2s7x0E=")))
 
     # The stages
 
     def restore(self, name: str = "the bookkeeper") -> Restore:
-        """A bookkeeper's restore."""
+        """A restore, as the bookkeeper makes it."""
         copies, fills, store = Copies(self.engine, KRAKEN), MasterFills(self.engine), FollowerStore(self.engine)
         return Restore(self.redis, KEYS, name, copies, fills, store, SHARDS)
 
     @asynccontextmanager
     async def bookkeeper(self) -> AsyncIterator[None]:
-        """A bookkeeper at work."""
+        """Run a bookkeeper."""
         stopping = asyncio.Event()
         stream = EventStream(self.redis, KEYS, "bookkeeper")
         keeping = Bookkeeper(KRAKEN, stream, Ledger(self.engine), self.restore())
@@ -125,7 +125,7 @@ class RestoreWorld:
             await work
 
     async def book(self) -> None:
-        """Write every event that is there now."""
+        """Write all present events to the ledger."""
         stream = EventStream(self.redis, KEYS, "bookkeeper")
         await stream.prepare()
         while entries := await stream.read_own_pending() or await stream.read_new(1):
@@ -142,14 +142,16 @@ class RestoreWorld:
         return bool(await self.redis.get(KEYS.epoch) == (await run_id_of(self.redis)).encode())
 
     def trade(self, side: Side = Side.BUY, quantity: str = "1") -> None:
-        """The master trades; the fill is in the ledger and not yet published."""
+        """The master trades. The fill is recorded in the ledger, and not yet published."""
         self.fills += 1
         now = datetime.now(UTC)
         fill = an_account_fill(fill_id=f"T{self.fills}", side=side, quantity=quantity, executed_at=now)
         MasterFills(self.engine).record(KRAKEN, "master", [ObservedFill(fill, MASTER_EQUITY)], now)
 
     async def publish(self) -> None:
-        """As a master's process does when it begins, what others left as well."""
+        """Publish what the ledger holds, as a master process does at its start. This includes fills that an earlier
+        process left.
+        """
         await publish_recorded(self.redis, KEYS, MasterFills(self.engine), lambda: datetime.now(UTC))
         await self.list_instruments()
 
@@ -160,7 +162,7 @@ class RestoreWorld:
     def an_engine(
         self, name: str, redis: Redis | None = None, fan_out_of: type[FanOut] = FanOut
     ) -> tuple[FillReader, Shards, FanOut]:
-        """A new engine, its shards and its fan-out; on a connection of its own if one is given."""
+        """A new engine with its shards and its fan-out. It uses the connection `redis`, if given."""
         redis = redis or self.redis
         inputs, store = PlanningInputs(redis, KEYS), FollowerStore(self.engine)
         fan_out = fan_out_of(
@@ -185,7 +187,7 @@ class RestoreWorld:
         return reader, owned, fan_out
 
     async def deliver(self, shards: frozenset[int] = frozenset(range(SHARDS))) -> None:
-        """A new engine delivers every published fill, to these shards only."""
+        """Let a new engine deliver every published fill, but only to these shards."""
         reader, owned, fan_out = self.an_engine(f"engine-{self.fills}-{len(shards)}", fan_out_of=PartialFanOut)
         assert isinstance(fan_out, PartialFanOut)
         fan_out.open_shards = shards
@@ -206,7 +208,7 @@ class RestoreWorld:
         await owned.give_up()
 
     async def serve(self, follower_id: str) -> None:
-        """Serve one follower once; the others keep their turn."""
+        """Serve one follower once. The others stay ready."""
         waiting = [name for name in await self.redis.zrange(KEYS.ready, 0, -1) if name != follower_id.encode()]
         if waiting:
             await self.redis.zrem(KEYS.ready, *waiting)
@@ -217,7 +219,7 @@ class RestoreWorld:
             await self.bench.serving.follower(each, CREDENTIALS)
 
     async def go_on(self) -> None:
-        """Everything runs until every follower of every fill has its end in the ledger."""
+        """Run all stages until the ledger has one final state for each follower and fill."""
         await self.publish()
         await self.deliver()
         async with asyncio.timeout(30):
@@ -228,7 +230,7 @@ class RestoreWorld:
                 await self.bench.serve_once()
                 await asyncio.sleep(0.02)
 
-    # What there is
+    # The results
 
     def expected(self) -> list[tuple[int, str]]:
         return [(sequence, name) for sequence in range(1, self.fills + 1) for name in self.followers]
@@ -238,11 +240,11 @@ class RestoreWorld:
             return [tuple(row) for row in connection.execute(text(query))]
 
     def decisions(self) -> Counter[tuple[int, str]]:
-        """How often the ledger decided for each fill and follower."""
+        """How many decisions the ledger has for each fill and follower."""
         return Counter(self._rows("SELECT sequence, follower_id FROM decisions"))
 
     def finals(self) -> Counter[tuple[int, str]]:
-        """How often each order ended, or was skipped."""
+        """How many final states the ledger has for each fill and follower. A skip counts as one."""
         return Counter(
             self._rows(
                 "SELECT sequence, follower_id FROM order_events WHERE outcome IS NOT NULL"
@@ -255,7 +257,7 @@ class RestoreWorld:
         return Counter(str(report.client_order_id) for report in self.bench.account.executed)
 
     def ordered(self) -> list[str]:
-        """The copy orders that the ledger says were copied."""
+        """The ids of the copy orders that are *copied* in the ledger."""
         return [row[0] for row in self._rows("SELECT copy_order_id FROM order_events WHERE outcome = 'copied'")]
 
     def ledger_positions(self) -> dict[str, tuple[Decimal, Decimal]]:

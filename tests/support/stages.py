@@ -1,7 +1,6 @@
-"""The stages of nija for Kraken as real processes, each started and stopped as `nija up` does, around a paper broker.
+"""Runs the stages for Kraken as real processes around a paper broker, started and stopped as `nija up` does.
 
-Redis and PostgreSQL are the test's. Mail and fills may be put in by the test; what the stages leave behind when they
-end is there to be looked at.
+The test provides Redis and PostgreSQL. It may add mail and fills itself, and it can check what the stages leave behind.
 """
 
 import asyncio
@@ -41,14 +40,14 @@ PATIENCE_SECONDS = 60.0
 
 @dataclass
 class Stages:
-    """The stages for one master and some followers, none of them started yet."""
+    """The stages for one master and some followers. No stage is started yet."""
 
     paper: PaperServer
     redis: Redis
     settings: Settings
     folder: Path
     person: Credentials
-    """A key of the master's account, for a person who trades."""
+    """A key of the master's account, for the person who trades."""
     started: list[ManagedProcess] = field(default_factory=list)
     position: bytes = b""
 
@@ -56,7 +55,7 @@ class Stages:
     async def around(
         cls, paper: PaperServer, redis_url: str, database_url: str, folder: Path, followers: Sequence[str]
     ) -> Self:
-        """Make the accounts, register the followers and say that Redis is in line with the ledger."""
+        """Make the accounts, register the followers, and mark Redis as in line with the ledger."""
         keys = {name: paper.new_account(name, {"USD": "100000"}) for name in followers}
         keys["master"], person = paper.new_shared_account("master", {"USD": "100000"})
         variables = {
@@ -82,7 +81,7 @@ class Stages:
         return cls(paper, redis, settings, folder, person)
 
     async def start(self, name: str, number: int = 1) -> ManagedProcess:
-        """Start a stage of that name and wait until it is ready. `number`: of several with one name."""
+        """Start a stage and wait until it is ready. `number` distinguishes processes with the same name."""
         around = Surroundings(
             environment={"PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1", **self.settings.environment()},
             log_folder=self.folder,
@@ -96,14 +95,14 @@ class Stages:
         return process
 
     async def close(self) -> None:
-        """Kill what still runs."""
+        """Kill the processes that still run."""
         for process in self.started:
             process.send(signal.SIGKILL)
             await process.wait_end()
         await self.redis.aclose()
 
     async def until(self, what: str, condition: Callable[[], Awaitable[Any]]) -> None:
-        """Wait until the condition holds, or fail with what was waited for and the logs."""
+        """Wait until the condition holds, or fail with the text `what` and the logs."""
         deadline = time.monotonic() + PATIENCE_SECONDS
         while not await condition():
             if time.monotonic() > deadline:
@@ -112,7 +111,7 @@ class Stages:
             await asyncio.sleep(0.02)
 
     async def deliver(self, orders: Sequence[CopyOrder]) -> None:
-        """Put the orders into their mailboxes as an engine does, decided now."""
+        """Put the orders into their mailboxes as an engine does, with the present as their decision time."""
         mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, int(self.settings.claim_seconds * 1000))
         after = b"%d:*" % (int(self.position.partition(b":")[0] or 0) + 1)
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
@@ -121,7 +120,7 @@ class Stages:
         self.position = after
 
     async def submissions(self) -> dict[str, Submission]:
-        """What is recorded of orders that were begun, by follower."""
+        """The recorded submissions, by follower."""
         stored = await self.redis.hgetall(KEYS.submitting)
         return {name.decode(): Submission.model_validate_json(text) for name, text in stored.items()}
 
@@ -132,6 +131,6 @@ class Stages:
         return [e for e in await self.events() if isinstance(e, OrderEvent) and e.outcome is not None]
 
     async def ready_now(self) -> set[str]:
-        """Who waits for a worker without having to wait for a time."""
+        """The followers that a worker may claim now."""
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
         return {name.decode() for name in await self.redis.zrangebyscore(KEYS.ready, 0, now_ms)}

@@ -1,4 +1,4 @@
-"""A broker worker on a real Redis with one account in memory: mail goes in, and it is served until nothing is left."""
+"""Runs a broker worker on a real Redis with one account in memory, and serves mail until none is left."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -33,14 +33,14 @@ GIVE_UP_AFTER = timedelta(seconds=20)
 
 @dataclass
 class WorkerBench:
-    """One follower, `alice`, unless told otherwise."""
+    """Has one follower, `alice`, unless a test delivers orders for others."""
 
     redis: Redis
     account: FaultyAccount = field(default_factory=FaultyAccount)
     claim_ms: int = 60_000
     instruments: Mapping[str, Instrument] = field(default_factory=lambda: {"BTC/USD": an_instrument()})
     listed_next: Mapping[str, Instrument] | None = None
-    """What the broker lists when it is asked again; None: the same."""
+    """What the broker lists after a reload. None means: the same as before."""
     reloads: int = 0
     sequence: int = 0
 
@@ -55,13 +55,13 @@ class WorkerBench:
         )
 
     async def _reload(self) -> None:
-        """The broker was asked again."""
+        """Load the list of instruments again."""
         self.reloads += 1
         if self.listed_next is not None:
             self.instruments = self.listed_next
 
     async def deliver(self, *orders: CopyOrder) -> None:
-        """Put the orders into their mailboxes as the engine does, decided now."""
+        """Put the orders into their mailboxes as the engine does, with the present as their decision time."""
         position = await self.redis.hget(KEYS.shards, "0") or b""
         self.sequence += 1
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
@@ -74,20 +74,20 @@ class WorkerBench:
         await self.redis.hset(KEYS.positions(follower_id), "BTC/USD", position.model_dump_json())
 
     async def claim(self) -> list[ClaimedFollower]:
-        """Claim everybody, also who was released for later: earlier than needed must be harmless."""
+        """Claim all ready followers, also those with a later due time. An early claim must be harmless."""
         for follower in await self.redis.zrange(KEYS.ready, 0, -1):
             await self.redis.zadd(KEYS.ready, {follower: 0})
         return (await self.mailboxes.claim(10))[1]
 
     async def serve_once(self, credentials: Credentials | None = CREDENTIALS) -> int:
-        """Serve everybody who has mail, once; return how many they were."""
+        """Serve each follower that has mail once, and return how many there were."""
         claimed = await self.claim()
         for follower in claimed:
             await self.serving.follower(follower, credentials)
         return len(claimed)
 
     async def serve(self) -> list[OrderEvent]:
-        """Serve until nobody has mail; return the final events."""
+        """Serve until no follower has mail, and return the final events."""
         deadline = datetime.now(UTC) + GIVE_UP_AFTER
         while await self.serve_once():
             if datetime.now(UTC) > deadline:
