@@ -1,4 +1,4 @@
-"""The key ring: keys are loaded once for each version of the follower list."""
+"""Tests that the key ring loads keys once for each version of the follower list."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ KEY = Credentials(api_key=SecretStr("key"), api_secret=SecretStr("secret"))
 
 
 class Store:
-    """Counts what it is asked for. Who begins with `no` has no key."""
+    """Records which keys are loaded. A follower whose id begins with `no` has no key."""
 
     def __init__(self) -> None:
         self.asked: list[list[str]] = []
@@ -27,7 +27,7 @@ class Store:
 
 
 async def test_keys_are_loaded_once() -> None:
-    """Only who is not known yet is asked for; who has no key is known to have none."""
+    """Only unknown followers are loaded. That a follower has no key is remembered, too."""
     store = Store()
     ring = KeyRing(store.load)
     assert (await ring.of(1, ["alice", "nobody"]))["nobody"] is None
@@ -37,7 +37,7 @@ async def test_keys_are_loaded_once() -> None:
 
 
 async def test_a_new_version_of_the_follower_list_empties_the_ring() -> None:
-    """A key that was replaced or removed is not used any more."""
+    """After a change of the list, a key that was replaced or removed is no longer used."""
     store = Store()
     ring = KeyRing(store.load)
     await ring.of(1, ["alice"])
@@ -46,7 +46,7 @@ async def test_a_new_version_of_the_follower_list_empties_the_ring() -> None:
 
 
 async def test_a_store_that_is_away_is_asked_again() -> None:
-    """A failure is raised and nothing is remembered of it."""
+    """The failure is raised, and the next call asks the store again."""
     store = Store()
     ring = KeyRing(store.load)
     store.is_away = True

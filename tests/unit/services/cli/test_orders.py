@@ -1,4 +1,4 @@
-"""The table of copy orders: who waits for an unknown outcome sees since when."""
+"""Tests the table of copy orders, which shows the age of an order with an unknown outcome."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,7 +10,7 @@ from shared.persistence.reports.reports import OrderLine
 
 
 def a_line(state: str, sent_ago: timedelta) -> OrderLine:
-    """A purchase that was sent so long ago."""
+    """A purchase that was sent `sent_ago` before now."""
     sent = datetime.now(UTC) - sent_ago
     return OrderLine.model_validate(
         {
@@ -46,7 +46,7 @@ def shown(*lines: OrderLine) -> str:
 
 
 def test_an_unknown_order_is_shown_with_its_age_and_what_is_known() -> None:
-    """Since when nobody knows, and the broker's words; other orders have no age."""
+    """An unknown order is shown with the time since it was sent and the broker's message. Other orders have no age."""
     text = shown(a_line("unknown", timedelta(minutes=3, seconds=5.5)), a_line("accepted", timedelta(hours=2)))
     assert "3 min 5 s ago" in text
     assert "no answer" in text
@@ -60,7 +60,7 @@ LONG = (
 
 
 def test_a_long_message_of_a_broker_leaves_the_table_on_an_80_column_screen(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With everything that makes rows wide: no line is wider, no amount is broken, and the message breaks off."""
+    """Every column is wide. Yet no line is wider than the screen, no amount is broken, and the message is cut off."""
     monkeypatch.setattr(output, "console", output._console(80))
     executed = {
         "filled_quantity": "0.00765432",
@@ -86,7 +86,7 @@ def test_a_long_message_of_a_broker_leaves_the_table_on_an_80_column_screen(monk
 
 
 def test_a_decision_against_a_copy_is_shown_with_the_reason() -> None:
-    """No quantity was ordered, and none is made up."""
+    """No quantity was ordered, so none is shown."""
     skipped = a_line("skipped", timedelta()).model_copy(
         update={"quantity": None, "reason": "below_minimum", "message": ""}
     )
@@ -97,5 +97,5 @@ def test_a_decision_against_a_copy_is_shown_with_the_reason() -> None:
 
 
 def test_without_unknown_orders_there_is_no_column_of_ages() -> None:
-    """Nobody has to wait for anything."""
+    """Without an unknown order, no age is of interest."""
     assert "sent" not in shown(a_line("accepted", timedelta(hours=2)))

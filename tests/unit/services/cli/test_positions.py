@@ -1,4 +1,4 @@
-"""The table of copied positions: readable, while the JSON keeps every digit."""
+"""Tests that the table of copied positions is easy to read, while the JSON output keeps every digit."""
 
 from datetime import UTC, datetime
 
@@ -19,7 +19,7 @@ from shared.persistence.reports.reports import PositionLine
     ],
 )
 def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, told: str) -> None:
-    """More is of no use to anybody, and makes the table wider than a screen."""
+    """More places do not help a reader, and make the table wider than a screen."""
     line = PositionLine.model_validate(
         {
             "broker": Broker.KRAKEN,

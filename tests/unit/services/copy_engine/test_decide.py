@@ -1,4 +1,4 @@
-"""From plans to messages: what goes into mailboxes, events and carried remainders."""
+"""Tests how decisions become mail, events and carried quantities."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -27,7 +27,7 @@ CARRIED = [b"0.00000000004", b"0.1", None, b"0.000001"]
 
 
 def delivery(fill: MasterFill, instrument: Instrument | SkipReason) -> tuple[Delivery, DecisionBatch, list[CopyOrder]]:
-    """Decide for the four; the delivery, its event and its orders as their readers see them."""
+    """Decide for the four followers. Return the delivery, and its event and orders as their readers see them."""
     made = decide(fill, 3, FOLLOWERS, ACCOUNTS, CARRIED, instrument, now=NOW, snapshot_max_age=timedelta(minutes=5))
     batch = EVENT.validate_json(made.event)
     assert isinstance(batch, DecisionBatch)
@@ -35,7 +35,7 @@ def delivery(fill: MasterFill, instrument: Instrument | SkipReason) -> tuple[Del
 
 
 def test_everybody_gets_one_decision_and_only_orders_go_into_mailboxes() -> None:
-    """Decisions with their inputs for all four, one order."""
+    """All four followers get a decision with its inputs. Only one gets an order."""
     made, batch, orders = delivery(a_fill(), an_instrument())
     assert [(d.follower_id, d.skip_reason) for d in batch.decisions] == [
         ("alice", None),
@@ -51,7 +51,7 @@ def test_everybody_gets_one_decision_and_only_orders_go_into_mailboxes() -> None
 
 
 def test_inputs_are_in_the_decision() -> None:
-    """Equity and age of the snapshot that was used, and what was carried before and after."""
+    """A decision holds the equity and time of the account reading that was used, and the carry before and after."""
     _, batch, _ = delivery(a_fill(), an_instrument())
     alice, bob, carol, dave = batch.decisions
     assert (alice.equity, alice.snapshot_at, alice.carried_before) == (1000, NOW, Decimal("0.00000000004"))
@@ -61,13 +61,13 @@ def test_inputs_are_in_the_decision() -> None:
 
 
 def test_only_carries_that_changed_are_written() -> None:
-    """Alice's carried part is below the lot and stays as it is; dave's grew."""
+    """Alice's carry is below the lot and stays unchanged; dave's carry grew."""
     made, batch, _ = delivery(a_fill(), an_instrument())
     assert made.carries == ["dave|BTC/USD", plain(batch.decisions[3].carried_after)]
 
 
 def test_a_full_close_removes_what_is_carried() -> None:
-    """An empty amount deletes the field; the paused close as well."""
+    """An empty amount deletes the carry. This also holds for a paused follower."""
     made, batch, orders = delivery(a_sale("1"), an_instrument())
     assert [d.fraction for d in batch.decisions] == [1, 1, 1, 1]
     assert [order.quantity for order in orders] == [None] * 4
@@ -76,14 +76,16 @@ def test_a_full_close_removes_what_is_carried() -> None:
 
 @pytest.mark.parametrize("reason", [SkipReason.UNSUPPORTED_SYMBOL, SkipReason.INSTRUMENT_UNREADABLE])
 def test_a_symbol_without_a_readable_listing_is_skipped_for_all(reason: SkipReason) -> None:
-    """Counted, not dropped."""
+    """Each follower gets a decision with the reason."""
     made, batch, _ = delivery(a_fill(), reason)
     assert {d.skip_reason for d in batch.decisions} == {reason}
     assert (made.orders, made.carries, batch.instrument) == ([], [], None)
 
 
 def test_a_replayed_fill_makes_replayed_orders() -> None:
-    """So that they are looked up before they are sent; of who would be skipped now, nothing but looked up."""
+    """Replayed orders are looked up before they are sent. A follower that would be skipped now gets an order of
+    quantity 0.
+    """
     _, batch, orders = delivery(a_fill(replayed=True), an_instrument())
     assert [order.replayed for order in orders] == [True] * 4
     assert [order.quantity for order in orders] == [Decimal("0.001"), 0, 0, 0]

@@ -1,4 +1,4 @@
-"""The audit by example: a sound ledger first, then one fault at a time, each of which must show."""
+"""Tests the audit of a demo: a correct ledger passes, and each kind of fault is reported."""
 
 from collections.abc import Sequence
 from datetime import UTC, datetime
@@ -17,7 +17,7 @@ LOT = Decimal("0.001")
 
 
 def fill(sequence: int, side: str, quantity: str, fraction_closed: str = "0") -> FillReport:
-    """A fill of a master with 100,000 dollars."""
+    """A fill of a master with 100,000 US dollars."""
     return FillReport(
         broker=Broker.KRAKEN,
         sequence=sequence,
@@ -40,7 +40,7 @@ def fill(sequence: int, side: str, quantity: str, fraction_closed: str = "0") ->
 
 
 def copied(sequence: int, side: str, quantity: str, **changes: Any) -> CopyLine:
-    """A copied order of a follower with 10,000 dollars, executed in full."""
+    """An executed copy order of a follower with 10,000 US dollars."""
     values: dict[str, Any] = {
         "broker": Broker.KRAKEN,
         "sequence": sequence,
@@ -62,7 +62,7 @@ def copied(sequence: int, side: str, quantity: str, **changes: Any) -> CopyLine:
 
 
 def executed(sequence: int, side: str, quantity: str, order_id: str | None = None) -> BrokerOrder:
-    """The same order in the broker's log."""
+    """The same order in the order log of the broker."""
     return BrokerOrder(
         account="anna",
         client_order_id=order_id or f"order-{sequence}",
@@ -85,7 +85,7 @@ def compare(
     broker_fills: Sequence[BrokerFill] = MASTER_FILLS,
     followers: int = 1,
 ) -> AuditReport:
-    """A comparison; by default everything is as it should be."""
+    """Run the audit. The defaults form a correct ledger."""
     return audit(
         fills,
         copies,
@@ -99,7 +99,7 @@ def compare(
 
 
 def test_a_sound_ledger_has_nothing_to_show() -> None:
-    """Two copied orders, no fault, no position left and no error of position."""
+    """Two copied orders give no fault, no open position and no position error."""
     assert compare() == AuditReport(
         planned=2,
         copied=2,
@@ -115,46 +115,46 @@ def test_a_sound_ledger_has_nothing_to_show() -> None:
 
 
 def test_the_audit_ignores_fills_of_others_at_the_broker() -> None:
-    """The followers' own executions are not master fills that the ledger lacks."""
+    """Executions on follower accounts do not count as missing master fills."""
     assert compare(broker_fills=[*MASTER_FILLS, BrokerFill(account="anna", fill_id="F9")]).missing == 0
 
 
 def test_a_master_fill_that_the_ledger_lacks_is_missing() -> None:
-    """The broker's log knows an execution that nobody copied."""
+    """The broker executed a trade of the master that was not copied."""
     assert compare(broker_fills=[*MASTER_FILLS, BrokerFill(account=MASTER, fill_id="T3")]).missing == 1
 
 
 def test_a_follower_without_a_decision_is_missing() -> None:
-    """Two followers, one decision for each of two fills: two are missing."""
+    """With two followers and one decision for each of two fills, two decisions are missing."""
     assert compare(followers=2).missing == 2
 
 
 def test_a_copied_order_that_the_broker_lacks_is_missing_and_differs() -> None:
-    """The ledger says that it was executed, the broker never had it."""
+    """The ledger says that the order was executed, but the broker has no such order."""
     found = compare(orders=ORDERS[:1])
     assert (found.missing, found.mismatched, found.open_positions) == (1, 1, 1)
 
 
 def test_a_second_order_for_one_id_is_a_duplicate() -> None:
-    """Each further order with the same client order id counts."""
+    """Each further order with the same client order id counts as a duplicate."""
     assert compare(orders=[*ORDERS, ORDERS[0], ORDERS[0]]).duplicates == 2
 
 
 @pytest.mark.parametrize("order_id", ["order-9", "order-3"])
 def test_an_order_that_the_ledger_did_not_plan_is_a_duplicate(order_id: str) -> None:
-    """Unknown to the ledger, or of a fill that it says was skipped."""
+    """The order is unknown to the ledger, or belongs to a fill that the ledger says was skipped."""
     skipped = copied(3, "buy", "0", skip_reason="paused", outcome=None)
     stray = executed(3, "buy", "0.1", order_id)
     assert compare(copies=[*COPIES, skipped], orders=[*ORDERS, stray]).duplicates == 1
 
 
 def test_another_executed_quantity_is_a_mismatch() -> None:
-    """The ledger and the broker disagree on one order."""
+    """The ledger and the broker disagree on the quantity of one order."""
     assert compare(orders=[executed(1, "buy", "0.099"), ORDERS[1]]).mismatched == 1
 
 
 def test_every_end_is_counted_once() -> None:
-    """Skipped by the engine, skipped by the worker, failed and pending, beside a copied one."""
+    """The fills are copied, skipped by the engine, skipped by the worker, failed and pending."""
     fills = [fill(number, "buy", "1") for number in range(1, 6)]
     copies = [
         copied(1, "buy", "0.1"),
@@ -177,7 +177,7 @@ def test_every_end_is_counted_once() -> None:
 
 
 def test_the_position_error_is_told_in_lots() -> None:
-    """0.1 was due and 0.0985 was bought: one and a half lots too few."""
+    """0.1 was due and 0.0985 was bought, so the position is one and a half lots too small."""
     short = compare(
         fills=FILLS[:1],
         copies=[copied(1, "buy", "0.0985")],
@@ -189,7 +189,7 @@ def test_the_position_error_is_told_in_lots() -> None:
 
 
 def test_what_is_carried_is_owed_and_no_error() -> None:
-    """An open below the lot waits for the next one; the position is as it should be all the same."""
+    """An open below the lot waits for the next one. The position counts as correct."""
     carried = copied(1, "buy", "0.099", carried_after=Decimal("0.001"))
     found = compare(
         fills=FILLS[:1], copies=[carried], orders=[executed(1, "buy", "0.099")], broker_fills=MASTER_FILLS[:1]
@@ -198,7 +198,7 @@ def test_what_is_carried_is_owed_and_no_error() -> None:
 
 
 def test_an_open_below_the_minimum_is_owed_too() -> None:
-    """It was skipped, with all of it carried: no error. Skipped for a pause, nothing was due at all."""
+    """A skip for the minimum carries the whole quantity, which is no error. A skip for a pause owes nothing."""
     for reason, carried in (("below_minimum", "0.1"), ("paused", "0")):
         skipped = copied(
             1,
@@ -214,7 +214,7 @@ def test_an_open_below_the_minimum_is_owed_too() -> None:
 
 
 def test_a_partial_exit_is_measured_by_its_fraction() -> None:
-    """Half was closed, and half of the copied position was sold; the part carried into the next exit is no error."""
+    """Half of the copied position was sold for half of the master's. What is carried to the next exit is no error."""
     fills = [FILLS[0], fill(2, "sell", "0.5", "0.5")]
     exact = compare(
         fills=fills,

@@ -1,4 +1,4 @@
-"""What each class of error makes the master trader report, and how long it waits."""
+"""Tests which state the master trader reports for each class of error, and how long it waits."""
 
 import pytest
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -25,7 +25,7 @@ from shared.persistence.errors import DatabaseUnavailable
     ],
 )
 def test_what_time_cures_is_waiting(error: Exception) -> None:
-    """Nobody need act: the state is `waiting`, and the wait stays short."""
+    """The state is `waiting`, because no person has to act. The wait stays short."""
     verdict = judge(error, 1)
     assert (verdict.state, verdict.foreseen) == (MasterState.WAITING, True)
     assert 0 < judge(error, 1000).wait_seconds <= 15
@@ -33,30 +33,30 @@ def test_what_time_cures_is_waiting(error: Exception) -> None:
 
 @pytest.mark.parametrize("error", [KeyRefused("EAPI:Invalid key"), ImpossibleFill("no price")])
 def test_what_a_person_must_mend_is_failed(error: Exception) -> None:
-    """The state is `failed`, and probing goes on."""
+    """The state is `failed`, and the master trader continues to try."""
     verdict = judge(error, 1)
     assert (verdict.state, verdict.foreseen) == (MasterState.FAILED, True)
     assert verdict.wait_seconds > 0
 
 
 def test_a_stream_that_lost_data_is_failed() -> None:
-    """Nothing is published past a hole, and it is shown."""
+    """No fill is published after the gap, and the failure is reported."""
     assert judge(StreamLostEntries("nija:{kraken}:fills", 3, 9), 1).state is MasterState.FAILED
 
 
 def test_an_error_nobody_thought_of_is_failed_and_marked_for_its_traceback() -> None:
-    """A fault of ours is not mistaken for one of the outside."""
+    """An error in nija is not mistaken for an error outside."""
     verdict = judge(ZeroDivisionError(), 1)
     assert (verdict.state, verdict.foreseen) == (MasterState.FAILED, False)
 
 
 def test_a_rate_limit_waits_as_long_as_the_broker_said() -> None:
-    """The broker knows better than a growing guess."""
+    """The wait that the broker asks for takes precedence over the backoff."""
     assert judge(RateLimited("slow down", retry_after_seconds=7.5), 20).wait_seconds == 7.5
 
 
 def test_a_refused_key_is_probed_at_growing_distances_up_to_five_minutes() -> None:
-    """Each probe with a refused key may cost the address its welcome."""
+    """Too many requests with a refused key may make the broker block the address."""
     waits = [judge(KeyRefused("EAPI:Invalid key"), n).wait_seconds for n in range(1, 12)]
     assert waits == sorted(waits)
     assert (waits[0], waits[-1]) == (5, 300)

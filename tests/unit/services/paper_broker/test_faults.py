@@ -1,4 +1,4 @@
-"""Faults: which requests they hit, how often, and what a wrong description is told."""
+"""Tests which requests a fault hits and how often, and how a wrong description of a fault is rejected."""
 
 from decimal import Decimal
 from typing import Any
@@ -9,7 +9,7 @@ from services.paper_broker.faults import FaultKind, Faults, InvalidFault, execut
 
 
 def test_a_fault_hits_its_endpoint_and_account_as_often_as_it_says() -> None:
-    """Others are spared; after `count` hits it is used up but still listed with its number."""
+    """Other requests are spared. After `count` hits the fault is inactive, but still listed with its number of hits."""
     faults = Faults(1)
     faults.switch_on({"kind": "reset", "endpoint": "AddOrder", "account": "one", "count": 2})
     assert not faults.hitting("AddOrder", "two", places_order=True)
@@ -20,7 +20,7 @@ def test_a_fault_hits_its_endpoint_and_account_as_often_as_it_says() -> None:
 
 
 def test_the_same_seed_hits_the_same_requests() -> None:
-    """A probability is drawn from the seed, and comes near what it says."""
+    """The seed decides which requests are hit. The share of hits is close to the probability."""
 
     def run(seed: int) -> list[bool]:
         faults = Faults(seed)
@@ -32,7 +32,7 @@ def test_the_same_seed_hits_the_same_requests() -> None:
 
 
 def test_order_faults_spare_requests_that_place_no_order() -> None:
-    """A late fill is not used up by a balance request."""
+    """A balance request does not use up a late fill."""
     faults = Faults(1)
     faults.switch_on({"kind": "late_fill", "seconds": 2, "count": 1})
     assert not faults.hitting("BalanceEx", None, places_order=False)
@@ -42,7 +42,7 @@ def test_order_faults_spare_requests_that_place_no_order() -> None:
 
 
 def test_any_fault_can_be_made_of_orders_only() -> None:
-    """With `orders` a lost reply waits for a call that places an order."""
+    """With `orders`, a lost reply waits for a call that places an order."""
     faults = Faults(1)
     faults.switch_on({"kind": "reply_lost", "count": 1, "orders": True})
     assert faults.hitting("Balance", "anna", places_order=False) == []
@@ -51,7 +51,7 @@ def test_any_fault_can_be_made_of_orders_only() -> None:
 
 
 def test_clearing_lets_go_of_those_who_hang() -> None:
-    """Deleting a fault sets its event, also when its count was used up."""
+    """Clearing a fault sets its event, even when its count is used up."""
     faults = Faults(1)
     fault = faults.switch_on({"kind": "hang", "count": 1})
     faults.hitting("Time", None, places_order=False)
@@ -62,7 +62,7 @@ def test_clearing_lets_go_of_those_who_hang() -> None:
 
 @pytest.mark.parametrize("kind", FaultKind)
 def test_every_kind_can_be_switched_on(kind: FaultKind) -> None:
-    """With its least parameters; it is listed under its name."""
+    """The kind needs only its required parameters, and is listed under its name."""
     faults = Faults(1)
     faults.switch_on(
         {"kind": kind.value, **({"seconds": 1} if kind in ("latency", "late_fill") else {})}
@@ -90,7 +90,7 @@ def test_every_kind_can_be_switched_on(kind: FaultKind) -> None:
     ],
 )
 def test_a_wrong_description_is_told_what_would_be_right(description: dict[str, Any], expected: str) -> None:
-    """Nothing is switched on by it."""
+    """The error says what would be right, and no fault is switched on."""
     faults = Faults(1)
     with pytest.raises(InvalidFault, match=expected):
         faults.switch_on(description)

@@ -1,4 +1,4 @@
-"""Alpaca's dialect over an exchange whose clock and prices the test moves."""
+"""Tests the Alpaca interface of the paper broker, with a clock and prices that the test moves."""
 
 import base64
 from decimal import Decimal
@@ -87,14 +87,14 @@ def bench() -> Bench:
     ],
 )
 def test_a_wrong_key_is_refused(bench: Bench, headers: dict[str, str]) -> None:
-    """401 with Alpaca's code, for reads and orders."""
+    """The reply is 401 with Alpaca's code, for readings and orders."""
     for method, path in (("GET", "/v2/account"), ("POST", PLACE), ("GET", "/v2/stocks/trades/latest")):
         status, reply = bench.ask(method, path, headers=headers, body={})
         assert (status, reply["code"]) == (401, 40110000)
 
 
 def test_basic_authorization_is_taken_too(bench: Bench) -> None:
-    """As the data clients may send it; prices of coins need no key at all."""
+    """The data clients may send it. Prices of coins need no key."""
     encoded = base64.b64encode(f"{KEY}:{SECRET}".encode()).decode()
     assert bench.ask("GET", "/v2/account", headers={"Authorization": f"Basic {encoded}"})[0] == 200
     status, reply = bench.ask("GET", "/v1beta3/crypto/us/latest/trades", headers={}, symbols="BTC/USD,NO/USD")
@@ -103,7 +103,7 @@ def test_basic_authorization_is_taken_too(bench: Bench) -> None:
 
 
 def test_an_order_is_accepted_first_and_filled_when_it_is_read(bench: Bench) -> None:
-    """The reply tells no fill; reading it by either id does; the fee is taken from the coin."""
+    """The reply to a new order shows no fill. A reading by either id does. The fee is taken from the coin."""
     status, placed = bench.order(client_order_id="mine")
     assert (status, placed["status"], placed["filled_qty"]) == (200, "accepted", "0")
     for path, query in (
@@ -119,7 +119,7 @@ def test_an_order_is_accepted_first_and_filled_when_it_is_read(bench: Bench) -> 
 
 
 def test_a_sale_pays_in_dollars_and_a_stock_nothing(bench: Bench) -> None:
-    """The fee is in what is received; stocks are free of commission."""
+    """A sale of coins pays its fee in dollars. Stocks are free of commission."""
     bench.order(side="sell", qty="0.1")
     fill = bench.state.fills[-1]
     assert (fill.fee_currency, fill.fee) == ("USD", fill.cost * Decimal("0.0025"))
@@ -128,7 +128,7 @@ def test_a_sale_pays_in_dollars_and_a_stock_nothing(bench: Bench) -> None:
 
 
 def test_an_id_is_taken_once_and_for_good(bench: Bench) -> None:
-    """Also when its order is filled or canceled: 422 and 40010001."""
+    """The id cannot be used again after its order is filled or canceled: 422 with code 40010001."""
     bench.order(client_order_id="filled")
     _, resting = bench.order(RESTS, client_order_id="canceled")
     assert bench.ask("DELETE", f"/v2/orders/{resting['id']}") == (204, None)
@@ -169,7 +169,7 @@ def test_an_id_is_taken_once_and_for_good(bench: Bench) -> None:
 def test_a_wrong_order_is_refused_in_alpacas_words(
     bench: Bench, changes: dict[str, Any], status: int, code: int, text: str
 ) -> None:
-    """Status, code and text; nothing is placed."""
+    """Status, code and text are Alpaca's, and no order is placed."""
     found, reply = bench.order(**changes)
     assert (found, reply["code"]) == (status, code)
     assert text in reply["message"]
@@ -178,13 +178,13 @@ def test_a_wrong_order_is_refused_in_alpacas_words(
 
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b'"text"'])
 def test_a_body_that_is_no_object_is_refused(bench: Bench, body: bytes) -> None:
-    """400 and 40010000."""
+    """The reply is 400 with code 40010000."""
     status, reply = bench.ask("POST", PLACE, body=body)
     assert (status, reply["code"]) == (400, 40010000)
 
 
 def test_a_blocked_account_reads_and_does_not_trade() -> None:
-    """Told by the account, and by a refusal that is not about the order."""
+    """The account shows that it is blocked. The refusal of an order says so, too, and does not blame the order."""
     bench = Bench(permissions=frozenset({"read"}))
     assert bench.ask("GET", "/v2/account")[1]["trading_blocked"] is True
     status, reply = bench.order()
@@ -193,7 +193,7 @@ def test_a_blocked_account_reads_and_does_not_trade() -> None:
 
 
 def test_orders_by_notional_are_sized_in_dollars(bench: Bench) -> None:
-    """A purchase spends the amount; a sale brings about it; numbers in the JSON are taken like text."""
+    """A purchase spends the amount, and a sale brings about that amount. A JSON number is read like text."""
     _, bought = bench.order(qty=None, notional=500)
     _, shown = bench.ask("GET", f"/v2/orders/{bought['id']}")
     assert (shown["notional"], shown["qty"], shown["filled_qty"]) == ("500", None, "0.009999")
@@ -203,7 +203,7 @@ def test_orders_by_notional_are_sized_in_dollars(bench: Bench) -> None:
 
 
 def test_an_open_order_holds_until_it_is_canceled(bench: Bench) -> None:
-    """From the buying power or from what is available of the position; a final order is not canceled again."""
+    """A purchase lowers the buying power, a sale the available quantity. An ended order cannot be canceled again."""
     _, buy = bench.order(type="limit", limit_price="40000", qty="0.1")
     _, sell = bench.order(RESTS, side="sell", qty="0.2")
     account, position = bench.ask("GET", "/v2/account")[1], bench.ask("GET", "/v2/positions/BTC%2FUSD")[1]
@@ -219,7 +219,7 @@ def test_an_open_order_holds_until_it_is_canceled(bench: Bench) -> None:
 
 
 def test_a_purchase_may_be_filled_in_parts(bench: Bench) -> None:
-    """Partly filled, then filled; each part is an activity of its own."""
+    """The order is partly filled, then filled. Each part is a separate activity."""
     _, placed = bench.order(ExecutionTerms(fraction=Decimal("0.25"), rest_after_microseconds=1_000_000), qty="0.04")
     assert bench.ask("GET", f"/v2/orders/{placed['id']}")[1]["status"] == "partially_filled"
     bench.now += 2_000_000
@@ -231,7 +231,7 @@ def test_a_purchase_may_be_filled_in_parts(bench: Bench) -> None:
 
 @pytest.mark.parametrize("direction", ["asc", "desc"])
 def test_activities_go_on_after_the_last_id(bench: Bench, direction: str) -> None:
-    """Pages of any size put together are every fill once, in order; `after` leaves out what is older."""
+    """The pages together contain each fill once and in order, for either direction. `after` leaves out older fills."""
     for _ in range(7):
         bench.order(qty="0.001")
     found: list[str] = []
@@ -248,7 +248,7 @@ def test_activities_go_on_after_the_last_id(bench: Bench, direction: str) -> Non
 
 
 def test_orders_are_listed_by_status_time_and_symbol(bench: Bench) -> None:
-    """Newest first unless asked otherwise."""
+    """The newest order comes first, unless the request asks for another direction."""
     ids = [bench.order(qty="0.001")[1]["id"] for _ in range(3)]
     apple = bench.order(symbol="AAPL", qty="1", time_in_force="day")[1]["id"]
     assert bench.ask("GET", "/v2/orders")[1] == []
@@ -262,7 +262,7 @@ def test_orders_are_listed_by_status_time_and_symbol(bench: Bench) -> None:
 
 
 def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
-    """By neither id, nor in the lists."""
+    """It is not found by either id or in the lists."""
     _, placed = bench.order(ExecutionTerms(invisible_microseconds=1_000_000), client_order_id="late")
     paths = (f"/v2/orders/{placed['id']}", "/v2/orders:by_client_order_id")
     for path in paths:
@@ -274,7 +274,9 @@ def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
 
 
 def test_the_limit_is_200_requests_a_minute() -> None:
-    """Of an account; then 429 until some of it has come back. Prices of coins are not counted."""
+    """The limit holds for each account. Beyond it the reply is 429, until units are restored. Prices of coins do not
+    count.
+    """
     bench = Bench(enforces_rate_limits=True)
     assert {bench.ask("GET", "/v2/clock")[0] for _ in range(200)} == {200}
     status, reply = bench.ask("GET", "/v2/clock")
@@ -286,7 +288,7 @@ def test_the_limit_is_200_requests_a_minute() -> None:
 
 @pytest.mark.parametrize(("timeframe", "minutes"), [("1Min", 1), ("5Min", 5), ("1Hour", 60), ("1Day", 1_440)])
 def test_bars_enclose_their_minutes(bench: Bench, timeframe: str, minutes: int) -> None:
-    """In steps of the timeframe, oldest first, with open and close between low and high."""
+    """Bars come in steps of the timeframe, oldest first. Open and close are between low and high."""
     start = time_text(START - 86_400_000_000)
     for path, symbol in (("/v1beta3/crypto/us/bars", "BTC/USD"), ("/v2/stocks/bars", "AAPL")):
         status, reply = bench.ask("GET", path, symbols=symbol, timeframe=timeframe, start=start, limit=50)
@@ -308,14 +310,14 @@ def test_bars_enclose_their_minutes(bench: Bench, timeframe: str, minutes: int) 
     ],
 )
 def test_wrong_questions_for_prices_are_refused(bench: Bench, path: str, query: dict[str, str]) -> None:
-    """400, in the data API's shape."""
+    """The reply is 400 in the form of the data API."""
     status, reply = bench.ask("GET", path, **query)
     assert status == 400
     assert reply["message"].startswith("code=400")
 
 
 def test_calls_have_one_name_each_whatever_they_ask_for(bench: Bench) -> None:
-    """Faults are switched on by these names."""
+    """The control interface switches faults on by these names."""
 
     def named(method: str, path: str, query: str = "") -> str:
         return bench.dialect.endpoint(Request(method, path, query, {}, b""))
@@ -332,7 +334,7 @@ def test_calls_have_one_name_each_whatever_they_ask_for(bench: Bench) -> None:
     ("kind", "status"), [("rate_limit", 429), ("maintenance", 503), ("internal_error", 500), ("invalid_nonce", 500)]
 )
 def test_faults_have_alpacas_shape(bench: Bench, kind: str, status: int) -> None:
-    """A code whose first digits are the status, and a message."""
+    """The first digits of the code are the HTTP status, and there is a message."""
     reply = bench.dialect.fault_reply(kind, "POST /v2/orders")
     document = orjson.loads(reply.body)
     assert reply.status == status == document["code"] // 100_000

@@ -1,4 +1,4 @@
-"""Binance's dialect over an exchange whose clock and prices the test moves."""
+"""Tests the Binance interface of the paper broker, with a clock and prices that the test moves."""
 
 from decimal import Decimal
 from itertools import pairwise
@@ -40,7 +40,7 @@ class Bench:
         self.state.add_account("one", balances, [(KEY, SECRET)], allowed)
 
     def ask(self, method: str, path: str, execution: ExecutionTerms = AT_ONCE, **changes: Any) -> tuple[int, Any]:
-        """Send a signed request; `at` moves its timestamp (microseconds), `sign_with` its secret."""
+        """Send a signed request. `at` is its timestamp in microseconds, and `sign_with` the secret that signs it."""
         at = changes.pop("at", self.now)
         secret = changes.pop("sign_with", SECRET)
         key = changes.pop("key", KEY)
@@ -85,19 +85,19 @@ LATE = ExecutionTerms(fraction=Decimal(0), rest_after_microseconds=60_000_000)
     ],
 )
 def test_who_asks_wrongly_gets_binances_code(bench: Bench, change: dict[str, Any], status: int, code: int) -> None:
-    """Key, signature, timestamp and window, each with its own code."""
+    """A wrong key, signature, timestamp and window each have their own code."""
     got, reply = bench.ask("GET", "/api/v3/account", **change)
     assert (got, reply["code"]) == (status, code)
 
 
 @pytest.mark.parametrize("change", [{"at": START - 5_000_000}, {"at": START + 999_000}, {"recvWindow": "60000"}])
 def test_a_timestamp_inside_the_window_is_taken(bench: Bench, change: dict[str, Any]) -> None:
-    """Up to recvWindow old, 5 s where none is named, and up to a second ahead."""
+    """A timestamp may be as old as recvWindow (5 s by default) and up to a second ahead."""
     assert bench.ask("GET", "/api/v3/account", **change)[0] == 200
 
 
 def test_a_key_without_the_permission_is_refused() -> None:
-    """The same answer that an unknown key gets; reading goes on."""
+    """An order gets the answer for an unknown key. Reading is still allowed."""
     bench = Bench(permissions=frozenset({"enableReading"}))
     assert bench.order()[1]["code"] == -2015
     assert bench.ask("GET", "/api/v3/account")[0] == 200
@@ -131,7 +131,7 @@ def test_a_key_without_the_permission_is_refused() -> None:
     ],
 )
 def test_a_wrong_order_gets_binances_code_and_words(bench: Bench, change: dict[str, Any], code: int, text: str) -> None:
-    """And nothing is placed."""
+    """No order is placed."""
     status, reply = bench.order(**change)
     assert (status, reply["code"]) == (400, code)
     assert text in reply["msg"]
@@ -139,7 +139,7 @@ def test_a_wrong_order_gets_binances_code_and_words(bench: Bench, change: dict[s
 
 
 def test_a_market_order_tells_its_fills_and_takes_the_fee_from_what_is_received(bench: Bench) -> None:
-    """0.1% of the coin for a buy, of the dollars for a sale; balances agree to the last digit."""
+    """The fee is 0.1% of the coin for a purchase and of the dollars for a sale. Balances agree to the last digit."""
     _, bought = bench.order(newClientOrderId="mine")
     (fill,) = bought["fills"]
     assert (bought["status"], bought["clientOrderId"], bought["executedQty"]) == ("FILLED", "mine", "0.01000000")
@@ -155,13 +155,13 @@ def test_a_market_order_tells_its_fills_and_takes_the_fee_from_what_is_received(
 
 
 def test_a_fee_in_the_coin_is_finer_than_the_lot(bench: Bench) -> None:
-    """A lot of a hundred-thousandth pays a fee of a few hundred-millionths."""
+    """The lot is 0.00001 and the fee has eight places."""
     _, reply = bench.order(quantity="0.00011")
     assert reply["fills"][0]["commission"] == "0.00000011"
 
 
 def test_an_order_by_quote_currency_spends_at_most_that(bench: Bench) -> None:
-    """quoteOrderQty; the query tells it, as Binance does."""
+    """The order is sized by quoteOrderQty. A query shows this amount, as at Binance."""
     _, reply = bench.order(quantity=None, quoteOrderQty="100")
     assert Decimal(99) < Decimal(reply["cummulativeQuoteQty"]) <= Decimal(100)
     _, queried = bench.ask("GET", "/api/v3/order", symbol="BTCUSDT", orderId=reply["orderId"])
@@ -170,7 +170,7 @@ def test_an_order_by_quote_currency_spends_at_most_that(bench: Bench) -> None:
 
 
 def test_a_sale_by_quote_currency_brings_at_most_that(bench: Bench) -> None:
-    """Of the coin no more is sold than that takes, and the fee comes off the proceeds."""
+    """Only the coins that this amount requires are sold, and the fee is taken from the proceeds."""
     _, reply = bench.order(side="SELL", quantity=None, quoteOrderQty="100")
     proceeds, sold = Decimal(reply["cummulativeQuoteQty"]), Decimal(reply["executedQty"])
     assert reply["status"] == "FILLED"
@@ -182,7 +182,7 @@ def test_a_sale_by_quote_currency_brings_at_most_that(bench: Bench) -> None:
 
 
 def test_a_client_order_id_is_unique_among_open_orders_only(bench: Bench) -> None:
-    """An open one is refused, a filled one is taken again; a query tells the newest."""
+    """The id of an open order is refused, the id of an ended order is accepted. A query returns the newest order."""
     limit = {"type": "LIMIT", "price": "40000", "timeInForce": "GTC", "newClientOrderId": "a"}
     first = bench.order(**limit)[1]
     assert bench.order(**limit)[1] == {"code": -2010, "msg": "Duplicate order sent."}
@@ -196,7 +196,7 @@ def test_a_client_order_id_is_unique_among_open_orders_only(bench: Bench) -> Non
 
 
 def test_an_open_order_holds_what_it_needs_and_can_be_canceled_once(bench: Bench) -> None:
-    """locked while open, free after; the second cancellation is an unknown order."""
+    """The quantity is locked while the order is open. A second cancellation is answered with "unknown order"."""
     order = bench.order(type="LIMIT", side="SELL", price="60000", timeInForce="GTC", quantity="0.1")[1]
     assert [each["orderId"] for each in bench.ask("GET", "/api/v3/openOrders")[1]] == [order["orderId"]]
     (bitcoin,) = [e for e in bench.ask("GET", "/api/v3/account")[1]["balances"] if e["asset"] == "BTC"]
@@ -208,7 +208,7 @@ def test_an_open_order_holds_what_it_needs_and_can_be_canceled_once(bench: Bench
 
 
 def test_an_order_is_found_under_its_own_symbol_and_account_only(bench: Bench) -> None:
-    """Elsewhere it does not exist."""
+    """Under another symbol or account the order does not exist."""
     order = bench.order()[1]
     _, reply = bench.ask("GET", "/api/v3/order", symbol="ETHUSDT", orderId=order["orderId"])
     assert reply == {"code": -2013, "msg": "Order does not exist."}
@@ -218,7 +218,9 @@ def test_an_order_is_found_under_its_own_symbol_and_account_only(bench: Bench) -
 
 
 def test_trades_are_told_per_symbol_oldest_first_and_by_id(bench: Bench) -> None:
-    """fromId is inclusive, limit cuts from that end, without either the newest are told."""
+    """`fromId` is inclusive, and `limit` counts from there. Without `fromId` or `startTime`, the newest trades are
+    returned.
+    """
     orders = []
     for _ in range(5):
         orders.append(bench.order()[1]["orderId"])
@@ -244,14 +246,14 @@ def test_trades_are_told_per_symbol_oldest_first_and_by_id(bench: Bench) -> None
 
 
 def test_what_is_not_filled_of_a_market_order_expires(bench: Bench) -> None:
-    """Nobody asked for its cancellation."""
+    """The order is not shown as canceled, because no client canceled it."""
     rest_canceled = ExecutionTerms(fraction=Decimal("0.5"), rest_is_canceled=True)
     _, reply = bench.order(rest_canceled, quantity="0.02")
     assert (reply["status"], reply["executedQty"], reply["origQty"]) == ("EXPIRED", "0.01000000", "0.02000000")
 
 
 def test_an_order_can_be_late_to_fill(bench: Bench) -> None:
-    """NEW at first, without fills; FILLED when its time has come."""
+    """The order is NEW at first, without fills. It becomes FILLED at its time."""
     _, reply = bench.order(LATE)
     assert (reply["status"], reply["fills"]) == ("NEW", [])
     bench.now += 61_000_000
@@ -260,7 +262,7 @@ def test_an_order_can_be_late_to_fill(bench: Bench) -> None:
 
 
 def test_the_weight_of_requests_is_limited_per_address() -> None:
-    """6,000 a minute: 300 readings of the account, and then 429."""
+    """The limit is 6,000 a minute: 300 account readings succeed, and the next request is answered with 429."""
     bench = Bench(enforces_rate_limits=True)
     statuses = [bench.ask("GET", "/api/v3/account")[0] for _ in range(301)]
     assert statuses == [200] * 300 + [429]
@@ -269,14 +271,14 @@ def test_the_weight_of_requests_is_limited_per_address() -> None:
 
 
 def test_new_orders_are_limited_per_account() -> None:
-    """100 in ten seconds."""
+    """The limit is 100 orders in ten seconds."""
     bench = Bench(enforces_rate_limits=True)
     codes = [bench.order(quantity="0.0002")[1].get("code") for _ in range(101)]
     assert codes == [None] * 100 + [-1015]
 
 
 def test_public_calls_tell_markets_prices_and_candles(bench: Bench) -> None:
-    """Of one symbol, of several, or of all; an unknown one or one named twice is an error."""
+    """A request may name one symbol, several or none (all). An unknown or repeated symbol is an error."""
     path = "/api/v3/ticker/24hr"
     assert bench.public(path, "symbol=BTCUSDT")[1]["lastPrice"] == "50000.00000000"
     assert [each["symbol"] for each in bench.public(path, "symbols=%5B%22ETHUSDT%22,%22BTCUSDT%22%5D")[1]] == [
@@ -296,7 +298,7 @@ def test_public_calls_tell_markets_prices_and_candles(bench: Bench) -> None:
 
 
 def test_what_binance_does_not_serve_is_not_found(bench: Bench) -> None:
-    """404 and no JSON."""
+    """The reply is 404 and not JSON."""
     reply = bench.dialect.answer(Request("GET", "/api/v3/nothing", "", {}, b""), bench.exchange, AT_ONCE)
     assert (reply.status, reply.content_type) == (404, "text/html")
 
@@ -311,6 +313,6 @@ def test_what_binance_does_not_serve_is_not_found(bench: Bench) -> None:
     ],
 )
 def test_faults_have_binances_shapes(bench: Bench, kind: str, status: int, code: int) -> None:
-    """Status and code of a broken Binance."""
+    """Each fault has Binance's HTTP status and code."""
     reply = bench.dialect.fault_reply(kind, "POST order")
     assert (reply.status, orjson.loads(reply.body)["code"]) == (status, code)

@@ -1,4 +1,4 @@
-"""Bearer tokens: those that unmodified ccxt makes pass, and any change makes them wrong."""
+"""Tests that the paper broker accepts the bearer tokens of unmodified ccxt, and rejects every changed token."""
 
 from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def now() -> int:
 
 
 def changed(token: str, segment: int, **changes: Any) -> str:
-    """The token with other content in its header (0) or claims (1) and the old signature."""
+    """The token with other content in its header (segment 0) or claims (segment 1), and the old signature."""
     parts = token.removeprefix("Bearer ").split(".")
     content = orjson.loads(urlsafe_b64decode(parts[segment] + "==")) | changes
     parts[segment] = urlsafe_b64encode(orjson.dumps(content)).rstrip(b"=").decode()
@@ -48,7 +48,7 @@ def changed(token: str, segment: int, **changes: Any) -> str:
 
 
 def test_a_new_key_has_coinbases_form() -> None:
-    """A name with two ids, and a P-256 private key as PEM."""
+    """The name contains two ids, and the private key is P-256 in PEM form."""
     name, pem = new_key()
     organization, _, own = name.removeprefix("organizations/").partition("/apiKeys/")
     assert len(organization) == len(own) == 36
@@ -63,7 +63,7 @@ def test_a_new_key_has_coinbases_form() -> None:
     "url", [f"http://{HOST}{PATH}", f"https://{HOST}{PATH}?limit=250", f"https://api.coinbase.com{PATH}"]
 )
 def test_a_token_of_ccxt_passes(key: ApiKey, token: Callable[..., str], url: str) -> None:
-    """With the scheme that ccxt leaves in, without the query, and for the real host (behind a proxy)."""
+    """The URL may contain the scheme, which ccxt leaves in, a query, or the real host (behind a proxy)."""
     made = token(url=url)
     assert Tokens().key_of(made, CALL, {key.api_key: key}, now()) is key
     assert key_name(made) == key.api_key
@@ -73,7 +73,7 @@ def test_a_token_of_ccxt_passes(key: ApiKey, token: Callable[..., str], url: str
 def test_a_token_is_for_one_method_host_and_path(
     key: ApiKey, token: Callable[..., str], call: tuple[str, str, str]
 ) -> None:
-    """Whoever sees a token can do nothing else with it."""
+    """A stolen token is useless for any other request."""
     assert Tokens().key_of(token(), call, {key.api_key: key}, now()) is None
 
 
@@ -81,7 +81,7 @@ def test_a_token_is_for_one_method_host_and_path(
 def test_a_token_is_good_for_two_minutes(
     key: ApiKey, token: Callable[..., str], seconds_ago: int, passes: bool
 ) -> None:
-    """Not longer, and not before its time."""
+    """It is not valid longer, and not before its time."""
     moment = int(time())
     found = Tokens().key_of(token(moment - seconds_ago), CALL, {key.api_key: key}, moment * 1_000_000)
     assert (found is key) is passes
@@ -106,13 +106,13 @@ def test_any_change_makes_a_token_wrong(
 
 @pytest.mark.parametrize("text", ["", "Bearer ", "Bearer a.b.c", "Basic x", "Bearer ..", "Bearer e30.e30.e30"])
 def test_what_is_no_token_is_refused(key: ApiKey, text: str) -> None:
-    """Without an error of our own."""
+    """The reply is a refusal, not an internal error."""
     assert Tokens().key_of(text, CALL, {key.api_key: key}, now()) is None
     assert key_name(text) is None
 
 
 def test_another_keys_signature_is_wrong(key: ApiKey) -> None:
-    """The name of one key and the private half of another."""
+    """The token names one key and is signed with the private half of another."""
     client: Any = ccxt.coinbase({"apiKey": key.api_key, "secret": new_key()[1]})
     made = f"Bearer {client.create_auth_token(int(time()), 'GET', f'http://{HOST}{PATH}')}"
     assert Tokens().key_of(made, CALL, {key.api_key: key}, now()) is None
