@@ -285,9 +285,7 @@ class MailboxProtocol(RuleBasedStateMachine):
         reply_lost=st.booleans(),
     )
     def worker_releases(self, holder: Holder, ready_in_ms: int, forget: bool, reply_lost: bool) -> None:
-        """The worker that holds the claim gives it up, and the follower is ready now or later. A stale release changes
-        nothing.
-        """
+        """The holder of the claim releases it, and the follower is ready now or later. A stale release changes nothing."""
         box = self.boxes[holder.follower]
         before = self.state()
         for _ in range(1 + reply_lost):

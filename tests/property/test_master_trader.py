@@ -243,9 +243,7 @@ def ledger_engine(postgres_server: PostgresServer, _template_database: str) -> I
 
 
 class Trade(NamedTuple):
-    """The master trades. With `hidden`, the broker shows the fill later; with `during`, it happens while the next poll
-    reads.
-    """
+    """The master trades. `hidden`: the broker shows the fill later. `during`: it happens while the next poll reads."""
 
     side: Side
     symbol: str

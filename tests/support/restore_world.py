@@ -149,9 +149,7 @@ class RestoreWorld:
         MasterFills(self.engine).record(KRAKEN, "master", [ObservedFill(fill, MASTER_EQUITY)], now)
 
     async def publish(self) -> None:
-        """Publish what the ledger holds, as a master process does at its start. This includes fills that an earlier
-        process left.
-        """
+        """Publish all recorded fills, also those of earlier processes, as a master process does at its start."""
         await publish_recorded(self.redis, KEYS, MasterFills(self.engine), lambda: datetime.now(UTC))
         await self.list_instruments()
 

@@ -83,9 +83,7 @@ def test_a_symbol_without_a_readable_listing_is_skipped_for_all(reason: SkipReas
 
 
 def test_a_replayed_fill_makes_replayed_orders() -> None:
-    """Replayed orders are looked up before they are sent. A follower that would be skipped now gets an order of
-    quantity 0.
-    """
+    """Replayed orders are looked up before a send. With quantity 0 (the follower would be skipped now), nothing is sent."""
     _, batch, orders = delivery(a_fill(replayed=True), an_instrument())
     assert [order.replayed for order in orders] == [True] * 4
     assert [order.quantity for order in orders] == [Decimal("0.001"), 0, 0, 0]

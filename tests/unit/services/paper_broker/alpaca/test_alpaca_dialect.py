@@ -274,9 +274,7 @@ def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
 
 
 def test_the_limit_is_200_requests_a_minute() -> None:
-    """The limit holds for each account. Beyond it the reply is 429, until units are restored. Prices of coins do not
-    count.
-    """
+    """The limit is per account. Beyond it, the reply is 429 for a while. Prices of coins do not count."""
     bench = Bench(enforces_rate_limits=True)
     assert {bench.ask("GET", "/v2/clock")[0] for _ in range(200)} == {200}
     status, reply = bench.ask("GET", "/v2/clock")

@@ -218,9 +218,7 @@ def test_an_order_is_found_under_its_own_symbol_and_account_only(bench: Bench) -
 
 
 def test_trades_are_told_per_symbol_oldest_first_and_by_id(bench: Bench) -> None:
-    """`fromId` is inclusive, and `limit` counts from there. Without `fromId` or `startTime`, the newest trades are
-    returned.
-    """
+    """`fromId` is inclusive, and `limit` counts from there. Without a start, the newest trades are returned."""
     orders = []
     for _ in range(5):
         orders.append(bench.order()[1]["orderId"])
