@@ -1,4 +1,4 @@
-"""What goes over the wire to Alpaca for an order, and what each of its answers means."""
+"""Tests which requests the Alpaca gateway sends for an order, and how it reads each answer."""
 
 import asyncio
 import json
@@ -51,7 +51,7 @@ def _limit_order(quantity: str, symbol: str, time_in_force: TimeInForce) -> Limi
 
 
 async def test_an_order_leaves_as_text_with_its_id(server: RecordingServer, account: BrokerAccount) -> None:
-    """Base quantity as text in full length, the id in its own field, keys in the headers; no float, no notional."""
+    """The quantity is sent as text with all digits, the id in its own field, and the keys in the headers."""
     server.answers[PLACE] = order_reply(status="accepted", filled_qty="0", filled_avg_price=None)
     assert await account.place(market_order("0.000012345")) == ORDER_ID
     (sent,) = server.sent_to(PLACE)
@@ -67,7 +67,7 @@ async def test_an_order_leaves_as_text_with_its_id(server: RecordingServer, acco
 
 
 async def test_a_stock_is_ordered_for_the_day_by_its_ticker(server: RecordingServer, account: BrokerAccount) -> None:
-    """Also one whose ticker is the code of a coin; parts of shares are taken for the day only."""
+    """This includes a stock with the code of a coin as its ticker. Alpaca accepts parts of shares for the day only."""
     server.answers[PLACE] = order_reply(status="accepted")
     for symbol, ticker in (("AAPL/USD", "AAPL"), ("BTC.STOCK/USD", "BTC")):
         await account.place(market_order("0.5", symbol=symbol))
@@ -89,7 +89,7 @@ async def test_a_stock_is_ordered_for_the_day_by_its_ticker(server: RecordingSer
 async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
     server: RecordingServer, account: BrokerAccount, symbol: str, quantity: str, time_in_force: TimeInForce
 ) -> None:
-    """Coins and whole shares until canceled or at once, parts of shares for the day; price and size as text."""
+    """Coins and whole shares may wait until canceled or execute at once. Parts of shares are valid for the day."""
     server.answers[PLACE] = order_reply(status="accepted")
     await account.place(_limit_order(quantity, symbol, time_in_force))
     (sent,) = server.sent_to(PLACE)
@@ -121,7 +121,7 @@ async def test_a_limit_order_that_may_not_wait_so_long_is_not_sent(
     time_in_force: TimeInForce,
     right: str,
 ) -> None:
-    """The refusal says what would be right."""
+    """The error says which times in force are allowed."""
     with pytest.raises(Rejected, match=f"wait for {right}"):
         await account.place(_limit_order(quantity, symbol, time_in_force))
     assert server.requests == []
@@ -139,7 +139,7 @@ async def test_a_limit_order_that_may_not_wait_so_long_is_not_sent(
 async def test_the_fee_of_an_order_that_waited_is_a_makers(
     server: RecordingServer, account: BrokerAccount, filled_at: str | None, kind: str, fee: str
 ) -> None:
-    """Alpaca reports no fee: 0.15% for a limit order that was executed well after it came, 0.25% else."""
+    """Alpaca reports no fee. A limit order that waited before its execution pays 0.15%, all others 0.25%."""
     server.answers[f"GET {ORDER}"] = order_reply(type=kind, filled_at=filled_at, limit_price="50000.5")
     report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
     assert (report.fee, report.fee_currency, report.limit_price) == (Decimal(fee), "BTC", Decimal("50000.5"))
@@ -158,7 +158,7 @@ async def test_the_fee_of_an_order_that_waited_is_a_makers(
 async def test_a_stock_is_never_sold_short(
     server: RecordingServer, account: BrokerAccount, positions: Any, expected: type[Exception] | None
 ) -> None:
-    """Alpaca would lend what is missing, so a sale is sent only when the shares are known to be free."""
+    """Alpaca would lend missing shares, so a sale is sent only if enough shares are known to be free."""
     server.answers |= {PLACE: order_reply(status="accepted"), "GET /v2/positions": positions}
     order = market_order("2", Side.SELL, "AAPL/USD")
     if expected is None:
@@ -202,7 +202,7 @@ async def test_every_error_has_its_class_and_is_sent_once(
     message: str,
     expected: type[Exception],
 ) -> None:
-    """Refused only where Alpaca says so; never sent again by itself, not even on 429 and 504."""
+    """An order counts as refused only if Alpaca says so. No order is sent again automatically, even after a 429."""
     server.answers[PLACE] = error_reply(status, code, message)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -231,7 +231,7 @@ async def test_every_error_has_its_class_and_is_sent_once(
 async def test_an_answer_that_cannot_be_read_leaves_the_outcome_open(
     server: RecordingServer, account: BrokerAccount, answer: web.Response
 ) -> None:
-    """HTML, half a reply, another shape, a redirect: nothing is concluded, followed or sent again."""
+    """HTML, a part of a reply, another form or a redirect proves nothing. Nothing is followed or sent again."""
     text, status, headers = answer.text, answer.status, dict(answer.headers)
     server.answers[PLACE] = lambda _: web.Response(text=text, status=status, headers=headers)
     with pytest.raises(OutcomeUnknown):
@@ -241,7 +241,7 @@ async def test_an_answer_that_cannot_be_read_leaves_the_outcome_open(
 
 
 async def test_a_rate_limit_says_how_long_to_wait(server: RecordingServer, account: BrokerAccount) -> None:
-    """By the moment of its reset or by a number of seconds."""
+    """The reply names the moment of the reset or a number of seconds."""
     reset = int(datetime.now(UTC).timestamp()) + 30
     for headers, expected in (({"X-RateLimit-Reset": str(reset)}, 30), ({"Retry-After": "7"}, 7)):
         server.answers[PLACE] = error_reply(429, 42910000, "rate limit exceeded", **headers)
@@ -251,7 +251,7 @@ async def test_a_rate_limit_says_how_long_to_wait(server: RecordingServer, accou
 
 
 async def test_no_error_repeats_a_key(server: RecordingServer, account: BrokerAccount) -> None:
-    """Not even when the broker does."""
+    """The key is removed even if the broker repeats it."""
     server.answers[PLACE] = error_reply(403, 40310000, f"no such key {API_KEY} with {API_SECRET}")
     with pytest.raises(Rejected) as raised:
         await account.place(market_order())
@@ -260,7 +260,7 @@ async def test_no_error_repeats_a_key(server: RecordingServer, account: BrokerAc
 
 
 async def test_no_error_that_is_cut_shows_a_part_of_a_key(server: RecordingServer, account: BrokerAccount) -> None:
-    """Wherever the cut falls."""
+    """This holds wherever the text is cut."""
     server.answers[PLACE] = error_reply(403, 40310000, "x" * 285 + API_KEY)
     with pytest.raises(Rejected) as raised:
         await account.place(market_order())
@@ -270,7 +270,7 @@ async def test_no_error_that_is_cut_shows_a_part_of_a_key(server: RecordingServe
 async def test_an_order_is_not_on_its_way_for_longer_than_it_is_valid(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Expired before it is sent, given up when its validity ends, although requests may take longer."""
+    """An expired order is not sent. A request in flight is given up when its validity ends, before its own timeout."""
     released = asyncio.Event()
 
     async def hang(_: Any) -> web.Response:
@@ -291,7 +291,7 @@ async def test_an_order_is_not_on_its_way_for_longer_than_it_is_valid(
 async def test_hanging_requests_hold_their_places_and_nothing_else(
     server: RecordingServer, nonces: CountingNonces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The event loop runs on; with all places held the next order is told to be not sent, and later all is well."""
+    """With all places taken, the next order waits and the event loop runs on. If the wait is cancelled, nothing is sent."""
     monkeypatch.setattr("shared.brokers.alpaca.connection.PLACES", 2)
     connection = connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
     await connection.open()
@@ -321,7 +321,7 @@ async def test_hanging_requests_hold_their_places_and_nothing_else(
 async def test_a_closed_port_and_a_closed_connection_were_not_reached(
     server: RecordingServer, nonces: CountingNonces, connection: BrokerConnection
 ) -> None:
-    """Both mean: not sent for certain."""
+    """Both raise NotSent, because no request can have reached the broker."""
     account = connection.account(CREDENTIALS)
     await connection.close()
     with pytest.raises(NotSent):
@@ -334,7 +334,7 @@ async def test_a_closed_port_and_a_closed_connection_were_not_reached(
 async def test_an_order_report_has_the_fee_in_what_was_received(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Coins pay 0.25% of the coin when bought and of the dollars when sold; stocks pay nothing."""
+    """Coins pay 0.25%: in the coin for a purchase and in dollars for a sale. Stocks pay nothing."""
     server.answers[f"GET {ORDER}"] = order_reply()
     bought = await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert (bought.status, bought.filled_quantity, bought.cost) == (
@@ -354,7 +354,7 @@ async def test_an_order_report_has_the_fee_in_what_was_received(
 async def test_the_fee_follows_the_tier_that_the_account_tells(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """Of that account only, also for a client of it that is made later."""
+    """The tier applies to that account only, also to a client of the account that is created later."""
     account = connection.account(CREDENTIALS)
     server.answers |= {
         "GET /v2/account": {"cash": "1", "crypto_tier": 3},
@@ -379,7 +379,7 @@ async def test_the_fee_follows_the_tier_that_the_account_tells(
 async def test_only_what_cannot_change_any_more_is_final(
     server: RecordingServer, account: BrokerAccount, status: str, expected: OrderStatus
 ) -> None:
-    """Every status that Alpaca documents."""
+    """All statuses that Alpaca documents are listed."""
     server.answers[f"GET {ORDER}"] = order_reply(status=status)
     assert (await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))).status is expected
 
@@ -387,7 +387,7 @@ async def test_only_what_cannot_change_any_more_is_final(
 async def test_an_unknown_status_and_an_order_that_cannot_be_seen_ask_to_try_again(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """An order that was accepted is never reported as gone or as anything else."""
+    """An accepted order is never reported as absent or as something else."""
     with pytest.raises(OutcomeUnknown):
         await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     server.answers[f"GET {ORDER}"] = order_reply(status="quantum")
@@ -396,7 +396,7 @@ async def test_an_unknown_status_and_an_order_that_cannot_be_seen_ask_to_try_aga
 
 
 async def test_a_look_up_asks_by_the_id_first(server: RecordingServer, account: BrokerAccount) -> None:
-    """One request where the order is there; an order with another id is not taken for it."""
+    """One request is enough if the order is found. An answer with another client order id is not accepted."""
     server.answers[BY_CLIENT_ID] = order_reply()
     report = await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
     assert report is not None
@@ -411,7 +411,7 @@ async def test_a_look_up_asks_by_the_id_first(server: RecordingServer, account: 
 async def test_a_look_up_searches_orders_and_fills_before_it_says_no(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Absent by id, found in the list; absent in the list, found behind a fill; absent everywhere: None."""
+    """The order is found by its id, then in the list, then behind a fill. The result is None only after all three."""
     server.answers |= {"GET /v2/orders": [order_reply()], "GET /v2/account/activities/FILL": []}
     found = await account.look_up(CLIENT_ORDER_ID, Symbol.parse("BTC/USD"), SINCE)
     assert found is not None
@@ -427,7 +427,7 @@ async def test_a_look_up_searches_orders_and_fills_before_it_says_no(
 async def test_a_look_up_that_cannot_read_everything_says_nothing(
     server: RecordingServer, account: BrokerAccount, failing: str
 ) -> None:
-    """A failed request is not "not there"."""
+    """A failed request does not mean that the order is absent."""
     server.answers |= {"GET /v2/orders": [], "GET /v2/account/activities/FILL": []}
     server.answers[failing] = lambda _: web.Response(status=503, text="<html>")
     with pytest.raises(OutcomeUnknown):
@@ -435,7 +435,7 @@ async def test_a_look_up_that_cannot_read_everything_says_nothing(
 
 
 async def test_a_cancellation_is_accepted_or_rejected(server: RecordingServer, account: BrokerAccount) -> None:
-    """204 without a body; 422 when the order is final; 404 when there is none."""
+    """The reply is 204 without a body, 422 for an ended order, or 404 for an unknown order."""
     server.answers[f"DELETE {ORDER}"] = lambda _: web.Response(status=204)
     await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     for answer in (error_reply(422, 42210000, 'order is already in "filled" state'), None):
@@ -445,7 +445,7 @@ async def test_a_cancellation_is_accepted_or_rejected(server: RecordingServer, a
 
 
 async def test_open_orders_are_read_whatever_their_asset(server: RecordingServer, account: BrokerAccount) -> None:
-    """Unlisted coins and stocks too; an order of several legs has no side, and its legs are listed by themselves."""
+    """Orders in unlisted coins and stocks are included. An order of several legs has no side and is left out."""
     opened = order_reply(status="partially_filled", filled_qty="0.05")
     coin = order_reply(id="coin", symbol="GONE/USD", side="sell", status="new", filled_qty="0", filled_avg_price=None)
     share = order_reply(
@@ -468,7 +468,7 @@ async def test_open_orders_are_read_whatever_their_asset(server: RecordingServer
 async def test_open_orders_that_cannot_be_read_are_not_left_out(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Who asks must not take an order for gone."""
+    """The caller must not conclude that an order is gone."""
     server.answers["GET /v2/orders"] = [order_reply(status="thinking")]
     with pytest.raises(OutcomeUnknown):
         await account.open_orders()

@@ -1,4 +1,4 @@
-"""What the gateway makes of Alpaca's assets, money, fills, prices and account flags."""
+"""Tests how the gateway reads Alpaca's assets, balances, fills, prices and account flags."""
 
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -33,7 +33,7 @@ SINCE = datetime(2024, 5, 1, 10, tzinfo=UTC)
 
 
 def test_assets_become_instruments_with_alpacas_lots(connection: BrokerConnection) -> None:
-    """Coins by their increments, text or numbers; stocks in billionths or whole; what cannot be traded is left out."""
+    """Coins have their own increments. Stocks have a lot of 1e-9 or 1. What cannot be traded is left out."""
     instruments = connection.instruments()
     assert set(instruments) == {"BTC/USD", "ETH/USD", "ETH/BTC", "AAPL/USD", "BRK.B/USD", "BTC.STOCK/USD"}
     bitcoin, ether, cross = instruments["BTC/USD"], instruments["ETH/USD"], instruments["ETH/BTC"]
@@ -62,7 +62,7 @@ def test_assets_become_instruments_with_alpacas_lots(connection: BrokerConnectio
 async def test_without_a_list_of_assets_the_well_known_ones_serve(
     server: RecordingServer, nonces: CountingNonces, answer: web.Response
 ) -> None:
-    """Alpaca shows it to key holders only, other servers perhaps to nobody: trading goes on with either."""
+    """Alpaca lists assets for key holders only, and other servers may not list them. Trading works in both cases."""
     text, status, content_type = answer.text, answer.status, answer.content_type
     server.answers["GET /v2/assets"] = lambda _: web.Response(text=text, status=status, content_type=content_type)
     connection = connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
@@ -75,7 +75,7 @@ async def test_without_a_list_of_assets_the_well_known_ones_serve(
 async def test_assets_are_read_with_the_first_key_that_is_there(
     server: RecordingServer, nonces: CountingNonces
 ) -> None:
-    """In the background, once; until then the well-known ones serve."""
+    """The list is read once, in the background. Until then, the well-known assets are used."""
 
     def for_key_holders(request: Recorded) -> Any:
         known = request.headers.get("APCA-API-KEY-ID") == API_KEY
@@ -95,7 +95,7 @@ async def test_assets_are_read_with_the_first_key_that_is_there(
 
 
 async def test_a_lent_key_reads_the_assets_at_once(server: RecordingServer, nonces: CountingNonces) -> None:
-    """So that a master's process lists everything from its start."""
+    """A master process therefore lists all assets from its start."""
     connection = connect(
         Broker.ALPACA, base_url=f"{server.url}/v2/", nonces=nonces, request_timeout_seconds=2, markets_key=CREDENTIALS
     )
@@ -108,7 +108,7 @@ async def test_a_lent_key_reads_the_assets_at_once(server: RecordingServer, nonc
 async def test_assets_that_are_listed_later_are_found_by_a_reload(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """And a reload that fails leaves them."""
+    """A reload that fails keeps the known assets."""
     assert "SOL/USD" not in connection.instruments()
     server.answers["GET /v2/assets"] = [*ASSETS, crypto("SOL/USD")]
     await connection.reload()
@@ -121,14 +121,14 @@ async def test_assets_that_are_listed_later_are_found_by_a_reload(
 
 
 async def test_a_broken_alpaca_does_not_open(server: RecordingServer, nonces: CountingNonces) -> None:
-    """Its trouble is told, not covered by the well-known assets."""
+    """The error is reported; the well-known assets do not hide it."""
     server.answers["GET /v2/assets"] = lambda _: web.Response(text="<html>", status=502)
     with pytest.raises(OutcomeUnknown):
         await connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2).open()
 
 
 async def test_balances_are_cash_and_positions(server: RecordingServer, account: BrokerAccount) -> None:
-    """What open orders hold is in the total; names with and without a slash; text or numbers; extra fields."""
+    """The total includes what open orders hold. Names with a slash, numbers as text and new fields are accepted."""
     server.answers |= {
         ACCOUNT: {"cash": "1000.5", "non_marginable_buying_power": "900.25", "buying_power": "4000", "new": {}},
         POSITIONS: [
@@ -153,7 +153,7 @@ async def test_balances_are_cash_and_positions(server: RecordingServer, account:
 
 
 async def test_an_account_with_nothing_has_no_balances(server: RecordingServer, account: BrokerAccount) -> None:
-    """Cash of nothing is left out; a reply without its cash is no empty account."""
+    """Zero cash is left out. A reply without cash is an error, not an empty account."""
     server.answers |= {ACCOUNT: {"cash": "0"}, POSITIONS: []}
     assert await account.balances() == {}
     for broken in ({}, [], {"cash": None}, {"cash": "much"}):
@@ -163,7 +163,7 @@ async def test_an_account_with_nothing_has_no_balances(server: RecordingServer, 
 
 
 async def test_fills_are_read_to_their_end(server: RecordingServer, account: BrokerAccount) -> None:
-    """Page after page by the last id, however few are on one; each once, oldest first, none from before."""
+    """Pages of any size are read to the end. Each fill is returned once, oldest first, and no earlier fill."""
     every = [fill_reply(number) for number in range(7)]
 
     def page(request: Recorded) -> Any:
@@ -180,7 +180,7 @@ async def test_fills_are_read_to_their_end(server: RecordingServer, account: Bro
 
 
 async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account: BrokerAccount) -> None:
-    """Takers 0.25%, resting limit orders 0.15%, stocks nothing; the order tells whether it was sized in dollars."""
+    """The taker fee is 0.25%, the maker fee 0.15%, stocks are free. The order shows whether its size was in dollars."""
     orders = {
         "market": order_reply(id="market", notional="10000", qty=None),
         "limit": order_reply(id="limit", type="limit", submitted_at="2024-05-01T09:00:00Z"),
@@ -206,12 +206,12 @@ async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account
     assert (taking.fee, taking.fee_currency) == (Decimal("0.0005"), "BTC")
     assert (stock.symbol, stock.side, stock.fee, stock.cost) == ("AAPL/USD", Side.SELL, Decimal(0), Decimal(10_000))
     await account.fills_since(SINCE)
-    assert len(server.sent_to("GET /v2/orders")) <= 2  # learnt once
+    assert len(server.sent_to("GET /v2/orders")) <= 2  # Each order is read once.
     assert not [request for request in server.requests if request.path.startswith("/v2/orders/")]
 
 
 async def test_a_fill_whose_order_is_gone_is_still_a_fill(server: RecordingServer, account: BrokerAccount) -> None:
-    """By default sized in base and paid as a taker."""
+    """The defaults are a size in the base currency and the taker fee."""
     server.answers[FILLS] = [fill_reply(1)]
     (fill,) = await account.fills_since(SINCE)
     assert (fill.size_type, fill.fee) == (SizeType.BASE, Decimal("0.0005"))
@@ -221,14 +221,14 @@ async def test_a_fill_whose_order_is_gone_is_still_a_fill(server: RecordingServe
 async def test_fills_of_another_shape_are_no_empty_list(
     server: RecordingServer, account: BrokerAccount, broken: Any
 ) -> None:
-    """An error that asks to try again."""
+    """The caller gets an error and reads again."""
     server.answers[FILLS] = lambda _: web.json_response(broken)
     with pytest.raises(OutcomeUnknown):
         await account.fills_since(SINCE)
 
 
 async def test_prices_come_from_the_data_endpoints(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Coins without any key, stocks with one, each by one request; numbers exactly as they were written."""
+    """Coins need no key and stocks need one; each kind takes one request. Numbers keep all digits."""
     server.answers |= {
         COIN_TRADES: lambda _: web.Response(
             text='{"trades":{"BTC/USD":{"p":50000.10000000000000001},"ETH/USD":{"p":3000}}}',
@@ -251,7 +251,7 @@ async def test_prices_come_from_the_data_endpoints(server: RecordingServer, conn
 
 
 async def test_a_symbol_that_is_refused_hides_no_other(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Asked for one by one then; a server without prices leaves them all out."""
+    """The symbols are then requested one by one. A server without prices gives no price and no error."""
 
     def trades(request: Recorded) -> Any:
         if "BTC/USD" in request.query["symbols"]:
@@ -270,7 +270,7 @@ async def test_a_symbol_that_is_refused_hides_no_other(server: RecordingServer, 
 async def test_positions_tell_prices_too(
     server: RecordingServer, connection: BrokerConnection, account: BrokerAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Those of the last seconds are not asked for again; older ones are."""
+    """The price in a reading of positions is used for a few seconds. After that, the price is requested."""
     server.answers |= {
         ACCOUNT: {"cash": "1"},
         POSITIONS: [{"symbol": "AAPL", "asset_class": "us_equity", "qty": "1", "current_price": "170.5"}],
@@ -297,13 +297,13 @@ async def test_positions_tell_prices_too(
 async def test_every_key_counts_as_one_that_may_withdraw(
     server: RecordingServer, account: BrokerAccount, reply: dict[str, Any], may_trade: bool
 ) -> None:
-    """Alpaca does not tell what a key may do, only whether the account may trade."""
+    """Alpaca does not report what a key may do, only whether the account may trade."""
     server.answers[ACCOUNT] = reply
     assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=True)
 
 
 async def test_an_error_tells_nothing_of_the_account(server: RecordingServer, account: BrokerAccount) -> None:
-    """Not even whether it may trade: the worst is assumed, and that it was not told is kept."""
+    """The worst is assumed, and the result says that the permissions are not known."""
     server.answers[ACCOUNT] = lambda _: web.Response(status=502, text="Bad Gateway")
     assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
@@ -311,7 +311,7 @@ async def test_an_error_tells_nothing_of_the_account(server: RecordingServer, ac
 async def test_a_key_that_does_not_work_is_told_by_the_key_check(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Any other trouble counts as "may withdraw"."""
+    """Any other failure counts as "may withdraw"."""
     server.answers[ACCOUNT] = error_reply(401, 40110000, "request is not authorized")
     with pytest.raises(KeyRefused):
         await account.key_permissions()
@@ -320,7 +320,7 @@ async def test_a_key_that_does_not_work_is_told_by_the_key_check(
 
 
 async def test_a_key_of_the_wrong_form_is_refused_unsent(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Its text would break the request's headers."""
+    """The text of such a key would break the headers of the request."""
     broken = CREDENTIALS.model_validate({"api_key": "PK\nInjected: 1", "api_secret": "x"})
     with pytest.raises(KeyRefused):
         await connection.account(broken).balances()
@@ -328,6 +328,6 @@ async def test_a_key_of_the_wrong_form_is_refused_unsent(server: RecordingServer
 
 
 async def test_nothing_can_be_reached(nonces: CountingNonces) -> None:
-    """A broker that is not there is told at once."""
+    """A broker that cannot be reached is reported at once."""
     with pytest.raises(NotSent):
         await connect(Broker.ALPACA, base_url="http://127.0.0.1:1/v2", nonces=nonces).open()
