@@ -1,4 +1,7 @@
-"""Binance's shapes for the recording server; its calls are named by method and last part of the path."""
+"""Provides a recording server that answers like Binance, and a gateway connected to it.
+
+Calls are named by method and last part of the path.
+"""
 
 from collections.abc import AsyncIterator
 from typing import Any
@@ -19,7 +22,7 @@ API_SECRET = "secret-of-a-test"
 
 
 def listed(base: str, quote: str, **changes: Any) -> dict[str, Any]:
-    """A symbol of exchangeInfo, with the fields that are needed."""
+    """A symbol of exchangeInfo with the fields that the gateway needs."""
     return {
         "symbol": base + quote,
         "status": "TRADING",
@@ -49,13 +52,13 @@ SYMBOLS = [
 
 
 def refused(code: int, text: str, status: int = 400) -> web.Response:
-    """An error as Binance writes it."""
+    """An error in the form that Binance uses."""
     return web.json_response({"code": code, "msg": text}, status=status)
 
 
 @pytest.fixture
 async def binance() -> AsyncIterator[RecordingServer]:
-    """A server that speaks as much of Binance's API as a test tells it."""
+    """A server with the part of Binance's API that a test sets up."""
     server = RecordingServer(
         name=lambda request: f"{request.method} {request.endpoint}",
         unknown=lambda: web.Response(status=404, text="<html>404</html>", content_type="text/html"),

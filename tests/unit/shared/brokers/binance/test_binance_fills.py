@@ -1,4 +1,4 @@
-"""Fills of all symbols, from a broker that tells them one symbol at a time."""
+"""Tests that the gateway finds all fills, although Binance lists them for one symbol at a time."""
 
 import asyncio
 from collections import Counter
@@ -26,7 +26,7 @@ DAY = timedelta(days=1)
 
 
 class Exchange:
-    """What a Binance account did: balances and trades move together, to the last digit."""
+    """The history of a Binance account, in which balances and trades agree to the last digit."""
 
     def __init__(self, server: RecordingServer, **balances: str) -> None:
         self.server = server
@@ -41,7 +41,7 @@ class Exchange:
     def trade(
         self, base: str, quote: str, side: str, quantity: str, price: str, *, fee_in: str = "", **more: Any
     ) -> dict[str, Any]:
-        """Trade with a fee of a thousandth of what is received (or 0.001 of `fee_in`)."""
+        """Trade with a fee of 0.1% of what is received, or of 0.001 in the currency `fee_in`."""
         sign = 1 if side == "buy" else -1
         amount = Decimal(quantity)
         cost = amount * Decimal(price)
@@ -89,7 +89,7 @@ class Exchange:
         return {"orderId": order_id, "symbol": request.fields["symbol"], "origQuoteOrderQty": in_quote}
 
     def asked(self) -> Counter[str]:
-        """How often each symbol's trades were asked for since the last call."""
+        """How often the trades of each symbol were requested since the last call."""
         counted = Counter(request.fields["symbol"] for request in self.server.sent_to("GET myTrades"))
         self.server.requests.clear()
         return counted
@@ -107,13 +107,13 @@ def exchange(binance: RecordingServer, account: BinanceAccount) -> Exchange:
 
 @pytest.fixture(autouse=True)
 def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing is waited for: what is unexplained is searched at the next call."""
+    """Set the waits to zero: a difference in the balances is searched at the next call."""
     monkeypatch.setattr(fill_search, "PATIENCE_SECONDS", 0.0)
     monkeypatch.setattr(fill_search, "HOT_SECONDS", 0.0)
 
 
 async def test_a_fill_is_read_in_full(exchange: Exchange, account: BinanceAccount) -> None:
-    """Exact amounts, the fee and its currency, and an id that holds the symbol."""
+    """Amounts are exact, the fee has its currency, and the id contains the symbol."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     trade = exchange.trade("BTC", "USDT", "sell", "0.01000000", "50000.10")
     (fill,) = await account.fills_since(since)
@@ -135,7 +135,7 @@ async def test_a_fill_is_read_in_full(exchange: Exchange, account: BinanceAccoun
 async def test_the_size_type_is_the_orders_and_asked_for_once(
     binance: RecordingServer, exchange: Exchange, account: BinanceAccount
 ) -> None:
-    """quoteOrderQty means that the master named dollars."""
+    """An order with quoteOrderQty was sized in dollars by the master. Each order is read once."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     exchange.quote_sized.add(1_020)
     for _ in range(2):
@@ -148,7 +148,7 @@ async def test_the_size_type_is_the_orders_and_asked_for_once(
 
 
 async def test_nothing_is_asked_while_balances_stand_still(exchange: Exchange, account: BinanceAccount) -> None:
-    """One reading of the account, 20 weight, is all that a poll costs."""
+    """A poll then costs one reading of the account, with a weight of 20."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
     first = await account.fills_since(since)
@@ -159,7 +159,7 @@ async def test_nothing_is_asked_while_balances_stand_still(exchange: Exchange, a
 
 
 async def test_a_fill_costs_the_question_for_its_own_symbol(exchange: Exchange, account: BinanceAccount) -> None:
-    """Both coins moved, so their pair is asked, and explains all."""
+    """Both balances of the pair changed, so the pair is read, and its trades explain the change."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
     exchange.asked()
@@ -171,7 +171,7 @@ async def test_a_fill_costs_the_question_for_its_own_symbol(exchange: Exchange, 
 
 
 async def test_a_round_trip_between_two_polls_is_not_lost(exchange: Exchange, account: BinanceAccount) -> None:
-    """A coin that was never held is bought and fully sold: all that is left is a difference of dollars."""
+    """A coin that was never held is bought and fully sold. Only the balance of dollars shows a difference."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     assert await account.fills_since(since) == []
     exchange.trade("BNB", "USDT", "buy", "1", "300", fee_in="USDT")
@@ -183,7 +183,7 @@ async def test_a_round_trip_between_two_polls_is_not_lost(exchange: Exchange, ac
 
 
 async def test_a_round_trip_before_the_first_call_is_not_lost(exchange: Exchange, account: BinanceAccount) -> None:
-    """As after a restart: every pair is asked that leads to what is held, also over a coin between."""
+    """This is the case after a restart. All pairs that connect to a held asset are read, also through another coin."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     exchange.trade("ETH", "USDT", "buy", "1", "3000", fee_in="USDT")
     exchange.trade("ETH", "BTC", "sell", "1", "0.06", fee_in="USDT")
@@ -194,7 +194,7 @@ async def test_a_round_trip_before_the_first_call_is_not_lost(exchange: Exchange
 
 
 async def test_a_fill_that_shows_later_than_its_balances_is_found(exchange: Exchange, account: BinanceAccount) -> None:
-    """What is unexplained is asked for again at every call."""
+    """An unexplained difference is searched at every call."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
     trade = exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
@@ -206,7 +206,7 @@ async def test_a_fill_that_shows_later_than_its_balances_is_found(exchange: Exch
 
 
 async def test_a_fee_in_a_third_coin_is_explained_too(exchange: Exchange, account: BinanceAccount) -> None:
-    """BNB pays, and nothing more is searched."""
+    """The fee in BNB explains the difference, so no other pair is read."""
     exchange.balances["BNB"] = Decimal(1)
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
@@ -221,7 +221,7 @@ async def test_a_fee_in_a_third_coin_is_explained_too(exchange: Exchange, accoun
 async def test_a_deposit_is_searched_once_and_then_believed(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Every pair of the currency is asked, no fill is made up, and then it is quiet again."""
+    """All pairs of the currency are read and no fill is invented. After that, the difference is accepted."""
     monkeypatch.setattr(fill_search, "WRITE_OFF_SECONDS", 0.0)
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
@@ -237,7 +237,7 @@ async def test_a_deposit_is_searched_once_and_then_believed(
 async def test_a_deposit_to_an_account_with_many_coins_ends_too(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Likely pairs, more than the allowance at each call, do not keep all others from their turn for ever."""
+    """Likely pairs that exceed the allowance of each call do not keep other pairs from their turn forever."""
     clock = [1_000.0]
     monkeypatch.setattr(fill_search, "monotonic", lambda: clock[0])
     monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
@@ -260,7 +260,7 @@ async def test_a_deposit_to_an_account_with_many_coins_ends_too(
 async def test_a_search_keeps_within_its_allowance(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """What does not fit into one call is asked in the next ones, and a fill found there is told, although late."""
+    """Pairs beyond the allowance are read in the next calls. A fill that is found there is returned late."""
     monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
     monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 2)
     monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
@@ -274,14 +274,14 @@ async def test_a_search_keeps_within_its_allowance(
         counts.append(exchange.asked().total())
     later = datetime.now(UTC) + timedelta(seconds=1)
     assert {fill.symbol for fill in found} == {"BTC/USDT", "XRP/USDT"}
-    assert max(counts[1:]) <= 2 * 2  # each reading of a pair with trades ends with an empty page
+    assert max(counts[1:]) <= 2 * 2  # Each reading of a pair with trades ends with an empty page.
     assert await account.fills_since(later) == []
 
 
 async def test_a_sale_during_a_long_absence_is_found_although_its_pair_comes_late(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The reader goes on to the newest fill at once; pairs that are still to be asked are asked from the old start."""
+    """The reader continues from the newest fill at once. Pairs that still wait are read from the old start."""
     monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
     monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 1)
     monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
@@ -300,7 +300,7 @@ async def test_a_sale_during_a_long_absence_is_found_although_its_pair_comes_lat
 async def test_an_account_says_that_it_searches_also_through_the_circuit(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch, fresh_redis_url: str
 ) -> None:
-    """While pairs wait for the first search, and while a change of the balances is not explained."""
+    """It searches while pairs wait for their first reading, and while a change of the balances is unexplained."""
     monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
     monkeypatch.setattr(fill_search, "SYMBOLS_AT_ONCE", 2)
     monkeypatch.setattr(fill_search, "SYMBOLS_A_SECOND", 1_000_000.0)
@@ -322,7 +322,7 @@ async def test_an_account_says_that_it_searches_also_through_the_circuit(
 async def test_a_late_fill_is_told_until_a_ledger_that_was_away_can_record_it(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Told once is not recorded: the database may have been down, and the reader asks again from later than the fill."""
+    """A returned fill is not yet recorded. If the database was down, the reader asks again from after the fill."""
     clock = [1_000.0]
     monkeypatch.setattr(fill_search, "monotonic", lambda: clock[0])
     monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
@@ -342,7 +342,7 @@ async def test_a_late_fill_is_told_until_a_ledger_that_was_away_can_record_it(
 
 
 async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: BinanceAccount) -> None:
-    """By fromId, also from a server whose pages are smaller than Binance's; each trade once, oldest first."""
+    """Pages follow by fromId, also with smaller pages than Binance's. Each trade is returned once, oldest first."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     exchange.most_on_a_page = 7
     for _ in range(30):
@@ -352,7 +352,7 @@ async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: Bi
 
 
 async def test_a_start_of_long_ago_is_reached(exchange: Exchange, account: BinanceAccount) -> None:
-    """Binance takes no span above 24 hours, and the newest page may not reach back that far."""
+    """Binance accepts spans up to 24 hours, and the newest page may not reach back far enough."""
     now = datetime.now(UTC)
     for number in range(620):
         at = milliseconds(now - 3 * DAY + timedelta(minutes=number))
@@ -363,7 +363,7 @@ async def test_a_start_of_long_ago_is_reached(exchange: Exchange, account: Binan
 
 
 async def test_the_moment_itself_is_in_and_earlier_ones_are_not(exchange: Exchange, account: BinanceAccount) -> None:
-    """And a later call from an earlier moment tells what lies between."""
+    """A later call from an earlier moment returns the fills between the two."""
     moment = datetime.now(UTC).replace(microsecond=0) - timedelta(minutes=1)
     for seconds in (-1, 0, 1):
         exchange.trade("BTC", "USDT", "buy", "0.01", "50000", time=milliseconds(moment + timedelta(seconds=seconds)))
@@ -375,7 +375,7 @@ async def test_the_moment_itself_is_in_and_earlier_ones_are_not(exchange: Exchan
 async def test_what_was_traded_while_binance_could_not_be_asked_is_found(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """However long that was: fills are sought from the last reading that left nothing unexplained, not from now."""
+    """The search starts at the last reading without an unexplained difference, not at the present."""
     monkeypatch.setattr(fill_search, "OVERLAP", timedelta(seconds=0.1))
     since = datetime.now(UTC) - timedelta(minutes=1)
     for _ in range(2):
@@ -393,7 +393,7 @@ async def test_what_was_traded_while_binance_could_not_be_asked_is_found(
 async def test_a_reader_who_goes_on_to_the_newest_fill_after_an_outage_leaves_no_older_one(
     exchange: Exchange, account: BinanceAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of two pairs that were traded meanwhile one is asked at once, and the other one later, from as early."""
+    """Two pairs were traded during the outage. One is read at once, the other later and from the same start."""
     for name in ("OVERLAP", "KEPT"):
         monkeypatch.setattr(fill_search, name, timedelta(seconds=0.05))
     monkeypatch.setattr(fill_search, "LIKELY_AT_MOST", 1)
@@ -418,7 +418,7 @@ async def test_a_reader_who_goes_on_to_the_newest_fill_after_an_outage_leaves_no
 async def test_a_failed_question_loses_nothing(
     binance: RecordingServer, exchange: Exchange, account: BinanceAccount
 ) -> None:
-    """Wherever it fails, the next call finds what this one would have."""
+    """Whichever request fails, the next call finds the fills that this call would have found."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
     exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
@@ -434,7 +434,7 @@ async def test_a_failed_question_loses_nothing(
 async def test_a_pair_that_was_delisted_meanwhile_is_passed_over(
     binance: RecordingServer, exchange: Exchange, account: BinanceAccount
 ) -> None:
-    """The others are still read."""
+    """The other pairs are still read."""
     since = datetime.now(UTC) - timedelta(minutes=1)
     exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
 
@@ -453,7 +453,7 @@ async def test_a_pair_that_was_delisted_meanwhile_is_passed_over(
 async def test_one_fill_that_cannot_be_read_fails_the_reading(
     exchange: Exchange, account: BinanceAccount, change: dict[str, Any]
 ) -> None:
-    """Leaving it out would lose it for good."""
+    """Leaving the fill out would lose it."""
     exchange.server.answers["GET myTrades"] = [
         {**exchange.trade("BTC", "USDT", "buy", "0.01", "50000"), **change},
     ]
@@ -463,7 +463,7 @@ async def test_one_fill_that_cannot_be_read_fails_the_reading(
 
 @pytest.mark.parametrize("answer", [{}, "text", ["text"], None])
 async def test_trades_of_a_wrong_shape_are_an_error(exchange: Exchange, account: BinanceAccount, answer: Any) -> None:
-    """And no empty list."""
+    """The result is not an empty list."""
     exchange.server.answers["GET myTrades"] = web.json_response(answer)
     with pytest.raises(OutcomeUnknown):
         await account.fills_since(datetime.now(UTC) - timedelta(minutes=1))

@@ -1,4 +1,4 @@
-"""What goes over the wire to Binance for an order, and what the replies mean."""
+"""Tests which requests the Binance gateway sends for an order, and how it reads each reply."""
 
 import hashlib
 import hmac
@@ -45,7 +45,7 @@ def market_order(quantity: str = "0.10", valid_for_seconds: float = 5, **changes
 
 
 def entry(**changes: Any) -> dict[str, Any]:
-    """An order as GET order tells it."""
+    """An order as `GET order` returns it."""
     return {
         "symbol": "BTCUSDT",
         "orderId": 28,
@@ -83,7 +83,10 @@ def trade(quantity: str = "0.1", fee: str = "0.0001", asset: str = "BTC", **chan
 async def test_the_order_that_goes_out_says_exactly_what_was_asked(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """Base quantity as text, our id as newClientOrderId, no price (which ccxt makes a cost of), and a window."""
+    """The quantity is text in the base currency, and nija's id is newClientOrderId.
+
+    A price is not sent, because ccxt would turn it into a cost. The window ends with the validity.
+    """
     binance.answers["POST order"] = {"orderId": 28}
     order = market_order("0.10", side=Side.SELL)
     assert await account.place(order) == ORDER_ID
@@ -113,7 +116,7 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
 async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
     binance: RecordingServer, account: BinanceAccount, time_in_force: TimeInForce, wire: str
 ) -> None:
-    """Otherwise it is what a market order is, with the same id and window."""
+    """All other fields are those of a market order, with the same id and window."""
     binance.answers["POST order"] = {"orderId": 28}
     order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
     assert await account.place(order) == ORDER_ID
@@ -134,7 +137,7 @@ async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
 async def test_a_limit_order_that_was_filled_in_part_at_once_is_final_without_a_request(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """The reply to an immediate order says what was filled, and that the rest has expired."""
+    """The reply to an immediate order contains what was filled, and says that the rest expired."""
     reply = {**entry(status="EXPIRED", type="LIMIT", price="30001.2", executedQty="0.04"), "fills": [part("0.04")]}
     binance.answers["POST order"] = {**reply, "cummulativeQuoteQty": "1200.048"}
     time_in_force = TimeInForce.IMMEDIATE_OR_CANCEL
@@ -153,7 +156,7 @@ async def test_a_limit_order_that_was_filled_in_part_at_once_is_final_without_a_
 async def test_a_quantity_is_sent_as_plain_text(
     binance: RecordingServer, account: BinanceAccount, quantity: str, wire: str
 ) -> None:
-    """No exponent, no binary float, and never a cost."""
+    """The text has no exponent, is exact, and is never sent as a cost."""
     binance.answers["POST order"] = {"orderId": 28}
     await account.place(market_order(quantity))
     assert binance.requests[0].fields["quantity"] == wire
@@ -161,7 +164,7 @@ async def test_a_quantity_is_sent_as_plain_text(
 
 
 async def test_a_window_is_never_longer_than_binance_takes(binance: RecordingServer, account: BinanceAccount) -> None:
-    """Ten minutes go out as 60 s, so as sooner than asked for."""
+    """A validity of ten minutes is sent as 60 s, so the request expires earlier than the order allows."""
     binance.answers["POST order"] = {"orderId": 28}
     await account.place(market_order(valid_for_seconds=600))
     assert binance.requests[0].fields["recvWindow"] == "60000"
@@ -171,7 +174,7 @@ async def test_a_window_is_never_longer_than_binance_takes(binance: RecordingSer
 async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
     binance: RecordingServer, account: BinanceAccount, order: MarketOrder
 ) -> None:
-    """Nothing goes out."""
+    """Nothing is sent."""
     with pytest.raises(Expired):
         await account.place(order)
     assert binance.requests == []
@@ -181,7 +184,7 @@ async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
 async def test_an_unlisted_symbol_is_rejected_without_a_request(
     binance: RecordingServer, account: BinanceAccount, symbol: str
 ) -> None:
-    """One that is unknown, and one that is delisted."""
+    """One symbol is unknown, and one is delisted."""
     with pytest.raises(Rejected, match=symbol):
         await account.place(market_order(symbol=symbol))
     assert binance.requests == []
@@ -222,7 +225,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
 async def test_each_code_has_the_class_of_what_to_do_next(
     binance: RecordingServer, account: BinanceAccount, code: int, text: str, expected: type[Exception]
 ) -> None:
-    """Behind any base URL, after requests that succeeded, and with exactly one request sent."""
+    """This holds for any base URL and after earlier successful requests. Exactly one request is sent."""
     binance.answers["GET account"] = {"balances": []}
     await account.balances()
     binance.answers["POST order"] = refused(code, text)
@@ -235,7 +238,7 @@ async def test_each_code_has_the_class_of_what_to_do_next(
 
 @pytest.mark.parametrize("code", [-2010, -1013, -1021, -2015])
 async def test_a_code_with_a_5xx_tells_nothing(binance: RecordingServer, account: BinanceAccount, code: int) -> None:
-    """Binance calls the outcome of every 5xx unknown."""
+    """Binance declares the outcome of every 5xx as unknown."""
     binance.answers["POST order"] = refused(code, "Account has insufficient balance.", status=500)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -264,7 +267,7 @@ async def test_a_code_with_a_5xx_tells_nothing(binance: RecordingServer, account
 async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
     binance: RecordingServer, account: BinanceAccount, response: dict[str, Any]
 ) -> None:
-    """And it is never sent again by itself."""
+    """The order is not sent again automatically."""
     binance.answers["POST order"] = web.Response(**response)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -293,7 +296,7 @@ async def test_a_redirect_is_not_followed(binance: RecordingServer, account: Bin
 async def test_a_rate_limit_waits_as_it_is_told(
     binance: RecordingServer, account: BinanceAccount, status: int, headers: dict[str, str], text: str, seconds: float
 ) -> None:
-    """429 asks for a pause, 418 is a ban of the address."""
+    """429 asks for a pause; 418 is a ban of the address."""
     binance.answers["POST order"] = web.Response(status=status, headers=headers, text=text)
     with pytest.raises(RateLimited) as raised:
         await account.place(market_order())
@@ -301,7 +304,7 @@ async def test_a_rate_limit_waits_as_it_is_told(
 
 
 async def test_a_ban_that_names_its_end_is_waited_for(binance: RecordingServer, account: BinanceAccount) -> None:
-    """In the text of -1003, in milliseconds since 1970."""
+    """The text of error -1003 contains the end, in milliseconds since 1970."""
     until = int((datetime.now(UTC).timestamp() + 40) * 1_000)
     binance.answers["POST order"] = refused(-1003, f"Way too much request weight used; IP banned until {until}.")
     with pytest.raises(RateLimited) as raised:
@@ -310,7 +313,7 @@ async def test_a_ban_that_names_its_end_is_waited_for(binance: RecordingServer, 
 
 
 async def test_an_error_never_shows_key_secret_or_signature(binance: RecordingServer, account: BinanceAccount) -> None:
-    """Neither what a server echoes, nor the address that ccxt names when a request breaks off."""
+    """The error hides them if a server echoes them, and if ccxt names the URL of a failed request."""
 
     def echo(_: Recorded) -> web.Response:
         sent = binance.requests[-1]
@@ -333,7 +336,7 @@ async def test_an_error_never_shows_key_secret_or_signature(binance: RecordingSe
 
 
 async def test_an_error_that_is_cut_shows_no_part_of_a_key(binance: RecordingServer, account: BinanceAccount) -> None:
-    """Wherever the cut falls."""
+    """This holds wherever the text is cut."""
     binance.answers["POST order"] = refused(-9999, "x" * 285 + API_KEY)
     with pytest.raises(OutcomeUnknown) as raised:
         await account.place(market_order())
@@ -343,7 +346,7 @@ async def test_an_error_that_is_cut_shows_no_part_of_a_key(binance: RecordingSer
 async def test_the_final_state_in_the_reply_needs_no_further_request(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """FULL tells status, fills and fees; a second reading asks again."""
+    """The FULL reply has status, fills and fees. A second reading sends a request."""
     binance.answers["POST order"] = entry(fills=[part("0.04", "0.00004"), part("0.06", "0.00006")])
     report = await account.order(await account.place(market_order()), "BTC/USDT")
     assert (report.status, report.filled_quantity, report.cost) == (
@@ -372,7 +375,7 @@ async def test_the_final_state_in_the_reply_needs_no_further_request(
 async def test_a_reply_that_is_not_final_or_not_whole_is_asked_for_again(
     binance: RecordingServer, account: BinanceAccount, changes: dict[str, Any]
 ) -> None:
-    """The order is placed all the same."""
+    """The order is placed nevertheless."""
     binance.answers |= {
         "POST order": entry(**changes),
         "GET order": entry(),
@@ -395,7 +398,7 @@ async def test_a_reply_that_is_not_final_or_not_whole_is_asked_for_again(
 async def test_the_fee_is_told_in_the_currency_that_it_was_taken_in(
     binance: RecordingServer, account: BinanceAccount, trades: list[dict[str, Any]], fee: str, currency: str
 ) -> None:
-    """BNB, the coin or dollars; when BNB ran out, what was taken of the coin, because positions are counted by it."""
+    """This is BNB, the coin or dollars. If BNB ran out, the fee in the coin is reported, because positions need it."""
     binance.answers |= {"GET order": entry(), "GET myTrades": trades}
     report = await account.order(ORDER_ID, "BTC/USDT")
     assert (report.fee, report.fee_currency) == (Decimal(fee), currency)
@@ -405,7 +408,7 @@ async def test_the_fee_is_told_in_the_currency_that_it_was_taken_in(
 async def test_trades_that_are_not_all_visible_yet_are_waited_for(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """Without them the fee would be too small; after a minute they are not waited for any more."""
+    """Without all trades, the fee would be too small. After a minute, the gateway stops waiting."""
     now = int(datetime.now(UTC).timestamp() * 1_000)
     binance.answers |= {"GET order": entry(updateTime=now), "GET myTrades": [trade("0.05")]}
     with pytest.raises(OutcomeUnknown, match="not all trades"):
@@ -428,7 +431,7 @@ async def test_trades_that_are_not_all_visible_yet_are_waited_for(
 async def test_each_status_is_open_or_final(
     binance: RecordingServer, account: BinanceAccount, status: str, expected: OrderStatus
 ) -> None:
-    """An order without executions has no trades to ask for."""
+    """For an order without executions, no trades are requested."""
     binance.answers["GET order"] = entry(status=status, executedQty="0.0", cummulativeQuoteQty="0.0")
     report = await account.order(ORDER_ID, "BTC/USDT")
     assert (report.status, report.filled_quantity, report.fee) == (expected, Decimal(0), Decimal(0))
@@ -438,7 +441,7 @@ async def test_each_status_is_open_or_final(
 async def test_numbers_may_come_as_numbers_and_fields_may_be_missing_or_new(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """Other servers and recorded replies; -1 is Binance's word for a cost that it does not know any more."""
+    """Other servers and recorded replies do so. -1 is Binance's value for a cost that is no longer known."""
     minimal = {
         "symbol": "BTCUSDT",
         "orderId": "28",
@@ -457,7 +460,7 @@ async def test_numbers_may_come_as_numbers_and_fields_may_be_missing_or_new(
 async def test_an_order_that_cannot_be_read_is_asked_for_later(
     binance: RecordingServer, account: BinanceAccount, answer: Any
 ) -> None:
-    """Binance answers from memory before its database knows."""
+    """Binance may confirm an order before its database contains it."""
     binance.answers["GET order"] = answer
     with pytest.raises(OutcomeUnknown):
         await account.order(ORDER_ID, "BTC/USDT")
@@ -474,7 +477,7 @@ async def test_a_look_up_asks_by_our_id(binance: RecordingServer, account: Binan
 
 
 async def test_a_look_up_finds_among_open_orders(binance: RecordingServer, account: BinanceAccount) -> None:
-    """When the query does not know it yet."""
+    """This is the case while the query by id does not show the order yet."""
     still_open = entry(status="NEW", executedQty="0", cummulativeQuoteQty="0")
     binance.answers |= {
         "GET order": refused(-2013, "Order does not exist."),
@@ -486,7 +489,7 @@ async def test_a_look_up_finds_among_open_orders(binance: RecordingServer, accou
 
 
 async def test_a_look_up_finds_by_trades(binance: RecordingServer, account: BinanceAccount) -> None:
-    """The orders of the trades since then, each by its id."""
+    """The orders of all trades since then are read, each by its id."""
 
     def order(request: Recorded) -> Any:
         if "origClientOrderId" in request.fields:
@@ -507,7 +510,7 @@ async def test_a_look_up_finds_by_trades(binance: RecordingServer, account: Bina
 
 
 async def test_a_look_up_of_what_is_nowhere_finds_nothing(binance: RecordingServer, account: BinanceAccount) -> None:
-    """After all three places were asked, none of which is believed with an error."""
+    """The result is None only after all three places were read. An error in one of them is raised."""
     binance.answers |= {
         "GET order": refused(-2013, "Order does not exist."),
         "GET openOrders": [],
@@ -524,7 +527,7 @@ async def test_a_look_up_of_what_is_nowhere_finds_nothing(binance: RecordingServ
 
 
 async def test_a_cancellation_names_the_order(binance: RecordingServer, account: BinanceAccount) -> None:
-    """By its id; what is not open any more is rejected."""
+    """The order is named by its id. The cancellation of an ended order is rejected."""
     binance.answers["DELETE order"] = entry(status="CANCELED")
     await account.cancel(ORDER_ID, "BTC/USDT")
     fields = binance.requests[0].fields
@@ -535,14 +538,14 @@ async def test_a_cancellation_names_the_order(binance: RecordingServer, account:
 
 
 def test_the_error_tables_do_not_depend_on_the_address() -> None:
-    """ccxt's own would be empty for any host but the real one."""
+    """The tables of unmodified ccxt are empty for all hosts except Binance's own."""
     client = BinanceClient({})
     for url in ("http://127.0.0.1:8123/api/v3/order", "https://api.binance.com/api/v3/order"):
         assert client.get_exceptions_by_url(url, "exact")["-1151"].__name__ == "BadSymbol"
 
 
 async def test_open_orders_are_read_whatever_their_pair(binance: RecordingServer, account: BinanceAccount) -> None:
-    """One request without a symbol, and none for trades: fees are not told."""
+    """One request without a symbol reads the orders. Trades are not requested, so fees are missing."""
     ours = entry(status="PARTIALLY_FILLED", executedQty="0.04", cummulativeQuoteQty="1200")
     strange = entry(symbol="GONEUSDT", orderId=7, status="NEW", executedQty="0", side="SELL", clientOrderId="web_1")
     binance.answers["GET openOrders"] = [ours, strange]
@@ -557,7 +560,7 @@ async def test_open_orders_are_read_whatever_their_pair(binance: RecordingServer
 async def test_open_orders_that_cannot_be_read_are_not_left_out(
     binance: RecordingServer, account: BinanceAccount
 ) -> None:
-    """Who asks must not take an order for gone."""
+    """The caller must not conclude that an order is gone."""
     binance.answers["GET openOrders"] = [entry(status="THINKING")]
     with pytest.raises(OutcomeUnknown):
         await account.open_orders()
