@@ -1,4 +1,4 @@
-"""What goes over the wire for an order, and what the replies mean."""
+"""Tests which requests the Coinbase gateway sends for an order, and how it reads each reply."""
 
 import asyncio
 from base64 import b64encode, urlsafe_b64decode
@@ -109,7 +109,7 @@ def fill_entry(**changes: Any) -> dict[str, Any]:
 async def test_the_order_that_goes_out_says_exactly_what_was_asked(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A market buy by base quantity as text, which ccxt's own call cannot make; our id, not one of ccxt's."""
+    """The order is a market order by base quantity, which ccxt's own call cannot make. The id is nija's, not ccxt's."""
     server.answers[ORDERS] = accepted()
     assert await account.place(market_order("0.10")) == ORDER_ID
     (sent,) = server.requests
@@ -129,7 +129,7 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
 async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
     server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, configuration: str
 ) -> None:
-    """In the configuration; otherwise it is what a market order is."""
+    """Both are in the configuration. All other fields are those of a market order."""
     server.answers[ORDERS] = accepted()
     order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
     assert await account.place(order) == ORDER_ID
@@ -149,7 +149,7 @@ async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
 async def test_a_quantity_is_sent_as_plain_text(
     server: RecordingServer, account: BrokerAccount, quantity: str, wire: str
 ) -> None:
-    """No exponent and no number that JSON would make a binary float of, for sales as well."""
+    """The text has no exponent, and the quantity is not a JSON number, which would be read as a binary float."""
     server.answers[ORDERS] = accepted()
     await account.place(market_order(quantity, side=Side.SELL))
     (sent,) = server.requests
@@ -160,13 +160,13 @@ async def test_a_quantity_is_sent_as_plain_text(
 async def test_a_token_is_signed_with_the_key_for_this_request_alone(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """ES256 over header and claims; the claim `uri` names method, host and path without the query."""
+    """ES256 signs header and claims. The claim `uri` contains method, host and path, without the query."""
     server.answers[BATCH] = NO_ORDERS
     server.answers[FILLS] = {"fills": [], "cursor": ""}
     await account.look_up(CLIENT_ID, Symbol.parse("BTC/USD"), SINCE)
     first, second = server.requests
     assert first.query
-    # ccxt keeps the scheme in the claim when it is not https; servers that speak to ccxt expect that.
+    # ccxt keeps the scheme in the claim if it is not https. Servers for ccxt expect that.
     assert first.claims["uri"] == f"GET {server.url}/api/v3/brokerage/orders/historical/batch"
     assert first.claims["sub"] == API_KEY
     assert (first.claims["iss"], first.claims["aud"]) == ("coinbase-cloud", ["retail_rest_api_proxy"])
@@ -180,7 +180,7 @@ async def test_a_token_is_signed_with_the_key_for_this_request_alone(
 
 
 async def test_a_key_of_the_newer_kind_signs_too(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Ed25519 as 88 characters of base64: EdDSA, and the claims that go with it."""
+    """The key is Ed25519, as 88 characters of base64. The signature is EdDSA with its own claims."""
     key = Ed25519PrivateKey.generate()
     secret = b64encode(key.private_bytes_raw() + key.public_key().public_bytes_raw()).decode()
     server.answers[ACCOUNTS] = {"accounts": []}
@@ -195,7 +195,7 @@ async def test_a_key_of_the_newer_kind_signs_too(server: RecordingServer, connec
 async def test_a_pem_key_may_have_its_line_ends_written_out(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    r"""As in a file of variables: one line with \n in it."""
+    r"""A file of variables holds the key in one line that contains the text `\n`."""
     server.answers[ACCOUNTS] = {"accounts": []}
     secret = API_SECRET.replace("\n", "\\n")
     assert await connection.account(Credentials(api_key=API_KEY, api_secret=secret)).balances() == {}
@@ -213,7 +213,7 @@ async def test_a_pem_key_may_have_its_line_ends_written_out(
 async def test_a_key_of_another_broker_is_refused_before_anything_is_sent(
     server: RecordingServer, connection: BrokerConnection, secret: str
 ) -> None:
-    """The text says what would be right and does not repeat the secret."""
+    """The error says which form is right and does not repeat the secret."""
     account = connection.account(Credentials(api_key="a-name", api_secret=SecretStr(secret)))
     with pytest.raises(KeyRefused, match="API secret") as raised:
         await account.place(market_order())
@@ -222,7 +222,7 @@ async def test_a_key_of_another_broker_is_refused_before_anything_is_sent(
 
 
 async def test_an_orders_token_expires_no_later_than_the_order(server: RecordingServer, account: BrokerAccount) -> None:
-    """So that a request that is held up cannot be executed late; other requests have the usual two minutes."""
+    """A delayed request can therefore not be executed late. The tokens of other requests are valid for two minutes."""
     server.answers[ORDERS] = accepted()
     server.answers[ACCOUNTS] = {"accounts": []}
     order = market_order(valid_for_seconds=7.5)
@@ -238,7 +238,7 @@ async def test_an_orders_token_expires_no_later_than_the_order(server: Recording
 async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A token ends at a whole second, which may be past already."""
+    """A token expires at a whole second, which may already be over."""
     with pytest.raises(Expired):
         await account.place(market_order(valid_for_seconds=1.5))
     assert server.requests == []
@@ -247,7 +247,7 @@ async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
 async def test_an_unlisted_symbol_is_rejected_without_a_request(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The reason names the symbol."""
+    """The error names the symbol."""
     with pytest.raises(Rejected, match="FOO/USD"):
         await account.place(market_order(symbol="FOO/USD"))
     assert server.requests == []
@@ -276,7 +276,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
 async def test_each_failure_reason_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, details: dict[str, str], expected: type[Exception]
 ) -> None:
-    """Only listed reasons that agree are rejections; exactly one request goes out whatever is answered."""
+    """The order counts as rejected only if all listed reasons agree. Exactly one request is sent in any case."""
     server.answers[ORDERS] = failed(**details)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -305,7 +305,7 @@ async def test_each_failure_reason_has_the_class_of_what_to_do_next(
 async def test_each_error_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, status: int, content: Any, expected: type[Exception]
 ) -> None:
-    """By status and code; a 5xx is unknown also when it names a reason."""
+    """Status and code decide. A 5xx leaves the outcome unknown even if it names a reason."""
     server.answers[ORDERS] = lambda _: web.json_response(content, status=status)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -320,13 +320,13 @@ async def test_each_error_has_the_class_of_what_to_do_next(
 async def test_an_order_id_without_a_failure_is_an_order(
     server: RecordingServer, account: BrokerAccount, reply: dict[str, Any]
 ) -> None:
-    """Wherever it stands: older replies have it at the top, newer ones below."""
+    """Older replies contain the id at the top level, newer ones in an inner object."""
     server.answers[ORDERS] = reply
     assert await account.place(market_order()) == ORDER_ID
 
 
 async def test_an_error_beside_an_order_id_is_no_rejection(server: RecordingServer, account: BrokerAccount) -> None:
-    """Where an order id is, an order may be."""
+    """If the reply contains an order id, the order may exist."""
     server.answers[ORDERS] = {**failed(error="INSUFFICIENT_FUND"), "order_id": ORDER_ID}
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -340,7 +340,7 @@ def _unauthorized(seconds_off: float = 0) -> web.Response:
 async def test_coinbase_says_only_unauthorized_and_the_times_tell_why(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The key, when the clocks agree or one is none; the clock, when the token was not good at the server's time."""
+    """The key is refused if the clocks agree or the server's date is absurd. Otherwise the clocks differ."""
     for seconds_off in (0, -400 * 86_400):
         server.answers[ORDERS] = lambda _, off=seconds_off: _unauthorized(off)
         with pytest.raises(KeyRefused):
@@ -354,7 +354,7 @@ async def test_coinbase_says_only_unauthorized_and_the_times_tell_why(
 async def test_a_token_that_expired_on_its_way_is_no_refused_key(
     server: RecordingServer, nonces: CountingNonces
 ) -> None:
-    """The order was not executed and may be sent afresh; the follower stays connected."""
+    """The order was not executed and may be sent again. The follower stays connected."""
 
     async def late(request: Recorded) -> web.Response:
         while datetime.now(UTC).timestamp() < request.claims["exp"]:
@@ -371,7 +371,7 @@ async def test_a_token_that_expired_on_its_way_is_no_refused_key(
 
 
 async def test_http_429_waits_as_its_header_says(server: RecordingServer, account: BrokerAccount) -> None:
-    """Retry-After, in seconds."""
+    """The header Retry-After contains the seconds."""
     server.answers[ORDERS] = lambda _: web.Response(status=429, headers={"Retry-After": "17"}, text="slow down")
     with pytest.raises(RateLimited) as raised:
         await account.place(market_order())
@@ -402,7 +402,7 @@ async def test_http_429_waits_as_its_header_says(server: RecordingServer, accoun
 async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
     server: RecordingServer, account: BrokerAccount, response: dict[str, Any]
 ) -> None:
-    """HTML, cut and empty replies, wrong types, statuses: unknown, and never sent again by itself."""
+    """This covers HTML, cut or empty replies, wrong types and error statuses. Nothing is sent again automatically."""
     server.answers[ORDERS] = lambda _: web.Response(**response)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -411,7 +411,7 @@ async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(server: RecordingServer, account: BrokerAccount, status: int) -> None:
-    """Following a 307 would send the signed order again, to whoever the reply names."""
+    """Following a 307 would send the signed order again, to a host that the reply names."""
     server.answers[ORDERS] = lambda _: web.Response(status=status, headers={"Location": server.url + "/elsewhere"})
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -419,7 +419,7 @@ async def test_a_redirect_is_not_followed(server: RecordingServer, account: Brok
 
 
 async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, nonces: CountingNonces) -> None:
-    """The request's time is bounded; the outcome is unknown."""
+    """The time for a request is limited. After that, the outcome is unknown."""
     released = asyncio.Event()
 
     async def hang() -> dict[str, Any]:
@@ -438,7 +438,7 @@ async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, non
 
 
 async def test_an_error_text_never_shows_key_secret_or_token(server: RecordingServer, account: BrokerAccount) -> None:
-    """A server that echoes what it was sent gets asterisks into our error, in text and cause, and not much text."""
+    """If a server repeats what it received, the error and its cause contain asterisks instead. The text is cut."""
     secret_line = API_SECRET.split("\n")[1]
 
     def echo(request: Recorded) -> web.Response:
@@ -459,7 +459,7 @@ async def test_an_error_text_never_shows_key_secret_or_token(server: RecordingSe
 async def test_keys_are_not_logged_even_when_everything_is(
     server: RecordingServer, account: BrokerAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ccxt logs headers at DEBUG; its logger here does not go that low."""
+    """ccxt logs headers at DEBUG, so its logger never goes that low."""
     server.answers[ACCOUNTS] = {"accounts": []}
     with caplog.at_level("DEBUG"):
         await account.balances()
@@ -483,7 +483,7 @@ async def test_keys_are_not_logged_even_when_everything_is(
 async def test_an_order_is_reported_as_coinbase_tells_it(
     server: RecordingServer, account: BrokerAccount, status: str, expected: OrderStatus
 ) -> None:
-    """Sizes, cost without the fee, fee in quote currency, and the words for a cancellation."""
+    """The report has the sizes, the cost without the fee, the fee in quote currency and the cancellation reason."""
     server.answers[f"orders/historical/{ORDER_ID}"] = {
         "order": order_entry(status=status, filled_size="0.04", filled_value="1200.048", cancel_message="why")
     }
@@ -495,7 +495,7 @@ async def test_an_order_is_reported_as_coinbase_tells_it(
 
 
 async def test_a_report_needs_little(server: RecordingServer, account: BrokerAccount) -> None:
-    """Recorded replies leave fields out; numbers may come as numbers, and exact ones at that."""
+    """Fields may be missing, as in recorded replies. JSON numbers are read exactly."""
     reply = f'{{"order":{{"order_id":"{ORDER_ID}","product_id":"BTC-USD","side":"BUY","status":"FILLED",'
     reply += '"filled_size":0.12345678901234567,"average_filled_price":100}}'
     server.answers[f"orders/historical/{ORDER_ID}"] = lambda _: web.Response(text=reply)
@@ -512,7 +512,7 @@ async def test_a_report_needs_little(server: RecordingServer, account: BrokerAcc
 async def test_an_order_that_cannot_be_read_asks_to_try_again(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any]
 ) -> None:
-    """Also one that is filled with nothing: its numbers are on their way."""
+    """This includes an order that is filled with a quantity of zero, because its numbers will follow."""
     server.answers[f"orders/historical/{ORDER_ID}"] = {"order": order_entry(**changes)}
     with pytest.raises(OutcomeUnknown):
         await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
@@ -521,14 +521,14 @@ async def test_an_order_that_cannot_be_read_asks_to_try_again(
 async def test_an_order_that_is_not_shown_yet_asks_to_try_again(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Coinbase gave the id out itself, so a 404 proves nothing."""
+    """Coinbase issued the id, so a 404 proves nothing."""
     with pytest.raises(OutcomeUnknown):
         await account.order(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
     assert server.requests[-1].path.endswith(ORDER_ID)
 
 
 async def test_a_look_up_reads_every_page_of_all_orders_since(server: RecordingServer, account: BrokerAccount) -> None:
-    """Coinbase cannot search for a client order id; neither state nor product is asked for."""
+    """Coinbase cannot search for a client order id. The list is not limited to a state or a product."""
     pages = {
         None: {"orders": [order_entry(client_order_id="another")], "has_next": True, "cursor": "789"},
         "789": {"orders": [order_entry()], "has_next": False, "cursor": ""},
@@ -545,7 +545,7 @@ async def test_a_look_up_reads_every_page_of_all_orders_since(server: RecordingS
 async def test_a_look_up_asks_the_fills_when_the_list_has_no_such_order(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """An execution whose order the list does not show yet is traced back to its order."""
+    """A fill leads to its order, even if the list does not show the order yet."""
     server.answers[BATCH] = NO_ORDERS
     server.answers[FILLS] = {"fills": [fill_entry()], "cursor": ""}
     server.answers[f"orders/historical/{ORDER_ID}"] = {"order": order_entry()}
@@ -559,7 +559,7 @@ async def test_a_look_up_asks_the_fills_when_the_list_has_no_such_order(
 async def test_a_look_up_that_cannot_read_an_answer_never_says_absent(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A broken page of orders, of fills, or an order that cannot be read: try again."""
+    """A broken page of orders or fills, or an unreadable order, is an error that asks for another try."""
     for orders, fills in (
         ({"orders": ["?"]}, {"fills": []}),
         ({"orders": [order_entry(client_order_id="x")], "has_next": True}, {"fills": []}),
@@ -577,7 +577,7 @@ async def test_a_look_up_that_cannot_read_an_answer_never_says_absent(
 async def test_an_order_in_an_alias_is_reported_in_the_symbol_that_was_asked(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Orders in BTC-USDC meet in the book of BTC-USD, and Coinbase may tell either name."""
+    """Orders in BTC-USDC are matched in the book of BTC-USD, and Coinbase may report either name."""
     server.answers[ORDERS] = accepted()
     await account.place(market_order(symbol="BTC/USDC"))
     assert server.requests[-1].document["product_id"] == "BTC-USDC"
@@ -600,7 +600,7 @@ async def test_an_order_in_an_alias_is_reported_in_the_symbol_that_was_asked(
 async def test_a_cancellation_succeeds_or_says_why_not(
     server: RecordingServer, account: BrokerAccount, result: dict[str, Any], expected: type[Exception] | None
 ) -> None:
-    """One order, by its id."""
+    """One order is canceled, named by its id."""
     server.answers[CANCEL] = {"results": [result]}
     if expected is None:
         await account.cancel(BrokerOrderId(ORDER_ID), Symbol.parse("BTC/USD"))
@@ -612,7 +612,7 @@ async def test_a_cancellation_succeeds_or_says_why_not(
 
 
 async def test_reading_late_is_a_matter_of_the_clock(server: RecordingServer, account: BrokerAccount) -> None:
-    """Another two minutes on the way would be a new request, so the class says: again, afresh."""
+    """A later try makes a new token, so the error class allows another request."""
     server.answers[PERMISSIONS] = lambda _: _unauthorized(300)
     with pytest.raises(InvalidNonce):
         await account.key_permissions()
@@ -621,7 +621,7 @@ async def test_reading_late_is_a_matter_of_the_clock(server: RecordingServer, ac
 async def test_open_orders_are_read_whatever_their_product_and_state(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """OPEN is asked for apart from what comes before; every page; an order in both lists counts once."""
+    """OPEN orders and those in earlier states are read apart, page by page. An order in both lists counts once."""
     pending = order_entry(order_id="o-1", status="PENDING", filled_size="0", filled_value="0")
     opened = order_entry(order_id="o-1", status="OPEN", filled_size="0.04")
     strange = order_entry(
@@ -652,7 +652,7 @@ async def test_open_orders_are_read_whatever_their_product_and_state(
 async def test_open_orders_that_cannot_be_read_are_not_left_out(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Who asks must not take an order for gone."""
+    """The caller must not conclude that an order is gone."""
     server.answers[BATCH] = {"orders": [order_entry(status="THINKING")], "has_next": False}
     with pytest.raises(OutcomeUnknown):
         await account.open_orders()

@@ -1,4 +1,4 @@
-"""What Coinbase's lists of products, wallets and fills mean."""
+"""Tests how the gateway reads Coinbase's products, wallets, fills, key permissions and fee tier."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -52,7 +52,7 @@ def fill(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 async def test_markets_come_by_one_public_request(server: RecordingServer, nonces: CountingNonces) -> None:
-    """No key, no currencies, no futures: a key's fee tier would be in the markets of every follower."""
+    """The request has no key, because the key's fee tier would then be in the markets of every follower."""
     connection = connect(Broker.COINBASE, base_url=server.url + "/below/", nonces=nonces)
     server.answers["/below/api/v3/brokerage/market/products"] = server.answers[PRODUCTS]
     await connection.open()
@@ -64,7 +64,7 @@ async def test_markets_come_by_one_public_request(server: RecordingServer, nonce
 
 
 def test_instruments_have_canonical_symbols_and_coinbases_steps(connection: BrokerConnection) -> None:
-    """Aliases are instruments of their own; futures are none; CGLD is Celo; what is missing is nothing."""
+    """Aliases are separate instruments, futures are left out, CGLD is Celo, and a missing minimum is zero."""
     instruments = connection.instruments()
     assert set(instruments) == {
         "BTC/USD", "BTC/USDC", "ETH/USD", "CELO/USD", "NEW/USD", "OLD/USDT", "BARE/USD",
@@ -80,7 +80,7 @@ def test_instruments_have_canonical_symbols_and_coinbases_steps(connection: Brok
 async def test_a_list_without_products_opens_nothing(
     server: RecordingServer, nonces: CountingNonces, reply: dict[str, Any]
 ) -> None:
-    """Rather than a connection that lists no market."""
+    """An error is better than a connection without any market."""
     server.answers[PRODUCTS] = reply
     connection = connect(Broker.COINBASE, base_url=server.url, nonces=nonces)
     with pytest.raises(OutcomeUnknown):
@@ -88,7 +88,7 @@ async def test_a_list_without_products_opens_nothing(
 
 
 async def test_prices_are_asked_for_at_once(server: RecordingServer, connection: BrokerConnection) -> None:
-    """In dollars, over stablecoins where need be; what never traded or is not listed has none."""
+    """Prices are in dollars, if necessary through a stablecoin. What is unlisted or never traded has no price."""
     found = await connection.prices({"BTC", "ETH", "CELO", "OLD", "NEW", "NOTLISTED", "USD", "USDC"})
     assert found == {
         "BTC": Decimal("50000.01"),
@@ -105,7 +105,7 @@ async def test_prices_are_asked_for_at_once(server: RecordingServer, connection:
 
 
 async def test_dollars_alone_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """An account that holds only cash is valued for nothing."""
+    """An account that holds only cash is valued without a request."""
     assert await connection.prices({"USD", "USDT"}) == {"USD": 1, "USDT": 1}
     assert server.requests == []
 
@@ -113,7 +113,7 @@ async def test_dollars_alone_need_no_request(server: RecordingServer, connection
 async def test_one_product_that_is_gone_hides_no_other_price(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """Asked again for all there are."""
+    """If the list is refused, the prices of all products are requested."""
     every = server.answers[PRODUCTS]
 
     def answer(request: Any) -> Any:
@@ -124,7 +124,7 @@ async def test_one_product_that_is_gone_hides_no_other_price(
 
 
 async def test_balances_add_up_what_is_free_and_what_is_held(server: RecordingServer, account: BrokerAccount) -> None:
-    """Every page; wallets of one currency are one; a vault belongs to the account but cannot be sold."""
+    """All pages are read, and wallets of one currency are added. A vault counts in the total but is not free."""
     pages = {
         None: {"accounts": [wallet("BTC", "0.4", "0.1"), wallet("ETH", "0")], "has_next": True, "cursor": "c1"},
         "c1": {
@@ -148,7 +148,7 @@ async def test_balances_add_up_what_is_free_and_what_is_held(server: RecordingSe
 
 
 async def test_a_wallet_may_leave_out_its_hold_and_name(server: RecordingServer, account: BrokerAccount) -> None:
-    """As other servers do."""
+    """Other servers leave out these fields."""
     server.answers[ACCOUNTS] = {"accounts": [{"available_balance": {"value": "7", "currency": "SOL"}}]}
     assert await account.balances() == {"SOL": Balance(free=Decimal(7), total=Decimal(7))}
 
@@ -159,7 +159,7 @@ async def test_a_wallet_may_leave_out_its_hold_and_name(server: RecordingServer,
 async def test_wallets_that_cannot_be_read_are_no_empty_account(
     server: RecordingServer, account: BrokerAccount, reply: Any
 ) -> None:
-    """Try again; an account that looks empty would close positions."""
+    """The caller reads again, because an account that seems empty would close positions."""
     server.answers[ACCOUNTS] = reply
     if reply == []:
         server.answers[ACCOUNTS] = web.json_response([])
@@ -170,7 +170,7 @@ async def test_wallets_that_cannot_be_read_are_no_empty_account(
 async def test_a_list_that_goes_round_in_circles_ends(
     server: RecordingServer, account: BrokerAccount, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the same cursor, or after so many pages that something is wrong."""
+    """Reading ends at a repeated cursor, or fails after too many pages."""
     server.answers[ACCOUNTS] = {"accounts": [wallet("BTC", "1")], "has_next": True, "cursor": "same"}
     assert (await account.balances())["BTC"].total == 2
     monkeypatch.setattr("shared.brokers.coinbase.history.MOST_PAGES", 5)
@@ -183,7 +183,7 @@ async def test_a_list_that_goes_round_in_circles_ends(
 
 
 async def test_fills_are_every_execution_since_then_in_order(server: RecordingServer, account: BrokerAccount) -> None:
-    """All products, every page, each once; corrections are no executions; the start is asked for with overlap."""
+    """All products and pages are read, each fill counts once, and corrections are left out. The start overlaps."""
     older = fill(1, trade_time="2023-01-18T01:37:37Z")
     newer = fill(3, trade_time="2023-01-18T01:37:39Z", product_id="ETH-USD", side="BUY")
     pages = {
@@ -205,7 +205,7 @@ async def test_fills_are_every_execution_since_then_in_order(server: RecordingSe
 
 
 async def test_a_fill_sized_in_quote_currency_is_told_in_base(server: RecordingServer, account: BrokerAccount) -> None:
-    """Size ÷ price, to Coinbase's sixteen decimals; the size is the cost."""
+    """The size is the cost, and the quantity is size ÷ price with sixteen decimals, as at Coinbase."""
     server.answers[FILLS] = {"fills": [fill(size="100", price="40000", size_in_quote=True, side="BUY")]}
     (found,) = await account.fills_since(EXECUTED - timedelta(seconds=1))
     assert (found.quantity, found.cost, found.size_type) == (Decimal("0.0025"), Decimal(100), SizeType.QUOTE)
@@ -214,7 +214,7 @@ async def test_a_fill_sized_in_quote_currency_is_told_in_base(server: RecordingS
 async def test_a_fill_of_a_product_that_is_no_longer_listed_keeps_its_name(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Split at the dash; without an entry id, the trade id is the fill's."""
+    """The product name is split at the dash. Without an entry id, the fill has the trade id."""
     server.answers[FILLS] = {"fills": [fill(product_id="GONE-EUR", entry_id=None)]}
     (found,) = await account.fills_since(EXECUTED)
     assert (found.fill_id, found.symbol, found.fee_currency) == ("trade-1", "GONE/EUR", "EUR")
@@ -224,7 +224,7 @@ async def test_a_fill_of_a_product_that_is_no_longer_listed_keeps_its_name(
 async def test_a_fill_that_cannot_be_read_is_not_skipped(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any]
 ) -> None:
-    """A master's execution would be lost for good."""
+    """Leaving out a fill would lose an execution of the master."""
     server.answers[FILLS] = {"fills": [fill(1), fill(2, **changes)]}
     with pytest.raises(OutcomeUnknown):
         await account.fills_since(EXECUTED)
@@ -245,20 +245,20 @@ async def test_a_fill_that_cannot_be_read_is_not_skipped(
 async def test_what_coinbase_does_not_tell_of_a_key_counts_as_allowed(
     server: RecordingServer, account: BrokerAccount, reply: Any, expected: tuple[bool, bool, bool]
 ) -> None:
-    """Only a plain `false` says that the key cannot transfer; a reply that cannot be read says nothing."""
+    """Only a plain `false` means that the key cannot transfer. An unreadable reply leaves `told` False."""
     server.answers[PERMISSIONS] = lambda _: web.json_response(reply)
     may_trade, may_withdraw, told = expected
     assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
 
 
 async def test_an_error_of_coinbase_tells_nothing_of_a_key(server: RecordingServer, account: BrokerAccount) -> None:
-    """The worst is assumed, and that it was not told is kept."""
+    """The worst is assumed, and `told` is False."""
     server.answers[PERMISSIONS] = lambda _: web.Response(status=502, text="Bad Gateway")
     assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
 
 
 async def test_a_key_that_does_not_work_at_all_is_told(server: RecordingServer, account: BrokerAccount) -> None:
-    """Refused and rate-limited are no permissions."""
+    """A refused key and a rate limit are raised as errors."""
     server.answers[PERMISSIONS] = lambda _: web.Response(status=401, text="Unauthorized")
     with pytest.raises(KeyRefused):
         await account.key_permissions()
@@ -268,7 +268,7 @@ async def test_a_key_that_does_not_work_at_all_is_told(server: RecordingServer, 
 
 
 async def test_the_accounts_own_fee_tier_is_told(server: RecordingServer, account: BrokerAccount) -> None:
-    """As fractions; a summary without a tier tells nothing, rather than no fees."""
+    """Rates are fractions. A summary without a tier is an error, not a fee of zero."""
     own: Any = account
     tier = {"pricing_tier": "Advanced 3", "taker_fee_rate": "0.0025", "maker_fee_rate": "0.0015"}
     server.answers[SUMMARY] = {"total_volume": 1.5, "fee_tier": tier}
