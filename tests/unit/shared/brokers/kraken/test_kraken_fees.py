@@ -1,4 +1,4 @@
-"""Kraken's fee tier: asked for one pair, told in percent."""
+"""Tests that the gateway reads Kraken's fee tier, which Kraken gives in percent and for one pair."""
 
 from decimal import Decimal
 from typing import Any
@@ -27,7 +27,7 @@ def fees(taker: str, maker: str | None) -> dict[str, Any]:
 async def test_the_tier_is_read_as_fractions(
     server: RecordingServer, account: BrokerAccount, taker: str, maker: str | None, rates: tuple[str, str]
 ) -> None:
-    """Percent on the wire, fractions inside; one private request that names the pair."""
+    """Percent becomes a fraction. One private request names the pair."""
     server.answers["TradeVolume"] = fees(taker, maker)
     assert isinstance(account, TellsFees)
     assert await account.fee_rates() == FeeRates(taker=Decimal(rates[0]), maker=Decimal(rates[1]))
@@ -38,7 +38,7 @@ async def test_the_tier_is_read_as_fractions(
 async def test_a_tier_that_cannot_be_read_is_an_error_and_no_zero(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The caller keeps the default."""
+    """The caller then keeps the default rates."""
     server.answers["TradeVolume"] = {"currency": "ZUSD", "fees": {}}
     assert isinstance(account, TellsFees)
     with pytest.raises(OutcomeUnknown):

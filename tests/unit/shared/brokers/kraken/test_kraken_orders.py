@@ -1,4 +1,4 @@
-"""What goes over the wire for an order, and what the replies mean."""
+"""Tests which requests the Kraken gateway sends for an order, and how it reads each reply."""
 
 import asyncio
 from datetime import UTC, datetime, timedelta
@@ -82,7 +82,7 @@ def trade_entry(**changes: Any) -> dict[str, Any]:
 async def test_the_order_that_goes_out_says_exactly_what_was_asked(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Every field of the body; the quantity is base currency as text, the id is on the wire as cl_ord_id."""
+    """The body has exactly these fields. The quantity is text in the base currency, and the id is cl_ord_id."""
     server.answers["AddOrder"] = {"descr": {"order": "buy 0.1 XBTUSD @ market"}, "txid": [ORDER_ID]}
     order = market_order("0.10", side=Side.SELL)
     assert await account.place(order) == ORDER_ID
@@ -108,7 +108,7 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
 async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
     server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, wire: str
 ) -> None:
-    """Otherwise it is what a market order is, with the same id and deadline."""
+    """All other fields are those of a market order, with the same id and deadline."""
     server.answers["AddOrder"] = {"txid": [ORDER_ID]}
     order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
     assert await account.place(order) == ORDER_ID
@@ -133,14 +133,14 @@ async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
 async def test_a_quantity_is_sent_as_plain_text(
     server: RecordingServer, account: BrokerAccount, quantity: str, wire: str
 ) -> None:
-    """No exponent and no binary float reaches Kraken, and no Decimal reaches ccxt (which would read it as a cost)."""
+    """No exponent or binary float reaches Kraken. No Decimal reaches ccxt, which would read it as a cost."""
     server.answers["AddOrder"] = {"txid": [ORDER_ID]}
     await account.place(market_order(quantity))
     assert server.sent_to("AddOrder")[0].fields["volume"] == wire
 
 
 async def test_the_signature_is_krakens(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The sample of Kraken's documents: this secret, nonce and order give this signature."""
+    """In the sample of Kraken's documentation, this secret, nonce and order give this signature."""
     client = KrakenClient(
         {
             "apiKey": "sample",
@@ -156,7 +156,7 @@ async def test_the_signature_is_krakens(monkeypatch: pytest.MonkeyPatch) -> None
 
 
 async def test_the_deadline_is_never_later_than_kraken_takes(server: RecordingServer, account: BrokerAccount) -> None:
-    """A validity of ten minutes goes out as less than the 60 s that Kraken takes, so sooner than asked for."""
+    """Kraken accepts up to 60 s. A validity of ten minutes is sent as less, so the order expires earlier."""
     server.answers["AddOrder"] = {"txid": [ORDER_ID]}
     await account.place(market_order(valid_for_seconds=600))
     deadline = datetime.fromisoformat(server.sent_to("AddOrder")[0].fields["deadline"])
@@ -166,7 +166,7 @@ async def test_the_deadline_is_never_later_than_kraken_takes(server: RecordingSe
 async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Kraken takes no deadline nearer than 2 s, so nothing goes out."""
+    """Kraken accepts no deadline nearer than 2 s, so nothing is sent."""
     with pytest.raises(Expired):
         await account.place(market_order(valid_for_seconds=1.5))
     assert server.requests == []
@@ -175,7 +175,7 @@ async def test_an_order_whose_validity_is_nearly_over_is_not_sent(
 async def test_an_unlisted_symbol_is_rejected_without_a_request(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The reason names the symbol."""
+    """The error names the symbol."""
     with pytest.raises(Rejected, match="FOO/USD"):
         await account.place(market_order(symbol="FOO/USD"))
     assert server.requests == []
@@ -213,7 +213,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
 async def test_each_error_text_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, text: str, expected: type[Exception]
 ) -> None:
-    """Only texts on the allow-list are rejections; exactly one request goes out whatever is answered."""
+    """Only the listed texts count as rejections. Exactly one request is sent in any case."""
     server.answers["AddOrder"] = error_reply(text)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -225,14 +225,14 @@ async def test_each_error_text_has_the_class_of_what_to_do_next(
 async def test_two_errors_of_different_classes_leave_the_outcome_unknown(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Which of them decided is not told, so neither is believed."""
+    """The reply does not show which error decided, so neither is believed."""
     server.answers["AddOrder"] = error_reply("EOrder:Insufficient funds", "EService:Busy")
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
 
 
 async def test_an_error_beside_an_order_id_is_no_rejection(server: RecordingServer, account: BrokerAccount) -> None:
-    """Where a txid is, an order may be."""
+    """If the reply contains a txid, the order may exist."""
     server.answers["AddOrder"] = error_reply("EOrder:Insufficient funds", result={"txid": [ORDER_ID]})
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -250,7 +250,7 @@ async def test_a_throttled_key_waits_until_the_time_kraken_names(
 
 
 async def test_http_429_waits_as_its_header_says(server: RecordingServer, account: BrokerAccount) -> None:
-    """Retry-After, in seconds."""
+    """The header Retry-After contains the seconds."""
     server.answers["AddOrder"] = web.Response(status=429, headers={"Retry-After": "17"}, text="slow down")
     with pytest.raises(RateLimited) as raised:
         await account.place(market_order())
@@ -282,7 +282,7 @@ async def test_http_429_waits_as_its_header_says(server: RecordingServer, accoun
 async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
     server: RecordingServer, account: BrokerAccount, response: dict[str, Any]
 ) -> None:
-    """HTML, cut and empty replies, wrong types, statuses: unknown, and never sent again by itself."""
+    """This covers HTML, cut or empty replies, wrong types and error statuses. Nothing is sent again automatically."""
     server.answers["AddOrder"] = web.Response(**response)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -291,7 +291,7 @@ async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(server: RecordingServer, account: BrokerAccount, status: int) -> None:
-    """Following a 307 would send the signed order again, to whoever the reply names."""
+    """Following a 307 would send the signed order again, to a host that the reply names."""
     server.answers["AddOrder"] = web.Response(status=status, headers={"Location": server.url + "/0/private/Elsewhere"})
     server.answers["Elsewhere"] = {"txid": [ORDER_ID]}
     with pytest.raises(OutcomeUnknown):
@@ -300,7 +300,7 @@ async def test_a_redirect_is_not_followed(server: RecordingServer, account: Brok
 
 
 async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, nonces: CountingNonces) -> None:
-    """The request's time is bounded; the outcome is unknown."""
+    """The time for a request is limited. After that, the outcome is unknown."""
     released = asyncio.Event()
 
     async def hang() -> dict[str, Any]:
@@ -321,7 +321,7 @@ async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, non
 async def test_an_error_text_never_shows_key_secret_or_signature(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A server that echoes what it was sent gets asterisks into our error, in text and cause, and not much text."""
+    """If a server repeats what it received, the error and its cause contain asterisks instead. The text is cut."""
 
     def echo(_: Recorded) -> web.Response:
         headers = server.requests[-1].headers
@@ -342,7 +342,7 @@ async def test_an_error_text_never_shows_key_secret_or_signature(
 async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Wherever the cut falls."""
+    """This holds wherever the text is cut."""
     server.answers["AddOrder"] = error_reply(f"EOrder:{'x' * 285}{API_KEY}")
     with pytest.raises(OutcomeUnknown) as raised:
         await account.place(market_order())
@@ -352,7 +352,7 @@ async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
 async def test_keys_are_not_logged_even_when_everything_is(
     server: RecordingServer, account: BrokerAccount, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """ccxt logs headers at DEBUG; its logger here does not go that low."""
+    """ccxt logs headers at DEBUG, so its logger never goes that low."""
     server.answers["BalanceEx"] = {}
     with caplog.at_level("DEBUG"):
         await account.balances()
@@ -363,7 +363,7 @@ async def test_keys_are_not_logged_even_when_everything_is(
 async def test_nonces_come_from_the_source_one_by_one(
     server: RecordingServer, account: BrokerAccount, nonces: CountingNonces
 ) -> None:
-    """One block for many requests, for a hash that does not tell the key; numbers only grow."""
+    """One block of nonces serves many requests, under a hash that does not reveal the key. Nonces only grow."""
     server.answers["BalanceEx"] = {}
     for _ in range(BLOCK_SIZE + 1):
         await account.balances()
@@ -377,7 +377,7 @@ async def test_nonces_come_from_the_source_one_by_one(
 async def test_a_refused_nonce_makes_the_next_request_reserve_afresh(
     server: RecordingServer, account: BrokerAccount, nonces: CountingNonces
 ) -> None:
-    """Somebody else has used a higher one; the rest of our block is of no use."""
+    """Another process has used a higher nonce, so the rest of the block is useless."""
     server.answers["BalanceEx"] = error_reply("EAPI:Invalid nonce")
     with pytest.raises(InvalidNonce):
         await account.balances()
@@ -390,7 +390,7 @@ async def test_a_refused_nonce_makes_the_next_request_reserve_afresh(
 async def test_an_idle_accounts_nonces_are_not_used_any_more(
     server: RecordingServer, account: BrokerAccount, nonces: CountingNonces, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Another process may have used the key meanwhile, with higher nonces, so ours are reserved afresh."""
+    """Another process may have used the key with higher nonces, so a new block is reserved."""
     server.answers["BalanceEx"] = {}
     await account.balances()
     monkeypatch.setattr("shared.brokers.nonces.IDLE_SECONDS", 0)
@@ -400,7 +400,7 @@ async def test_an_idle_accounts_nonces_are_not_used_any_more(
 
 
 async def test_a_nonce_that_was_not_reserved_cannot_be_taken(nonces: CountingNonces) -> None:
-    """Signing cannot wait for the source, so forgetting to reserve is a bug that shows at once."""
+    """Signing cannot wait for the source, so a missing reservation is a defect that raises at once."""
     block = NonceBlock(nonces, API_KEY)
     with pytest.raises(RuntimeError):
         block.take()
@@ -412,7 +412,7 @@ async def test_a_nonce_that_was_not_reserved_cannot_be_taken(nonces: CountingNon
 
 
 async def test_calls_of_one_account_wait_for_each_other(server: RecordingServer, account: BrokerAccount) -> None:
-    """Requests sent side by side reorder on the network, and Kraken then refuses the lower nonce."""
+    """Parallel requests may change their order on the network, and Kraken then refuses the lower nonce."""
     in_flight = most = 0
 
     async def slow() -> dict[str, Any]:
@@ -430,7 +430,7 @@ async def test_calls_of_one_account_wait_for_each_other(server: RecordingServer,
 
 
 async def test_no_connection_means_not_sent(server: RecordingServer, nonces: CountingNonces) -> None:
-    """Nobody listens on the port any more, so the order cannot have reached anybody."""
+    """The port is closed, so the order cannot have reached a broker."""
     connection = connect(Broker.KRAKEN, base_url=server.url, nonces=nonces, request_timeout_seconds=2)
     await connection.open()
     account = connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET))
@@ -465,7 +465,7 @@ async def test_a_malformed_key_is_refused_before_anything_is_sent(
 
 
 async def test_an_order_is_read_as_kraken_tells_it(server: RecordingServer, account: BrokerAccount) -> None:
-    """All fields; the cost is Kraken's own, not average price × quantity."""
+    """All fields are read. The cost is Kraken's own, not average price × quantity."""
     server.answers["QueryOrders"] = {ORDER_ID: order_entry()}
     report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
     assert server.requests[0].fields["txid"] == ORDER_ID
@@ -507,7 +507,7 @@ async def test_an_order_is_read_as_kraken_tells_it(server: RecordingServer, acco
 async def test_orders_of_every_kind_are_read(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """Statuses, flags, missing fields, other names of the pair, numbers instead of text."""
+    """This covers statuses, flags, missing fields, other names of the pair, and numbers instead of text."""
     server.answers["QueryOrders"] = {ORDER_ID: order_entry(**changes)}
     report = (await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")).model_dump()
     assert {name: report[name] for name in expected} == expected
@@ -527,14 +527,14 @@ async def test_orders_of_every_kind_are_read(
 async def test_an_order_that_cannot_be_read_yet_is_asked_again(
     server: RecordingServer, account: BrokerAccount, answer: Any
 ) -> None:
-    """An immediate "not found" proves nothing, and what cannot be read is not guessed."""
+    """A "not found" right after the order proves nothing. An unreadable reply is not guessed."""
     server.answers["QueryOrders"] = answer
     with pytest.raises(OutcomeUnknown):
         await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
 
 
 async def test_a_look_up_asks_open_orders_first(server: RecordingServer, account: BrokerAccount) -> None:
-    """By cl_ord_id, never by userref (as ccxt's fetch_order would)."""
+    """The search is by cl_ord_id, not by userref, which ccxt's fetch_order would use."""
     server.answers["OpenOrders"] = {"open": {ORDER_ID: order_entry(status="open", vol_exec="0")}}
     report = await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
     assert report is not None
@@ -544,7 +544,7 @@ async def test_a_look_up_asks_open_orders_first(server: RecordingServer, account
 
 
 async def test_a_look_up_goes_on_to_closed_orders(server: RecordingServer, account: BrokerAccount) -> None:
-    """Filled market orders are there."""
+    """Filled market orders are closed orders."""
     server.answers["OpenOrders"] = {"open": {}}
     server.answers["ClosedOrders"] = {"closed": {ORDER_ID: order_entry()}, "count": 1}
     report = await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
@@ -554,7 +554,7 @@ async def test_a_look_up_goes_on_to_closed_orders(server: RecordingServer, accou
 
 
 async def test_a_look_up_ends_with_the_orders_behind_the_fills(server: RecordingServer, account: BrokerAccount) -> None:
-    """Trades carry no client order id, so their orders are asked; trades of other symbols are not followed."""
+    """Trades have no client order id, so their orders are read. Trades of other symbols are ignored."""
     server.answers["OpenOrders"] = {"open": {}}
     server.answers["ClosedOrders"] = {"closed": {}, "count": 0}
     server.answers["TradesHistory"] = {
@@ -571,7 +571,7 @@ async def test_a_look_up_ends_with_the_orders_behind_the_fills(server: Recording
 async def test_a_look_up_that_finds_nothing_has_asked_all_three(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """None: in none of them."""
+    """The result is None only if the order is in none of them."""
     server.answers["OpenOrders"] = {"open": {"OX": order_entry(cl_ord_id="f" * 32)}}
     server.answers["ClosedOrders"] = {"closed": {}, "count": 0}
     server.answers["TradesHistory"] = {"trades": {"T1": trade_entry(ordertxid="OX")}, "count": 1}
@@ -589,7 +589,7 @@ async def test_a_look_up_that_finds_nothing_has_asked_all_three(
 async def test_a_look_up_is_no_answer_unless_all_three_answered(
     server: RecordingServer, account: BrokerAccount, silent: str
 ) -> None:
-    """One of them fails: not "absent", but an error."""
+    """If one of the three fails, the result is an error and not "absent"."""
     server.answers["OpenOrders"] = {"open": {}}
     server.answers["ClosedOrders"] = {"closed": {}, "count": 0}
     server.answers["TradesHistory"] = {"trades": {}, "count": 0}
@@ -601,7 +601,7 @@ async def test_a_look_up_is_no_answer_unless_all_three_answered(
 async def test_one_filtered_order_without_its_id_is_taken_for_ours(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The reply was asked for by id; a server that filters but does not repeat the id must not lead to a second order."""
+    """The search was by id. A server that filters but does not repeat the id must not cause a second order."""
     server.answers["OpenOrders"] = {"open": {ORDER_ID: order_entry(cl_ord_id=None, status="open")}}
     report = await account.look_up(CLIENT_ID, "BTC/USD", SINCE)
     assert report is not None
@@ -620,7 +620,7 @@ async def test_one_filtered_order_without_its_id_is_taken_for_ours(
 async def test_orders_of_others_are_not_taken_for_ours(
     server: RecordingServer, account: BrokerAccount, orders: dict[str, Any]
 ) -> None:
-    """A server that does not filter: several, older, other symbol, other id."""
+    """A server may not filter. Several orders, an older order, another symbol or another id do not match."""
     server.answers["OpenOrders"] = {"open": orders}
     server.answers["ClosedOrders"] = {"closed": {}, "count": 0}
     server.answers["TradesHistory"] = {"trades": {}, "count": 0}
@@ -628,7 +628,7 @@ async def test_orders_of_others_are_not_taken_for_ours(
 
 
 async def test_cancel_names_the_order(server: RecordingServer, account: BrokerAccount) -> None:
-    """By txid."""
+    """The order is named by its txid."""
     server.answers["CancelOrder"] = {"count": 1}
     await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USD")
     assert server.requests[0].fields["txid"] == ORDER_ID
@@ -645,7 +645,7 @@ async def test_cancelling_what_is_no_longer_open_is_rejected(
 
 
 def test_every_ccxt_error_that_is_not_listed_is_unknown() -> None:
-    """Classes of ccxt at large, so that an upgrade that moves one shows here."""
+    """The classes of ccxt are listed, so this test shows when an upgrade of ccxt moves one."""
     from shared.brokers.ccxt.errors import classify
 
     rejected = (ccxt.InvalidOrder, ccxt.BadSymbol, ccxt.BadRequest, ccxt.ArgumentsRequired, ccxt.NotSupported)
@@ -670,7 +670,7 @@ def test_every_ccxt_error_that_is_not_listed_is_unknown() -> None:
 
 
 async def test_open_orders_are_read_whatever_their_pair(server: RecordingServer, account: BrokerAccount) -> None:
-    """Also in a pair that is not listed, of a kind that nija never sends, and without a name."""
+    """This includes an unlisted pair, an order type that nija never sends, and an order without a client order id."""
     server.answers["OpenOrders"] = {
         "open": {
             ORDER_ID: order_entry(status="open", vol_exec="0.04", cost="1200", fee="3"),
@@ -694,7 +694,7 @@ async def test_open_orders_are_read_whatever_their_pair(server: RecordingServer,
 async def test_open_orders_that_cannot_be_read_are_not_left_out(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Who asks must not take an order for gone."""
+    """The caller must not conclude that an order is gone."""
     server.answers["OpenOrders"] = {"open": {ORDER_ID: order_entry(status="thinking")}}
     with pytest.raises(OutcomeUnknown):
         await account.open_orders()

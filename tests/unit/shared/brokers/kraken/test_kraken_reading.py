@@ -1,4 +1,4 @@
-"""Markets, prices, balances, fills and permissions as Kraken tells them, and as other servers do."""
+"""Tests how the gateway reads markets, prices, balances, fills and permissions of Kraken and of compatible servers."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -40,7 +40,7 @@ def trade(number: int = 0, **changes: Any) -> dict[str, Any]:
 
 
 def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection) -> None:
-    """From lot_decimals, tick_size, ordermin and costmin; where they are missing, the finest step and no minimum."""
+    """They come from lot_decimals, tick_size, ordermin and costmin. If these are missing, there is no minimum."""
     instruments = connection.instruments()
     bitcoin = instruments["BTC/USD"]
     assert (bitcoin.base, bitcoin.quote, bitcoin.lot, bitcoin.price_tick) == (
@@ -58,7 +58,7 @@ def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection)
 async def test_pairs_that_are_listed_later_are_found_by_a_reload(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """With their present lots; a list that cannot be used leaves what was there, prices included."""
+    """New pairs have their present lots. An unusable list keeps the known pairs and their prices."""
     pairs = PAIRS | {"NEWERUSD": pair("NEWER", "ZUSD", "NEWERUSD", "NEWER/USD", lot_decimals=3)}
     server.answers["AssetPairs"] = pairs
     await connection.reload()
@@ -76,7 +76,7 @@ async def test_pairs_that_are_listed_later_are_found_by_a_reload(
 async def test_the_base_url_keeps_its_path_and_loses_its_last_slash(
     server: RecordingServer, nonces: CountingNonces
 ) -> None:
-    """The API's own path comes after it, once."""
+    """The path of the API follows the base URL exactly once."""
     connection = connect(Broker.KRAKEN, base_url=server.url + "/prefix/", nonces=nonces)
     await connection.open()
     await connection.close()
@@ -107,7 +107,7 @@ async def test_markets_are_loaded_without_a_key(server: RecordingServer, nonces:
 async def test_a_connection_that_cannot_load_markets_says_so_and_is_closed(
     server: RecordingServer, nonces: CountingNonces, answer: Any, expected: type[Exception]
 ) -> None:
-    """Nothing is left open: an unclosed session would warn, and warnings fail this suite."""
+    """No session stays open. An unclosed session would warn, and warnings fail this test run."""
     server.answers["AssetPairs"] = answer
     connection = connect(Broker.KRAKEN, base_url=server.url, nonces=nonces)
     with pytest.raises(expected):
@@ -117,14 +117,14 @@ async def test_a_connection_that_cannot_load_markets_says_so_and_is_closed(
 
 
 async def test_a_server_that_is_not_there_is_told_from_one_that_fails(nonces: CountingNonces) -> None:
-    """Port 1 of this machine: nobody listens."""
+    """No server listens on port 1 of this machine."""
     connection = connect(Broker.KRAKEN, base_url="http://127.0.0.1:1", nonces=nonces)
     with pytest.raises(NotSent):
         await connection.open()
 
 
 async def test_prices_come_by_one_request_in_dollars(server: RecordingServer, connection: BrokerConnection) -> None:
-    """USD first, USDT at par where there is no USD pair, yen from the inverse pair, dollars are one dollar."""
+    """USD pairs come first, then USDT at 1 dollar, then inverse pairs, as for the yen. Dollars are worth one dollar."""
     server.answers["Ticker"] = {
         "XXBTZUSD": {"c": ["30000.10000", "0.1"]},
         "SOLUSDT": {"c": ["20.5", "1"]},
@@ -144,7 +144,7 @@ async def test_prices_come_by_one_request_in_dollars(server: RecordingServer, co
 async def test_a_pair_that_was_delisted_meanwhile_does_not_hide_the_others(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """Kraken refuses the whole list; then all tickers are asked for, and the coin without one is left out."""
+    """Kraken refuses the whole list. The prices of all pairs are then requested, and a coin without one is left out."""
 
     def ticker(request: Recorded) -> Any:
         if "XETHZUSD" in request.fields.get("pair", ""):
@@ -156,13 +156,13 @@ async def test_a_pair_that_was_delisted_meanwhile_does_not_hide_the_others(
 
 
 async def test_prices_of_nothing_listed_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """A request without pairs would fetch them all."""
+    """A request without pairs would return all prices."""
     assert await connection.prices(["UNLISTED", "USD"]) == {"USD": Decimal(1)}
     assert server.requests == []
 
 
 async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServer, account: BrokerAccount) -> None:
-    """Holds are not free; `.F` trades as the coin; staked coins count in the total only; zeros are left out."""
+    """What orders hold is not free, `.F` is the coin, staked coins count in the total only, and zeros are left out."""
     server.answers["BalanceEx"] = {
         "ZUSD": {"balance": "100.5000", "hold_trade": "40.2500"},
         "XXBT": {"balance": 1.2435, "hold_trade": 0.8423},
@@ -186,7 +186,7 @@ async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServ
 
 
 async def test_a_json_number_keeps_every_digit(server: RecordingServer, account: BrokerAccount) -> None:
-    """Read as a binary float this balance would change in its last digits."""
+    """A binary float would change the last digits of this balance."""
     from aiohttp import web
 
     text = '{"error":[],"result":{"XXBT":{"balance":0.12345678901234567890123,"hold_trade":0}}}'
@@ -195,7 +195,7 @@ async def test_a_json_number_keeps_every_digit(server: RecordingServer, account:
 
 
 async def test_an_empty_account_has_no_balances(server: RecordingServer, account: BrokerAccount) -> None:
-    """An empty object is an answer."""
+    """An empty object is a valid reply."""
     server.answers["BalanceEx"] = {}
     assert await account.balances() == {}
 
@@ -204,20 +204,20 @@ async def test_an_empty_account_has_no_balances(server: RecordingServer, account
 async def test_balances_that_cannot_be_read_are_not_guessed(
     server: RecordingServer, account: BrokerAccount, answer: Any
 ) -> None:
-    """Never an empty account where the reply was not understood."""
+    """An unreadable reply is never taken for an empty account."""
     server.answers["BalanceEx"] = answer
     with pytest.raises(OutcomeUnknown):
         await account.balances()
 
 
 async def test_fills_come_oldest_first_and_complete(server: RecordingServer, account: BrokerAccount) -> None:
-    """Every page, newest first on the wire; each once although a fill that arrives meanwhile shifts the pages."""
+    """Kraken sends the newest first. Each fill is returned once, even if a new fill shifts the pages meanwhile."""
     newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(120))]
 
     def history(request: Recorded) -> Any:
         offset = int(request.fields.get("ofs", "0"))
         if offset:
-            offset -= 1  # one has arrived since the first page
+            offset -= 1  # A new fill has arrived since the first page.
         return {"trades": dict(newest_first[offset : offset + 50]), "count": 120}
 
     server.answers["TradesHistory"] = history
@@ -228,7 +228,7 @@ async def test_fills_come_oldest_first_and_complete(server: RecordingServer, acc
 
 
 async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAccount) -> None:
-    """Exact amounts, the moment to the fraction, the fee in quote currency."""
+    """Amounts and time are exact, and the fee is in the quote currency."""
     server.answers["TradesHistory"] = {"trades": {"T1": trade(time=1616665496.1337, type="sell")}, "count": 1}
     server.answers["QueryOrders"] = {}
     (fill,) = await account.fills_since(SINCE)
@@ -248,7 +248,7 @@ async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAc
 
 
 async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
-    """Kraken's start is exclusive and in seconds, so it is sent a second early, and what is older is left out."""
+    """Kraken's start is exclusive and in seconds. It is sent a second early, and older fills are left out."""
     server.answers["TradesHistory"] = {
         "trades": {
             "T3": trade(time=seconds(SINCE + timedelta(seconds=1))),
@@ -263,7 +263,7 @@ async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingS
 
 
 async def test_the_size_type_is_the_orders(server: RecordingServer, account: BrokerAccount) -> None:
-    """viqc means the master named dollars; asked for 20 orders at a time, and once an order."""
+    """The flag viqc means that the master named a size in dollars. Orders are read once, 20 in a request."""
     trades = {f"T{number:02}": trade(number) for number in range(25)}
     server.answers["TradesHistory"] = {"trades": trades, "count": 25}
     flags = {"O00003-BBBBB-CCCCCC": "fciq,viqc", "O00004-BBBBB-CCCCCC": "fciq"}
@@ -278,7 +278,7 @@ async def test_the_size_type_is_the_orders(server: RecordingServer, account: Bro
 
 
 async def test_pages_without_a_count_are_read_to_the_end(server: RecordingServer, account: BrokerAccount) -> None:
-    """The end is the page that is empty."""
+    """An empty page is the end."""
     newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(70))]
 
     def history(request: Recorded) -> Any:
@@ -291,7 +291,7 @@ async def test_pages_without_a_count_are_read_to_the_end(server: RecordingServer
 
 
 async def test_a_server_without_count_and_offset_does_not_loop(server: RecordingServer, account: BrokerAccount) -> None:
-    """Its second page repeats the first, so that was all."""
+    """The second page repeats the first, so the list is complete."""
     server.answers["TradesHistory"] = {"trades": {"T1": trade()}}
     server.answers["QueryOrders"] = {}
     assert [fill.fill_id for fill in await account.fills_since(SINCE)] == ["T1"]
@@ -301,7 +301,7 @@ async def test_a_server_without_count_and_offset_does_not_loop(server: Recording
 async def test_a_count_that_the_pages_do_not_hold_is_not_taken_for_complete(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A server that ignores `ofs` repeats its page; fills would be missing."""
+    """A server that ignores `ofs` repeats its page, so fills would be missing."""
     page = {f"T{number:02}": trade(number) for number in range(50)}
     server.answers["TradesHistory"] = {"trades": page, "count": 90}
     with pytest.raises(OutcomeUnknown, match="90"):
@@ -310,7 +310,7 @@ async def test_a_count_that_the_pages_do_not_hold_is_not_taken_for_complete(
 
 @pytest.mark.parametrize("result", [{"trades": {}, "count": 0}, {"trades": {}}, {"trades": None}, {}])
 async def test_no_fills_is_an_answer(server: RecordingServer, account: BrokerAccount, result: Any) -> None:
-    """However it is put."""
+    """Each form of an empty reply is accepted."""
     server.answers["TradesHistory"] = result
     assert await account.fills_since(SINCE) == []
 
@@ -321,7 +321,7 @@ async def test_no_fills_is_an_answer(server: RecordingServer, account: BrokerAcc
 async def test_one_fill_that_cannot_be_read_fails_the_reading(
     server: RecordingServer, account: BrokerAccount, entry: Any
 ) -> None:
-    """Leaving it out would lose it for good."""
+    """Leaving the fill out would lose it."""
     server.answers["TradesHistory"] = {"trades": {"T1": entry, "T2": trade()}, "count": 2}
     server.answers["QueryOrders"] = {}
     with pytest.raises(OutcomeUnknown):
@@ -344,7 +344,7 @@ async def test_one_fill_that_cannot_be_read_fails_the_reading(
 async def test_what_a_key_may_do(
     server: RecordingServer, account: BrokerAccount, answer: Any, expected: KeyPermissions
 ) -> None:
-    """An error or a missing field counts as "may withdraw"; after an error it may be told yet."""
+    """An error or a missing field counts as "may withdraw". After an error, `told` is False."""
     server.answers["GetApiKeyInfo"] = answer
     assert await account.key_permissions() == expected
 
@@ -355,7 +355,7 @@ async def test_what_a_key_may_do(
 async def test_a_key_that_does_not_work_has_no_permissions(
     server: RecordingServer, account: BrokerAccount, text: str, expected: type[Exception]
 ) -> None:
-    """A refused key, and a question that should be asked again later, are errors."""
+    """A refused key and a rate limit are raised as errors."""
     server.answers["GetApiKeyInfo"] = error_reply(text)
     with pytest.raises(expected):
         await account.key_permissions()
