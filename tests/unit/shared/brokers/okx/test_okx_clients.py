@@ -1,4 +1,4 @@
-"""OKX's clients beside ccxt's own: the same body for the same order, and no state shared between accounts."""
+"""Tests that the OKX client builds the same order as ccxt's own client, and that accounts share no state."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -33,7 +33,7 @@ def _order(side: Side, quantity: str, valid_until: datetime) -> MarketOrder:
 async def test_the_body_is_ccxts_own(
     server: RecordingServer, connection: BrokerConnection, side: Side, quantity: str
 ) -> None:
-    """What ccxt builds for this order, with the resizing forbidden; our shorter way leaves nothing out."""
+    """The body is what ccxt builds for this order, with `banAmend` set. nija's shorter way leaves nothing out."""
     account: Any = connection.account(CREDENTIALS)
     server.answers["trade/batch-orders"] = placed()
     valid_until = datetime.now(UTC) + timedelta(seconds=5)
@@ -44,7 +44,7 @@ async def test_the_body_is_ccxts_own(
 
 
 async def test_two_copies_share_no_state_that_matters(connection: BrokerConnection) -> None:
-    """Every mutable attribute is either a copy's own or known to be read only."""
+    """Each mutable attribute belongs to one copy or is known to be only read."""
     clients: list[Any] = []
     for number in range(2):
         key = CREDENTIALS.model_copy(update={"api_key": SecretStr(f"key-{number}")})
@@ -64,7 +64,7 @@ async def test_two_copies_share_no_state_that_matters(connection: BrokerConnecti
 
 
 async def test_the_brokers_tag_of_ccxt_is_not_sent(server: RecordingServer, connection: BrokerConnection) -> None:
-    """ccxt adds its own tag and id to orders without one; ours have an id."""
+    """ccxt adds its own tag and id to an order without an id. nija's orders have an id."""
     server.answers["trade/batch-orders"] = placed()
     valid_until = datetime.now(UTC) + timedelta(seconds=5)
     order = _order(Side.BUY, "0.1", valid_until)

@@ -1,4 +1,4 @@
-"""What goes over the wire to OKX for an order, and what the replies mean."""
+"""Tests which requests the OKX gateway sends for an order, and how it reads each reply."""
 
 import asyncio
 import base64
@@ -62,7 +62,7 @@ def market_order(quantity: str = "0.10", valid_for_seconds: float = 10, **change
 async def test_the_order_that_goes_out_says_exactly_what_was_asked(
     server: RecordingServer, account: BrokerAccount, side: Side
 ) -> None:
-    """A list of one; base currency as text, our id, and no leave to make the order smaller in silence."""
+    """The body is a list of one order: base quantity as text, nija's id, and a ban on reducing the quantity."""
     server.answers[PLACE] = placed()
     assert await account.place(market_order("0.10", side=side)) == ORDER_ID
     (sent,) = server.requests
@@ -88,7 +88,7 @@ async def test_the_order_that_goes_out_says_exactly_what_was_asked(
 async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
     server: RecordingServer, account: BrokerAccount, time_in_force: TimeInForce, wire: str
 ) -> None:
-    """Its size is base currency by itself, and OKX makes no limit order smaller."""
+    """The size of a limit order is always in the base currency, and OKX does not reduce it."""
     server.answers[PLACE] = placed()
     order = LimitOrder(**market_order().model_dump(), limit_price=Decimal("29999.50"), time_in_force=time_in_force)
     assert await account.place(order) == ORDER_ID
@@ -107,7 +107,7 @@ async def test_a_limit_order_says_its_price_and_how_long_it_may_wait(
 
 
 async def test_the_expiry_is_a_header_in_milliseconds(server: RecordingServer, account: BrokerAccount) -> None:
-    """`expTime`, never later than the order's validity, and not in the body, which OKX would refuse."""
+    """`expTime` is not later than the validity of the order. It is not in the body, where OKX would refuse it."""
     server.answers[PLACE] = placed()
     order = market_order()
     await account.place(order)
@@ -118,7 +118,7 @@ async def test_the_expiry_is_a_header_in_milliseconds(server: RecordingServer, a
 
 
 async def test_reads_carry_no_expiry(server: RecordingServer, account: BrokerAccount) -> None:
-    """Also after an order of the same account had one."""
+    """This also holds after an order of the same account that had an expiry."""
     server.answers |= {PLACE: placed(), "account/balance": []}
     await account.place(market_order())
     await account.balances()
@@ -126,7 +126,7 @@ async def test_reads_carry_no_expiry(server: RecordingServer, account: BrokerAcc
 
 
 async def test_requests_are_signed_as_okx_documents(server: RecordingServer, account: BrokerAccount) -> None:
-    """Base64 of HMAC-SHA256 over timestamp, method, path with query, and body; passphrase in clear."""
+    """The signature is HMAC-SHA256 in base64 over timestamp, method, path with query, and body."""
     server.answers |= {PLACE: placed(), "trade/fills-history": []}
     await account.place(market_order())
     await account.fills_since(datetime(2021, 1, 1, tzinfo=UTC))
@@ -147,7 +147,7 @@ async def test_requests_are_signed_as_okx_documents(server: RecordingServer, acc
 async def test_a_quantity_is_sent_as_plain_text(
     server: RecordingServer, account: BrokerAccount, quantity: str, wire: str
 ) -> None:
-    """No exponent, no binary float, and no Decimal reaches ccxt."""
+    """The text has no exponent and is exact. No Decimal reaches ccxt."""
     server.answers[PLACE] = placed()
     await account.place(market_order(quantity))
     assert server.requests[0].document[0]["sz"] == wire
@@ -157,7 +157,7 @@ async def test_a_quantity_is_sent_as_plain_text(
 async def test_keys_of_okxs_own_simulation_say_so(
     server: RecordingServer, connection: BrokerConnection, paper: bool
 ) -> None:
-    """By a header of that account's requests, and of no other account's."""
+    """The requests of such an account carry a header; the requests of other accounts do not."""
     server.answers[PLACE] = placed()
     simulated = connection.account(CREDENTIALS.model_copy(update={"paper": paper}))
     await simulated.place(market_order())
@@ -170,7 +170,7 @@ async def test_keys_of_okxs_own_simulation_say_so(
 async def test_an_order_whose_validity_is_over_is_not_sent(
     server: RecordingServer, account: BrokerAccount, valid_for_seconds: float
 ) -> None:
-    """Or as good as over."""
+    """This includes an order whose validity is nearly over."""
     with pytest.raises(Expired):
         await account.place(market_order(valid_for_seconds=valid_for_seconds))
     assert server.requests == []
@@ -179,7 +179,7 @@ async def test_an_order_whose_validity_is_over_is_not_sent(
 async def test_an_unlisted_symbol_is_rejected_without_a_request(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The reason names the symbol; a pair that is only announced counts as not listed."""
+    """The error names the symbol. A pair that is only announced counts as unlisted."""
     for symbol in ("FOO/USDT", "NEW/USDT"):
         with pytest.raises(Rejected, match=symbol):
             await account.place(market_order(symbol=symbol))
@@ -205,7 +205,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
         ("51010", KeyRefused),
         ("50061", RateLimited),
         ("50011", RateLimited),
-        # The order of that id is there: only a look-up tells how far it went.
+        # An order with this id exists. Only a look-up shows its state.
         ("51011", OutcomeUnknown),
         ("51016", OutcomeUnknown),
         ("50004", OutcomeUnknown),
@@ -219,7 +219,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
 async def test_each_code_of_an_order_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, code: str, expected: type[Exception]
 ) -> None:
-    """Only codes on the allow-list are rejections; exactly one request goes out whatever is answered."""
+    """Only the listed codes count as rejections. Exactly one request is sent in any case."""
     server.answers[PLACE] = refused_order(code, "some words")
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -247,7 +247,7 @@ async def test_each_code_of_an_order_has_the_class_of_what_to_do_next(
         ("50004", 400, OutcomeUnknown),
         ("50001", 503, OutcomeUnknown),
         ("50026", 500, OutcomeUnknown),
-        # Whatever a server in trouble says, it may have done something else.
+        # The order may be executed whatever code a failing server sends.
         ("51008", 500, OutcomeUnknown),
         ("50113", 502, OutcomeUnknown),
         ("1", 200, OutcomeUnknown),
@@ -257,7 +257,7 @@ async def test_each_code_of_an_order_has_the_class_of_what_to_do_next(
 async def test_each_code_of_a_request_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, code: str, status: int, expected: type[Exception]
 ) -> None:
-    """The whole request is refused, with a status."""
+    """OKX refuses the whole request, with an HTTP status."""
     server.answers[PLACE] = refused(code, status=status)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
@@ -269,7 +269,7 @@ async def test_each_code_of_a_request_has_the_class_of_what_to_do_next(
 async def test_too_late_is_believed_only_once_it_is(
     server: RecordingServer, account: BrokerAccount, as_order: bool
 ) -> None:
-    """51149 within the validity may be a time-out in OKX itself, with the order on its way; after it, it is expiry."""
+    """Within the validity, 51149 may be a timeout inside OKX, and the order may still arrive. Later it means expiry."""
 
     async def late(_: Any) -> web.Response:
         await asyncio.sleep(0.4)
@@ -284,7 +284,7 @@ async def test_too_late_is_believed_only_once_it_is(
 
 
 async def test_an_error_beside_an_order_id_is_no_rejection(server: RecordingServer, account: BrokerAccount) -> None:
-    """Where an ordId is, an order may be."""
+    """If the reply contains an ordId, the order may exist."""
     server.answers[PLACE] = refused_order("51008", ordId=ORDER_ID)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -293,7 +293,7 @@ async def test_an_error_beside_an_order_id_is_no_rejection(server: RecordingServ
 async def test_two_errors_of_different_classes_leave_the_outcome_unknown(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Which of them decided is not told, so neither is believed."""
+    """The reply does not show which error decided, so neither is believed."""
     entries = [{"ordId": "", "sCode": code, "sMsg": ""} for code in ("51008", "50026")]
     server.answers[PLACE] = web.json_response({"code": "1", "msg": "", "data": entries})
     with pytest.raises(OutcomeUnknown):
@@ -301,7 +301,7 @@ async def test_two_errors_of_different_classes_leave_the_outcome_unknown(
 
 
 async def test_http_429_waits_as_its_header_says(server: RecordingServer, account: BrokerAccount) -> None:
-    """Retry-After in seconds; without it, OKX's window of two seconds."""
+    """Retry-After contains the seconds. Without it, the wait is two seconds, the period of OKX's limits."""
     server.answers[PLACE] = web.Response(status=429, headers={"Retry-After": "17"}, text="slow down")
     with pytest.raises(RateLimited) as raised:
         await account.place(market_order())
@@ -338,7 +338,7 @@ async def test_http_429_waits_as_its_header_says(server: RecordingServer, accoun
 async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
     server: RecordingServer, account: BrokerAccount, response: dict[str, Any]
 ) -> None:
-    """HTML, cut and empty replies, wrong types, statuses: unknown, and never sent again by itself."""
+    """This covers HTML, cut or empty replies, wrong types and error statuses. Nothing is sent again automatically."""
     server.answers[PLACE] = web.Response(**response)
     with pytest.raises(OutcomeUnknown):
         await account.place(market_order())
@@ -349,14 +349,14 @@ async def test_a_reply_that_tells_nothing_leaves_the_outcome_unknown(
 async def test_what_is_not_needed_may_be_missing_or_of_another_type(
     server: RecordingServer, account: BrokerAccount, reply: list[dict[str, Any]]
 ) -> None:
-    """A number for an id or a code, no code of the order at all, fields that nobody knows."""
+    """An id or code may be a number, the code of the order may be missing, and unknown fields are ignored."""
     server.answers[PLACE] = reply
     assert await account.place(market_order()) == str(reply[0]["ordId"])
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_a_redirect_is_not_followed(server: RecordingServer, account: BrokerAccount, status: int) -> None:
-    """Following a 307 would send the signed order again, to whoever the reply names."""
+    """Following a 307 would send the signed order again, to a host that the reply names."""
     server.answers[PLACE] = web.Response(status=status, headers={"Location": server.url + "/api/v5/elsewhere"})
     server.answers["elsewhere"] = placed()
     with pytest.raises(OutcomeUnknown):
@@ -365,7 +365,7 @@ async def test_a_redirect_is_not_followed(server: RecordingServer, account: Brok
 
 
 async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, nonces: CountingNonces) -> None:
-    """The request's time is bounded; the outcome is unknown."""
+    """The time for a request is limited. After that, the outcome is unknown."""
     released = asyncio.Event()
 
     async def hang(_: Any) -> list[Any]:
@@ -383,7 +383,7 @@ async def test_a_reply_that_never_comes_is_given_up(server: RecordingServer, non
 
 
 async def test_no_connection_means_not_sent(server: RecordingServer, account: BrokerAccount) -> None:
-    """Nobody listens on the port any more, so the order cannot have reached anybody."""
+    """The port is closed, so the order cannot have reached a broker."""
     dead = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
     port = dead.sockets[0].getsockname()[1]
     dead.close()
@@ -396,7 +396,7 @@ async def test_no_connection_means_not_sent(server: RecordingServer, account: Br
 async def test_an_error_text_never_shows_key_secret_passphrase_or_signature(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A server that echoes what it was sent gets asterisks into our error, in text and cause, and not much text."""
+    """If a server repeats what it received, the error and its cause contain asterisks instead. The text is cut."""
 
     def echo(request: Any) -> web.Response:
         sent = request.headers
@@ -417,7 +417,7 @@ async def test_an_error_text_never_shows_key_secret_passphrase_or_signature(
 async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Wherever the cut falls."""
+    """This holds wherever the text is cut."""
     server.answers[PLACE] = refused_order("59999", "x" * 285 + API_KEY)
     with pytest.raises(OutcomeUnknown) as raised:
         await account.place(market_order())
@@ -438,7 +438,7 @@ async def test_an_error_text_that_is_cut_shows_no_part_of_a_key(
 async def test_a_malformed_key_is_refused_before_anything_is_sent(
     server: RecordingServer, connection: BrokerConnection, changes: dict[str, str | None]
 ) -> None:
-    """Key, secret and passphrase; nothing of it is repeated."""
+    """Key, secret and passphrase are checked, and none of them is repeated."""
     secrets = {name: None if text is None else SecretStr(text) for name, text in changes.items()}
     credentials = Credentials(**{**dict(CREDENTIALS), **secrets})
     with pytest.raises(KeyRefused) as raised:
@@ -448,7 +448,7 @@ async def test_a_malformed_key_is_refused_before_anything_is_sent(
 
 
 async def test_cancel_names_order_and_pair(server: RecordingServer, account: BrokerAccount) -> None:
-    """By ordId."""
+    """The order is named by its ordId."""
     server.answers["trade/cancel-order"] = [{"ordId": ORDER_ID, "sCode": "0", "sMsg": ""}]
     await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USDT")
     assert server.requests[0].document == {"instId": "BTC-USDT", "ordId": ORDER_ID}
@@ -458,7 +458,7 @@ async def test_cancel_names_order_and_pair(server: RecordingServer, account: Bro
 async def test_cancelling_what_is_no_longer_open_is_rejected(
     server: RecordingServer, account: BrokerAccount, code: str
 ) -> None:
-    """The caller then reads the order; OKX repeats the ordId, which means nothing here."""
+    """The caller then reads the order. OKX repeats the ordId, which proves nothing here."""
     server.answers["trade/cancel-order"] = refused_order(code, ordId=ORDER_ID)
     with pytest.raises(Rejected):
         await account.cancel(BrokerOrderId(ORDER_ID), "BTC/USDT")
@@ -467,7 +467,7 @@ async def test_cancelling_what_is_no_longer_open_is_rejected(
 async def test_all_traffic_goes_to_the_base_url_also_below_a_path(
     server: RecordingServer, nonces: CountingNonces
 ) -> None:
-    """Public, private and market data; the signature is over the API's own path."""
+    """This covers public, private and market data. The signature is over the API's own path."""
     prefixed = {f"/proxy/api/v5/{name}": answer for name, answer in (("public/instruments", None), (PLACE, placed()))}
     server.answers |= {name: answer for name, answer in prefixed.items() if answer is not None}
     server.answers["/proxy/api/v5/public/instruments"] = server.answers["public/instruments"]

@@ -1,4 +1,6 @@
-"""OKX's markets, orders, fills, balances, permissions and prices, as its own and other servers tell them."""
+"""Tests how the gateway reads markets, orders, fills, balances, permissions and prices of OKX and compatible
+servers.
+"""
 
 import gc
 import tracemalloc
@@ -71,7 +73,7 @@ def fill_entry(number: int = 1, **changes: Any) -> dict[str, Any]:
 
 
 def pages(entries: list[dict[str, Any]], size: int) -> Any:
-    """Answers fills-history as OKX does: newest first, `after` cuts by billId."""
+    """Answer fills-history as OKX does: newest first, and only entries with a billId below `after`."""
 
     def answer(request: Recorded) -> list[dict[str, Any]]:
         after = int(request.query.get("after", 1 << 62))
@@ -82,7 +84,7 @@ def pages(entries: list[dict[str, Any]], size: int) -> Any:
 
 
 async def test_an_order_is_read_as_okx_tells_it(server: RecordingServer, account: BrokerAccount) -> None:
-    """All fields; the fee, which OKX writes below zero, is in the coin that was received."""
+    """All fields are read. OKX writes a fee as a negative number, in the currency that was received."""
     server.answers[ORDER] = [order_entry()]
     report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USDT")
     assert server.requests[0].query == {"instId": "BTC-USDT", "ordId": ORDER_ID}
@@ -127,14 +129,14 @@ async def test_an_order_is_read_as_okx_tells_it(server: RecordingServer, account
         ({"ordId": 1500000000000000001}, {"broker_order_id": ORDER_ID}),
         ({"instId": "DEAD-USDT"}, {"symbol": "DEAD/USDT"}),
         ({"sz": 0.1, "accFillSz": 0.1, "avgPx": 30001.2, "fee": -0.5}, {"quantity": "0.1", "cost": "3000.12"}),
-        # An average that was cut: whole lots at whole ticks give back what was paid.
+        # The average price is cut off. Rounded to whole lots and ticks, the cost is exact.
         ({"accFillSz": "0.00000003", "avgPx": "30001.2333333333333333"}, {"cost": "0.000900037"}),
     ],
 )
 async def test_orders_of_every_kind_are_read(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """Statuses, rebates, orders by cost, missing fields, pairs that are gone, numbers instead of text."""
+    """This covers statuses, rebates, orders by cost, missing fields, delisted pairs, and numbers instead of text."""
     server.answers[ORDER] = [order_entry(**changes)]
     report = (await account.order(BrokerOrderId(ORDER_ID), "BTC/USDT")).model_dump()
     assert {name: report[name] for name in expected} == expected
@@ -156,7 +158,7 @@ async def test_orders_of_every_kind_are_read(
 async def test_an_order_that_cannot_be_read_yet_is_asked_again(
     server: RecordingServer, account: BrokerAccount, answer: Any
 ) -> None:
-    """An immediate "not found" proves nothing, and what cannot be read is not guessed."""
+    """A "not found" right after the order proves nothing. An unreadable reply is not guessed."""
     server.answers[ORDER] = answer
     with pytest.raises(OutcomeUnknown):
         await account.order(BrokerOrderId(ORDER_ID), "BTC/USDT")
@@ -174,7 +176,7 @@ async def test_a_look_up_asks_by_our_id(server: RecordingServer, account: Broker
 
 
 async def test_a_look_up_that_finds_no_order_asks_the_fills(server: RecordingServer, account: BrokerAccount) -> None:
-    """A fill that names our id leads to its order; other pairs' and others' fills do not."""
+    """A fill with nija's id leads to its order. Fills of other pairs or with other ids do not."""
 
     def order(request: Recorded) -> Any:
         return refused("51603") if "clOrdId" in request.query else [order_entry()]
@@ -189,7 +191,7 @@ async def test_a_look_up_that_finds_no_order_asks_the_fills(server: RecordingSer
 
 
 async def test_fills_without_our_id_are_told_by_their_orders(server: RecordingServer, account: BrokerAccount) -> None:
-    """A server whose fills do not repeat the id must not lead to a second order."""
+    """A server whose fills do not repeat the id must not cause a second order."""
 
     def order(request: Recorded) -> Any:
         return refused("51603") if "clOrdId" in request.query else [order_entry()]
@@ -204,7 +206,7 @@ async def test_fills_without_our_id_are_told_by_their_orders(server: RecordingSe
 async def test_a_look_up_that_finds_nothing_has_asked_orders_and_fills(
     server: RecordingServer, account: BrokerAccount, absent: Any
 ) -> None:
-    """None: in none of them."""
+    """The result is None only if the order is in neither of them."""
     server.answers |= {ORDER: absent, FILLS: []}
     assert await account.look_up(CLIENT_ID, "BTC/USDT", SINCE) is None
     assert [request.path.removeprefix("/api/v5/") for request in server.requests] == [ORDER, FILLS]
@@ -215,7 +217,7 @@ async def test_a_look_up_that_finds_nothing_has_asked_orders_and_fills(
 async def test_a_look_up_is_no_answer_unless_both_answered(
     server: RecordingServer, account: BrokerAccount, silent: str, code: str
 ) -> None:
-    """One of them fails, with whatever code: not "absent", but an error."""
+    """If one of them fails, with any code, the result is an error and not "absent"."""
     server.answers |= {ORDER: refused("51603"), FILLS: []}
     server.answers[silent] = refused(code)
     with pytest.raises((OutcomeUnknown, Rejected)):
@@ -235,14 +237,14 @@ async def test_a_look_up_is_no_answer_unless_both_answered(
 async def test_an_order_that_does_not_repeat_the_id_is_ours_only_if_all_else_fits(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any], is_ours: bool
 ) -> None:
-    """It was asked for by id; older orders, other pairs and other ids are not taken for ours."""
+    """The search was by id. Older orders, other pairs and other ids do not match."""
     server.answers |= {ORDER: [order_entry(**changes)], FILLS: []}
     assert (await account.look_up(CLIENT_ID, "BTC/USDT", SINCE) is not None) is is_ours
 
 
 @pytest.mark.parametrize("page_size", [1, 2, 100])
 async def test_fills_are_read_to_the_last_page(server: RecordingServer, account: BrokerAccount, page_size: int) -> None:
-    """Oldest first, each once, whatever a page holds; the cursor is the bill's id."""
+    """Fills are returned oldest first and once, for any page size. The cursor is the billId."""
     entries = [fill_entry(number) for number in range(1, 6)]
     server.answers |= {FILLS: pages(entries, page_size), ORDER: [order_entry()]}
     fills = await account.fills_since(SINCE)
@@ -252,7 +254,7 @@ async def test_fills_are_read_to_the_last_page(server: RecordingServer, account:
 
 
 async def test_a_fill_is_read_exactly(server: RecordingServer, account: BrokerAccount) -> None:
-    """Price times quantity is the cost; the fee is in the coin received, with its sign turned."""
+    """The cost is price × quantity. The fee is in the received currency, and its sign is inverted."""
     server.answers |= {FILLS: pages([fill_entry()], 100), ORDER: [order_entry(tgtCcy="quote_ccy")]}
     (fill,) = await account.fills_since(SINCE)
     assert fill.model_dump(mode="json") == {
@@ -271,7 +273,7 @@ async def test_a_fill_is_read_exactly(server: RecordingServer, account: BrokerAc
 
 
 async def test_how_an_order_named_its_size_is_asked_once(server: RecordingServer, account: BrokerAccount) -> None:
-    """A master's fills are read again with overlap at every poll."""
+    """The fills of a master are read again, with overlap, at every poll."""
     server.answers |= {FILLS: pages([fill_entry(1), fill_entry(2)], 100), ORDER: [order_entry()]}
     for _ in range(3):
         await account.fills_since(SINCE)
@@ -281,7 +283,7 @@ async def test_how_an_order_named_its_size_is_asked_once(server: RecordingServer
 async def test_an_order_that_cannot_be_read_does_not_hold_up_its_fills(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """They count as sized in base currency."""
+    """Such fills count as sized in the base currency."""
     server.answers |= {FILLS: pages([fill_entry()], 100), ORDER: refused("50011", status=429)}
     (fill,) = await account.fills_since(SINCE)
     assert fill.size_type is SizeType.BASE
@@ -301,7 +303,7 @@ async def test_an_order_that_cannot_be_read_does_not_hold_up_its_fills(
 async def test_fills_of_other_servers_are_read(
     server: RecordingServer, account: BrokerAccount, changes: dict[str, Any], expected: dict[str, Any]
 ) -> None:
-    """Numbers for text, missing and unknown fields, rebates."""
+    """Numbers may replace text, fields may be missing or unknown, and a fee may be a rebate."""
     served = [[fill_entry(**changes)], []]
     server.answers |= {FILLS: lambda _: served.pop(0), ORDER: [order_entry()]}
     (fill,) = await account.fills_since(SINCE)
@@ -315,7 +317,7 @@ async def test_fills_of_other_servers_are_read(
 async def test_a_fill_that_cannot_be_read_is_not_skipped(
     server: RecordingServer, account: BrokerAccount, entry: Any
 ) -> None:
-    """The poll fails and is made again: a fill that is passed over would never be copied."""
+    """The poll fails and is repeated, because a fill that is left out would never be copied."""
     served = [[entry], []]
     server.answers |= {FILLS: lambda _: served.pop(0), ORDER: [order_entry()]}
     with pytest.raises(OutcomeUnknown):
@@ -323,7 +325,7 @@ async def test_a_fill_that_cannot_be_read_is_not_skipped(
 
 
 async def test_fills_from_before_are_left_out(server: RecordingServer, account: BrokerAccount) -> None:
-    """`begin` is asked a millisecond earlier, and a server may ignore it."""
+    """`begin` is sent a millisecond earlier, and a server may ignore it."""
     entries = [fill_entry(1, ts=str(OPENED_MS - 60_001)), fill_entry(2, ts=str(OPENED_MS - 60_000)), fill_entry(3)]
     server.answers |= {FILLS: pages(entries, 100), ORDER: [order_entry()]}
     since = datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=OPENED_MS - 60_000)
@@ -335,7 +337,7 @@ def detail(currency: str, **fields: Any) -> dict[str, Any]:
 
 
 async def test_balances_tell_holds(server: RecordingServer, account: BrokerAccount) -> None:
-    """What open orders hold is not free and counts in the total; empty currencies are left out."""
+    """What open orders hold counts in the total and is not free. Zero balances are left out."""
     server.answers["account/balance"] = [
         {
             "totalEq": "1",
@@ -365,7 +367,7 @@ async def test_balances_tell_holds(server: RecordingServer, account: BrokerAccou
 async def test_balances_of_other_servers_and_account_modes_are_read(
     server: RecordingServer, account: BrokerAccount, fields: dict[str, Any], free: str, total: str
 ) -> None:
-    """Missing fields, numbers for text."""
+    """Fields may be missing, and numbers may replace text."""
     server.answers["account/balance"] = [{"details": [detail("BTC", **fields)]}]
     assert await account.balances() == {"BTC": Balance(free=Decimal(free), total=Decimal(total))}
 
@@ -374,7 +376,7 @@ async def test_balances_of_other_servers_and_account_modes_are_read(
 async def test_an_account_without_anything_has_no_balances(
     server: RecordingServer, account: BrokerAccount, data: list[Any]
 ) -> None:
-    """Empty lists are answers."""
+    """Empty lists are valid replies."""
     server.answers["account/balance"] = data
     assert await account.balances() == {}
 
@@ -385,7 +387,7 @@ async def test_an_account_without_anything_has_no_balances(
 async def test_balances_that_cannot_be_read_are_not_guessed(
     server: RecordingServer, account: BrokerAccount, data: list[Any]
 ) -> None:
-    """Never an empty account instead."""
+    """An unreadable reply is never taken for an empty account."""
     server.answers["account/balance"] = data
     with pytest.raises(OutcomeUnknown):
         await account.balances()
@@ -409,7 +411,7 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
 async def test_what_is_not_told_of_a_key_counts_as_allowed(
     server: RecordingServer, account: BrokerAccount, data: Any, may_trade: bool, may_withdraw: bool, told: bool
 ) -> None:
-    """A missing field, an error (which is no answer for good), a key that may not ask."""
+    """The field may be missing, the request may fail (then `told` is False), or the key may not read this."""
     server.answers["account/config"] = data
     expected = KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
     assert await account.key_permissions() == expected
@@ -418,7 +420,7 @@ async def test_what_is_not_told_of_a_key_counts_as_allowed(
 async def test_a_key_that_does_not_work_is_told_from_one_that_may_not_ask(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """A wrong signature is no permission."""
+    """A wrong signature and a rate limit are raised as errors."""
     server.answers["account/config"] = refused("50113", status=401)
     with pytest.raises(KeyRefused):
         await account.key_permissions()
@@ -428,7 +430,7 @@ async def test_a_key_that_does_not_work_is_told_from_one_that_may_not_ask(
 
 
 async def test_the_accounts_own_fee_tier_is_told(server: RecordingServer, account: BrokerAccount) -> None:
-    """OKX writes a charge below zero and a rebate above; a reply without a tier tells nothing, rather than no fees."""
+    """OKX writes a charge as a negative and a rebate as a positive rate. A reply without rates is an error."""
     own: Any = account
     server.answers["account/trade-fee"] = [{"instType": "SPOT", "taker": "-0.0008", "maker": "0.0001", "level": "Lv5"}]
     assert await own.fee_rates() == FeeRates(taker=Decimal("0.0008"), maker=Decimal("-0.0001"))
@@ -440,7 +442,7 @@ async def test_the_accounts_own_fee_tier_is_told(server: RecordingServer, accoun
 
 
 async def test_markets_are_the_spot_pairs_that_can_be_traded(connection: BrokerConnection) -> None:
-    """Canonical symbols; a pair that is only announced has no lot and is left out."""
+    """Symbols are canonical. A pair that is only announced has no lot and is left out."""
     instruments = connection.instruments()
     assert set(instruments) == {"BTC/USDT", "ETH/USDT", "SOL/USDC"}
     ether = instruments["ETH/USDT"]
@@ -452,7 +454,7 @@ async def test_markets_are_the_spot_pairs_that_can_be_traded(connection: BrokerC
 async def test_only_spot_markets_are_asked_for_and_without_a_key(
     server: RecordingServer, nonces: CountingNonces
 ) -> None:
-    """The template has no key: markets loaded with one would carry its fee tier."""
+    """The client for markets has no key, because markets loaded with a key would carry its fee tier."""
     connection = connect(Broker.OKX, base_url=server.url, nonces=nonces)
     await connection.open()
     (sent,) = server.requests
@@ -465,7 +467,7 @@ async def test_only_spot_markets_are_asked_for_and_without_a_key(
 async def test_a_list_of_markets_that_tells_nothing_is_an_error(
     server: RecordingServer, nonces: CountingNonces, answer: Any
 ) -> None:
-    """Nothing could be traded on it."""
+    """No market could be traded with such a list."""
     server.answers["public/instruments"] = answer
     connection = connect(Broker.OKX, base_url=server.url, nonces=nonces)
     with pytest.raises(OutcomeUnknown):
@@ -473,7 +475,7 @@ async def test_a_list_of_markets_that_tells_nothing_is_an_error(
 
 
 async def test_one_coins_price_is_one_ticker(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Dollars of any kind are one dollar; what is not listed has no price."""
+    """Each kind of dollar is worth one dollar. An unlisted coin has no price."""
     server.answers["market/ticker"] = [{"instId": "BTC-USDT", "last": "50000.5"}]
     prices = await connection.prices({"BTC", "USD", "USDT", "USDC", "NOPE"})
     assert prices == {"BTC": Decimal("50000.5"), "USD": Decimal(1), "USDT": Decimal(1), "USDC": Decimal(1)}
@@ -482,7 +484,7 @@ async def test_one_coins_price_is_one_ticker(server: RecordingServer, connection
 
 
 async def test_many_coins_prices_are_one_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """All tickers at once; a pair that never traded has no price; USDC prices what has no USDT."""
+    """One request reads all tickers. A pair that never traded has no price. USDC is used where USDT is missing."""
     server.answers["market/tickers"] = [
         {"instId": "BTC-USDT", "last": 50000},
         {"instId": "ETH-USDT", "last": ""},
@@ -497,13 +499,13 @@ async def test_many_coins_prices_are_one_request(server: RecordingServer, connec
 async def test_a_pair_that_is_no_longer_listed_has_no_price(
     server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """OKX then refuses the request."""
+    """OKX refuses the request for such a pair."""
     server.answers["market/ticker"] = refused("51001")
     assert await connection.prices({"BTC"}) == {}
 
 
 async def test_no_prices_are_asked_for_without_coins(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Cash needs none."""
+    """Cash needs no price."""
     assert await connection.prices({"USDT"}) == {"USDT": Decimal(1)}
     assert server.requests == []
 
@@ -512,7 +514,7 @@ async def test_no_prices_are_asked_for_without_coins(server: RecordingServer, co
 async def test_tickers_that_cannot_be_read_are_an_error(
     server: RecordingServer, connection: BrokerConnection, answer: Any
 ) -> None:
-    """Not an account whose coins are worth nothing."""
+    """The coins are not valued at zero."""
     server.answers["market/tickers"] = answer
     with pytest.raises(OutcomeUnknown):
         await connection.prices({"BTC", "ETH"})
@@ -523,7 +525,7 @@ def keys(number: int) -> Credentials:
 
 
 async def test_accounts_sign_with_their_own_keys(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Used in turn, each request carries its own account's key and passphrase."""
+    """The accounts are used in turn. Each request carries the key and passphrase of its account."""
     server.answers["account/balance"] = []
     other = CREDENTIALS.model_copy(update={"passphrase": SecretStr("another")})
     accounts = [connection.account(keys(0)), connection.account(other)]
@@ -534,7 +536,7 @@ async def test_accounts_sign_with_their_own_keys(server: RecordingServer, connec
 
 
 async def test_a_client_is_cheap_to_make(connection: BrokerConnection) -> None:
-    """At most 0.2 ms of CPU and 60 KiB each; ccxt's own constructor takes 50 times as long."""
+    """A client takes at most 0.2 ms of CPU and 60 KiB. ccxt's own constructor takes 50 times as long."""
     credentials = [keys(number) for number in range(500)]
     gc.collect()
     tracemalloc.start()
@@ -550,7 +552,7 @@ async def test_a_client_is_cheap_to_make(connection: BrokerConnection) -> None:
 
 
 async def test_open_orders_are_read_whatever_their_instrument(server: RecordingServer, account: BrokerAccount) -> None:
-    """Page after page from the last order's id on, until one brings nothing new."""
+    """Pages are read from the id of the last order on, until a page contains no new order."""
     open_order = order_entry(ordType="limit", tgtCcy="", state="live", accFillSz="0", avgPx="", fee="0", feeCcy="")
     pages = {
         None: [{**open_order, "ordId": "30"}, {**open_order, "ordId": "20", "state": "partially_filled"}],
@@ -568,7 +570,7 @@ async def test_open_orders_are_read_whatever_their_instrument(server: RecordingS
 async def test_open_orders_that_cannot_be_read_are_not_left_out(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """Who asks must not take an order for gone."""
+    """The caller must not conclude that an order is gone."""
     server.answers["trade/orders-pending"] = [order_entry(state="thinking")]
     with pytest.raises(OutcomeUnknown):
         await account.open_orders()
