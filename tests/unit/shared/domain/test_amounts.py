@@ -1,4 +1,4 @@
-"""Exact amounts: what becomes one, what is refused, and how they are written and rounded."""
+"""Tests which values become exact amounts, and how amounts are written and rounded."""
 
 from datetime import UTC, datetime, timedelta, timezone
 from decimal import Decimal
@@ -25,14 +25,14 @@ class Payment(BaseModel):
     "value", [0.25, 1.0, float("nan"), True, None, b"1", [1], "abc", "", "NaN", "-Infinity", "1,5"]
 )
 def test_what_is_no_exact_decimal_is_refused(value: Any) -> None:
-    """A float, a bool, NaN, infinity and text that is no number never become an amount."""
+    """A float, a bool, NaN, infinity and text that is not a number are rejected."""
     with pytest.raises(InvalidAmount):
         parse_amount(value)
 
 
 @pytest.mark.parametrize("document", ['{"amount": 0.1}', '{"amount": 1e3}', '{"amount": "NaN"}', '{"amount": null}'])
 def test_a_json_float_for_money_is_refused(document: str) -> None:
-    """The model, not only the function, refuses a JSON number with a fraction or exponent."""
+    """The model, and not only the function, rejects a JSON number with a fraction or exponent."""
     with pytest.raises(ValidationError):
         Payment.model_validate_json(document)
 
@@ -49,13 +49,13 @@ def test_a_json_float_for_money_is_refused(document: str) -> None:
     ],
 )
 def test_plain_text_has_no_exponent_and_no_trailing_zeros(amount: str, text: str) -> None:
-    """One amount has one text."""
+    """Each amount has exactly one text."""
     assert plain(Decimal(amount)) == text
 
 
 @given(FINITE)
 def test_amounts_survive_the_wire(amount: Decimal) -> None:
-    """Text and back is the same amount, and writing it again is the same text."""
+    """An amount stays equal when it is written and read, and so does its text."""
     text = Payment(amount=amount).model_dump_json()
     again = Payment.model_validate_json(text)
     assert again.amount == amount
@@ -64,20 +64,20 @@ def test_amounts_survive_the_wire(amount: Decimal) -> None:
 
 @given(FINITE.map(abs), STEPS)
 def test_rounding_down_finds_the_largest_multiple_not_above(amount: Decimal, step: Decimal) -> None:
-    """A multiple of the step, at most the amount, less than one step below it."""
+    """The result is a multiple of the step, at most the amount, and less than one step below it."""
     rounded = round_down(amount, step)
     assert rounded % step == 0
     assert rounded <= amount < rounded + step
 
 
 def test_rounding_down_never_rounds_a_long_quotient_up() -> None:
-    """An amount of 28 digits just below a multiple of a step that is no power of ten stays below it."""
+    """An amount of 28 digits just below a multiple of 3 stays below it."""
     amount = Decimal("8.999999999999999999999999999")
     assert round_down(amount, Decimal(3)) == 6
 
 
 def test_moments_become_utc_and_naive_ones_are_refused() -> None:
-    """An aware moment in another zone is the same moment in UTC; one without a zone is nobody's."""
+    """A time in another zone becomes the same time in UTC. A time without a zone is rejected."""
     vienna = datetime(2026, 1, 5, 13, tzinfo=timezone(timedelta(hours=1)))
     assert Payment(amount=Decimal(1), at=vienna).at.isoformat() == "2026-01-05T12:00:00+00:00"
     with pytest.raises(ValidationError):

@@ -1,4 +1,4 @@
-"""The planner by example: sizes of opens, exits as fractions, and every reason to skip."""
+"""Tests how the planner sizes opens, turns exits into fractions, and when it skips."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -26,17 +26,17 @@ DEFAULTS: dict[str, Any] = {
 
 
 def planned(**changes: Any) -> Plan:
-    """Plan the default case with some of it changed."""
+    """Plan the default case with these changes."""
     return plan(**{**DEFAULTS, **changes})
 
 
 def test_an_open_is_proportional_to_equity() -> None:
-    """A hundredth of the master's equity buys a hundredth of its quantity."""
+    """With a hundredth of the master's equity, the follower buys a hundredth of the quantity."""
     assert planned() == Plan(Decimal("0.001"), None, None, ZERO)
 
 
 def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
-    """0.0004 carried and 0.001 due make one lot of 0.001 and 0.0004 carried on."""
+    """0.0004 is carried and 0.001 is due. One lot of 0.001 is ordered and 0.0004 is carried again."""
     coarse = an_instrument(lot="0.001")
     assert planned(instrument=coarse, carried=Decimal("0.0004")) == Plan(
         Decimal("0.001"), None, None, Decimal("0.0004")
@@ -51,19 +51,19 @@ def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
     [({"minimum_quantity": "0.0011"}, "1"), ({"minimum_cost": "50.01"}, "1"), ({}, "50.01"), ({"lot": "0.01"}, "1")],
 )
 def test_an_open_below_a_minimum_is_carried_whole(instrument: dict[str, str], minimum_notional: str) -> None:
-    """The broker's quantity, the broker's cost, the policy's cost, or less than a lot."""
+    """The minimum is the broker's quantity, the broker's cost, the policy's cost or the lot."""
     result = planned(instrument=an_instrument(**instrument), follower=a_follower(minimum_notional=minimum_notional))
     assert result == Plan(None, None, SkipReason.BELOW_MINIMUM, Decimal("0.001"))
 
 
 def test_an_open_is_ordered_when_nine_tenths_of_it_could_be_sold_again() -> None:
-    """At or above, not above."""
+    """This includes an order at exactly the limit."""
     instrument = an_instrument(minimum_quantity="0.0009", minimum_cost="45")
     assert planned(instrument=instrument, follower=a_follower(minimum_notional="45")).quantity == Decimal("0.001")
 
 
 def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
-    """At exactly the minimum, a fee in the coin would leave less than the broker sells."""
+    """After a fee in the coin, an order at exactly the minimum would leave less than the broker lets a client sell."""
     for changes in ({"minimum_quantity": "0.001"}, {"minimum_cost": "50"}):
         plan = planned(instrument=an_instrument(**changes))
         assert (plan.skip_reason, plan.carried_after) == (SkipReason.BELOW_MINIMUM, Decimal("0.001"))
@@ -87,12 +87,12 @@ def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
     ],
 )
 def test_a_skip_has_its_reason_and_keeps_what_is_owed(changes: dict[str, Any], reason: SkipReason) -> None:
-    """What earlier opens owe is untouched by a fill that is skipped."""
+    """A skipped fill does not change the carry of earlier opens."""
     assert planned(**changes, carried=Decimal("0.5")) == Plan(None, None, reason, Decimal("0.5"))
 
 
 def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
-    """Older is too old, not as old."""
+    """Only an older reading is stale."""
     assert planned(account=an_account(taken_at=NOW - timedelta(minutes=5))).skip_reason is None
 
 
@@ -108,19 +108,19 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
     ],
 )
 def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
-    """Closing is never skipped for a limit, a pause or staleness."""
+    """No limit, pause or stale reading prevents a close."""
     result = planned(**{"fill": a_sale("0.25"), **changes})
     assert result == Plan(None, Decimal("0.25"), None, ZERO)
 
 
 @pytest.mark.parametrize(("fraction", "left"), [("0.25", "0.0075"), ("1", "0")])
 def test_an_exit_scales_what_opens_still_owe(fraction: str, left: str) -> None:
-    """The owed part of the position would have been closed to the same fraction; a full close owes nothing."""
+    """The carry is reduced by the same fraction as the position. After a full close, nothing is carried."""
     assert planned(fill=a_sale(fraction), carried=Decimal("0.01")).carried_after == Decimal(left)
 
 
 def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -> None:
-    """How the follower wants to open is not known; what it holds is sold as ever, and what is owed stays owed."""
+    """The size of an open is unknown, so opens are skipped and the carry stays. Exits are executed as usual."""
     follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
     assert planned(follower=follower, carried=Decimal("0.5")) == Plan(
         None, None, SkipReason.POLICY_UNREADABLE, Decimal("0.5")
@@ -142,7 +142,7 @@ def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -
 def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
     fill: MasterFill, instrument: Instrument | SkipReason, seconds_before: int, *, is_looked_for: bool
 ) -> None:
-    """It is looked for, never sent; where nobody can have had one, or the follower was disabled before, it is skipped."""
+    """The planner asks for a look-up only. If no order can exist, or the follower was disabled earlier, it skips."""
     changed_at = fill.executed_at - timedelta(seconds=seconds_before)
     follower = a_follower(status=FollowerStatus.DISABLED, status_changed_at=changed_at)
     result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))

@@ -1,4 +1,4 @@
-"""A recorded decision, computed again: identical from the same inputs, and told field by field where it is not."""
+"""Tests that a recorded decision, computed again, gives the same result or a list of the fields that differ."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -26,7 +26,7 @@ def recorded(
     instrument: Instrument | SkipReason,
     carried: Decimal,
 ) -> RecordedDecision:
-    """The planner's decision as the ledger would have it."""
+    """The planner's decision, as the ledger records it."""
     planned = plan(fill, follower, account, instrument, carried, now=NOW, snapshot_max_age=MAX_AGE)
     return RecordedDecision(
         follower_id=follower.follower_id,
@@ -68,13 +68,13 @@ def recorded(
 def test_the_same_inputs_give_the_identical_decision(
     fill: MasterFill, status: FollowerStatus, account: AccountSnapshot | None, instrument: Any, carried: str
 ) -> None:
-    """Whatever was decided, and why: nothing that the planner needs is missing in the record."""
+    """For every result and reason, the record contains all inputs of the planner."""
     decided = recorded(fill, a_follower(status=status), account, instrument, Decimal(carried))
     assert differences(fill, decided, MAX_AGE) == []
 
 
 def test_a_decision_that_comes_out_differently_is_told_field_by_field() -> None:
-    """Another recorded quantity, and another age limit than at the time."""
+    """One difference is another recorded quantity, the other a shorter age limit than at that time."""
     fill = a_fill()
     decided = recorded(fill, a_follower(), an_account("1000", NOW - timedelta(minutes=10)), an_instrument(), Decimal(0))
     [quantity] = differences(fill, decided.model_copy(update={"quantity": Decimal("0.002")}), MAX_AGE)
@@ -86,14 +86,14 @@ def test_a_decision_that_comes_out_differently_is_told_field_by_field() -> None:
 
 @pytest.mark.parametrize("fill", [a_fill(), a_sale("0.3")], ids=["open", "exit"])
 def test_a_policy_that_could_not_be_read_gives_the_identical_decision(fill: MasterFill) -> None:
-    """The ledger has the reason, and no other trace of it."""
+    """The ledger records only the reason of the skip, and that is enough."""
     follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
     decision = recorded(fill, follower, an_account(), an_instrument(), Decimal(0))
     assert differences(fill, decision, MAX_AGE) == []
 
 
 def test_an_order_that_was_only_looked_for_is_no_difference() -> None:
-    """A fill was planned again after Redis lost data, and would have been skipped then."""
+    """A fill was planned again after Redis lost data, and the follower would now be skipped."""
     fill = a_fill(replayed=True)
     looked_for = recorded(fill, a_follower(status=FollowerStatus.PAUSED), an_account(), an_instrument(), Decimal(0))
     assert (looked_for.quantity, looked_for.skip_reason) == (0, None)

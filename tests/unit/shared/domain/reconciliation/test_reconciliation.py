@@ -1,4 +1,4 @@
-"""What counts as drift: copied coins that are not there, and why; never coins of a follower's own."""
+"""Tests what counts as drift: missing copied coins with their cause, but never the follower's own coins."""
 
 from datetime import timedelta
 from decimal import Decimal
@@ -21,7 +21,7 @@ AMOUNTS = st.decimals(min_value=0, max_value=100, places=8)
 
 
 def a_reading(bitcoins: str = "1", **changes: Any) -> AccountReading:
-    """Alice's account: some bitcoins, of which 1 was copied."""
+    """Alice's account with some bitcoins, of which 1 was copied."""
     fields: dict[str, Any] = {
         "request_id": "r1",
         "follower_id": "alice",
@@ -33,7 +33,7 @@ def a_reading(bitcoins: str = "1", **changes: Any) -> AccountReading:
 
 
 def a_target(**changes: Any) -> Target:
-    """The ledger has 1 bitcoin copied, an hour ago."""
+    """The ledger's record of 1 bitcoin that was copied an hour ago."""
     fields: dict[str, Any] = {
         "follower_id": "alice",
         "symbol": "BTC/USD",
@@ -53,7 +53,7 @@ def waiting(stage: str = "waiting", symbol: str = "BTC/USD") -> dict[str, Any]:
 
 @pytest.mark.parametrize("total", ["1", "1.5", "0.999999995"])
 def test_what_was_copied_and_is_there_is_no_drift(total: str) -> None:
-    """Exactly, with coins of the follower's own, and with less than a lot missing."""
+    """The account holds exactly the copied quantity, or more, or less by a part of a lot."""
     assert drifts(a_reading(total), [a_target()], LOTS, NOW) == []
 
 
@@ -72,7 +72,7 @@ def test_what_was_copied_and_is_there_is_no_drift(total: str) -> None:
 def test_missing_coins_have_the_cause_that_is_known(
     reading: dict[str, Any], target: dict[str, Any], cause: Cause
 ) -> None:
-    """And only what was sold outside nija is repaired by lowering the position."""
+    """Only coins that were sold outside nija are repaired by lowering the position."""
     [drift] = drifts(a_reading("0.4", **reading), [a_target(**target)], LOTS, NOW)
     assert (drift.cause, drift.is_repairable) == (cause, cause is Cause.MANUAL_SALE)
     assert (drift.real, drift.drift) == (Decimal("0.4"), Decimal("0.4") - Decimal(target.get("quantity", 1)))
@@ -80,7 +80,7 @@ def test_missing_coins_have_the_cause_that_is_known(
 
 
 def test_an_unknown_order_is_told_even_if_nothing_is_missing() -> None:
-    """A purchase nobody knows of adds coins; also in a symbol of which nothing was copied yet."""
+    """An unknown purchase may add coins, also in a symbol without a copied position."""
     [held] = drifts(a_reading(**waiting("unknown")), [a_target()], LOTS, NOW)
     assert (held.cause, held.drift) == (Cause.UNKNOWN_ORDER, Decimal(0))
     [first] = drifts(a_reading(copied={}, **waiting("unknown", "ETH/USD")), [], LOTS, NOW)
@@ -88,7 +88,7 @@ def test_an_unknown_order_is_told_even_if_nothing_is_missing() -> None:
 
 
 def test_what_is_there_beside_an_unknown_purchase_is_what_the_account_holds() -> None:
-    """Of coins that the purchase may have brought, "0 there" would be wrong; with none there, it is right."""
+    """The unknown purchase may have added coins, so the drift shows what the account holds."""
     [more] = drifts(a_reading("1.5", **waiting("unknown")), [a_target()], LOTS, NOW)
     assert (more.target, more.real) == (Decimal(1), Decimal("1.5"))
     unknown = waiting("unknown", "ETH/USD")
@@ -99,7 +99,7 @@ def test_what_is_there_beside_an_unknown_purchase_is_what_the_account_holds() ->
 
 
 def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
-    """What it should have sold, with the broker's reason; a remainder that was only too small is none."""
+    """The drift is the unsold quantity, with the broker's reason. A remainder that was only too small is no drift."""
     failed = a_target(carried_exit="0.3", failed_exit="rejected: EOrder:Market in cancel_only mode")
     [drift] = drifts(a_reading(), [failed], LOTS, NOW)
     assert (drift.cause, drift.drift) == (Cause.FAILED_EXIT, Decimal("0.3"))
@@ -113,7 +113,7 @@ def test_a_failed_exit_leaves_more_than_should_be_there() -> None:
     AMOUNTS,
 )
 def test_a_coin_covers_once(copied: dict[Symbol, Decimal], bitcoins: Decimal, ethers: Decimal) -> None:
-    """Over all symbols of a coin no more is covered than there is, and no less than could be."""
+    """The coins of an account cover as much as possible over all symbols of a coin, and no coin counts twice."""
     total = {"BTC": bitcoins, "ETH": ethers}
     found = covered(copied, total)
     assert all(0 <= found[symbol] <= copied[symbol] for symbol in copied)
@@ -123,12 +123,12 @@ def test_a_coin_covers_once(copied: dict[Symbol, Decimal], bitcoins: Decimal, et
 
 
 def an_open_order(name: str | None = "1" * 32) -> OpenOrder:
-    """A sale of 0.2 bitcoins."""
+    """An open sale of 0.2 bitcoins."""
     return OpenOrder(broker_order_id="O1", client_order_id=name, symbol="BTC/USD", side=Side.SELL, quantity="0.2")
 
 
 def a_copy(**changes: Any) -> dict[str, CopyRecord]:
-    """What the ledger knows of the order's copy, which failed an hour ago."""
+    """The ledger's record of the copy order, which failed an hour ago."""
     fields: dict[str, Any] = {
         "copy_order_id": "1" * 32,
         "follower_id": "alice",
@@ -157,7 +157,7 @@ def a_copy(**changes: Any) -> dict[str, CopyRecord]:
 def test_an_open_order_is_in_flight_stray_or_the_followers_own(
     name: str | None, reading: dict[str, Any], copies: dict[str, CopyRecord], expected: Ownership
 ) -> None:
-    """Stray is only what the ledger knows as this follower's copy and no mailbox waits for; in doubt it is not."""
+    """An order is stray only if the ledger knows it as this follower's copy and no mailbox waits for it."""
     order = an_open_order(name)
     read = a_reading(open_orders=(order,), **reading)
     assert ownership_of(order, read, copies, NOW) is expected
@@ -169,7 +169,7 @@ def test_an_open_order_is_in_flight_stray_or_the_followers_own(
 
 @pytest.mark.parametrize("cause", list(Cause))
 def test_what_passes_by_itself_needs_no_attention_and_what_is_repaired_does(cause: Cause) -> None:
-    """Unknown orders need it too, and have an alert of their own."""
+    """Unknown orders need attention too, but have their own alert."""
     [sale] = drifts(a_reading("0.4"), [a_target()], LOTS, NOW)
     drift = sale.model_copy(update={"cause": cause})
     assert drift.needs_attention is (cause not in (Cause.PENDING_MAIL, Cause.JUST_SETTLED, Cause.UNKNOWN_ORDER))
@@ -177,7 +177,7 @@ def test_what_passes_by_itself_needs_no_attention_and_what_is_repaired_does(caus
 
 
 def test_a_reading_of_version_1_tells_no_open_orders() -> None:
-    """It can still be read; that nothing is told is not that there are none."""
+    """The reading is accepted. Missing open orders do not mean that there are none."""
     old = (
         '{"version":1,"request_id":"r1","follower_id":"alice","read_at":"2026-01-05T12:00:00Z","total":{"BTC":"1"},'
         '"locked":{},"copied":{},"waiting":[],"mail":0,"adjusted":[],"error":"","retry_after_seconds":null}'
