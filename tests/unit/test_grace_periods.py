@@ -1,4 +1,4 @@
-"""How long a process may take to end is the same everywhere, and longer than it takes."""
+"""Tests that the grace of a process is the same in all environments, and longer than its shutdown takes."""
 
 from pathlib import Path
 
@@ -20,7 +20,7 @@ SPECS = {spec.name.replace("_", "-"): spec.grace_seconds for spec in service_spe
 
 
 def of_kubernetes() -> dict[str, float]:
-    """The grace of each deployment, by its name."""
+    """The grace of each deployment, by name."""
     found = {}
     for path in (TOP / "k8s").glob("b*/**/*.yaml"):
         for manifest in yaml.safe_load_all(path.read_text()):
@@ -31,12 +31,12 @@ def of_kubernetes() -> dict[str, float]:
 
 
 def of_compose(prefix: str) -> dict[str, float]:
-    """The grace of those services that are nija's own stages."""
+    """The grace of the services that are stages of nija."""
     return {name: float(COMPOSE[prefix + name]["stop_grace_period"].removesuffix("s")) for name in [*SPECS, "flower"]}
 
 
 def test_the_grace_is_the_same_everywhere() -> None:
-    """`nija up`, compose (live and on paper) and Kubernetes."""
+    """This covers `nija up`, compose (live and paper) and Kubernetes."""
     in_kubernetes = of_kubernetes()
     assert in_kubernetes.items() >= SPECS.items()
     assert of_compose("") == of_compose("paper-") == in_kubernetes
@@ -52,12 +52,12 @@ def test_the_grace_is_the_same_everywhere() -> None:
     ],
 )
 def test_the_grace_is_longer_than_the_longest_end(begins_with: str, needed_seconds: float) -> None:
-    """What cuts itself short is never killed for it."""
+    """A process that limits its own shutdown is therefore never killed."""
     graces = [seconds for name, seconds in SPECS.items() if name.startswith(begins_with)]
     assert graces
     assert min(graces) > needed_seconds + 2
 
 
 def test_a_workers_children_are_done_before_it_ends_itself() -> None:
-    """Even when everybody hangs, claims are given back first."""
+    """Even if all children hang, they release their claims before the worker ends itself."""
     assert END_SECONDS > STOP_CHECK_SECONDS + 2 * STOP_SECONDS + FINISH_SECONDS + 10

@@ -1,7 +1,7 @@
-"""The Kubernetes manifests: what kustomize makes of them is valid, safe, and runs what `nija up` runs.
+"""Tests that the Kubernetes manifests are valid and safe, and start what `nija up` starts.
 
-Kustomize is not on every machine, so the few of its features that the manifests use are done here; where there is a
-kubectl, the two results are compared.
+Kustomize is not installed on every machine, so the few features that the manifests use are implemented here. With a
+kubectl, its result is compared with this one.
 """
 
 import copy
@@ -30,7 +30,7 @@ Manifest = dict[str, Any]
 
 
 def rendered(folder: Path) -> list[Manifest]:
-    """What `kubectl kustomize` prints for a folder that uses no more than what is done here."""
+    """The manifests that `kubectl kustomize` prints for a folder that uses only the features below."""
     kustomization = yaml.safe_load((folder / "kustomization.yaml").read_text())
     assert kustomization.keys() <= {"apiVersion", "kind", "resources", "namespace", "labels", "images"}
     found: list[Manifest] = []
@@ -41,7 +41,7 @@ def rendered(folder: Path) -> list[Manifest]:
         if kustomization.get("namespace") and manifest["kind"] != "Namespace":
             manifest["metadata"]["namespace"] = kustomization["namespace"]
         for labels in kustomization.get("labels", []):
-            # Without includeTemplates, which would label the volume claims too: those cannot be changed any more.
+            # includeTemplates must be missing. It would also label the volume claims, which cannot be changed later.
             assert labels.keys() == {"pairs"}
             manifest["metadata"].setdefault("labels", {}).update(labels["pairs"])
         for container in containers(manifest):
@@ -53,7 +53,7 @@ def rendered(folder: Path) -> list[Manifest]:
 
 
 def pod(manifest: Manifest) -> Manifest:
-    """The pod's specification; empty for what has no pods."""
+    """The specification of the pod, or empty for a manifest without pods."""
     specification: Manifest = manifest.get("spec", {}).get("template", {}).get("spec", {})
     return specification
 
@@ -81,7 +81,7 @@ def deployment(name: str) -> Manifest:
 
 @pytest.mark.parametrize("version", [OLDEST_VERSION, kubernetes_validate.latest_version()])
 def test_every_manifest_is_valid(version: str) -> None:
-    """Strictly: a misspelt field is an error, not ignored."""
+    """The validation is strict: a misspelt field is an error and not ignored."""
     for manifest in ALL.values():
         kubernetes_validate.validate(manifest, version, strict=True)
 
@@ -95,7 +95,7 @@ def test_a_misspelt_field_would_be_found() -> None:
 
 
 def test_kubectl_makes_the_same_of_them() -> None:
-    """Where there is a kubectl: its kustomize gives the manifests that the other tests look at."""
+    """If kubectl is installed, its kustomize gives the manifests that the other tests check."""
     try:
         done = subprocess.run(
             ["kubectl", "kustomize", str(EXAMPLE)], capture_output=True, text=True, check=False, timeout=60
@@ -109,7 +109,7 @@ def test_kubectl_makes_the_same_of_them() -> None:
 
 
 def test_each_broker_has_a_master_and_a_worker_of_its_own() -> None:
-    """One folder a broker, the same but for the name; labels tell whose it is."""
+    """There is one folder for each broker. They differ in the name only, and labels show the broker."""
     for broker in Broker:
         named = by_name(rendered(FOLDER / "brokers" / broker.value))
         assert named.keys() == {
@@ -125,7 +125,7 @@ def test_each_broker_has_a_master_and_a_worker_of_its_own() -> None:
 
 
 def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
-    """The same modules with the same options as on one machine."""
+    """The modules and options are the same as on one machine."""
     around = Surroundings({}, tmp_path, lambda name: tmp_path / name, tmp_path)
     settings = load_settings({"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""})
     specs = {
@@ -139,7 +139,7 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
 
 
 def test_liveness_is_the_age_of_the_heartbeat_file(tmp_path: Path) -> None:
-    """Each stage's own probe, run: good for a young file, bad for an old one and for none."""
+    """Each stage's own probe runs. It accepts a new file and rejects an old or missing file."""
     file = tmp_path / "heartbeat"
     for manifest in STAGES:
         (container,) = containers(manifest)
@@ -164,7 +164,7 @@ def test_liveness_is_the_age_of_the_heartbeat_file(tmp_path: Path) -> None:
 
 
 def test_only_readiness_asks_whether_a_process_can_do_its_work(tmp_path: Path) -> None:
-    """A PostgreSQL that is away starts no container again: its process is alive, and not ready."""
+    """A missing PostgreSQL must not restart a container: its process is alive but not ready."""
     file = tmp_path / "heartbeat"
     file.write_text("PostgreSQL does not answer")
     (container,) = containers(deployment("bookkeeper"))
@@ -188,7 +188,7 @@ def secret_references(manifest: Manifest) -> set[str]:
 
 
 def test_secrets_are_referred_to_and_documented_and_not_here() -> None:
-    """No Secret is in the manifests; each that they want is made by a command in the documentation."""
+    """The manifests contain no Secret. The documentation has a command for each Secret that they refer to."""
     assert not [name for name in ALL if name[0] == "Secret"]
     wanted = set().union(*(secret_references(manifest) for manifest in WORKLOADS.values()))
     assert wanted == SECRETS
@@ -201,7 +201,7 @@ def test_secrets_are_referred_to_and_documented_and_not_here() -> None:
 
 
 def test_a_process_is_given_no_key_that_it_does_not_need() -> None:
-    """A master's key goes to its master trader, the key of followers' keys to workers and registration."""
+    """A master's key goes to its master trader. The secret key for followers goes to workers and registration."""
     for (_, name), manifest in WORKLOADS.items():
         wanted = secret_references(manifest) - {"nija-servers"}
         match name.split("-"):
@@ -218,7 +218,7 @@ def test_a_process_is_given_no_key_that_it_does_not_need() -> None:
 
 
 def test_pods_may_do_no_more_than_they_need() -> None:
-    """What the Pod Security Standard `restricted` asks for, a read-only root, no token, and memory within bounds."""
+    """Pods meet the Pod Security Standard `restricted`, with a read-only root, no token and a memory limit."""
     for (_, name), manifest in WORKLOADS.items():
         specification = pod(manifest)
         assert specification["automountServiceAccountToken"] is False
@@ -237,7 +237,7 @@ def test_pods_may_do_no_more_than_they_need() -> None:
 
 
 def test_the_images_user_is_the_pods_user() -> None:
-    """The Dockerfile's user owns its folders, and the pods of its image run as that user."""
+    """The user of the Dockerfile owns its folders, and pods of its image run as this user."""
     assert "\nUSER 10001:10001\n" in (TOP / "Dockerfile").read_text()
     for manifest in WORKLOADS.values():
         if containers(manifest)[0]["image"].startswith("nija:"):
@@ -245,7 +245,7 @@ def test_the_images_user_is_the_pods_user() -> None:
 
 
 def test_the_settings_are_settings() -> None:
-    """Every name in the ConfigMap is known and its value is right; all brokers of the overlay are enabled."""
+    """Each name in the ConfigMap is known and its value is valid. All brokers of the overlay are enabled."""
     values: Mapping[str, str] = ALL["ConfigMap", "nija-settings"]["data"]
     assert values.keys() <= {f"NIJA_{field.upper()}" for field in Settings.model_fields}
     settings = load_settings({**values, "NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""})
@@ -253,7 +253,7 @@ def test_the_settings_are_settings() -> None:
 
 
 def test_redis_keeps_every_write_and_forgets_nothing() -> None:
-    """The same options as in the compose file, whose Redis another test runs."""
+    """The options are those of the compose file. Another test runs that Redis."""
     (container,) = containers(ALL["StatefulSet", "redis"])
     command = container["command"][-1]
     for option in ("--appendonly yes", "--appendfsync always", "--maxmemory-policy noeviction", "--requirepass"):

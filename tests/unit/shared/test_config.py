@@ -1,4 +1,4 @@
-"""Settings: where they come from, what wins, and what a wrong one says."""
+"""Tests where settings come from, which source wins, and what the error for a wrong setting says."""
 
 import re
 from base64 import b64encode
@@ -15,12 +15,12 @@ OTHER_SECRET = b64encode(b"another secret of a test").decode()
 
 
 def load(folder: Path, **variables: str) -> Settings:
-    """Settings of exactly these variables and the files in `folder`."""
+    """Settings from exactly these variables and the files in `folder`."""
     return load_settings(variables, folder=folder)
 
 
 def test_everything_has_a_default(tmp_path: Path) -> None:
-    """Without any variable and file, settings load and no broker is enabled."""
+    """Without variables and files, settings load and no broker is enabled."""
     settings = load(tmp_path)
     assert settings.master_poll_seconds == 2.0
     assert settings.enabled_brokers() == ()
@@ -28,14 +28,14 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
 
 
 def test_every_setting_is_read_by_somebody() -> None:
-    """What nobody reads would be a promise that nobody keeps."""
+    """A setting that no code reads would promise something that does not happen."""
     top = Path(__file__).resolve().parents[3]
     code = "\n".join(file.read_text() for part in ("services", "shared") for file in (top / part).rglob("*.py"))
     assert [field for field in Settings.model_fields if not re.search(rf"\.{field}\b", code)] == []
 
 
 def test_flag_beats_environment_beats_dotenv_beats_toml(tmp_path: Path) -> None:
-    """Precedence is flag, environment, .env, nija.toml."""
+    """The order of precedence is flag, environment, .env, nija.toml."""
     (tmp_path / "nija.toml").write_text(
         "deliver_batch = 1\nfollower_shards = 2\nclaim_seconds = 3\ndrain_places = 4\nkraken_base_url = 'http://toml'\n"
     )
@@ -48,7 +48,7 @@ def test_flag_beats_environment_beats_dotenv_beats_toml(tmp_path: Path) -> None:
 
 
 def test_followers_come_from_environment_and_dotenv(tmp_path: Path) -> None:
-    """A follower's id is its NAME in lowercase, underscores included; both sources count."""
+    """The id of a follower is its NAME in lowercase, with underscores. Followers from both sources count."""
     (tmp_path / ".env").write_text(f"KRAKEN_USER_ZOE_API_KEY=zoe-key\nKRAKEN_USER_ZOE_API_SECRET={SECRET}\n")
     settings = load(
         tmp_path,
@@ -69,7 +69,7 @@ def test_followers_come_from_environment_and_dotenv(tmp_path: Path) -> None:
 
 
 def test_master_names_differ_per_broker(tmp_path: Path) -> None:
-    """Kraken's master is KRAKEN_MASTER_…, the others' is {BROKER}_…; having a key enables the broker."""
+    """Kraken's master has variables KRAKEN_MASTER_…, the others {BROKER}_…. A key enables its broker."""
     settings = load(
         tmp_path,
         KRAKEN_MASTER_API_KEY="kraken-key",
@@ -87,7 +87,7 @@ def test_master_names_differ_per_broker(tmp_path: Path) -> None:
 
 
 def test_a_broker_may_have_a_redis_of_its_own(tmp_path: Path) -> None:
-    """{BROKER}_REDIS_URL wins over REDIS_URL for that broker only."""
+    """{BROKER}_REDIS_URL takes precedence over REDIS_URL for that broker only."""
     settings = load(tmp_path, REDIS_URL="redis://all:1/0", OKX_REDIS_URL="redis://okx:2/0")
     assert settings.redis_url_for(Broker.OKX) == "redis://okx:2/0"
     assert settings.redis_url_for(Broker.KRAKEN) == "redis://all:1/0"
@@ -96,7 +96,7 @@ def test_a_broker_may_have_a_redis_of_its_own(tmp_path: Path) -> None:
 
 
 def test_rounds_over_accounts_are_hourly_repair_nothing_and_can_be_switched_off(tmp_path: Path) -> None:
-    """0 is off; a repair has to be wanted."""
+    """0 switches rounds off. Repairs happen only on request."""
     settings = load(tmp_path)
     assert (settings.reconcile_every_seconds, settings.reconcile_repair) == (3600.0, False)
     off = load(tmp_path, NIJA_RECONCILE_EVERY_SECONDS="0", NIJA_RECONCILE_REPAIR="true")
@@ -151,7 +151,7 @@ BAD_INPUT = [
 def test_bad_input_names_the_variable_and_what_would_be_right(
     tmp_path: Path, variables: dict[str, str], expected: str
 ) -> None:
-    """Each mistake has a text of its own, which never repeats a key."""
+    """Each mistake has its own message, which never repeats a key."""
     with pytest.raises(ConfigurationError) as raised:
         load_settings(variables, folder=tmp_path)
     assert expected in str(raised.value)
@@ -185,7 +185,7 @@ def test_bad_input_names_the_variable_and_what_would_be_right(
     ],
 )
 def test_bad_files_name_the_file_and_what_is_wrong(tmp_path: Path, file: str, text: str, expected: str) -> None:
-    """A mistake in a file is found, not ignored."""
+    """A mistake in a file is reported and not ignored."""
     (tmp_path / file).write_text(text)
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path)
@@ -195,7 +195,7 @@ def test_bad_files_name_the_file_and_what_is_wrong(tmp_path: Path, file: str, te
 
 
 def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
-    """An environment belongs to others, too: orchestrators and other programs are left alone."""
+    """Variables of orchestrators and other programs in the same environment are not reported."""
     mistakes = {
         "NIJA_MASTER_POLL_SECOND": "NIJA_MASTER_POLL_SECONDS",
         "NIJA_RECONCILE_REPIAR": "NIJA_RECONCILE_REPAIR",
@@ -229,7 +229,7 @@ def test_only_what_looks_like_a_setting_is_called_misspelt() -> None:
 
 
 def test_a_named_file_must_exist(tmp_path: Path) -> None:
-    """NIJA_ENV_FILE names a file that is there, or nothing at all."""
+    """NIJA_ENV_FILE must name an existing file or be empty."""
     (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\n")
     with pytest.raises(ConfigurationError, match="NIJA_ENV_FILE names"):
         load(tmp_path, NIJA_ENV_FILE=str(tmp_path / "missing"))
@@ -247,7 +247,7 @@ def test_secrets_do_not_show(tmp_path: Path) -> None:
 
 
 def test_the_secret_key_may_come_from_the_data_folder(tmp_path: Path) -> None:
-    """Without NIJA_SECRET_KEY the file in NIJA_HOME is read; without both the error says how to make one."""
+    """Without NIJA_SECRET_KEY, the file in NIJA_HOME is read. Without both, the error says how to make one."""
     settings = load(tmp_path, NIJA_HOME=str(tmp_path))
     with pytest.raises(ConfigurationError, match=r"NIJA_SECRET_KEY is missing.*make one with"):
         _ = settings.secret_key
@@ -260,7 +260,7 @@ def test_the_secret_key_may_come_from_the_data_folder(tmp_path: Path) -> None:
 
 
 def test_child_processes_get_the_same_settings(tmp_path: Path) -> None:
-    """`environment` carries every setting, wherever it came from, and nothing else is read besides."""
+    """`environment` contains every setting, whatever its source. The child reads nothing else."""
     (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\nNIJA_BROKERS=kraken,okx\n")
     settings = load_settings(
         {**MASTER, "NIJA_SECRET_KEY": Fernet.generate_key().decode()}, folder=tmp_path, home=tmp_path / "home"
@@ -273,7 +273,7 @@ def test_child_processes_get_the_same_settings(tmp_path: Path) -> None:
 
 
 def test_an_empty_variable_hides_what_a_file_says(tmp_path: Path) -> None:
-    """Empty means not set, for a field and for a broker's variable alike: the default counts, not the file."""
+    """An empty variable means "not set", also for a variable of one broker. The default is used, not the file."""
     (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\nKRAKEN_BASE_URL=http://dotenv\n")
     settings = load(tmp_path, NIJA_DRAIN_PLACES="", KRAKEN_BASE_URL="")
     assert settings.drain_places == 48
@@ -281,7 +281,7 @@ def test_an_empty_variable_hides_what_a_file_says(tmp_path: Path) -> None:
 
 
 def test_toml_values_mean_what_their_text_means_in_the_environment(tmp_path: Path) -> None:
-    """Lists are names, numbers and booleans are checked like text, and a boolean is no number."""
+    """A list contains names, numbers and booleans are checked like text, and a boolean is not a number."""
     (tmp_path / "nija.toml").write_text("brokers = ['okx', 'kraken']\nrate_limits = false\nclaim_seconds = 2.5\n")
     settings = load(tmp_path)
     assert settings.brokers == (Broker.OKX, Broker.KRAKEN)
@@ -293,13 +293,13 @@ def test_toml_values_mean_what_their_text_means_in_the_environment(tmp_path: Pat
 
 
 def test_a_dotenv_file_is_taken_literally(tmp_path: Path) -> None:
-    """A `${…}` in a password is a part of the password."""
+    """`${…}` in a password is a part of the password."""
     (tmp_path / ".env").write_text("REDIS_URL=redis://:a${HOME}b@host/0\n")
     assert load(tmp_path).redis_url == "redis://:a${HOME}b@host/0"
 
 
 def test_settings_made_directly_read_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only `load_settings` looks at the environment and the working folder."""
+    """Only `load_settings` reads the environment and the working folder."""
     (tmp_path / ".env").write_text("NIJA_DRAIN_PLACES=7\n")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("NIJA_DELIVER_BATCH", "7")
@@ -310,7 +310,7 @@ def test_settings_made_directly_read_nothing(tmp_path: Path, monkeypatch: pytest
 def test_the_library_does_not_log_what_it_reads(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """PYDANTIC_SETTINGS_DEBUG, which would log every secret in clear, does not."""
+    """PYDANTIC_SETTINGS_DEBUG would log every secret in clear, so it has no effect."""
     monkeypatch.setenv("PYDANTIC_SETTINGS_DEBUG", "1")
     caplog.set_level("DEBUG")
     load(tmp_path, NIJA_SECRET_KEY=Fernet.generate_key().decode())

@@ -1,4 +1,4 @@
-"""Every broker's gateway counts its requests within the limits that all processes share."""
+"""Tests that each gateway counts its requests against the rate limits that all processes share."""
 
 from collections.abc import Sequence
 
@@ -11,7 +11,7 @@ from tests.unit.shared.brokers.conftest import CountingNonces
 
 
 class NoLimits:
-    """Grants everything."""
+    """Grants every request."""
 
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
         return 0.0
@@ -25,7 +25,7 @@ class NoLimits:
 
 @pytest.mark.parametrize("broker", supported_brokers())
 def test_every_gateway_takes_a_budget(broker: Broker) -> None:
-    """With limits it has one with the broker's own rules; without, nobody counts."""
+    """With limits, the gateway has a budget with the rules of its broker. Without limits, requests are not counted."""
     counted = connect(broker, base_url=None, nonces=CountingNonces(), limits=NoLimits())
     assert isinstance(counted, CountsRequests)
     assert counted.budget is not None

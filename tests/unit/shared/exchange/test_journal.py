@@ -1,4 +1,4 @@
-"""The journal: what a commit keeps, what a torn line loses, and which files are refused."""
+"""Tests what a commit to the journal keeps, what a cut line loses, and which files are refused."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ def _opened(path: Path) -> tuple[Journal, list[object]]:
 
 
 def test_committed_events_are_read_again_in_order(tmp_path: Path) -> None:
-    """What was not committed is not there."""
+    """Events that were not committed are gone."""
     journal, events = _opened(tmp_path / "state")
     assert events == []
     journal.record(["a", 1])
@@ -27,7 +27,7 @@ def test_committed_events_are_read_again_in_order(tmp_path: Path) -> None:
 
 
 def test_a_torn_last_line_is_dropped_whole_and_writing_goes_on(tmp_path: Path) -> None:
-    """All events of one commit are there, or none."""
+    """The journal holds all events of a commit or none."""
     path = tmp_path / "state"
     path.write_bytes(b'[["a",1]]\n[["b",2],["c"')
     journal, events = _opened(path)
@@ -39,7 +39,7 @@ def test_a_torn_last_line_is_dropped_whole_and_writing_goes_on(tmp_path: Path) -
 
 
 def test_replaying_writes_nothing_again(tmp_path: Path) -> None:
-    """Events that are recorded while earlier ones are read are the same ones."""
+    """Events that are recorded during the replay are not written a second time."""
     path = tmp_path / "state"
     path.write_bytes(b'[["a",1]]\n')
     journal = Journal(path)
@@ -52,7 +52,7 @@ def test_replaying_writes_nothing_again(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("content", [b"hello\nworld\n", b'{"a": 1}\n', b'[["a"]]\nbroken\n[["b"]]\n'])
 def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, content: bytes) -> None:
-    """A wrong path must not destroy somebody's file."""
+    """A wrong path must not destroy an unrelated file."""
     path = tmp_path / "state"
     path.write_bytes(content)
     with pytest.raises(JournalUnusable, match="line"):
@@ -61,7 +61,7 @@ def test_a_file_that_is_no_journal_is_refused_and_left_alone(tmp_path: Path, con
 
 
 def test_two_exchanges_cannot_share_a_journal(tmp_path: Path) -> None:
-    """The second is told that the file is in use."""
+    """The second exchange reports that the file is in use."""
     first, _ = _opened(tmp_path / "state")
     with pytest.raises(JournalUnusable, match="another paper broker"):
         _opened(tmp_path / "state")
@@ -69,13 +69,13 @@ def test_two_exchanges_cannot_share_a_journal(tmp_path: Path) -> None:
 
 
 def test_a_path_that_cannot_be_written_is_refused(tmp_path: Path) -> None:
-    """The text names the option and the reason."""
+    """The message names the option and the reason."""
     with pytest.raises(JournalUnusable, match=r"--state .*cannot be opened"):
         _opened(tmp_path / "no" / "state")
 
 
 def test_the_journal_is_private(tmp_path: Path) -> None:
-    """It holds keys: nobody else may read it."""
+    """The file contains keys, so only its owner may read it."""
     journal, _ = _opened(tmp_path / "state")
     assert (tmp_path / "state").stat().st_mode & 0o777 == 0o600
     journal.close()

@@ -1,4 +1,4 @@
-"""The names of Redis keys: one hash slot a broker, and no two things under one name."""
+"""Tests that all Redis keys of a broker share one hash slot, and that no two keys have the same name."""
 
 import re
 
@@ -8,7 +8,7 @@ from shared.messaging.keys import BrokerKeys, carry_field, queue_name
 
 
 def all_keys(broker: Broker) -> list[str]:
-    """Every key of a broker, with an example of each that is made from a name."""
+    """Every key of a broker. Keys that are made from a name appear with an example."""
     names = BrokerKeys(broker)
     fixed = [value for name, value in vars(names).items() if type(value) is str and not name.endswith("prefix")]
     return [
@@ -22,7 +22,7 @@ def all_keys(broker: Broker) -> list[str]:
 
 
 def test_all_keys_of_a_broker_are_in_one_slot() -> None:
-    """The braces are the hash tag, and there is one pair of them."""
+    """The braces are the hash tag, and each key has exactly one pair."""
     for broker in Broker:
         for key in all_keys(broker):
             assert key.startswith(f"nija:{{{broker.value}}}:")
@@ -30,20 +30,20 @@ def test_all_keys_of_a_broker_are_in_one_slot() -> None:
 
 
 def test_no_two_keys_are_the_same() -> None:
-    """Over all brokers."""
+    """This holds over all brokers."""
     every = [key for broker in Broker for key in all_keys(broker)]
     assert len(every) == len(set(every))
 
 
 def test_every_key_is_in_the_table() -> None:
-    """The module's docstring documents each, with who writes and who reads it."""
+    """The docstring of the module lists each key with its writers and readers."""
     documented = set(re.findall(r"nija:\{b\}:([a-z-]+)", keys.__doc__ or ""))
     used = {key.split(":")[2] for key in all_keys(Broker.KRAKEN)}
     assert used == documented
 
 
 def test_each_broker_has_a_queue_of_its_own() -> None:
-    """The names that Flower and KEDA see."""
+    """Flower and KEDA use these names."""
     assert [queue_name(broker) for broker in Broker] == [
         "broker.coinbase",
         "broker.kraken",
@@ -54,5 +54,5 @@ def test_each_broker_has_a_queue_of_its_own() -> None:
 
 
 def test_carry_fields_cannot_be_confused() -> None:
-    """A follower id has no bar."""
+    """A follower id contains no bar."""
     assert carry_field("alice", "BTC/USD") == "alice|BTC/USD"

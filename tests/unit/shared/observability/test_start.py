@@ -1,4 +1,4 @@
-"""A process that cannot start says so in one line, without secrets, and with a traceback only on request."""
+"""Tests that a process that cannot start prints one line without secrets, and a traceback only on request."""
 
 import logging
 from collections.abc import Callable
@@ -11,7 +11,7 @@ from shared.observability.start import StageParser, Start, start_of
 
 
 class WrongSetting(NijaError):
-    """As a stage raises it."""
+    """An error of the kind that a stage raises."""
 
 
 def ended_with(work: Callable[[Start], None], *, debug: bool = False) -> object:
@@ -25,7 +25,7 @@ def ended_with(work: Callable[[Start], None], *, debug: bool = False) -> object:
 
 
 def test_an_error_of_nija_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixture[str]) -> None:
-    """The text of several lines becomes one; the name of the process comes first."""
+    """Several lines of text become one line, which begins with the name of the process."""
 
     def work(_start: Start) -> None:
         raise WrongSetting("REDIS_URL is missing\nDATABASE_URL is missing\n")
@@ -35,7 +35,7 @@ def test_an_error_of_nija_is_one_line_and_exit_code_2(capsys: pytest.CaptureFixt
 
 
 def test_an_unexpected_error_is_named_by_its_class(capsys: pytest.CaptureFixture[str]) -> None:
-    """Also out of a group of tasks; the line says how to get the traceback."""
+    """This includes an error inside an exception group. The line says how to get the traceback."""
 
     def work(_start: Start) -> None:
         raise ExceptionGroup("tasks", [ExceptionGroup("more", [KeyError("rows")])])
@@ -48,7 +48,7 @@ def test_an_unexpected_error_is_named_by_its_class(capsys: pytest.CaptureFixture
 def test_debug_prints_the_traceback_before_the_line(
     by_variable: bool, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """By the option, or by NIJA_DEBUG; secrets are in neither of them."""
+    """The option or NIJA_DEBUG switches it on. Neither the traceback nor the line contains secrets."""
     monkeypatch.setenv("NIJA_DEBUG", "1" if by_variable else "")
 
     def work(start: Start) -> None:
@@ -65,7 +65,7 @@ def test_debug_prints_the_traceback_before_the_line(
 
 
 def test_a_failed_start_is_reported_where_the_process_wants(capsys: pytest.CaptureFixture[str]) -> None:
-    """Each receiver gets the text without secrets; one that fails hides neither the line nor the other receivers."""
+    """Each receiver gets the text without secrets. A failing receiver does not affect the line or the others."""
     received: list[str] = []
 
     def broken(_text: str) -> None:
@@ -84,7 +84,7 @@ def test_a_failed_start_is_reported_where_the_process_wants(capsys: pytest.Captu
 def test_after_the_start_an_error_is_a_defect_in_the_log(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Exit code 1, and the log has the traceback: nobody has to run it again to know where."""
+    """The exit code is 1, and the log contains the traceback, so a second run is not needed."""
 
     def work(start: Start) -> None:
         start.succeeded()
@@ -96,7 +96,7 @@ def test_after_the_start_an_error_is_a_defect_in_the_log(
 
 
 def test_a_wrong_option_is_one_line(capsys: pytest.CaptureFixture[str]) -> None:
-    """Without the usage of all options, which `--help` prints."""
+    """The usage of all options is not printed; `--help` prints it."""
     parser = StageParser(prog="bookkeeper")
     with pytest.raises(SystemExit) as ended:
         parser.parse_args(["--brokr", "kraken"])

@@ -1,4 +1,4 @@
-"""The secret box: keys at rest."""
+"""Tests that the secret box encrypts the keys that the database stores."""
 
 import pytest
 from cryptography.fernet import Fernet
@@ -21,13 +21,13 @@ def new_key() -> str:
 
 @pytest.mark.parametrize("credentials", [FULL, PLAIN])
 def test_opens_what_it_sealed_with_every_part(credentials: Credentials) -> None:
-    """Key, secret, passphrase and the paper flag come back as they were."""
+    """Key, secret, passphrase and the paper flag are restored unchanged."""
     box = SecretBox(SecretStr(new_key()))
     assert box.open(Broker.OKX, "alice", box.seal(Broker.OKX, "alice", credentials)) == credentials
 
 
 def test_sealed_text_shows_nothing_of_the_key() -> None:
-    """Neither key nor secret stands in the stored text, and no two seals are alike."""
+    """The stored text contains neither key nor secret, and no two seals are equal."""
     box = SecretBox(SecretStr(new_key()))
     sealed = box.seal(Broker.KRAKEN, "alice", FULL)
     assert "the-api-key" not in sealed
@@ -36,14 +36,14 @@ def test_sealed_text_shows_nothing_of_the_key() -> None:
 
 @pytest.mark.parametrize(("broker", "follower_id"), [(Broker.KRAKEN, "bob"), (Broker.OKX, "alice")])
 def test_a_key_moved_to_another_row_does_not_open(broker: Broker, follower_id: str) -> None:
-    """Sealed text copied to another follower or broker is refused: nobody trades on a stranger's account."""
+    """The text of another follower or broker is refused, so a follower cannot trade with the key of another."""
     box = SecretBox(SecretStr(new_key()))
     with pytest.raises(BadSecretKey, match="belongs to another"):
         box.open(broker, follower_id, box.seal(Broker.KRAKEN, "alice", FULL))
 
 
 def test_a_wrong_secret_key_says_which_setting_is_wrong() -> None:
-    """The error names NIJA_SECRET_KEY and the follower, and nothing of any key."""
+    """The error names NIJA_SECRET_KEY and the follower, and contains no part of any key."""
     sealed = SecretBox(SecretStr(new_key())).seal(Broker.KRAKEN, "alice", FULL)
     with pytest.raises(BadSecretKey, match="NIJA_SECRET_KEY") as raised:
         SecretBox(SecretStr(new_key())).open(Broker.KRAKEN, "alice", sealed)
@@ -52,7 +52,7 @@ def test_a_wrong_secret_key_says_which_setting_is_wrong() -> None:
 
 
 def test_rotation_keeps_the_key_and_drops_the_old_secret_key() -> None:
-    """After rotate, the new secret key alone opens it, and the old one does not."""
+    """After a rotation, the new secret key alone opens the text, and the old one does not."""
     old, new = new_key(), new_key()
     sealed = SecretBox(SecretStr(old)).seal(Broker.KRAKEN, "alice", FULL)
     both = SecretBox(SecretStr(f"{new},{old}"))
@@ -65,13 +65,13 @@ def test_rotation_keeps_the_key_and_drops_the_old_secret_key() -> None:
 
 @pytest.mark.parametrize("text", [None, "", " , "])
 def test_a_missing_secret_key_says_how_to_make_one(text: str | None) -> None:
-    """Without NIJA_SECRET_KEY the error shows the command that makes one."""
+    """Without NIJA_SECRET_KEY, the error shows the command that makes one."""
     with pytest.raises(BadSecretKey, match=r"missing.*generate_key"):
         SecretBox(None if text is None else SecretStr(text))
 
 
 def test_a_malformed_secret_key_is_not_repeated() -> None:
-    """The error describes the right form without showing the wrong value."""
+    """The error describes the right form and does not show the wrong value."""
     with pytest.raises(BadSecretKey, match="malformed") as raised:
         SecretBox(SecretStr("my-password-123"))
     assert "my-password-123" not in str(raised.value)
