@@ -276,7 +276,7 @@ async def test_an_unlisted_symbol_is_rejected_without_a_request(
 async def test_each_failure_reason_has_the_class_of_what_to_do_next(
     server: RecordingServer, account: BrokerAccount, details: dict[str, str], expected: type[Exception]
 ) -> None:
-    """The order counts as rejected only if all listed reasons agree. Exactly one request is sent in any case."""
+    """Only listed reasons that agree with each other count as a rejection. Exactly one request is sent in any case."""
     server.answers[ORDERS] = failed(**details)
     with pytest.raises(expected) as raised:
         await account.place(market_order())
