@@ -4,17 +4,22 @@ import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from typing import Annotated
+from time import monotonic
+from typing import Annotated, Final
 
 import typer
 from rich.console import Console
 
+from services.cli.brokers import read_brokers
 from services.local_system.errors import away_is_a_failed_start
 from services.local_system.paper_accounts import trader_key_file
 from services.local_system.system import LocalSystem
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.identity import Broker
 from shared.exchange.candles import load_candles
+
+SERVED_SECONDS: Final = 30.0
+"""How long `nija up` waits for its brokers before it says which of them are not served yet."""
 
 
 def up(
@@ -42,6 +47,22 @@ def up(
     brokers = tuple(parse_broker(name, "--broker") for name in broker or ())
     with away_is_a_failed_start():
         asyncio.run(_run(settings, brokers, paper=paper, seed=seed, candles=candles))
+
+
+async def _not_served(settings: Settings) -> list[str]:
+    """Wait until every broker is connected and served; return a line for each reason why one is not by then.
+
+    A fill that is older than the first poll of the master's account is not copied, so a person must not be asked to
+    trade before that poll.
+    """
+    deadline = monotonic() + SERVED_SECONDS
+    while True:
+        found = await asyncio.to_thread(read_brokers, settings)
+        enabled = [facts for facts in found if facts.broker in settings.brokers]
+        lines = [finding.line for facts in enabled for finding in facts.shortcomings()]
+        if not lines or monotonic() > deadline:
+            return lines
+        await asyncio.sleep(0.2)
 
 
 async def _run(
@@ -76,6 +97,8 @@ async def _run(
             for each, url in system.paper_urls.items():
                 key_file = trader_key_file(settings.home / "paper", each)
                 announce(f"trade the paper master with any client of {each.value} at {url}, key in {key_file}")
+            for line in await _not_served(system.settings):
+                announce(line)
             announce(f"nija runs for {names}; Ctrl-C stops it, logs are in {settings.home / 'logs'}")
             await asyncio.Event().wait()
     announce("stopped")
