@@ -1,10 +1,10 @@
 """Connections to Redis: opened in one place, with a limit on every wait."""
 
+import asyncio
 import re
 import socket
 from collections.abc import Iterator
 from pathlib import Path
-from time import monotonic
 
 import pytest
 from redis.exceptions import RedisError
@@ -31,19 +31,21 @@ def test_no_other_module_opens_a_connection() -> None:
 
 async def test_a_stage_does_not_wait_longer_than_the_limit_for_an_answer(silent_url: str) -> None:
     """The wait ends with an error of redis-py, after the retries that redis-py makes."""
-    began = monotonic()
-    async with open_redis(silent_url, answer_seconds=0.1) as redis:
+    async with asyncio.timeout(60), open_redis(silent_url, answer_seconds=0.1) as redis:
         with pytest.raises((RedisError, OSError)):
             await redis.ping()
-    assert monotonic() - began < 10
 
 
-def test_a_command_without_retries_asks_once(silent_url: str) -> None:
-    """A check at the start reports the first error."""
-    began = monotonic()
-    with open_blocking_redis(silent_url, answer_seconds=0.3, retries=False) as redis, pytest.raises(RedisError):
-        redis.ping()
-    assert 0.25 < monotonic() - began < 0.85
+def test_a_command_without_retries_asks_once() -> None:
+    """A check at the start reports the first error. A second attempt would open a second connection."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        url = f"redis://127.0.0.1:{server.getsockname()[1]}/0"
+        with open_blocking_redis(url, answer_seconds=0.3, retries=False) as redis, pytest.raises(RedisError):
+            redis.ping()
+        server.settimeout(0.2)
+        server.accept()[0].close()
+        with pytest.raises(TimeoutError):
+            server.accept()
 
 
 @pytest.mark.parametrize(("as_text", "reply"), [(False, b"1"), (True, "1")])
