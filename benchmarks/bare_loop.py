@@ -1,9 +1,11 @@
-"""The baseline of the copy benchmark: one process, one event loop, ccxt, and nothing around it.
+"""Runs the baseline of the copy benchmark: a plain ccxt loop in one process, without a queue or a database.
 
-`python -m benchmarks.bare_loop URL ACCOUNTS ORDERS PLACES` waits for a line on standard input, then places ORDERS
-market orders round the accounts and reads the final state of each, PLACES at a time, and prints the seconds it
-took; again for each further line. The clients share session and markets, as ours do: a client of its own for each
-account would only make the baseline slower.
+`python -m benchmarks.bare_loop URL ACCOUNTS ORDERS PLACES` waits for a line on standard input. For each line, it
+places ORDERS market orders, spread evenly over the accounts, and reads the final state of each order. PLACES orders
+are in flight at a time. Then it prints the seconds that this took.
+
+The clients share one session and one list of markets, as the clients of nija do. Separate ones for each account would
+only make the baseline slower.
 """
 
 import asyncio
@@ -23,13 +25,14 @@ SECRET = base64.b64encode(b"benchmark").decode()
 
 
 class Kraken(ccxt.kraken):  # type: ignore[misc]
-    """ccxt's client; the session is closed by who made it, so there is nothing to warn of."""
+    """The Kraken client of ccxt, without its warning about an open session: `main` closes the session."""
 
     def __del__(self) -> None:
         pass
 
 
 async def clients(url: str, count: int, session: aiohttp.ClientSession) -> list[Any]:
+    """One client per account, all with the same session and the same markets."""
     template = Kraken({"session": session, "enableRateLimit": False, "number": str})
     template.urls["api"] = {"public": url, "private": url}
     await template.load_markets()
@@ -43,7 +46,7 @@ async def clients(url: str, count: int, session: aiohttp.ClientSession) -> list[
 
 
 async def place_all(accounts: list[Any], orders: int, places: int) -> float:
-    """Seconds that it takes to place all orders and to read their final state."""
+    """Place all orders, read their final states, and return how many seconds it took."""
     numbers = iter(range(orders))
 
     async def place_some() -> None:

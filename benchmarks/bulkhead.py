@@ -1,11 +1,13 @@
-"""Bulkheads: how fast four brokers copy while the fifth hangs, against how fast they copy while it does not.
+"""Measures whether four brokers copy as fast while the fifth broker hangs as they do while it works.
 
-The whole system runs, with a master, followers and processes for each of the five paper brokers. A person trades
-at four of them, about an order a second each. Half of the time without the hang comes before it and half after it, so that
-a machine that becomes slower or faster meanwhile does not decide. During the hang the fifth broker takes every request
-and never answers; its followers have copies under way when it begins.
+The whole system runs, with a master, followers and processes for each of the five paper brokers. A simulated person
+trades at four of them, about one order a second at each. During the hang, the fifth broker accepts every request and
+never answers. Its followers have copies in flight when the hang begins.
 
-The figures are milliseconds from a master's execution to the settled copy, of all copies of the four.
+Half of the time without the hang is measured before the hang, and half after it. So a change in the speed of the
+machine affects both figures alike.
+
+The figures are the milliseconds from a master's execution to the settled copy, over all copies of the four brokers.
 """
 
 import asyncio
@@ -41,7 +43,7 @@ POLL_SECONDS = 0.25
 WARM_UP_SECONDS = 300.0
 SETTLE_SECONDS = 120.0
 QUIET_SECONDS = 5.0
-"""Between the phases; what was under way settles."""
+"""The pause after each phase, in which the copies in flight settle."""
 MOST_ORDERS = 100_000
 
 _LATENCIES = text("""
@@ -64,14 +66,14 @@ _PENDING = text("SELECT coalesce(sum(pending), 0) FROM fill_summary WHERE broker
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """From when to when the person traded."""
+    """The time during which the person traded."""
 
     begins: datetime
     ends: datetime
 
 
 class Bulkhead:
-    """One run."""
+    """One run of the benchmark. Call `run` once."""
 
     def __init__(self, hanging: Broker, followers: int, hang_seconds: float, announce: Announce) -> None:
         self._hanging = hanging
@@ -85,7 +87,10 @@ class Bulkhead:
         }
 
     async def run(self, folder: Path) -> dict[str, Any]:
-        """Start everything in `folder`, measure, stop everything."""
+        """Start the system with its files in `folder`, measure, stop the system and return the figures.
+
+        Raises RuntimeError when a phase does not end in time, or when nothing was copied in it.
+        """
         no_files = {"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""}
         settings = load_settings(no_files, folder=folder, home=folder, master_poll_seconds=POLL_SECONDS)
         async with (
@@ -121,13 +126,13 @@ class Bulkhead:
     ) -> dict[str, Any]:
         half = self._hang_seconds / 2
         keys = BrokerKeys(self._hanging)
-        await self._trade(persons, 5.0)  # does not count
+        await self._trade(persons, 5.0)  # a warm-up that is not counted
         self._announce(f"without the hang: {half:.0f} s")
         await persons[self._hanging].trade(next(self._steps[self._hanging]))
         without = [await self._trade(persons, half)]
         self._announce(f"{self._hanging.value} hangs: {self._hang_seconds:.0f} s")
         async with aiohttp.ClientSession(f"{hanging_url}/paper/") as session:
-            # The followers first, so that they have copies under way that nobody answers.
+            # The followers hang first, so that they have copies in flight that are never answered.
             for account in self._parts[self._hanging].follower_ids:
                 await _hang(session, {"account": account})
             await persons[self._hanging].trade(next(self._steps[self._hanging]))
@@ -155,13 +160,13 @@ class Bulkhead:
         }
 
     async def _trade(self, persons: Mapping[Broker, Person], seconds: float) -> Phase:
-        """About an order a second at each of the four, for so long."""
+        """Place about one order a second at each of the four brokers for this time, then pause."""
         begins = datetime.now(UTC)
         ends = begins + timedelta(seconds=seconds)
 
         async def trade(broker: Broker) -> None:
             while datetime.now(UTC) < ends:
-                # Not in step with the masters' polls: the wait for the next poll would be the same every time.
+                # In step with the polls of the masters, the wait for the next poll would be the same for each order.
                 next_at = time.monotonic() + random.uniform(0.6, 1.4)  # noqa: S311  no secret depends on it
                 await persons[broker].trade(next(self._steps[broker]))
                 await asyncio.sleep(max(0.0, next_at - time.monotonic()))
@@ -188,12 +193,12 @@ class Bulkhead:
         return min(known) == self._followers
 
     async def _waiting(self, redis: Redis) -> int:
-        """Followers of the hanging broker with mail."""
+        """The number of followers of the hanging broker that have mail."""
         keys = BrokerKeys(self._hanging)
         return sum([await redis.exists(keys.mailbox(name)) for name in self._parts[self._hanging].follower_ids])
 
     async def _has_mail(self, redis: Redis) -> bool:
-        # Not all: for the smallest the order is below the broker's minimum.
+        # Half is enough: for the smallest followers, the order is below the broker's minimum.
         return await self._waiting(redis) * 2 >= self._followers
 
     async def _is_settled(self, engine: Engine) -> bool:
@@ -219,5 +224,5 @@ async def _hang(session: aiohttp.ClientSession, whom: Mapping[str, str]) -> None
 async def bulkhead(
     folder: Path, hanging: Broker, followers: int, hang_seconds: float, announce: Announce
 ) -> dict[str, Any]:
-    """Latencies with and without the hang, and their ratios."""
+    """Run the benchmark; return the latencies in milliseconds with and without the hang, and their ratios."""
     return await Bulkhead(hanging, followers, hang_seconds, announce).run(folder)

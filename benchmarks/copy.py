@@ -1,9 +1,11 @@
-"""Copying: the real processes take a master fill to settled orders, against a bare asyncio + ccxt loop.
+"""Measures how many copy orders a second the real processes settle, compared with a plain asyncio and ccxt loop.
 
-Ours: engine, Celery worker with two children, bookkeeper, Redis with `appendfsync always` and PostgreSQL, all on
-this machine beside the stub of the broker. A round publishes one fill to 2,000 followers and ends when the last
-order is settled. The baseline places the same number of orders at the same stub from one process and reads their
-final state, with nothing around it. Both keep the same number of requests in flight.
+The system runs as engine, Celery worker with two children, bookkeeper, Redis with `appendfsync always`, and
+PostgreSQL. They run on the same machine as the stub of the broker. A round publishes one fill to all followers (2,000
+by default) and ends when the last order is settled.
+
+The baseline places the same number of orders at the same stub from one process, and reads their final states. It has
+no queue and no database. Both sides keep the same number of orders in flight.
 """
 
 import asyncio
@@ -44,7 +46,10 @@ ROUND_TIMEOUT_SECONDS = 120
 async def copy(
     redis_url: str, database_url: str, folder: Path, follower_count: int, rounds: int, announce: Announce
 ) -> Comparison:
-    """Orders a second, ours and the baseline's. Empties that Redis; the database should be fresh."""
+    """Measure orders a second, of nija and of the baseline. Empties this Redis; the database should be new.
+
+    Raises RuntimeError when followers or the ledger do not hold what they should hold.
+    """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
     environment = {
@@ -141,7 +146,7 @@ async def _prepare(redis: "Redis", keys: BrokerKeys, database_url: str, secret_k
     engine.dispose()
     await redis.hset(keys.accounts, mapping=accounts(follower_count))
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
-    # The accounts are known, so that nobody needs to read them first.
+    # The snapshots are already stored, and the next refresh is an hour away. So the workers read no accounts.
     in_an_hour_ms = int((time.time() + 3_600) * 1_000)
     await redis.zadd(keys.refresh, dict.fromkeys(follower_ids(follower_count), in_an_hour_ms))
 
@@ -160,7 +165,7 @@ async def _is_booked(redis: "Redis", keys: BrokerKeys) -> bool:
 
 
 def _check_ledger(database_url: str, expected: int) -> None:
-    """A rate counts only if everything was written down."""
+    """Check that the ledger has every copied order: otherwise the rate is not valid. Raises RuntimeError."""
     engine = open_engine(database_url, pool_size=1)
     try:
         with transaction(engine) as connection:
@@ -175,7 +180,7 @@ def _check_ledger(database_url: str, expected: int) -> None:
 
 async def _until(condition: Callable[[], object]) -> None:
     async with asyncio.timeout(ROUND_TIMEOUT_SECONDS):
-        while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - what other processes do has no event
+        while not await condition():  # type: ignore[misc]  # noqa: ASYNC110 - other processes send no event
             await asyncio.sleep(0.01)
 
 

@@ -1,8 +1,8 @@
-"""Fan-out: one engine plans and delivers a fill to all followers, against one `task.delay()` for each follower.
+"""Measures how fast an engine delivers one fill to all followers, compared with one `task.delay()` per follower.
 
-Real Redis with `appendfsync always`. A round of the engine is what the process does: it reads the fill from the
-stream, plans for every follower, delivers to the mailboxes and sends the hints. A round of the baseline sends the
-same orders as Celery tasks, without planning them.
+Redis is real, with `appendfsync always`. In a round, the engine does what its process does in production: it reads the
+fill from the stream, plans for every follower, delivers to the mailboxes and sends the hints. A round of the baseline
+sends orders of the same form as Celery tasks, without planning them.
 """
 
 import time
@@ -27,11 +27,11 @@ from shared.observability.vitals import Duty
 
 SHARDS = 16
 BASELINE_FOLLOWERS = 2_000
-"""A rate needs no more; 10,000 would only take longer."""
+"""Enough to measure a rate. 10,000 would only take longer."""
 
 
 async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Announce) -> Comparison:
-    """Followers a second, ours and the baseline's. Empties that Redis."""
+    """Measure followers a second, of nija and of the baseline. Empties this Redis."""
     redis = open_redis(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
@@ -66,7 +66,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     async def engine_round() -> float:
         nonlocal sequence
         sequence += 1
-        # As after a quiet time: everybody's mailbox is empty, so everybody becomes ready.
+        # As after a quiet time, all mailboxes are empty, so every follower becomes ready.
         await redis.delete(keys.ready, *(keys.mailbox(f.follower_id) for f in followers(follower_count)))
         await publish_fill(redis, keys, fill(sequence))
         started = time.perf_counter()
@@ -83,7 +83,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
 
     @app.task(name="copy")  # type: ignore[untyped-decorator]
     def copy(order: str) -> None:
-        """Never run: only what sending costs is measured."""
+        """This task never runs, because only the cost of sending is measured."""
 
     some = followers(BASELINE_FOLLOWERS)
     snapshot = account(0)

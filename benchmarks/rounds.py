@@ -1,25 +1,25 @@
-"""Interleaved rounds: two ways of doing the same work take turns, so that noise of the machine hits both."""
+"""Compares two ways of doing the same work in alternating rounds, so that noise of the machine affects both."""
 
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from statistics import median
 
 Round = Callable[[], Awaitable[float]]
-"""Does the work once; returns the rate, units a second."""
+"""Does the work once and returns the rate in units a second."""
 Announce = Callable[[str], None]
-"""Gets one line per round, for who waits."""
+"""Shows one line about the progress to the operator."""
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """Rates of all rounds, units a second."""
+    """The rates of all rounds, in units a second."""
 
     ours: list[float]
     baseline: list[float]
 
     @property
     def ratio(self) -> float:
-        """Median of ours over median of the baseline."""
+        """The median rate of nija divided by the median rate of the baseline."""
         return median(self.ours) / median(self.baseline)
 
     def as_json(self, ours_name: str, baseline_name: str) -> dict[str, object]:
@@ -34,7 +34,7 @@ class Comparison:
 
 
 async def compare(ours: Round, baseline: Round, rounds: int, announce: Announce) -> Comparison:
-    """Run both in turns, after one round each that does not count."""
+    """Run `ours` and `baseline` in turns, after one warm-up round of each that is not counted."""
     await ours()
     await baseline()
     our_rates, baseline_rates = [], []

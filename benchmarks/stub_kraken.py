@@ -1,7 +1,7 @@
-"""A server that answers Kraken's order calls at once: every order is filled in full, nothing is checked.
+"""Serves a stub of Kraken that fills every order completely at once and checks nothing.
 
-For measuring nija and not a broker: `python -m benchmarks.stub_kraken PORT`. It keeps each order's volume, so that
-the state it tells is the one that was sent.
+A benchmark with this stub measures nija and not a broker. Start it with `python -m benchmarks.stub_kraken PORT`. It
+remembers side and volume of each order, so the state that it reports agrees with the order that was sent.
 """
 
 import asyncio
@@ -54,7 +54,7 @@ _NOT_FOUND = b'{"error":["EGeneral:Unknown method"]}'
 
 
 class Orders:
-    """All orders ever taken: id → (side, volume)."""
+    """All orders that the stub has accepted: id → (side, volume)."""
 
     def __init__(self) -> None:
         self._numbers = itertools.count(1)
@@ -103,7 +103,7 @@ class Orders:
 
 
 class Connection(asyncio.Protocol):
-    """HTTP/1.1 with keep-alive, as little of it as clients of this benchmark need."""
+    """The small part of HTTP/1.1 with keep-alive that the clients of this benchmark need."""
 
     def __init__(self, orders: Orders) -> None:
         self._orders = orders

@@ -1,12 +1,13 @@
-"""An adjustment also counts after orders that it has seen, and that its request had not."""
+"""Lets the copied positions include an adjustment that was made after an order that its request did not know."""
 
 from alembic import op
 
 revision = "0005"
 down_revision = "0004"
 
-# Who wants an adjustment names the fill of the last order in the ledger. Orders that end before it is made and move
-# nothing (a failed open) do not keep it from being made: it begins where they ended.
+# A request for an adjustment names the fill of the follower's last order in the ledger. Further orders may end before
+# the adjustment is made. If they move nothing (a failed open), the adjustment is made nevertheless, and it starts from
+# the position after them. So an adjustment also counts when it is later than the newest order and starts there.
 POSITIONS = """
     CREATE OR REPLACE VIEW copied_positions AS
     SELECT n.broker, n.follower_id, n.symbol, coalesce(a.quantity_after, n.quantity) AS quantity,

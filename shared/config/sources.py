@@ -1,14 +1,17 @@
-"""Where settings come from: the environment, `.env` and `nija.toml` in, pydantic-settings' sources out.
+"""Reads settings from the environment, `.env` and `nija.toml`, as sources for pydantic-settings.
 
-The library reads the files and finds the fields' values. Here is what it does not do: an environment that is given
-(not always os.environ), errors that name the file, names that are no setting refused with the name that was meant,
-secrets refused in `nija.toml`, and no `${…}` replaced in `.env`, where it may be a part of a password.
+The library finds the values of the fields. This module adds what the library does not do:
 
-Each source also tells all variables that it has read (`variables`): those of brokers and followers have no field
-(see `broker_variables`), and come from the same sources with the same precedence.
+- The environment is a parameter, and not always os.environ.
+- An error names the file. A name that is not a setting is rejected, with the name that was probably meant.
+- A secret in `nija.toml` is rejected.
+- `${…}` in `.env` is not replaced, because it may be part of a password.
 
-In `nija.toml` a setting has its variable's name in lowercase, without `nija_`, and its value means what the same
-text in the environment means.
+Each source also has all variables that it has read, in `variables`. The variables of brokers and followers have no
+field (see `broker_variables`), but come from the same sources with the same precedence.
+
+In `nija.toml`, the name of a setting is the name of its variable in lowercase, without `nija_`. Its value means the
+same as this text in the environment.
 """
 
 import difflib
@@ -27,7 +30,7 @@ from shared.config.errors import ConfigurationError
 from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.identity import Broker
 
-# Known to other parts, or read before the settings are.
+# These are read by other parts of nija, or before the settings are read.
 OTHER_VARIABLES = {"NIJA_ENV_FILE", "NIJA_CONFIG_FILE", "NIJA_API_TOKEN", "MULTI_BROKER_INDEPENDENT"}
 
 # PYDANTIC_SETTINGS_DEBUG makes the library log what it has read, secrets in clear.
@@ -40,14 +43,14 @@ def variable_names(settings: type[BaseSettings]) -> dict[str, str]:
 
 
 def misspelt(settings: type[BaseSettings], names: Iterable[str]) -> dict[str, str]:
-    """Those of `names` that look like a setting and are none → the name that was probably meant."""
+    """The names that resemble a setting and are not one, each with the setting that was probably meant."""
     known = {*variable_names(settings).values(), *OTHER_VARIABLES}
     meant = {name: _meant(name, known) for name in sorted(names)}
     return {name: setting for name, setting in meant.items() if setting is not None}
 
 
 class Environment(EnvSettingsSource):
-    """The variables of a process, as they are given."""
+    """The variables of a process, unchanged."""
 
     def __init__(self, settings: type[BaseSettings], environment: Mapping[str, str]) -> None:
         self.variables = environment
@@ -58,12 +61,12 @@ class Environment(EnvSettingsSource):
 
 
 class DotEnvFile(DotEnvSettingsSource):
-    """A file of lines NAME=value; None: no file. Raises ConfigurationError."""
+    """A file of lines NAME=value, or no file if `path` is None. Raises ConfigurationError."""
 
     def __init__(self, settings: type[BaseSettings], path: Path | None) -> None:
         self.variables: dict[str, str] = {}
         self._known = {*variable_names(settings).values(), *OTHER_VARIABLES}
-        # only_existing: what is no field is told by `variables`.
+        # only_existing: the library returns fields only. Variables without a field are in `variables`.
         super().__init__(settings, env_file=path, dotenv_filtering="only_existing")
 
     def _read_env_file(self, file_path: Path) -> Mapping[str, str]:
@@ -91,7 +94,7 @@ class DotEnvFile(DotEnvSettingsSource):
 
 
 class TomlFile(TomlConfigSettingsSource):
-    """`nija.toml`; None: no file. Raises ConfigurationError."""
+    """The file `nija.toml`, or no file if `path` is None. Raises ConfigurationError."""
 
     def __init__(self, settings: type[BaseSettings], path: Path | None) -> None:
         self.variables: dict[str, str] = {}
@@ -115,9 +118,9 @@ class TomlFile(TomlConfigSettingsSource):
 
 
 def named_file(variable: str, named: str | None, default: Path) -> Path | None:
-    """The file that `variable` names, else `default` where there is one; None: none (the variable is empty).
+    """The file that `variable` names, or else `default`. None if the variable is empty or `default` does not exist.
 
-    Raises ConfigurationError when the variable names what is not a file.
+    Raises ConfigurationError when the variable names something that is not a file.
     """
     if named == "":
         return None
@@ -130,10 +133,11 @@ def named_file(variable: str, named: str | None, default: Path) -> Path | None:
 
 
 def _meant(name: str, known: Collection[str]) -> str | None:
-    """The setting that `name` looks like; None: it is one, or not like any."""
+    """The setting that `name` resembles. None if `name` is a setting, or resembles none."""
     meant = meant_by(name)
     if meant is None and name not in known:
-        # Close ones only: others have variables, too (NIJA_REDIS_SERVICE_HOST of an orchestrator, DATABASE_URL_RO).
+        # Only very similar names count: other programs have variables, too. Examples are NIJA_REDIS_SERVICE_HOST, which
+        # an orchestrator sets, and DATABASE_URL_RO.
         close = difflib.get_close_matches(name, sorted(known), n=1, cutoff=0.88)
         meant = next((setting for setting in close if not name.startswith(f"{setting}_")), None)
     return meant

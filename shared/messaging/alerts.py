@@ -1,7 +1,7 @@
-"""Alerts: what a worker cannot help by itself goes in, what stands now comes out, for `nija status`.
+"""Stores the problems that a process cannot solve alone, so that `nija status` shows them to an operator.
 
-Whoever raises an alert raises it again for as long as its reason lasts, so one that is old is over even if nobody
-took it back.
+A process raises an alert again for as long as its reason lasts. So an old alert has expired, even if it was never
+cleared.
 """
 
 from collections.abc import Iterable
@@ -17,46 +17,46 @@ from shared.domain.amounts import Instant
 from shared.messaging.keys import BrokerKeys
 
 ALERT_LASTS = timedelta(minutes=5)
-"""The longest time between two tries of anything that raises alerts is one minute."""
+"""Everything that raises alerts is tried again at least once a minute, so an alert that still holds does not expire."""
 
 log = structlog.get_logger()
 
 
 class AlertKind(StrEnum):
-    """What an operator has to look at."""
+    """The problem that needs an operator."""
 
     UNKNOWN_ORDER = "unknown_order"
-    """The outcome of an order stays unknown; its follower's mailbox waits."""
+    """The outcome of an order stays unknown. The follower's mailbox waits."""
     UNREADABLE_MAIL = "unreadable_mail"
-    """What is kept for a follower is of a version that no worker here knows, or broken; its mailbox waits."""
+    """A record of a follower in Redis is damaged, or of a version that this worker does not know. Its mailbox waits."""
     UNREADABLE_KEY = "unreadable_key"
-    """The stored key of a follower does not open with this NIJA_SECRET_KEY, or is broken; its mailbox waits."""
+    """The stored key of a follower is damaged, or this NIJA_SECRET_KEY does not decrypt it. Its mailbox waits."""
     UNLISTED_SYMBOL = "unlisted_symbol"
-    """An exit's symbol is not listed by the broker (any more); its follower's mailbox waits."""
+    """The broker does not list the symbol of an exit, or no longer. The follower's mailbox waits."""
     UNREADABLE_FOLLOWER = "unreadable_follower"
-    """The stored policy or account of a follower is of a version that an engine does not know, or broken: no opens."""
+    """The stored policy or account of a follower is damaged or of an unknown version. The follower gets no opens."""
     UNREADABLE_LISTING = "unreadable_listing"
-    """The stored listing of a symbol is of a version that an engine does not know, or broken: no opens in it."""
+    """The stored listing of a symbol is damaged or of an unknown version. No follower gets opens in it."""
     DRIFT = "drift"
-    """An account does not hold what was copied, or has a stray order open."""
+    """An account does not hold what was copied, or has an open stray order."""
 
 
 class Alert(BaseModel):
-    """What is wrong with one follower's mailbox or account, or with one symbol."""
+    """One problem with a follower's mailbox or account, or with a symbol."""
 
     model_config = ConfigDict(frozen=True)
 
     version: Literal[1] = 1
     kind: AlertKind | str = Field(union_mode="left_to_right")
-    """A text: a kind of a newer version, which is shown as it is."""
+    """A plain text is a kind that a newer version wrote. It is shown unchanged."""
     follower_id: str
-    """Or the symbol, where it concerns one."""
+    """The follower, or the symbol if the problem concerns a symbol."""
     message: str
     since: Instant
     at: Instant
-    """When it was raised the last time."""
+    """The time at which it was last raised."""
     until: Instant | None = None
-    """When it is over unless it is raised again; None: five minutes after `at`."""
+    """The time at which it expires unless it is raised again. None means five minutes after `at`."""
 
 
 class Alerts:
@@ -74,9 +74,9 @@ class Alerts:
         since: datetime | None = None,
         until: datetime | None = None,
     ) -> None:
-        """Say it in the log and where `nija status` looks. `since`: from now on, or from when it was said first.
+        """Log the alert and store it for `nija status`. `since` defaults to the time at which it was first raised.
 
-        `until` is for who looks seldom: such an alert is in the log once, and again only with other words.
+        Set `until` when the check runs rarely. The alert is then logged once, and again only if its text changes.
         """
         now = datetime.now(UTC)
         earlier = current_alerts([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
@@ -88,13 +88,13 @@ class Alerts:
         await self._redis.hset(self._keys.alerts, _field(kind, follower_id), alert.model_dump_json())
 
     async def clear(self, kind: AlertKind, *follower_ids: str) -> None:
-        """Take it back; harmless when nothing was said."""
+        """Remove the alert of these followers or symbols. Harmless if there is none."""
         if follower_ids:
             await self._redis.hdel(self._keys.alerts, *(_field(kind, each) for each in follower_ids))
 
 
 def current_alerts(stored: Iterable[str | bytes | None], now: datetime) -> list[Alert]:
-    """The values of the hash `alerts` that still hold, oldest first."""
+    """The alerts in `stored`, values of the hash `alerts`, that have not expired. Oldest first."""
     alerts = [Alert.model_validate_json(each) for each in stored if each is not None]
     return sorted((a for a in alerts if now <= (a.until or a.at + ALERT_LASTS)), key=lambda a: (a.since, a.follower_id))
 

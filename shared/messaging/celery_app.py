@@ -1,7 +1,8 @@
-"""The Celery application of one broker: a queue of hints, and nothing that needs an acknowledgement.
+"""Configures Celery for one broker: its queue of hints, which need neither acknowledgements nor results.
 
-A lost hint is found by the sweep, a doubled one finds nobody ready; so messages are acknowledged early, never
-retried and never stored. Each setting below was chosen because another one lost messages or stopped a worker.
+After a lost hint, the sweep finds the follower. A doubled hint finds no follower ready. So messages are acknowledged
+early and publishing is never retried. Each setting below was chosen because another value lost messages or stopped a
+worker.
 """
 
 import ssl
@@ -17,15 +18,15 @@ from shared.messaging.keys import DRAIN_TASK, queue_name
 
 
 def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broker) -> None:
-    """Point `app` at the broker's queue on that Redis.
+    """Configure `app` for the broker's queue on the Redis of `redis_url`.
 
-    `others`: who only looks (Flower) may know the queues of several brokers that share the Redis.
+    `others`: further brokers on this Redis. A program that only shows queues, such as Flower, may know several.
     """
     name = queue_name(broker)
     names = [name, *map(queue_name, others)]
     app.conf.update(
         broker_url=celery_url(redis_url),
-        # Celery's own default is to accept any certificate.
+        # By default, Celery accepts any certificate.
         broker_use_ssl={"ssl_cert_reqs": ssl.CERT_REQUIRED} if redis_url.startswith("rediss://") else None,
         task_queues=[Queue(each, Exchange(each, type="direct"), routing_key=each) for each in names],
         task_default_queue=name,
@@ -46,14 +47,14 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
         broker_connection_max_retries=None,
         broker_channel_error_retry=True,
         worker_hijack_root_logger=False,
-        # A redirected stderr swallows every line that a worker's child logs.
+        # If Celery redirects stderr, every line that a child of the worker logs is lost.
         worker_redirect_stdouts=False,
         broker_transport_options={
             "priority_steps": [0],
             "socket_timeout": 10,
             "socket_connect_timeout": 5,
             "socket_keepalive": True,
-            # After a network partition a connection may stay silent. It is replaced after twice this time.
+            # After a network partition, a connection may stay silent. It is replaced after twice this time, in seconds.
             "health_check_interval": 5,
             "max_connections": 64,
             "body_encoding": "utf-8",
@@ -62,9 +63,10 @@ def configure_celery(app: Celery, broker: Broker, redis_url: str, *others: Broke
 
 
 def celery_url(redis_url: str) -> str:
-    """The same server, database and user as `redis_url`, as Celery writes it.
+    """The URL for Celery with the same server, database and user as `redis_url`.
 
-    Celery has another scheme for a socket, reads the database from the path only, and knows the options for TLS only.
+    Celery uses another scheme for a Unix socket, and reads the database from the path only. From the query, only the
+    options of TLS are kept.
     """
     options: dict[str, Any] = parse_url(redis_url)  # type: ignore[no-untyped-call]
     login = ":".join(quote(str(options.get(part, "")), safe="") for part in ("username", "password"))
@@ -79,7 +81,7 @@ def celery_url(redis_url: str) -> str:
 
 
 class HintPublisher:
-    """Sends drain hints to a broker's queue. Blocking: call it from a thread, or where waiting is fine."""
+    """Sends hints to a broker's queue. The calls block, so an event loop calls them from a thread."""
 
     def __init__(self, broker: Broker, redis_url: str) -> None:
         self._app = Celery(f"nija.{broker.value}.hints", set_as_current=False)
@@ -87,7 +89,7 @@ class HintPublisher:
         self._drain = self._app.signature(DRAIN_TASK)
 
     def publish(self, hints: int) -> None:
-        """Send that many hints in one pipeline. Raises kombu's OperationalError when Redis is away."""
+        """Send this number of hints in one pipeline. Raises kombu's OperationalError when Redis does not answer."""
         if hints <= 0:
             return
         with self._app.producer_pool.acquire(block=True) as producer, producer.batch(hints):

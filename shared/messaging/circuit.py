@@ -1,7 +1,10 @@
-"""A broker's circuit breaker in Redis, shared by all its processes: failures and answers in, leave to send out.
+"""Implements the circuit of a broker in Redis, shared by all processes that send requests to the broker.
 
-It opens after some failures in a row of at least two accounts, so that one account's trouble never stops another.
-Answers are told to Redis only when there is something to forget; how the circuit stands is asked once a second.
+It opens after several failures in a row, if they come from at least two accounts. So the trouble of one account never
+stops another.
+
+To save requests to Redis, a process reads the state of the circuit at most once a second. It reports an answer only
+if the circuit is open or has counted failures.
 """
 
 from time import monotonic
@@ -24,7 +27,7 @@ log = structlog.get_logger()
 
 
 class RedisCircuit:
-    """Implements the gateways' Circuit. Belongs to one event loop; raises RedisError when Redis is away."""
+    """Implements the gateways' Circuit. Belongs to one event loop. Raises RedisError when Redis does not answer."""
 
     def __init__(
         self,
@@ -47,13 +50,13 @@ class RedisCircuit:
         self._asked_at = float("-inf")
 
     async def enter(self) -> Permit:
-        """Whether a request may be sent now."""
+        """Return whether a request may be sent now, must wait, or may be sent as the probe."""
         now = monotonic()
         if self._is_open and now < self._probe_at:
             return Permit(self._probe_at - now)
         if not self._is_open and now - self._asked_at < ASK_EVERY_SECONDS:
             return Permit()
-        # Before the answer is there: the others of this tick go by what was known.
+        # This is set before the reply arrives, so that simultaneous calls use the known state and do not ask as well.
         self._asked_at = now
         is_open, probe_in_ms, failures = await self._scripts.run(
             "circuit_enter", self._keys, [self._longest_distance_ms]
@@ -65,7 +68,7 @@ class RedisCircuit:
         return Permit(probe_in_ms / 1000) if probe_in_ms else Permit(is_probe=True)
 
     async def failed(self, who: str, error: str) -> None:
-        """A request of account `who` had no answer."""
+        """Count a request of account `who` that got no answer."""
         is_open, probe_in_ms = await self._scripts.run(
             "circuit_failed",
             self._keys,
@@ -83,7 +86,7 @@ class RedisCircuit:
         self._learn(bool(is_open), probe_in_ms)
 
     async def answered(self) -> None:
-        """A request was answered, if only by a refusal."""
+        """Close the circuit and forget its failures, because the broker answered. A refusal is an answer, too."""
         if not self._is_open and not self._failures:
             return
         self._failures = 0

@@ -1,9 +1,10 @@
-"""Is this Redis the one that the ledger was compared with? A guarded client refuses to work until it is.
+"""Keeps the stages from working with a Redis that was not yet brought in line with the ledger after its start.
 
-Redis forgets what it did after its last fsync; with a wrong configuration, a restored backup or a replaced disk,
-much more. Its run id changes with every start. After each start the bookkeeper brings Redis in line with the ledger
-and then writes that run id into the key `epoch`. The stages that act on what Redis says connect through
-`guarded_redis`: on every new connection the two are compared.
+When Redis crashes, it loses what it did after its last fsync. It loses much more with a wrong configuration, a
+restored backup or a replaced disk. Its run id changes with every start.
+
+After each start, the bookkeeper brings Redis in line with the ledger. Then it writes the run id into the key `epoch`.
+The stages that act on data in Redis connect through `guarded_redis`, which compares the two on every new connection.
 """
 
 import re
@@ -19,11 +20,14 @@ _RUN_ID = re.compile(rb"run_id:(\w+)")
 
 
 class RedisNotRestored(RedisConnectionError):
-    """Redis was started (or emptied) since the ledger was compared with it. It will be: wait, as for a Redis away."""
+    """Redis was started or emptied after it was last brought in line with the ledger.
+
+    Wait and retry, as for a Redis that does not answer: the bookkeeper will restore it.
+    """
 
 
 def run_id_in(info: bytes | str) -> str:
-    """The run id in the reply to INFO server. Raises RedisConnectionError when there is none."""
+    """The run id in the reply to `INFO server`. Raises RedisConnectionError when there is none."""
     found = _RUN_ID.search(info.encode() if isinstance(info, str) else info)
     if found is None:
         raise RedisConnectionError("INFO server tells no run_id")
@@ -31,20 +35,20 @@ def run_id_in(info: bytes | str) -> str:
 
 
 async def run_id_of(redis: Redis) -> str:
-    """The run id of the Redis that answers now. Raises RedisError."""
+    """The run id of the Redis that `redis` is connected to now. Raises RedisError."""
     return str((await redis.info("server"))["run_id"])
 
 
 def guarded_name(keys: BrokerKeys) -> str:
-    """What a broker's guarded connections call themselves at Redis."""
+    """The client name that a broker's guarded connections set in Redis."""
     return f"nija-{keys.broker.value}"
 
 
 async def end_guarded_connections(redis: Redis, keys: BrokerKeys) -> None:
-    """End a broker's guarded connections; while Redis is not in line no new one is let in. Raises RedisError.
+    """End a broker's guarded connections. New ones are refused until Redis is in line. Raises RedisError.
 
-    An emptied Redis ends no connection by itself. An engine that was paused over it could deliver on an old one what
-    it had planned before, not marked as replayed.
+    A Redis that is emptied keeps its connections. Without this call, an engine that was paused meanwhile could use its
+    old connection to deliver orders that it had planned before. They would not be marked as replayed.
     """
     name = guarded_name(keys)
     for client in await redis.client_list():
@@ -53,11 +57,11 @@ async def end_guarded_connections(redis: Redis, keys: BrokerKeys) -> None:
 
 
 def guarded_redis(redis_url: str, keys: BrokerKeys) -> Redis:
-    """A client whose connections are refused (RedisNotRestored) while Redis is not in line with the ledger."""
+    """A client whose connections raise RedisNotRestored while Redis is not in line with the ledger."""
 
     async def compare(connection: Any) -> None:
         await connection.on_connect()
-        # Named before the comparison: whoever is let in can be found.
+        # The name is set before the comparison, so that `end_guarded_connections` finds every accepted connection.
         await connection.send_command("CLIENT", "SETNAME", guarded_name(keys))
         await connection.read_response()
         await connection.send_command("INFO", "server")

@@ -1,7 +1,7 @@
-"""The stream `fills` of a broker: master fills go in once and in order, and come out typed.
+"""Publishes master fills to a broker's stream `fills`, once and in order, and reads them from it.
 
-Enters: a `MasterFill` with its sequence from the ledger. Leaves: an entry with the id `{sequence}-0`, so that a
-publish that is repeated (crash, lost reply, retry of the client library) finds its own entry instead of adding one.
+The entry of a fill has the id `{sequence}-0`, with the sequence from the ledger. So a publish that is repeated after a
+crash, a lost reply or a retry of the client library finds its own entry and adds no second one.
 """
 
 from collections.abc import Mapping
@@ -19,14 +19,14 @@ from shared.messaging.stream_replies import entries_of_one_stream, text_of
 
 
 class Publication(StrEnum):
-    """What a publish found. Either way the fill is in the stream, once."""
+    """Whether a publish added the fill or found it. In both cases the fill is in the stream once."""
 
     PUBLISHED = "published"
     ALREADY_THERE = "already"
 
 
 class StreamLostEntries(NijaError):
-    """The stream ends before the fill that should precede this one; it must be rebuilt from the ledger first."""
+    """The fill before this one is missing in the stream. First the stream must be rebuilt from the ledger."""
 
     def __init__(self, stream: str, newest_sequence: int, sequence: int) -> None:
         super().__init__(
@@ -37,7 +37,7 @@ class StreamLostEntries(NijaError):
 
 
 class StreamConflict(NijaError):
-    """The fill's id is taken by something else: stream and ledger do not belong together."""
+    """Another entry of the stream has the id of this fill: stream and ledger do not belong together."""
 
     def __init__(self, stream: str, newest_sequence: int, sequence: int) -> None:
         super().__init__(
@@ -48,23 +48,23 @@ class StreamConflict(NijaError):
 
 
 class UnreadableFill(NamedTuple):
-    """An entry that is no `MasterFill` of this broker and place; its fields as they are, and why."""
+    """An entry that is not a `MasterFill` of this broker with the sequence of its id: its fields, and the reason."""
 
     fields: dict[str, str]
     error: str
 
 
 class FillEntry(NamedTuple):
-    """One entry of the stream: its id (`{sequence}-0` unless somebody else wrote it) and what it holds."""
+    """One entry of the stream and its id, which is `{sequence}-0` unless another program wrote the entry."""
 
     entry_id: str
     fill: MasterFill | UnreadableFill
 
 
 async def publish_fill(redis: Redis, keys: BrokerKeys, fill: MasterFill) -> Publication:
-    """Put the fill into the stream under its sequence; repeating it changes nothing.
+    """Add the fill to the stream under its sequence. A repeated call changes nothing.
 
-    Raises StreamLostEntries or StreamConflict, and redis-py's own errors when Redis is away.
+    Raises StreamLostEntries or StreamConflict, and redis-py's own errors when Redis does not answer.
     """
     publish = redis.register_script(script("publish_fill").text)
     arguments: list[str | int] = [fill.sequence, FILL_FIELD, fill.model_dump_json(), fill.master_account, fill.fill_id]
@@ -81,10 +81,10 @@ async def publish_fill(redis: Redis, keys: BrokerKeys, fill: MasterFill) -> Publ
 async def read_fills(
     redis: Redis, keys: BrokerKeys, after_sequence: int, count: int, block_ms: int = 0
 ) -> list[FillEntry]:
-    """Return up to `count` entries after `after_sequence`, oldest first; empty when there are none.
+    """Return up to `count` entries after `after_sequence`, oldest first. The list is empty if there are none.
 
-    `block_ms` > 0 waits that long for a first one. The caller's socket timeout must be longer. Give it a client
-    without `decode_responses`: redis-py cannot return an entry that is no UTF-8 otherwise, not even as unreadable.
+    If `block_ms` is above 0, wait up to this time for a first entry. The socket timeout of the client must be longer.
+    The client must not use `decode_responses`: redis-py would then raise for an entry that is not UTF-8.
     """
     reply: Any = await redis.xread({keys.fills: f"{after_sequence}-0"}, count=count, block=block_ms or None)
     return [_entry(keys, text_of(entry_id), fields) for entry_id, fields in entries_of_one_stream(reply)]

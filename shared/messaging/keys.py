@@ -1,7 +1,7 @@
-"""Every Redis key, stream, group and queue, with who writes and who reads it.
+"""Names every Redis key, stream, group and queue, and lists the components that write and read it.
 
-The braces are a Redis Cluster hash tag: all keys of a broker are in one slot, so the Lua scripts may touch any
-of them, and a broker may have a Redis of its own. `{b}` stands for the broker's name in braces.
+`{b}` stands for the name of the broker in braces. The braces are a hash tag of Redis Cluster: all keys of a broker are
+in one slot. So a Lua script may use any of them, and a broker may have a Redis of its own.
 
     key                        type    written by             read by
     nija:{b}:fills             stream  master_trader          copy_engine
@@ -10,13 +10,13 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
                                entry id of the unreadable entry, its fields and `error`
     nija:{b}:event-dead-letters stream bookkeeper             an operator
                                id (where it is free) and fields of the event, `entry` and `error`
-    nija:{b}:halted            hash    copy_engine            status; master account or `*` → why
+    nija:{b}:halted            hash    copy_engine            status; master account or `*` → reason
     nija:{b}:shards            hash    deliver.lua            copy_engine
-                               shard → `sequence:ring distance:follower` delivered last; `sequence:*` when done
-    nija:{b}:shard-count       string  copy_engine            copy_engine; how many shards there are, for good
+                               shard → last delivery, `sequence:ring distance:follower`; `sequence:*` when done
+    nija:{b}:shard-count       string  copy_engine            copy_engine; number of shards, never changes
     nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; token of the engine, expires
     nija:{b}:engines           zset    copy_engine            copy_engine; token → last sign of life, s
-    nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, base
+    nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, in base
     nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
     nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
     nija:{b}:claims            zset    claim.lua              sweep.lua; follower → expiry of the claim, ms
@@ -29,22 +29,22 @@ of them, and a broker may have a Redis of its own. `{b}` stands for the broker's
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
     nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
                                       bookkeeper
-    nija:{b}:reconciliation-requests hash ask.lua             claim.lua, worker; follower → ReconciliationRequest,
-                                                              of the CLI and the bookkeeper
-    nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, taken once
-    nija:{b}:reconciliation-lease string bookkeeper           bookkeeper; token of the one that compares the accounts
+    nija:{b}:reconciliation-requests hash ask.lua             claim.lua, worker; follower → ReconciliationRequest
+                                                              from the CLI or the bookkeeper
+    nija:{b}:readings          hash    broker_worker          CLI, bookkeeper; follower → AccountReading, read once
+    nija:{b}:reconciliation-lease string bookkeeper           bookkeeper; token of the process that makes a round
     nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
     nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
     nija:{b}:roster            string  CLI, bookkeeper        deliver.lua, engine, worker; version of the follower list
     nija:{b}:epoch             string  bookkeeper             guarded clients; run id of the Redis that was
                                                               brought in line with the ledger
-    nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the one that restores, expires
+    nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
     nija:{b}:master            hash    master_trader          status, copy_engine; last poll, last error, equity
     nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage
     nija:{b}:stage-signs       zset    sign.lua               status; process → last sign of life, ms
-    nija:{b}:nonce:<key hash>  string  nonce.lua              the last nonce given out for an API key
-    nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left and when, ms
+    nija:{b}:nonce:<key hash>  string  nonce.lua              nonce.lua; the last nonce given out for an API key
+    nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left, and the time of this, ms
     nija:{b}:circuit           hash    circuit scripts        worker, master_trader, status; failures in a row
     broker.<name>              list    hints of copy_engine   Celery workers of that broker (task `drain`)
                                and sweep
@@ -60,7 +60,7 @@ DRAIN_TASK: Final = "drain"
 EVENT_FIELD: Final = "event"
 FILL_FIELD: Final = "fill"
 LAST_POLL_FIELD: Final = "last_poll_at"
-"""Of the hash `master`: there when a master's process has listed the instruments and looked at its account."""
+"""A field of the hash `master`. It is set once a master trader has listed the instruments and polled its account."""
 
 
 def queue_name(broker: Broker) -> str:

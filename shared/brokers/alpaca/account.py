@@ -44,7 +44,7 @@ _Read = TypeVar("_Read")
 
 
 class AlpacaListing(Protocol):
-    """What accounts share with their connection, apart from the `Sender`."""
+    """The part of the connection, apart from the `Sender`, that its accounts share."""
 
     @property
     def symbols(self) -> AlpacaSymbols: ...
@@ -61,7 +61,7 @@ class AlpacaListing(Protocol):
 
 
 class AlpacaAccount:
-    """A `BrokerAccount`."""
+    """The implementation of the port `BrokerAccount` for one Alpaca key."""
 
     __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender")
 

@@ -52,7 +52,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class BinanceAccount:
-    """A `BrokerAccount`. Requests are distinguished by their time only, so one may overtake another."""
+    """Implements the port `BrokerAccount`. Requests carry a time and no nonce, so one may overtake another."""
 
     __slots__ = ("_client", "_malformed_key", "_placed", "_search", "_size_types", "_symbols")
 

@@ -6,7 +6,7 @@ from typing import Any, Protocol
 from shared.brokers.errors import OutcomeUnknown
 
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
-# A list with more pages than this repeats itself.
+# A list with more pages than this probably repeats itself.
 MOST_PAGES = 1_000
 
 
@@ -21,7 +21,7 @@ async def whole_list(
 ) -> list[dict[str, Any]]:
     """The entries of all pages, in the broker's order. `listed_as`: the field that holds them.
 
-    Lists of fills have only a cursor; other lists also have `has_next`. A page is the last one when either field says
+    Lists of fills have only a cursor. Other lists also have `has_next`. A page is the last one when either field says
     so, or when it has no entry. Raises OutcomeUnknown for a list that does not end.
     """
 

@@ -15,7 +15,7 @@ class KeyVerdict(StrEnum):
     FINE = "fine"
     """It may trade and may not withdraw."""
     ALLOWED = "allowed"
-    """It may withdraw, and was allowed to by name."""
+    """It may withdraw, and its owner allowed it by name."""
     MAY_WITHDRAW = "may_withdraw"
     MAY_NOT_TRADE = "may_not_trade"
     REFUSED = "refused"
