@@ -1,6 +1,7 @@
-"""The mailbox protocol as its callers see it: deliver (engine); claim, record, settle, release, renew, sweep (worker).
+"""Gives engines and workers the steps of the mailbox protocol as methods, each of which runs one Lua script.
 
-The properties that hold are in docs/architecture.md; the steps are the Lua files of this package.
+An engine delivers. A worker claims, records, settles, adjusts, releases, renews and sweeps. `docs/architecture.md` says
+what the protocol guarantees. The steps themselves are in the folder `lua`.
 """
 
 from collections.abc import Iterable, Sequence
@@ -25,15 +26,15 @@ log = structlog.get_logger()
 
 
 class ClaimLost(NijaError):
-    """Somebody else serves this follower now: stop, send nothing, record nothing."""
+    """Another worker may serve this follower now: stop, send nothing and record nothing."""
 
 
 class AlreadyDelivered(NijaError):
-    """The shard's position is another one: this part of the fill has been delivered. Or the follower list is."""
+    """Nothing was delivered: another engine has delivered this part, or the list of followers has changed."""
 
 
 class Submission(BaseModel):
-    """How far the order at the head of a mailbox has come at the broker. Written before anything is sent."""
+    """How far the order at the head of a mailbox has come at the broker. It is written before a request is sent."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -42,12 +43,12 @@ class Submission(BaseModel):
     stage: Literal["submitting", "unknown", "accepted"]
     attempt: int
     quantity: Amount
-    """What was sent, base currency."""
+    """The quantity of the newest attempt, in base currency."""
     exit_due: Amount = ZERO
-    """What an exit meant to sell, carried part included; base currency."""
+    """The quantity that an exit should sell, including the carry. In base currency."""
     claimed_at: Instant
     submitted_at: Instant
-    """Of the newest attempt."""
+    """The time of the newest attempt."""
     valid_until: Instant
     """The broker must not execute the newest attempt later than this."""
     broker_order_id: str | None = None
@@ -56,7 +57,7 @@ class Submission(BaseModel):
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """The right to serve one follower, while the fencing number is the newest."""
+    """The right to serve one follower. It holds as long as no newer fencing number exists for the follower."""
 
     follower_id: FollowerId
     fence: bytes
@@ -64,19 +65,19 @@ class Claim:
 
 @dataclass(frozen=True, slots=True)
 class ClaimedFollower:
-    """A follower lent to this worker, as it was at that moment. `head` is a CopyOrder's JSON, or empty."""
+    """A claimed follower, as it was at the moment of the claim. `head` is the JSON of a CopyOrder, or empty."""
 
     claim: Claim
     head: bytes
     submission: Submission | None
     positions: dict[str, CopiedPosition]
     request: bytes = b""
-    """A ReconciliationRequest's JSON, or empty."""
+    """The JSON of a ReconciliationRequest, or empty."""
 
 
 @dataclass(frozen=True, slots=True)
 class NextHead:
-    """What is at the head after a settle; with an empty `head` the follower has been released."""
+    """The head of the mailbox after a settle. If `head` is empty, the follower has been released."""
 
     head: bytes
     positions: dict[str, CopiedPosition]
@@ -84,7 +85,7 @@ class NextHead:
 
 @dataclass(frozen=True, slots=True)
 class Swept:
-    """What a sweep found: claims that had expired, accounts due to be read, followers nobody has come for."""
+    """What a sweep found: expired claims, accounts due to be read, and followers that have been ready for too long."""
 
     expired: int
     accounts_due: int
@@ -102,7 +103,7 @@ class Mailboxes:
     """One broker's mailboxes. All methods raise RedisError when Redis does not answer."""
 
     def __init__(self, scripts: ScriptRunner, keys: BrokerKeys, claim_ms: int, alerts: Alerts | None = None) -> None:
-        """`alerts`: where a claim says that what is recorded cannot be read; it needs one."""
+        """`alerts` is needed by callers of `claim`: it raises an alert when the record of a follower cannot be read."""
         self._scripts = scripts
         self._alerts = alerts
         self._keys = keys
@@ -129,10 +130,10 @@ class Mailboxes:
         carries: Sequence[Argument],
         roster_version: int,
     ) -> int:
-        """Deliver to some followers of a shard; return how many became ready.
+        """Deliver to some followers of a shard, and return how many of them became ready.
 
-        `orders` alternates follower and CopyOrder JSON, `carries` field and amount. `roster_version`: of the follower
-        list that was planned with. Raises AlreadyDelivered.
+        `orders` alternates follower and JSON of the CopyOrder. `carries` alternates field and amount. `roster_version` is
+        the version of the follower list that was used for planning. Raises AlreadyDelivered.
         """
         newly_ready: int = await self._scripts.run(
             "deliver",
@@ -154,7 +155,10 @@ class Mailboxes:
         return newly_ready
 
     async def claim(self, limit: int) -> tuple[int, list[ClaimedFollower]]:
-        """Take up to `limit` ready followers; return the roster version and those whose records can be read."""
+        """Claim up to `limit` ready followers. Return the roster version and the claimed followers.
+
+        A follower whose record cannot be read is left out: it raises an alert, is released, and is ready again later.
+        """
         version, *rows = await self._scripts.run(
             "claim",
             self._claim_keys,
@@ -167,7 +171,7 @@ class Mailboxes:
                 recorded = Submission.model_validate_json(submission) if submission else None
                 claimed.append(ClaimedFollower(claim, head, recorded, _positions(positions), request))
             except ValueError as error:
-                # Of a version we do not know, or broken: it waits, and so does only this follower.
+                # The record is damaged, or of an unknown version. Only this follower waits.
                 log.critical("what is recorded cannot be read", follower=claim.follower_id, error=str(error))
                 if self._alerts is not None:
                     await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
@@ -175,7 +179,7 @@ class Mailboxes:
         return int(version), claimed
 
     async def record(self, claim: Claim, before: Submission | None, after: Submission, event: bytes = b"") -> None:
-        """Record how far the head has come. Raises ClaimLost, also when somebody else recorded something."""
+        """Record how far the head has come. Raises ClaimLost, also when the record is no longer `before`."""
         reply = await self._scripts.run(
             "record",
             self._record_keys,
@@ -200,7 +204,10 @@ class Mailboxes:
         position: CopiedPosition,
         refresh_in_ms: int | None,
     ) -> NextHead:
-        """Take the order out with its final event. Raises ClaimLost."""
+        """Remove the order from the mailbox, set the copied position and append the final event, all in one step.
+
+        `refresh_in_ms`: when the account is due to be read; None leaves the planned time. Raises ClaimLost.
+        """
         reply = await self._scripts.run(
             "settle",
             (
@@ -228,9 +235,9 @@ class Mailboxes:
         return NextHead(head=reply[1], positions=_positions(reply[2]))
 
     async def adjust(self, claim: Claim, symbol: Symbol, position: CopiedPosition, event: bytes) -> bool:
-        """Set a copied position, with the event that says why; False: mail has come in, and nothing was done.
+        """Set a copied position and append the event with the reason. Return whether it was done.
 
-        Raises ClaimLost.
+        It is not done when mail has arrived meanwhile. Raises ClaimLost.
         """
         reply = await self._scripts.run(
             "adjust",
@@ -253,7 +260,7 @@ class Mailboxes:
         return bool(reply == 1)
 
     async def release(self, claim: Claim, *, ready_in_ms: int = 0, forget_submission: bool = False) -> None:
-        """Give the follower back. A lost claim is no error here: then somebody else has it already."""
+        """Give up the claim. A follower with mail becomes ready after `ready_in_ms`. A lost claim is no error here."""
         await self._scripts.run(
             "release",
             (
@@ -267,7 +274,7 @@ class Mailboxes:
         )
 
     async def renew(self, claims: Iterable[Claim]) -> list[str]:
-        """Extend the claims; return the followers whose claim is lost."""
+        """Extend the claims, and return the followers whose claim is lost."""
         pairs: list[Argument] = [part for claim in claims for part in (claim.follower_id, claim.fence)]
         if not pairs:
             return []
@@ -275,7 +282,7 @@ class Mailboxes:
         return [follower.decode() for follower in lost]
 
     async def sweep(self, *, limit: int, account_reads: int, account_read_again_ms: int, overdue_ms: int) -> Swept:
-        """End expired claims, wake accounts that are due, count who waits for too long."""
+        """End expired claims, make followers with due accounts ready, and count those that have been ready for too long."""
         reply = await self._scripts.run(
             "sweep",
             (self._keys.ready, self._keys.claims, self._keys.fences, self._keys.refresh),

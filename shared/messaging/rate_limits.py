@@ -1,8 +1,10 @@
-"""Rate-limit buckets in Redis, shared by all processes: charges in, leave to send or the wait until then out.
+"""Keeps the rate limits of a broker as buckets in Redis, which all processes share.
 
-What a process asks for in one loop tick goes out as one script call, with a twentieth of the bucket more than is
-needed. The rest is used within a second or given up: so at most a twentieth of a bucket for each process and
-second is counted without being sent, and never is anything sent without being counted.
+All charges of a process in one tick of its event loop go to Redis in one script call. The call also takes a *block*:
+a twentieth of the bucket more than is needed. The block serves later requests for one second, and then expires.
+
+So nothing is sent without being counted. At most a twentieth of a bucket per process and second is counted without
+being sent.
 """
 
 import asyncio
@@ -18,20 +20,20 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import Argument, ScriptRunner
 
 BLOCK_SHARE: Final = 0.05
-"""Of a bucket, taken ahead of need."""
+"""The share of a bucket that is taken in advance, as a block."""
 BLOCK_SECONDS: Final = 1.0
 BUCKETS_AT_ONCE: Final = 500
 FORGET_ABOVE: Final = 10_000
-"""Buckets that a process remembers; of a key that is not used any more the block has run out anyway."""
+"""The number of buckets from which on a process forgets those whose block has expired."""
 SHORTEST_WAIT_SECONDS: Final = 0.01
 
 _Bucket = tuple[str, float]
-"""Its name and the share that must be left: background reading has blocks of its own."""
+"""The name of the bucket and the share that must be left in it. So background reading has blocks of its own."""
 
 
 @dataclass(slots=True)
 class _Block:
-    """Units that this process has taken and not used yet."""
+    """Units that this process has taken from a bucket and not used yet."""
 
     left: float = 0.0
     until: float = 0.0
@@ -39,14 +41,14 @@ class _Block:
 
 @dataclass(slots=True)
 class _Request:
-    """What all who wait for a bucket in this tick want of it."""
+    """The units that all callers want from one bucket in this tick."""
 
     charge: Charge
     waiting: list[tuple[float, asyncio.Future[float]]] = field(default_factory=list)
 
 
 class RedisRateLimits:
-    """Implements the gateways' RateLimits. Belongs to one event loop; raises RedisError when Redis is away."""
+    """Implements the gateways' RateLimits. Belongs to one event loop. Raises RedisError when Redis does not answer."""
 
     def __init__(self, scripts: ScriptRunner, keys: BrokerKeys) -> None:
         self._scripts = scripts
@@ -56,7 +58,7 @@ class RedisRateLimits:
         self._asking: asyncio.Task[None] | None = None
 
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
-        """Take all charges, or return the seconds until it may be tried again; 0: taken."""
+        """Take all charges and return 0, or take none and return the seconds until the next try."""
         now = monotonic()
         taken: list[tuple[Charge, float]] = []
         missing: list[tuple[Charge, float]] = []
@@ -72,19 +74,19 @@ class RedisRateLimits:
         waits = await asyncio.gather(*(self._ask(charge, units, kept_free) for charge, units in missing))
         longest = max(waits)
         if longest > 0:
-            # All or nothing: what was there is for the next one.
+            # All or nothing. The units that were granted go into the block, for the next request.
             taken += [asked for asked, wait in zip(missing, waits, strict=True) if wait == 0]
             for charge, units in taken:
                 self._keep((charge.bucket, kept_free), units)
         return longest
 
     async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        """Units that were taken and not needed: for the next requests of this process, within a second."""
+        """Keep units that were taken and not needed for the next requests of this process, within a second."""
         for charge in charges:
             self._keep((charge.bucket, kept_free), charge.cost)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
-        """Empty the buckets for everybody; what other processes hold ahead of need runs out within a second."""
+        """Empty the buckets for all processes for `seconds`. The blocks of other processes expire within a second."""
         for charge in charges:
             for bucket in [known for known in self._blocks if known[0] == charge.bucket]:
                 del self._blocks[bucket]
@@ -112,7 +114,7 @@ class RedisRateLimits:
         block.until = max(block.until, now + BLOCK_SECONDS)
 
     def _ask(self, charge: Charge, units: float, kept_free: float) -> asyncio.Future[float]:
-        """Ask for units of a charge together with all others of this tick; the result is the wait in seconds, 0: granted."""
+        """Ask for units, in one call with all others of this tick. The result is the wait in seconds; 0 means granted."""
         request = self._requests.setdefault((charge.bucket, kept_free), _Request(charge))
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         request.waiting.append((units, future))
@@ -150,7 +152,7 @@ class RedisRateLimits:
                 repr(wanted),
                 repr(request.waiting[0][0]),
                 repr(charge.capacity * BLOCK_SHARE),
-                # A cost that is more than what background reading may ever use must not wait for ever.
+                # A cost above the share of background reading would never be granted. It needs a full bucket instead.
                 repr(min(charge.capacity * kept_free, charge.capacity - request.waiting[0][0])),
             ]
         keys = [self._keys.limit(name) for name, _ in requests]
@@ -159,9 +161,10 @@ class RedisRateLimits:
 
 
 def _hand_out(request: _Request, granted: float, free: float) -> float:
-    """Serve who waits, first come first served, and return what is left. Who gets nothing hears when it will be there.
+    """Serve the waiting callers in order of arrival, and return the units that are left.
 
-    The waits grow with the queue, so that not all come back at once.
+    A caller that gets nothing receives the wait until its units will be there. The waits grow along the queue, so that
+    the callers do not all return at once.
     """
     left, queued = granted, 0.0
     for cost, future in request.waiting:
@@ -171,7 +174,7 @@ def _hand_out(request: _Request, granted: float, free: float) -> float:
         else:
             queued += cost
             wait = max((queued - (free - granted) - left) / request.charge.refill_per_second, SHORTEST_WAIT_SECONDS)
-        if not future.done():  # who asked has been cancelled
+        if not future.done():  # a done future belongs to a cancelled caller
             future.set_result(wait)
         elif wait == 0:
             left += cost

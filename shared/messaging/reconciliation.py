@@ -1,7 +1,7 @@
-"""Asks workers to read the accounts of followers, and takes their answers.
+"""Passes requests to read the accounts of followers to the workers, and the answers back.
 
-The CLI and the bookkeeper ask, a worker answers while it holds the follower's claim: so a reading never meets an
-order in flight.
+The CLI and the bookkeeper ask. A worker answers while it holds the claim of the follower, so no order is in flight
+during a reading.
 """
 
 import asyncio
@@ -26,32 +26,32 @@ log = structlog.get_logger()
 
 
 class Repair(BaseModel):
-    """A copied position that is to be lowered to what is really there, if it still is what the ledger says."""
+    """A copied position that should be lowered to what is really there, if it still agrees with the ledger."""
 
     model_config = ConfigDict(frozen=True)
 
     symbol: Symbol
     quantity: Amount
-    """Copied by the ledger, base currency."""
+    """The copied quantity according to the ledger, in base currency."""
     sequence: int
-    """Fill of the last order in the ledger."""
+    """The fill of the last order in the ledger."""
     real: Amount | None = None
-    """How much of it was there when the repair was wanted: it is done only if that is still so."""
+    """The quantity that was there when the repair was requested. It is made only if the quantity is still the same."""
     reason: str
 
 
 class Cancellation(BaseModel):
-    """A stray order that is to be canceled, if the broker still lists it by both ids."""
+    """A stray order that should be canceled, if the broker still lists it with both ids."""
 
     model_config = ConfigDict(frozen=True)
 
     broker_order_id: str
     copy_order_id: str
-    """The order's client order id: without it, an order is the follower's own."""
+    """The client order id. An order without an id from nija is the follower's own."""
 
 
 class ReconciliationRequest(BaseModel):
-    """Read this follower's account soon."""
+    """A request to read this follower's account soon, and to make the repairs and cancellations."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -63,7 +63,7 @@ class ReconciliationRequest(BaseModel):
     """No process waits for the answer after this."""
     repairs: tuple[Repair, ...] = ()
     cancellations: tuple[Cancellation, ...] = ()
-    """A worker that does not know the field leaves the orders, and its answer shows them as it would have."""
+    """A worker of an older version ignores this field. Its answer then still shows the orders as open."""
 
 
 class ReconciliationRequests:
@@ -75,18 +75,21 @@ class ReconciliationRequests:
         self._scripts = ScriptRunner(redis)
 
     async def ask(self, requests: Sequence[ReconciliationRequest]) -> None:
-        """Leave the requests and make their followers ready now; harmless to repeat.
+        """Store the requests and make their followers ready now. It is harmless to repeat this.
 
-        A request of somebody else that waits is not replaced: repeat this until the answer is there.
+        A waiting request of another process is not replaced. So repeat the call until the answer is there.
         """
         keys = (self._keys.reconciliation_requests, self._keys.ready, self._keys.claims)
-        # Gathered into few pipelines.
+        # Calls at the same time share few pipelines.
         await asyncio.gather(
             *(self._scripts.run("ask", keys, [each.follower_id, each.model_dump_json()]) for each in requests)
         )
 
     async def answers(self, requests: Sequence[ReconciliationRequest]) -> dict[str, AccountReading]:
-        """The answers that are there, by follower; each is taken once. One that cannot be read is an error, too."""
+        """The answers that have arrived, by follower. Each is returned once, because it is deleted when it is read.
+
+        An answer that cannot be read becomes a reading with an error.
+        """
         if not requests:
             return {}
         stored = await self._redis.hmget(self._keys.readings, [request.follower_id for request in requests])
@@ -111,7 +114,7 @@ class ReconciliationRequests:
         return found
 
     async def withdraw(self, requests: Sequence[ReconciliationRequest]) -> None:
-        """Take back requests whose answers are not waited for any more. Requests of other processes stay."""
+        """Remove these requests and their answers. Requests and answers of other processes stay."""
         if not requests:
             return
         followers = [request.follower_id for request in requests]
@@ -120,7 +123,7 @@ class ReconciliationRequests:
             pipeline.hmget(self._keys.readings, followers)
             asked, answered = await pipeline.execute()
         for key, values in ((self._keys.reconciliation_requests, asked), (self._keys.readings, answered)):
-            # Ids are unique, so whoever's text has the id is about this request.
+            # Ids are unique, so a stored text that contains the id belongs to this request.
             ours = [
                 request.follower_id
                 for request, value in zip(requests, values, strict=True)
@@ -130,7 +133,7 @@ class ReconciliationRequests:
                 await self._redis.hdel(key, *ours)
 
     async def answer(self, reading: AccountReading) -> None:
-        """Give the answer of a worker, and end the request in the same transaction."""
+        """Store the answer of a worker, and remove the request in the same transaction."""
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(self._keys.readings, reading.follower_id, reading.model_dump_json())
             pipeline.hdel(self._keys.reconciliation_requests, reading.follower_id)

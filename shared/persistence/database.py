@@ -1,4 +1,4 @@
-"""The way into PostgreSQL: a URL in, an engine and transactions out; lost connections become one error."""
+"""Connects to PostgreSQL: it opens engines and transactions, and turns all lost connections into one error."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,15 +14,16 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from shared.persistence.errors import BadDatabaseUrl, DatabaseUnavailable, DatabaseUnusable
 
 IDLE_TRANSACTION_SECONDS: Final = 60.0
-"""How long PostgreSQL lets a transaction stand whose process asks nothing: paused, it must not hold its locks for good.
+"""PostgreSQL ends a transaction that sends no statement for this time, so that a paused process frees its locks.
 
-Longer than any process computes, or tells Redis, between two statements. There is no limit for a statement: a restore
-or a report of a long history may take minutes, and who enforces one is the server, which does not when it hangs.
+The time is longer than any process computes, or writes to Redis, between two statements. There is no limit for a
+single statement: a restore, or a report of a long history, may take minutes. The server would also have to enforce
+such a limit, which it cannot do when it hangs.
 """
 
 
 def postgresql_url(database_url: str) -> URL:
-    """Return the URL for SQLAlchemy with psycopg 3; raise BadDatabaseUrl (which never shows the password)."""
+    """Return the URL for SQLAlchemy with psycopg 3. Raises BadDatabaseUrl, which never shows the password."""
     try:
         url = make_url(database_url)
     except (ArgumentError, ValueError):
@@ -37,24 +38,24 @@ def postgresql_url(database_url: str) -> URL:
 
 
 def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_seconds: int = 5) -> Engine:
-    """Return an engine; it connects at the first use. Make one per process, after forking.
+    """Return an engine, which connects when it is first used. Open one per process, after forking.
 
-    Nothing is set for a session, only for a transaction: through a pooler a session belongs to many clients.
+    Settings are made for each transaction and never for a session, because a pooler shares sessions between clients.
     """
     engine = create_engine(
         postgresql_url(database_url),
         pool_size=pool_size,
         max_overflow=pool_size,
-        # A server that was restarted leaves dead connections behind.
+        # After a restart of the server, the pool holds dead connections.
         pool_pre_ping=True,
         connect_args={
             "connect_timeout": connect_timeout_seconds,
             "application_name": "nija",
             "client_encoding": "utf8",
-            # A pooler such as PgBouncer gives each transaction another session: it would not know the statement.
+            # A pooler such as PgBouncer may give each transaction another session, which lacks prepared statements.
             "prepare_threshold": None,
-            # A server whose host is gone says nothing: without these, a statement would wait for it for hours.
-            # A busy server is not concerned: the kernel of its host answers.
+            # A host that disappears closes no connection: without these settings, a statement would wait for hours.
+            # They do not affect a busy server, because the kernel of its host answers.
             "keepalives_idle": 10,
             "keepalives_interval": 5,
             "keepalives_count": 2,
@@ -69,24 +70,24 @@ def open_engine(database_url: str, *, pool_size: int = 5, connect_timeout_second
 
 @contextmanager
 def transaction(engine: Engine) -> Iterator[Connection]:
-    """Begin, hand out the connection, commit; roll back on any error.
+    """Yield a connection in a transaction. Commit at the end, or roll back after any error.
 
-    Raises DatabaseUnavailable when the connection is missing or breaks. When it breaks during the commit, the
-    work may be stored: repeat it only if it is idempotent.
+    Raises DatabaseUnavailable when there is no connection, or when it breaks. If it breaks during the commit, the work
+    may be stored nevertheless. So repeat only work that is idempotent.
     """
     with unavailable_as_one_error(), engine.begin() as connection:
         try:
             yield connection
         except (DBAPIError, ReadOnlySqlTransaction) as error:
             if _is_read_only(error):
-                # A session that began in a read-only time (a disk that was full) would stay so for good.
+                # A session that began while the server was read-only (the disk was full) would stay read-only.
                 connection.invalidate()
             raise
 
 
 @contextmanager
 def unavailable_as_one_error() -> Iterator[None]:
-    """Turn everything that waiting can cure (no server, restart, deadlock, read-only) into DatabaseUnavailable."""
+    """Turn all errors that may pass after a wait into DatabaseUnavailable: no server, restart, deadlock, read-only."""
     try:
         yield
     except PoolTimeout as error:
@@ -100,7 +101,7 @@ def unavailable_as_one_error() -> Iterator[None]:
             raise DatabaseUnusable(f"DATABASE_URL: its role lacks a right: {first_line(error.orig)}") from error
         raise
     except (psycopg.OperationalError, psycopg.InterfaceError, ReadOnlySqlTransaction) as error:
-        # From the driver itself: COPY bypasses SQLAlchemy.
+        # The driver itself raises these, because COPY bypasses SQLAlchemy.
         raise DatabaseUnavailable(f"PostgreSQL: {first_line(error)}") from error
 
 
@@ -109,6 +110,6 @@ def _is_read_only(error: BaseException) -> bool:
 
 
 def first_line(error: BaseException) -> str:
-    """The first line of what the database says of an error."""
+    """The first line of the error message, or the name of the error's class if there is none."""
     text = str(error).strip()
     return text.splitlines()[0] if text else type(error).__name__

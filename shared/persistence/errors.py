@@ -1,22 +1,25 @@
-"""What can go wrong between nija and its database, as classes by what the caller does next."""
+"""Defines the errors between nija and its database, one class for each next step of the caller."""
 
 from shared.domain.errors import HostUnknown, NijaError
 
 
 class PersistenceError(NijaError):
-    """Root of all that shared.persistence raises on purpose."""
+    """The base class of all errors that shared.persistence raises on purpose."""
 
 
 class DatabaseUnavailable(PersistenceError):
-    """No connection, or it broke: nothing was committed as far as anybody knows. Wait and do it again."""
+    """There is no connection, or it broke: wait and repeat the work.
+
+    Nothing was committed, unless the connection broke during the commit.
+    """
 
 
 class BadDatabaseUrl(PersistenceError):
-    """DATABASE_URL is not one that nija can use; the text says what would be right."""
+    """DATABASE_URL is not a URL that nija can use. The text says what would be right."""
 
 
 class DatabaseUnusable(PersistenceError):
-    """This database cannot be used as it is; the text names DATABASE_URL and says what would be right."""
+    """This database cannot be used in its present state. The text names DATABASE_URL and says what would be right."""
 
 
 class DatabaseHostUnknown(DatabaseUnusable, HostUnknown):
@@ -24,46 +27,49 @@ class DatabaseHostUnknown(DatabaseUnusable, HostUnknown):
 
 
 class RefusedByDatabase(PersistenceError):
-    """PostgreSQL will never take these rows (a NUL character, a number out of range): find the one and keep it aside."""
+    """PostgreSQL will never accept these rows, for example because of a NUL character or a number out of range.
+
+    Find the faulty row and move it to the dead letters.
+    """
 
 
 class EventsOutdated(PersistenceError):
-    """Redis was restored after these events were read from it; nothing was stored. Leave them, and read again."""
+    """Redis was restored after these events were read from it. Nothing was stored: drop them and read again."""
 
 
 class SequenceBroken(PersistenceError):
-    """The gap-free numbering of a broker's fills does not hold any more. Stop and report."""
+    """A broker's fills are no longer numbered without gaps. Stop and report it."""
 
 
 class BadSecretKey(PersistenceError):
-    """NIJA_SECRET_KEY is missing, malformed, or not the one that the stored keys were encrypted with."""
+    """NIJA_SECRET_KEY is missing or malformed, or it does not decrypt the stored keys."""
 
 
 class FollowerError(PersistenceError):
-    """A change of followers that cannot be made as asked; nothing was changed."""
+    """A requested change of followers cannot be made. Nothing was changed."""
 
 
 class FollowerTaken(FollowerError):
-    """The follower id, or the API key, is in use already."""
+    """The follower id or the API key is already in use."""
 
 
 class UnknownFollower(FollowerError):
-    """There is no follower of that id at that broker."""
+    """There is no follower with this id at this broker."""
 
 
 class FollowerGone(FollowerError):
-    """The follower was removed; its keys are wiped and its history stays."""
+    """The follower was removed: its keys are deleted and its history stays."""
 
 
 class ImportUnreadable(FollowerError):
-    """An import file that cannot be read as a whole; nothing of it was taken over."""
+    """An import file cannot be read at all. Nothing was imported."""
 
     def __init__(self, problem: str) -> None:
         super().__init__(f"nothing was imported: {problem}")
 
 
 class ImportRefused(FollowerError):
-    """An import file with faults; nothing of it was taken over. `problems`: row number → what is wrong."""
+    """Some rows of an import file are faulty. Nothing was imported. `problems`: row number → what is wrong."""
 
     MOST_SHOWN = 100
 
@@ -76,4 +82,4 @@ class ImportRefused(FollowerError):
 
 
 class SchemaOutdated(PersistenceError):
-    """The database's schema is not the one that this version of nija needs: older, newer, or none."""
+    """The schema of the database is not the one that this version of nija needs: it is older, newer or missing."""

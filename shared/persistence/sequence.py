@@ -1,8 +1,9 @@
-"""The numbering of a broker's fills: who may give numbers, who may join between two of them.
+"""Locks the numbering of a broker's fills, so that followers join between two fills and never during one.
 
-A follower that joins is in from the next fill. So nobody may record a fill between reading the newest number
-and telling the engines that the list of followers changed: joining holds the same lock as recording. It tells before
-it commits, and who was told waits for the end of that transaction before it reads the list.
+A follower copies from the first fill after it joined. So no fill may be recorded between two steps of joining: reading
+the newest number, and announcing the new list of followers to the engines. Joining therefore holds the same lock as
+recording. The announcement comes before the commit, and an engine waits for the end of that transaction before it reads
+the list.
 """
 
 from typing import Final
@@ -15,7 +16,10 @@ from shared.domain.identity import Broker
 from shared.persistence.tables.ledger import MasterFillRow
 
 LONGEST_WAIT_SECONDS: Final = 3.0
-"""For somebody else's transaction; a process that is paused inside one must not hold up whoever has to stop in time."""
+"""The longest wait for the transaction of another process.
+
+A process that is paused inside a transaction must not delay a process that has to stop in time.
+"""
 
 
 def last_sequence(connection: Connection, broker: Broker) -> int:
@@ -26,13 +30,13 @@ def last_sequence(connection: Connection, broker: Broker) -> int:
 
 def lock_sequence(connection: Connection, *brokers: Broker) -> None:
     """Hold the numbering of these brokers until the transaction ends."""
-    # Always in the same order: two that hold one each and wait for the other would wait for ever.
+    # The order is always the same. Otherwise two transactions could each hold a lock that the other one waits for.
     for lock in sorted({_lock(broker) for broker in brokers}):
         connection.execute(select(func.pg_advisory_xact_lock(lock)))
 
 
 def await_sequence(connection: Connection, broker: Broker) -> None:
-    """Wait until nobody holds the broker's numbering. Raises DatabaseUnavailable when that takes too long."""
+    """Wait until no transaction holds the broker's numbering. Raises DatabaseUnavailable when that takes too long."""
     connection.execute(text(f"SET LOCAL lock_timeout = {int(LONGEST_WAIT_SECONDS * 1000)}"))
     connection.execute(select(func.pg_advisory_xact_lock_shared(_lock(broker))))
 
