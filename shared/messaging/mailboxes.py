@@ -132,8 +132,8 @@ class Mailboxes:
     ) -> int:
         """Deliver to some followers of a shard, and return how many of them became ready.
 
-        `orders` alternates follower and JSON of the CopyOrder. `carries` alternates field and amount. `roster_version` is
-        the version of the follower list that was used for planning. Raises AlreadyDelivered.
+        `orders` alternates follower and JSON of the CopyOrder. `carries` alternates field and amount.
+        `roster_version` is the version of the follower list that was used for planning. Raises AlreadyDelivered.
         """
         newly_ready: int = await self._scripts.run(
             "deliver",
@@ -282,7 +282,7 @@ class Mailboxes:
         return [follower.decode() for follower in lost]
 
     async def sweep(self, *, limit: int, account_reads: int, account_read_again_ms: int, overdue_ms: int) -> Swept:
-        """End expired claims, make followers with due accounts ready, and count those that have been ready for too long."""
+        """End expired claims, make followers with due accounts ready, and count those ready for too long."""
         reply = await self._scripts.run(
             "sweep",
             (self._keys.ready, self._keys.claims, self._keys.fences, self._keys.refresh),

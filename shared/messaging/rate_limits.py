@@ -114,7 +114,7 @@ class RedisRateLimits:
         block.until = max(block.until, now + BLOCK_SECONDS)
 
     def _ask(self, charge: Charge, units: float, kept_free: float) -> asyncio.Future[float]:
-        """Ask for units, in one call with all others of this tick. The result is the wait in seconds; 0 means granted."""
+        """Ask for units, in one call with all others of this tick. The result is a wait in seconds; 0: granted."""
         request = self._requests.setdefault((charge.bucket, kept_free), _Request(charge))
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         request.waiting.append((units, future))

@@ -61,7 +61,7 @@ class AlpacaListing(Protocol):
 
 
 class AlpacaAccount:
-    """The implementation of the port `BrokerAccount` for one Alpaca key."""
+    """Implements `BrokerAccount` for one key of Alpaca."""
 
     __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender")
 

@@ -52,7 +52,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class BinanceAccount:
-    """Implements the port `BrokerAccount`. Requests carry a time and no nonce, so one may overtake another."""
+    """Implements `BrokerAccount`. Requests carry a time and no nonce, so one may overtake another."""
 
     __slots__ = ("_client", "_malformed_key", "_placed", "_search", "_size_types", "_symbols")
 
@@ -131,7 +131,7 @@ class BinanceAccount:
         return None if found is None else await self._with_fees(found)
 
     async def open_orders(self) -> list[OrderReport]:
-        """The open orders of all pairs, by one request. They have no fees: only trades report fees, and are not read."""
+        """The open orders of all pairs, by one request. They have no fees: only trades have, and are not read."""
 
         def read(reply: Any) -> list[OrderReport]:
             return [replies.order_report(order, (), self._symbols) for order in _list(reply)]

@@ -51,7 +51,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
 class KrakenAccount:
-    """Implements the port `BrokerAccount`. Simultaneous calls wait for each other, because Kraken refuses nonces out of order."""
+    """Implements `BrokerAccount`. Simultaneous calls wait for each other: Kraken refuses nonces out of order."""
 
     __slots__ = ("_client", "_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
 

@@ -1,6 +1,6 @@
-"""An import file of followers: CSV or JSON lines in, checked rows out; all of them or an error that names each fault.
+"""Reads and checks an import file of followers, in CSV or JSON lines. It returns all rows, or names every fault.
 
-No message repeats what stood in the file, except what passed its check: in a shifted column it may be a secret.
+No message repeats a text from the file unless the text passed its check: in a shifted column it may be a secret.
 """
 
 import json
@@ -32,24 +32,24 @@ class ImportFormat(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class NewFollower:
-    """A follower that is to join; `row` is its place in the import file, from 1, header not counted."""
+    """A follower that should join. `row` is its row in the import file, counted from 1 without the header."""
 
     broker: Broker
     follower_id: FollowerId
     credentials: Credentials
     row: int = 0
     withdraw_allowed: bool = False
-    """By name: the key may withdraw, and is used all the same."""
+    """The operator allowed the use of this key by name, although it may withdraw."""
 
 
 class _Fault(Exception):
-    """What is wrong with one row."""
+    """One row is faulty. The text says what is wrong."""
 
 
 def read_rows(text: str, form: ImportFormat, *, elsewhere: Collection[Broker] = ()) -> list[NewFollower]:
-    """Return the file's rows. `elsewhere`: brokers whose keys go to a {BROKER}_BASE_URL.
+    """Return the rows of the file. `elsewhere`: brokers whose requests go to a {BROKER}_BASE_URL.
 
-    Raises ImportUnreadable when the file as a whole is not right, ImportRefused with every faulty row.
+    Raises ImportUnreadable when the file cannot be read at all. Raises ImportRefused with every faulty row.
     """
     problems: dict[int, str] = {}
     rows: list[NewFollower] = []
@@ -99,7 +99,7 @@ def _json_records(text: str) -> Iterator[tuple[int, dict[str, Any] | _Fault]]:
 
 
 def _fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """A JSON object with its names as they are compared. Raises _Fault when it has one of them twice."""
+    """A JSON object with normalized names. Raises _Fault when a known name occurs twice."""
     found: dict[str, Any] = {}
     for name, value in pairs:
         plain = plain_name(name)

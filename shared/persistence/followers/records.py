@@ -1,6 +1,6 @@
-"""What the followers table holds: a connection and a question in, records without keys out.
+"""Reads the table of followers, as records that contain no keys.
 
-Each function reads in the caller's transaction. Keys leave this module sealed only.
+Each function reads in the transaction of the caller. Keys leave this module encrypted only.
 """
 
 from collections.abc import Sequence
@@ -23,7 +23,7 @@ from shared.persistence.tables.operational import FollowerRow
 
 
 class Source(StrEnum):
-    """Where a follower's keys come from."""
+    """The place that a follower's keys come from."""
 
     DATABASE = "database"
     ENVIRONMENT = "environment"
@@ -31,7 +31,7 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class FollowerRecord:
-    """A follower as stored, without keys."""
+    """A follower as it is stored, without its keys."""
 
     broker: Broker
     follower_id: FollowerId
@@ -40,19 +40,19 @@ class FollowerRecord:
     status_reason: str
     status_changed_at: datetime
     policy: FollowerPolicy | None
-    """None: it cannot be read here (a newer version wrote it)."""
+    """None: this version cannot read it, because a newer one wrote it."""
     joined_sequence: int
     created_at: datetime
     revision: int
     key_hash: str | None
-    """None: it was removed."""
+    """None: the follower was removed."""
     withdraw_allowed: bool = False
-    """The operator said that this key may be one that may withdraw."""
+    """The operator allowed the use of a key that may withdraw."""
 
 
 @dataclass(frozen=True, slots=True)
 class FollowerChange:
-    """One line of the audit."""
+    """One recorded change of a follower, from the audit."""
 
     change: str
     before: str | None
@@ -65,6 +65,7 @@ class FollowerChange:
 def find(
     connection: Connection, broker: Broker, follower_id: FollowerId, *, for_update: bool = False
 ) -> FollowerRecord | None:
+    """The follower, or None. `for_update` locks its row until the transaction ends."""
     query = select(table_of(FollowerRow)).where(
         col(FollowerRow.broker) == broker.value, col(FollowerRow.follower_id) == follower_id
     )
@@ -75,7 +76,7 @@ def find(
 def read(
     connection: Connection, broker: Broker, follower_id: FollowerId, *, for_update: bool = False
 ) -> FollowerRecord:
-    """Raises UnknownFollower."""
+    """The follower. `for_update` locks its row until the transaction ends. Raises UnknownFollower."""
     record = find(connection, broker, follower_id, for_update=for_update)
     if record is None:
         raise UnknownFollower(f"there is no follower {follower_id!r} at {broker.value}; see `nija followers list`")
@@ -83,6 +84,7 @@ def read(
 
 
 def read_all(connection: Connection, broker: Broker | None, *, removed: bool) -> Sequence[FollowerRecord]:
+    """The followers of one broker or of all brokers, by broker and id. `removed`: with the removed ones."""
     query = select(table_of(FollowerRow)).order_by(col(FollowerRow.broker), col(FollowerRow.follower_id))
     if broker is not None:
         query = query.where(col(FollowerRow.broker) == broker.value)
@@ -92,6 +94,7 @@ def read_all(connection: Connection, broker: Broker | None, *, removed: bool) ->
 
 
 def read_all_of(connection: Connection, source: Source) -> Sequence[FollowerRecord]:
+    """All followers whose keys come from `source`, also the removed ones."""
     query = select(table_of(FollowerRow)).where(col(FollowerRow.source) == source.value)
     return [_record(row) for row in connection.execute(query).mappings()]
 
@@ -99,6 +102,7 @@ def read_all_of(connection: Connection, source: Source) -> Sequence[FollowerReco
 def read_changes(
     connection: Connection, broker: Broker, follower_id: FollowerId, limit: int
 ) -> Sequence[FollowerChange]:
+    """The newest `limit` changes of a follower, newest first."""
     rows = connection.execute(
         text(
             "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
@@ -110,7 +114,7 @@ def read_changes(
 
 
 def last_status_change(connection: Connection, broker: Broker, follower_id: FollowerId) -> FollowerChange | None:
-    """Who gave the follower the status that it has; None: it has the one that it joined with."""
+    """The change that gave the follower its present status. None: it still has the status that it joined with."""
     row = connection.execute(
         text(
             "SELECT change, before, after, actor, reason, occurred_at FROM follower_changes"
@@ -123,7 +127,7 @@ def last_status_change(connection: Connection, broker: Broker, follower_id: Foll
 
 
 def sealed_credentials(connection: Connection, record: FollowerRecord) -> str:
-    """Raises FollowerGone."""
+    """The encrypted keys of a follower. Raises FollowerGone."""
     sealed = connection.scalar(
         select(col(FollowerRow.sealed_credentials)).where(
             col(FollowerRow.broker) == record.broker.value, col(FollowerRow.follower_id) == record.follower_id
@@ -144,7 +148,7 @@ _TAKEN = text(
 
 
 def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]:
-    """Say for each row (by its number) whose id or key is in use; none: all may join."""
+    """The problem of each row, by number, whose follower id or API key is in use. Empty if all rows may join."""
     hashes = [key_hash(row.credentials.api_key) for row in rows]
     parameters = {
         "brokers": [row.broker.value for row in rows],
@@ -186,7 +190,7 @@ def require_free_key(connection: Connection, broker: Broker, follower_id: Follow
 
 
 def require_source(record: FollowerRecord, source: Source) -> None:
-    """Raises FollowerError when the follower's keys come from elsewhere."""
+    """Raises FollowerError when the follower's keys do not come from `source`."""
     if record.source is not source:
         raise FollowerError(
             f"the keys of follower {record.follower_id} at {record.broker.value} come from the {record.source.value}: "
@@ -226,6 +230,7 @@ def _key_taken(broker: Broker, follower_id: FollowerId, owner: str) -> str:
 
 
 def gone(record: FollowerRecord) -> FollowerGone:
+    """The error about a follower that was removed."""
     return FollowerGone(
         f"follower {record.follower_id} at {record.broker.value} was removed at "
         f"{record.status_changed_at:%Y-%m-%d %H:%M} UTC and stays so; add it again under another id"

@@ -1,10 +1,10 @@
-"""Who follows: changes that an operator asks for in, the followers table and its audit out; readers beside.
+"""Reads and changes the followers in PostgreSQL, and records each change with its actor and reason.
 
-A follower id is given once per broker and for ever: history, client order ids and copied positions hang on it.
-So a removed id stays taken, also for its owner; who comes back gets a new id.
+A follower id is used once per broker and never again, because history, client order ids and copied positions depend
+on it. So the id of a removed follower stays taken, also for its owner. A follower that comes back gets a new id.
 
-All methods block. All raise DatabaseUnavailable when PostgreSQL is away; nothing was changed then, or (when the
-connection broke during the commit) all of it, and asking again tells which.
+All methods block, and raise DatabaseUnavailable when PostgreSQL does not answer. Then nothing was changed, or, if the
+connection broke during the commit, everything. Repeat the call, or read, to find out which.
 """
 
 from collections.abc import Collection, Sequence
@@ -31,7 +31,7 @@ from shared.persistence.tables.operational import FollowerRow
 
 
 class FollowerStore:
-    """The followers of all brokers. `box` is needed by whatever reads or writes keys."""
+    """The followers of all brokers. Methods that read or write keys need `box`, and raise BadSecretKey without it."""
 
     def __init__(self, engine: Engine, box: SecretBox | None = None) -> None:
         self._engine = engine
@@ -40,10 +40,10 @@ class FollowerStore:
     # Readers
 
     def roster(self, broker: Broker) -> list[Follower]:
-        """All followers of a broker that are not removed, by id, without keys: 10,000 in some 50 ms.
+        """All followers of a broker that are not removed, by id, without keys. Reading 10,000 takes about 50 ms.
 
-        One whose policy cannot be read is there with `policy_error`: it must not take the others along. With all
-        whose joining was announced before this call.
+        The list contains every follower whose joining was announced before this call. A follower whose policy cannot
+        be read has `policy_error` and does not affect the others.
         """
         with transaction(self._engine) as connection:
             await_sequence(connection, broker)
@@ -87,9 +87,9 @@ class FollowerStore:
         return int(counted or 0)
 
     def credentials(self, broker: Broker, follower_ids: Collection[FollowerId]) -> dict[FollowerId, Credentials]:
-        """The keys of these followers, in one query; removed and unknown ones are left out.
+        """The keys of these followers, read in one query. Removed and unknown followers are left out.
 
-        Raises BadSecretKey when one of them does not open.
+        Raises BadSecretKey when a key cannot be decrypted.
         """
         keys: dict[FollowerId, Credentials] = {}
         for follower_id, key in self.credentials_or_errors(broker, follower_ids).items():
@@ -101,7 +101,7 @@ class FollowerStore:
     def credentials_or_errors(
         self, broker: Broker, follower_ids: Collection[FollowerId]
     ) -> dict[FollowerId, Credentials | BadSecretKey]:
-        """The same, with the error in the place of a key that does not open: it concerns its follower only."""
+        """Like `credentials`, but a key that cannot be decrypted is an error in the result, for its follower only."""
         box = self._need_box()
         with transaction(self._engine) as connection:
             rows = connection.execute(
@@ -120,17 +120,17 @@ class FollowerStore:
         return keys
 
     def get(self, broker: Broker, follower_id: FollowerId) -> FollowerRecord:
-        """Raises UnknownFollower."""
+        """The follower, without its keys. Raises UnknownFollower."""
         with transaction(self._engine) as connection:
             return records.read(connection, broker, follower_id)
 
     def all(self, broker: Broker | None = None, *, removed: bool = False) -> Sequence[FollowerRecord]:
-        """The followers of one broker or of all, by broker and id."""
+        """The followers of one broker or of all brokers, by broker and id. `removed`: with the removed ones."""
         with transaction(self._engine) as connection:
             return records.read_all(connection, broker, removed=removed)
 
     def changes(self, broker: Broker, follower_id: FollowerId, limit: int = 20) -> Sequence[FollowerChange]:
-        """Who changed what of a follower, newest first."""
+        """The newest changes of a follower with their actors and reasons, newest first."""
         with transaction(self._engine) as connection:
             return records.read_changes(connection, broker, follower_id, limit)
 
@@ -147,7 +147,10 @@ class FollowerStore:
         reason: str = "",
         announce: Announce = nobody_to_tell,
     ) -> None:
-        """Let a follower join from the next fill on. Raises FollowerTaken (the id or the key), BadSecretKey."""
+        """Let a follower join from the next fill on.
+
+        Raises FollowerTaken when the id or the key is in use, and BadSecretKey.
+        """
         try:
             row = NewFollower(broker, follower_id, credentials, withdraw_allowed=withdraw_allowed)
             self.import_rows([row], actor=actor, reason=reason, announce=announce)
@@ -155,14 +158,17 @@ class FollowerStore:
             raise FollowerTaken(next(iter(refused.problems.values()))) from None
 
     def taken(self, rows: Sequence[NewFollower]) -> dict[int, str]:
-        """Say for each row (by its number) whose id or key is in use; `import_rows` looks again."""
+        """The problem of each row, by number, whose follower id or API key is in use. `import_rows` checks it again."""
         with transaction(self._engine) as connection:
             return records.taken(connection, rows)
 
     def import_rows(
         self, rows: Sequence[NewFollower], *, actor: str, reason: str = "", announce: Announce = nobody_to_tell
     ) -> None:
-        """Let all these followers join, or none. Raises ImportRefused (row → what is taken), BadSecretKey."""
+        """Let all these followers join, or none of them.
+
+        Raises ImportRefused when ids or keys are in use, with the problem of each row. Raises BadSecretKey, too.
+        """
         box = self._need_box()
         sealed = [box.seal(row.broker, row.follower_id, row.credentials) for row in rows]
         with joining(self._engine, {row.broker for row in rows}, announce) as connection:
@@ -187,13 +193,13 @@ class FollowerStore:
         reason: str = "",
         announce: Announce = nobody_to_tell,
     ) -> bool:
-        """Pause, resume or disable; return whether anything changed. Raises UnknownFollower, FollowerGone."""
+        """Set the status of a follower and return whether it changed. Raises UnknownFollower, FollowerGone."""
         if status is FollowerStatus.REMOVED:
             return self.remove(broker, follower_id, actor=actor, reason=reason, announce=announce)
         with transaction(self._engine) as connection:
             audit = writes.Audit(actor, reason, datetime.now(UTC))
             changed = writes.change_status(connection, broker, follower_id, status, audit)
-        # Also when nothing changed: the announcement of an earlier try may have been lost.
+        # This is announced even if nothing changed, because the announcement of an earlier try may have been lost.
         announce(broker)
         return changed
 
@@ -206,9 +212,10 @@ class FollowerStore:
         reason: str,
         announce: Announce = nobody_to_tell,
     ) -> FollowerStatus | None:
-        """Give a follower back the status that it had before this actor disabled it; return that status.
+        """Restore the status that a follower had before the actor `disabled_by` disabled it, and return that status.
 
-        None: it is not disabled, or somebody else disabled it, and nothing was changed. Raises UnknownFollower.
+        Returns None and changes nothing if the follower is not disabled, or if another actor disabled it. Raises
+        UnknownFollower.
         """
         with transaction(self._engine) as connection:
             record = records.read(connection, broker, follower_id, for_update=True)
@@ -232,10 +239,10 @@ class FollowerStore:
         reason: str = "",
         announce: Announce = nobody_to_tell,
     ) -> None:
-        """Give a follower another key; a disabled one is active again.
+        """Replace the key of a follower. A disabled follower becomes active again.
 
-        Raises UnknownFollower, FollowerGone, FollowerTaken (the key is another follower's), FollowerError (its keys
-        come from the environment), BadSecretKey.
+        Raises FollowerTaken when another follower uses the key. Raises FollowerError when the follower's keys come from
+        the environment. Raises UnknownFollower, FollowerGone and BadSecretKey, too.
         """
         sealed = self._need_box().seal(broker, follower_id, credentials)
         with transaction(self._engine) as connection:
@@ -257,9 +264,9 @@ class FollowerStore:
         reason: str = "",
         announce: Announce = nobody_to_tell,
     ) -> bool:
-        """Wipe a follower's keys and never serve it again; its history stays and its id stays taken.
+        """Delete a follower's keys and stop serving it permanently. Its history stays, and its id stays taken.
 
-        Raises UnknownFollower, FollowerGone (it was removed before).
+        Raises UnknownFollower. Raises FollowerGone when it was already removed.
         """
         with transaction(self._engine) as connection:
             audit = writes.Audit(actor, reason, datetime.now(UTC))
@@ -270,11 +277,11 @@ class FollowerStore:
     def register_environment(
         self, followers: Sequence[EnvironmentFollower], *, announce: Announce = nobody_to_tell
     ) -> Registration:
-        """Make the environment's followers known: `register` in environment_followers tells the rules."""
+        """Store the followers that the environment names. The rules are in `followers/environment.py`."""
         return register(self._engine, self._need_box(), followers, announce)
 
     def rotate_secret_key(self) -> int:
-        """Encrypt all keys again with the first key of NIJA_SECRET_KEY; return how many. Raises BadSecretKey."""
+        """Encrypt all keys again with the first key of NIJA_SECRET_KEY. Return their number. Raises BadSecretKey."""
         box = self._need_box()
         with transaction(self._engine) as connection:
             rows = connection.execute(

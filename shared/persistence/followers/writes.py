@@ -1,6 +1,7 @@
-"""Changes of the followers table, each with its audit: a connection and a change in, rows out.
+"""Changes the table of followers, and records each change in the audit.
 
-Each function runs in the caller's transaction. Who calls it decides what belongs together.
+Each function runs in the transaction of the caller, except `joining`, which begins one. So the caller decides which
+changes belong together.
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -23,16 +24,16 @@ from shared.persistence.tables.ledger import FollowerChangeRow
 from shared.persistence.tables.operational import FollowerRow
 
 Announce = Callable[[Broker], None]
-"""Tells the stages that a broker's list of followers changed; called after the commit, or by `joining` before it."""
+"""Notifies the stages that a broker's followers changed: after the commit, or in `joining` just before it."""
 
 
 def nobody_to_tell(_broker: Broker) -> None:
-    """The `announce` of a caller that runs before the stages do: they read the list when they start."""
+    """The `announce` of a caller that runs before the stages start. They read the list when they start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """Who changes something, why and when."""
+    """The actor, the reason and the time of a change."""
 
     actor: str
     reason: str
@@ -41,11 +42,13 @@ class Audit:
 
 @contextmanager
 def joining(engine: Engine, brokers: Iterable[Broker], announce: Announce) -> Iterator[Connection]:
-    """A transaction in which followers join; no fill is recorded from its begin until its end.
+    """Yield a transaction in which followers join. No fill is recorded between its begin and its end.
 
-    So a follower's `joined_sequence` is the last fill that engines plan without it, and not one fill off. It is
-    announced just before the commit: whoever reads the list then waits for that, and an announcement that fails, or
-    a process that is killed, leaves no follower of whom nobody has heard.
+    So the `joined_sequence` of a follower is exactly the last fill that engines plan without it.
+
+    The joining is announced just before the commit. A process that reads the list then waits for the end of the
+    transaction. If the announcement fails, or the process is killed before it, the transaction is rolled back. So no
+    follower joins without an announcement.
     """
     brokers = set(brokers)
     with transaction(engine) as connection:
@@ -63,7 +66,7 @@ def insert_followers(
     source: Source,
     audit: Audit,
 ) -> None:
-    """Store followers (`sealed`: their keys, in the same order) that copy the fills recorded from now on."""
+    """Store followers that copy all fills recorded from now on. `sealed`: their encrypted keys, in the same order."""
     if not rows:
         return
     joined_sequences = {broker: last_sequence(connection, broker) for broker in {row.broker for row in rows}}
@@ -94,7 +97,7 @@ def insert_followers(
 def change_status(
     connection: Connection, broker: Broker, follower_id: FollowerId, status: FollowerStatus, audit: Audit
 ) -> bool:
-    """Set the status; return whether it was another one before. Raises UnknownFollower, FollowerGone."""
+    """Set the status and return whether it changed. Raises UnknownFollower, FollowerGone."""
     record = read(connection, broker, follower_id, for_update=True)
     if record.status is FollowerStatus.REMOVED:
         raise gone(record)
@@ -114,7 +117,7 @@ def change_credentials(
     *,
     withdraw_allowed: bool = False,
 ) -> None:
-    """Store another key; a disabled follower is active again. Raises FollowerGone."""
+    """Replace the key. A disabled follower becomes active again. Raises FollowerGone."""
     if record.status is FollowerStatus.REMOVED:
         raise gone(record)
     values: dict[str, Any] = {
@@ -132,7 +135,7 @@ def change_credentials(
 
 
 def remove(connection: Connection, broker: Broker, follower_id: FollowerId, audit: Audit) -> None:
-    """Raises UnknownFollower, FollowerGone."""
+    """Mark the follower as removed and delete its keys. Raises UnknownFollower, FollowerGone."""
     record = read(connection, broker, follower_id, for_update=True)
     if record.status is FollowerStatus.REMOVED:
         raise gone(record)

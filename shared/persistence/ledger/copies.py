@@ -1,6 +1,6 @@
-"""What the ledger knows of copies, put so that Redis can be filled from it again.
+"""Reads from the ledger everything about copies that a restore writes into Redis.
 
-Everything is per broker. Quantities are base currency. All methods block and raise DatabaseUnavailable.
+Everything is per broker. Quantities are in base currency. All methods block, and raise DatabaseUnavailable.
 """
 
 from collections.abc import Collection, Iterator
@@ -75,7 +75,7 @@ class PositionOf(NamedTuple):
 
 
 class CarryOf(NamedTuple):
-    """Opens still owed to a follower in a symbol, base currency."""
+    """The carried opens of a follower in a symbol, in base currency."""
 
     follower_id: FollowerId
     symbol: Symbol
@@ -83,31 +83,34 @@ class CarryOf(NamedTuple):
 
 
 class Copies:
-    """The ledger's view of one broker's copies."""
+    """The copies of one broker, as the ledger has them."""
 
     def __init__(self, engine: Engine, broker: Broker) -> None:
         self._engine = engine
         self._broker = broker
 
     def begin_restore(self) -> None:
-        """Keep bookkeepers from writing what they read from Redis before: it is not what Redis will be filled with."""
+        """Make the ledger refuse all events that were read from Redis before this call.
+
+        The restored Redis will not contain what these events say.
+        """
         with transaction(self._engine) as connection:
             begin_restore(connection, self._broker)
 
     def done_sequence(self) -> int | None:
-        """The last fill that every follower has a decision for; None: there are no followers."""
+        """The newest fill up to which every follower has its decisions. None if there are no followers."""
         with transaction(self._engine) as connection:
             done: int | None = connection.scalar(_DONE, {"broker": self._broker.value})
         return done
 
     def decided(self, sequence: int, follower_ids: Collection[FollowerId]) -> set[FollowerId]:
-        """Those of the followers that have a decision for that fill."""
+        """The followers among `follower_ids` that have a decision for this fill."""
         asked = {"broker": self._broker.value, "sequence": sequence, "follower_ids": list(follower_ids)}
         with transaction(self._engine) as connection:
             return set(connection.scalars(_DECIDED, asked))
 
     def pending(self, replayed_at: datetime) -> list[CopyOrder]:
-        """The orders that were decided and have no final state, by fill, marked as replayed at that moment."""
+        """The orders without a final state, in the order of their fills, marked as replayed at `replayed_at`."""
         with transaction(self._engine) as connection:
             rows = connection.execute(_PENDING, {"broker": self._broker.value}).all()
         return [
@@ -141,13 +144,13 @@ class Copies:
             yield PositionOf(row.follower_id, row.symbol, position)
 
     def carries(self) -> list[CarryOf]:
-        """Opens owed, where something is owed."""
+        """The carried opens that are not zero."""
         with transaction(self._engine) as connection:
             rows = connection.execute(_CARRIES, {"broker": self._broker.value}).all()
         return [CarryOf(row.follower_id, row.symbol, row.carried_after) for row in rows]
 
     def accounts(self) -> dict[str, AccountSnapshot]:
-        """The newest snapshot of each follower, without its holdings."""
+        """The newest account snapshot of each follower, without its holdings."""
         with transaction(self._engine) as connection:
             rows = connection.execute(_ACCOUNTS, {"broker": self._broker.value}).all()
         return {
@@ -163,7 +166,7 @@ class Copies:
         }
 
     def instruments(self) -> list[Instrument]:
-        """The instruments that decisions used, but for those that a newer version stored in a form not known here."""
+        """The instruments that decisions used. Those that this version cannot read are logged and left out."""
         with transaction(self._engine) as connection:
             documents = connection.scalars(_INSTRUMENTS, {"broker": self._broker.value}).all()
         instruments: list[Instrument] = []
@@ -171,6 +174,6 @@ class Copies:
             try:
                 instruments.append(Instrument.model_validate(document))
             except ValidationError as error:
-                # The master's process lists it anew; until then its fills wait.
+                # The master trader will store it again. Until then, the fills in this symbol wait.
                 log.warning("an instrument in the ledger cannot be read", document=document, error=str(error))
         return instruments

@@ -1,10 +1,10 @@
-"""Master fills on their way into the ledger: executions of an account in, numbered MasterFills out.
+"""Numbers the fills of masters and stores them in the ledger, and remembers how far they are read and published.
 
-A broker's fills are numbered from 1 without gaps. The number is given here and nowhere else, in the
-transaction that stores the fill, under a lock per broker: two master processes at once do no harm.
+A broker's fills are numbered from 1 without gaps. Only this module assigns the numbers. It does so in the transaction
+that stores the fill, under a lock per broker. So two master traders at the same time do no harm.
 
-All methods block: call them from a thread when an event loop is running. All raise DatabaseUnavailable when
-PostgreSQL is away; every one of them may then simply be called again.
+All methods block, so an event loop calls them from a thread. All raise DatabaseUnavailable when PostgreSQL does not
+answer. Each may then be called again.
 """
 
 from collections.abc import Collection, Sequence
@@ -34,46 +34,49 @@ from shared.persistence.tables.operational import MasterCheckpointRow, Publicati
 
 @dataclass(frozen=True, slots=True)
 class ObservedFill:
-    """An execution as read from the master account, with what the account was worth before it."""
+    """An execution on the master's account, with the equity of the account before it."""
 
     fill: AccountFill
     equity_before: Decimal
     """US dollars."""
     lot: Decimal = ZERO
-    """Smallest step of a quantity, base currency: a sale that leaves less closes the position."""
+    """The smallest step of a quantity, in base currency. A sale that leaves less than this is a full close."""
 
 
 @dataclass(frozen=True, slots=True)
 class Checkpoint:
-    """How far a master account has been read."""
+    """How far a master's account has been read."""
 
     watched_since: datetime
     """Executions before this moment are history and are not copied."""
     read_until: datetime
-    """The newest execution time that was seen; read again from some overlap before it."""
+    """The newest execution time that was seen. The next poll starts a little earlier, so that the readings overlap."""
 
 
 SAME_ORDER: Final = timedelta(hours=1)
-"""An execution so far from what is known of a copy order is another order's: a test network that was reset counts anew."""
+"""An execution is not a copy if its time differs by more than this from the ledger's last record of the order.
+
+A test network that was reset gives the same order ids again.
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class ExecutedCopy:
-    """The copy order behind an execution."""
+    """The copy order that an execution belongs to."""
 
     follower_id: FollowerId
     occurred_at: datetime
-    """When the ledger last heard of the order."""
+    """The time of the newest event of the order in the ledger."""
 
 
 class MasterFills:
-    """The fills of all masters, and how far each has been read and published."""
+    """The fills of all masters, and how far each account was read and each broker's fills were published."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
     def watch(self, broker: Broker, master_account: MasterAccount, since: datetime) -> Checkpoint:
-        """Return the account's checkpoint; make one that begins at `since` if this account is new."""
+        """Return the checkpoint of the account. For a new account, store one that begins at `since`."""
         with transaction(self._engine) as connection:
             connection.execute(
                 upsert(MasterCheckpointRow)
@@ -89,7 +92,7 @@ class MasterFills:
         return Checkpoint(watched_since=row.watched_since, read_until=row.read_until)
 
     def advance(self, broker: Broker, master_account: MasterAccount, read_until: datetime) -> None:
-        """Move the account's checkpoint forward to `read_until`; never back."""
+        """Move the checkpoint of the account forward to `read_until`. It never moves back."""
         with transaction(self._engine) as connection:
             connection.execute(
                 text(
@@ -113,9 +116,9 @@ class MasterFills:
             )
 
     def copies_among(self, broker: Broker, fills: Collection[AccountFill]) -> dict[str, ExecutedCopy]:
-        """Those of `fills` that are executions of the broker's copy orders, by fill id.
+        """The copy orders that some of `fills` belong to, by fill id.
 
-        An order is in the ledger a moment after its execution only, when the bookkeeper has written its event.
+        An order is in the ledger only a moment after its execution, when the bookkeeper has written its event.
         """
         order_id, symbol = col(OrderEventRow.broker_order_id), col(OrderEventRow.symbol)
         follower_id, occurred_at = col(OrderEventRow.follower_id), col(OrderEventRow.occurred_at)
@@ -128,7 +131,7 @@ class MasterFills:
                 )
                 .group_by(order_id, symbol, follower_id)
             ).all()
-        # With the symbol: Binance numbers the orders of each symbol by themselves.
+        # The symbol is part of the key, because Binance numbers the orders of each symbol separately.
         copies = {(row.broker_order_id, row.symbol): ExecutedCopy(row.follower_id, row.occurred_at) for row in rows}
         found = {fill.fill_id: (fill, copies.get((fill.order_id, fill.symbol))) for fill in fills}
         return {
@@ -140,11 +143,11 @@ class MasterFills:
     def record(
         self, broker: Broker, master_account: MasterAccount, observed: Sequence[ObservedFill], recorded_at: datetime
     ) -> list[MasterFill]:
-        """Store those of `observed` that are new, in the given order, and return them numbered.
+        """Store the new fills among `observed` in the given order, and return them with their numbers.
 
-        One transaction: fills known already (same account and fill id) are dropped, the rest get the next
-        numbers, and the traded position is carried from fill to fill. `recorded_at` becomes `published_at`.
-        Raises ImpossibleFill, and then nothing is stored.
+        All happens in one transaction. Known fills (same account and fill id) are left out. The others get the next
+        numbers, and each one changes the traded position for the next. `recorded_at` becomes `published_at`.
+        If a fill is impossible, nothing is stored, and ImpossibleFill is raised.
         """
         if not observed:
             return []
@@ -183,18 +186,18 @@ class MasterFills:
     def traded_positions(
         self, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
     ) -> dict[Symbol, Decimal]:
-        """What recorded fills have built up, base currency by symbol; symbols never traded are left out."""
+        """The traded positions by symbol, in base currency. Symbols without a recorded fill are left out."""
         with transaction(self._engine) as connection:
             return _traded_positions(connection, broker, master_account, symbols)
 
     def unpublished(self, broker: Broker, limit: int = 10_000) -> list[MasterFill]:
-        """The oldest fills that were recorded but not marked published, by number."""
+        """The oldest fills that are recorded but not marked as published, by number, at most `limit`."""
         return self.after(broker, self.published_sequence(broker), limit)
 
     def after(self, broker: Broker, sequence: int, limit: int = 10_000) -> list[MasterFill]:
         """The recorded fills with numbers above `sequence`, oldest first, at most `limit`.
 
-        Raises SequenceBroken when a number is missing among them.
+        Raises SequenceBroken when a number after `sequence` is missing before one of them.
         """
         with transaction(self._engine) as connection:
             rows = connection.execute(
@@ -215,7 +218,7 @@ class MasterFills:
             return last_sequence(connection, broker)
 
     def published_sequence(self, broker: Broker) -> int:
-        """The number up to which the broker's fills are known to be in the stream; 0 when none is."""
+        """The number up to which the broker's fills are known to be in the stream. 0 if none is."""
         with transaction(self._engine) as connection:
             return (
                 connection.scalar(
@@ -225,7 +228,7 @@ class MasterFills:
             )
 
     def mark_published(self, broker: Broker, sequence: int) -> None:
-        """Remember that all fills up to and with `sequence` are in the stream; never moves back."""
+        """Store that all fills up to and including `sequence` are in the stream. The mark never moves back."""
         row = upsert(PublicationRow).values(broker=broker.value, published_sequence=sequence)
         with transaction(self._engine) as connection:
             connection.execute(

@@ -1,6 +1,7 @@
-"""Questions to the ledger: filters in, rows for tables and `--json` out. Reads only.
+"""Reads the ledger for the reports of the command line and the dashboard: fills, orders, positions and followers.
 
-Amounts are exact and travel as text; latencies are milliseconds. All methods block and raise DatabaseUnavailable.
+In JSON, amounts are exact and written as text. Latencies are in milliseconds. All methods block, and raise
+DatabaseUnavailable.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,13 +18,13 @@ from shared.persistence.database import transaction
 from shared.persistence.reports import queries
 
 STAGES: Final = ("detect", "plan", "queue", "broker", "total")
-"""executed → published → decided → submitted → settled; `total` is executed → settled."""
+"""The spans between executed, published, decided, submitted and settled. `total` is from executed to settled."""
 
 QUEUED: Final = "queued"
-"""The state of a copy order that no worker has told of yet."""
+"""The state of a copy order for which no worker has written an event yet."""
 
 SKIPPED: Final = "skipped"
-"""The state of a decision against a copy: no order was made."""
+"""The state of a decision to skip a fill. There is no order."""
 
 
 class _Row(BaseModel):
@@ -31,7 +32,7 @@ class _Row(BaseModel):
 
 
 class StageLatency(_Row):
-    """Percentiles of one stage in milliseconds; None: nothing was measured."""
+    """Percentiles of one span in milliseconds. None: nothing was measured."""
 
     count: int = 0
     p50: float | None = None
@@ -39,7 +40,7 @@ class StageLatency(_Row):
 
 
 class FillReport(_Row):
-    """A master fill and how it ended for its followers: copied + skipped + failed + pending = followers."""
+    """A master fill and its results for the followers: copied + skipped + failed + pending = followers."""
 
     broker: Broker
     sequence: int
@@ -61,7 +62,7 @@ class FillReport(_Row):
 
 
 class OrderLine(_Row):
-    """A copy order and the newest that is known of it, or a decision against one (`skipped`, with the reason)."""
+    """A copy order with its newest known state, or a decision to skip (state `skipped`, with the reason)."""
 
     broker: Broker
     sequence: int
@@ -86,7 +87,7 @@ class OrderLine(_Row):
 
 
 class PositionLine(_Row):
-    """A copied position: what copied fills built up, base currency."""
+    """A copied position, in base currency."""
 
     broker: Broker
     follower_id: FollowerId
@@ -98,26 +99,26 @@ class PositionLine(_Row):
 
 
 class AdjustmentLine(_Row):
-    """A copied position that a repair lowered to what the account held; base currency."""
+    """A repair that lowered a copied position to the quantity that the account held, in base currency."""
 
     broker: Broker
     follower_id: FollowerId
     symbol: Symbol
     sequence: int
-    """Fill of the last order before it."""
+    """The fill of the last order before the repair."""
     occurred_at: Instant
     quantity_before: Amount
     quantity_after: Amount
     carried_exit_before: Amount
     carried_exit_after: Amount
     real_quantity: Amount
-    """What the account held of the coin, free or locked."""
+    """The quantity of the asset that the account held, free or in open orders."""
     actor: str
     reason: str
 
 
 class FollowerLine(_Row):
-    """A follower and how its fills ended, all of them."""
+    """A follower and the results of all its fills."""
 
     broker: Broker
     follower_id: FollowerId
@@ -130,12 +131,12 @@ class FollowerLine(_Row):
     failed: int
     pending: int
     equity: Amount | None
-    """US dollars, of the newest snapshot in the ledger."""
+    """In US dollars, from the newest snapshot in the ledger."""
     equity_at: Instant | None
 
 
 class ReasonCount(_Row):
-    """How many followers' fills ended so."""
+    """The number of fills, over all followers, with one outcome and reason."""
 
     broker: Broker
     outcome: str
@@ -144,7 +145,7 @@ class ReasonCount(_Row):
 
 
 class CopyLine(_Row):
-    """What one follower decided and did for one fill: what an audit compares with the broker's own log."""
+    """The decision and the order of one follower for one fill. An audit compares it with the log of the broker."""
 
     broker: Broker
     sequence: int
@@ -158,14 +159,14 @@ class CopyLine(_Row):
     equity: Amount | None
     carried_after: Amount
     outcome: str | None
-    """Of the order; None: it has no final state yet, or none was ordered."""
+    """The final state of the order. None: it has none yet, or there is no order."""
     filled_quantity: Amount
     position_after: Amount
     carried_exit_after: Amount
 
 
 class Reports:
-    """What the command line and the dashboard show of the ledger."""
+    """The reports that the command line and the dashboard show. It only reads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
@@ -185,7 +186,7 @@ class Reports:
     def latency(
         self, broker: Broker | None = None, *, after_sequence: int = 0, limit: int = 1000
     ) -> dict[str, StageLatency]:
-        """Percentiles per stage over all followers of the newest fills with numbers above `after_sequence`."""
+        """Percentiles per span, over all followers and the newest fills with numbers above `after_sequence`."""
         asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit}
         return _all_stages({row["stage"]: _stage(row) for row in self._rows(queries.LATENCY, asked)})
 
@@ -198,10 +199,10 @@ class Reports:
         state: str | None = None,
         limit: int = 50,
     ) -> list[OrderLine]:
-        """The copy orders of the newest fills first. `state`: an OrderState, `queued` or `skipped`.
+        """The copy orders, those of the newest fills first. `state`: an OrderState, `queued` or `skipped`.
 
-        What was skipped by decision is there when a follower, a fill or that state is asked for: in a list of
-        everything, it would hide the orders.
+        Decisions to skip are listed only for a given follower or fill, or for the state `skipped`. In a list of
+        everything, there would be too many of them to see the orders.
         """
         asked = {
             "broker": broker,
@@ -221,50 +222,50 @@ class Reports:
         symbol: Symbol | None = None,
         closed: bool = False,
     ) -> list[PositionLine]:
-        """The copied positions by follower and symbol; those of quantity 0 only when `closed`."""
+        """The copied positions by follower and symbol. Those with quantity 0 are listed only if `closed` is set."""
         asked = {"broker": broker, "follower_id": follower_id, "symbol": symbol, "closed": closed}
         return [PositionLine(**row) for row in self._rows(queries.POSITIONS, asked)]
 
     def adjustments(
         self, broker: Broker | None = None, *, follower_id: FollowerId | None = None
     ) -> list[AdjustmentLine]:
-        """Every repair of a copied position, newest first."""
+        """All repairs of copied positions, newest first."""
         asked = {"broker": broker, "follower_id": follower_id}
         return [AdjustmentLine(**row) for row in self._rows(queries.ADJUSTMENTS, asked)]
 
     def followers(self, broker: Broker | None = None, *, follower_id: FollowerId | None = None) -> list[FollowerLine]:
-        """The followers that are not removed, with how their fills ended."""
+        """The followers that are not removed, with the results of their fills."""
         return [
             FollowerLine(**row) for row in self._rows(queries.FOLLOWERS, {"broker": broker, "follower_id": follower_id})
         ]
 
     def balances(self, broker: Broker) -> dict[str, BalanceSnapshot]:
-        """The newest balance of each account that the ledger has; stale, because Redis may have newer ones."""
+        """The newest balance of each account in the ledger, marked stale, because Redis may have a newer one."""
         return {
             row.pop("user_id"): BalanceSnapshot(**row, stale=True)
             for row in self._rows(queries.BALANCES, {"broker": broker})
         }
 
     def statuses(self) -> dict[Broker, dict[str, int]]:
-        """How many followers of each broker are in which status; only what there is."""
+        """The number of followers by broker and status. Statuses without followers are left out."""
         counted: dict[Broker, dict[str, int]] = {}
         for row in self._rows(queries.STATUSES, {}):
             counted.setdefault(Broker(row["broker"]), {})[row["status"]] = row["count"]
         return counted
 
     def reasons(self, broker: Broker | None = None, *, after_sequence: int = 0) -> list[ReasonCount]:
-        """Why fills were skipped or failed, most frequent first."""
+        """The reasons for which fills were skipped or failed, most frequent first."""
         asked = {"broker": broker, "after_sequence": after_sequence}
         return [ReasonCount(**row) for row in self._rows(queries.REASONS, asked)]
 
     def copies(self, broker: Broker) -> list[CopyLine]:
-        """Every decision of a broker with the order's end, by fill and follower. All of them: for audits."""
+        """All decisions of a broker with the results of their orders, by fill and follower, without a limit."""
         return [CopyLine(**row) for row in self._rows(queries.COPIES, {"broker": broker})]
 
     def _rows(self, query: str, parameters: Mapping[str, Any]) -> Sequence[dict[str, Any]]:
         values = {name: value.value if isinstance(value, Broker) else value for name, value in parameters.items()}
         with transaction(self._engine) as connection:
-            # Compiling takes longer than these queries do.
+            # Compiling these queries would take longer than running them.
             connection.execute(text("SET LOCAL jit = off"))
             return [dict(row) for row in connection.execute(text(query), values).mappings()]
 

@@ -1,7 +1,7 @@
-"""The append-only tables of the ledger. Triggers (see migrations/) refuse UPDATE, DELETE and TRUNCATE.
+"""Defines the append-only tables of the ledger. Triggers refuse UPDATE, DELETE and TRUNCATE (see migrations/).
 
-There are no foreign keys between them: events of a fill may reach the ledger in any order, and a check per
-row would cost a tenth of the bookkeeper's speed.
+There are no foreign keys between the tables. The events of a fill may reach the ledger in any order. A check for each
+row would also cost a tenth of the bookkeeper's speed.
 """
 
 from datetime import datetime
@@ -17,7 +17,7 @@ from shared.persistence.tables import columns
 
 
 class MasterFillRow(SQLModel, table=True):
-    """A master's execution. `sequence` is the broker's own numbering, from 1 without gaps."""
+    """A fill of a master. `sequence` counts the fills of the broker in nija, from 1 without gaps."""
 
     __tablename__: ClassVar[str] = "master_fills"
     __table_args__ = (
@@ -50,7 +50,7 @@ class MasterFillRow(SQLModel, table=True):
 
 
 class InstrumentRow(SQLModel, table=True):
-    """An instrument as a decision used it, stored once; `digest` is the SHA-256 of its JSON, in hex."""
+    """An instrument that decisions used, stored once. `digest` is the SHA-256 of its JSON, in hex."""
 
     __tablename__: ClassVar[str] = "instruments"
 
@@ -61,7 +61,7 @@ class InstrumentRow(SQLModel, table=True):
 
 
 class DecisionRow(SQLModel, table=True):
-    """What was decided for one follower and fill, with every input that is not in the fill itself."""
+    """The decision for one follower and fill, with every input that the fill does not contain."""
 
     __tablename__: ClassVar[str] = "decisions"
     __table_args__ = (
@@ -90,11 +90,11 @@ class DecisionRow(SQLModel, table=True):
 
 
 class OrderEventRow(SQLModel, table=True):
-    """One change of a copy order's state. Of the final ones (`outcome` set) an order has one and no more."""
+    """One change of a copy order's state. An order has at most one final event, which is one with an `outcome`."""
 
     __tablename__: ClassVar[str] = "order_events"
     __table_args__ = (
-        # The same event told twice is one row.
+        # An event that is written twice becomes one row.
         UniqueConstraint("copy_order_id", "state", "attempt", "occurred_at"),
         Index("order_events_one_final", "copy_order_id", unique=True, postgresql_where=text("outcome IS NOT NULL")),
         Index(
@@ -142,7 +142,7 @@ class OrderEventRow(SQLModel, table=True):
 
 
 class AccountSnapshotRow(SQLModel, table=True):
-    """A follower's account as read at one moment; money in US dollars. Stale: it could not be read at that moment."""
+    """A follower's account at one moment, in US dollars. Stale: the account could not be read at that moment."""
 
     __tablename__: ClassVar[str] = "account_snapshots"
 
@@ -158,7 +158,7 @@ class AccountSnapshotRow(SQLModel, table=True):
 
 
 class PositionAdjustmentRow(SQLModel, table=True):
-    """A copied position that was lowered to what the account held, who wanted it and why. Base currency."""
+    """A repair that lowered a copied position to what the account held, with actor and reason. In base currency."""
 
     __tablename__: ClassVar[str] = "position_adjustments"
 
@@ -177,7 +177,7 @@ class PositionAdjustmentRow(SQLModel, table=True):
 
 
 class FollowerChangeRow(SQLModel, table=True):
-    """Who changed what of a follower, when and why. No keys, encrypted or not."""
+    """One change of a follower, with its actor, reason and time. It never contains keys, not even encrypted ones."""
 
     __tablename__: ClassVar[str] = "follower_changes"
     __table_args__ = (Index("follower_changes_by_follower", "broker", "follower_id", "id"),)

@@ -1,4 +1,4 @@
-"""The tables that change: followers, how far each master account was read, restores of Redis, reports of stages."""
+"""Defines the tables whose rows change: followers, checkpoints of masters, publications, restores, stage reports."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -11,11 +11,11 @@ from shared.persistence.tables import columns
 
 
 class FollowerRow(SQLModel, table=True):
-    """A follower. Of a removed one the row stays without keys, so that its id is never given to another."""
+    """A follower. The row of a removed follower stays, without keys, so that no other follower gets its id."""
 
     __tablename__: ClassVar[str] = "followers"
     __table_args__ = (
-        # One API key is never used by two followers: their nonces and positions would mix.
+        # Two followers never use the same API key, because their nonces and positions would get mixed.
         Index("followers_one_per_key", "broker", "key_hash", unique=True),
         Index(
             "followers_live",
@@ -42,14 +42,14 @@ class FollowerRow(SQLModel, table=True):
     sealed_credentials: str | None = columns.optional_text()
     key_hash: str | None = columns.optional_text()
     withdraw_allowed: bool = Field(sa_column_kwargs={"server_default": text("false")})
-    """The operator said that this key may be one that may withdraw."""
+    """The operator allowed the use of a key that may withdraw."""
     created_at: datetime = columns.moment()
     revision: int
-    """Counts the changes of this row, from 1."""
+    """The number of changes of this row. It starts at 1."""
 
 
 class MasterCheckpointRow(SQLModel, table=True):
-    """How far a master account has been read at the broker."""
+    """How far a master's account has been read at the broker."""
 
     __tablename__: ClassVar[str] = "master_checkpoints"
 
@@ -60,7 +60,7 @@ class MasterCheckpointRow(SQLModel, table=True):
 
 
 class PublicationRow(SQLModel, table=True):
-    """How far a broker's fills have been published in the stream `fills`: up to and with `sequence`."""
+    """How far a broker's fills have been published in the stream `fills`: up to and including `sequence`."""
 
     __tablename__: ClassVar[str] = "publications"
 
@@ -69,7 +69,7 @@ class PublicationRow(SQLModel, table=True):
 
 
 class RestoreRow(SQLModel, table=True):
-    """How often a broker's Redis was restored from the ledger."""
+    """The number of times that a broker's Redis was restored from the ledger."""
 
     __tablename__: ClassVar[str] = "restores"
 
@@ -78,12 +78,12 @@ class RestoreRow(SQLModel, table=True):
 
 
 class StageReportRow(SQLModel, table=True):
-    """Why a stage's process does not start or work, from a process that cannot say so in Redis."""
+    """The reason why a process does not start or work, stored here because the process cannot store it in Redis."""
 
     __tablename__: ClassVar[str] = "stage_reports"
 
     broker: str = columns.text(key=True)
-    """Empty: the process does not know it."""
+    """Empty: the process does not know its broker."""
     stage: str = columns.text(key=True)
     host: str = columns.text(key=True)
     state: str = columns.text()
