@@ -83,7 +83,7 @@ class MarketReader(ABC):
         if limit < 1:
             raise Rejected(f"{limit} candles cannot be read; ask for 1 at least")
         if limits.in_all is not None and limit > limits.in_all:
-            raise Rejected(f"{self.broker_name} shows the newest {limits.in_all} candles only; {limit} were asked for")
+            raise Rejected(f"{self.broker_name} shows the newest {limits.in_all} candles only; {limit} were requested")
 
 
 def candle(

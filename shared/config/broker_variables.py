@@ -152,7 +152,7 @@ class BrokerVariables:
         if missing:
             present = f"{prefix}_{next(iter(there)).name}"
             raise ConfigurationError(
-                f"{' and '.join(missing)} missing: {present} is set, and one is no use without the other"
+                f"{' and '.join(missing)} missing: {present} is set, and each is useless without the other"
             )
         text = bare(self.values.get(f"{prefix}_PAPER", ""))
         if text.lower() not in _TRUE | _FALSE:

@@ -30,7 +30,7 @@ def run_id_in(info: bytes | str) -> str:
     """The run id in the reply to `INFO server`. Raises RedisConnectionError when there is none."""
     found = _RUN_ID.search(info.encode() if isinstance(info, str) else info)
     if found is None:
-        raise RedisConnectionError("INFO server tells no run_id")
+        raise RedisConnectionError("the reply to INFO server has no run_id")
     return found[1].decode()
 
 
@@ -69,6 +69,8 @@ def guarded_redis(redis_url: str, keys: BrokerKeys) -> Redis:
         await connection.send_command("GET", keys.epoch)
         epoch = await connection.read_response()
         if (epoch or b"").decode() != run_id:
-            raise RedisNotRestored("Redis was started anew; waiting for the bookkeeper to compare it with the ledger")
+            raise RedisNotRestored(
+                "Redis was restarted or emptied; waiting for the bookkeeper to compare it with the ledger"
+            )
 
     return open_redis(redis_url, on_connect=compare)

@@ -132,7 +132,7 @@ class AlpacaAccount:
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
         if not named and untold is not None:
-            raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
+            raise NotVisibleYet(f"order {untold} was executed, but Alpaca does not return it yet: it may be this one")
         return named[0] if named else None
 
     async def open_orders(self) -> list[OrderReport]:
@@ -241,7 +241,7 @@ def _kind(order: OrderRequest, symbols: AlpacaSymbols) -> dict[str, str]:
 
 def _same_order(report: OrderReport, client_order_id: str) -> OrderReport:
     if report.client_order_id not in (None, client_order_id):
-        raise ValueError(f"another order was told: {report.client_order_id}")
+        raise ValueError(f"the reply is another order: {report.client_order_id}")
     return report
 
 

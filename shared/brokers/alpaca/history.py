@@ -18,7 +18,7 @@ ReadList = Callable[[str, dict[str, str]], Awaitable[list[dict[str, Any]]]]
 def entries(reply: Any) -> list[dict[str, Any]]:
     """The entries of a page, each with an id. Raises TypeError when the reply is anything else."""
     if not isinstance(reply, list) or not all(isinstance(e, dict) and isinstance(e.get("id"), str) for e in reply):
-        raise TypeError("the reply is no list of objects with ids")
+        raise TypeError("the reply is not a list of objects with ids")
     return reply
 
 
@@ -56,7 +56,7 @@ async def orders_since(
             # `after` is exclusive, and several orders may have been submitted at the same time.
             after = max(moment(entry.get("submitted_at") or entry.get("created_at")) for entry in page) - _SMALLEST
         except (TypeError, ValueError) as error:
-            raise OutcomeUnknown(f"Alpaca does not tell when an order came: {error!r}") from error
+            raise OutcomeUnknown(f"Alpaca does not report when an order was submitted: {error!r}") from error
     return list(found.values())
 
 

@@ -22,9 +22,9 @@ def _fault_of_paper(texts: Texts, paper: bool) -> Fault | None:
     if found is None or (found[1] == "PK") == paper:
         return None
     if paper:
-        return KeyPart.API_KEY, "the API key is of live trading (it begins with AK), but paper trading is asked for"
+        return KeyPart.API_KEY, "the API key is for live trading (it begins with AK), but paper trading is requested"
     what = (
-        "the API key is of paper trading (it begins with PK): say so with ALPACA_PAPER=true "
+        "the API key is for paper trading (it begins with PK): request paper trading with ALPACA_PAPER=true "
         "(ALPACA_USER_{NAME}_PAPER=true), the option --paper or the column paper"
     )
     return KeyPart.API_KEY, what

@@ -127,7 +127,9 @@ class BinanceAccount:
                     found = order
                     break
             if found is None and untold:
-                raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
+                raise NotVisibleYet(
+                    f"order {untold} was executed, but Binance does not return it yet: it may be this one"
+                )
         return None if found is None else await self._with_fees(found)
 
     async def open_orders(self) -> list[OrderReport]:
@@ -275,17 +277,17 @@ def _kind(order: OrderRequest) -> dict[str, str]:
 def _order(reply: Any) -> Mapping[str, Any]:
     """Check that a reply is one order, and return it."""
     if not isinstance(reply, dict) or "orderId" not in reply:
-        raise TypeError("the reply is no order")
+        raise TypeError("the reply is not an order")
     return reply
 
 
 def _list(reply: Any) -> list[Mapping[str, Any]]:
     if not isinstance(reply, list) or not all(isinstance(entry, dict) for entry in reply):
-        raise TypeError("the reply is no list of objects")
+        raise TypeError("the reply is not a list of objects")
     return reply
 
 
 def _permissions(reply: Any) -> KeyPermissions:
     if not isinstance(reply, dict):
-        raise TypeError("the reply is no object")
+        raise TypeError("the reply is not an object")
     return replies.key_permissions(reply)

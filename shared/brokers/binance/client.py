@@ -97,7 +97,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
                 raise BackOff(shown, _seconds_to_wait(code, headers, message))
             raise error_class(with_hint(shown, _KEY_HINT) if error_code in _KEY_CODES else shown)
         if not isinstance(response, dict | list):
-            raise ccxt.BadResponse("the reply is no JSON object or list")
+            raise ccxt.BadResponse("the reply is not a JSON object or list")
 
     def _class_of(self, url: str, error_code: str, message: str) -> type[Exception]:
         if error_code == "-2010":

@@ -107,7 +107,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
             # A redirect or a proxy's page: neither shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
         if not isinstance(response, dict):
-            raise ccxt.BadResponse("the reply is no JSON object")
+            raise ccxt.BadResponse("the reply is not a JSON object")
 
     def _raise_for_token(
         self, headers: dict[str, str], body: str, response: Any, request_headers: dict[str, str]

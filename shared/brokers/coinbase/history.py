@@ -32,7 +32,7 @@ async def whole_list(
                 raise TypeError(f"an entry of {listed_as} is a {type(entry).__name__}")
         following = str(reply.get("cursor") or "")
         if page and reply.get("has_next") is True and not following:
-            raise ValueError(f"there are more {listed_as}, but it is not told where")
+            raise ValueError(f"there are more {listed_as}, but the reply has no cursor for them")
         goes_on = page and reply.get("has_next", True)
         return list(page), following if goes_on else ""
 

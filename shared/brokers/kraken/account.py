@@ -91,7 +91,7 @@ class KrakenAccount:
     async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:  # noqa: ARG002  # the port's
         def read(result: Mapping[str, Any]) -> OrderReport:
             if broker_order_id not in result:
-                raise NotVisibleYet(f"order {broker_order_id} is not told")
+                raise NotVisibleYet(f"Kraken does not return order {broker_order_id} yet")
             return replies.order_report(broker_order_id, result[broker_order_id], self._symbols)
 
         try:
@@ -123,7 +123,7 @@ class KrakenAccount:
         found = self._matching(orders, client_order_id, symbol, None)
         untold = next((order_id for order_id in order_ids if order_id not in orders), None)
         if found is None and untold is not None:
-            raise NotVisibleYet(f"order {untold} was executed and is not told: it may be the one")
+            raise NotVisibleYet(f"order {untold} was executed, but Kraken does not return it yet: it may be this one")
         return found
 
     async def open_orders(self) -> list[OrderReport]:
@@ -190,7 +190,7 @@ class KrakenAccount:
         trades = await whole_history(self._request, endpoint, {"start": start}, "trades")
         for trade_id, trade in trades.items():
             if not (isinstance(trade.get("ordertxid"), str) and isinstance(trade.get("pair"), str)):
-                raise OutcomeUnknown(f"Kraken tells neither order nor pair of trade {shortened(trade_id)}")
+                raise OutcomeUnknown(f"Kraken does not report order and pair of trade {shortened(trade_id)}")
         return trades
 
     async def _learn_size_types(self, order_ids: Any) -> None:

@@ -108,7 +108,7 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
             # A redirect, a proxy's page or trouble at Kraken: none of them shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
         if not isinstance(response, dict):
-            raise ccxt.BadResponse("the reply is no JSON object")
+            raise ccxt.BadResponse("the reply is not a JSON object")
         if "result" not in response:
             raise ccxt.BadResponse("the reply has no result")
 

@@ -104,7 +104,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
         if code // 100 != SUCCESS:
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shortened(str(reason))}")
         if not isinstance(response, dict):
-            raise ccxt.BadResponse("the reply is no JSON object")
+            raise ccxt.BadResponse("the reply is not a JSON object")
         if "code" not in response or not isinstance(response.get("data"), list):
             raise ccxt.BadResponse("the reply has no code or no list of data")
 

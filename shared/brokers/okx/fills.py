@@ -30,7 +30,7 @@ async def fills_since(ask: _Ask, since: datetime, filters: Mapping[str, str]) ->
         oldest = page[-1].get("billId")
         if not oldest:
             if len(page) >= PAGE:
-                raise OutcomeUnknown("OKX's fills have no billId, so what is on their next page cannot be asked for")
+                raise OutcomeUnknown("OKX's fills have no billId, so the next page cannot be read")
             break
         parameters = {**parameters, "after": str(oldest)}
     within = [(replies.executed_at(entry), name, entry) for name, entry in found.items()]

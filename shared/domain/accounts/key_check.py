@@ -59,6 +59,6 @@ def judge_key(*, may_trade: bool, may_withdraw: bool, is_paper: bool, allowed: b
             return KeyVerdict.ALLOWED, "the key may withdraw, and is allowed to by name"
         return (
             KeyVerdict.MAY_WITHDRAW,
-            "the key may withdraw money (or the broker does not tell): use one that may only trade, or allow it by name",
+            "the key may withdraw (or the broker does not report it): use a key that may only trade, or allow it by name",
         )
     return KeyVerdict.FINE, "the key may trade, and not withdraw"

@@ -38,7 +38,7 @@ _PLACEHOLDER: Final = re.compile(r"[*.…]+$|.*[<>{}$]", re.DOTALL)
 _PLACEHOLDER_WORDS: Final = ("your-", "your_", "your ", "changeme", "change-me", "change_me")
 _IS_PLACEHOLDER: Final = "is a placeholder, such as ${NAME} or <your key>; put the key itself there"
 _NO_WHOLE_PEM: Final = (
-    "is no whole PEM private key: give all of it, from its BEGIN line to its END line, in a file or in one line with \\n "
+    "is not a complete PEM private key: give all of it, from its BEGIN line to its END line, in a file or in one line with \\n "
     "for each line end"
 )
 _SEVERAL_PEM: Final = "has more than one PEM private key in it; give one"
@@ -140,7 +140,7 @@ def fault_of_key(text: str) -> str | None:
     if _PLACEHOLDER.match(text):
         return _IS_PLACEHOLDER
     if _NAME_IN_FRONT.match(text):
-        return "begins with a name and = or :, such as API_KEY=; give only what stands behind it"
+        return "begins with a name and = or :, such as API_KEY=; give only what follows it"
     if text[0] in _QUOTES or text[-1] in _QUOTES:
         return "has a quote at one end and not at the other; copy it again"
     if any(is_blank(character) for character in text):
@@ -166,7 +166,7 @@ def fault_of_passphrase(text: str) -> str | None:
     if not (text.isascii() and text.isprintable()):
         return "contains invisible or other characters that no passphrase has; copy it again"
     if _PASSPHRASE_NAME_IN_FRONT.match(text):
-        return "begins with a name and = or :, such as PASSPHRASE=; give only what stands behind it"
+        return "begins with a name and = or :, such as PASSPHRASE=; give only what follows it"
     if " #" in text:
         return "contains a blank and #, as a comment does; give it without the comment"
     return None

@@ -82,7 +82,7 @@ def test_blanks_and_quotes_alone_mean_not_set(tmp_path: Path) -> None:
         ),
         (
             {"ALPACA_USER_ANN_API_KEY": f"PK{'Z' * 18}", "ALPACA_USER_ANN_API_SECRET": "zzz"},
-            "ALPACA_USER_ANN_API_KEY: the API key is of paper trading",
+            "ALPACA_USER_ANN_API_KEY: the API key is for paper trading",
         ),
         ({"NIJA_SECRET_KEY": "NIJA_SECRET_KEY=zzz"}, "NIJA_SECRET_KEY should be one or more Fernet keys"),
     ],
