@@ -1,9 +1,11 @@
-"""The bookkeeper: `python -m services.bookkeeper.app [--broker kraken …] [--name NAME]`. Events in, rows of the ledger out.
+"""Runs the bookkeeper, which writes events into the ledger: `python -m services.bookkeeper.app [--broker kraken …]`.
 
-One loop per broker, each with a Redis connection of its own, begun again when it fails. Several bookkeepers may run:
-they share the events. Now and then one of them compares a broker's accounts with the ledger (`reconcile_rounds`),
-beside its books.
-Ends by SIGTERM or SIGINT; a wrong setting ends it at the start, with exit code 2 and a text that names it.
+Each broker has its own loop and Redis connection, and a loop that fails is started again. Several bookkeepers may run
+at the same time and share the events. At intervals, one of them also compares the accounts of a broker with the ledger
+(`reconcile_rounds`).
+
+The process ends by SIGTERM or SIGINT. A wrong setting ends it at the start, with exit code 2 and a text that names the
+setting.
 """
 
 import asyncio
@@ -52,7 +54,7 @@ log = structlog.get_logger()
 
 
 async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record: StageRecord, start: Start) -> None:
-    """Keep the books of `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
+    """Write the events of `brokers` until SIGTERM or SIGINT. Raises NijaError at the start."""
     stopping = stop_by_signal()
     database_url = settings.required_database_url()
     engine = open_engine(database_url, pool_size=len(brokers))
@@ -98,7 +100,7 @@ async def _keep_books(
 
 async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:
     keys = BrokerKeys(broker)
-    # Guarded: what a Redis says that is not in line with the ledger yet is no drift.
+    # Guarded: a Redis that is not in line with the ledger yet would show drift that does not exist.
     async with guarded_redis(settings.redis_url_for(broker), keys) as redis:
         await ReconciliationRounds(
             redis,
@@ -113,7 +115,7 @@ async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None
 def main() -> None:
     parser = StageParser(prog="bookkeeper", description="Write events into the ledger.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
-    # Named for the machine: after a crash the next process finds what this one was given, at once.
+    # The default is the name of the machine. A restarted process then finds the events of its predecessor at once.
     parser.add_argument(
         "--name", default=socket.gethostname(), help="for a second one on a machine; by default its name"
     )
@@ -128,7 +130,7 @@ def main() -> None:
         for broker in brokers:
             settings.redis_url_for(broker)
         open_engine(settings.required_database_url()).dispose()
-        # What is in the stream is durable: the ledger may come a moment later than the next order.
+        # Events in the stream are durable, so the ledger may lag behind. Orders have priority.
         os.nice(NICENESS)
         uvloop.run(run(settings, brokers, arguments.name, record, start))
 

@@ -1,7 +1,7 @@
-"""Rounds over one broker's accounts that nobody has to ask for: the clock in, alerts and, if wanted, repairs out.
+"""Compares all accounts of one broker with the ledger at intervals, and raises alerts or repairs what differs.
 
-Every interval begins at a multiple of it, and one bookkeeper of all takes the round. What does not look right is looked
-at a second time before anything is said or done: a broker's answer may be wrong once.
+A round begins at each multiple of the interval, and one of the bookkeepers makes it. A drift counts only when a second
+reading confirms it, because an answer of a broker may be wrong once.
 """
 
 import asyncio
@@ -26,13 +26,13 @@ from shared.persistence.ledger.targets import Targets
 
 ACTOR: Final = "policy"
 AT_ONCE: Final = 50
-"""Accounts that are asked for together; the others wait, so that requests of a round come spread."""
+"""Number of accounts that are read together. The others wait, so that the requests of a round are spread over time."""
 ANSWER_SECONDS: Final = 60.0
 CONFIRM_SECONDS: Final = 30.0
 LEASE_SECONDS: Final = 300.0
-"""Longer than any step of a round takes."""
+"""Longer than the longest step of a round."""
 ALERT_LASTS_ROUNDS: Final = 2.5
-"""An alert is over after so many intervals without a round that repeats it."""
+"""An alert ends after this many intervals without a round that repeats it."""
 
 _Name = tuple[str, str, str, str, Decimal]
 
@@ -53,7 +53,7 @@ class ReconciliationRounds:
         name: str,
         confirm_seconds: float = CONFIRM_SECONDS,
     ) -> None:
-        """`name`: of this process, among all bookkeepers. `confirm_seconds`: between the first and the second look."""
+        """`name` identifies this process among all bookkeepers. `confirm_seconds` lies between the two readings."""
         self._redis = redis
         self._keys = keys
         self._targets = targets
@@ -64,7 +64,7 @@ class ReconciliationRounds:
         self._alerts = Alerts(redis, keys)
 
     async def run(self) -> None:
-        """Make a round in every interval, until cancelled. Whatever goes wrong ends the round and nothing else."""
+        """Make a round in every interval, until cancelled. An error ends only the round in which it occurs."""
         while True:
             await asyncio.sleep(self._every_seconds - time.time() % self._every_seconds)
             try:
@@ -73,15 +73,15 @@ class ReconciliationRounds:
                 why = str(error) or type(error).__name__
                 log.warning("accounts not reconciled", broker=self._keys.broker.value, error=why)
             except Exception:
-                # A defect. The books of this broker, and everything of the others, go on.
+                # A defect. The books of this broker and all work for other brokers continue.
                 log.exception("reconciling failed", broker=self._keys.broker.value)
 
     async def round(self) -> bool:
-        """Look after all accounts now; False: another bookkeeper does.
+        """Compare all accounts now. Return False when another bookkeeper makes this round.
 
-        Raises RedisError, DatabaseUnavailable, and LeaseLost when another bookkeeper has begun this round meanwhile.
+        Raises RedisError or DatabaseUnavailable, and LeaseLost when another bookkeeper has begun this round meanwhile.
         """
-        # A token for each round, so that this process cannot begin the same round twice.
+        # Each round has its own token, so that this process cannot begin the same round twice.
         lease = Lease(self._redis, self._keys.reconciliation_lease, new_token(self._name), LEASE_SECONDS)
         if not await lease.acquire():
             return False
@@ -106,7 +106,8 @@ class ReconciliationRounds:
                 await _keep(lease)
                 repaired += await self._look_again(some, seen)
         finally:
-            # Others are kept from this interval's round and not from the next: clocks differ by less than half of it.
+            # The lease lasts for half an interval. It prevents a second round in this interval, but not the next round,
+            # because clocks differ by less than that.
             await lease.renew(self._every_seconds / 2 - (time.monotonic() - began_at))
         log.info(
             "accounts reconciled",
@@ -119,12 +120,15 @@ class ReconciliationRounds:
         return True
 
     async def _look_again(self, followers: Collection[str], seen: Mapping[_Name, Drift]) -> int:
-        """Repair (if wanted) what is as it was, and alert about what stays; return how much was repaired."""
+        """Read the accounts again. Repair drift that has not changed (if repairs are on), and alert about the rest.
+
+        Return the number of repairs.
+        """
         found = await self._asking().run(followers, repair=False)
         confirmed = [drift for drift in found.drifts if _named(drift) in seen]
         if self._repair:
             await self._asking().repair(found, [d for d in confirmed if seen[_named(d)].real == d.real])
-        # Who did not answer any more has what it had.
+        # A follower that did not answer during the repair keeps the drift that was confirmed before.
         stays = [drift for drift in confirmed if drift.follower_id in found.unread]
         stays += [drift for drift in found.drifts if _named(drift) in seen]
         said: dict[str, list[str]] = {}
@@ -149,7 +153,10 @@ def _parts(followers: Sequence[str]) -> Iterator[Sequence[str]]:
 
 
 def _named(drift: Drift) -> _Name:
-    """What makes it the same drift when it is seen again; a follower that has traded since is looked at next time."""
+    """What identifies a drift when it is seen again.
+
+    The target is part of it. So a follower that has traded since is not confirmed, but compared in the next round.
+    """
     return drift.follower_id, drift.symbol, drift.cause.value, drift.broker_order_id, drift.target
 
 

@@ -1,17 +1,19 @@
-"""Bring Redis in line with the ledger: after every start of Redis, and when it was emptied. The ledger decides.
+"""Rebuilds the data of a broker in Redis from the ledger, after each start of Redis and after a flush.
 
-What Redis holds may be older than what happened: an order that was settled may stand in a mailbox again, without the
-note that it was sent. So nothing in it is believed. Events that the ledger lacks are written first; then mailboxes,
-positions, carried opens and shard positions are made anew from the ledger. Every order without a final state is
-marked as replayed, and workers look replayed orders up before they send. Fills that some follower has no decision
-for, or that are not marked as published, are put into the stream again, marked as replayed too.
+Redis may hold an older state than the last one. An order that was settled may be in a mailbox again, without the note
+*submitting*. Therefore nothing in Redis is trusted. The events that the ledger lacks are written first. Then mailboxes,
+copied positions, carries and shard positions are rebuilt from the ledger.
 
-A bookkeeper that restores may be paused, and another one may do the work meanwhile. So a restore needs a lease, and each
-of its writes is one transaction that happens only while this attempt still holds it. An emptied Redis has no such key
-either. The lease is renewed during the work, because a query over a long history may last longer than the lease.
+Every order without a final state is marked as replayed, and workers look up replayed orders before they send them. A
+fill goes into the stream again if a follower has no decision for it, or if it is not marked as published. It is marked
+as replayed too.
 
-Another bookkeeper may be paused, too, with events in hand that Redis has forgotten: the ledger takes nothing any more
-that was read before the restore. What of it is true is found again, like everything that Redis forgot.
+A bookkeeper may be paused during a restore while another one does the work. Therefore a restore needs a lease, and each
+of its writes is a transaction that happens only while this attempt holds the lease. A flush of Redis removes the lease
+too. The lease is renewed during the work, because a query over a long history may last longer than the lease.
+
+Another bookkeeper may be paused with events that Redis has forgotten. After the restore, the ledger refuses events that
+were read before it. What really happened is found again in the same way as everything else that Redis forgot.
 """
 
 import asyncio
@@ -41,13 +43,13 @@ from shared.persistence.ledger.master_fills import MasterFills
 SCAN_COUNT = 1_000
 PIPELINE = 1_000
 LEASE_SECONDS = 20.0
-"""How long other bookkeepers wait for one that died in the middle of a restore."""
+"""How long other bookkeepers wait after one died during a restore."""
 
 log = structlog.get_logger()
 
 
 class RestoreReport(NamedTuple):
-    """What was put back."""
+    """The number of entries that were put back."""
 
     orders: int
     positions: int
@@ -55,9 +57,11 @@ class RestoreReport(NamedTuple):
 
 
 class Restore:
-    """The restore of one broker's keys. All methods raise RedisError; `complete` also DatabaseUnavailable and LeaseLost.
+    """Restores one broker's keys. All methods raise RedisError. `complete` also raises DatabaseUnavailable and
+    LeaseLost.
 
-    `name` is this bookkeeper's: an attempt of the same name that was killed is taken over at once.
+    `name` is the name of this bookkeeper. The lease of a process with the same name that was killed is taken over at
+    once.
     """
 
     def __init__(
@@ -84,7 +88,10 @@ class Restore:
         return await self._redis.get(self._keys.epoch) != (await run_id_of(self._redis)).encode()
 
     async def begin(self) -> bool:
-        """Claim the work; False: another bookkeeper does it. One that died in the middle of it begins again at once."""
+        """Take the lease. Return False when another bookkeeper restores.
+
+        A bookkeeper that died during a restore can begin again at once.
+        """
         lease = self._new_lease()
         if not await lease.acquire(replace_owner=True):
             return False
@@ -100,13 +107,14 @@ class Restore:
         try:
             await end_guarded_connections(self._redis, self._keys)
         except ResponseError as error:
-            # Some managed servers forbid it; what is left is the comparison of shard positions.
+            # Some managed servers forbid this. Then only the comparison of shard positions protects against old
+            # connections.
             log.warning("connections from before cannot be ended", broker=self._keys.broker.value, error=str(error))
 
     async def complete(self) -> RestoreReport:
-        """Put everything back; at the end the other stages may work again.
+        """Put everything back. Afterwards the other stages may work again.
 
-        All events must be in the ledger before. Safe to repeat from the beginning after a crash.
+        All events must be in the ledger before. After a crash it is safe to repeat the restore from the beginning.
         """
         asked_at = monotonic()
         if not await self._lease.renew():
@@ -146,12 +154,12 @@ class Restore:
 
     async def _forget(self) -> None:
         keys = self._keys
-        # `ready` first: from here on nobody is claimed.
+        # `ready` comes first: from here on, no follower can be claimed.
         gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries, keys.alerts)
         await self._lease.write(("DEL", *gone))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []
-            # The braces of the hash tag are no pattern characters, so the prefix matches itself.
+            # The braces of the hash tag are no pattern characters, so the prefix matches only itself.
             async for key in self._redis.scan_iter(match=f"{prefix}*", count=SCAN_COUNT):
                 batch.append(key)
                 if len(batch) >= PIPELINE:
@@ -167,7 +175,7 @@ class Restore:
         self, roster: list[Follower], accounts: dict[str, str], instruments: list[Instrument]
     ) -> None:
         keys = self._keys
-        # Never a version that a process may remember: it would keep an old list.
+        # Never use a version that a process may remember. That process would keep an outdated roster.
         version = int(datetime.now(UTC).timestamp() * 1_000_000)
         commands: list[Command] = [("SET", keys.roster, version)]
         commands += [("HSETNX", keys.accounts, follower_id, account) for follower_id, account in accounts.items()]
@@ -195,16 +203,17 @@ class Restore:
         for order in orders:
             mailboxes[order.follower_id].append(order.model_dump_json())
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
-        # All mailboxes before the first follower is ready.
+        # Write all mailboxes before the first follower becomes ready.
         await self._write_many(("RPUSH", self._keys.mailbox(follower), *texts) for follower, texts in mailboxes.items())
         await self._write_many(("ZADD", self._keys.ready, now_ms, follower) for follower in mailboxes)
         return len(orders)
 
     async def _put_fills(self, last: int, published: int, done: int) -> int:
-        """Fill the stream with what somebody lacks, and with the last fill, so that its end is where it was.
+        """Write the fills that a shard still needs into the stream, and always the last fill, so that the end stays the
+        same.
 
-        Also with what is not marked as published: its master publishes it again, and stands still unless it finds
-        its own fill there.
+        Fills that are not marked as published are written too. Their master publishes them again, and halts if it finds
+        another fill under the number.
         """
         first = min(done + 1, published + 1, last)
         missing = await asyncio.to_thread(self._all_fills, max(first - 1, 0)) if last else []

@@ -1,7 +1,7 @@
-"""Answer a request of `nija reconcile` while the follower's claim is held: what the account really holds goes out.
+"""Answers a request of `nija reconcile` with what an account really holds, while the follower's claim is held.
 
-On request a copied position is lowered to what is there, and a stray order is canceled: only while no order waits,
-and only what still is as the ledger and the account said, so that a repair never meets an order in flight.
+On request it also lowers a copied position to what is there, or cancels a stray order. It repairs only while no order
+waits, and only what still matches the request. So a repair never affects an order in flight.
 """
 
 from collections.abc import Mapping
@@ -33,7 +33,7 @@ log = structlog.get_logger()
 
 @dataclass(frozen=True, slots=True)
 class ReconciliationResponder:
-    """Answers requests. Reads and writes one broker's keys."""
+    """Answers requests. Reads and writes the keys of one broker."""
 
     redis: Redis
     keys: BrokerKeys
@@ -43,9 +43,9 @@ class ReconciliationResponder:
     async def answer(
         self, raw: bytes, claim: Claim, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
     ) -> KeyRefused | None:
-        """Serve the request; return the refusal of the key, if that is what came.
+        """Serve the request. Return the broker's error if it refused the key.
 
-        Raises ClaimLost before a repair, and RedisError.
+        Raises RedisError, and ClaimLost before a repair.
         """
         try:
             request = ReconciliationRequest.model_validate_json(raw)
@@ -100,7 +100,9 @@ class ReconciliationResponder:
         return reading.model_copy(update=held), None
 
     async def _open_orders(self, follower_id: FollowerId, account: BrokerAccount) -> tuple[OpenOrder, ...] | None:
-        """None: the key may not list them, which does not keep it from trading. Raises other BrokerErrors."""
+        """Return None when the key may not list orders, which does not prevent it from trading. Raises other
+        BrokerErrors.
+        """
         try:
             listed = await account.open_orders()
         except KeyRefused as error:
@@ -130,7 +132,7 @@ class ReconciliationResponder:
                 order = CopyOrder.model_validate_json(text)
                 submission = Submission.model_validate_json(recorded) if recorded else None
             except ValueError:
-                continue  # it waits for an operator, and an alert says so; here it is counted
+                continue  # it is only counted here; an alert reports it to an operator
             is_sent = submission is not None and submission.copy_order_id == order.id
             waiting.append(
                 WaitingOrder(
@@ -182,7 +184,7 @@ class ReconciliationResponder:
                 continue
             quantity = real[repair.symbol]
             if repair.real not in (None, quantity):
-                continue  # it is another drift than the one that somebody looked at
+                continue  # the drift has changed since this repair was requested
             after = CopiedPosition(quantity=quantity, carried_exit=min(before.carried_exit, quantity))
             event = PositionAdjusted(
                 broker=self.keys.broker,

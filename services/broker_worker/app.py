@@ -1,6 +1,6 @@
-"""The Celery worker of one broker: `celery -A services.broker_worker.app worker -Q broker.kraken -c 2`.
+"""Runs the Celery worker of one broker: `celery -A services.broker_worker.app worker -Q broker.kraken -c 2`.
 
-The queue says which broker it is. Each child of the pool runs drains; the main process sweeps.
+The queue determines the broker. Each child of the pool runs drains. The main process sweeps.
 """
 
 import asyncio
@@ -51,10 +51,11 @@ from shared.presence import StartWait
 from shared.running import stop_by_signal
 
 END_SECONDS: Final = 40.0
-"""From SIGTERM until the main process ends whatever Celery waits for: the children have finished long before."""
+"""Seconds from SIGTERM until the main process ends, whatever Celery still waits for. The children finish long before.
+"""
 
 _LINES_FOR_EACH_HINT = ("celery.worker.strategy", "celery.app.trace")
-"""Celery's loggers that report each hint as received and as done. A hint carries nothing; `drained` says what was done."""
+"""Celery's loggers that report each hint twice. A hint carries no data, and the line `drained` reports the work."""
 
 log = structlog.get_logger()
 
@@ -62,7 +63,7 @@ app = Celery("nija.broker_worker")
 
 
 class Worker:
-    """What this process has built: known after Celery has read its options."""
+    """The parts of this process. They are set after Celery has read its options."""
 
     settings: Settings
     broker: Broker
@@ -85,7 +86,7 @@ def broker_of_queues(queues: Any) -> Broker:
 
 
 def configure(options: Any = None, **_: Any) -> None:
-    """Read the settings before Celery connects to anything."""
+    """Read the settings and wait for the servers, before Celery connects to anything."""
     with start_of("broker_worker") as start:
         Worker.broker = broker_of_queues((options or {}).get("queues"))
         Worker.record = StageRecord.of_this_process(Stage.BROKER_WORKER)
@@ -93,7 +94,7 @@ def configure(options: Any = None, **_: Any) -> None:
         redis_url = Worker.settings.redis_url_for(Worker.broker)
         Worker.settings.required_database_url()
         Worker.settings.secret_key.get_secret_value()
-        # Celery may end the process before the sweeper runs: this start is to be counted.
+        # Celery may end the process before the sweeper runs. This start must be counted nevertheless.
         _sign(redis_url, Worker.record)
         if not asyncio.run(_servers_are_usable(Worker.settings, Worker.broker)):
             _sign(redis_url, Worker.record.now(StageState.STOPPED))
@@ -102,14 +103,15 @@ def configure(options: Any = None, **_: Any) -> None:
         configure_celery(app, Worker.broker, redis_url)
         for name in _LINES_FOR_EACH_HINT:
             logging.getLogger(name).setLevel(logging.WARNING)
-        # Now, and not after Celery has begun: a library that is missing shows here.
+        # Load the transport now, so that a missing library fails here and not after Celery has begun.
         _ = app.connection_for_write().transport_cls
 
 
 async def _servers_are_usable(settings: Settings, broker: Broker) -> bool:
-    """Wait for both servers; return False when the process is to end instead. Raises NijaError.
+    """Wait for both servers. Return False when the process is to end instead. Raises NijaError.
 
-    Before Celery begins: it would wait for Redis only, and its children would find out about PostgreSQL one by one.
+    This comes before Celery begins. Celery would wait for Redis only, and each child would notice a missing PostgreSQL
+    by itself.
     """
     stopping = stop_by_signal()
     database_url = settings.required_database_url()
@@ -118,19 +120,21 @@ async def _servers_are_usable(settings: Settings, broker: Broker) -> bool:
     engine = open_engine(database_url, pool_size=1)
     await database_is_usable(engine, stopping, away)
     await redis_is_usable(settings, broker, stopping, away)
-    # The children have engines of their own, made after the fork.
+    # The children create their own engines after the fork.
     engine.dispose()
     return not stopping.is_set()
 
 
 def _sign(redis_url: str, record: StageRecord) -> None:
-    """Leave a sign of life, before and after Celery. A Redis that does not answer is waited for elsewhere."""
+    """Leave a sign of life while Celery does not run. If Redis does not answer, do nothing: `redis_is_usable` waits for
+    it.
+    """
     with contextlib.suppress(RedisError, OSError, ValueError):
         leave_sign(redis_url, BrokerKeys(Worker.broker), record)
 
 
 def build_child(**_: Any) -> None:
-    """In a new child: its event loop, its connections."""
+    """In a new child: create its event loop and its connections."""
     settings, broker = Worker.settings, Worker.broker
     set_up_log("broker_worker", settings, broker=broker)
     store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
@@ -168,7 +172,7 @@ def stop_child(**_: Any) -> None:
 
 
 def start_sweeper(sender: Any = None, **_: Any) -> None:
-    """In the main process: sweep for as long as the worker runs."""
+    """In the main process: start to sweep, for as long as the worker runs."""
     settings, broker = Worker.settings, Worker.broker
     redis_url = settings.redis_url_for(broker)
     children = sender.controller.concurrency if sender else settings.worker_children
@@ -189,7 +193,7 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
 
 
 def tell_to_stop(**_: Any) -> None:
-    """In the main process, inside the handler of SIGTERM: nothing here waits."""
+    """In the main process, inside the handler of SIGTERM: nothing here may block."""
     Worker.children.stop()
     ending = threading.Timer(END_SECONDS, end_now)
     ending.daemon = True
@@ -197,13 +201,13 @@ def tell_to_stop(**_: Any) -> None:
 
 
 def end_now() -> None:
-    """Celery still waits, for a Redis that hangs."""
+    """End the process although Celery still waits for a Redis that hangs."""
     log.warning("ended without Celery's farewell to Redis", after_seconds=END_SECONDS)
     os._exit(0)
 
 
 def note_hint(**_: Any) -> None:
-    """In the main process: the consumer has taken a hint from the queue."""
+    """In the main process: note that the consumer has taken a hint from the queue."""
     Worker.consumer.received()
 
 
@@ -214,7 +218,7 @@ def stop_sweeper(**_: Any) -> None:
 
 @app.task(name=DRAIN_TASK)  # type: ignore[untyped-decorator]
 def drain() -> None:
-    """Somebody on this broker has mail. Carries no order and no follower: the mailboxes are the truth."""
+    """Serve the followers of this broker that have mail. The task carries no data, because the mailboxes decide."""
     if Worker.child is not None:
         Worker.child.drain()
 

@@ -1,7 +1,7 @@
-"""Carry out the order at the head of a mailbox: look up, send, read until it is final. A copy order in, its final state out.
+"""Carries out the order at the head of a mailbox: looks it up or sends it, and reads it until it is final.
 
-The one rule: an order whose fate is unknown is looked up, never sent again, until the broker can no longer execute
-the earlier request and has been asked for it in every place.
+The one rule: an order whose fate is unknown is looked up, not sent again. It is sent again only when the broker can no
+longer execute the earlier request and no list of the broker contains it.
 """
 
 import asyncio
@@ -42,19 +42,19 @@ from shared.domain.instrument import Instrument
 from shared.messaging.mailboxes import Claim, Mailboxes, Submission
 
 SENDS_AT_ONCE = 5
-"""How often a request that was certainly not executed is sent again before others get the place."""
+"""How often a request that was certainly not executed is sent again before the place goes to another follower."""
 PROGRESS_BACKOFF = Backoff(0.3, 15, factor=1.5)
-"""Between two tries of an order whose state is known."""
+"""The wait between two tries of an order whose state is known."""
 LOOK_UP_BACKOFF = Backoff(1, 15)
-"""Between two look-ups of an order whose outcome is unknown."""
+"""The wait between two look-ups of an order whose outcome is unknown."""
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
 UNREAD_AFTER = timedelta(seconds=60)
-"""An accepted order that cannot be read by the broker's id for so long is searched for."""
+"""After this time, an accepted order that cannot be read by the broker's id is searched for by our id."""
 UNREAD_RETRY_SECONDS = 30.0
-"""A search costs many requests."""
+"""Long, because a search costs many requests."""
 LOOK_BACK = timedelta(minutes=5)
-"""Look-ups reach this far before the decision, for clocks that differ."""
+"""How far before the decision a look-up begins, because clocks differ."""
 
 log = structlog.get_logger()
 
@@ -67,7 +67,7 @@ class Execution:
     claim: Claim
     claimed_at: datetime
     submission: Submission | None
-    """Always what Redis has."""
+    """Always the same as in Redis."""
     position: CopiedPosition
     instrument: Instrument
     account: BrokerAccount
@@ -76,23 +76,23 @@ class Execution:
     accepted_at: datetime | None = None
     certainly_not_sent: bool = False
     short_of: Decimal | None = None
-    """What an exit should have sold, when the account had less (base currency)."""
+    """The quantity that an exit should have sold, if the account had less (base currency)."""
 
     async def run(self) -> Settled | Later:
-        """Bring the order as far as it gets now.
+        """Bring the order as far as possible now.
 
-        Raises KeyRefused (report it, then call `refused`), ClaimLost, RedisError.
+        Raises KeyRefused (report it, then call `refused`), ClaimLost and RedisError.
         """
         if self.submission is None:
-            # A replayed order may have been sent before Redis lost what it knew of it.
+            # A replayed order may have been sent before Redis lost its note.
             return await (self._resolve(None) if self.order.replayed else self._send(attempt=1))
         self.accepted_at = self.submission.accepted_at
-        if self.submission.broker_order_id:  # accepted, also when it cannot be read any more
+        if self.submission.broker_order_id:  # accepted, even if it cannot be read any more
             return await self._read_order(BrokerOrderId(self.submission.broker_order_id))
         return await self._resolve(self.submission)
 
     def refused(self, error: KeyRefused) -> Settled | Later:
-        """What a refused key means for this order: failed if it was never sent, else it stays unknown."""
+        """The result for this order when the key is refused: failed if it was certainly not sent, otherwise unknown."""
         if self.certainly_not_sent:
             exit_due = self.submission.exit_due if self.submission else ZERO
             return self._failed(FailReason.KEY_REFUSED, str(error), exit_due)
@@ -148,11 +148,13 @@ class Execution:
         return Later(_wait_by_age(self.order.decided_at), forget_submission=True)
 
     def _wait_after(self, error: BrokerError) -> float:
-        """Seconds; who was held back within limits knows when it may go on."""
+        """Seconds to wait. A throttled request knows when the limits allow it to continue."""
         return error.retry_after_seconds if isinstance(error, Throttled) else _wait_by_age(self.order.decided_at)
 
     def _quantity(self) -> tuple[Decimal, Decimal, SkipReason | None, Decimal]:
-        """Quantity to send, what an exit means to sell, or the reason to skip and what is carried then."""
+        """Return the quantity to send, the quantity that an exit is to sell, the reason to skip, and the exit then
+        carried.
+        """
         if self.order.fraction is None:
             quantity = self.order.quantity or ZERO
             return quantity, ZERO, None if quantity else SkipReason.NOT_REPEATED, self.position.carried_exit
@@ -183,7 +185,9 @@ class Execution:
         return submission
 
     async def _free_to_sell(self, quantity: Decimal) -> Decimal | None:
-        """What of a refused sale is really there; None when that is no smaller order to try. Raises BrokerError."""
+        """Return the free quantity after a refused sale, or None when no smaller order can be tried. Raises
+        BrokerError.
+        """
         if self.order.side is Side.BUY:
             return None
         balances = await self.account.balances()
@@ -193,11 +197,12 @@ class Execution:
         return free if free < quantity and self.instrument.is_orderable(free, price, minimum) else None
 
     async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
-        """Find out what became of a request without a clear answer; None: of one that Redis lost, if there was any.
+        """Find out what became of a request without a clear answer. `submission` is None if Redis lost the note, if
+        any.
 
-        A request that Redis lost was sent before the order was decided anew. The look that decides comes when the
-        request can no longer be executed; earlier ones only find an order sooner, and leave half of every rate limit
-        to others.
+        A request that Redis lost was sent before the order was decided again. The look-up that decides comes when the
+        broker can no longer execute the request. Earlier look-ups can only find the order sooner, so they leave half of
+        every rate limit to other requests.
         """
         validity = timedelta(seconds=self.connection.request_validity_seconds)
         valid_until = submission.valid_until if submission else self.order.decided_at + validity
@@ -230,12 +235,12 @@ class Execution:
         return Later(wait_seconds, unknown_since=since, why=why)
 
     async def _look_up(self) -> OrderReport | None:
-        # A replayed order may have been sent at any time since the master's fill.
+        # A replayed order may have been sent at any time since the fill of the master.
         since = min(self.order.executed_at, self.order.decided_at) if self.order.replayed else self.order.decided_at
         return await self.account.look_up(self.order.id, self.order.symbol, since - LOOK_BACK)
 
     async def _adopt(self, report: OrderReport) -> Settled | Later:
-        """Go on with an order that was found at the broker."""
+        """Continue with an order that was found at the broker."""
         self.accepted_at = self.accepted_at or datetime.now(UTC)
         if report.status is OrderStatus.DONE:
             return self._final(report)
@@ -262,9 +267,9 @@ class Execution:
         return await self._wait_for(broker_order_id, self.order.quantity or ZERO)
 
     async def _unread(self, broker_order_id: BrokerOrderId, error: BrokerError) -> Settled | Later:
-        """An accepted order that cannot be read by the broker's id: after a while, search for it by ours.
+        """Handle an accepted order that cannot be read by the broker's id. After a while, search for it by our id.
 
-        It was accepted, so it is not sent again, even if it is found nowhere.
+        The broker accepted it, so it is not sent again, even if it is found nowhere.
         """
         now = datetime.now(UTC)
         since = self.accepted_at or now
@@ -284,9 +289,9 @@ class Execution:
         return Later(wait_seconds, unknown_since=since, why=f"accepted, and cannot be read: {error}")
 
     async def _wait_for(self, broker_order_id: BrokerOrderId, quantity: Decimal) -> Later:
-        """Note where the order is to be found, so that the next look needs no search."""
+        """Record where the order can be found, so that the next reading needs no search."""
         now = datetime.now(UTC)
-        known = self.submission or Submission(  # a replayed order that was found: nothing was recorded yet
+        known = self.submission or Submission(  # a replayed order that was found has no recorded submission yet
             copy_order_id=self.order.id,
             stage="accepted",
             attempt=0,
@@ -302,9 +307,10 @@ class Execution:
         return Later(_wait_by_age(known.submitted_at))
 
     def _exit_due(self, ordered: Decimal) -> Decimal:
-        """What an exit meant to sell, what had been carried included: base currency; 0 for an open.
+        """The quantity that an exit is to sell, including what was carried (base currency). 0 for an open.
 
-        Of a replayed order nothing is recorded. It was planned from the position of which it is still the first.
+        A replayed order has no recorded submission. Recompute it from the copied position, which no later order has
+        changed yet.
         """
         if self.submission is not None:
             return self.submission.exit_due
@@ -349,7 +355,8 @@ class Execution:
             report.fee if report.fee_currency == self.instrument.base else ZERO,
             exit_due,
             self.instrument,
-            # The order took up all that was owed, and whoever planned it anew, not knowing, owed it still.
+            # Quantity 0 means that the order was planned again only to be looked up. The order that was found had
+            # bought the carried quantity too, but the new plan did not know that and still carries it.
             self.order.carried if self.order.quantity == ZERO else ZERO,
         )
         message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
@@ -358,7 +365,7 @@ class Execution:
     def _failed(
         self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None
     ) -> Settled:
-        # What a failed exit should have sold is still to be sold: the next exit takes it along.
+        # What a failed exit should have sold is still to be sold, so the next exit includes it.
         carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
         return self._settled(
@@ -396,7 +403,10 @@ def _wait_by_age(since: datetime) -> float:
 
 
 def _look_pause(since: datetime, window_ends: datetime) -> float:
-    """Seconds until the next look for a request of unknown fate: longer each time, but one look when its window ends."""
+    """Seconds until the next look-up of a request of unknown fate.
+
+    The wait grows each time, but one look-up happens just after the request's window has ended.
+    """
     now = datetime.now(UTC)
     age = now - (since if now < window_ends else window_ends)
     pause = LOOK_UP_BACKOFF.at_age(age.total_seconds())
@@ -404,5 +414,7 @@ def _look_pause(since: datetime, window_ends: datetime) -> float:
 
 
 def _until_after(moment: datetime) -> float:
-    """Seconds until it is certainly over: waits are cut to whole milliseconds, and who is early must look again."""
+    """Seconds until `moment` is certainly over. Waits are cut to whole milliseconds, and an early look-up must be
+    repeated.
+    """
     return max((moment - datetime.now(UTC)).total_seconds(), 0.0) + 0.01

@@ -1,6 +1,7 @@
-"""A worker's child process: one event loop in a thread, on which all HTTP and Redis traffic of the child runs.
+"""Runs the drains of one child process of a worker, with all its traffic on one event loop in a thread.
 
-Built after the fork, so that nothing is shared with the parent or with other children.
+The loop serves all HTTP and Redis connections of the child. It is built after the fork, so that nothing is shared with
+the parent or with other children.
 """
 
 import asyncio
@@ -30,15 +31,16 @@ from shared.messaging.scripts import ScriptRunner
 OPEN_RETRY_SECONDS = 2.0
 STOP_CHECK_SECONDS = 0.5
 STOP_SECONDS = 2.0
-"""Told to stop, a drain ends at once, unless it waits for the broker's first answers or for PostgreSQL."""
+"""After the signal to stop, a drain ends at once, unless it waits for the broker's first answers or for PostgreSQL."""
 FINISH_SECONDS = 25.0
-"""A request and the look-up after it may take their time limits, 10 s each; what hangs beyond is given back."""
+"""A request and the look-up after it may each take their time limit of 10 s. Followers that take longer are given back.
+"""
 
 log = structlog.get_logger()
 
 
 class Child:
-    """Runs drains for one broker. Made in the child process; `stop` ends it."""
+    """Runs drains for one broker. Create it in the child process. `stop` ends it."""
 
     def __init__(
         self,
@@ -49,8 +51,8 @@ class Child:
         is_told_to_stop: Callable[[], bool],
         beat: Callable[[], None],
     ) -> None:
-        """`is_told_to_stop`: whether the main process is; a child gets no signal of its own. `beat`: called again
-        and again by the event loop of this child.
+        """`is_told_to_stop` returns whether the main process is to stop, because a child gets no signal of its own. The
+        event loop calls `beat` regularly.
         """
         self._settings = settings
         self._broker = broker
@@ -68,11 +70,11 @@ class Child:
         asyncio.run_coroutine_threadsafe(self._finish_when_told(), self._loop)
 
     def drain(self) -> None:
-        """Serve ready followers; returns when nobody is left, the time box is over or the process is to stop."""
+        """Serve ready followers. Return when none is left, the time box is over or the process is to stop."""
         self._call(self._run_drain())
 
     def stop(self) -> None:
-        """Let followers under way finish, give back those that hang, then end the loop."""
+        """Let the followers in progress finish, give back those that hang, then end the loop."""
         self._call(self._finish_once())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(timeout=5)
@@ -98,7 +100,7 @@ class Child:
         except (RedisError, OSError) as error:
             log.warning("redis is away", error=str(error))
         except BrokerError as error:
-            # The followers stay ready; the sweep sends the next hint.
+            # The followers stay ready, and the sweep sends the next hint.
             log.warning("broker cannot be reached", error=str(error))
             await asyncio.sleep(OPEN_RETRY_SECONDS)
 
@@ -126,7 +128,7 @@ class Child:
         return drain
 
     async def _finish_when_told(self) -> None:
-        # Not left to Celery: before it ends its children, it says goodbye to a Redis that may hang.
+        # Celery would be too late: before it ends its children, it says goodbye to a Redis that may hang.
         while not self._is_told_to_stop():
             self._beat()
             await asyncio.sleep(STOP_CHECK_SECONDS)
@@ -143,7 +145,7 @@ class Child:
         if self._draining is not None:
             await asyncio.wait({self._draining}, timeout=STOP_SECONDS)
             self._draining.cancel()
-            # It gives back whom it has just claimed.
+            # The drain gives back the followers that it has just claimed.
             await asyncio.wait({self._draining}, timeout=STOP_SECONDS)
         if self._drain is None:
             return

@@ -1,7 +1,7 @@
-"""Drain a broker's ready followers: a number of places, each held by one follower at a time.
+"""Serves the ready followers of a broker in a fixed number of places, each held by one follower at a time.
 
-The places belong to the process, not to a drain: when a drain's time is over, followers that are still being
-served go on, and the next drain gets the other places.
+The places belong to the process and not to a drain. When the time of a drain is over, followers in progress are still
+served, and the next drain gets the other places.
 """
 
 import asyncio
@@ -18,18 +18,18 @@ from shared.messaging.mailboxes import Claim, ClaimedFollower, ClaimLost, Mailbo
 from shared.persistence.errors import BadSecretKey
 
 CLAIM_PAUSE_SECONDS = 0.05
-"""How long a drain with followers under way waits before it looks for more."""
+"""How long a drain with followers in progress waits before it claims more."""
 GATHER_SECONDS = 0.01
 NO_LEDGER_RETRY_MS = 2_000
 
 LoadCredentials = Callable[[Sequence[FollowerId]], Mapping[FollowerId, Credentials | BadSecretKey]]
-"""Follower ids in, their keys out, or why one does not open; blocking. Who has no key is left out."""
+"""Return the key of each follower, or the error if it does not open. Followers without a key are left out. Blocks."""
 
 log = structlog.get_logger()
 
 
 class KeyRing:
-    """Keys of followers served lately; emptied when the follower list changes."""
+    """The keys of followers that were served lately. It is emptied when the roster changes."""
 
     def __init__(self, load: LoadCredentials) -> None:
         self._load = load
@@ -39,7 +39,7 @@ class KeyRing:
     async def of(
         self, version: int, follower_ids: Sequence[FollowerId]
     ) -> Mapping[FollowerId, Credentials | BadSecretKey | None]:
-        """Keys by follower id; None for a follower without. Raises what the follower store raises."""
+        """Keys by follower id; None for a follower without a key. Raises the errors of the follower store."""
         if version != self._version:
             self._known.clear()
             self._version = version
@@ -64,7 +64,7 @@ class Drain:
         self._under_way: dict[asyncio.Task[None], Claim] = {}
 
     async def run(self) -> None:
-        """Serve until nobody is ready and nobody is under way, the time box is over, or the process is to stop."""
+        """Serve until no follower is ready or in progress, the time box is over, or the process is to stop."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._time_box_seconds
         with_orders = 0
@@ -78,14 +78,14 @@ class Drain:
                 await asyncio.wait(self._under_way, timeout=CLAIM_PAUSE_SECONDS)
             else:
                 await asyncio.wait(self._under_way, timeout=1.0, return_when=asyncio.FIRST_COMPLETED)
-                # Others are about to finish: one claim for some of them costs as much as one for each.
+                # Other followers are about to finish. One claim for several places costs as much as a claim for one.
                 await asyncio.sleep(GATHER_SECONDS)
         if with_orders:
-            # One line for a whole drain. It shows how several workers of a broker share the followers.
+            # One line for each drain shows how several workers of a broker share the followers.
             log.info("drained", followers_with_orders=with_orders)
 
     async def renew_claims(self, every_seconds: float) -> None:
-        """Keep the claims of all followers under way, for ever; who lost one is stopped."""
+        """Renew the claims of all followers in progress until cancelled. A follower whose claim is lost is stopped."""
         while True:
             await asyncio.sleep(every_seconds)
             asked = dict(self._under_way)
@@ -94,16 +94,16 @@ class Drain:
             except (RedisError, OSError) as error:
                 log.warning("claims not renewed", error=str(error))
                 continue
-            # Not those who came meanwhile: a follower may be back under a new claim.
+            # Check only the claims of this renewal: a follower may have come back under a new claim meanwhile.
             for task, claim in asked.items():
                 if claim.follower_id in lost and task in self._under_way:
                     log.warning("claim lost", follower=claim.follower_id)
                     task.cancel()
 
     async def finish(self, within_seconds: float) -> None:
-        """Claim nobody any more and let who is under way finish; give back who has not when the time is over.
+        """Stop claiming, let the followers in progress finish, and give back those that do not finish in time.
 
-        What was begun for them is recorded: the next worker looks it up. Raises RedisError.
+        What was begun for them is recorded, so the next worker looks it up. Raises RedisError.
         """
         self._serving.stopping.set()
         if not self._under_way:
@@ -121,7 +121,7 @@ class Drain:
         claiming = asyncio.ensure_future(self._mailboxes.claim(limit))
         claimed: list[ClaimedFollower] = []
         try:
-            # Shielded: a claim whose reply nobody waits for would keep followers until their claims end.
+            # Shielded: if the reply were lost, the claimed followers would not be served until their claims expire.
             version, claimed = await asyncio.shield(claiming)
             if not claimed:
                 return []
@@ -153,8 +153,8 @@ class Drain:
         except ClaimLost as lost:
             log.info("claim lost", follower=follower_id, detail=str(lost))
         except (RedisError, OSError) as error:
-            # What was begun is recorded; when Redis is back the sweep finds the follower.
+            # What was begun is recorded. When Redis is back, the sweep finds the follower.
             log.warning("redis is away", follower=follower_id, error=str(error))
         except Exception:
-            # A defect. It stops this follower until its claim ends, and nobody else.
+            # A defect. It stops only this follower, until its claim expires.
             log.exception("serving failed", follower=follower_id)

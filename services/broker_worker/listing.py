@@ -1,6 +1,6 @@
-"""What the broker lists, kept up to date: a connection's instruments and its reload in, the instrument of a symbol out.
+"""Keeps the instruments that a broker lists up to date in one process.
 
-The master's process publishes new listings every hour, so a worker that loaded its markets once would not know them.
+The master's process publishes new listings every hour. A worker that loaded its markets only once would not know them.
 """
 
 import asyncio
@@ -17,35 +17,37 @@ from shared.running import wait
 
 EVERY_SECONDS = 3600.0
 AT_MOST_EVERY_SECONDS = 60.0
-"""However many orders name symbols that are not listed."""
+"""The shortest time between two readings, however many orders name symbols that are not listed."""
 
 log = structlog.get_logger()
 
 
 class Listing:
-    """One process's instruments of one broker. Made when they have just been loaded."""
+    """The instruments of one broker in one process. Create it when they have just been loaded."""
 
     def __init__(
         self, instruments: Callable[[], Mapping[Symbol, Instrument]], reload: Callable[[], Awaitable[None]]
     ) -> None:
-        """`reload`: has the broker asked again; raises BrokerError, and what was listed stays."""
+        """`reload` asks the broker again. If it raises BrokerError, the old listings stay."""
         self._instruments = instruments
         self._reload = reload
         self._missed = asyncio.Event()
         self.read_at = datetime.now(UTC)
-        """When the broker was asked for what is listed now."""
+        """When the present listings were requested from the broker."""
 
     def find(self, symbol: Symbol) -> Instrument | None:
-        """The instrument; None: not listed as far as is known, and the broker is asked again soon."""
+        """Return the instrument, or None when the symbol is not listed as far as is known. Then the broker is asked
+        again soon.
+        """
         instrument = self._instruments().get(symbol)
         if instrument is None:
             self._missed.set()
         return instrument
 
     async def keep_fresh(self) -> None:
-        """Ask again every hour, or when a symbol is missed, for ever."""
+        """Ask again every hour, or soon after a symbol was missed, until cancelled."""
         while True:
-            # Not in step with the other processes.
+            # Spread over time, so that not all processes ask at once.
             apart = random.uniform(1.0, 1.2)  # noqa: S311
             await wait(self._missed, EVERY_SECONDS * apart)
             self._missed.clear()
@@ -55,7 +57,7 @@ class Listing:
             except BrokerError as error:
                 log.warning("markets not loaded again; what was listed stays", error=str(error))
             except Exception:
-                # A defect. Orders go on with what was listed.
+                # A defect. Orders continue with the old listings.
                 log.exception("markets not loaded again")
             else:
                 self.read_at = asked_at

@@ -1,4 +1,4 @@
-"""The words in which a worker tells the ledger what became of a copy order."""
+"""Builds the events that report to the ledger what became of a copy order."""
 
 from dataclasses import dataclass
 from datetime import datetime
@@ -13,7 +13,7 @@ from shared.messaging.mailboxes import Submission
 
 @dataclass(frozen=True, slots=True)
 class Settled:
-    """The order is final: `Mailboxes.settle` is to be called with this."""
+    """The order is final. The caller passes the fields to `Mailboxes.settle`."""
 
     event: OrderEvent
     position: CopiedPosition
@@ -21,15 +21,15 @@ class Settled:
 
 @dataclass(frozen=True, slots=True)
 class Later:
-    """Nothing more to be done now; look again in that many seconds."""
+    """Nothing more can be done now. Try again after that many seconds."""
 
     seconds: float
     forget_submission: bool = False
-    """What was recorded was certainly not executed, so the next attempt starts afresh."""
+    """The recorded request was certainly not executed, so the next attempt begins without it."""
     unknown_since: datetime | None = None
-    """Set while nobody knows what became of the order: when it was sent."""
+    """When the order was sent, if its outcome is unknown."""
     why: str = ""
-    """What keeps it unknown."""
+    """Why the outcome is still unknown."""
 
 
 def order_event(
@@ -46,7 +46,7 @@ def order_event(
     reason: SkipReason | FailReason | None = None,
     message: str = "",
 ) -> OrderEvent:
-    """Put what is known into an event. `position` is the one after this change."""
+    """Build an event from what is known. `position` is the copied position after this change."""
     return OrderEvent(
         broker=order.broker,
         copy_order_id=order.id,

@@ -1,4 +1,4 @@
-"""Serve one follower while its claim is held: its orders one after another, then its account if that is due."""
+"""Serves one claimed follower: carries out its orders one after another, or reads its account if none waits."""
 
 import asyncio
 import random
@@ -33,16 +33,17 @@ NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 UNREADABLE_RETRY_SECONDS = 60.0
 UNLISTED_RETRY_SECONDS = 5.0
 UNLISTED_AFTER = timedelta(seconds=60)
-"""An order's symbol that the broker does not list so long after the decision is not just new."""
+"""A symbol that is still not listed so long after the decision is not just a new listing."""
 UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
-"""A lost reply is cleared up within the validity of the request; what lasts longer is for an operator."""
+"""A lost reply is cleared up within the validity of the request. An order that stays unknown longer needs an operator.
+"""
 
 log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
 class Access:
-    """A follower's account, and the key that opens it."""
+    """The account of a follower and the key that opens it."""
 
     account: BrokerAccount
     credentials: Credentials
@@ -50,7 +51,7 @@ class Access:
 
 @dataclass(frozen=True, slots=True)
 class Serving:
-    """Everything that serving a follower of one broker takes."""
+    """Everything that is needed to serve the followers of one broker."""
 
     redis: Redis
     keys: BrokerKeys
@@ -59,12 +60,12 @@ class Serving:
     accounts: AccountReader
     listing: Listing
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
-    """Set: the process is told to stop. No order is begun any more that is not the first of its claim."""
+    """Set when the process is to stop. Then only the first order of a claim is begun."""
 
     async def follower(self, claimed: ClaimedFollower, credentials: Credentials | None) -> None:
-        """Do what there is to do for a claimed follower. Raises ClaimLost, RedisError.
+        """Do the work for a claimed follower. Raises ClaimLost and RedisError.
 
-        Without credentials (the follower was removed) its orders are skipped.
+        Without credentials (the follower was removed), its orders are skipped.
         """
         claim = claimed.claim
         access = Access(self.connection.account(credentials), credentials) if credentials else None
@@ -80,7 +81,7 @@ class Serving:
             try:
                 order = CopyOrder.model_validate_json(head)
             except ValueError as error:
-                # Of a version we do not know, or broken: it waits, and so does only this follower.
+                # The entry is broken or of an unknown version. It waits, and delays only this follower.
                 log.critical("mailbox entry cannot be read", follower=claim.follower_id, error=str(error))
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
                 await self._reconcile(claimed, access, positions)
@@ -90,7 +91,7 @@ class Serving:
             result = await self._carry_out(order, claim, submission, position, access)
             if isinstance(result, Later):
                 await self._alert_if_stuck(order, result)
-                # An order that does not get on must not keep anybody from looking at the account.
+                # An order that makes no progress must not prevent a reconciliation of the account.
                 await self._reconcile(claimed, access, positions)
                 await self.mailboxes.release(
                     claim, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
@@ -105,7 +106,7 @@ class Serving:
                 return
 
     async def without_readable_key(self, claimed: ClaimedFollower, error: Exception) -> None:
-        """Let the mail wait: the follower is not removed, its key just does not open here. Raises RedisError."""
+        """Let the mail wait. The follower is not removed, but its key cannot be decrypted here. Raises RedisError."""
         claim = claimed.claim
         log.error("key cannot be read", follower=claim.follower_id, error=str(error))
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, claim.follower_id, str(error))
@@ -122,7 +123,7 @@ class Serving:
     ) -> Settled | Later:
         now = datetime.now(UTC)
         if access is None:
-            if submission is not None or order.replayed:  # without the key nobody can say what became of it
+            if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
                 since = submission.submitted_at if submission else order.decided_at
                 why = "the follower has no key any more to ask with"
                 return Later(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
@@ -177,7 +178,7 @@ class Serving:
         await self._alerts.sound(AlertKind.UNKNOWN_ORDER, order.follower_id, what, later.unknown_since)
 
     async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
-        # The account changed; read it soon, but not while the next orders may still come.
+        # The account has changed. Read it soon, but not while the next orders may still come.
         refresh_in_ms = random.randrange(3_000, 8_000) if settled.event.outcome is Outcome.COPIED else None  # noqa: S311
         return await self.mailboxes.settle(
             claim,
@@ -208,11 +209,11 @@ class Serving:
                 with background_requests():
                     await self.accounts.read(claim.follower_id, access.account)
         except KeyRefused as error:
-            # Forgotten first: if the key has been replaced, who hears of the refusal has the account read again.
+            # Forget the account first. After the event, the engines load the roster and plan a reading if the key is new.
             await self.accounts.forget(claim.follower_id)
             await self._disable(claim.follower_id, access, error)
         except (Throttled, RateLimited) as error:
-            # Nothing is known to be wrong with the account: it is read in its next turn.
+            # The account itself may be fine. It is read in its next turn.
             log.info("account not read yet", follower=claim.follower_id, error=str(error))
         except BrokerError as error:
             log.warning("account not read", follower=claim.follower_id, error=str(error))

@@ -1,6 +1,6 @@
-"""The sweep: once a second each worker looks for what crashes left behind and sends the hints that were lost.
+"""Finds once a second what crashes left behind, and replaces hints that were lost.
 
-Runs in a thread of the worker's main process, beside Celery.
+The sweep runs in a thread of the worker's main process, next to Celery.
 """
 
 import asyncio
@@ -24,7 +24,7 @@ from shared.presence import signs_of_life
 EVERY_SECONDS = 1.0
 EXPIRED_AT_ONCE = 500
 ACCOUNT_READS_AT_ONCE = 100
-"""Per second and worker: reading accounts must leave most of the places to orders."""
+"""Per second and worker. Reading accounts must leave most of the places to orders."""
 OVERDUE_MS = 500
 
 log = structlog.get_logger()
@@ -86,7 +86,7 @@ class Sweeper:
                 if swept.expired:
                     log.warning("claims expired", followers=swept.expired)
                 self._health.consumer.saw(await redis.llen(queue), is_busy=self._is_busy())
-                # In a thread: a Redis that hangs would hold up the heartbeat.
+                # In a thread, because a Redis that hangs would delay the heartbeat.
                 await asyncio.to_thread(self._publish_hints, self.hints(swept))
                 self._health.swept()
             except (RedisError, OSError) as error:
@@ -97,12 +97,12 @@ class Sweeper:
                 self._health.without_redis(error)
                 log.warning("hints not sent", error=str(error))
             except Exception:
-                # A defect. Without sweeps nobody would find what crashes leave behind, so the next one comes.
+                # A defect. The next sweep comes nevertheless, because only a sweep finds what crashes leave behind.
                 log.exception("sweep failed")
-            # Not in step with the other workers.
+            # Spread over time, so that the workers do not all sweep at once.
             await asyncio.sleep(EVERY_SECONDS * random.uniform(0.8, 1.2))  # noqa: S311
         await redis.aclose()
 
     def hints(self, swept: Swept) -> int:
-        """How many drains would find something to do, at most one for each child."""
+        """How many drains would find work, at most one for each child."""
         return min(self._children, math.ceil((swept.expired + swept.accounts_due + swept.overdue) / self._places))
