@@ -1,4 +1,4 @@
-"""Collect the evidence of a run: ledger, mailboxes and the paper broker's own log and journal."""
+"""Collects what a run has left behind: the ledger, the mailboxes, and the paper broker's own log and journal."""
 
 import asyncio
 from collections import defaultdict
@@ -40,7 +40,7 @@ _WAITS = text("""
 
 
 async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path) -> Evidence:
-    """Read everything of one broker. The system must have settled. Raises one of the demo's AWAY."""
+    """Read everything of one broker. The system must have settled before. Raises one of the demo's AWAY."""
     keys, reports = BrokerKeys(broker), Reports(engine)
     async with aiohttp.ClientSession(paper_url) as session:
         orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]
@@ -69,12 +69,12 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
 
 
 def _id_in_log(broker: Broker, fill_id: FillId) -> str:
-    """Return the id in the paper broker's log, which never begins with the symbol."""
+    """Return the id as the paper broker's log has it. There it never begins with the symbol."""
     return fill_id.rpartition("-")[2] if profile_of(broker).fill_ids_per_symbol else fill_id
 
 
 def recovery_seconds(engine: Engine, injections: Sequence[Done]) -> dict[str, list[float]]:
-    """By kind: how long each injection held up the orders that were decided before it; 0: nobody."""
+    """By kind, the seconds that each injection delayed the orders decided before it; 0 if it delayed none."""
     with transaction(engine) as connection:
         waits = [(row.decided_at, row.occurred_at) for row in connection.execute(_WAITS)]
     found: dict[str, list[float]] = defaultdict(list)

@@ -1,4 +1,4 @@
-"""The ground that chaos is made on: the whole system on paper brokers, two processes of each stage that may have them.
+"""Runs the whole system on paper brokers as the ground for chaos, with two processes of each stage that may have them.
 
 ground = Ground([broker], followers=8, seed=1, announce=print)
 async with ground.started():
@@ -47,13 +47,13 @@ from shared.persistence.reports.reports import Reports
 CLAIM_SECONDS = 12.0
 """Longer than any request is valid (10 s)."""
 PAUSE_SECONDS = CLAIM_SECONDS + 3
-"""A paused process loses its claims and leases."""
+"""Long enough that a paused process loses its claims and leases."""
 WARM_UP_SECONDS = 120.0
 BETWEEN_ORDERS_SECONDS = 0.5
 LOOK_SECONDS = 0.5
 RECONCILE_EVERY_SECONDS = 20.0
 ROUND = 4
-"""Orders of the person from buy to full close."""
+"""The person's orders from the first buy to the full close."""
 NEWEST_FILLS = 20
 SPARED = frozenset({"copy_engine", "broker_worker", "master_trader", "bookkeeper"})
 
@@ -61,12 +61,12 @@ _ROWS = text("SELECT (SELECT count(*) FROM decisions) + (SELECT count(*) FROM or
 
 
 def data_folder(lane: int = 0) -> Path:
-    """Where a system of chaos keeps its data; deleted when the next run begins."""
+    """The folder in which a system of chaos keeps its data. It is deleted when the next run begins."""
     return load_settings().home.absolute() / (f"chaos-{lane}" if lane else "chaos")
 
 
 class Ground:
-    """One started system and everything to trade on it and to look at it. Single use."""
+    """One started system, with everything that is needed to trade on it and to examine it. Single use."""
 
     system: LocalSystem
     engine: Engine
@@ -83,7 +83,7 @@ class Ground:
         change: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
         lane: int = 0,
     ) -> None:
-        """`change`: how a stage's process is started differently. `lane`: systems side by side need one each."""
+        """`change` changes how the process of a stage is started. Systems that run side by side need different `lane`s."""
         self.brokers = tuple(brokers)
         self.followers = followers
         self.announce = announce
@@ -94,15 +94,15 @@ class Ground:
 
     @contextlib.asynccontextmanager
     async def started(self) -> AsyncIterator[None]:
-        """Start everything and stop it at the end. Raises LocalSystemError when nothing works at all."""
+        """Start everything, and stop it at the end. Raises LocalSystemError when the system does not start."""
         lock.delete_data(self.home)
-        children = 2 if len(self.brokers) == 1 else 1  # there is a spare of each worker besides
+        children = 2 if len(self.brokers) == 1 else 1  # there is also a spare of each worker
         settings = load_settings(
             home=self.home,
             master_poll_seconds=0.25,
             claim_seconds=CLAIM_SECONDS,
             worker_children=children,
-            # Nobody sells by hand here: a repair would be a mistake, and show as a wrong position.
+            # No account is traded by hand here. A repair would be a mistake, and would show as a wrong position.
             reconcile_every_seconds=RECONCILE_EVERY_SECONDS,
             reconcile_repair=True,
         ).model_copy(update={"redis_url": None, "database_url": None, "configured_secret_key": None})
@@ -127,11 +127,11 @@ class Ground:
                     await self.redis.aclose()
 
     def clear(self) -> None:
-        """Delete what the run has left in its folder, once the system has stopped; not what another run works on."""
+        """Delete the data of this run after the system has stopped. The data of other runs stays."""
         lock.delete_data(self.home)
 
     def person(self, broker: Broker) -> Person:
-        """Who trades the broker's master account."""
+        """Return the person that trades the master account of the broker. It is not connected yet."""
         return Person(broker, self.system.paper_urls[broker], self._accounts[broker].person, MASTER_DOLLARS)
 
     @staticmethod
@@ -142,7 +142,7 @@ class Ground:
             await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
     async def backlog(self, broker: Broker) -> int:
-        """Of the newest fills, those that somebody's copy is still under way of; as many as looked at: unknown."""
+        """Count those of the newest fills that are not copied to every follower yet. If unknown, return the limit."""
         try:
             fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=NEWEST_FILLS)
         except DatabaseUnavailable:
@@ -150,10 +150,10 @@ class Ground:
         return sum(1 for fill in fills if fill.pending or fill.followers < self.followers)
 
     async def evidence(self, broker: Broker) -> Evidence:
-        """What ledger, mailboxes and the broker's own log say now. Raises one of AWAY.
+        """Return what the ledger, the mailboxes and the broker's own log say now. Raises one of AWAY.
 
-        Asked again for a minute: a server that was killed leaves dead connections behind, and redis-py may find
-        that one of its pool is dead only when it uses it.
+        It retries for a minute. A server that was killed leaves dead connections behind, and redis-py may notice a dead
+        connection of its pool only when it uses it.
         """
         journal = self.system.data_folder / f"{broker.value}.journal"
         async for attempt in stamina.retry_context(on=AWAY, timeout=60, wait_max=1):
@@ -162,9 +162,9 @@ class Ground:
         return seen
 
     async def settle(self, at_most_seconds: float) -> float:
-        """Wait until nothing is pending and Redis is in line; return how many seconds it took.
+        """Wait until nothing is pending and Redis is in line with the ledger. Return the seconds that it took.
 
-        Gives up when nothing was written into the ledger for so long. The checks say what is.
+        Give up when nothing was written into the ledger for `at_most_seconds`. The checks then report what is pending.
         """
         started = gone_on_at = time.monotonic()
         written = -1
@@ -195,7 +195,9 @@ class Ground:
         return variables
 
     def _arrange(self, specs: list[ProcessSpec]) -> list[ProcessSpec]:
-        """Two of each stage that may have several: who is paused must find that the other went on."""
+        """Start two processes of each stage that may have several. A paused process must then find that the other one
+        continued.
+        """
         spares = [_spare(spec) for spec in specs if spec.name.partition("-")[0] in SPARED]
         return [self._change(spec) for spec in (*specs, *spares)]
 
@@ -211,11 +213,12 @@ class Ground:
                 await asyncio.sleep(LOOK_SECONDS)
 
     async def _is_settled(self) -> bool:
-        # Quiet once more: what was not in the ledger yet may have come in between. First, because it is cheap.
+        # Quiet is checked twice: a fill that was not in the ledger yet may have arrived in between. First, because it
+        # is cheap.
         return await self._is_quiet() and await self._has_every_fill() and await self._is_quiet()
 
     async def _is_quiet(self) -> bool:
-        """Whether nothing is under way of what the ledger knows, and Redis is in line with it."""
+        """Whether no copy that the ledger knows is pending, and Redis is in line with the ledger."""
         run_id = (await run_id_of(self.redis)).encode()
         for broker in self.brokers:
             keys = BrokerKeys(broker)
@@ -247,7 +250,7 @@ def started_through(module: str, *arguments: str) -> Callable[[ProcessSpec], Pro
 
 
 def _spare(spec: ProcessSpec) -> ProcessSpec:
-    """A second process of the same stage, with a name, a log and a heartbeat of its own."""
+    """A second process of the same stage, with its own name, log and heartbeat."""
     name = f"{spec.name}-spare"
     beat = spec.environment["NIJA_HEARTBEAT_FILE"]
     command = [part.replace("@%h", "-spare@%h") for part in spec.command]

@@ -1,4 +1,4 @@
-"""Break the system: an injection in; something killed, paused, emptied, doubled or switched on at the paper broker."""
+"""Injects failures into the system: it kills or pauses processes, empties Redis, doubles hints, makes brokers fail."""
 
 import asyncio
 import contextlib
@@ -34,7 +34,7 @@ from shared.persistence.ledger.master_fills import MasterFills
 HINTS_DOUBLED = 20
 _PAPER_TIMEOUT = ClientTimeout(total=5)
 FAULT_REQUESTS = 3
-"""How many requests one switched-on fault hits."""
+"""How many requests a fault hits after it was switched on."""
 _STAGE = {
     Kind.KILL_MASTER: "master_trader",
     Kind.KILL_ENGINE: "copy_engine",
@@ -72,7 +72,7 @@ class Done(NamedTuple):
 
 
 class Injector:
-    """Breaks one local system. What could not be done (the target was away already) is not counted."""
+    """Injects failures into one local system. A failure that could not be made is not counted (its target was away)."""
 
     def __init__(
         self,
@@ -84,7 +84,7 @@ class Injector:
     ) -> None:
         self.done: list[Done] = []
         self.requests_hit: Counter[str] = Counter()
-        """How many requests each fault of a paper broker has hit, as far as its process lived to tell; known at the end."""
+        """How many requests each fault of a paper broker has hit. Complete at the end, except for killed processes."""
         self._system = system
         self._engine = engine
         self._roster_changes = roster_changes
@@ -100,7 +100,7 @@ class Injector:
         return {kind.value: made[kind] for kind in Kind}
 
     async def inject(self, injection: Injection) -> bool:
-        """Make the injection; False: its target is not there at the moment, try again later."""
+        """Make the injection. Return False when its target is not there at the moment; then try again later."""
         at = datetime.now(UTC)
         try:
             made = await self._make(injection)
@@ -113,7 +113,7 @@ class Injector:
         return made
 
     async def end(self) -> None:
-        """Let everything go on that is paused, and switch all faults off."""
+        """Wait until all paused processes continue, and switch all faults off."""
         await asyncio.gather(*self._paused)
         for url in self._system.paper_urls.values():
             await self._end_faults(url)
@@ -129,7 +129,7 @@ class Injector:
 
     async def _make(self, injection: Injection) -> bool:
         kind, broker = injection.kind, injection.broker
-        if kind is Kind.KILL_BROKER:  # it takes its faults along, and how many requests they hit
+        if kind is Kind.KILL_BROKER:  # its faults and their counts end with it
             await self._end_faults(self._system.paper_urls[broker])
         if kind in PAPER_FAULTS:
             await self._switch_on(kind, broker)
@@ -186,7 +186,7 @@ class Injector:
             os.kill(pid, signal.SIGCONT)
 
     def remember_redis(self) -> None:
-        """Copy Redis' files as they are now: what an older Redis will come back with."""
+        """Copy the files of Redis as they are now. An older Redis will start from this copy."""
         fresh = self._older.with_suffix(".new")
         shutil.rmtree(fresh, ignore_errors=True)
         fresh.mkdir(mode=0o700)
@@ -237,13 +237,13 @@ class Injector:
             connection.execute(_CUT_OTHERS)
 
     async def _publish_again(self, broker: Broker) -> bool:
-        """As a master's process does whose mark in the ledger was lost; to the whole stream, newest first."""
+        """Publish the newest fills again, newest first, as a master's process does whose mark in the ledger was lost."""
         ledger = MasterFills(self._engine)
         last = await asyncio.to_thread(ledger.published_sequence, broker)
         fills = await asyncio.to_thread(ledger.after, broker, max(last - 3, 0), 3) if last else []
         async with self._redis(broker) as redis:
             for fill in reversed(fills):
-                # Lost entries: Redis was emptied and is not restored yet; a refusal is the right answer.
+                # Lost entries mean that Redis was emptied and is not restored yet. Then a refusal is the right answer.
                 with contextlib.suppress(StreamLostEntries, StreamConflict):
                     await publish_fill(redis, BrokerKeys(broker), fill)
         return bool(fills)

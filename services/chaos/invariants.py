@@ -1,4 +1,4 @@
-"""The promises, one by one: what ledger, mailboxes and the paper broker's log say goes in, violations come out. Pure."""
+"""Checks the promises one by one against the evidence of a run, and returns the violations. Pure."""
 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
@@ -13,38 +13,38 @@ from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, PositionLine
 
 SHOWN = 5
-"""Examples in a report."""
+"""How many examples a report shows."""
 
 
 class Evidence(NamedTuple):
-    """All that was found at one broker when everything had settled."""
+    """Everything that was found at one broker when the system had settled."""
 
     followers: Mapping[str, int]
-    """Follower → the last fill before it joined."""
+    """By follower, the last fill before it joined."""
     master_fills: frozenset[str]
-    """Fill ids in the master's account, by the broker's log."""
+    """Ids of the fills in the master's account, by the broker's log."""
     ledger_fills: Mapping[str, int]
-    """Fill id → sequence, by the ledger."""
+    """By fill id, its sequence in the ledger."""
     copies: Sequence[CopyLine]
     finals: Mapping[str, int]
-    """Copy order → number of final states."""
+    """By copy order, the number of its final states."""
     orders: Sequence[BrokerOrder]
-    """Of followers, in the order of the broker's acceptance."""
+    """Orders of followers, in the order in which the broker accepted them."""
     positions: Sequence[PositionLine]
     redis_positions: Mapping[tuple[FollowerId, Symbol], Decimal]
     mailboxes: Mapping[str, int]
-    """Mailboxes that are not empty."""
+    """By follower, the length of each mailbox that is not empty."""
     dead_letters: int
     nonces: Mapping[str, Sequence[int]]
-    """Accepted nonces by key, in the order of acceptance."""
+    """By key, the accepted nonces in the order of acceptance."""
     lots: Mapping[str, Decimal]
-    """By symbol: what is less than this cannot be sold, or cannot be told apart."""
+    """By symbol, the smallest difference that counts. Less cannot be sold, or cannot be distinguished."""
     asleep: Sequence[str] = ()
-    """Followers who had mail at some time, and were neither ready nor lent to a worker."""
+    """Followers that had mail at some time, but were neither ready nor claimed."""
 
 
 class Found(NamedTuple):
-    """Violations by invariant, each with examples, and the numbers that are asked for most."""
+    """The violations by invariant, with examples, and the figures that are needed most."""
 
     violations: Mapping[str, tuple[int, tuple[str, ...]]]
     duplicates: int
@@ -122,7 +122,7 @@ def _quantities(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
 
 
 def _positions(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
-    """By the broker's log, the ledger and Redis; what is less than a lot cannot be sold and is let go."""
+    """Compare positions by the broker's log, the ledger and Redis. Less than a lot cannot be sold, so it is ignored."""
     held: dict[tuple[FollowerId, Symbol], Decimal] = defaultdict(Decimal)
     for order in seen.orders:
         copy = ordered.get(order.client_order_id or "")

@@ -1,4 +1,4 @@
-"""What will be broken, in which order: a seed and a size in, a list of injections out. Pure, the same for a seed."""
+"""Plans what will be broken and in which order, from a seed and a size. Pure: the same seed gives the same plan."""
 
 import random
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ from typing import NamedTuple
 from shared.domain.identity import Broker
 
 ORDERS_PER_INJECTION = 250
-"""5,000 copy orders get 20 injections of every kind, the most that are made of one."""
+"""5,000 copy orders get 20 injections of each kind, which is the maximum."""
 MOST_OF_A_KIND = 20
 
 
@@ -68,33 +68,36 @@ PAPER_FAULTS: dict[Kind, dict[str, object]] = {
     Kind.LATE_FILL: {"kind": "late_fill", "seconds": 2},
     Kind.LATE_VISIBILITY: {"kind": "late_visibility", "seconds": 2},
 }
-"""What the paper broker is told. Late visibility stays below every gateway's margin: beyond it no look-up helps."""
+"""The faults as the paper broker expects them. Late visibility is shorter than every gateway's margin: a longer one
+would defeat any look-up.
+"""
 
 ORDER_FAULTS = frozenset({Kind.REPLY_LOST, Kind.HANG_EXECUTED, Kind.HTTP_ERROR_EXECUTED})
-"""Faults that are made of calls that place an order: what they do to others is what `hang` and `http_error` do."""
+"""Faults of calls that place an order. On other calls, `hang` and `http_error` have the same effect."""
 
 
 REDIS_LOST = (Kind.KILL_REDIS, Kind.EMPTY_REDIS, Kind.OLDER_REDIS)
-"""After each of them every order under way is looked up until its request can no longer be executed (15 s)."""
+"""After each of these, every pending order is looked up until its request can no longer be executed (15 s)."""
 
 
 class Injection(NamedTuple):
-    """One thing to break at one broker, and how long to wait before the next."""
+    """One thing to break at one broker, and the wait before the next one."""
 
     kind: Kind
     broker: Broker
     pause_seconds: float
     target: int
-    """Which of several processes; taken modulo their number."""
+    """Selects one of several processes: it is taken modulo their number."""
 
 
 def injections(
     seed: int, orders: int, brokers: Sequence[Broker], *, kinds: Sequence[Kind] = tuple(Kind), gap_seconds: float = 1.4
 ) -> list[Injection]:
-    """Every kind as often as every other, in random order, at random brokers; gaps are exponential.
+    """Return every kind equally often, in random order and at random brokers. The gaps are exponential.
 
-    Losses of Redis come in bursts, one of each kind, and the bursts evenly spread: the next loss strikes while the
-    last one is being made good, and between two bursts there is time for orders that the other faults can strike.
+    Losses of Redis come in bursts, one of each kind, and the bursts are evenly spread. Within a burst, the next loss
+    comes during the recovery from the previous one. Between two bursts there is time for orders that the other faults
+    can hit.
     """
     draw = random.Random(f"chaos:{seed}")  # noqa: S311  repeatable, not secret
     times = max(1, min(MOST_OF_A_KIND, orders // ORDERS_PER_INJECTION))

@@ -1,4 +1,4 @@
-"""The steps of the protocol at which a process can be struck, and the places in the code where each begins or ends."""
+"""Lists the steps of the protocol at which a process can be struck, and where in the code each begins or ends."""
 
 from collections.abc import Iterator, Sequence
 from itertools import zip_longest
@@ -8,17 +8,17 @@ from services.chaos.plan import Kind
 
 
 class Step(NamedTuple):
-    """A boundary between two steps of one process. What is done before it stands, what comes after is not begun."""
+    """A boundary between two steps of one process. The step before it is complete, and the step after it has not begun."""
 
     process: str
-    """The stage; of a worker its main process, which sweeps, or a child, which serves followers."""
+    """The stage. A worker has two processes: `main`, which sweeps, and `child`, which serves followers."""
     name: str
     target: str
     """`module:name` or `module:Class.name` of a function of the stage."""
     moment: Literal["before", "after"]
-    """When the call of the target begins, or when it has returned."""
+    """Whether the process is struck when the call of the target begins, or when it has returned."""
     trigger: Kind | None = None
-    """What has to be broken for the step to be reached at all."""
+    """The failure that must be injected so that the process reaches the step."""
 
 
 _PUBLISH = "services.master_trader.publish"
@@ -67,7 +67,7 @@ STEPS: tuple[Step, ...] = (
 
 
 def by_turns(steps: Sequence[Step] = STEPS) -> Iterator[Step]:
-    """The steps in an order in which a process that was struck has time to come back before its next turn."""
+    """The steps in an order that gives a struck process time to come back before its next turn."""
     processes = dict.fromkeys(step.process for step in steps)
     columns = ([step for step in steps if step.process == process] for process in processes)
     for row in zip_longest(*columns):

@@ -1,4 +1,4 @@
-"""Change followers while the system runs, as a person does with `nija followers pause | resume | replace-key | add`."""
+"""Changes followers while the system runs, as a person does with `nija followers pause | resume | replace-key | add`."""
 
 from collections.abc import Mapping
 
@@ -15,9 +15,9 @@ ROSTER_CHANGES = frozenset({Kind.CHANGE_STATUS, Kind.REPLACE_KEY, Kind.ADD_FOLLO
 
 
 class RosterChanges:
-    """All methods raise RedisError, OSError and DatabaseUnavailable.
+    """Changes followers. All methods raise RedisError, OSError and DatabaseUnavailable.
 
-    Every second change of a status or key is one whose command was killed when it had stored it: nobody is told.
+    Every second change of a status or key is not announced, as if its command had been killed after it had stored it.
     """
 
     def __init__(
@@ -27,7 +27,9 @@ class RosterChanges:
         in_at_first: int,
         redis_url: str,
     ) -> None:
-        """`in_at_first`: how many of each broker's accounts copy already; the others join one after another."""
+        """`in_at_first` is the number of each broker's accounts that copy from the start. The others join one after
+        another.
+        """
         self._store = store
         self._accounts = accounts
         self._followers = dict.fromkeys(accounts, in_at_first)
@@ -35,7 +37,9 @@ class RosterChanges:
         self._untold = False
 
     def make(self, kind: Kind, broker: Broker, number: int) -> bool:
-        """Make one of ROSTER_CHANGES with the follower of that number; False: nija has disabled it."""
+        """Make one of ROSTER_CHANGES with the follower of that number. Return False when nija has disabled the
+        follower.
+        """
         follower_id = self._accounts[broker].followers[number % self._followers[broker]].follower_id
         match kind:
             case Kind.CHANGE_STATUS:
@@ -57,7 +61,7 @@ class RosterChanges:
         return self._store.set_status(broker, follower_id, other, actor=ACTOR, announce=self._announce_or_not)
 
     def _replace_key(self, broker: Broker, follower_id: FollowerId) -> None:
-        """Have nija use the account's other key; the broker still takes both."""
+        """Make nija use the other key of the account. The broker still accepts both."""
         keys = self._accounts[broker].follower_keys[follower_id]
         used = self._store.credentials(broker, [follower_id])[follower_id]
         other = next(key for key in keys if key != used)
@@ -66,7 +70,7 @@ class RosterChanges:
     def _add(self, broker: Broker) -> None:
         """Let another account copy from the next fill on."""
         next_one = self._accounts[broker].followers[self._followers[broker]]
-        # Stored already when an earlier try was told that PostgreSQL is away.
+        # It is already stored if an earlier try failed because PostgreSQL was away.
         if not self._store.taken([next_one]):
             self._store.import_rows([next_one], actor=ACTOR, announce=self._announce)
         self._followers[broker] += 1

@@ -1,4 +1,4 @@
-"""Can each check fail? One protection is switched off at a time; the run must then report the right violation."""
+"""Proves that each check can fail: it switches off one protection at a time and expects the matching violation."""
 
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
@@ -16,19 +16,19 @@ PAUSES_SECONDS = 40.0
 
 
 class Protection(NamedTuple):
-    """One protection. `expected`: the invariant that must be reported broken without it; "": none."""
+    """One protection. `expected` is the invariant that must be reported as broken without it; "" means none."""
 
     name: str
     expected: str
     kinds: Sequence[Kind]
     least_seconds: float = 0.0
-    """How long the trading lasts at least: until who sleeps has woken up."""
+    """The shortest time that the trading lasts. It lets sleeping processes wake up."""
 
 
 TIMES = 8
-"""How often each fault is made in a run: most of them hit a request that is no order."""
+"""How often each fault is made in a run. Most of them hit a request that is not an order."""
 TRIES = 6
-"""A fault has to strike between two steps of an order: where a run was lucky, another is made."""
+"""A fault must strike between two steps of an order. If a run misses that moment, another run is made."""
 
 PROTECTIONS = (
     Protection("nothing", "", (Kind.REPLY_LOST, Kind.DOUBLE_FILL)),
@@ -42,7 +42,9 @@ PROTECTIONS = (
 
 
 async def run_self_test(seed: int, announce: Callable[[str], None]) -> dict[str, Any]:
-    """A short run for each protection, on the paper Kraken; `holds`: what was expected was reported."""
+    """Make a short run for each protection, on the example broker. `holds` means that the expected violation was
+    reported.
+    """
     rows = []
     for each in PROTECTIONS:
         announce(f"switched off: {each.name}")
