@@ -1,4 +1,4 @@
-"""Strike at each step of the protocol in turn, and check every promise.
+"""Strikes at each step of the protocol in turn, and checks every promise afterwards.
 
 The process that reaches the step is killed or paused, or Redis or PostgreSQL is killed at that very moment.
 """
@@ -25,12 +25,12 @@ from shared.domain.identity import Broker
 
 FOLLOWERS = 6
 REACH_SECONDS = 60.0
-"""A step that is not reached within this is no step of the protocol (any more)."""
+"""A step that is not reached within this time is no longer a step of the protocol."""
 TRIGGER_EVERY_SECONDS = 5.0
 SETTLE_SECONDS = 90.0
 LOOK_SECONDS = 0.05
 LANES = 3
-"""Systems side by side."""
+"""The number of systems that run side by side."""
 Strike = tuple[Step, str]
 """A step and an action."""
 ACTIONS = {
@@ -39,7 +39,7 @@ ACTIONS = {
     "kill redis": signal.SIGSTOP,
     "kill postgres": signal.SIGSTOP,
 }
-"""What the process that reaches the step does to itself. While a server is killed it stands still, and then goes on."""
+"""What the process that reaches the step does to itself. It stands still while a server is killed, and then continues."""
 SERVER_AWAY_SECONDS = 0.2
 
 
@@ -48,8 +48,8 @@ async def run_steps(
 ) -> dict[str, Any]:
     """Return a row for each broker, step and action. Raises LocalSystemError when a system does not start.
 
-    Most of a row is waiting for claims, leases and look-ups, so several systems work side by side; each goes on from row to
-    row.
+    Most of a row is waiting for claims, leases and look-ups. Therefore several systems work side by side, and each
+    takes one row after another.
     """
     rows: list[dict[str, Any]] = []
     for broker in brokers:
@@ -62,7 +62,7 @@ async def run_steps(
         try:
             found = [row for lane in await asyncio.gather(*lanes) for row in lane]
         finally:
-            # Told once, each stops its system. To go now, or to tell it again, would cut that short.
+            # One cancellation makes a lane stop its system. Leaving now, or cancelling again, would interrupt that.
             for lane in lanes:
                 if not lane.cancelling():
                     lane.cancel()
@@ -106,7 +106,7 @@ async def _lane(
 
 
 def _leave(ground: Ground, rows: Sequence[dict[str, Any]], announce: Callable[[str], None], *, keep: bool) -> None:
-    """When the system has stopped: at the end, or interrupted."""
+    """Keep or delete the data after the system has stopped, at the end or after an interruption."""
     if keep or not all(row["holds"] for row in rows):
         announce(f"kept: {ground.home}")
     else:
@@ -114,7 +114,7 @@ def _leave(ground: Ground, rows: Sequence[dict[str, Any]], announce: Callable[[s
 
 
 class StepRun:
-    """Makes the rows, one after another, on a system that runs."""
+    """Makes the rows one after another on a running system."""
 
     def __init__(self, ground: Ground, broker: Broker, strikes: Path, announce: Callable[[str], None]) -> None:
         self._ground = ground
@@ -124,10 +124,10 @@ class StepRun:
         self._injector = Injector(ground.system, ground.engine, ground.roster_changes, PAUSE_SECONDS, _quiet)
         self._wake_ups = WakeUps(ground.redis, [broker])
         self._before: dict[str, int] = {}
-        """Violations of earlier rows: a row answers for its own only."""
+        """Violations of earlier rows. A row reports only its own."""
 
     async def make(self, rows: list[dict[str, Any]], waiting: list[Strike]) -> None:
-        """Take strikes off `waiting` until there is none, and append a row for each."""
+        """Take strikes off `waiting` until none is left, and append a row for each."""
         async with self._wake_ups.watched(), self._ground.person(self._broker) as person:
             while waiting:
                 rows.append(await self._row(*waiting.pop(0), person))
@@ -140,7 +140,7 @@ class StepRun:
         disarm(self._strikes)
         if pid is not None and ACTIONS[action] is signal.SIGSTOP:
             await self._while_it_stands(action)
-            with contextlib.suppress(ProcessLookupError):  # ended while it stood
+            with contextlib.suppress(ProcessLookupError):  # it ended while it stood still
                 os.kill(pid, signal.SIGCONT)
         await trading
         await self._injector.end()
@@ -172,7 +172,7 @@ class StepRun:
         await asyncio.sleep(SERVER_AWAY_SECONDS)
 
     async def _trade(self, person: Person) -> None:
-        """One round, and further ones until the step is reached or is not going to be."""
+        """Trade one round, then further ones until the step is reached or the time is over."""
         ends_at = time.monotonic() + REACH_SECONDS
         while True:
             await self._ground.trade_round(self._broker, person)
@@ -180,7 +180,7 @@ class StepRun:
                 return
 
     async def _struck(self, step: Step) -> int | None:
-        """Wait until a process has struck itself down, breaking again and again what leads to the step."""
+        """Wait until a process has struck itself. Repeat the failure that leads to the step, if it needs one."""
         ends_at = time.monotonic() + REACH_SECONDS
         trigger_at = time.monotonic()
         while (pid := struck(self._strikes)) is None and time.monotonic() < ends_at:
@@ -191,7 +191,7 @@ class StepRun:
         return pid
 
     def _broken(self, found: Found) -> dict[str, int]:
-        """By promise: how many more violations there are than before."""
+        """By promise, the number of violations that are new since the row before."""
         counts = {name: number for name, (number, _) in found.violations.items()}
         new = {name: number - self._before.get(name, 0) for name, number in counts.items()}
         self._before = counts
@@ -199,4 +199,4 @@ class StepRun:
 
 
 def _quiet(_line: str) -> None:
-    """Of systems side by side only the rows are told."""
+    """Print nothing: of systems that run side by side, only the rows are reported."""

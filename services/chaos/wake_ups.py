@@ -1,7 +1,7 @@
-"""Watch for lost wake-ups while the system runs: who has mail must be ready, or lent to a worker, at every instant.
+"""Watches for lost wake-ups while the system runs: a follower with mail must always be ready or claimed.
 
-A lost one would not stay for ever: the next reading of the account would find the mail. So it cannot be seen at the
-end; it is looked for all the time, in one Lua script, which sees one instant.
+A lost wake-up would not last, because the next reading of the account would find the mail. So it cannot be seen at the
+end. A Lua script checks for it all the time, and each run of the script sees a single instant.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ LOOK_EVERY_SECONDS = 0.25
 
 # KEYS  1 ready  2 claims  3 epoch
 # ARGV  1 prefix of mailboxes  2 run id of this Redis
-# Returns {1 if Redis is in line with the ledger, followers who have mail and whom nobody will come for}
+# Returns {1 if Redis is in line with the ledger, followers with mail that are neither ready nor claimed}
 _ASLEEP = """
 if redis.call('GET', KEYS[3]) ~= ARGV[2] then return { 0 } end
 local result = { 1 }
@@ -35,30 +35,30 @@ return result
 
 
 class WakeUps:
-    """Looks several times a second, at all brokers of one Redis."""
+    """Checks all brokers of one Redis several times a second."""
 
     def __init__(self, redis: Redis, brokers: Sequence[Broker]) -> None:
         self.lost: dict[Broker, set[str]] = {broker: set() for broker in brokers}
-        """Followers whose wake-up was lost, at some time."""
+        """Followers whose wake-up was lost at some time."""
         self.looks = 0
-        """How often a Redis that was in line with the ledger was looked at, all brokers together."""
+        """How often a Redis that was in line with the ledger was checked, all brokers together."""
         self._redis = redis
 
     @contextlib.asynccontextmanager
     async def watched(self) -> AsyncIterator[None]:
-        """Look for as long as the block runs."""
+        """Check for as long as the block runs."""
         stopping = asyncio.Event()
         watching = asyncio.create_task(self._watch(stopping))
         try:
             yield
         finally:
-            # Told, not cancelled: a client whose connection breaks at that moment may take the cancellation for it.
+            # A flag, not a cancellation: a client whose connection breaks at that moment may swallow the cancellation.
             stopping.set()
             await watching
 
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
-            with contextlib.suppress(RedisError, OSError):  # killed, or emptied in between: look again
+            with contextlib.suppress(RedisError, OSError):  # killed or emptied meanwhile: the next check comes soon
                 await self._look()
             await wait(stopping, LOOK_EVERY_SECONDS)
 

@@ -1,7 +1,7 @@
-"""Run a stage with one protection switched off: `python -m services.chaos.without NAME MODULE [ARGUMENT …]`.
+"""Runs a stage with one protection switched off: `python -m services.chaos.without NAME MODULE [ARGUMENT …]`.
 
-For the self-test of `nija chaos` only. The stages themselves have no such switch: this changes them from outside,
-in a process that was started for it.
+It serves only the self-test of `nija chaos`. The stages themselves have no such switch. They are changed from outside,
+in a process that was started for this purpose.
 """
 
 import asyncio
@@ -14,19 +14,21 @@ from itertools import count
 from typing import Any
 
 ASLEEP_SECONDS = 30.0
-"""Longer than a claim, a request's validity and the margin of look-ups together."""
+"""Longer than a claim, the validity of a request and the margin of look-ups together."""
 BETWEEN_TWO_STEPS_SECONDS = 0.7
-"""Longer than the master's orders are apart."""
+"""Longer than the time between the master's orders."""
 FAR_AWAY = timedelta(days=1)
 
 
 def _nothing() -> None:
-    """The control for what needs no pause: everything as it is, started the same way."""
+    """The control for protections that need no pause: nothing is changed, but the stage is started in the same way."""
 
 
 def _pauses() -> None:
-    """The control for fence and expiry: the first order of each worker child sleeps before it is recorded as
-    submitting, the second after that and before it leaves; and nobody renews claims, as in a paused process.
+    """The control for fence and expiry: orders are delayed, and claims are not renewed, as in a paused process.
+
+    In each worker child, the first order sleeps before it is recorded as submitting. The second order sleeps after that
+    and before it leaves.
     """
     from services.broker_worker.carry_out import Execution
     from services.broker_worker.drain import Drain
@@ -51,14 +53,14 @@ def _pauses() -> None:
 
 
 def _fence() -> None:
-    """Who lost the claim may record, settle and release all the same."""
+    """A worker that lost its claim can still record, settle and release."""
     _pauses()
     for name in ("record", "settle", "release"):
         _cut(name, "if redis.call('HGET', fences, follower) ~= fencing_number then return")
 
 
 def _request_expiry() -> None:
-    """The broker is told that the request is valid for another day."""
+    """The broker receives a request that is valid for another day."""
     _pauses()
     from shared.brokers.kraken.account import KrakenAccount
 
@@ -71,7 +73,7 @@ def _request_expiry() -> None:
 
 
 def _cut(name: str, beginning: str) -> None:
-    """Take the one line that begins so out of a Lua script."""
+    """Remove the one line that has this beginning from a Lua script."""
     from shared.messaging.scripts import script
 
     changed = script(name)
@@ -84,7 +86,7 @@ def _cut(name: str, beginning: str) -> None:
 
 
 def _look_up() -> None:
-    """An order of unknown outcome is sent again without a look at the broker."""
+    """An order of unknown outcome is sent again without a look-up at the broker."""
     from services.broker_worker.carry_out import Execution
 
     async def resend(execution: Any, submission: Any, _why: str = "") -> Any:
@@ -95,7 +97,7 @@ def _look_up() -> None:
 
 
 def _atomic_release() -> None:
-    """Whether the mailbox is empty is decided first, and the follower is released a moment later."""
+    """A worker first decides whether the mailbox is empty, and releases the follower a moment later."""
     from shared.messaging.mailboxes import Mailboxes, NextHead
 
     settle: Any = Mailboxes.settle
@@ -140,7 +142,7 @@ PROTECTIONS = {
 
 
 def main() -> None:
-    """Switch the protection off, then run the module as if it had been started itself."""
+    """Switch the protection off, then run the module as if it had been started directly."""
     _, protection, module, *arguments = sys.argv
     PROTECTIONS[protection]()
     sys.argv = [module, *arguments]

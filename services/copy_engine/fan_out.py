@@ -1,4 +1,4 @@
-"""Fan one master fill out to the followers of one shard, some hundreds at a time."""
+"""Plans and delivers one master fill for all followers of one shard, some hundreds of them at a time."""
 
 import asyncio
 from collections.abc import Callable, Collection, Sequence
@@ -17,11 +17,11 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.shard_position import ShardPosition
 
 Decided = Callable[[int, Collection[FollowerId]], set[FollowerId]]
-"""Those of the followers that the ledger has a decision of for that fill; blocking."""
+"""Return those of the followers for which the ledger has a decision about that fill. Blocks."""
 
 
 class FanOut:
-    """Plans and delivers. Holds no state of its own: a shard's position is what Redis says."""
+    """Plans and delivers. It keeps no state: the position of a shard is the one in Redis."""
 
     def __init__(
         self,
@@ -41,15 +41,15 @@ class FanOut:
     async def deliver_fill(
         self, fill: MasterFill, instrument: Instrument | SkipReason, shard: int, position: bytes, roster: Roster
     ) -> tuple[bytes, int]:
-        """Deliver what the shard still lacks of the fill; return its new position and how many became ready.
+        """Deliver what the shard still lacks of the fill. Return its new position and how many followers became ready.
 
-        Raises AlreadyDelivered when another engine moved the shard meanwhile, or the follower list changed.
+        Raises AlreadyDelivered when another engine moved the shard meanwhile, or when the roster changed.
         """
         reached = ShardPosition.parse(position)
         after = reached.after if reached.sequence == fill.sequence else None
         followers = roster.fan_out_order(shard, fill.sequence, after)
         newly_ready = 0
-        if not followers:  # nobody is here (any more); the position moves all the same
+        if not followers:  # the shard has no followers (any more), but its position moves nevertheless
             await self._mailboxes.deliver(shard, position, done(fill.sequence), b"", (), (), roster.version)
             return done(fill.sequence), 0
         for start in range(0, len(followers), self._batch_size):
@@ -82,7 +82,10 @@ class FanOut:
         return position, newly_ready
 
     async def _undecided(self, fill: MasterFill, followers: Sequence[Follower]) -> Sequence[Follower]:
-        """A replayed fill may have been delivered before Redis lost data: what the ledger knows, stands."""
+        """Return the followers without a decision in the ledger.
+
+        A replayed fill may have been delivered before Redis lost data. Decisions that the ledger has stay valid.
+        """
         ids = [follower.follower_id for follower in followers]
         decided = await asyncio.to_thread(self._decided, fill.sequence, ids)
         return [follower for follower in followers if follower.follower_id not in decided]

@@ -1,4 +1,4 @@
-"""What planning needs to know, read from Redis: accounts, carried opens, instruments."""
+"""Reads the inputs of the planner from Redis: accounts, carried opens and instruments."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -16,27 +16,28 @@ from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
 
 
 class ListingUnknown(NijaError):
-    """Nobody has listed the broker's instruments since Redis was emptied: what is missing may be listed all the same."""
+    """The instruments were not listed since Redis was emptied, so a symbol that is missing may still be listed."""
 
 
 class PlanningInputs:
-    """Reads one broker's planning inputs; an account that did not change is parsed once."""
+    """Reads one broker's planning inputs. An account that did not change is parsed only once."""
 
     def __init__(self, redis: Redis, keys: BrokerKeys) -> None:
         self._redis = redis
         self._keys = keys
         self._parsed: dict[str, tuple[bytes, AccountSnapshot]] = {}
         self.account_errors: dict[FollowerId, str] = {}
-        """Why the account of a follower cannot be read, by follower."""
+        """By follower, why its account cannot be read."""
         self.instrument_errors: dict[Symbol, str] = {}
-        """Why the listing of a symbol cannot be read, by symbol."""
+        """By symbol, why its listing cannot be read."""
 
     async def instrument(self, symbol: Symbol) -> Instrument | SkipReason:
-        """The instrument as the master's process last published it, or why there is none.
+        """Return the instrument that the master's process published last, or why there is none.
 
-        Raises ListingUnknown: the ledger, from which an emptied Redis is filled, only has those that were traded.
+        Raises ListingUnknown: an emptied Redis is filled from the ledger, which has only the instruments that were
+        traded.
         """
-        # Looked at first: a master's process lists before it looks at its account.
+        # Read first: a master's process publishes the listing before its first poll.
         is_listed = await self._redis.hexists(self._keys.master, LAST_POLL_FIELD)
         stored = await self._redis.hget(self._keys.instruments, symbol)
         if not stored and not is_listed:
@@ -46,7 +47,9 @@ class PlanningInputs:
     async def accounts_and_carries(
         self, follower_ids: Sequence[FollowerId], symbol: Symbol
     ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
-        """Snapshots (None: never read, or unreadable) and carried opens (None: nothing owed), in the order of the ids."""
+        """Snapshots (None: never read or unreadable) and carried opens (None: nothing carried), in the order of the
+        ids.
+        """
         if not follower_ids:
             return [], []
         async with self._redis.pipeline(transaction=False) as pipeline:
@@ -56,7 +59,7 @@ class PlanningInputs:
         return [self._parse(f, raw) for f, raw in zip(follower_ids, stored, strict=True)], carried
 
     async def read_unreadable_again(self) -> None:
-        """Forget the errors that are over. Raises RedisError."""
+        """Remove errors that are over. Raises RedisError."""
         for symbol in list(self.instrument_errors):
             self._parse_instrument(symbol, await self._redis.hget(self._keys.instruments, symbol))
         if self.account_errors:
@@ -72,7 +75,7 @@ class PlanningInputs:
         try:
             return Instrument.model_validate_json(raw)
         except ValidationError as error:
-            # One symbol must not keep the others waiting.
+            # One unreadable symbol must not delay the others.
             self.instrument_errors[symbol] = f"its listing cannot be read: {problems_of(error, 'instrument')}"
             return SkipReason.INSTRUMENT_UNREADABLE
 
@@ -86,7 +89,7 @@ class PlanningInputs:
         try:
             account = AccountSnapshot.model_validate_json(raw)
         except ValidationError as error:
-            # One entry must not take the others along.
+            # One unreadable account must not affect the others.
             self.account_errors[follower_id] = f"its account cannot be read: {problems_of(error, 'account')}"
             return None
         self.account_errors.pop(follower_id, None)

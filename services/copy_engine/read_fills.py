@@ -1,4 +1,4 @@
-"""Read the fills of a broker for the shards that this engine owns, fan them out and send hints. One loop per broker."""
+"""Reads the fills of one broker for the shards that this engine owns, fans them out and sends hints."""
 
 import asyncio
 import contextlib
@@ -31,7 +31,7 @@ from shared.observability.vitals import Duty
 from shared.persistence.errors import PersistenceError
 from shared.running import wait
 
-ANY_MASTER = "*"  # an entry that cannot be read does not say whose it is
+ANY_MASTER = "*"  # an entry that cannot be read does not name its master
 READ_COUNT = 16
 BLOCK_MS = 500
 FOLLOWERS_PER_HINT = 48
@@ -59,9 +59,9 @@ class FillReader:
         publish_hints: Callable[[int], None],
         duty: Duty,
     ) -> None:
-        """`count_changes`: a number that grows when what `load_followers` returns changes. Both block.
+        """`count_changes` returns a number that grows when the result of `load_followers` changes. Both block.
 
-        `duty`: learns how the loop gets on.
+        `duty` receives reports about the progress of the loop.
         """
         self._redis = redis
         self._keys = keys
@@ -71,25 +71,28 @@ class FillReader:
         self._load_followers = load_followers
         self._count_changes = count_changes
         self._changes = -1
-        """Of the follower list, when it was loaded."""
+        """The number of roster changes when the roster was loaded."""
         self._publish_hints = publish_hints
         self._duty = duty
         self._roster = Roster(-1, (), shards.count)
-        self._halted = True  # as far as we know: an engine before us may have halted
+        self._halted = True  # we must assume so: an engine before us may have halted
         self._reached: dict[int, bytes] = {}
-        """Where this step has brought each shard. One that is elsewhere suddenly waits for the next step."""
+        """The positions to which this step has brought each shard. A shard that is suddenly elsewhere waits for the
+        next step.
+        """
         self._stopping = asyncio.Event()
         self._alerts = Alerts(redis, keys)
         self._alerted: set[tuple[AlertKind, str]] = set()
         self._log = log.bind(broker=keys.broker.value)
 
     async def run(self, stopping: asyncio.Event) -> None:
-        """Work until `stopping`; the fill under way is finished, then the shards are given up."""
+        """Work until `stopping` is set. Then finish the current fill and give up the shards."""
         self._stopping = stopping
         balancing = asyncio.create_task(self._keep_shards(stopping))
         watching = asyncio.create_task(self._keep_watch(stopping))
         try:
-            # Without its shards renewed an engine must not go on, nor without its watch; why one ended is raised below.
+            # The engine must not continue when the task that renews the shards or the watch has ended. The error is
+            # raised below.
             while not (stopping.is_set() or balancing.done() or watching.done()):
                 self._duty.turned()
                 try:
@@ -132,8 +135,8 @@ class FillReader:
         if not self._shards.positions:
             await asyncio.sleep(BLOCK_MS / 1000)
             return
-        # A shard that is taken over while these entries are worked on may stand before them, and in a Redis that is
-        # emptied meanwhile all stand at the beginning: they wait for the next step, which reads from their positions.
+        # A shard that is taken over during this step may be at an earlier position, and after a flush of Redis all
+        # shards are at the beginning. They wait for the next step, which reads from their positions.
         self._reached = dict(self._shards.positions)
         after = min(ShardPosition.parse(position).done_sequence for position in self._reached.values())
         for entry in await read_fills(self._redis, self._keys, after, READ_COUNT, BLOCK_MS):
@@ -144,7 +147,7 @@ class FillReader:
                 return
             await self._refresh_roster()
             if self._roster.version != version:
-                # Perhaps by a restore: then these entries were read before it, and do not say that they are replayed.
+                # A restore may be the reason. Then these entries were read before it, and are not marked as replayed.
                 return
             await self._deliver(entry.fill)
         if self._halted:
@@ -152,7 +155,7 @@ class FillReader:
             self._halted = False
 
     async def _deliver(self, fill: MasterFill) -> None:
-        """Deliver to the shards side by side, in groups: one fsync serves a group, and hints go out after each."""
+        """Deliver to several shards at once, in groups. One fsync serves a group, and hints are sent after each group."""
         instrument = await self._inputs.instrument(fill.symbol)
         group: list[int] = []
         followers = 0
@@ -166,7 +169,7 @@ class FillReader:
 
     async def _deliver_to(self, fill: MasterFill, instrument: Instrument | SkipReason, shards: list[int]) -> None:
         deliveries = (self._deliver_to_shard(fill, instrument, shard) for shard in shards)
-        # All of them end before an error of one is raised: none goes on behind the next step's back.
+        # All deliveries end before an error of one is raised, so none of them continues during the next step.
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         newly_ready = sum(result for result in results if isinstance(result, int))
         if newly_ready:
@@ -192,34 +195,34 @@ class FillReader:
     async def _hint(self, newly_ready: int) -> None:
         try:
             await asyncio.to_thread(self._publish_hints, math.ceil(newly_ready / FOLLOWERS_PER_HINT))
-        except Exception as error:  # noqa: BLE001  whatever kombu raises: a lost hint is found by the sweep
+        except Exception as error:  # noqa: BLE001  whatever kombu raises: the sweep replaces a lost hint
             self._log.warning("hint not sent", error=str(error))
 
     async def _refresh_roster(self) -> None:
         stored = await self._redis.get(self._keys.roster)
         if stored is None:
-            # Each restore writes one. What is in a Redis that was emptied a moment ago may have been copied before.
+            # Each restore writes a version. Without one, the data may be a copy from before the flush.
             raise RedisNotRestored(
                 "Redis has no follower list; waiting for the bookkeeper to compare it with the ledger"
             )
         version = int(stored)
         if version == self._roster.version:
             return
-        # Counted first: what changes in between is noticed later.
+        # Count first. A change that comes between the two readings is then noticed later.
         changes = await asyncio.to_thread(self._count_changes)
         roster = Roster(version, await asyncio.to_thread(self._load_followers), self._shards.count)
         usable = roster.with_usable_keys()
-        if usable:  # whose reading is planned keeps the time; who joined, or has another key, is read soon
+        if usable:  # a follower with a planned reading keeps its time; a new follower or key is read soon
             await self._redis.zadd(self._keys.refresh, dict.fromkeys(usable, 0), nx=True)
         self._roster, self._changes = roster, changes
-        # A restored Redis has a new version too, and its positions may be earlier than what is remembered here.
+        # A restored Redis has a new version too, and its positions may be earlier than the remembered ones.
         await self._shards.reload()
         self._log.info("followers loaded", version=version, followers=len(roster.follower_ids()))
 
     async def _halt(self, entry: FillEntry, unreadable: UnreadableFill) -> None:
-        """Keep the entry for an operator and go no further: skipping a fill would be worse than waiting."""
+        """Keep the entry for an operator and stop here: skipping a fill would be worse than waiting."""
         fields: dict[Any, Any] = {**unreadable.fields, "error": unreadable.error}
-        # The same id again (a retry, another engine) is refused, so the entry is kept once.
+        # Redis refuses the same id again (a retry, another engine), so the entry is kept once.
         with contextlib.suppress(ResponseError):
             await self._redis.xadd(self._keys.dead_letters, fields, id=entry.entry_id)
         why = json.dumps({"entry": entry.entry_id, "error": unreadable.error})
@@ -242,20 +245,22 @@ class FillReader:
             try:
                 await self.announce_changes()
                 await self.alert()
-            except (RedisError, OSError, PersistenceError, ValidationError) as error:  # the last: of a broken alert
+            except (RedisError, OSError, PersistenceError, ValidationError) as error:  # the last: a broken alert
                 self._log.warning("no watch kept", error=str(error))
             await wait(stopping, WATCH_SECONDS)
 
     async def announce_changes(self) -> None:
-        """Have everybody load a follower list that changed, and of which nobody has heard.
+        """Make all engines and workers load a roster whose change was not announced.
 
-        Whoever changed it was killed, or lost Redis, before it could say so.
+        The command that changed it was killed, or lost Redis, before it could announce the change.
         """
         if self._changes >= 0 and await asyncio.to_thread(self._count_changes) != self._changes:
             await self._redis.incr(self._keys.roster)
 
     async def alert(self) -> None:
-        """Tell who opens nothing, and what is not opened, because it cannot be read; take back what is over."""
+        """Alert about followers and symbols that open nothing because their data cannot be read. Clear alerts that are
+        over.
+        """
         await self._inputs.read_unreadable_again()
         present = self._roster.follower_ids()
         unreadable = {each: error for each, error in self._inputs.account_errors.items() if each in present}

@@ -1,4 +1,4 @@
-"""Who copies: the followers of a broker, by shard and in ring order. The follower store goes in."""
+"""Holds the followers of a broker, by shard and in ring order."""
 
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
@@ -7,11 +7,11 @@ from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.identity import RING_SIZE, FollowerId, ring_position, ring_start, shard_of
 
 Member = tuple[int, FollowerId, Follower]
-"""Ring position, follower id, follower: sorts in fan-out order."""
+"""Ring position, follower id, follower. This tuple sorts in fan-out order."""
 
 
 class Roster:
-    """One version of a broker's follower list. Who joins later is in from the next fill."""
+    """One version of a broker's roster. A follower that joins later takes part from the next fill."""
 
     def __init__(self, version: int, followers: Iterable[Follower], shards: int) -> None:
         self.version = version
@@ -26,7 +26,7 @@ class Roster:
         return {follower_id for members in self._shards for _, follower_id, _ in members}
 
     def with_usable_keys(self) -> set[FollowerId]:
-        """Whose accounts can be read: all but those that are disabled, because a key of theirs was refused."""
+        """The followers whose accounts can be read: all except the disabled ones, whose key was refused."""
         return {
             follower_id
             for members in self._shards
@@ -35,7 +35,7 @@ class Roster:
         }
 
     def policy_errors(self) -> dict[FollowerId, str]:
-        """Why the policy of a follower cannot be read, by follower."""
+        """By follower, why its policy cannot be read."""
         return {
             follower_id: follower.policy_error
             for members in self._shards
@@ -47,10 +47,10 @@ class Roster:
         return len(self._shards[shard])
 
     def fan_out_order(self, shard: int, sequence: int, after: tuple[int, str] | None = None) -> Sequence[Follower]:
-        """The shard's followers for a fill, in an order that differs from fill to fill.
+        """Return the shard's followers for a fill, in an order that differs from fill to fill.
 
-        `after` (ring distance and id) is who was delivered to last; those up to it are left out. Where a follower
-        stands never depends on who else is there, so a list that changed in between doubles nobody.
+        `after` (ring distance and id) is the follower that was delivered to last. Followers up to it are left out. The
+        place of a follower never depends on other followers, so a roster that changes meanwhile doubles no delivery.
         """
         members = self._shards[shard]
         start = ring_start(sequence)
@@ -62,5 +62,5 @@ class Roster:
 
 
 def ring_distance(follower_id: FollowerId, sequence: int) -> int:
-    """How far the follower stands from where the fan-out of that fill begins."""
+    """The distance on the ring between the start of that fill's fan-out and the follower."""
     return (ring_position(follower_id) - ring_start(sequence)) % RING_SIZE

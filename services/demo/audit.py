@@ -1,6 +1,6 @@
-"""Compare the ledger with a paper broker's own log: what nija says it did against what was done.
+"""Compares the ledger with a paper broker's own log: what nija recorded with what was executed.
 
-Pure: lines of the ledger and of the log go in, figures come out. Quantities are base currency.
+Pure. The inputs are lines of the ledger and of the log. Quantities are in base currency.
 """
 
 from collections import Counter, defaultdict
@@ -31,7 +31,7 @@ class BrokerOrder(BaseModel):
 
     @property
     def fee_in_base(self) -> Decimal:
-        """What of the quantity bought or sold was taken as the fee."""
+        """The part of the quantity bought or sold that was taken as the fee."""
         return self.fee if self.fee_currency == self.symbol.base else ZERO
 
 
@@ -45,7 +45,7 @@ class BrokerFill(BaseModel):
 
 
 class AuditReport(NamedTuple):
-    """What the comparison found. All but `planned` and the position error are 0 in a sound system."""
+    """The result of the comparison. In a sound system, `missing`, `duplicates`, `mismatched` and `pending` are 0."""
 
     planned: int
     """Decisions to order."""
@@ -54,9 +54,9 @@ class AuditReport(NamedTuple):
     failed: int
     pending: int
     missing: int
-    """Master fills that the ledger lacks, followers without a decision, copied orders that the broker lacks."""
+    """Master fills that the ledger lacks, followers without a decision, and copied orders that the broker lacks."""
     duplicates: int
-    """Orders at the broker beyond the first for one client order id, and orders that the ledger knows nothing of."""
+    """Orders at the broker beyond the first for one client order id, and orders that the ledger does not know."""
     mismatched: int
     """Orders whose executed quantity differs between ledger and broker."""
     max_position_error_lots: Decimal
@@ -76,8 +76,11 @@ def audit(
     equity_before: Mapping[int, Decimal],
     lots: Mapping[str, Decimal],
 ) -> AuditReport:
-    """Compare. `equity_before`: the master's per fill; `lots`: per symbol; `broker_orders`: of followers only."""
-    # Counted, not named: some brokers number the fills of each symbol by itself, and the ledger's ids say which.
+    """Compare. `equity_before` is the master's, by fill. `lots` are by symbol. `broker_orders` are those of followers
+    only.
+    """
+    # Counted, not compared by id: some brokers number the fills of each symbol separately, so only the ledger's ids are
+    # unique.
     executed = sum(1 for fill in broker_fills if fill.account == master_account)
     per_fill = Counter(copy.sequence for copy in copies)
     at_broker = Counter(order.client_order_id for order in broker_orders)
@@ -121,10 +124,10 @@ def _positions(
     equity_before: Mapping[int, Decimal],
     lots: Mapping[str, Decimal],
 ) -> tuple[Decimal, int]:
-    """Follow every follower's position from the broker's log beside the target from the master's fills.
+    """Compute every follower's position from the broker's log, and its target from the master's fills.
 
-    The target is what the position would be without lots and minimums; what is carried because of them belongs
-    to the target and not to the error.
+    The target is the position without lots and minimums. What is carried because of them belongs to the target and is
+    no error.
     """
     by_fill: dict[int, list[CopyLine]] = defaultdict(list)
     for copy in copies:
@@ -140,7 +143,7 @@ def _positions(
             filled, fee = _filled(order), order.fee_in_base if order else ZERO
             if fill.side == "buy":
                 actual[key] += filled - fee
-                target[key] -= fee  # paid by every follower for itself, so no error
+                target[key] -= fee  # each follower pays its own fee, so it is no error
                 if copy.skip_reason in (None, "below_minimum") and copy.equity is not None:
                     target[key] += fill.quantity * copy.equity / equity_before[fill.sequence]
             else:
@@ -149,7 +152,7 @@ def _positions(
             if copy.skip_reason is None and copy.outcome is not None:
                 carried_exit[key] = copy.carried_exit_after
             if abs(actual[key]) < lots[fill.symbol] and copy.outcome == "copied" and fill.fraction_closed == 1:
-                # Less than a lot cannot be sold by anybody: where fees are taken in the coin, a close leaves it.
+                # Less than a lot cannot be sold. Where fees are taken in the coin, a close leaves such a rest.
                 actual[key] = target[key] = ZERO
             owed = copy.carried_after - carried_exit[key]
             worst = max(worst, abs(target[key] - owed - actual[key]) / lots[fill.symbol])

@@ -1,4 +1,4 @@
-"""One broker's part of the demo: its accounts, its person, and what its followers have done so far."""
+"""Holds one broker's part of the demo: its accounts, its person, and the progress of its followers."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -23,12 +23,12 @@ BETWEEN_ORDERS_SECONDS = 1.0
 
 
 class BrokerDemo:
-    """Made when the paper broker runs; the stages are started afterwards."""
+    """Created when the paper broker runs. The stages start afterwards."""
 
     def __init__(self, broker: Broker, paper_url: str, accounts: DemoAccounts, orders: int) -> None:
         self.broker = broker
         self.labels: dict[str, str] = {}
-        """What the person meant, by the id of each execution."""
+        """By id of each execution, what the person intended."""
         self._paper_url = paper_url
         self._accounts = accounts
         self._orders = orders
@@ -37,7 +37,7 @@ class BrokerDemo:
     async def prepare(
         cls, broker: Broker, paper_url: str, store: FollowerStore, *, followers: int, orders: int, seed: int
     ) -> "BrokerDemo":
-        """Make the accounts at the paper broker and import the followers, their keys encrypted."""
+        """Create the accounts at the paper broker and import the followers with encrypted keys."""
         accounts = await make_accounts(broker, paper_url, followers, seed)
         await asyncio.to_thread(store.import_rows, accounts.followers, actor="demo")
         return cls(broker, paper_url, accounts, orders)
@@ -48,11 +48,11 @@ class BrokerDemo:
 
     @property
     def follower_ids(self) -> list[FollowerId]:
-        """Also what their accounts are called at the paper broker."""
+        """The ids are also the names of their accounts at the paper broker."""
         return [follower.follower_id for follower in self._accounts.followers]
 
     def master_variables(self) -> Mapping[str, str]:
-        """The master's key as the environment has it."""
+        """The environment variables with the master's key."""
         prefix, master = master_prefix(self.broker), self._accounts.master
         variables = {
             f"{prefix}_API_KEY": master.api_key.get_secret_value(),
@@ -65,17 +65,17 @@ class BrokerDemo:
         return variables
 
     async def known_accounts(self, redis: Redis) -> int:
-        """How many followers' accounts have been read; none counts before the master is watched."""
+        """How many accounts of followers have been read; 0 until the master is watched."""
         keys = BrokerKeys(self.broker)
         state = await redis.hget(keys.master, "state")
         return int(await redis.hlen(keys.accounts)) if state == b"watching" else 0
 
     def person(self) -> Person:
-        """Who trades the master account, with a key of their own; not connected yet."""
+        """Return the person that trades the master account with a key of its own. It is not connected yet."""
         return Person(self.broker, self._paper_url, self._accounts.person, MASTER_DOLLARS)
 
     async def trade(self, *, btc_only: bool) -> None:
-        """Place all orders, one a second."""
+        """Place all orders, one per second."""
         coins = COINS[:1] if btc_only else COINS
         async with self.person() as person:
             for step in steps(self._orders, quote_currency(self.broker), coins):
@@ -84,7 +84,7 @@ class BrokerDemo:
                 await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
     def is_settled(self, fills: Sequence[FillReport]) -> bool:
-        """Every execution that the person saw is in the ledger, and every follower is done with it."""
+        """Whether every execution that the person saw is in the ledger, and no follower has a pending copy of it."""
         counted = {fill.fill_id for fill in fills if fill.followers >= self.followers and not fill.pending}
         return self.labels.keys() <= counted
 

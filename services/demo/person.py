@@ -1,4 +1,4 @@
-"""The person of the demo: trades the master account through the broker's ordinary API, with a key of their own."""
+"""Simulates the person of the demo, which trades the master account through the broker's API with its own key."""
 
 import asyncio
 import time
@@ -31,19 +31,19 @@ class Placed(NamedTuple):
 
 
 class OwnNonces:
-    """Nonces of a key that nobody else uses."""
+    """Nonces of a key that no other process uses."""
 
     def __init__(self) -> None:
         self._last = 0
 
-    async def reserve(self, key_hash: str, count: int) -> int:  # noqa: ARG002  the port's; there is one key
+    async def reserve(self, key_hash: str, count: int) -> int:  # noqa: ARG002  the port has it; there is one key
         first = max(self._last + 1, time.time_ns() // 1000)
         self._last = first + count - 1
         return first
 
 
 class Person:
-    """`async with Person(…)`. Trades; knows nothing of followers."""
+    """`async with Person(…)`. Trades, and knows nothing of followers."""
 
     def __init__(self, broker: Broker, base_url: str, credentials: Credentials, dollars: Decimal) -> None:
         self._connection = connect(broker, base_url=base_url, nonces=OwnNonces())
@@ -61,7 +61,7 @@ class Person:
         await self._connection.close()
 
     async def trade(self, step: ScenarioStep) -> Placed:
-        """Place the step's market order and wait until it is done."""
+        """Place the step's market order and wait until it is executed."""
         instrument = self._connection.instruments()[step.symbol]
         if step.side is Side.BUY:
             prices = await self._patiently(self._connection.prices, [instrument.base])
@@ -81,7 +81,7 @@ class Person:
         return Placed(done.broker_order_id, tuple(executed))
 
     async def _place(self, step: ScenarioStep, quantity: Decimal) -> OrderReport:
-        """As a careful person does: after an error, look whether it went through, and only then try again."""
+        """Place an order. After an error, look up whether it was executed, and only then try again."""
         while True:
             name = CopyOrderId(uuid.uuid4().hex)
             began_at = datetime.now(UTC)
@@ -110,7 +110,7 @@ class Person:
                 await asyncio.sleep(_AWAY_SECONDS)
 
     async def _patiently(self, call: Callable[..., Awaitable[_Answer]], *arguments: Any) -> _Answer:
-        """Ask until the broker answers: it may have been killed, and comes back."""
+        """Retry until the broker answers: it may have been killed, and comes back."""
         while True:
             try:
                 return await call(*arguments)
