@@ -1,9 +1,11 @@
-"""Flower, Celery's monitor: `python -m services.flower.app --port 5555`. Workers' events in, a web page and an API out.
+"""Runs Flower, the monitor of Celery, as a web page and an API: `python -m services.flower.app --port 5555`.
 
-It shows the queues of all brokers that share one Redis, with their workers and drains; a broker with a Redis of
-its own ({BROKER}_REDIS_URL) needs a Flower of its own (`--broker`). It only looks: operations are switched off, and
-it has no database and no key. NIJA_FLOWER_BASIC_AUTH is who may look, and without it nothing starts; but Flower
-serves /metrics and /healthcheck to everybody, so its port belongs on loopback or a private network.
+Flower shows the queues, workers and drains of all brokers that share one Redis. A broker with a Redis of its own
+({BROKER}_REDIS_URL) needs a Flower of its own (`--broker`). Flower is read-only: operations are switched off, and it
+has no database and no key.
+
+NIJA_FLOWER_BASIC_AUTH names the user that may read it, and without this setting nothing starts. But Flower serves
+/metrics and /healthcheck without a password. So its port belongs on loopback or in a private network.
 """
 
 import asyncio
@@ -22,14 +24,14 @@ from shared.running import stop_by_signal
 
 OFFLINE_WORKERS_KEPT_SECONDS: Final = 3600
 TASKS_KEPT: Final = 20_000
-"""In memory; hints come by the dozen a second in busy hours."""
+"""Kept in memory. In busy hours, dozens of hints arrive per second."""
 _HIGHEST_PORT: Final = 65_535
 
 
 def watched(settings: Settings, wanted: Sequence[Broker]) -> tuple[str, tuple[Broker, ...]]:
-    """The Redis to watch and the brokers that have their queues on it.
+    """Return the Redis to watch and the brokers that have their queues on it.
 
-    `wanted`: these brokers; empty means every broker without a Redis of its own. Raises ConfigurationError.
+    `wanted` names the brokers. Empty means every broker without a Redis of its own. Raises ConfigurationError.
     """
     brokers = tuple(wanted) or tuple(broker for broker in Broker if settings.own_redis_url(broker) is None)
     if not brokers:
@@ -57,7 +59,7 @@ def run(settings: Settings, wanted: Sequence[Broker], address: str, port: int, s
     start.succeeded()
     app = Celery("nija.flower")
     configure_celery(app, brokers[0], redis_url, *brokers[1:])
-    # Not an argument: those are for everybody to read in the list of processes.
+    # Not as an argument: every user can read arguments in the list of processes.
     flower_options.basic_auth = [settings.flower_basic_auth.get_secret_value()]
     app.start(
         [
@@ -79,7 +81,7 @@ async def _redis_is_usable(settings: Settings, broker: Broker) -> bool:
 
 
 def _refuse_taken(address: str, port: int) -> None:
-    """Raise ConfigurationError for an address that cannot be listened on: Flower would show a traceback."""
+    """Raise ConfigurationError if it is impossible to listen on the address. Flower itself would show a traceback."""
     try:
         family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, socket.SOCK_STREAM) as trial:

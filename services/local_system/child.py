@@ -1,14 +1,13 @@
-"""What is set in a child process between fork and exec: it dies with its parent, and is not root if it must not be.
+"""Prepares a child process between fork and exec: it ends with its parent, and gives up root where it must.
 
-In: the signal that the child gets when the parent ends, and the account it runs as. Out: a `preexec_fn`.
+PostgreSQL refuses to run as root, and nija often runs as root (in containers). The usual solutions change the machine.
+They need a new system user, and read permission for all users on each folder above the data, including private ones.
 
-PostgreSQL refuses to run as root, and nija often runs as root (containers). The usual ways out change the
-machine: a new system user, and read permission for everybody on each folder above the data, private ones included.
-Here the child becomes `nobody`, but keeps one capability that lets it pass closed folders; the data folder stays
-0700 and nothing on the machine is changed. Where capabilities cannot be kept (some sandboxes), the child becomes
-plain `nobody`, and a folder that it cannot pass is named in the error.
+Here the child becomes `nobody`, but keeps one capability with which it can pass closed folders. The data folder stays
+0700, and nothing on the machine is changed. Some sandboxes do not allow a child to keep a capability. Then it becomes
+plain `nobody`, and the error names a folder that it cannot pass.
 
-Linux only; elsewhere the child is not tied to its parent, and the account cannot be changed.
+Linux only. On other systems the child is not tied to its parent, and the account cannot be changed.
 """
 
 import ctypes
@@ -32,13 +31,13 @@ _LINUX_CAPABILITY_VERSION_3 = 0x20080522
 _CAP_DAC_OVERRIDE = 1
 _CAP_DAC_READ_SEARCH = 2
 
-# Loaded before any fork: after it, a child of a threaded process may hardly do more than system calls.
+# Loaded before any fork: the child of a threaded process can do little more than system calls.
 _LIBC = ctypes.CDLL(None, use_errno=True) if sys.platform == "linux" else None
 
 
 @dataclass(frozen=True, slots=True)
 class UserAccount:
-    """Whom a child runs as when its parent is root. `capability`: what lets it pass closed folders, if anything."""
+    """The account of a child whose parent is root. `capability` lets it pass closed folders, if possible."""
 
     user_id: int
     group_id: int
@@ -56,7 +55,8 @@ def _prctl(option: int, *arguments: int) -> None:
 
 def _become(account: UserAccount) -> None:
     if account.capability is not None:
-        # A change of account keeps capabilities, and access(2) heeds them: PostgreSQL looks for its files with it.
+        # A change of account must keep capabilities, and access(2) must respect them, because PostgreSQL checks its
+        # files with it.
         _prctl(_PR_SET_SECUREBITS, _SECBIT_NO_SETUID_FIXUP)
     os.setgroups([])
     os.setgid(account.group_id)
@@ -65,7 +65,7 @@ def _become(account: UserAccount) -> None:
         return
     mask = 1 << account.capability
     header = (ctypes.c_uint32 * 2)(_LINUX_CAPABILITY_VERSION_3, 0)
-    # Two triples (effective, permitted, inheritable) for the lower and the upper 32 capabilities.
+    # Two triples (effective, permitted, inheritable), for the lower and the upper 32 capabilities.
     sets = (ctypes.c_uint32 * 6)(mask, mask, mask, 0, 0, 0)
     if _LIBC.capset(header, sets) != 0:
         number = ctypes.get_errno()
@@ -80,7 +80,7 @@ def child_setup(death_signal: signal.Signals, account: UserAccount | None = None
     def setup() -> None:
         if account is not None:
             _become(account)
-        # After the change of account, which clears it.
+        # After the change of account, which clears this setting.
         _prctl(_PR_SET_PDEATHSIG, death_signal)
         if os.getppid() != parent:
             os.kill(os.getpid(), signal.SIGKILL)
@@ -89,9 +89,9 @@ def child_setup(death_signal: signal.Signals, account: UserAccount | None = None
 
 
 def account_for(command: Sequence[str]) -> UserAccount | None:
-    """Return an account that can run `command`, a trial; None when the present one will do (it is not root).
+    """Return an account that can run the trial `command`. None means that the present account can (it is not root).
 
-    Raises LocalSystemError that says what stands in the way.
+    Raises LocalSystemError that names the obstacle.
     """
     if os.geteuid() != 0:
         return None

@@ -1,8 +1,8 @@
-"""Real servers of our own, for a machine that has none: what Redis and PostgreSQL have in common here.
+"""Runs real servers for a machine that has none, with everything that Redis and PostgreSQL have in common here.
 
-In: a private folder. Out: the command that runs the server in the foreground, its URL, and whether it answers.
-Who starts the command owns the process: `LocalSystem` under its supervisor, the tests with `run_server`.
-A server survives SIGKILL: started again on the same folder it has everything it acknowledged.
+A server works in a private folder. It has a command that runs it in the foreground, a URL, and a check whether it
+answers. The process that starts the command owns the server: `LocalSystem` with its supervisor, or a test with
+`run_server`. A server survives SIGKILL: after a restart in the same folder it has everything that it acknowledged.
 """
 
 import contextlib
@@ -25,41 +25,41 @@ from services.local_system.lock import LOCK_FILE
 _FIRST_PORT: Final = 20_000
 _LAST_PORT: Final = 32_000
 _OURS: Final = {"chaos", "demo", "logs", "lost+found", "paper", "postgres", "redis", "run", "secret.key"}
-"""What a data folder may hold before `nija up` has run in it; chaos has a folder for each lane, `chaos-…`."""
+"""What a data folder may hold before `nija up` has run in it. Chaos has one folder per lane, `chaos-…`."""
 _ORPHAN_SECONDS: Final = 15.0
 """How long the server of a killed owner may take to end."""
 
 
 class EmbeddedServer(Protocol):
-    """A server that can be run as a child process."""
+    """A server that can run as a child process."""
 
     name: str
     stop_signal: signal.Signals
-    """What ends it in good order."""
+    """The signal that stops it in good order."""
 
     def prepare(self) -> None:
-        """Create folders and files that are missing. Raises LocalSystemError."""
+        """Create missing folders and files. Raises LocalSystemError."""
         ...
 
     def clear_remains(self) -> None:
-        """Before a restart: wait for the last process to end, and remove what misleads the next one."""
+        """Before a restart, wait for the last process to end, and remove files that would mislead the next one."""
         ...
 
     def command(self) -> list[str]:
-        """The command that runs the server in the foreground."""
+        """Return the command that runs the server in the foreground."""
         ...
 
     def child_setup(self) -> Callable[[], None]:
-        """The `preexec_fn` that the command needs."""
+        """Return the `preexec_fn` that the command needs."""
         ...
 
     def is_ready(self) -> bool:
-        """Whether it answers now."""
+        """Whether the server answers now."""
         ...
 
 
 def private_folder(path: Path) -> Path:
-    """Create `path` (0700) if it is missing. Raises LocalSystemError when that, or writing into it, is impossible."""
+    """Create `path` (0700) if it is missing. Raises LocalSystemError when it cannot be created or written to."""
     try:
         path.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
@@ -72,7 +72,7 @@ def private_folder(path: Path) -> Path:
 
 
 def home_folder(path: Path) -> None:
-    """Create the data folder, or make it private. Raises LocalSystemError when it is a folder for other things, too."""
+    """Create the data folder, or make it private. Raises LocalSystemError when the folder also serves other purposes."""
     if Path.cwd().is_relative_to(path.resolve()):
         raise LocalSystemError(
             f"NIJA_HOME={path} is the folder that you are in, or one above it: name a folder of nija's own"
@@ -81,7 +81,7 @@ def home_folder(path: Path) -> None:
         raise LocalSystemError(f"NIJA_HOME={path} is a folder that everybody may write to: name one of nija's own")
     there = {each.name for each in path.iterdir()} if path.is_dir() else set()
     if LOCK_FILE not in there and (others := {each for each in there if each.partition("-")[0] not in _OURS}):
-        # /etc, say: it would be closed to everybody else.
+        # A folder such as /etc would be closed to all other users.
         raise LocalSystemError(
             f"NIJA_HOME={path} holds other things ({min(others)}): name a folder of nija's own, new or empty"
         )
@@ -89,14 +89,14 @@ def home_folder(path: Path) -> None:
 
 
 def write_private(path: Path, text: str) -> None:
-    """Write a file that only we may read."""
+    """Write a file that only the present user may read."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "w") as file:
         file.write(text)
 
 
 def kept(path: Path, make: Callable[[], str]) -> str:
-    """The text of a private file, made once."""
+    """Return the text of a private file. It is made at the first call."""
     if not path.exists():
         write_private(path, make())
     return path.read_text().strip()
@@ -114,9 +114,9 @@ def port_is_free(port: int) -> bool:
 
 
 def free_port() -> int:
-    """A loopback port that nobody listens on, below those that the kernel gives to outgoing connections.
+    """Return a free loopback port below those that the kernel gives to outgoing connections.
 
-    A server that is restarted wants the same port again; one from the kernel's range could be taken meanwhile.
+    A server that is restarted needs the same port again. A port from the kernel's range could be taken meanwhile.
     """
     for _ in range(1000):
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT + 1)
@@ -126,7 +126,7 @@ def free_port() -> int:
 
 
 def kept_port(path: Path) -> int:
-    """The port in the file, chosen again when there is none or it is in use."""
+    """Return the port in the file. A new one is chosen when there is none or it is in use."""
     port = int(kept(path, lambda: str(free_port())))
     if not port_is_free(port):
         port = free_port()
@@ -135,7 +135,7 @@ def kept_port(path: Path) -> int:
 
 
 def wait_for_end(name: str, pid_file: Path, folder: Path) -> None:
-    """Wait until no server works in `folder`: one of a killed owner is on its way out.
+    """Wait until no server works in `folder`. The server of a killed owner ends by itself.
 
     Raises LocalSystemError if it does not end.
     """
@@ -150,7 +150,7 @@ def wait_for_end(name: str, pid_file: Path, folder: Path) -> None:
 
 
 def _server_in(pid_file: Path, folder: Path) -> int | None:
-    """The process that the file names, if it lives and works in `folder`; else the file is of the past."""
+    """Return the process that the file names, if it lives and works in `folder`. Otherwise the file is outdated."""
     try:
         process_id = int(pid_file.read_text().splitlines()[0])
         process = psutil.Process(process_id)
@@ -158,7 +158,7 @@ def _server_in(pid_file: Path, folder: Path) -> int | None:
             return None
         return process_id if Path(process.cwd()).resolve() == folder.resolve() else None
     except (FileNotFoundError, IndexError, ValueError, psutil.NoSuchProcess, psutil.AccessDenied):
-        # AccessDenied: somebody else's process, so not our server.
+        # AccessDenied: the process of another user, so it is not our server.
         return None
 
 
@@ -185,7 +185,7 @@ def start_server(server: EmbeddedServer, log: Path, *, ready_seconds: float = 30
 
 
 def stop_server(server: EmbeddedServer, process: subprocess.Popen[bytes], *, grace_seconds: float = 10) -> None:
-    """End the server in good order, or by force after `grace_seconds`."""
+    """Stop the server in good order, or by force after `grace_seconds`."""
     if process.poll() is None:
         process.send_signal(server.stop_signal)
         try:

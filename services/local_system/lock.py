@@ -1,7 +1,6 @@
-"""One nija per data folder: a locked file that says who is running.
+"""Allows one nija per data folder, by a locked file that names the running process.
 
-In: the data folder. Out: the lock, or AlreadyRunning that names the process. The kernel frees the lock when its
-holder dies, however it dies, so a file left behind never blocks a start.
+The kernel frees the lock whenever its holder ends. So a file that is left behind never blocks a start.
 """
 
 import contextlib
@@ -22,12 +21,12 @@ from services.local_system.errors import AlreadyRunning, LocalSystemError
 
 LOCK_FILE: Final = "nija.lock"
 _GLANCE_SECONDS: Final = 0.3
-"""Longer than `holder` needs to look: a command that asks who is running must not stop a start."""
+"""Longer than `holder` keeps its lock. A command that only checks for a running nija must not prevent a start."""
 
 
 @dataclass(frozen=True, slots=True)
 class Holder:
-    """Who holds the lock."""
+    """The process that holds the lock."""
 
     pid: int
     started_at: str
@@ -36,7 +35,7 @@ class Holder:
 
 @contextlib.contextmanager
 def exclusive(home: Path) -> Iterator[None]:
-    """Hold the data folder. Raises AlreadyRunning when somebody else holds it."""
+    """Hold the data folder. Raises AlreadyRunning when another process holds it."""
     descriptor = os.open(home / LOCK_FILE, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         _take(descriptor, home)
@@ -61,7 +60,9 @@ def _take(descriptor: int, home: Path) -> None:
 
 
 def holder(home: Path) -> Holder | None:
-    """Who holds the data folder now; None: nobody. Raises LocalSystemError when we may not know."""
+    """Return the process that holds the data folder now, if any. Raises LocalSystemError without the permission to
+    know.
+    """
     try:
         descriptor = os.open(home / LOCK_FILE, os.O_RDWR)
     except (FileNotFoundError, NotADirectoryError):
@@ -81,7 +82,7 @@ def holder(home: Path) -> Holder | None:
 
 
 def delete_data(home: Path) -> None:
-    """Delete a data folder that nija has run in and does not run in now; never a folder of somebody else."""
+    """Delete a data folder in which nija has run and does not run now. Other folders are never deleted."""
     if (home / LOCK_FILE).exists() and holder(home) is None:
         shutil.rmtree(home, ignore_errors=True)
 
@@ -90,7 +91,7 @@ def _read(home: Path) -> Holder:
     try:
         return Holder(**json.loads((home / LOCK_FILE).read_text()))
     except (ValueError, TypeError):
-        # Locked a moment ago, not yet written.
+        # The file is locked, but not written yet.
         return Holder(0, "now", "nija")
 
 

@@ -1,8 +1,8 @@
-"""Paper accounts for `nija up --paper`: a master and a few followers, made once; their keys are kept.
+"""Makes the paper accounts for `nija up --paper`, a master and a few followers, and keeps their keys.
 
-In: the paper broker's URL. Out: the variables that name the accounts, as a user would write them into `.env`; and
-a second key of the master in a file of its own, for the person who trades. (Nonces only grow: a person who used
-nija's key would spoil it for nija.)
+The result is the variables that name the accounts, as a user would write them into `.env`. The master also gets a
+second key, in a file of its own, for the person who trades. Nonces only grow, so a person that used nija's key would
+make it unusable for nija.
 """
 
 import json
@@ -19,24 +19,24 @@ from shared.domain.identity import Broker
 
 _MASTER_DOLLARS: Final = "100000"
 _FOLLOWERS: Final = {"paper_one": "10000", "paper_two": "2500", "paper_three": "50000"}
-"""Follower id → US dollars at the start."""
+"""By follower id, the US dollars at the start."""
 _ANSWER_SECONDS: Final = 10.0
 
 
 def quote_currency(broker: Broker) -> str:
-    """What pairs of this broker are quoted in, and its accounts hold as dollars."""
+    """The quote currency of this broker's pairs, which its accounts hold as dollars."""
     return profile_of(broker).quote_currency
 
 
 def trader_key_file(folder: Path, broker: Broker) -> Path:
-    """Where the key is kept with which a person trades the master account: JSON, `api_key`, `api_secret` and so on."""
+    """The JSON file with the key that a person uses to trade the master account (`api_key`, `api_secret` and so on)."""
     return folder / f"{broker.value}-trader-key.json"
 
 
 def paper_variables(broker: Broker, base_url: str, keys_file: Path) -> dict[str, str]:
-    """Return the variables of the accounts at this paper broker, making the accounts at the first call.
+    """Return the variables of the accounts at this paper broker. The first call makes the accounts.
 
-    Blocks. Raises LocalSystemError when the paper broker does not know the accounts any more, or knows other ones.
+    Blocks. Raises LocalSystemError when the paper broker no longer knows the accounts, or knows other ones.
     """
     if keys_file.exists():
         kept: dict[str, str] = json.loads(keys_file.read_text())
@@ -47,7 +47,7 @@ def paper_variables(broker: Broker, base_url: str, keys_file: Path) -> dict[str,
     accounts += [(name, f"{broker.name}_USER_{name.upper()}", dollars, 1) for name, dollars in _FOLLOWERS.items()]
     for name, variable, dollars, keys in accounts:
         reply = _post(f"{base_url}/paper/accounts", {"name": name, "balances": {cash: dollars}, "keys": keys})
-        # `api_key`, `api_secret`, and with OKX `passphrase`: the variables' names are theirs in capitals.
+        # `api_key`, `api_secret` and, with OKX, `passphrase`. In capitals they are parts of the variables' names.
         variables |= {f"{variable}_{part.upper()}": text for part, text in reply["keys"][0].items()}
         for key in reply["keys"][1:]:
             write_private(trader_key_file(keys_file.parent, broker), json.dumps(key, indent=1))

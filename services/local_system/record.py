@@ -1,7 +1,8 @@
-"""What other commands may know of the nija that runs on a data folder, and what is left of one that was killed.
+"""Records what other commands need to know about the nija on a data folder, and finds what a killed one left behind.
 
-Written by `LocalSystem`, read by `nija status` and its like: the servers' URLs and the process table. Files are
-0600 in a 0700 folder: the URL of the embedded Redis carries its password. API keys are never written.
+`LocalSystem` writes it, and commands such as `nija status` read it: the URLs of the servers and the process table.
+Files are 0600 in a 0700 folder, because the URL of the embedded Redis contains its password. API keys are never
+written.
 """
 
 import json
@@ -21,7 +22,7 @@ from services.local_system.supervisor import ProcessState
 from shared.config import Settings, load_settings
 
 MARKER_VARIABLE: Final = "NIJA_LOCAL_SYSTEM"
-"""In the environment of every child, with a value of its own for each run: the child can be told from others."""
+"""Set in the environment of every child, with another value for each run, so that children can be recognized."""
 
 _LEFTOVER_SECONDS: Final = 5.0
 
@@ -44,14 +45,14 @@ class RunRecord:
         self.write_processes([])
 
     def write_environment(self, marker: str, environment: Mapping[str, str], *, paper: bool) -> None:
-        """Say how the running system is reached."""
+        """Record how to reach the running system."""
         self._write(self._system, {"marker": marker, "environment": dict(environment), "paper": paper})
 
     def write_processes(self, processes: Sequence[ProcessState]) -> None:
         self._write(self._processes, [asdict(process) for process in processes])
 
     def _write(self, path: Path, content: Any) -> None:
-        # Renamed into place: a reader never sees half of it.
+        # Renamed into place, so that a reader never sees half of it.
         fresh = path.with_suffix(".new")
         write_private(fresh, json.dumps(content))
         fresh.replace(path)
@@ -82,10 +83,10 @@ class RunRecord:
 
 
 def settings_of_running_system(settings: Settings) -> Settings:
-    """Settings that reach the nija that runs on `settings.home`, for commands beside it.
+    """Return settings that reach the nija that runs on `settings.home`, for commands that run next to it.
 
-    What the user set is left as it is; returned as given when no nija runs here but REDIS_URL and DATABASE_URL
-    are set. Raises NothingRuns when there is nothing to reach.
+    Settings of the user stay. If no nija runs here but REDIS_URL and DATABASE_URL are set, the settings are returned
+    unchanged. Raises NothingRuns when there is nothing to reach.
     """
     if lock.holder(settings.home) is None:
         if settings.redis_url and settings.database_url:
@@ -98,15 +99,15 @@ def settings_of_running_system(settings: Settings) -> Settings:
     if not present:
         raise NothingRuns(f"the nija on {settings.home} is still starting: ask again in a few seconds")
     if record.is_paper():
-        # The user's real accounts have no place at a paper broker.
+        # At a paper broker, the user's real accounts must not be used.
         settings = settings.with_variables({})
     return load_settings({**settings.environment(), **present})
 
 
 def end_leftovers(record: RunRecord) -> int:
-    """End what a killed supervisor of this folder left running; return how many processes that were.
+    """End the processes that a killed supervisor of this folder left running. Return their number.
 
-    The kernel told them to end when their parent died; what has not ended after some seconds is killed.
+    The kernel signals them when their parent ends. A process that has not ended after some seconds is killed.
     """
     marker = record.marker()
     if marker is None:
@@ -132,5 +133,5 @@ def _marked(marker: str) -> list[psutil.Process]:
             if process.pid != os.getpid() and process.environ().get(MARKER_VARIABLE) == marker:
                 found.append(process)
         except (psutil.NoSuchProcess, psutil.AccessDenied, psutil.ZombieProcess, OSError):
-            continue  # ended meanwhile, or not ours to look at: then it is none of our children
+            continue  # it ended meanwhile, or we may not read it: then it is not one of our children
     return found

@@ -1,8 +1,8 @@
-"""Keeps processes running: specs in, one event per thing that happens out.
+"""Keeps processes running: it starts each process again that ends by itself, and announces every event.
 
-A process that ends without having been told to is started again, at once the first time, then with growing pauses.
-honcho, the obvious choice, ends everything as soon as one process ends; here kill -9 of any one process is an
-everyday fault that the others must outlive, hence code of our own.
+The first restart comes at once, the following ones after growing pauses. honcho, the obvious choice, ends all processes
+as soon as one ends. Here `kill -9` of any process is an everyday fault that the others must survive. Therefore nija has
+its own supervisor.
 """
 
 import asyncio
@@ -23,9 +23,9 @@ from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS
 
 _BACKOFF: Final = Backoff(0.25, 10)
 _STABLE_SECONDS: Final = 30.0
-"""A process that lived this long starts again without a pause."""
+"""After it has lived this long, a process is restarted without a pause."""
 _REMIND_EVERY: Final = 10
-"""A crash loop is announced when it is noticed, and again after so many crashes."""
+"""A crash loop is announced when it is noticed, and again after this many crashes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,12 +51,12 @@ class _Entry:
     restarts: int = 0
     state: str = "starting"
     ends: deque[float] = field(default_factory=deque)
-    """When it ended unexpectedly in the last 15 minutes, seconds since 1970."""
+    """When it ended unexpectedly in the last 15 minutes, in seconds since 1970."""
     last_end: str = ""
     watch: asyncio.Task[None] | None = None
 
     def ended(self, how: str) -> int:
-        """Note an unexpected end; return how many there were in the last 15 minutes."""
+        """Record an unexpected end. Return the number of such ends in the last 15 minutes."""
         self.ends.append(time.time())
         self.last_end = how
         return self.recent_ends()
@@ -68,7 +68,7 @@ class _Entry:
 
 
 class Supervisor:
-    """Runs processes. `announce` gets one line per event; `changed` is called when the process table changed."""
+    """Runs processes. `announce` gets one line per event. `changed` is called after each change of the process table."""
 
     def __init__(self, announce: Callable[[str], None], changed: Callable[[], None] = lambda: None) -> None:
         self._announce = announce
@@ -94,14 +94,14 @@ class Supervisor:
 
     @property
     def specs(self) -> list[ProcessSpec]:
-        """The processes as they were asked for."""
+        """The processes as the caller requested them."""
         return [entry.spec for entry in self._entries.values()]
 
     async def start(self, specs: Sequence[ProcessSpec]) -> None:
-        """Start processes side by side and return when all are ready.
+        """Start processes at the same time, and return when all are ready.
 
-        Raises StartFailed when one ends before it is ready: at the first start that is a mistake to be shown, not
-        a fault to be outlived.
+        Raises StartFailed when one ends before it is ready. At the first start, that is a mistake to show and not a
+        fault to survive.
         """
         self._batches += 1
         async with _first_error(), asyncio.TaskGroup() as group:
@@ -142,7 +142,7 @@ class Supervisor:
                 process = await ManagedProcess.start(entry.spec)
             except LocalSystemError as error:
                 self._announce(f"{entry.spec.name}: {error}")
-                # Nothing to wait for: the next round pauses longer.
+                # There is no process to wait for, so the next round pauses longer.
                 continue
             entry.process = process
             self._note(entry, "starting")
@@ -160,7 +160,7 @@ class Supervisor:
         self._changed()
 
     def kill(self, name: str, signal_number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a signal to a process, as an accident would; return its process id. Raises LocalSystemError."""
+        """Send a signal to a process, as an accident would. Return its process id. Raises LocalSystemError."""
         entry = self._entries.get(name)
         if entry is None:
             raise LocalSystemError(f"there is no process {name!r}; there are {', '.join(self._entries)}")
@@ -170,7 +170,7 @@ class Supervisor:
         return entry.process.pid
 
     async def wait_running(self, name: str, *, restarts: int, timeout_seconds: float = 60.0) -> None:
-        """Return once `name` runs and was restarted at least so often. Raises StartFailed."""
+        """Return when `name` runs and was restarted at least `restarts` times. Raises StartFailed."""
         deadline = time.monotonic() + timeout_seconds
         while True:
             entry = self._entries[name]
@@ -181,7 +181,7 @@ class Supervisor:
             await asyncio.sleep(0.02)
 
     async def stop(self) -> None:
-        """End all processes: what was started together ends together, what was started last ends first."""
+        """End all processes. Those that were started together end together, and the last ones started end first."""
         for batch in range(self._batches, 0, -1):
             entries = [entry for entry in self._entries.values() if entry.batch == batch]
             watches = [entry.watch for entry in entries if entry.watch is not None]
@@ -199,7 +199,7 @@ class Supervisor:
 
 @contextlib.asynccontextmanager
 async def _first_error() -> AsyncIterator[None]:
-    """Raise a task group's first error as itself: the user shall read one cause."""
+    """Raise only the first error of a task group, so that the user reads one cause."""
     try:
         yield
     except* LocalSystemError as group:

@@ -1,13 +1,14 @@
-"""The whole of nija on one machine, as one object: settings in, running processes out.
+"""Runs the whole of nija on one machine as one object.
 
     async with LocalSystem(settings, paper=True) as system:
         system.settings                       as its processes have them: URLs, accounts
         system.processes                      name, pid, restarts
-        system.kill("copy_engine")            as an accident would; it comes back by itself
+        system.kill("copy_engine")            as an accident would; it is started again
 
-Order: lock the folder, end what a killed run left behind, servers, migrations, paper brokers, accounts, stages.
-All of it ends in reverse order at the end of the block, also when the start fails or is interrupted; and all of
-it ends when this process is killed, because the kernel tells the children.
+The start locks the folder and ends what a killed run left behind. Then it starts the servers, runs the migrations,
+starts the paper brokers, makes the accounts, and starts the stages. At the end of the block everything ends in reverse
+order, also when the start fails or is interrupted. When this process is killed, everything ends too, because the kernel
+signals its children.
 """
 
 import asyncio
@@ -49,14 +50,14 @@ _Result = TypeVar("_Result")
 _KEEP_LOGS_SECONDS: Final = 60.0
 
 Prepare = Callable[["LocalSystem"], Awaitable[Mapping[str, str]]]
-"""Called when servers and paper brokers run and before the stages do; returns further variables, such as keys."""
+"""Called after the servers and paper brokers and before the stages. Returns further variables, such as keys."""
 
 Arrange = Callable[[list[ProcessSpec]], list[ProcessSpec]]
-"""The stages as they would be started in; as they are to be started out."""
+"""Takes the stages as they would be started, and returns them as they are to be started."""
 
 
 class LocalSystem:
-    """Everything on this machine. Single use; see the module."""
+    """All processes of nija on this machine. Single use. The module shows how to use it."""
 
     def __init__(
         self,
@@ -70,14 +71,15 @@ class LocalSystem:
         arrange: Arrange = list,
         announce: Callable[[str], None] = print,
     ) -> None:
-        """`brokers`: by default the enabled ones; in paper mode Kraken. `seed`, `candles`: the paper prices.
+        """`brokers` are the enabled ones by default, and in paper mode the example broker. `seed` and `candles` set
+        paper prices.
 
-        In paper mode no real account is touched: the processes are given no key and no URL of the user's, and
-        embedded servers have data of their own. `prepare` replaces the accounts that paper mode makes by itself.
-        `arrange` may add processes to the stages, such as spares.
+        In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
+        have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
+        processes to the stages, such as spares.
         """
         self.settings = settings
-        """As configured, and once started as the processes have them."""
+        """As configured, and after the start as the processes have them."""
         self.paper_urls: dict[Broker, str] = {}
         self._brokers = tuple(brokers)
         self._paper = paper
@@ -106,7 +108,7 @@ class LocalSystem:
 
     @property
     def data_folder(self) -> Path:
-        """Where the embedded servers and the paper brokers keep their data."""
+        """The folder in which the embedded servers and the paper brokers keep their data."""
         return self._data
 
     @property
@@ -115,11 +117,11 @@ class LocalSystem:
         return self._supervisor.processes
 
     def kill(self, name: str, signal_number: signal.Signals = signal.SIGKILL) -> int:
-        """Send a process a signal; return its process id. Raises LocalSystemError when it does not run."""
+        """Send a signal to a process, and return its process id. Raises LocalSystemError when it does not run."""
         return self._supervisor.kill(name, signal_number)
 
     async def wait_running(self, name: str, *, restarts: int, timeout_seconds: float = 60.0) -> None:
-        """Return once the process runs and was restarted at least so often. Raises StartFailed."""
+        """Return when the process runs and was restarted at least `restarts` times. Raises StartFailed."""
         await self._supervisor.wait_running(name, restarts=restarts, timeout_seconds=timeout_seconds)
 
     async def _start(self, stack: contextlib.AsyncExitStack) -> None:
@@ -191,9 +193,9 @@ class LocalSystem:
     def _check_servers(self) -> None:
         """Check the servers that the settings name, before anything is started.
 
-        Raises RedisUnusable, RedisUnavailable, DatabaseUnusable, DatabaseUnavailable.
+        Raises RedisUnusable, RedisUnavailable, DatabaseUnusable and DatabaseUnavailable.
         """
-        # On paper no broker has a Redis of its own.
+        # In paper mode no broker has a Redis of its own.
         own = {} if self._paper else {broker: self.settings.own_redis_url(broker) for broker in Broker}
         sharing = [broker for broker in Broker if not own.get(broker)]
         named = [(f"{broker.name}_REDIS_URL", url, [broker]) for broker, url in own.items()]
@@ -206,7 +208,7 @@ class LocalSystem:
             engine.dispose()
 
     async def _start_servers(self) -> dict[str, str]:
-        """Start the servers that the settings do not name; return how they are reached."""
+        """Start the servers that the settings do not name. Return the variables with their URLs."""
         found: dict[str, str] = {}
         around = self._surroundings({})
         specs = []
@@ -281,7 +283,7 @@ async def _cancel(task: asyncio.Task[None]) -> None:
 
 
 async def _in_thread(work: Callable[..., _Result], *arguments: Any) -> _Result:
-    """Like `asyncio.to_thread`, but a cancellation waits for the end: no thread writes into a folder given up."""
+    """Like `asyncio.to_thread`, but a cancellation waits for the thread, so that none writes into a folder given up."""
     working = asyncio.ensure_future(asyncio.to_thread(work, *arguments))
     try:
         return await asyncio.shield(working)
