@@ -1,7 +1,7 @@
-"""Tell the copies that were executed on the master's own account from its trades, and disable who placed them.
+"""Removes copies that were executed on the master's own account from its new fills, and disables their followers.
 
-A follower may have been given another key of the master's account. Each of its copies is then an execution of that
-account; followed like the others it would be copied to everybody, to that follower too, and so on without end.
+A follower may have been given another key of the master's account. Each of its copies is then an execution on that
+account. If such executions were copied, they would reach every follower, including that one, and so on without end.
 """
 
 import asyncio
@@ -24,17 +24,18 @@ log = structlog.get_logger()
 
 
 async def without_copies(sighting: Sighting, ledger: MasterFills, redis: Redis, keys: BrokerKeys) -> Sighting:
-    """Leave out of `new` what copy orders executed; the equities of the others stand, and `fills` is as it was.
+    """Remove executions of copy orders from `new`. The other fields, and the equities of the other fills, stay the
+    same.
 
-    Raises DatabaseUnavailable, RedisError.
+    Raises DatabaseUnavailable and RedisError.
     """
     if not sighting.new:
         return sighting
-    # Known fills are looked up again: one that was seen before the bookkeeper had written its order's event (about
-    # 0.3 s) has slipped through, and been copied. The next new fill, at the latest the copy of that copy, tells whose
-    # it was.
+    # Known fills are looked up again. A fill that was seen before the bookkeeper had written its order's event (about
+    # 0.3 s) was not recognized, and was copied. The next new fill, at the latest the copy of that copy, shows it.
     copies = await asyncio.to_thread(ledger.copies_among, keys.broker, sighting.fills)
-    # Of each follower the time of its last copy: if it was resumed after that, the event says nothing about now.
+    # By follower, the time of its last copy. If the follower was resumed later, the event says nothing about its
+    # present key.
     placed_at: dict[str, datetime] = {}
     for copy in copies.values():
         placed_at[copy.follower_id] = max(copy.occurred_at, placed_at.get(copy.follower_id, copy.occurred_at))

@@ -1,4 +1,4 @@
-"""What an error means for the process that watches an account: an error in, a state and a wait out. Pure."""
+"""Decides what an error means for the process that watches an account: the state to report and the wait. Pure."""
 
 from typing import Final, NamedTuple
 
@@ -14,7 +14,7 @@ _NONCE: Final = Backoff(0.1, 15)
 _BROKER: Final = Backoff(0.5, 15)
 _KEY: Final = Backoff(5, 300)
 _SERVER: Final = Backoff(0.25, 2)
-"""Redis or PostgreSQL: each try is cheap, and fills wait for it."""
+"""For Redis and PostgreSQL: each try is cheap, and fills wait for it."""
 _DEFECT: Final = Backoff(2, 60)
 
 
@@ -24,13 +24,13 @@ class Judgement(NamedTuple):
     state: MasterState
     wait_seconds: float
     foreseen: bool = True
-    """False: an error that nobody thought of; its traceback belongs into the log."""
+    """False for an unexpected error: its traceback belongs in the log."""
 
 
 def judge(error: Exception, consecutive_errors: int) -> Judgement:
-    """Return what to report and how long to wait before the next try; `consecutive_errors` counts from 1.
+    """Return what to report and how long to wait before the next try. `consecutive_errors` counts from 1.
 
-    Nothing is given up: whatever failed is probed again, at distances that grow up to a limit.
+    The process never gives up. It retries after every error, with waits that grow up to a limit.
     """
     match error:
         case RateLimited() | Throttled():

@@ -1,8 +1,8 @@
-"""Report how watching the master goes: facts in, fields of the hash `master` out, for `nija status`.
+"""Reports the state of watching a master in the hash `master`, for `nija status`.
 
-Fields: state, master_account, process, last_poll_at, consecutive_errors, last_error, last_error_at, equity, cash,
-held, positions (US dollars), unpriced, equity_at, fee_taker, fee_maker (fractions),
-fees_at, watched_since, published_sequence, updated_at.
+Fields: state, master_account, process, last_poll_at, consecutive_errors, last_error, last_error_at, equity, cash, held,
+positions (US dollars), unpriced, equity_at, fee_taker, fee_maker (fractions), fees_at, watched_since,
+published_sequence, updated_at.
 """
 
 from collections.abc import Callable
@@ -24,7 +24,7 @@ log = structlog.get_logger()
 
 
 class Report:
-    """Writes one process's view; only the holder of the lease may report."""
+    """Writes the view of one process. Only the holder of the lease may report."""
 
     def __init__(
         self, redis: Redis, keys: BrokerKeys, master_account: MasterAccount, process: str, now: Callable[[], datetime]
@@ -35,7 +35,7 @@ class Report:
         self._now = now
 
     async def watching(self, *, watched_since: datetime, published_sequence: int | None) -> None:
-        """A poll of the account succeeded. `published_sequence` None: as before."""
+        """Report a successful poll. If `published_sequence` is None, the old value stays."""
         fields = {
             "state": MasterState.WATCHING.value,
             LAST_POLL_FIELD: self._now().isoformat(),
@@ -47,7 +47,7 @@ class Report:
         await self._write(fields)
 
     async def equity(self, account: AccountSnapshot) -> None:
-        """The account was valued."""
+        """Report a valuation of the account."""
         await self._write(
             {
                 "equity": plain(account.equity),
@@ -60,13 +60,13 @@ class Report:
         )
 
     async def fees(self, rates: FeeRates) -> None:
-        """The broker told the account's own fee tier."""
+        """Report the account's own fee tier, as read from the broker."""
         await self._write(
             {"fee_taker": plain(rates.taker), "fee_maker": plain(rates.maker), "fees_at": self._now().isoformat()}
         )
 
     async def trouble(self, state: MasterState, error: str, consecutive_errors: int) -> None:
-        """Something failed. Never raises for Redis being away: that may be the very trouble."""
+        """Report a failure. It does not raise when Redis is away, because that may be the failure itself."""
         fields = {
             "state": state.value,
             "consecutive_errors": str(consecutive_errors),
@@ -79,7 +79,7 @@ class Report:
             log.warning("state not reported", state=state.value, error=str(unreported))
 
     async def stopped(self) -> None:
-        """The process ends in good order."""
+        """Report that the process ends in good order."""
         await self._write({"state": MasterState.STOPPED.value})
 
     async def _write(self, fields: dict[str, str]) -> None:

@@ -1,6 +1,6 @@
-"""Serve one master account until told to stop: wait for the lease, watch, and go on after every error.
+"""Serves one master account until the process is to stop: waits for the lease, watches, and retries after every error.
 
-Enters: the collaborators, wired by app.py. Leaves: the state in the hash `master`; see watch.py for the rest.
+The state is reported in the hash `master`. app.py builds the collaborators, and watch.py does the rest.
 """
 
 import asyncio
@@ -26,10 +26,10 @@ log = structlog.get_logger()
 async def serve(
     watch: Watch, report: Report, lease: Lease, stopping: asyncio.Event, poll_seconds: float, duty: Duty
 ) -> None:
-    """Watch whenever this process holds the lease, until `stopping`. No failure ends it; cancelling does.
+    """Watch whenever this process holds the lease, until `stopping`. No failure ends it; only cancelling does.
 
-    `duty` learns of Redis and PostgreSQL. A broker that does not answer is in the report, and is no trouble of this
-    process.
+    `duty` receives the state of Redis and PostgreSQL. A broker that does not answer is reported in the hash, but is not
+    a problem of this process.
     """
     try:
         while not stopping.is_set():

@@ -1,7 +1,7 @@
-"""Watch one master account: poll it, record and publish its fills, and keep the listings fresh.
+"""Watches one master account: polls it, records and publishes its fills, and keeps the listings up to date.
 
-Enters: the broker's answers and the ledger's checkpoint. Leaves: numbered fills in ledger and stream. Every step
-may be cut short anywhere; `begin` goes on from what the ledger has.
+The results are numbered fills in the ledger and in the stream. Every step may be interrupted at any point, because
+`begin` continues from what the ledger has.
 """
 
 import asyncio
@@ -35,12 +35,12 @@ INSTRUMENTS_SECONDS: Final = 3600.0
 INSTRUMENTS_RETRY_SECONDS: Final = 60.0
 EQUITY_SECONDS: Final = 60.0
 FEES_SECONDS: Final = 3600.0
-"""Tiers follow the volume of a month."""
+"""Tiers follow the trading volume of a month."""
 REPORT_SECONDS: Final = 1.0
 LATE_PURCHASE_SECONDS: Final = 3.0
-"""How long a sale of more than was traded is held back, because its purchase may become visible after it.
+"""How long a sale of more than was traded is held back, because its purchase may become visible later.
 
-Published in the wrong order, the sale would copy as nothing, and the purchase as a position that nobody closes.
+If the sale were published first, it would copy as nothing, and the purchase as a position that no sale closes.
 """
 
 log = structlog.get_logger()
@@ -52,12 +52,12 @@ def utc_now() -> datetime:
 
 @dataclass(frozen=True, slots=True)
 class Master:
-    """A master account, and everything that watching it takes."""
+    """A master account, and everything that is needed to watch it."""
 
     name: MasterAccount
     credentials: Credentials
     connect: Callable[[], BrokerConnection]
-    """Makes a connection that is not open yet."""
+    """Returns a connection that is not open yet."""
     ledger: MasterFills
     redis: Redis
     keys: BrokerKeys
@@ -67,14 +67,14 @@ class Master:
 
 
 class Reach(NamedTuple):
-    """The open way to the account."""
+    """The open connection and the account."""
 
     connection: BrokerConnection
     account: BrokerAccount
 
 
 class Watch:
-    """The course of watching one account. Both steps raise whatever goes wrong; after that, `begin` again."""
+    """Watches one account. `begin` and `poll` raise every error. After an error, call `begin` again."""
 
     def __init__(self, master: Master) -> None:
         self._master = master
@@ -84,36 +84,36 @@ class Watch:
         self._instruments_due_seconds = 0.0
         self._missed_due_seconds = 0.0
         self._unpriced: set[str] | None = None
-        """Coins without a price when the account was valued last; None: not valued yet."""
+        """Coins without a price at the last valuation of the account; None before the first one."""
         self._equity_due_seconds = 0.0
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
         self._advance_due = False
 
     async def begin(self) -> None:
-        """Publish what an earlier process left, load the markets, and take up the checkpoint."""
+        """Publish what an earlier process left, load the markets, and continue from the checkpoint."""
         master = self._master
         self._progress = None
         self._equity_due_seconds = self._report_due_seconds = 0.0
-        # First, because it needs no broker: what is recorded already must not wait for one that is down.
+        # First, because it needs no broker: recorded fills must not wait for a broker that is down.
         await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         reach = self._reach or await self._open()
-        # Again after every error: it may have been a Redis that came back without them.
+        # After every error again: Redis may have come back without them.
         await list_instruments(master.redis, master.keys, reach.connection.instruments())
         await self._take_up()
 
     async def _take_up(self) -> None:
-        """Go on from the checkpoint."""
+        """Continue from the checkpoint."""
         master, broker = self._master, self._master.keys.broker
         checkpoint = await asyncio.to_thread(master.ledger.watch, broker, master.name, master.now())
         since = max(checkpoint.read_until - OVERLAP, checkpoint.watched_since)
         known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
-        # Again: a process that has lost its lease may have recorded meanwhile, and what is known is never new.
+        # Again: a process that has lost its lease may have recorded fills meanwhile, and known fills are never new.
         await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         self._progress = Progress(checkpoint.watched_since, checkpoint.read_until, known, monotonic())
 
     async def poll(self) -> int:
-        """Look at the account once; record and publish what is new. Return how many fills were new."""
+        """Poll the account once, and record and publish new fills. Return their number."""
         master, broker = self._master, self._master.keys.broker
         reach, progress = self._reach, self._progress
         if reach is None or progress is None:
@@ -128,8 +128,8 @@ class Watch:
             now=master.now(),
         )
         if any(each.fill.symbol not in reach.connection.instruments() for each in sighting.new) and self._may_ask():
-            # Listed since the markets were loaded, perhaps: published now, it would be skipped for every follower.
-            # A broker that cannot be asked interrupts the watch; the fill is there in a later poll.
+            # The symbol may have been listed since the markets were loaded. If its fill were published now, it would be
+            # skipped for every follower. An error of the broker interrupts the watch, and a later poll finds the fill.
             await self._load_again(reach)
             return 0
         sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
@@ -153,7 +153,7 @@ class Watch:
                 log.warning("the account traded faster than it could be read", fills=len(sighting.new))
         if progress.learn(sighting, looked_at_seconds):
             self._advance_due = True
-        # What is not found yet may be older; the next process must begin before it.
+        # Fills that the search has not found yet may be older. The next process must begin before them.
         if self._advance_due and not (isinstance(reach.account, SearchesForFills) and reach.account.is_searching):
             await asyncio.to_thread(master.ledger.advance, broker, master.name, progress.read_until)
             self._advance_due = False
@@ -167,7 +167,7 @@ class Watch:
     async def _without_unexplained_sales(self, sighting: Sighting) -> Sighting:
         master, now_seconds = self._master, monotonic()
         new = [observed.fill for observed in sighting.new]
-        # Known only while it is held back: forgotten once it is recorded, or explained.
+        # Kept only while a fill is held back. It is forgotten when the fill is recorded or explained.
         self._seen_seconds = {f.fill_id: self._seen_seconds.get(f.fill_id, now_seconds) for f in new}
         sold = {fill.symbol for fill in new if fill.side is Side.SELL}
         if not sold:
@@ -198,10 +198,10 @@ class Watch:
         return self._reach
 
     def _look_for_listing(self, valued: AccountSnapshot) -> None:
-        """Have the markets loaded when the account has come to hold a coin that they do not price.
+        """Have the markets loaded again when the account holds a new coin for which they have no price.
 
-        It was listed since they were loaded, perhaps. Binance tells fills by pair, so one of a pair that is not known
-        is not seen.
+        Perhaps it was listed since they were loaded. Binance reports fills by pair, so a fill of an unknown pair is not
+        seen.
         """
         is_new = self._unpriced is not None and not self._unpriced.issuperset(valued.unpriced)
         if is_new and not self._may_ask():
@@ -218,16 +218,20 @@ class Watch:
             log.warning("markets not loaded again; the old listing serves on", error=str(error))
 
     async def _load_again(self, old: Reach) -> None:
-        # Markets are loaded once per connection. The old one is let go only when the new one stands.
+        # Markets are loaded once per connection. The old connection is closed only when the new one is ready.
         new = await self._open()
         self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         await old.connection.close()
         await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
-        # What the old account was still searching for is older than what it told, and newer than the checkpoint.
+        # What the old account was still searching for is older than the fills it returned, and newer than the
+        # checkpoint.
         await self._take_up()
 
     def _may_ask(self) -> bool:
-        """Whether the broker may be asked for its listing beside the hourly round: what it lists nowhere stays so."""
+        """Whether the broker may be asked for its listing between the hourly rounds.
+
+        The interval is limited, because a symbol that it lists nowhere would otherwise cause a request at each poll.
+        """
         return monotonic() >= self._missed_due_seconds
 
     async def _read_fees(self, account: BrokerAccount) -> None:
@@ -237,7 +241,7 @@ class Watch:
         try:
             rates = await account.fee_rates()
         except BrokerError as error:
-            # Nothing depends on it: the table's default stands.
+            # Nothing depends on it: the default of the table is used.
             log.info("fee tier not read", error=str(error))
             return
         if rates is not None:
