@@ -106,7 +106,7 @@ class ReconciliationResponder:
         try:
             listed = await account.open_orders()
         except KeyRefused as error:
-            log.warning("open orders not told", follower=follower_id, error=str(error))
+            log.warning("open orders cannot be listed", follower=follower_id, error=str(error))
             return None
         return tuple(
             OpenOrder(

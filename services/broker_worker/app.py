@@ -202,7 +202,7 @@ def tell_to_stop(**_: Any) -> None:
 
 def end_now() -> None:
     """End the process although Celery still waits for a Redis that hangs."""
-    log.warning("ended without Celery's farewell to Redis", after_seconds=END_SECONDS)
+    log.warning("ended while Celery still waited for Redis", after_seconds=END_SECONDS)
     os._exit(0)
 
 

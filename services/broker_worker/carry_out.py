@@ -127,7 +127,9 @@ class Execution:
                     return Later(self._wait_after(unread), forget_submission=True)
                 if free is None:
                     return self._failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
-                log.warning("less is there than was copied", follower=self.order.follower_id, copy_order=self.order.id)
+                log.warning(
+                    "the account holds less than was copied", follower=self.order.follower_id, copy_order=self.order.id
+                )
                 self.short_of = self.short_of or quantity
                 quantity = free
                 attempt += 1

@@ -125,7 +125,7 @@ class Serving:
         if access is None:
             if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
                 since = submission.submitted_at if submission else order.decided_at
-                why = "the follower has no key any more to ask with"
+                why = "the follower has no key any more, so the order cannot be looked up"
                 return Later(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
             return _not_sent(order, position, now, SkipReason.DISABLED)
         instrument = self.listing.find(order.symbol)

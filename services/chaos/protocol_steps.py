@@ -38,7 +38,12 @@ STEPS: tuple[Step, ...] = (
     Step("copy_engine", "planned, not delivered", f"{_MAILBOXES}.deliver", "before"),
     Step("copy_engine", "delivered, not hinted", f"{_MAILBOXES}.deliver", "after"),
     Step("copy_engine", "hinted", "services.copy_engine.read_fills:FillReader._hint", "after"),
-    Step("broker_worker child", "a hint is taken, nobody claimed", "services.broker_worker.drain:Drain.run", "before"),
+    Step(
+        "broker_worker child",
+        "a hint is taken, no follower claimed",
+        "services.broker_worker.drain:Drain.run",
+        "before",
+    ),
     Step("broker_worker child", "claimed, not begun", f"{_EXECUTION}.run", "before"),
     Step("broker_worker child", "submitting is recorded, not sent", f"{_EXECUTION}._begin", "after"),
     Step("broker_worker child", "sent, the answer not recorded", f"{_EXECUTION}._read_order", "before"),
@@ -47,9 +52,7 @@ STEPS: tuple[Step, ...] = (
     Step("broker_worker child", "settled, the next order not begun", f"{_MAILBOXES}.settle", "after"),
     Step("broker_worker child", "unknown, not looked up", f"{_EXECUTION}._look_up", "before", Kind.REPLY_LOST),
     Step("broker_worker child", "looked up, nothing recorded", f"{_EXECUTION}._look_up", "after", Kind.REPLY_LOST),
-    Step(
-        "broker_worker child", "to be looked at later, not released", f"{_MAILBOXES}.release", "before", Kind.LATE_FILL
-    ),
+    Step("broker_worker child", "to be tried later, not released", f"{_MAILBOXES}.release", "before", Kind.LATE_FILL),
     Step("broker_worker child", "released", f"{_MAILBOXES}.release", "after", Kind.LATE_FILL),
     Step("broker_worker main", "before a sweep", f"{_MAILBOXES}.sweep", "before"),
     Step("broker_worker main", "swept, not hinted", f"{_MAILBOXES}.sweep", "after"),

@@ -35,7 +35,9 @@ def watched(settings: Settings, wanted: Sequence[Broker]) -> tuple[str, tuple[Br
     """
     brokers = tuple(wanted) or tuple(broker for broker in Broker if settings.own_redis_url(broker) is None)
     if not brokers:
-        raise ConfigurationError("--broker: each broker has a Redis of its own; say whose this Flower shall watch")
+        raise ConfigurationError(
+            "--broker: each broker has a Redis of its own; name the broker that this Flower is to watch"
+        )
     urls = {broker: settings.redis_url_for(broker) for broker in brokers}
     for broker, url in urls.items():
         if url != urls[brokers[0]]:
@@ -96,7 +98,7 @@ def _refuse_taken(address: str, port: int) -> None:
 def main() -> None:
     parser = StageParser(prog="flower", description="Watch the queues, workers and drains of the brokers.")
     parser.add_argument("--broker", action="append", default=[], help="only this broker (may be repeated)")
-    parser.add_argument("--address", default="127.0.0.1", help="where to listen; /metrics is open to who can connect")
+    parser.add_argument("--address", default="127.0.0.1", help="where to listen; /metrics needs no password")
     parser.add_argument("--port", type=int, default=5555, help="port to listen on")
     arguments = parser.parse_args()
     if not 1 <= arguments.port <= _HIGHEST_PORT:

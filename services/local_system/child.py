@@ -99,7 +99,7 @@ def account_for(command: Sequence[str]) -> UserAccount | None:
         nobody = pwd.getpwnam("nobody")
     except KeyError:
         raise LocalSystemError(
-            "PostgreSQL does not run as root, and this machine has no account 'nobody' to run it as: "
+            "PostgreSQL does not run as root, and this machine has no account `nobody` to run it as: "
             "run nija as an ordinary user, or set DATABASE_URL to a PostgreSQL server"
         ) from None
     program = Path(command[0])
@@ -122,6 +122,6 @@ def account_for(command: Sequence[str]) -> UserAccount | None:
     closed = next((folder for folder in reversed(program.parents) if not folder.stat().st_mode & 0o001), None)
     remedy = f"`chmod o+x {closed}`" if closed else failures[-1]
     raise LocalSystemError(
-        f"PostgreSQL does not run as root, and the account 'nobody' cannot run {program}: "
+        f"PostgreSQL does not run as root, and the account `nobody` cannot run {program}: "
         f"{remedy}, or run nija as an ordinary user, or set DATABASE_URL to a PostgreSQL server"
     )

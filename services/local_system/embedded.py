@@ -78,7 +78,7 @@ def home_folder(path: Path) -> None:
             f"NIJA_HOME={path} is the folder that you are in, or one above it: name a folder of nija's own"
         )
     if path.is_dir() and path.stat().st_mode & stat.S_IWOTH:
-        raise LocalSystemError(f"NIJA_HOME={path} is a folder that everybody may write to: name one of nija's own")
+        raise LocalSystemError(f"NIJA_HOME={path} is a folder that every user may write to: name one of nija's own")
     there = {each.name for each in path.iterdir()} if path.is_dir() else set()
     if LOCK_FILE not in there and (others := {each for each in there if each.partition("-")[0] not in _OURS}):
         # A folder such as /etc would be closed to all other users.

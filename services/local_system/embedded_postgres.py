@@ -75,7 +75,7 @@ class PostgresServer:
         # The name can be guessed and the place is shared, so a folder that another user made is not trusted.
         status = parent.lstat()
         if parent.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:
-            raise LocalSystemError(f"{parent} belongs to somebody else: set NIJA_HOME to a shorter path")
+            raise LocalSystemError(f"{parent} is not a private folder of this user: set NIJA_HOME to a shorter path")
         return parent / "socket"
 
     def _give_away(self, folder: Path) -> None:

@@ -129,7 +129,7 @@ async def _ask(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
 
 def not_told(broker: Broker) -> str:
     """What there is to say of a key whose `told` is false."""
-    return f"{broker.value} did not tell what the key may do, but answered with errors (asked {TELL_TRIES} times)"
+    return f"{broker.value} did not say what the key may do, but answered with errors (asked {TELL_TRIES} times)"
 
 
 def _not_checked(key: AccountKey, error: Exception) -> CheckedKey:

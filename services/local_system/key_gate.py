@@ -53,7 +53,7 @@ async def usable_brokers(
             if not is_master and each.told and key in disabled:
                 await asyncio.to_thread(_bring_back, store, each, announce)
         elif not each.told and (is_master or key not in not_in_use):
-            announce(f"{name} was not checked: {not_told(each.broker)}; it is used all the same")
+            announce(f"{name} was not checked: {not_told(each.broker)}; it is used nevertheless")
         elif is_master:
             left_out[each.broker] = each.message
             announce(f"{name} is not used, {each.broker.value} is left out: {each.message}")

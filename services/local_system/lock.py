@@ -69,7 +69,7 @@ def holder(home: Path) -> Holder | None:
         return None
     except PermissionError:
         raise LocalSystemError(
-            f"no permission to look into {home}: ask as the user who runs nija, or set NIJA_HOME to another folder"
+            f"no permission to read {home}: run this command as the user that runs nija, or set NIJA_HOME to another folder"
         ) from None
     try:
         try:

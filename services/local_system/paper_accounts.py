@@ -66,7 +66,7 @@ def _post(url: str, content: dict[str, Any]) -> Any:
         with error:
             raise LocalSystemError(
                 f"the paper broker refused to make the account {content['name']!r} ({error.code}: "
-                f"{error.read(500).decode(errors='replace')}): remove `paper` in the data folder to begin anew"
+                f"{error.read(500).decode(errors='replace')}): remove `paper` in the data folder to start again"
             ) from None
     except (OSError, ValueError) as error:
         raise LocalSystemError(f"the paper broker at {url} did not answer: {error}") from None

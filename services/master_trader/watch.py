@@ -215,7 +215,7 @@ class Watch:
         try:
             await self._load_again(old)
         except BrokerError as error:
-            log.warning("markets not loaded again; the old listing serves on", error=str(error))
+            log.warning("markets not loaded again; the old listing stays in use", error=str(error))
 
     async def _load_again(self, old: Reach) -> None:
         # Markets are loaded once per connection. The old connection is closed only when the new one is ready.

@@ -74,7 +74,7 @@ def main() -> None:
 def _options() -> argparse.Namespace:
     parser = StageParser(prog="paper_broker", description="A paper broker.")
     parser.add_argument("--broker", required=True, choices=sorted(DIALECTS), help="whose API to speak")
-    parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; everybody there may use `/paper/`")
+    parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; every client there may use `/paper/`")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="file that the chosen port is written to")
     parser.add_argument("--seed", type=int, default=1, help="prices and faults are the same for the same seed")

@@ -154,9 +154,9 @@ def test_a_broker_in_trouble_at_a_start_stops_nobody(system: System) -> None:
     system.environment |= variables("KRAKEN_USER_CAROL", system.paper.new_account("carol", {"USD": "10000"}))
     system.paper.fault("http_error", endpoint="GetApiKeyInfo", count=1000)
     with system.up() as said:
-        assert "kraken: the key of master was not checked: kraken did not tell" in said
-        assert "kraken: the key of alice was not checked: kraken did not tell" in said
-        assert "kraken: the key of carol is not used, this follower is disabled: kraken did not tell" in said
+        assert "kraken: the key of master was not checked: kraken did not say" in said
+        assert "kraken: the key of alice was not checked: kraken did not say" in said
+        assert "kraken: the key of carol is not used, this follower is disabled: kraken did not say" in said
         assert system.buy()["alice"] == ("copied", None)
     system.paper.ask("DELETE", "faults")
     for name in [name for name in system.environment if "ALICE" in name]:

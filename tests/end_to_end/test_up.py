@@ -214,7 +214,7 @@ def test_a_killed_supervisor_leaves_nothing_that_hinders_the_next(up: Up) -> Non
         ({"NIJA_HOME": "/dev/null/home"}, ["--paper"], "cannot create the folder /dev/null/home"),
         ({"NIJA_HOME": "."}, ["--paper"], "is the folder that you are in, or one above it"),
         ({}, ["--paper", "--home", ""], "is the folder that you are in, or one above it"),
-        ({"NIJA_HOME": "/var/tmp"}, ["--paper"], "everybody may write to"),
+        ({"NIJA_HOME": "/var/tmp"}, ["--paper"], "every user may write to"),
         ({"NIJA_EMBEDDED_REDIS_PORT": "0"}, ["--paper"], "NIJA_EMBEDDED_REDIS_PORT=0 is not valid"),
         ({}, ["--paper", "--candles", "/no/such/file"], "/no/such/file"),
     ],

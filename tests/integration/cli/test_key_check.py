@@ -210,7 +210,7 @@ def test_a_key_of_which_the_broker_never_tells_is_refused(
     paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
     done = add(nija, "heidi", key)
     assert done.code == 2
-    assert "kraken did not tell what the key may do" in done.err
+    assert "kraken did not say what the key may do" in done.err
     assert "asked 3 times" in done.err
     assert add(nija, "heidi", key).code == 0
     paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)

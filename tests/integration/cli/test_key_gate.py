@@ -108,8 +108,8 @@ def test_a_broker_in_trouble_stops_nobody_who_was_in_use(starts: Starts) -> None
     used, said = starts.start({"alice": alice, "bob": bob, "carol": carol}, in_trouble=True)
     assert used == (KRAKEN,)
     for name in ("master", "alice", "bob"):
-        assert f"kraken: the key of {name} was not checked: kraken did not tell" in said
-    assert "kraken: the key of carol is not used, this follower is disabled: kraken did not tell" in said
+        assert f"kraken: the key of {name} was not checked: kraken did not say" in said
+    assert "kraken: the key of carol is not used, this follower is disabled: kraken did not say" in said
     assert [starts.status(name) for name in ("alice", "bob", "carol")] == [ACTIVE, PAUSED, DISABLED]
     assert starts.start({"alice": alice, "bob": bob, "carol": carol}) == (
         (KRAKEN,),
