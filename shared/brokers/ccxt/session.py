@@ -13,7 +13,8 @@ import certifi
 
 # Shorter than any server's limit: a connection that closes during an order POST leaves its outcome unknown.
 KEEPALIVE_SECONDS = 10.0
-DNS_CACHE_SECONDS = 300
+# When a broker moves to other addresses, nija must follow within seconds. The old address may answer with errors.
+DNS_CACHE_SECONDS = 10
 
 
 class SharedSession:
