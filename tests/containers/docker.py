@@ -2,12 +2,16 @@
 
 import json
 import subprocess
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 SECONDS = 120
+_SUBSCRIBED_SECONDS = 0.5
+"""Until `docker events` listens, and until an event is in its file."""
 
 
 class CommandFailed(AssertionError):
@@ -66,24 +70,41 @@ def engine_problem() -> str | None:
     return None
 
 
-def ends(project: str, since: float, until: float) -> list[tuple[str, int, float]]:
-    """Each container of a Compose project that ended between two moments: service, exit code, seconds to stop.
+class End(NamedTuple):
+    """How a container of a Compose project ended."""
 
-    The seconds count from the first SIGTERM that the engine sent. They are 0 for a container that ended by itself.
+    service: str
+    exit_code: int
+    seconds: float
+    """From the engine's SIGTERM to the end; 0 for a container that ended by itself."""
+
+
+@contextmanager
+def watching_ends(project: str, events: Path) -> Iterator[Callable[[], list[End]]]:
+    """Watch a project's containers during the block. Calling the result lists those that have ended meanwhile.
+
+    The engine remembers only some hundred events, and each health check makes three. So they are read as they come.
     """
-    lines = docker(
-        "events",
-        *("--since", f"{since:.6f}", "--until", f"{until:.6f}"),
-        *("--filter", f"label=com.docker.compose.project={project}"),
-        *("--filter", "event=kill", "--filter", "event=die", "--format", "{{json .}}"),
-    ).splitlines()
+    command = ["docker", "events", "--filter", f"label=com.docker.compose.project={project}"]
+    command += ["--filter", "event=kill", "--filter", "event=die", "--format", "{{json .}}"]
+    with events.open("w") as lines:
+        watcher = subprocess.Popen(command, stdout=lines)
+    try:
+        time.sleep(_SUBSCRIBED_SECONDS)
+        yield lambda: _ends(map(json.loads, events.read_text().splitlines()))
+    finally:
+        watcher.terminate()
+        watcher.wait()
+
+
+def _ends(events: Iterable[dict[str, Any]]) -> list[End]:
     asked: dict[str, float] = {}
     found = []
-    for event in map(json.loads, lines):
+    for event in events:
         at, who, attributes = event["timeNano"] / 1e9, event["Actor"]["ID"], event["Actor"]["Attributes"]
         if event["Action"] == "kill":
             asked.setdefault(who, at)
         else:
             took = at - asked.pop(who, at)
-            found.append((attributes["com.docker.compose.service"], int(attributes["exitCode"]), took))
+            found.append(End(attributes["com.docker.compose.service"], int(attributes["exitCode"]), took))
     return found

@@ -9,7 +9,7 @@ import re
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 
@@ -17,7 +17,7 @@ import pytest
 
 from shared.domain.identity import Broker
 from shared.messaging.keys import queue_name
-from tests.containers.docker import ends, logs_of
+from tests.containers.docker import End, logs_of, watching_ends
 from tests.containers.faults import Cut, Fault, kill
 from tests.containers.paper import ACCOUNTS, SHARES, STAGES, Paper
 from tests.containers.report import Results
@@ -170,14 +170,15 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
         row.recovery = round((max(copied_at, fault.back_at) - fault.ended_at).total_seconds(), 1)
 
 
+BROKERS = [broker.value for broker in Broker]
 UPGRADE = (
     # The order of docs/deployment.md, "A new version"; then what nija only uses.
     ["paper-bookkeeper"],
-    *([f"paper-broker-worker-{broker.value}"] for broker in Broker),
-    *([f"paper-master-trader-{broker.value}"] for broker in Broker),
-    ["paper-copy-engine"],
+    [f"paper-broker-worker-{name}" for name in BROKERS],
+    [f"paper-master-trader-{name}" for name in BROKERS],
     ["paper-flower"],
-    *([f"paper-broker-{broker.value}"] for broker in Broker),
+    ["paper-copy-engine"],
+    [f"paper-broker-{name}" for name in BROKERS],
     ["paper-redis"],
     ["paper-postgres"],
 )
@@ -185,26 +186,28 @@ UPGRADE = (
 
 def test_every_service_is_replaced_while_people_trade(paper: Paper, results: Results) -> None:
     """As an upgrade does: migrate first, engines last. Each old container ends in time with its exit code 0."""
-    began_at = time.time()
-    with judged(paper, results, "rolling replacement of every service"), Trading(paper.traders):
-        paper.project.compose("up", "--no-build", "--no-deps", "--force-recreate", "paper-migrate")
-        for services in UPGRADE:
-            paper.project.up("--no-deps", "--force-recreate", *services)
-        paper.project.wait_healthy(STAGES)
-    assert sorted(name for services in UPGRADE for name in services) == sorted(STAGES)
-    assert badly_ended(began_at) == []
+    project = paper.project
+    with watching_ends(project.name, project.folder / "upgrade.events") as ended:
+        with judged(paper, results, "rolling replacement of every service"), Trading(paper.traders):
+            project.compose("up", "--no-build", "--force-recreate", "paper-migrate")
+            for services in UPGRADE:
+                # Without --no-deps: a container that was made with it is not stopped before its servers at the end.
+                project.up("--force-recreate", *services)
+            project.wait_healthy(STAGES)
+        assert sorted(name for services in UPGRADE for name in services) == sorted(STAGES)
+        assert {end.service for end in ended()} >= set(STAGES)
+        assert badly_ended(ended()) == []
 
 
-def badly_ended(since: float) -> list[str]:
-    """Containers of the project that ended since then with another exit code than 0, or later than their grace."""
-    found = ends("nija-test", since, time.time())
-    assert found
+def badly_ended(found: Sequence[End]) -> list[str]:
+    """Those that ended with another exit code than 0, or later than their grace; not the gate of these tests."""
     services = read_services()
     return [
-        f"{name}: exit code {code} after {took:.1f} s"
-        for name, code, took in found
-        if name in services  # not the gate of these tests
-        if code != 0 or took > float(str(services[name].get("stop_grace_period", "10s")).removesuffix("s"))
+        f"{end.service}: exit code {end.exit_code} after {end.seconds:.1f} s"
+        for end in found
+        if end.service in services
+        if end.exit_code != 0
+        or end.seconds > float(str(services[end.service].get("stop_grace_period", "10s")).removesuffix("s"))
     ]
 
 
@@ -214,8 +217,7 @@ def test_everything_ends_in_time_and_without_an_error(paper: Paper, results: Res
     assert paper.ground.settle() == {}
     project = paper.project
     log = project.folder / "down.log"
-    began_at = time.time()
-    with results.check("down is graceful") as row:
+    with results.check("down is graceful") as row, watching_ends(project.name, project.folder / "down.events") as ended:
         with log.open("w") as lines:
             # Follows every container until it has ended.
             following = subprocess.Popen(
@@ -227,11 +229,10 @@ def test_everything_ends_in_time_and_without_an_error(paper: Paper, results: Res
         time.sleep(1)
         project.compose("down")
         assert following.wait(30) == 0
-        assert badly_ended(began_at) == []
-        ended = ends(project.name, began_at, time.time())
-        assert {name for name, _, _ in ended} >= set(STAGES)
+        assert {end.service for end in ended()} >= set(STAGES)
+        assert badly_ended(ended()) == []
         assert [line for line in log.read_text().splitlines() if is_error(line)] == []
-        row.note = f"{len(ended)} containers, the slowest in {max(took for _, _, took in ended):.1f} s"
+        row.note = f"{len(ended())} containers, the slowest in {max(end.seconds for end in ended()):.1f} s"
 
 
 def is_error(line: str) -> bool:

@@ -131,14 +131,14 @@ class Ground:
     def copied_at(self, brokers: Sequence[Broker], since: datetime, until: datetime) -> datetime | None:
         """When the last copy ended of the masters' fills of that time, by the ledger; None while some are missing."""
         first, end = (int(moment.timestamp() * 1_000_000) for moment in (since, until))
-        fills = sum(
-            each.account == MASTER and first <= each.executed_at < end
-            for broker in brokers
-            for each in self.executions(broker)
-        )
         asked = {"brokers": [broker.value for broker in brokers], "since": since, "until": until}
         engine = open_engine(self.database_url, pool_size=1)
         try:
+            fills = sum(
+                each.account == MASTER and first <= each.executed_at < end
+                for broker in brokers
+                for each in self.executions(broker)
+            )
             with transaction(engine) as connection:
                 found = connection.execute(_COPIES, asked).one()
         except _AWAY:
