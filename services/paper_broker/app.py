@@ -12,7 +12,6 @@ import signal
 import sys
 from decimal import Decimal
 from pathlib import Path
-from typing import Protocol
 
 import uvloop
 from aiohttp import web
@@ -21,15 +20,11 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from services.paper_broker.admin import Admin
-from services.paper_broker.alpaca.dialect import AlpacaDialect
-from services.paper_broker.binance.dialect import BinanceDialect
-from services.paper_broker.coinbase.dialect import CoinbaseDialect
-from services.paper_broker.dialect import Dialect
+from services.paper_broker.dialect import dialect_of
 from services.paper_broker.faults import Faults
-from services.paper_broker.kraken.dialect import KrakenDialect
-from services.paper_broker.okx.dialect import OkxDialect
 from services.paper_broker.server import MOST_BODY_BYTES, Server
 from shared.domain.errors import NijaError
+from shared.domain.identity import Broker
 from shared.exchange.candles import load_candles
 from shared.exchange.clock import MonotonicClock
 from shared.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
@@ -37,20 +32,6 @@ from shared.exchange.simulated import simulated_exchange
 from shared.exchange.state import State
 from shared.observability.start import StageParser, Start, start_of
 
-
-class DialectMaker(Protocol):
-    """The class of a dialect."""
-
-    def __call__(self, *, enforces_rate_limits: bool) -> Dialect: ...
-
-
-DIALECTS: dict[str, DialectMaker] = {
-    "alpaca": AlpacaDialect,
-    "binance": BinanceDialect,
-    "coinbase": CoinbaseDialect,
-    "kraken": KrakenDialect,
-    "okx": OkxDialect,
-}
 CANDLE_COIN = "BTC"
 _LOOPBACK = "127.0.0.1"
 _JOURNAL_VERSION = 1
@@ -73,7 +54,9 @@ def main() -> None:
 
 def _options() -> argparse.Namespace:
     parser = StageParser(prog="paper_broker", description="A paper broker.")
-    parser.add_argument("--broker", required=True, choices=sorted(DIALECTS), help="whose API to speak")
+    parser.add_argument(
+        "--broker", required=True, choices=sorted(broker.value for broker in Broker), help="whose API to speak"
+    )
     parser.add_argument("--host", default=_LOOPBACK, help="address to listen on; every client there may use `/paper/`")
     parser.add_argument("--port", type=int, default=0, help="port to listen on; 0 takes a free one")
     parser.add_argument("--port-file", type=Path, help="file that the chosen port is written to")
@@ -86,7 +69,7 @@ def _options() -> argparse.Namespace:
 
 
 async def _serve(options: argparse.Namespace, start: Start) -> int:
-    dialect = DIALECTS[options.broker](enforces_rate_limits=options.rate_limits)
+    dialect = dialect_of(Broker(options.broker))(enforces_rate_limits=options.rate_limits)
     journal = Journal(options.state)
     market_candles = None if options.candles is None else load_candles(options.candles)
     if not _LEAST_CANDLE_SECONDS <= options.candle_seconds <= _MOST_CANDLE_SECONDS:

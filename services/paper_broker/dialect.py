@@ -1,12 +1,15 @@
 """What a broker's dialect is to the server: requests in, replies out, no sockets.
 
-A new broker is one folder with one class of this shape, and one line in `DIALECTS` of `app.py`.
+A new broker is one folder with the broker's name. The module `dialect` in it has a class of this shape, and the
+constant `DIALECT` that names the class.
 """
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Protocol, runtime_checkable
 
+from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
@@ -80,3 +83,19 @@ class HasPassphrases(Protocol):
     def passphrase(self, api_secret: str) -> str:
         """The passphrase that belongs to the key of this secret, the same at every call."""
         ...
+
+
+@runtime_checkable
+class DialectMaker(Protocol):
+    """The class of a dialect."""
+
+    def __call__(self, *, enforces_rate_limits: bool) -> Dialect: ...
+
+
+def dialect_of(broker: Broker) -> DialectMaker:
+    """Return the dialect in the folder that has the broker's name."""
+    name = f"{__package__}.{broker.value}.dialect"
+    found = import_module(name).DIALECT
+    if not isinstance(found, DialectMaker):
+        raise TypeError(f"{name}.DIALECT must be the class of a dialect")
+    return found

@@ -1,6 +1,6 @@
 """The facts of one broker that are known without a connection to it.
 
-Each broker's folder holds its own profile, and `shared.brokers.registry` collects them. A profile imports neither
+Each broker's folder holds its own profile, and `shared.brokers.registry` finds it by the name of the folder. A profile imports neither
 ccxt nor alpaca-py, so the command line and the settings may read it.
 """
 
@@ -25,8 +25,6 @@ class BrokerProfile:
     broker: Broker
     title: str
     """The broker's name for messages, such as `Kraken`."""
-    lock_number: int
-    """The broker's number among the advisory locks of PostgreSQL. It never changes, and no other broker has it."""
     rate_rules: tuple[Rule, ...]
     """The documented limits of the lowest tier that trades, and what requests take of them."""
     fees: Fees

@@ -1,15 +1,11 @@
 """Chooses the gateway for a broker and creates its connection, not yet opened."""
 
 from collections.abc import Mapping
+from importlib import import_module
 from typing import Final, Protocol, runtime_checkable
 
-from shared.brokers.alpaca import profile as alpaca
-from shared.brokers.binance import profile as binance
-from shared.brokers.coinbase import profile as coinbase
 from shared.brokers.guarded import Circuit, Guard, GuardedConnection
-from shared.brokers.kraken import profile as kraken
 from shared.brokers.limits import Budget, RateLimits, address_of
-from shared.brokers.okx import profile as okx
 from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.credentials import Credentials
@@ -35,24 +31,23 @@ class ShowsMarketsToKeyHolders(Protocol):
         ...
 
 
-class BrokerNotSupported(NijaError):
-    """There is no gateway for this broker."""
+def _profile_in_folder_of(broker: Broker) -> BrokerProfile:
+    """Return the profile in the folder that has the broker's name."""
+    name = f"{__package__}.{broker.value}.profile"
+    found = import_module(name).PROFILE
+    if not isinstance(found, BrokerProfile) or found.broker is not broker:
+        raise TypeError(f"{name}.PROFILE must be the profile of {broker.value}")
+    return found
 
 
-PROFILES: Final[Mapping[Broker, BrokerProfile]] = {
-    each.PROFILE.broker: each.PROFILE for each in (coinbase, kraken, okx, binance, alpaca)
-}
+_PROFILES: Final[Mapping[Broker, BrokerProfile]] = {broker: _profile_in_folder_of(broker) for broker in Broker}
 EXAMPLE_BROKER: Final = Broker.KRAKEN
 """The broker that a command uses when no broker is given."""
 
 
 def profile_of(broker: Broker) -> BrokerProfile:
-    """Return the facts of a broker. Raises BrokerNotSupported."""
-    found = PROFILES.get(broker)
-    if found is None:
-        supported = ", ".join(sorted(known.value for known in PROFILES))
-        raise BrokerNotSupported(f"there is no gateway for {broker.value}; supported are: {supported}")
-    return found
+    """Return the facts of a broker."""
+    return _PROFILES[broker]
 
 
 def connect(
@@ -71,7 +66,7 @@ def connect(
     `base_url` sends the broker's traffic to another server; `proxy` is an http(s) URL. `limits`: the buckets in which
     requests are counted; None means that requests are not counted. `circuit`: holds requests back while the broker
     hangs; None means that none are held back. `markets_key`: for a broker that shows its markets to key holders only
-    (Alpaca); others never see it. Raises BrokerNotSupported, or InvalidBrokerUrl for an address that cannot be used.
+    (Alpaca); others never see it. Raises InvalidBrokerUrl for an address that cannot be used.
     """
     profile = profile_of(broker)
     connection = profile.connect(
@@ -89,7 +84,7 @@ def connect(
 
 def supported_brokers() -> list[Broker]:
     """The brokers with a gateway, in the enum's order."""
-    return [broker for broker in Broker if broker in PROFILES]
+    return list(_PROFILES)
 
 
 class InvalidBrokerUrl(NijaError, ValueError):

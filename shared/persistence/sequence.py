@@ -7,11 +7,11 @@ the list.
 """
 
 from typing import Final
+from zlib import crc32
 
 from sqlalchemy import Connection, func, select, text
 from sqlmodel import col
 
-from shared.brokers.registry import profile_of
 from shared.domain.identity import Broker
 from shared.persistence.tables.ledger import MasterFillRow
 
@@ -42,5 +42,6 @@ def await_sequence(connection: Connection, broker: Broker) -> None:
 
 
 def _lock(broker: Broker) -> int:
-    # "nija" in the upper bytes keeps the lock apart from those of other programs in the same database.
-    return (0x6E696A61 << 32) | profile_of(broker).lock_number
+    # "nija" in the upper bytes keeps the lock apart from those of other programs in the same database. The lower bytes
+    # are the CRC-32 of the broker's name, so a broker has the same lock in every version of nija.
+    return (0x6E696A61 << 32) | crc32(broker.value.encode())

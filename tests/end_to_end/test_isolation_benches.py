@@ -9,7 +9,9 @@ from typing import Any
 
 import pytest
 
-BROKERS = {"coinbase", "kraken", "okx", "binance", "alpaca"}
+from shared.domain.identity import Broker
+
+BROKERS = {broker.value for broker in Broker}
 
 
 def bench(folder: Path, *arguments: str) -> Any:

@@ -10,6 +10,7 @@ import secrets
 import string
 from decimal import Decimal
 from hmac import compare_digest
+from typing import Final
 from urllib.parse import parse_qsl, unquote
 
 import orjson
@@ -19,7 +20,7 @@ from services.paper_broker.alpaca.identifiers import identifiers
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.rate_limits import AlpacaRateCounters
 from services.paper_broker.alpaca.shapes import TRADE
-from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.dialect import DialectMaker, Reply, Request
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
@@ -106,6 +107,9 @@ class AlpacaDialect:
             trading.cancel(exchange, key, path[len(_ORDER) :])
             return replies.NO_CONTENT
         raise _no_route(request)
+
+
+DIALECT: Final[DialectMaker] = AlpacaDialect
 
 
 def _reading(request: Request, path: str, exchange: Exchange, key: ApiKey) -> Reply:

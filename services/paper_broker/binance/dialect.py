@@ -8,6 +8,7 @@ import secrets
 import string
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 from urllib.parse import parse_qsl
 
 from services.paper_broker.binance import private, public, replies
@@ -15,7 +16,7 @@ from services.paper_broker.binance.identifiers import identifiers
 from services.paper_broker.binance.rate_limits import BinanceRateCounters
 from services.paper_broker.binance.signature import is_signed, split
 from services.paper_broker.binance.wire_names import INSTRUMENTS
-from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.dialect import DialectMaker, Reply, Request
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
@@ -117,6 +118,9 @@ class BinanceDialect:
     def _count(self, request: Request, exchange: Exchange) -> None:
         if self._rate_limits is not None:
             self._rate_limits.count_call(self.endpoint(request), exchange.clock())
+
+
+DIALECT: Final[DialectMaker] = BinanceDialect
 
 
 def _key(request: Request, exchange: Exchange) -> ApiKey:

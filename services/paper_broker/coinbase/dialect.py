@@ -5,14 +5,14 @@ checked where they are used. The calls' names are those of Coinbase's reference,
 """
 
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 import orjson
 
 from services.paper_broker.coinbase import private, public, rate_limits, replies, tokens
 from services.paper_broker.coinbase.arguments import arguments_of
 from services.paper_broker.coinbase.wire_names import identifiers
-from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.dialect import DialectMaker, Reply, Request
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
@@ -127,6 +127,9 @@ class CoinbaseDialect:
         if name in private.WRITING:
             return replies.result(private.WRITING[name](exchange, key, _body(request)))
         return replies.result(private.READING[name](exchange, key, arguments_of(request.query), argument))
+
+
+DIALECT: Final[DialectMaker] = CoinbaseDialect
 
 
 def _call(request: Request) -> tuple[str | None, str]:

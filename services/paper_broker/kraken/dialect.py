@@ -8,11 +8,12 @@ import secrets
 import string
 from collections.abc import Mapping
 from decimal import Decimal
+from typing import Final
 from urllib.parse import parse_qsl
 
 import orjson
 
-from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.dialect import DialectMaker, Reply, Request
 from services.paper_broker.kraken import private, public, replies
 from services.paper_broker.kraken.identifiers import identifiers
 from services.paper_broker.kraken.rate_limits import KrakenRateCounters
@@ -141,6 +142,9 @@ class KrakenDialect:
         if name == "CancelOrder":
             return replies.result(private.cancel_order(exchange, key, fields, self._rate_limits))
         return replies.result(private.CALLS[name](exchange, key, fields))
+
+
+DIALECT: Final[DialectMaker] = KrakenDialect
 
 
 def _fields(request: Request) -> Mapping[str, str]:

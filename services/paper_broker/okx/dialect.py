@@ -11,13 +11,13 @@ import secrets
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 from urllib.parse import parse_qsl
 from uuid import uuid4
 
 import orjson
 
-from services.paper_broker.dialect import Reply, Request
+from services.paper_broker.dialect import DialectMaker, Reply, Request
 from services.paper_broker.okx import private, public, replies, trading
 from services.paper_broker.okx.identifiers import identifiers
 from services.paper_broker.okx.order_request import expiry
@@ -144,6 +144,9 @@ class OkxDialect:
         if not is_signed(headers["OK-ACCESS-SIGN"], secret, timestamp, request.method, path, request.body):
             raise replies.OkxError(replies.WRONG_SIGNATURE)
         return key
+
+
+DIALECT: Final[DialectMaker] = OkxDialect
 
 
 def _check_fresh(timestamp: str, now: int) -> None:

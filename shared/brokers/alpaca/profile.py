@@ -53,7 +53,6 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
 PROFILE: Final = BrokerProfile(
     broker=Broker.ALPACA,
     title="Alpaca",
-    lock_number=4,
     rate_rules=_RATE_RULES,
     fees=fees("0", "0", "0.001"),
     keys=_KEYS,

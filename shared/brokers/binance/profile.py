@@ -49,7 +49,6 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
 PROFILE: Final = BrokerProfile(
     broker=Broker.BINANCE,
     title="Binance",
-    lock_number=3,
     rate_rules=_RATE_RULES,
     fees=fees("0.001", "0.001", "0.001"),
     keys=_KEYS,

@@ -67,7 +67,6 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
 PROFILE: Final = BrokerProfile(
     broker=Broker.COINBASE,
     title="Coinbase",
-    lock_number=0,
     rate_rules=_RATE_RULES,
     fees=fees("0.006", "0.006", "0.002"),
     keys=_KEYS,

@@ -50,7 +50,6 @@ def _connect(base_url: str | None, nonces: NonceSource, proxy: str | None, timeo
 PROFILE: Final = BrokerProfile(
     broker=Broker.KRAKEN,
     title="Kraken",
-    lock_number=1,
     rate_rules=_RATE_RULES,
     fees=fees("0.0026", "0.0016", "0.001"),
     keys=_KEYS,

@@ -52,7 +52,6 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
 PROFILE: Final = BrokerProfile(
     broker=Broker.OKX,
     title="OKX",
-    lock_number=2,
     rate_rules=_RATE_RULES,
     fees=fees("0.0015", "0.001", "0.001"),
     keys=_KEYS,

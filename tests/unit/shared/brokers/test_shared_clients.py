@@ -8,12 +8,11 @@ from typing import Any
 
 import pytest
 
-from shared.brokers import registry
 from shared.brokers.ccxt.errors import shortened
 from shared.brokers.errors import NotSent
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
-from shared.brokers.registry import BrokerNotSupported, InvalidBrokerUrl, connect
+from shared.brokers.registry import InvalidBrokerUrl, connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
@@ -116,13 +115,6 @@ async def test_closing_twice_and_dropping_clients_warns_of_nothing(
     del connection, other
     gc.collect()
     assert caplog.text == ""
-
-
-def test_a_broker_without_a_gateway_is_named(nonces: CountingNonces, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The error says which ones there are."""
-    monkeypatch.delitem(registry.PROFILES, Broker.OKX)
-    with pytest.raises(BrokerNotSupported, match=r"okx.*kraken"):
-        connect(Broker.OKX, base_url=None, nonces=nonces)
 
 
 @pytest.mark.parametrize("url", ["127.0.0.1:8123", "ftp://host", "http://", "http://a b", "https://host/?q=1"])
