@@ -1,6 +1,7 @@
 """This module lists the brokers that the contract suite runs for, each with the rules in which it differs."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
@@ -56,6 +57,10 @@ class Terms:
     """Whether an interval without a trade has no candle."""
     small_quantity: str = "0.0001"
     """A quantity of bitcoin slightly above the minimum of the broker."""
+    shows_time_in_force: bool = True
+    """Whether ccxt finds the time in force in the reply for an order."""
+    ccxt_paths: Mapping[str, str] = field(default_factory=lambda: {"rest": ""})
+    """The names of the broker's addresses in ccxt, each with the path that follows the server's address."""
 
     @property
     def quote(self) -> str:
@@ -81,6 +86,8 @@ BROKERS = [
         unlisted_name="NOPEUSD",
         page_size=50,
         open_orders_page=50,
+        shows_time_in_force=False,
+        ccxt_paths={"public": "", "private": ""},
     ),
     Terms(
         broker=Broker.COINBASE,
@@ -135,6 +142,7 @@ BROKERS = [
         open_orders_page=50,
         symbol=Symbol("BTC", "USDT"),
         fee_in_received=True,
+        ccxt_paths={"public": "/api/v3", "private": "/api/v3", "sapi": "/sapi/v1", "v1": "/api/v1"},
     ),
     Terms(
         broker=Broker.ALPACA,
@@ -160,3 +168,9 @@ BROKERS = [
         small_quantity="0.0003",
     ),
 ]
+
+
+def terms_of(broker: Broker) -> Terms:
+    """Return the terms of one broker."""
+    (terms,) = [each for each in BROKERS if each.broker is broker]
+    return terms

@@ -19,10 +19,10 @@ from alpaca.trading.requests import LimitOrderRequest, MarketOrderRequest
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
+from tests.contract.brokers import terms_of
 
 _CENT = Decimal("0.01")
 _SMALLEST_COIN = Decimal("0.000000001")
-_BINANCE_PATHS = {"public": "/api/v3", "private": "/api/v3", "sapi": "/sapi/v1", "v1": "/api/v1"}
 
 
 Shown = tuple[int | Decimal, ...]
@@ -164,12 +164,7 @@ async def a_person(broker: Broker, url: str, key: Credentials) -> AsyncIterator[
             "options": {"fetchMarkets": {"types": ["spot"]}, "fetchMargins": False, "fetchCurrencies": False},
         }
     )
-    if broker is Broker.BINANCE:
-        client.urls["api"] |= {name: url + path for name, path in _BINANCE_PATHS.items()}
-    elif broker is Broker.KRAKEN:
-        client.urls["api"] = {"public": url, "private": url}
-    else:
-        client.urls["api"]["rest"] = url
+    client.urls["api"] |= {name: url + path for name, path in terms_of(broker).ccxt_paths.items()}
     try:
         yield CcxtPerson(client)
     finally:

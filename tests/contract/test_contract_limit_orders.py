@@ -10,7 +10,6 @@ from shared.brokers.errors import Expired, InsufficientFunds, OutcomeUnknown, Re
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import LimitOrder, OrderReport, OrderStatus
 from shared.domain.fill import Side
-from shared.domain.identity import Broker
 from shared.domain.instrument import TimeInForce
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_ABOVE, FAR_BELOW, PRICE, Trader, new_trader
@@ -183,8 +182,7 @@ async def test_a_persons_immediate_order_is_shown_as_one(
     """The paper broker takes and shows it as the broker's own library expects: filled, and open no more."""
     filled, time_in_force = await person.immediate_order(terms.symbol, Side.BUY, "0.01", FAR_ABOVE)
     assert filled == Decimal("0.01")
-    # Kraken does not show it.
-    assert time_in_force == (None if terms.broker is Broker.KRAKEN else "IOC")
+    assert time_in_force == ("IOC" if terms.shows_time_in_force else None)
     empty, _ = await person.immediate_order(terms.symbol, Side.BUY, "0.01", FAR_BELOW)
     assert empty == 0
     assert await shared_trader.account.open_orders() == []
