@@ -12,7 +12,9 @@ from decimal import Decimal
 
 import structlog
 
-from services.broker_worker.order_events import Later, Settled, order_event
+from services.broker_worker.order_events import Later, Settled
+from services.broker_worker.order_progress import OrderProgress
+from services.broker_worker.pauses import look_pause, until_after, wait_by_age
 from shared.brokers.errors import (
     BrokerError,
     Expired,
@@ -29,24 +31,16 @@ from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
-from shared.domain.amounts import ZERO, plain
-from shared.domain.backoff import Backoff
-from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.copying.plan import exit_quantity
-from shared.domain.copying.reasons import FailReason, SkipReason
-from shared.domain.copying.settle import settled_position
-from shared.domain.events import OrderState, Outcome
+from shared.domain.amounts import ZERO
+from shared.domain.copying.copy_order import CopyOrder
+from shared.domain.copying.reasons import FailReason
+from shared.domain.events import OrderState
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
-from shared.domain.instrument import Instrument
-from shared.messaging.mailboxes import Claim, Mailboxes, Submission
+from shared.messaging.mailboxes import Submission
 
 SENDS_AT_ONCE = 5
 """How often a request that was certainly not executed is sent again before the place goes to another follower."""
-PROGRESS_BACKOFF = Backoff(0.3, 15, factor=1.5)
-"""The wait between two tries of an order whose state is known."""
-LOOK_UP_BACKOFF = Backoff(1, 15)
-"""The wait between two look-ups of an order whose outcome is unknown."""
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
 UNREAD_AFTER = timedelta(seconds=60)
@@ -63,46 +57,40 @@ log = structlog.get_logger()
 class Execution:
     """One copy order at the head of a follower's mailbox, while this worker holds the claim."""
 
-    order: CopyOrder
-    claim: Claim
-    claimed_at: datetime
-    submission: Submission | None
-    """Always the same as in Redis."""
-    position: CopiedPosition
-    instrument: Instrument
+    progress: OrderProgress
     account: BrokerAccount
     connection: BrokerConnection
-    mailboxes: Mailboxes
-    accepted_at: datetime | None = None
     certainly_not_sent: bool = False
-    short_of: Decimal | None = None
-    """The quantity that an exit should have sold, if the account had less (base currency)."""
+
+    @property
+    def order(self) -> CopyOrder:
+        return self.progress.order
 
     async def run(self) -> Settled | Later:
         """Bring the order as far as possible now.
 
         Raises KeyRefused (report it, then call `refused`), ClaimLost and RedisError.
         """
-        if self.submission is None:
+        if self.progress.submission is None:
             # A replayed order may have been sent before Redis lost its note.
             return await (self._resolve(None) if self.order.replayed else self._send(attempt=1))
-        self.accepted_at = self.submission.accepted_at
-        if self.submission.broker_order_id:  # accepted, even if it cannot be read any more
-            return await self._read_order(BrokerOrderId(self.submission.broker_order_id))
-        return await self._resolve(self.submission)
+        self.progress.accepted_at = self.progress.submission.accepted_at
+        if self.progress.submission.broker_order_id:  # accepted, even if it cannot be read any more
+            return await self._read_order(BrokerOrderId(self.progress.submission.broker_order_id))
+        return await self._resolve(self.progress.submission)
 
     def refused(self, error: KeyRefused) -> Settled | Later:
         """The result for this order when the key is refused: failed if it was certainly not sent, otherwise unknown."""
         if self.certainly_not_sent:
-            exit_due = self.submission.exit_due if self.submission else ZERO
-            return self._failed(FailReason.KEY_REFUSED, str(error), exit_due)
-        return self._unresolved(self.submission, KEY_REFUSED_RETRY_SECONDS, str(error))
+            exit_due = self.progress.submission.exit_due if self.progress.submission else ZERO
+            return self.progress.failed(FailReason.KEY_REFUSED, str(error), exit_due)
+        return self._unresolved(self.progress.submission, KEY_REFUSED_RETRY_SECONDS, str(error))
 
     async def _send(self, attempt: int) -> Settled | Later:
-        quantity, exit_due, skip_reason, carried = self._quantity()
-        if skip_reason is not None:
-            position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
-            return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=skip_reason)
+        size = self.progress.size()
+        if size.skip_reason is not None:
+            return self.progress.skipped(size)
+        quantity, exit_due = size.quantity, size.exit_due
         last_attempt = attempt + SENDS_AT_ONCE
         while attempt < last_attempt:
             submission = await self._begin(attempt, quantity, exit_due)
@@ -126,15 +114,15 @@ class Execution:
                     log.warning("balance not read", follower=self.order.follower_id, error=str(unread))
                     return Later(self._wait_after(unread), forget_submission=True)
                 if free is None:
-                    return self._failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
+                    return self.progress.failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
                 log.warning(
                     "the account holds less than was copied", follower=self.order.follower_id, copy_order=self.order.id
                 )
-                self.short_of = self.short_of or quantity
+                self.progress.short_of = self.progress.short_of or quantity
                 quantity = free
                 attempt += 1
             except Rejected as error:
-                return self._failed(FailReason.REJECTED, str(error), exit_due)
+                return self.progress.failed(FailReason.REJECTED, str(error), exit_due)
             except KeyRefused:
                 self.certainly_not_sent = True
                 raise
@@ -145,30 +133,13 @@ class Execution:
             except OutcomeUnknown as error:
                 return await self._resolve(submission, str(error))
             else:
-                self.accepted_at = datetime.now(UTC)
+                self.progress.accepted_at = datetime.now(UTC)
                 return await self._read_order(broker_order_id)
-        return Later(_wait_by_age(self.order.decided_at), forget_submission=True)
+        return Later(wait_by_age(self.order.decided_at), forget_submission=True)
 
     def _wait_after(self, error: BrokerError) -> float:
         """Seconds to wait. A throttled request knows when the limits allow it to continue."""
-        return error.retry_after_seconds if isinstance(error, Throttled) else _wait_by_age(self.order.decided_at)
-
-    def _quantity(self) -> tuple[Decimal, Decimal, SkipReason | None, Decimal]:
-        """Return the quantity to send, the quantity that an exit is to sell, the reason to skip, and the exit then
-        carried.
-        """
-        if self.order.fraction is None:
-            quantity = self.order.quantity or ZERO
-            return quantity, ZERO, None if quantity else SkipReason.NOT_REPEATED, self.position.carried_exit
-        planned = exit_quantity(
-            self.order.fraction,
-            self.position,
-            self.instrument,
-            self.order.reference_price,
-            self.order.minimum_notional,
-        )
-        due = planned.quantity + planned.carried_exit_after
-        return planned.quantity, due, planned.skip_reason, planned.carried_exit_after
+        return error.retry_after_seconds if isinstance(error, Throttled) else wait_by_age(self.order.decided_at)
 
     async def _begin(self, attempt: int, quantity: Decimal, exit_due: Decimal) -> Submission:
         now = datetime.now(UTC)
@@ -178,11 +149,11 @@ class Execution:
             attempt=attempt,
             quantity=quantity,
             exit_due=exit_due,
-            claimed_at=self.claimed_at,
+            claimed_at=self.progress.claimed_at,
             submitted_at=now,
             valid_until=now + timedelta(seconds=self.connection.request_validity_seconds),
         )
-        await self._record(submission)
+        await self.progress.record(submission)
         self.certainly_not_sent = False
         return submission
 
@@ -193,10 +164,8 @@ class Execution:
         if self.order.side is Side.BUY:
             return None
         balances = await self.account.balances()
-        held = balances.get(self.instrument.base)
-        free = self.instrument.rounded(held.free) if held else ZERO
-        price, minimum = self.order.reference_price, self.order.minimum_notional
-        return free if free < quantity and self.instrument.is_orderable(free, price, minimum) else None
+        held = balances.get(self.progress.instrument.base)
+        return self.progress.smaller_sale(quantity, held.free if held else ZERO)
 
     async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
         """Find out what became of a request without a clear answer. `submission` is None if Redis lost the note, if
@@ -217,20 +186,20 @@ class Execution:
         except RateLimited as error:
             return self._unresolved(submission, error.retry_after_seconds, str(error))
         except Throttled as error:
-            await self._note_unknown(submission, why or str(error))
+            await self.progress.note_unknown(submission, why or str(error))
             wait_seconds = error.retry_after_seconds
             if is_early:
-                wait_seconds = min(wait_seconds, _until_after(window_ends))
+                wait_seconds = min(wait_seconds, until_after(window_ends))
             return self._unresolved(submission, wait_seconds, str(error))
         except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
-            await self._note_unknown(submission, why or str(error))
-            return self._unresolved(submission, _look_pause(since, window_ends), str(error))
+            await self.progress.note_unknown(submission, why or str(error))
+            return self._unresolved(submission, look_pause(since, window_ends), str(error))
         if report is not None:
             return await self._adopt(report)
         if not is_early:
             return await self._send(submission.attempt + 1 if submission else 1)
-        await self._note_unknown(submission, why or "not found yet")
-        return self._unresolved(submission, _look_pause(since, window_ends), why or "not found yet")
+        await self.progress.note_unknown(submission, why or "not found yet")
+        return self._unresolved(submission, look_pause(since, window_ends), why or "not found yet")
 
     def _unresolved(self, submission: Submission | None, wait_seconds: float, why: str) -> Later:
         since = submission.submitted_at if submission else self.order.decided_at
@@ -243,9 +212,9 @@ class Execution:
 
     async def _adopt(self, report: OrderReport) -> Settled | Later:
         """Continue with an order that was found at the broker."""
-        self.accepted_at = self.accepted_at or datetime.now(UTC)
+        self.progress.accepted_at = self.progress.accepted_at or datetime.now(UTC)
         if report.status is OrderStatus.DONE:
-            return self._final(report)
+            return self.progress.final(report)
         return await self._wait_for(report.broker_order_id, report.quantity)
 
     async def _read_order(self, broker_order_id: BrokerOrderId) -> Settled | Later:
@@ -263,7 +232,7 @@ class Execution:
                 break
             unread = None
             if report.status is OrderStatus.DONE:
-                return self._final(report)
+                return self.progress.final(report)
         if unread is not None:
             return await self._unread(broker_order_id, unread)
         return await self._wait_for(broker_order_id, self.order.quantity or ZERO)
@@ -274,9 +243,9 @@ class Execution:
         The broker accepted it, so it is not sent again, even if it is found nowhere.
         """
         now = datetime.now(UTC)
-        since = self.accepted_at or now
-        wait_seconds = max(_wait_by_age(since), getattr(error, "retry_after_seconds", 0.0))
-        if self.submission is None or self.submission.broker_order_id is None:
+        since = self.progress.accepted_at or now
+        wait_seconds = max(wait_by_age(since), getattr(error, "retry_after_seconds", 0.0))
+        if self.progress.submission is None or self.progress.submission.broker_order_id is None:
             await self._wait_for(broker_order_id, self.order.quantity or ZERO)
         elif now - since >= UNREAD_AFTER and isinstance(error, OutcomeUnknown | Rejected):
             try:
@@ -286,137 +255,27 @@ class Execution:
                 report = None
             if report is not None:
                 return await self._adopt(report)
-            await self._note_unknown(self.submission, str(error))
+            await self.progress.note_unknown(self.progress.submission, str(error))
             wait_seconds = UNREAD_RETRY_SECONDS
         return Later(wait_seconds, unknown_since=since, why=f"accepted, and cannot be read: {error}")
 
     async def _wait_for(self, broker_order_id: BrokerOrderId, quantity: Decimal) -> Later:
         """Record where the order can be found, so that the next reading needs no search."""
         now = datetime.now(UTC)
-        known = self.submission or Submission(  # a replayed order that was found has no recorded submission yet
-            copy_order_id=self.order.id,
-            stage="accepted",
-            attempt=0,
-            quantity=quantity,
-            exit_due=self._exit_due(quantity),
-            claimed_at=self.claimed_at,
-            submitted_at=now,
-            valid_until=now,
+        known = (
+            self.progress.submission
+            or Submission(  # a replayed order that was found has no recorded submission yet
+                copy_order_id=self.order.id,
+                stage="accepted",
+                attempt=0,
+                quantity=quantity,
+                exit_due=self.progress.exit_due(quantity),
+                claimed_at=self.progress.claimed_at,
+                submitted_at=now,
+                valid_until=now,
+            )
         )
         if known.stage != "accepted" or known.broker_order_id is None:
-            found = {"stage": "accepted", "broker_order_id": broker_order_id, "accepted_at": self.accepted_at}
-            await self._record(known.model_copy(update=found), OrderState.ACCEPTED)
-        return Later(_wait_by_age(known.submitted_at))
-
-    def _exit_due(self, ordered: Decimal) -> Decimal:
-        """The quantity that an exit is to sell, including what was carried (base currency). 0 for an open.
-
-        A replayed order has no recorded submission. Recompute it from the copied position, which no later order has
-        changed yet.
-        """
-        if self.submission is not None:
-            return self.submission.exit_due
-        if self.order.side is Side.BUY:
-            return ZERO
-        _, due, _, _ = self._quantity()
-        return max(due, ordered)
-
-    async def _note_unknown(self, submission: Submission | None, why: str) -> None:
-        log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
-        if submission is not None and submission.stage != "unknown":
-            await self._record(submission.model_copy(update={"stage": "unknown"}), OrderState.UNKNOWN, why)
-
-    async def _record(self, after: Submission, state: OrderState | None = None, message: str = "") -> None:
-        event = b""
-        if state is not None:
-            event = (
-                order_event(
-                    self.order,
-                    state,
-                    datetime.now(UTC),
-                    claimed_at=self.claimed_at,
-                    position=self.position,
-                    submission=after,
-                    accepted_at=self.accepted_at,
-                    message=message,
-                )
-                .model_dump_json()
-                .encode()
-            )
-        await self.mailboxes.record(self.claim, self.submission, after, event)
-        self.submission = after
-
-    def _final(self, report: OrderReport) -> Settled:
-        exit_due = self._exit_due(report.quantity)
-        if report.filled_quantity == 0:
-            return self._failed(FailReason.CANCELED, report.reason, exit_due, report)
-        position = settled_position(
-            self.position,
-            self.order.side,
-            report.filled_quantity,
-            report.fee if report.fee_currency == self.instrument.base else ZERO,
-            exit_due,
-            self.instrument,
-            # Quantity 0 means that the order was planned again only to be looked up. The order that was found had
-            # bought the carried quantity too, but the new plan did not know that and still carries it.
-            self.order.carried if self.order.quantity == ZERO else ZERO,
-        )
-        message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
-        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
-
-    def _failed(
-        self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None
-    ) -> Settled:
-        # What a failed exit should have sold is still to be sold, so the next exit includes it.
-        carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
-        position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
-        return self._settled(
-            OrderState.REJECTED, Outcome.FAILED, position, reason=reason, message=message, report=report
-        )
-
-    def _settled(
-        self,
-        state: OrderState,
-        outcome: Outcome,
-        position: CopiedPosition,
-        *,
-        reason: SkipReason | FailReason | None = None,
-        message: str = "",
-        report: OrderReport | None = None,
-    ) -> Settled:
-        event = order_event(
-            self.order,
-            state,
-            datetime.now(UTC),
-            claimed_at=self.claimed_at,
-            position=position,
-            submission=self.submission,
-            accepted_at=self.accepted_at,
-            report=report,
-            outcome=outcome,
-            reason=reason,
-            message=message,
-        )
-        return Settled(event, position)
-
-
-def _wait_by_age(since: datetime) -> float:
-    return PROGRESS_BACKOFF.at_age((datetime.now(UTC) - since).total_seconds())
-
-
-def _look_pause(since: datetime, window_ends: datetime) -> float:
-    """Seconds until the next look-up of a request of unknown fate.
-
-    The wait grows each time, but one look-up happens just after the request's window has ended.
-    """
-    now = datetime.now(UTC)
-    age = now - (since if now < window_ends else window_ends)
-    pause = LOOK_UP_BACKOFF.at_age(age.total_seconds())
-    return min(pause, _until_after(window_ends)) if now < window_ends else pause
-
-
-def _until_after(moment: datetime) -> float:
-    """Seconds until `moment` is certainly over. Waits are cut to whole milliseconds, and an early look-up must be
-    repeated.
-    """
-    return max((moment - datetime.now(UTC)).total_seconds(), 0.0) + 0.01
+            found = {"stage": "accepted", "broker_order_id": broker_order_id, "accepted_at": self.progress.accepted_at}
+            await self.progress.record(known.model_copy(update=found), OrderState.ACCEPTED)
+        return Later(wait_by_age(known.submitted_at))

@@ -13,6 +13,7 @@ from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Later, Settled, order_event
+from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
 from shared.brokers.limits import background_requests
@@ -131,17 +132,16 @@ class Serving:
         instrument = self.listing.find(order.symbol)
         if instrument is None:
             return await self._unlisted(order, submission, position, now)
-        execution = Execution(
+        progress = OrderProgress(
             order=order,
             claim=claim,
             claimed_at=submission.claimed_at if submission else now,
             submission=submission,
             position=position,
             instrument=instrument,
-            account=access.account,
-            connection=self.connection,
             mailboxes=self.mailboxes,
         )
+        execution = Execution(progress, access.account, self.connection)
         try:
             return await execution.run()
         except KeyRefused as error:

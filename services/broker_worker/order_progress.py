@@ -1,0 +1,175 @@
+"""Keeps what is known of the copy order that a worker carries out, records each change, and concludes the order.
+
+The amounts are in base currency.
+"""
+
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import NamedTuple
+
+import structlog
+
+from services.broker_worker.order_events import Settled, order_event
+from shared.brokers.port.orders import OrderReport
+from shared.domain.amounts import ZERO, plain
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.plan import exit_quantity
+from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.copying.settle import settled_position
+from shared.domain.events import OrderState, Outcome
+from shared.domain.fill import Side
+from shared.domain.instrument import Instrument
+from shared.messaging.mailboxes import Claim, Mailboxes, Submission
+
+log = structlog.get_logger()
+
+
+class OrderSize(NamedTuple):
+    """What an order has to buy or sell, now that it is at the head of the mailbox."""
+
+    quantity: Decimal
+    exit_due: Decimal
+    """What an exit should sell, which may be more than a broker accepts now. 0 for an open."""
+    skip_reason: SkipReason | None
+    """Set if nothing is to be sent."""
+    carried_exit: Decimal
+    """What later exits still have to sell if nothing is sent."""
+
+
+@dataclass(slots=True)
+class OrderProgress:
+    """One copy order while this worker holds the follower's claim."""
+
+    order: CopyOrder
+    claim: Claim
+    claimed_at: datetime
+    submission: Submission | None
+    """Always the submission that Redis has."""
+    position: CopiedPosition
+    instrument: Instrument
+    mailboxes: Mailboxes
+    accepted_at: datetime | None = None
+    short_of: Decimal | None = None
+    """What an exit should have sold, if the account had less."""
+
+    def size(self) -> OrderSize:
+        """The size of the order. An exit's size follows from the position."""
+        if self.order.fraction is None:
+            quantity = self.order.quantity or ZERO
+            reason = None if quantity else SkipReason.NOT_REPEATED
+            return OrderSize(quantity, ZERO, reason, self.position.carried_exit)
+        planned = exit_quantity(
+            self.order.fraction,
+            self.position,
+            self.instrument,
+            self.order.reference_price,
+            self.order.minimum_notional,
+        )
+        due = planned.quantity + planned.carried_exit_after
+        return OrderSize(planned.quantity, due, planned.skip_reason, planned.carried_exit_after)
+
+    def smaller_sale(self, quantity: Decimal, held: Decimal) -> Decimal | None:
+        """The sale to try when the account has only `held` of a refused `quantity`; None if there is none to try."""
+        free = self.instrument.rounded(held)
+        price, minimum = self.order.reference_price, self.order.minimum_notional
+        return free if free < quantity and self.instrument.is_orderable(free, price, minimum) else None
+
+    def exit_due(self, ordered: Decimal) -> Decimal:
+        """What an exit should sell, together with what earlier exits carried. 0 for an open.
+
+        A replayed order has no recorded submission. Its size is computed from the copied position, which no later
+        order has changed yet.
+        """
+        if self.submission is not None:
+            return self.submission.exit_due
+        if self.order.side is Side.BUY:
+            return ZERO
+        return max(self.size().exit_due, ordered)
+
+    async def note_unknown(self, submission: Submission | None, why: str) -> None:
+        """Record that the outcome of the request is unknown, unless that is recorded already."""
+        log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
+        if submission is not None and submission.stage != "unknown":
+            await self.record(submission.model_copy(update={"stage": "unknown"}), OrderState.UNKNOWN, why)
+
+    async def record(self, after: Submission, state: OrderState | None = None, message: str = "") -> None:
+        """Store the submission, and the event of its state if there is one, in one step. Raises ClaimLost."""
+        event = b""
+        if state is not None:
+            event = (
+                order_event(
+                    self.order,
+                    state,
+                    datetime.now(UTC),
+                    claimed_at=self.claimed_at,
+                    position=self.position,
+                    submission=after,
+                    accepted_at=self.accepted_at,
+                    message=message,
+                )
+                .model_dump_json()
+                .encode()
+            )
+        await self.mailboxes.record(self.claim, self.submission, after, event)
+        self.submission = after
+
+    def final(self, report: OrderReport) -> Settled:
+        """The result of an order that is done at the broker."""
+        exit_due = self.exit_due(report.quantity)
+        if report.filled_quantity == 0:
+            return self.failed(FailReason.CANCELED, report.reason, exit_due, report)
+        position = settled_position(
+            self.position,
+            self.order.side,
+            report.filled_quantity,
+            report.fee if report.fee_currency == self.instrument.base else ZERO,
+            exit_due,
+            self.instrument,
+            # Quantity 0 means that the order was planned again only to be looked up. The order that was found had
+            # bought the carried quantity too, but the new plan did not know that and still carries it.
+            self.order.carried if self.order.quantity == ZERO else ZERO,
+        )
+        message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
+        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
+
+    def skipped(self, size: OrderSize) -> Settled:
+        """The result of an order that is not sent, for the reason of its size."""
+        position = CopiedPosition(quantity=self.position.quantity, carried_exit=size.carried_exit)
+        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason)
+
+    def failed(
+        self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None
+    ) -> Settled:
+        """The result of an order that was refused, or that ended without a fill."""
+        # What a failed exit should have sold is still to be sold, so the next exit includes it.
+        carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
+        position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
+        return self._settled(
+            OrderState.REJECTED, Outcome.FAILED, position, reason=reason, message=message, report=report
+        )
+
+    def _settled(
+        self,
+        state: OrderState,
+        outcome: Outcome,
+        position: CopiedPosition,
+        *,
+        reason: SkipReason | FailReason | None = None,
+        message: str = "",
+        report: OrderReport | None = None,
+    ) -> Settled:
+        event = order_event(
+            self.order,
+            state,
+            datetime.now(UTC),
+            claimed_at=self.claimed_at,
+            position=position,
+            submission=self.submission,
+            accepted_at=self.accepted_at,
+            report=report,
+            outcome=outcome,
+            reason=reason,
+            message=message,
+        )
+        return Settled(event, position)
