@@ -52,18 +52,7 @@ async def copy(
     """
     port = free_port()
     base_url = f"http://127.0.0.1:{port}"
-    environment = {
-        **os.environ,
-        "REDIS_URL": redis_url,
-        "DATABASE_URL": database_url,
-        "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
-        "NIJA_BROKERS": BROKER.value,
-        "NIJA_ENV_FILE": "",
-        "NIJA_CONFIG_FILE": "",
-        "NIJA_DRAIN_PLACES": str(PLACES),
-        "NIJA_LOG_LEVEL": "warning",
-        f"{BROKER.name}_BASE_URL": base_url,
-    }
+    environment = _environment(redis_url, database_url, base_url)
     redis = open_redis(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
@@ -126,6 +115,21 @@ async def copy(
             return compared
         finally:
             await redis.aclose()
+
+
+def _environment(redis_url: str, database_url: str, base_url: str) -> dict[str, str]:
+    return {
+        **os.environ,
+        "REDIS_URL": redis_url,
+        "DATABASE_URL": database_url,
+        "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
+        "NIJA_BROKERS": BROKER.value,
+        "NIJA_ENV_FILE": "",
+        "NIJA_CONFIG_FILE": "",
+        "NIJA_DRAIN_PLACES": str(PLACES),
+        "NIJA_LOG_LEVEL": "warning",
+        f"{BROKER.name}_BASE_URL": base_url,
+    }
 
 
 async def _prepare(redis: "Redis", keys: BrokerKeys, database_url: str, secret_key: str, follower_count: int) -> None:

@@ -28,6 +28,7 @@ from shared.observability.vitals import Duty
 SHARDS = 16
 BASELINE_FOLLOWERS = 2_000
 """Enough to measure a rate. 10,000 would only take longer."""
+SNAPSHOT_MAX_AGE = timedelta(hours=1)
 
 
 async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Announce) -> Comparison:
@@ -40,14 +41,13 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
     inputs = PlanningInputs(redis, keys)
     hints = HintPublisher(BROKER, redis_url)
-    snapshot_max_age = timedelta(hours=1)
     shards = Shards(redis, keys, "benchmark", SHARDS)
     fan_out = FanOut(
         Mailboxes(ScriptRunner(redis), keys, 30_000),
         inputs,
         lambda *_: set(),
         batch_size=500,
-        snapshot_max_age=snapshot_max_age,
+        snapshot_max_age=SNAPSHOT_MAX_AGE,
     )
     engine = FillReader(
         redis,
@@ -85,18 +85,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     def copy(order: str) -> None:
         """This task never runs, because only the cost of sending is measured."""
 
-    some = followers(BASELINE_FOLLOWERS)
-    snapshot = account(0)
-    orders = decide(
-        fill(1),
-        0,
-        some,
-        [snapshot] * len(some),
-        [None] * len(some),
-        INSTRUMENT,
-        now=snapshot.taken_at,
-        snapshot_max_age=snapshot_max_age,
-    ).orders[1::2]
+    orders = _baseline_orders()
 
     async def delay_round() -> float:
         started = time.perf_counter()
@@ -112,3 +101,18 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
         hints.close()
         app.close()
         await redis.aclose()
+
+
+def _baseline_orders() -> list[str]:
+    some = followers(BASELINE_FOLLOWERS)
+    snapshot = account(0)
+    return decide(
+        fill(1),
+        0,
+        some,
+        [snapshot] * len(some),
+        [None] * len(some),
+        INSTRUMENT,
+        now=snapshot.taken_at,
+        snapshot_max_age=SNAPSHOT_MAX_AGE,
+    ).orders[1::2]

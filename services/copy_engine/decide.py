@@ -44,22 +44,7 @@ def decide(
     decisions: list[Decision] = []
     orders: list[str] = []
     carries: list[str] = []
-    # What all orders of a fill have in common is checked once; a copy costs a fraction of a new model.
-    common = CopyOrder(
-        id=copy_order_id(fill.broker, fill.master_account, fill.fill_id, FollowerId("")),
-        broker=fill.broker,
-        sequence=fill.sequence,
-        follower_id=FollowerId("nobody"),
-        symbol=fill.symbol,
-        side=fill.side,
-        minimum_notional=ZERO,
-        reference_price=fill.price,
-        executed_at=fill.executed_at,
-        published_at=fill.published_at,
-        decided_at=now,
-        replayed=fill.replayed,
-        trace_id=fill.trace_id,
-    )
+    common = _common_order(fill, now)
     undecided = Decision(
         copy_order_id=common.id, follower_id=FollowerId("nobody"), status=FollowerStatus.ACTIVE, minimum_notional=ZERO
     )
@@ -100,7 +85,37 @@ def decide(
         if planned.carried_after != carried_before:
             carries.append(carry_field(follower.follower_id, fill.symbol))
             carries.append(plain(planned.carried_after) if planned.carried_after else "")
-    batch = DecisionBatch.model_construct(
+    batch = _batch(fill, shard, instrument, now, decisions)
+    return Delivery(event=batch.model_dump_json().encode(), orders=orders, carries=carries)
+
+
+def _common_order(fill: MasterFill, now: datetime) -> CopyOrder:
+    # What all orders of a fill have in common is checked once; a copy costs a fraction of a new model.
+    return CopyOrder(
+        id=copy_order_id(fill.broker, fill.master_account, fill.fill_id, FollowerId("")),
+        broker=fill.broker,
+        sequence=fill.sequence,
+        follower_id=FollowerId("nobody"),
+        symbol=fill.symbol,
+        side=fill.side,
+        minimum_notional=ZERO,
+        reference_price=fill.price,
+        executed_at=fill.executed_at,
+        published_at=fill.published_at,
+        decided_at=now,
+        replayed=fill.replayed,
+        trace_id=fill.trace_id,
+    )
+
+
+def _batch(
+    fill: MasterFill,
+    shard: int,
+    instrument: Instrument | SkipReason,
+    now: datetime,
+    decisions: Sequence[Decision],
+) -> DecisionBatch:
+    return DecisionBatch.model_construct(
         broker=fill.broker,
         sequence=fill.sequence,
         shard=shard,
@@ -110,4 +125,3 @@ def decide(
         decided_at=now,
         decisions=tuple(decisions),
     )
-    return Delivery(event=batch.model_dump_json().encode(), orders=orders, carries=carries)
