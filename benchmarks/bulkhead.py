@@ -33,7 +33,7 @@ from services.local_system.system import LocalSystem
 from shared.brokers.registry import supported_brokers
 from shared.config import load_settings
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.followers.secrets import SecretBox

@@ -29,7 +29,7 @@ from services.local_system.child import child_setup
 from services.local_system.embedded import free_port
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import FollowerId
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import open_engine, transaction

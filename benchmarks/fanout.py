@@ -18,7 +18,7 @@ from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.read_fills import FillReader
 from services.copy_engine.shards import Shards
 from shared.messaging.celery_app import HintPublisher, configure_celery
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes

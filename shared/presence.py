@@ -17,7 +17,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import SIGN_SECONDS, StageRecord, StageSigns, StageState, leave_sign
 from shared.observability.vitals import Vitals

@@ -11,7 +11,7 @@ import structlog
 
 from shared.domain.errors import HostUnknown
 from shared.domain.identity import Broker
-from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable
+from shared.messaging.connection.errors import RedisUnavailable, RedisUnusable
 from shared.observability.vitals import Duty, Vitals
 from shared.persistence.errors import DatabaseUnavailable
 

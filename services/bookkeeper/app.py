@@ -31,8 +31,8 @@ from shared.config import (
     settings_of_stage,
 )
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_redis
-from shared.messaging.epoch import guarded_redis
+from shared.messaging.connection.connect import open_redis
+from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.event_stream import EventStream
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import Stage, StageRecord

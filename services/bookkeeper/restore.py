@@ -33,7 +33,7 @@ from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
-from shared.messaging.epoch import end_guarded_connections, run_id_of
+from shared.messaging.connection.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
 from shared.messaging.lease import Command, Lease, LeaseLost, new_token, work_while_held
 from shared.persistence.followers.store import FollowerStore

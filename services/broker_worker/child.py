@@ -23,7 +23,7 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.config import Settings
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alerts
-from shared.messaging.epoch import guarded_redis
+from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from services.broker_worker.health import WorkerHealth
 from shared.domain.identity import Broker
-from shared.messaging.epoch import guarded_redis
+from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.messaging.mailboxes import Mailboxes, Swept
 from shared.messaging.scripts import ScriptRunner

@@ -34,8 +34,8 @@ from services.local_system.process import ProcessSpec
 from services.local_system.system import LocalSystem
 from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_redis
-from shared.messaging.epoch import run_id_of
+from shared.messaging.connection.connect import open_redis
+from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from shared.observability.heartbeat import age_seconds
 from shared.persistence.database import open_engine, transaction

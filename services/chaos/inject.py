@@ -24,7 +24,7 @@ from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.fills import StreamConflict, StreamLostEntries, publish_fill
 from shared.messaging.keys import BrokerKeys, queue_name
 from shared.persistence.database import transaction

@@ -6,7 +6,7 @@ from services.chaos.plan import Kind
 from services.demo.accounts import DemoAccounts
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
-from shared.messaging.connect import open_blocking_redis
+from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.store import FollowerStore
 

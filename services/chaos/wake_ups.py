@@ -12,7 +12,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
 from shared.domain.identity import Broker
-from shared.messaging.epoch import run_id_of
+from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from shared.running import wait
 

@@ -30,7 +30,7 @@ from services.cli.up import up
 from services.local_system.errors import NothingRuns
 from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
-from shared.messaging.connection_errors import RedisUnavailable
+from shared.messaging.connection.errors import RedisUnavailable
 from shared.observability.logging import configure_logging
 from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
 from shared.persistence.errors import DatabaseUnavailable, ImportRefused

@@ -20,10 +20,10 @@ from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import usual_form
 from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_blocking_redis
-from shared.messaging.connection_errors import RedisUnavailable
+from shared.messaging.connection.connect import open_blocking_redis
+from shared.messaging.connection.errors import RedisUnavailable
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.server_check import check_redis
+from shared.messaging.connection.server_check import check_redis
 from shared.persistence.database import open_engine
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox

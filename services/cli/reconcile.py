@@ -15,7 +15,7 @@ from shared.domain.amounts import plain
 from shared.domain.identity import Broker
 from shared.domain.reconciliation.drift import Drift
 from shared.domain.reconciliation.stray_orders import Ownership
-from shared.messaging.connect import COMMAND_ANSWER_SECONDS, open_redis
+from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import AdjustmentLine
 

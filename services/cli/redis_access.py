@@ -7,7 +7,7 @@ from redis import Redis
 
 from shared.config import Settings
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_blocking_redis
+from shared.messaging.connection.connect import open_blocking_redis
 
 
 @contextmanager

@@ -27,7 +27,7 @@ from shared.config import (
 )
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
-from shared.messaging.epoch import guarded_redis
+from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import process_token
 from shared.messaging.mailboxes import Mailboxes

@@ -22,7 +22,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
 from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
-from shared.messaging.epoch import RedisNotRestored
+from shared.messaging.connection.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered

@@ -23,7 +23,7 @@ from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.config import load_settings
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.persistence.database import open_engine
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox

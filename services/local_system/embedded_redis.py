@@ -19,9 +19,9 @@ from services.local_system.child import child_setup
 from services.local_system.embedded import kept, kept_port, port_is_free, private_folder, wait_for_end, write_private
 from services.local_system.errors import LocalSystemError
 from shared.domain.identity import Broker
-from shared.messaging.connect import open_blocking_redis
-from shared.messaging.connection_errors import explained
-from shared.messaging.server_check import check_redis
+from shared.messaging.connection.connect import open_blocking_redis
+from shared.messaging.connection.errors import explained
+from shared.messaging.connection.server_check import check_redis
 
 
 def redis_program() -> Path:

@@ -6,7 +6,7 @@ from contextlib import contextmanager
 from redis.exceptions import RedisError
 
 from shared.domain.errors import NijaError
-from shared.messaging.connection_errors import RedisUnavailable
+from shared.messaging.connection.errors import RedisUnavailable
 from shared.persistence.errors import DatabaseUnavailable
 
 

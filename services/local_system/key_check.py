@@ -15,7 +15,7 @@ from shared.config import Settings
 from shared.domain.accounts.credentials import Credentials, usual_form
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict, judge_key
 from shared.domain.identity import Broker
-from shared.messaging.connect import COMMAND_ANSWER_SECONDS, open_redis
+from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner

@@ -21,7 +21,7 @@ from shared.brokers.registry import connect
 from shared.config import Settings, database_is_usable, parse_broker, redis_is_usable, settings_of_stage
 from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
-from shared.messaging.epoch import guarded_redis
+from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import Lease, process_token
 from shared.messaging.nonces import RedisNonceSource

@@ -12,8 +12,8 @@ from shared.config.errors import ConfigurationError
 from shared.config.load import load_settings, log_misspelt_variables
 from shared.config.settings import Settings
 from shared.domain.identity import Broker
-from shared.messaging.connection_errors import RedisUnavailable
-from shared.messaging.server_check import check_redis
+from shared.messaging.connection.errors import RedisUnavailable
+from shared.messaging.connection.server_check import check_redis
 from shared.messaging.stage_signs import StageRecord
 from shared.observability.logging import configure_logging
 from shared.observability.start import Start

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict
 from redis.asyncio import Redis
 
 from shared.domain.amounts import Instant
-from shared.messaging.connect import open_blocking_redis
+from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import script
 from shared.observability.vitals import Trouble

@@ -10,7 +10,7 @@ from redis import Redis
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from shared.messaging.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
+from shared.messaging.connection.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
 from shared.messaging.keys import LAST_POLL_FIELD
 from shared.persistence.database import open_engine
 from shared.persistence.reports.reports import FillReport, Reports

@@ -2,7 +2,7 @@
 
 from redis.asyncio import Redis
 
-from shared.messaging.epoch import run_id_of
+from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from tests.support.examples import FIRST_ROSTER
 

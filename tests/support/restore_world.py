@@ -34,7 +34,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
-from shared.messaging.epoch import run_id_of
+from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.event_stream import EventStream, publish_event
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes

@@ -11,7 +11,7 @@ from structlog.testing import LogCapture
 
 from shared import running
 from shared.domain.identity import Broker
-from shared.messaging.connection_errors import RedisHostUnknown, RedisUnavailable, RedisUnusable
+from shared.messaging.connection.errors import RedisHostUnknown, RedisUnavailable, RedisUnusable
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.vitals import Vitals
 from shared.persistence.errors import DatabaseUnavailable

@@ -21,7 +21,7 @@ from services.local_system.embedded import start_server, stop_server
 from services.local_system.embedded_redis import RedisServer
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, shard_of
-from shared.messaging.epoch import RedisNotRestored, guarded_redis
+from shared.messaging.connection.epoch import RedisNotRestored, guarded_redis
 from shared.messaging.event_stream import EventStream
 from shared.messaging.fills import FillEntry, read_fills
 from shared.messaging.lease import Command, Lease, LeaseLost

@@ -26,7 +26,7 @@ from shared.domain.events import EVENT, DecisionBatch
 from shared.domain.identity import Broker, shard_of
 from shared.domain.instrument import Instrument
 from shared.messaging.alerts import AlertKind, current_alerts
-from shared.messaging.epoch import RedisNotRestored
+from shared.messaging.connection.epoch import RedisNotRestored
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.lease import Lease

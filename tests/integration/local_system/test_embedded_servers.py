@@ -29,7 +29,7 @@ from services.local_system.embedded import (
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.errors import LocalSystemError, StartFailed
-from shared.messaging.connection_errors import RedisUnavailable
+from shared.messaging.connection.errors import RedisUnavailable
 
 
 def kill(process: subprocess.Popen[bytes]) -> None:

@@ -3,7 +3,7 @@
 import re
 from pathlib import Path
 
-from shared.messaging.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
+from shared.messaging.connection.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
 
 ROOT = Path(__file__).parents[4]
 CALL = re.compile(r"redis\.p?call\(\s*'([A-Za-z]+)'(?:,\s*'([A-Z]+)')?")

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from redis.exceptions import RedisError
 
-from shared.messaging.connect import open_blocking_redis, open_redis
+from shared.messaging.connection.connect import open_blocking_redis, open_redis
 
 TOP = Path(__file__).parents[4]
 
@@ -26,7 +26,7 @@ def test_no_other_module_opens_a_connection() -> None:
     sources = [path for folder in ("services", "shared", "benchmarks") for path in (TOP / folder).rglob("*.py")]
     opening = re.compile(r"\bfrom_url\(|\bRedis\(")
     found = {path.relative_to(TOP).as_posix() for path in sources if opening.search(path.read_text(encoding="utf-8"))}
-    assert found == {"shared/messaging/connect.py"}
+    assert found == {"shared/messaging/connection/connect.py"}
 
 
 async def test_a_stage_does_not_wait_longer_than_the_limit_for_an_answer(silent_url: str) -> None:

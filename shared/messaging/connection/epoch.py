@@ -13,7 +13,7 @@ from typing import Any
 from redis.asyncio import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
 
-from shared.messaging.connect import open_redis
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 
 _RUN_ID = re.compile(rb"run_id:(\w+)")

@@ -1,6 +1,6 @@
 """Checks at the start of a process that a Redis server can be used, and says what to do where it cannot.
 
-Three round trips, each small. What goes wrong on the way to the server is put into words by `connection_errors`.
+Three round trips, each small. What goes wrong on the way to the server is put into words by `errors`.
 """
 
 import re
@@ -12,9 +12,9 @@ from redis import Redis
 from redis.exceptions import NoPermissionError, RedisError
 
 from shared.domain.identity import Broker
-from shared.messaging.commands import Denied, denied_to_user
-from shared.messaging.connect import open_blocking_redis
-from shared.messaging.connection_errors import RedisUnavailable, RedisUnusable, explained, place_of
+from shared.messaging.connection.commands import Denied, denied_to_user
+from shared.messaging.connection.connect import open_blocking_redis
+from shared.messaging.connection.errors import RedisUnavailable, RedisUnusable, explained, place_of
 
 OLDEST: Final = (6, 2)
 """The oldest Redis that nija's scripts are tested with."""

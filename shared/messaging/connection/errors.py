@@ -23,7 +23,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from shared.domain.errors import HostUnknown, NijaError
-from shared.messaging.connect import COMMAND_ANSWER_SECONDS
+from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS
 
 _DEFAULT_PORT: Final = 6379
 
