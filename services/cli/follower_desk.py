@@ -22,8 +22,8 @@ from shared.domain.accounts.key_check import KeyVerdict
 from shared.domain.identity import Broker
 from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.connection.errors import RedisUnavailable
-from shared.messaging.keys import BrokerKeys
 from shared.messaging.connection.server_check import check_redis
+from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox
