@@ -57,13 +57,6 @@ async def copy(
     await redis.flushall()
     keys = BrokerKeys(BROKER)
     await _prepare(redis, keys, database_url, environment["NIJA_SECRET_KEY"], follower_count)
-    worker = f"celery -A services.broker_worker.app worker -Q {queue_name(BROKER)} -P prefork -c {CHILDREN} -l WARNING"
-    commands = {
-        "stub": ["-m", "benchmarks.stub_kraken", str(port)],
-        "bookkeeper": ["-m", "services.bookkeeper.app"],
-        "engine": ["-m", "services.copy_engine.app"],
-        "worker": ["-m", *worker.split(), "--without-gossip", "--without-mingle"],
-    }
     sequence = 0
 
     async def our_round() -> float:
@@ -80,7 +73,7 @@ async def copy(
         return follower_count / elapsed_seconds
 
     async with contextlib.AsyncExitStack() as stack:
-        for name, command in commands.items():
+        for name, command in _commands(port).items():
             await stack.enter_async_context(_process(command, environment, folder / f"{name}.log"))
         bare = await stack.enter_async_context(
             _process(
@@ -129,6 +122,16 @@ def _environment(redis_url: str, database_url: str, base_url: str) -> dict[str, 
         "NIJA_DRAIN_PLACES": str(PLACES),
         "NIJA_LOG_LEVEL": "warning",
         f"{BROKER.name}_BASE_URL": base_url,
+    }
+
+
+def _commands(port: int) -> dict[str, list[str]]:
+    worker = f"celery -A services.broker_worker.app worker -Q {queue_name(BROKER)} -P prefork -c {CHILDREN} -l WARNING"
+    return {
+        "stub": ["-m", "benchmarks.stub_kraken", str(port)],
+        "bookkeeper": ["-m", "services.bookkeeper.app"],
+        "engine": ["-m", "services.copy_engine.app"],
+        "worker": ["-m", *worker.split(), "--without-gossip", "--without-mingle"],
     }
 
 
