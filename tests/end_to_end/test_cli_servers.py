@@ -48,7 +48,7 @@ def test_status_shows_the_same_words_as_a_finding(nija: Nija, plain_database: st
     """It asks every server by itself, and reports what is wrong with one of them."""
     done = nija("status", "--json", DATABASE_URL=plain_database, REDIS_URL=fresh_redis_url)
     assert done.returncode == 1
-    assert any("has the encoding SQL_ASCII" in finding for finding in done.json()["findings"])
+    assert any("has the encoding SQL_ASCII" in finding["message"] for finding in done.json()["findings"])
 
 
 @pytest.mark.parametrize(

@@ -102,6 +102,13 @@ async def assert_sound(world: RestoreWorld) -> None:
     assert await world.redis_positions() == world.ledger_positions()
 
 
+async def until_ended(world: RestoreWorld) -> None:
+    """Wait until PostgreSQL has ended the transaction that stands still."""
+    async with asyncio.timeout(20):
+        while world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
+            await asyncio.sleep(0.02)
+
+
 async def test_decisions_that_reach_the_ledger_after_a_restore_take_no_order_away(world: RestoreWorld) -> None:
     """The late decisions are refused, so the replayed fill is planned again and its orders are delivered.
 
@@ -158,13 +165,14 @@ async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
-    commits, goes_on = Engine.begin, threading.Event()
+    commits, stands, goes_on = Engine.begin, threading.Event(), threading.Event()
 
     @contextmanager
     def stand_still(engine: Engine) -> Iterator[Connection]:
         with commits(engine) as connection:
             yield connection
             if connection.scalar(text("SELECT count(*) FROM decisions")):
+                stands.set()
                 assert goes_on.wait(60)
 
     with monkeypatch.context() as patched:
@@ -172,11 +180,10 @@ async def test_a_bookkeeper_that_stands_still_just_before_its_commit_holds_up_no
         late = EventStream(world.redis, KEYS, "on another machine")
         books = await asyncio.to_thread(Ledger(own_engine).from_now_on, Broker.KRAKEN)
         writing = asyncio.create_task(asyncio.to_thread(write_entries, books, Broker.KRAKEN, await late.read_new(1)))
-        async with asyncio.timeout(20):
-            while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
-                await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(stands.wait, 20)
     await world.redis.flushdb()
     await world.until_in_line()
+    await until_ended(world)
     goes_on.set()
     with pytest.raises(DatabaseUnavailable):
         await writing
@@ -194,11 +201,12 @@ async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books
     world.trade(quantity="1")
     await world.publish()
     await world.deliver()
-    insert, goes_on = ledger._insert, threading.Event()
+    insert, stands, goes_on = ledger._insert, threading.Event(), threading.Event()
 
     def stand_still(driver: Any, load: Any) -> int:
         written = insert(driver, load)
         if load.table == "decisions":
+            stands.set()
             assert goes_on.wait(60)
         return written
 
@@ -208,12 +216,11 @@ async def test_a_bookkeeper_that_stands_still_in_a_transaction_holds_up_no_books
     with monkeypatch.context() as patched:
         patched.setattr(ledger, "_insert", stand_still)
         writing = asyncio.create_task(asyncio.to_thread(write_entries, Ledger(own_engine), Broker.KRAKEN, entries))
-        async with asyncio.timeout(20):
-            while not world._rows("SELECT 1 FROM pg_stat_activity WHERE state = 'idle in transaction'"):
-                await asyncio.sleep(0.02)
+        assert await asyncio.to_thread(stands.wait, 20)
     async with world.bookkeeper(), asyncio.timeout(20):
         while len(world.decisions()) < len(NAMES):
             await asyncio.sleep(0.02)
+    await until_ended(world)
     goes_on.set()
     with pytest.raises(DatabaseUnavailable):
         await writing

@@ -77,13 +77,15 @@ def last_words(names: list[str], environment: dict[str, str]) -> dict[str, list[
 def test_a_database_that_cannot_be_used_ends_every_stage(
     names: list[str], environment: dict[str, str], fresh_redis_url: str, plain_database: str
 ) -> None:
-    """Also a Celery worker. The line is the only one, and nothing was begun in Redis."""
+    """Also a Celery worker. The line is the only one. In Redis each stage leaves its line for `nija status`, no more."""
     environment |= {"REDIS_URL": fresh_redis_url, "DATABASE_URL": plain_database}
     for name, lines in last_words(names, environment).items():
         [line] = lines
         assert line.startswith(f"{name}: DATABASE_URL: the database plain_text has the encoding SQL_ASCII")
-    with Redis.from_url(fresh_redis_url) as redis:
-        assert redis.dbsize() == 0
+    keys = BrokerKeys(Broker.KRAKEN)
+    with Redis.from_url(fresh_redis_url, decode_responses=True) as redis:
+        assert set(redis.keys("*")) == {keys.stages, keys.stage_signs}
+        assert redis.hlen(keys.stages) == len(names)
 
 
 @pytest.mark.parametrize(

@@ -332,11 +332,11 @@ def statements_of_a_roster(store: FollowerStore, engine: Engine) -> list[str]:
     return found
 
 
-def test_ten_thousand_followers_are_listed_by_the_statements_for_one(store: FollowerStore, engine: Engine) -> None:
+def test_a_thousand_followers_are_listed_by_the_statements_for_one(store: FollowerStore, engine: Engine) -> None:
     """All rows of an import are there. A roster costs the same statements for any number of followers."""
     store.add(KRAKEN, "alice", key("key of alice"), actor="test")
     for_one = statements_of_a_roster(store, engine)
-    store.import_rows([NewFollower(KRAKEN, f"f{n}", key(f"k{n}"), n) for n in range(10_000)], actor="test")
-    assert len(store.roster(KRAKEN)) == 10_001
+    store.import_rows([NewFollower(KRAKEN, f"f{n}", key(f"k{n}"), n) for n in range(1_000)], actor="test")
+    assert len(store.roster(KRAKEN)) == 1_001
     assert statements_of_a_roster(store, engine) == for_one
     assert 0 < len(for_one) < 10
