@@ -15,7 +15,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.bookkeeper.reconcile_accounts import NO_ANSWER, Reconciliation
+from shared.actions.reconciliation import NO_ANSWER, Reconciliation
 from shared.domain.amounts import plain
 from shared.domain.reconciliation.drift import Drift
 from shared.messaging.alerts import AlertKind, Alerts

@@ -1,4 +1,4 @@
-"""`nija accounts`: what every account is worth and whether that is still known. Options in, a table or JSON out."""
+"""`nija accounts`: shows the balance of every account, and which balances are stale."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -8,13 +8,11 @@ from typing import Annotated, Final
 import typer
 
 from services.cli import output
-from services.cli.ledger import chosen_broker, open_ledger
-from services.cli.redis_access import opened_redis
-from shared.config import ConfigurationError, Settings
+from services.cli.arguments import about, chosen_broker, chosen_follower, reached_settings
+from shared.config.operator import open_connections
 from shared.domain.accounts.balance import BalanceSnapshot, UserBrokerState
-from shared.domain.identity import Broker, FollowerId
-from shared.persistence.reports.reports import Reports
-from shared.queries.accounts import account_states
+from shared.persistence.errors import UnknownFollower
+from shared.queries.accounts import read_accounts
 
 _CENT: Final = Decimal("0.01")
 
@@ -26,41 +24,32 @@ def accounts(
 ) -> None:
     """Show the balance of every master and follower account: total = available + locked, in US dollars.
 
-    Locked are positions at market and what open orders hold. Copied: how many positions were copied to a follower. A balance that could not be read again stands as it
-    was last known, marked stale; after three failures in a row the account opens nothing more.
+    Locked are positions at market and what open orders hold. Copied: how many positions were copied to a follower. A
+    balance that could not be read again is shown as it was last known, marked stale; after three failures in a row
+    the account opens nothing more.
     """
     where = chosen_broker(broker)
-    with open_ledger() as desk, output.progress("reading the accounts"):
-        who = desk.known_follower(follower, where)
-        settings = desk.settings
-        concerned = (where,) if where else _brokers(settings.enabled_brokers(), desk.reports.statuses())
-        found = [state for each in concerned for state in _states(settings, desk.reports, each, who)]
+    who = chosen_follower(follower)
+    settings = reached_settings()
+    maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
+    with (
+        open_connections(settings, redis=True) as connections,
+        output.progress("reading the accounts"),
+        about("--follower", UnknownFollower),
+    ):
+        found = read_accounts(
+            connections, settings.enabled_brokers(), broker=where, follower_id=who, maximum_age=maximum_age
+        )
     if as_json:
         output.print_json([state.model_dump(mode="json") for state in found])
     elif found:
         show_accounts(found)
     elif who:
         place = f" at {where.value}" if where else ""
-        output.console.print(f"{who}{place} was removed: nija has no key to look into the account any more")
+        output.console.print(f"{who}{place} was removed: nija has no key to read the account any more")
     else:
         place = f" at {where.value}" if where else ""
         output.console.print(f"no accounts{place}: no master has been watched yet, and there is no follower")
-
-
-def _states(
-    settings: Settings, reports: Reports, broker: Broker, follower_id: FollowerId | None
-) -> list[UserBrokerState]:
-    maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
-    try:
-        with opened_redis(settings, broker) as redis:
-            return account_states(redis, reports, broker, maximum_age=maximum_age, follower_id=follower_id)
-    except ConfigurationError:
-        # No Redis is named: the ledger's last balances are shown.
-        return account_states(None, reports, broker, maximum_age=maximum_age, follower_id=follower_id)
-
-
-def _brokers(enabled: Sequence[Broker], known: dict[Broker, dict[str, int]]) -> list[Broker]:
-    return [broker for broker in Broker if broker in enabled or broker in known]
 
 
 def show_accounts(found: Sequence[UserBrokerState]) -> None:
@@ -94,9 +83,10 @@ def _sums(balance: BalanceSnapshot) -> tuple[Decimal, ...]:
 
 
 def in_cents(total: Decimal, *parts: Decimal) -> list[Decimal]:
-    """The total and its parts in whole cents, so that they still add up: each is less than a cent off.
+    """Round the total and its parts to whole cents, so that they still add up. Each is less than a cent off.
 
-    The cents that rounding down leaves go to the parts that lost most. Parts that do not add up are not made to.
+    The cents that rounding down leaves go to the parts that lost most. If the exact parts do not add up to the total,
+    each is rounded by itself.
     """
     if sum(parts) != total:
         return [round(amount, 2) for amount in (total, *parts)]

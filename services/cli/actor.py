@@ -1,11 +1,12 @@
-"""Who gives a command, as it is kept with what the command changed: the system's user in, `cli:<name>` out."""
+"""Names the person who gives a command, for the record of what the command changes."""
 
 import getpass
 
 
 def actor() -> str:
+    """Return `cli:` and the name of the system's user."""
     try:
         return f"cli:{getpass.getuser()}"
     except (OSError, KeyError):
-        # A container's user may have no name.
+        # The user of a container may have no name.
         return "cli"

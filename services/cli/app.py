@@ -1,6 +1,7 @@
-"""The command `nija`: arguments in; exit code 0 good, 1 a finding, 2 wrong use or settings.
+"""The command `nija`: registers every command and turns errors into one line and an exit code.
 
-Each command is a module of its own in this folder and is registered here.
+Each command is a function in a module of its own. It parses arguments, calls one action or query, and prints. Exit
+codes: 0 good, 1 a finding, 2 wrong use or a wrong setting.
 """
 
 import os
@@ -11,20 +12,20 @@ from typing import Annotated, Final
 import typer
 from redis.exceptions import RedisError
 
-from services.cli import bench, check, followers, output
+from services.cli import bench, output
 from services.cli.accounts import accounts
 from services.cli.brokers import brokers
 from services.cli.chaos import chaos
-from services.cli.check_settings import check_settings
+from services.cli.check.app import app as check
 from services.cli.demo import demo
-from services.cli.fills import fills
+from services.cli.followers.app import app as followers
+from services.cli.ledger.fills import fills
+from services.cli.ledger.orders import orders
+from services.cli.ledger.positions import positions
+from services.cli.ledger.reconcile import reconcile
+from services.cli.ledger.replay import replay
 from services.cli.migrate import migrate_database
-from services.cli.orders import orders
 from services.cli.paper_accounts import paper_accounts
-from services.cli.positions import positions
-from services.cli.reconcile import reconcile
-from services.cli.register_followers import register_followers
-from services.cli.replay import replay
 from services.cli.status import status
 from services.cli.up import up
 from services.local_system.errors import NothingRuns
@@ -36,11 +37,11 @@ from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
 from shared.persistence.errors import DatabaseUnavailable, ImportRefused
 
 FINDING: Final = 1
-"""Exit code when a server is away or nothing runs: the question could be asked, and there is no answer now."""
+"""Exit code when a server is away or nothing runs: the command was right, and there is no answer now."""
 
 
 class RedisDoesNotAnswer(NijaError):
-    """Redis is away, or gave an error."""
+    """Redis does not answer, or answers with an error."""
 
 
 app = typer.Typer(name="nija", no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
@@ -54,10 +55,8 @@ app.command("orders", rich_help_panel="Look")(orders)
 app.command("positions", rich_help_panel="Look")(positions)
 app.command("replay", rich_help_panel="Look")(replay)
 app.command("paper-accounts", rich_help_panel="Run")(paper_accounts)
-followers.app.command("register")(register_followers)
-check.app.command("settings")(check_settings)
-app.add_typer(check.app, name="check", rich_help_panel="Look")
-app.add_typer(followers.app, name="followers", rich_help_panel="Change")
+app.add_typer(check, name="check", rich_help_panel="Look")
+app.add_typer(followers, name="followers", rich_help_panel="Change")
 app.command("reconcile", rich_help_panel="Change")(reconcile)
 app.command("migrate", rich_help_panel="Change")(migrate_database)
 app.command("chaos", rich_help_panel="Measure")(chaos)
@@ -89,7 +88,7 @@ def nija(
 
 
 def program() -> None:
-    """Run the command line as a process of its own: what it logs goes to standard error.
+    """Run the command line as a process, with its log on standard error.
 
     Standard output is for the result: with --json a log line would spoil the document.
     """
@@ -98,7 +97,7 @@ def program() -> None:
 
 
 def main() -> None:
-    """Run the command line; an error is one text on standard error, with a traceback only for `--debug`."""
+    """Run the command line. An error is one text on standard error, with a traceback only for `--debug`."""
     output.outlive_readers()
     for name, meant in misspelt_variables(os.environ).items():
         sys.stderr.write(f"nija: the variable {name} is not a setting; did you mean {meant}?\n")
@@ -109,11 +108,11 @@ def main() -> None:
             try:
                 app()
             finally:
-                sys.stdout.flush()  # here an error can still be told
+                sys.stdout.flush()  # here an error can still be reported
         except (DatabaseUnavailable, RedisUnavailable, NothingRuns, output.OutputLost) as error:
             start.fail(error, FINDING)
         except ImportRefused as error:
-            # A list of rows stays a list.
+            # Its text has a line for each row.
             sys.stderr.write(f"nija: {error}\n")
             sys.exit(REFUSED)
         except RedisError as error:
@@ -121,12 +120,12 @@ def main() -> None:
 
 
 def _is_debug(arguments: list[str]) -> bool:
-    """Take `--debug` out of the arguments, wherever it is: a user adds it at the end of the command that failed."""
+    """Take `--debug` out of the arguments at any place: a user adds it to the end of the command that failed."""
     end = arguments.index("--") if "--" in arguments else len(arguments)
     given = "--debug" in arguments[:end]
     arguments[:end] = [each for each in arguments[:end] if each != "--debug"]
     if given:
-        # The processes that this one starts print theirs, too.
+        # The processes that this one starts print their tracebacks too.
         os.environ[DEBUG_VARIABLE] = "1"
     return given
 

@@ -1,7 +1,7 @@
-"""`nija bench`: run a benchmark on servers of its own; options in, medians and their ratio out.
+"""`nija bench`: runs a benchmark on its own servers, and prints medians and their ratio.
 
-The benchmarks are in the folder `benchmarks` of the repository and are not installed with nija, so they are
-imported when they are asked for.
+The benchmarks are in the folder `benchmarks` of the repository and are not installed with nija. So a command imports
+its benchmark when it runs.
 """
 
 import asyncio
@@ -35,18 +35,18 @@ JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON object 
 
 
 class NoBenchmarks(NijaError):
-    """The benchmarks are not there: nija was installed without its repository."""
+    """The benchmarks are missing, because nija was installed without its repository."""
 
 
 class _Rate(NamedTuple):
-    """What a rate is called in JSON, and what it is."""
+    """The name of a rate in JSON, and its meaning in words."""
 
     name: str
     meaning: str
 
 
 class _Bench(NamedTuple):
-    """What a benchmark works with. `folder` holds its logs and is removed afterwards."""
+    """The servers and the console of a benchmark. `folder` holds its logs and is removed afterwards."""
 
     redis_url: str
     postgres: PostgresServer
@@ -146,7 +146,7 @@ def memory(
 
 
 def _benchmark(name: str) -> Any:
-    """The function of that name in the module of that name. Raises NoBenchmarks."""
+    """Return the function `name` of the module `name`. Raises NoBenchmarks."""
     try:
         return getattr(import_module(f"benchmarks.{name}"), name)
     except ModuleNotFoundError as error:
@@ -162,7 +162,7 @@ def _benchmark(name: str) -> Any:
 def _bench(name: str, *, postgres: bool) -> Iterator[_Bench]:
     """Run a benchmark's servers in a folder that is removed afterwards; progress goes to standard error."""
     console = Console(stderr=True, highlight=False, markup=False)
-    # The engine runs in this process, and standard output is for the result.
+    # The engine runs in this process and must not log to standard output, which is for the result.
     configure_logging("benchmark", level="warning", output_format="console")
     with ExitStack() as stack:
         stack.enter_context(console.status(f"benchmark {name}"))
@@ -176,7 +176,7 @@ def _bench(name: str, *, postgres: bool) -> Iterator[_Bench]:
 
 
 def _show(compared: Any, ours: _Rate, baseline: _Rate, options: dict[str, int], *, as_json: bool) -> None:
-    """`compared`: the benchmark's Comparison."""
+    """Print both rates. `compared` is the Comparison that the benchmark returned."""
     found = compared.as_json(ours.name, baseline.name)
     if as_json:
         output.print_json(found | options)

@@ -1,24 +1,19 @@
-"""`nija brokers`: every broker side by side. Options in, a table or one JSON list out."""
+"""`nija brokers`: shows health, equity, queues, fees and followers of every broker."""
 
 from collections.abc import Sequence
 from decimal import Decimal
 from typing import Annotated
 
 import typer
-from redis.exceptions import RedisError
 
 from services.cli import output
 from services.cli.accounts import dollars, in_cents
-from services.cli.ledger import chosen_broker
-from services.cli.redis_access import opened_redis
+from services.cli.arguments import chosen_broker
 from services.local_system.record import settings_of_running_system
-from shared.config import Settings, load_settings
-from shared.domain.identity import Broker
-from shared.persistence.database import open_engine
-from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
-from shared.persistence.reports.reports import Reports
+from shared.config import load_settings
+from shared.config.operator import open_connections
 from shared.queries.broker_facts import BrokerFacts
-from shared.queries.brokers import read_broker, unreachable
+from shared.queries.brokers import read_brokers
 
 _PERCENT = Decimal(100)
 
@@ -36,7 +31,8 @@ def brokers(
     where = chosen_broker(broker)
     with output.progress("asking"):
         settings = settings_of_running_system(load_settings())
-        found = read_brokers(settings, where)
+        with open_connections(settings, redis=True, check=False) as connections:
+            found = read_brokers(connections, settings.enabled_brokers(), where)
     findings = [finding for facts in found for finding in facts.findings()]
     if as_json:
         output.print_json([facts.model_dump(mode="json") for facts in found])
@@ -48,35 +44,11 @@ def brokers(
         raise typer.Exit(1)
 
 
-def read_brokers(settings: Settings, only: Broker | None = None) -> list[BrokerFacts]:
-    """The enabled brokers and those with followers; a Redis or PostgreSQL that is away hides only its own part."""
-    statuses = _statuses(settings)
-    concerned = (only,) if only else [b for b in Broker if b in settings.enabled_brokers() or b in (statuses or {})]
-    found = []
-    for broker in concerned:
-        followers = None if statuses is None else statuses.get(broker, {})
-        try:
-            with opened_redis(settings, broker) as redis:
-                found.append(read_broker(redis, broker, followers))
-        except (RedisError, OSError) as error:
-            found.append(unreachable(broker, followers, str(error) or type(error).__name__))
-    return found
-
-
-def _statuses(settings: Settings) -> dict[Broker, dict[str, int]] | None:
-    """Broker → status → how many; None: PostgreSQL does not answer."""
-    engine = open_engine(settings.required_database_url(), pool_size=1)
-    try:
-        return Reports(engine).statuses()
-    except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated):
-        return None
-    finally:
-        engine.dispose()
-
-
 def _print(found: Sequence[BrokerFacts]) -> None:
     if not found:
-        output.console.print("no broker is enabled, and nobody follows: set a master account's key, or NIJA_BROKERS")
+        output.console.print(
+            "no broker is enabled, and there are no followers: set a master account's key, or NIJA_BROKERS"
+        )
         return
     worth = output.table("brokers, US dollars")
     output.text_columns(worth, "broker", "health", "connected", "funded")

@@ -1,4 +1,4 @@
-"""The command `nija chaos`: a seed and a size in; a broken and healed system, and a verdict, out."""
+"""`nija chaos`: breaks a whole system on purpose and checks that it keeps its promises."""
 
 import asyncio
 import json
@@ -17,11 +17,11 @@ from shared.config import ConfigurationError, parse_broker
 ORDERS = 500
 FEWEST_FOLLOWERS, MOST_FOLLOWERS = 5, 100
 ORDERS_PER_FOLLOWER = 100
-"""At least: whoever trades goes on for as long as there are faults to make."""
+"""At least; trading continues for as long as there are faults to make."""
 
 
 def chaos(
-    seed: Annotated[int | None, typer.Option(help="Repeats the faults of a run; by default a new one.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Repeats the faults of a run; by default a new seed.")] = None,
     orders: Annotated[
         int | None,
         typer.Option(min=1, max=1_000_000, help=f"Copy orders to reach, all brokers together; by default {ORDERS}."),

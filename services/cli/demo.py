@@ -1,4 +1,7 @@
-"""The command `nija demo`: options in; a running system, trades, and a verdict out. Exit code 0: every copy arrived."""
+"""`nija demo`: runs the whole system with trades on paper, and checks every copy.
+
+Exit code 0: every copy arrived.
+"""
 
 import asyncio
 import json

@@ -1,7 +1,7 @@
-"""How commands show what they found: rows in, tables for people or one JSON document on standard output out.
+"""Prints the results of commands: tables for people, or one JSON document on standard output.
 
-Tables are readable at 80 columns: text wraps between words, and no number is ever cut. Moments are local time with
-the zone in the heading; in JSON they are UTC in ISO 8601.
+Tables are readable at 80 columns: text wraps between words, and numbers are never cut. Times are local, with the zone
+in the heading. In JSON they are UTC in ISO 8601.
 """
 
 import io
@@ -23,35 +23,35 @@ from shared.domain.errors import NijaError
 from shared.queries.duration import duration as duration
 
 _PIPE_COLUMNS: Final = 200
-"""In a pipe there is no screen to fit on, and a row is to stay on one line."""
+"""A pipe has no screen width, and a row should stay on one line."""
 _SMALLEST: Final = Decimal("0.00000001")
 _GAP: Final = 2
-"""Between columns, where they fit; else one blank."""
+"""Blanks between columns. A table that does not fit has one."""
 _LONGEST_REASON: Final = 24
-"""Words of messages that are no longer, such as nija's own reasons, are broken only where there is no place at all."""
+"""Words up to this length, such as nija's own reasons, are broken only if there is no other way."""
 _LONGEST_WORD: Final = 40
-"""What is longer may break anywhere."""
+"""A longer word may break anywhere."""
 _NARROWEST_MESSAGE: Final = 12
-"""A broker's message may have URLs and JSON in it: where there is no place for them, they break anywhere, too."""
+"""Messages of brokers contain URLs and JSON. In a narrow column these break anywhere too."""
 _LONGEST_MESSAGE: Final = 160
 
 
 def _console(width: int | None) -> Console:
-    # What is shown comes from brokers and files, too: it is never taken for markup or for the name of an emoji.
+    # Texts of brokers and of files are shown as they are: they are neither markup nor names of emojis.
     return Console(highlight=False, markup=False, emoji=False, width=width)
 
 
 def _columns() -> int | None:
-    """The width to use; None: that of the terminal, or of the variable COLUMNS."""
+    """The width to use. None: the width of the terminal, or of the variable COLUMNS."""
     return None if sys.stdout.isatty() or os.environ.get("COLUMNS") else _PIPE_COLUMNS
 
 
 class OutputLost(NijaError):
-    """The disk is full, or the like. What the command did is done all the same."""
+    """The output could not be written, for example because the disk is full. The command itself did its work."""
 
 
 class _Output(io.FileIO):
-    """A standard stream of this process. What is written after its reader has gone is dropped."""
+    """A standard stream of this process. Output after its reader has gone is dropped."""
 
     def write(self, data: Any, /) -> int:
         try:
@@ -70,16 +70,16 @@ class _Output(io.FileIO):
 
 
 def outlive_readers() -> None:
-    """Let `nija … | head -1` go on to its end: a reader that has seen enough is no error and changes no exit code.
+    """Let `nija … | head -1` run to its end. A reader that stops reading is no error and changes no exit code.
 
-    What cannot be written for another reason raises OutputLost.
+    A failure to write for another reason raises OutputLost.
     """
     for name in ("stdout", "stderr"):
         stream = getattr(sys, name)
-        # Not what a test has put there.
+        # A test may have put another stream there.
         if isinstance(stream, io.TextIOWrapper) and isinstance(stream.buffer, io.BufferedWriter | io.FileIO):
             raw = _Output(stream.fileno(), "w", closefd=False)
-            is_buffered = isinstance(stream.buffer, io.BufferedWriter)  # not with PYTHONUNBUFFERED
+            is_buffered = isinstance(stream.buffer, io.BufferedWriter)  # false with PYTHONUNBUFFERED
             wrapped = io.TextIOWrapper(
                 io.BufferedWriter(raw) if is_buffered else raw,
                 stream.encoding,
@@ -96,7 +96,7 @@ console = _console(_columns())
 
 @contextmanager
 def progress(what: str) -> Iterator[None]:
-    """Show that something goes on, on standard error and only to a person."""
+    """Show on standard error that the command is at work. Only a terminal shows it."""
     with Console(stderr=True).status(what):
         yield
 
@@ -107,7 +107,7 @@ def print_json(document: Any) -> None:
 
 
 def table(title: str | None = None, *, header: bool = True) -> Table:
-    """An empty table of the common look; `show` prints it."""
+    """Return an empty table in the common style; `show` prints it."""
     return Table(
         title=title,
         title_justify="left",
@@ -127,7 +127,7 @@ def text_columns(made: Table, *names: str) -> None:
 
 
 def message_column(made: Table, name: str) -> None:
-    """Add a column of somebody else's words: text that takes what place there is, and breaks where it must."""
+    """Add a column for messages of brokers, which takes the free place and breaks where it must."""
     made.add_column(name, overflow="fold", min_width=_NARROWEST_MESSAGE)
 
 
@@ -138,7 +138,7 @@ def number_columns(made: Table, *names: str) -> None:
 
 
 def show(made: Table) -> None:
-    """Print a table of strings. The text columns share what the numbers leave; no number is ever broken."""
+    """Print a table of strings. The text columns share the place that the numbers leave; numbers are never broken."""
     columns = made.columns
     cells = [[str(cell) for cell in (column.header, *column.cells)] for column in columns]
     wanted = [max(map(len, column)) for column in cells]
@@ -150,7 +150,7 @@ def show(made: Table) -> None:
     gaps = (made.padding[1] + 1) * (len(columns) - 1)
     whole_words = [max(width, min(word, _LONGEST_REASON)) for width, word in zip(widths, longest, strict=True)]
     for _ in range(console.width - gaps - sum(widths)):
-        # To the column that lacks most, one by one: first for its words, then for its lines.
+        # Each place goes to the column that lacks most: first for its words, then for its lines.
         lacks = [most - width for most, width in zip(whole_words, widths, strict=True)]
         if max(lacks) <= 0:
             lacks = [most - width for most, width in zip(wanted, widths, strict=True)]
@@ -160,25 +160,25 @@ def show(made: Table) -> None:
     for column, width in zip(columns, widths, strict=True):
         column.width = width
     needed = sum(widths) + gaps
-    # Wider than the screen only where it must be; then the terminal wraps, and nothing is left out.
+    # A table that cannot fit is wider than the screen. The terminal then wraps it, and nothing is lost.
     (console if needed <= console.width else _console(needed)).print(made)
     console.print()
 
 
 def short_amount(amount: Decimal) -> str:
-    """An amount of at least 0 in eight places, which tell a person enough; the JSON has all."""
+    """An amount of at least 0 with eight places, which are enough for a person; the JSON has all."""
     if ZERO < amount < _SMALLEST:
         return f"< {_SMALLEST:f}"
     return plain(round_down(amount, _SMALLEST))
 
 
 def short_message(text: str) -> str:
-    """The beginning of somebody else's words; the JSON has the whole."""
+    """The beginning of a broker's message; the JSON has the whole."""
     return text if len(text) <= _LONGEST_MESSAGE else f"{text[:_LONGEST_MESSAGE]}…"
 
 
 def counted(count: int, noun: str) -> str:
-    """A number of things: '1 order', '2 orders'."""
+    """A number with its noun: '1 order', '2 orders'."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
@@ -188,25 +188,25 @@ def milliseconds(value: float | None) -> str:
 
 
 def when_heading() -> str:
-    """The heading of a column of `moment`s: it names the zone."""
+    """The heading of a column of times, which names the zone."""
     return f"when ({datetime.now().astimezone():%Z})"
 
 
 def moment(value: datetime | None) -> str:
-    """A moment in the zone of the heading."""
+    """A time in the zone of the heading."""
     if value is None:
         return ""
-    # The offset of today for all rows: a heading can name one only.
+    # Today's offset for all rows, because a heading can name one zone only.
     zone = datetime.now().astimezone().tzinfo
     return f"{value.astimezone(zone):%Y-%m-%d %H:%M:%S}"
 
 
 def moment_with_zone(value: datetime) -> str:
-    """A moment that stands alone, with its zone."""
+    """A time with its zone, for a place without a heading."""
     return f"{moment(value)} ({value.astimezone():%Z})"
 
 
 def at_brokers(names: Sequence[str]) -> tuple[bool, str]:
-    """Whether rows need a column for the broker, and what the title says when they do not."""
+    """Return whether rows need a column for the broker, and the end of the title if they do not."""
     known = sorted(set(names))
     return (False, f" at {known[0]}") if len(known) == 1 else (True, "")

@@ -1,7 +1,7 @@
-"""`nija paper-accounts`: running paper brokers in, an environment file with accounts and secrets of their own out.
+"""`nija paper-accounts`: makes accounts at running paper brokers and writes them into an environment file.
 
-For containers: the file is on a volume that the other services share, and NIJA_ENV_FILE names it. Everything in it
-is made at the first run and kept: accounts, the key that encrypts followers' keys, the password for Flower.
+Containers use it: the file is on a volume that the other services share, and NIJA_ENV_FILE names it. The first run
+makes its content, and later runs keep it: accounts, the key that encrypts followers' keys, the password for Flower.
 """
 
 import secrets
@@ -56,12 +56,12 @@ def paper_accounts(
 
 def _write(path: Path, variables: Mapping[str, str]) -> None:
     lines = [f"{name}='{_quoted(value)}'\n" for name, value in variables.items()]
-    # Renamed into place: a service that starts meanwhile never reads half of it.
+    # A rename puts the file in place at once, so a service that starts meanwhile never reads half of it.
     fresh = path.with_suffix(".new")
     write_private(fresh, "".join(lines))
     fresh.replace(path)
 
 
 def _quoted(value: str) -> str:
-    r"""A value as it stands in single quotes in an environment file; line ends (of PEM keys) are written \n."""
+    r"""Escape a value for single quotes in an environment file. Line ends (in PEM keys) become \n."""
     return value.replace("\n", "\\n").replace("\\", "\\\\").replace("'", "\\'")

@@ -1,4 +1,4 @@
-"""`nija status` for people: facts in, text and tables out."""
+"""Prints the result of `nija status` as text and tables for people."""
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
@@ -75,7 +75,7 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
         yield "master", "not watched yet"
     else:
         looked = master.last_look_age_seconds
-        seen = "never looked at" if looked is None else f"looked at {output.duration(looked)} ago"
+        seen = "not polled yet" if looked is None else f"last polled {output.duration(looked)} ago"
         equity = "" if master.equity is None else f"; equity {plain(master.equity)} USD"
         yield "master", f"{master.account}: {master.state}, {seen}{equity}"
         if master.consecutive_errors:
@@ -93,14 +93,14 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
 
 
 def _alive(pipeline: Pipeline) -> str:
-    """How many processes of each stage gave a sign of life a moment ago."""
+    """The number of processes of each stage that gave a sign of life within the last seconds."""
     alive = Counter(each.stage for each in pipeline.stages if is_fresh(each))
     return ", ".join(f"{alive[stage]} {stage.value}" for stage in Stage)
 
 
 def _ledger(ledger: LedgerFacts) -> Iterator[tuple[str, str]]:
     counts = ", ".join(f"{count} {status}" for status, count in ledger.followers.items())
-    yield "who copies", counts or "nobody yet"
+    yield "followers by status", counts or "none yet"
     fill = ledger.last_fill
     if fill is None:
         yield "last fill", "none yet"

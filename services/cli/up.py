@@ -1,25 +1,21 @@
-"""`nija up`: run every process on this machine until Ctrl-C."""
+"""`nija up`: runs every process on this machine until Ctrl-C."""
 
 import asyncio
 import contextlib
 import signal
 from pathlib import Path
-from time import monotonic
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 from rich.console import Console
 
-from services.cli.brokers import read_brokers
 from services.local_system.errors import away_is_a_failed_start
 from services.local_system.paper_accounts import trader_key_file
+from services.local_system.served import wait_until_served
 from services.local_system.system import LocalSystem
 from shared.config import ConfigurationError, Settings, load_settings, parse_broker
 from shared.domain.identity import Broker
 from shared.exchange.candles import load_candles
-
-SERVED_SECONDS: Final = 30.0
-"""How long `nija up` waits for its brokers before it says which of them are not served yet."""
 
 
 def up(
@@ -35,7 +31,7 @@ def up(
     seed: Annotated[int, typer.Option(help="Seed of the paper prices.")] = 7,
     candles: Annotated[Path | None, typer.Option(help="Candle file with the paper prices of BTC/USD.")] = None,
 ) -> None:
-    """Run every process on this machine until Ctrl-C; whatever dies is started again.
+    """Run every process on this machine until Ctrl-C; a process that dies is started again.
 
     Redis and PostgreSQL are started too, unless REDIS_URL and DATABASE_URL name other ones.
     """
@@ -47,22 +43,6 @@ def up(
     brokers = tuple(parse_broker(name, "--broker") for name in broker or ())
     with away_is_a_failed_start():
         asyncio.run(_run(settings, brokers, paper=paper, seed=seed, candles=candles))
-
-
-async def _not_served(settings: Settings) -> list[str]:
-    """Wait until every broker is connected and served; return a line for each reason why one is not by then.
-
-    A fill that is older than the first poll of the master's account is not copied, so a person must not be asked to
-    trade before that poll.
-    """
-    deadline = monotonic() + SERVED_SECONDS
-    while True:
-        found = await asyncio.to_thread(read_brokers, settings)
-        enabled = [facts for facts in found if facts.broker in settings.brokers]
-        lines = [finding.line for facts in enabled for finding in facts.shortcomings()]
-        if not lines or monotonic() > deadline:
-            return lines
-        await asyncio.sleep(0.2)
 
 
 async def _run(
@@ -79,7 +59,7 @@ async def _run(
 
     def stop() -> None:
         if task.cancelling():
-            # Cutting it short would leave orders in flight to be looked up at the next start.
+            # A quick end would leave orders in flight, which the next start must look up.
             announce("still stopping: orders in flight are finished first")
         else:
             announce("stopping: workers finish what is under way")
@@ -88,7 +68,7 @@ async def _run(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(number, stop)
-    # Told to stop, at any moment: a good end, not an error.
+    # A request to stop is a normal end at any moment.
     with contextlib.suppress(asyncio.CancelledError):
         async with LocalSystem(
             settings, brokers=brokers, paper=paper, seed=seed, candles=candles, announce=announce
@@ -97,7 +77,7 @@ async def _run(
             for each, url in system.paper_urls.items():
                 key_file = trader_key_file(settings.home / "paper", each)
                 announce(f"trade the paper master with any client of {each.value} at {url}, key in {key_file}")
-            for line in await _not_served(system.settings):
+            for line in await wait_until_served(system.settings):
                 announce(line)
             announce(f"nija runs for {names}; Ctrl-C stops it, logs are in {settings.home / 'logs'}")
             await asyncio.Event().wait()

@@ -28,15 +28,16 @@ from services.local_system import lock
 from services.local_system.embedded import home_folder, kept_port, private_folder, write_private
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer, redis_warnings
-from services.local_system.key_gate import usable_brokers
 from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
 from services.local_system.processes import Surroundings, paper_broker_spec, server_spec, service_specs
 from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.local_system.supervisor import ProcessState, Supervisor
+from shared.actions.keys_at_start import check_keys_at_start
 from shared.brokers.registry import EXAMPLE_BROKER
 from shared.config import ConfigurationError, Settings, load_settings, without_settings
+from shared.config.operator import action_context
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from shared.persistence.followers.environment import GONE, Registration
@@ -254,9 +255,16 @@ class LocalSystem:
     ) -> tuple[Broker, ...]:
         engine = open_engine(database_url, pool_size=1)
         try:
-            return await usable_brokers(self.settings, brokers, registration, FollowerStore(engine), self._announce)
+            context = action_context(self.settings, engine)
+            followers = self.settings.environment_followers()
+            found = await check_keys_at_start(context, brokers, followers, registration)
         finally:
             engine.dispose()
+        for note in found.notes:
+            self._announce(note)
+        if not found.usable:
+            raise ConfigurationError(found.refusal())
+        return found.usable
 
     def _surroundings(self, variables: Mapping[str, str]) -> Surroundings:
         inherited = without_settings(os.environ)

@@ -49,6 +49,11 @@ class BrokerProfile:
         return self.cash_currencies[0]
 
     @property
+    def variables_of_master(self) -> str:
+        """The beginning of the names of the master's variables; `_API_KEY` and so on follow."""
+        return self.master_prefix or self.broker.name
+
+    @property
     def needs_passphrase(self) -> bool:
         return KeyPart.PASSPHRASE in self.keys.forms
 

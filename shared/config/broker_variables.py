@@ -41,7 +41,7 @@ _TRUE, _FALSE = {"1", "true", "yes", "on"}, {"0", "false", "no", "off", ""}
 
 def master_prefix(broker: Broker) -> str:
     """What the variables of this broker's master begin with; `_API_KEY` and so on follow."""
-    return profile_of(broker).master_prefix or broker.name
+    return profile_of(broker).variables_of_master
 
 
 _NAMES = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}

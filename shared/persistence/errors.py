@@ -57,6 +57,10 @@ class UnknownFollower(FollowerError):
     """There is no follower with this id at this broker."""
 
 
+class AmbiguousFollower(FollowerError):
+    """Several brokers have a follower of that id; the text names them."""
+
+
 class FollowerGone(FollowerError):
     """The follower was removed: its keys are deleted and its history stays."""
 

@@ -5,7 +5,7 @@ stale.
 """
 
 import contextlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
@@ -27,8 +27,35 @@ from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.reports.reports import FollowerLine, Reports
+from shared.queries.connections import Connections
+from shared.queries.followers import require_follower
 
 MASTER: Final = "master"
+
+
+def read_accounts(
+    connections: Connections,
+    enabled: Collection[Broker] = (),
+    *,
+    broker: Broker | None = None,
+    follower_id: FollowerId | None = None,
+    maximum_age: timedelta,
+) -> list[UserBrokerState]:
+    """Return the accounts at one broker, or at every enabled broker and every broker with followers.
+
+    `maximum_age`: an older balance is stale. Raises UnknownFollower, which names similar ids, and DatabaseUnavailable.
+    """
+    require_follower(connections, follower_id, broker)
+    reports = Reports(connections.engine)
+    known = reports.statuses()
+    concerned = (broker,) if broker else tuple(each for each in Broker if each in enabled or each in known)
+    return [
+        state
+        for each in concerned
+        for state in account_states(
+            connections.redis.get(each), reports, each, maximum_age=maximum_age, follower_id=follower_id
+        )
+    ]
 
 
 def account_states(

@@ -1,10 +1,11 @@
 """Reads what `nija brokers` shows from a broker's Redis: the master's report, the queue, circuit and rate limits."""
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from typing import Any, Final
 
 from redis import Redis
+from redis.exceptions import RedisError
 
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import parse_amount
@@ -12,12 +13,54 @@ from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import Stage
+from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
+from shared.persistence.reports.reports import Reports
 from shared.queries.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
 from shared.queries.broker_findings import service_findings
+from shared.queries.connections import Connections
 from shared.queries.pipeline import read_pipeline
 from shared.queries.stage_rules import Presence
 
 _AT_ONCE: Final = 1_000
+
+
+def read_brokers(
+    connections: Connections, enabled: Collection[Broker] = (), only: Broker | None = None
+) -> list[BrokerFacts]:
+    """Return the facts of every enabled broker and of every broker with followers, or of one broker.
+
+    A Redis or a PostgreSQL that does not answer hides only its own part.
+    """
+    statuses = _statuses(connections)
+    concerned = (only,) if only else tuple(each for each in Broker if each in enabled or each in (statuses or {}))
+    found = []
+    for broker in concerned:
+        followers = None if statuses is None else statuses.get(broker, {})
+        try:
+            found.append(read_broker(connections.redis_of(broker), broker, followers))
+        except (RedisError, OSError) as error:
+            found.append(unreachable(broker, followers, str(error) or type(error).__name__))
+    return found
+
+
+def read_expected_brokers(
+    connections: Connections, enabled: Collection[Broker] = (), only: Broker | None = None
+) -> list[BrokerFacts]:
+    """Return the facts of the brokers that should be connected and served: the enabled ones, or the one given.
+
+    A broker that is switched off need not answer, even if it has followers. If none is enabled, those with followers
+    are expected.
+    """
+    found = read_brokers(connections, enabled, only)
+    return [facts for facts in found if only or not enabled or facts.broker in enabled]
+
+
+def _statuses(connections: Connections) -> dict[Broker, dict[str, int]] | None:
+    """By broker: how many followers have each status. None: PostgreSQL does not answer."""
+    try:
+        return Reports(connections.engine).statuses()
+    except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated):
+        return None
 
 
 def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) -> BrokerFacts:

@@ -9,7 +9,7 @@ from typing import Any
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.bookkeeper.reconcile_accounts import Reconciliation, ReconciliationReport
+from shared.actions.reconciliation import Reconciliation, ReconciliationReport
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId

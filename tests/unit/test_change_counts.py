@@ -9,7 +9,7 @@ TOP = Path(__file__).resolve().parents[2]
 MIGRATIONS = "migrations/versions/"
 OTHER_USES = {
     "shared/domain/instrument.py": "an argument has the same name",
-    "services/cli/follower_output.py": "a docstring has it as an example",
+    "services/cli/followers/output.py": "a docstring has it as an example",
 }
 
 

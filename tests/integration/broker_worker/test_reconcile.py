@@ -18,8 +18,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
-from services.bookkeeper.reconcile_accounts import NO_ANSWER
 from services.broker_worker import serve
+from shared.actions.reconciliation import NO_ANSWER
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.events import EVENT
@@ -396,7 +396,7 @@ async def test_a_key_that_may_not_list_orders_is_not_disabled(bench: WorkerBench
     async with working(bench, engine):
         bench.account.read_errors = [None, KeyRefused("EGeneral:Permission denied")]
         found = await reconciled(redis, engine)
-    assert (found.untold(), found.unread, found.drifts) == (["alice"], {}, [])
+    assert (found.unlisted(), found.unread, found.drifts) == (["alice"], {}, [])
     assert not [event for event in await bench.events() if event.type == "follower_disabled"]
 
 

@@ -173,7 +173,7 @@ def test_a_removed_follower_has_no_account_to_show(
             patch.setattr(sys, "argv", ["nija", "accounts", "--follower", "alice", *arguments])
             with pytest.raises(SystemExit):
                 main()
-        told = f"alice{place} was removed: nija has no key to look into the account any more\n"
+        told = f"alice{place} was removed: nija has no key to read the account any more\n"
         assert capfd.readouterr().out == told
 
 

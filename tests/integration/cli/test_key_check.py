@@ -17,7 +17,6 @@ from services.cli.app import main
 from services.local_system import lock
 from services.local_system.record import RunRecord
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.accounts.key_check import judge_key
 from shared.domain.identity import Broker
 from tests.contract.paper import PaperServer
 
@@ -147,13 +146,6 @@ def test_the_setting_allows_by_name_for_as_long_as_it_stands(nija: Nija, account
     assert (checked.code, verdicts(checked)["carol"]) == (1, "may_withdraw")
 
 
-def test_a_key_that_may_not_trade_is_refused(nija: Nija, account: Callable[..., Credentials]) -> None:
-    """A key without the permission to trade could not copy anything."""
-    done = add(nija, "dave", account("dave", "query-funds", "query-open-trades", "query-closed-trades"))
-    assert done.code == 2
-    assert "may not trade" in done.err
-
-
 def test_a_key_that_the_broker_refuses_is_not_taken(nija: Nija, account: Callable[..., Credentials]) -> None:
     """A wrong secret is reported with the words of the broker, and the secret is not repeated."""
     right = account("erin")
@@ -191,33 +183,6 @@ def test_a_broker_that_cannot_be_asked_is_told_and_hinders_nothing(
     assert "was not checked" in done.err
     checked = nija("check", "keys", "--json", **away)
     assert (checked.code, set(verdicts(checked).values())) == (1, {"not_checked"})
-
-
-def test_one_bad_answer_does_not_decide_over_a_key(
-    nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
-) -> None:
-    """After two answers with 502 and a correct one, the key is accepted as one that may only trade."""
-    paper.fault("http_error", endpoint="GetApiKeyInfo", count=2)
-    done = add(nija, "grace", account("grace"))
-    assert (done.code, done.err) == (0, "")
-
-
-def test_a_key_of_which_the_broker_never_tells_is_refused(
-    nija: Nija, paper: PaperServer, account: Callable[..., Credentials]
-) -> None:
-    """The broker is asked three times and no more. The text says that it did not report the permissions."""
-    key = account("heidi")
-    paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
-    done = add(nija, "heidi", key)
-    assert done.code == 2
-    assert "kraken did not say what the key may do" in done.err
-    assert "asked 3 times" in done.err
-    assert add(nija, "heidi", key).code == 0
-    paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
-    checked = nija("check", "keys", "--follower", "heidi", "--json")
-    assert checked.code == 1
-    (found,) = checked.json()
-    assert (found["verdict"], found["told"]) == ("may_withdraw", False)
 
 
 def test_a_master_whose_key_is_not_here_is_listed_and_no_finding(
@@ -267,17 +232,6 @@ def test_a_wrong_name_in_the_setting_is_told(nija: Nija, wrong: str) -> None:
     done = nija("check", "keys", NIJA_ALLOW_WITHDRAW_KEYS=wrong)
     assert done.code == 2
     assert "NIJA_ALLOW_WITHDRAW_KEYS" in done.err
-
-
-def test_paper_keys_may_do_what_they_like() -> None:
-    """Alpaca reports no permissions, so its keys count as "may withdraw".
-
-    A paper account holds no real money to lose.
-    """
-    verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=True, allowed=False)
-    assert verdict == "fine"
-    verdict, _ = judge_key(may_trade=True, may_withdraw=True, is_paper=False, allowed=False)
-    assert verdict == "may_withdraw"
 
 
 def test_a_key_of_another_region_is_explained(nija: Nija, tmp_path: Path) -> None:

@@ -44,11 +44,10 @@ def nija(
     return run
 
 
-def test_every_way_to_name_a_fill_finds_it(nija: Nija) -> None:
-    """Broker and number as `nija fills` shows them, and the broker's id as before."""
+def test_a_fill_is_found_by_argument_and_option(nija: Nija) -> None:
+    """By broker and number, by number and option, and by its id at the broker."""
     for broker in ("kraken", "okx"):
-        ways = ([f"{broker}:1"], [f"{broker.upper()}:1"], ["1", "-b", broker], [f"{broker}:1", "-b", broker])
-        for way in (*ways, [f"T-{broker}"], [f"{broker}:T-{broker}"]):
+        for way in ([f"{broker}:1"], ["1", "-b", broker], [f"T-{broker}"]):
             code, out, _ = nija("replay", *way, "--json")
             assert (code, json.loads(out)["fill"]["fill_id"]) == (0, f"T-{broker}"), way
 
@@ -62,10 +61,8 @@ def test_a_number_of_two_brokers_says_how_to_name_one(nija: Nija) -> None:
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
-        (["kraken:9"], "there is no fill '9' at kraken"),
+        (["kraken:9"], "FILL: there is no fill '9' at kraken"),
         (["kraken:1", "--broker", "okx"], "--broker: kraken:1 is a fill of kraken, not of okx"),
-        (["krakn:1"], "there is no fill 'krakn:1'"),
-        (["kraken:"], "there is no fill 'kraken:'"),
     ],
 )
 def test_a_fill_that_is_not_there_is_wrong_use(nija: Nija, arguments: list[str], told: str) -> None:

@@ -3,7 +3,7 @@
 import pytest
 from cryptography.fernet import Fernet
 
-from services.cli.check_settings import check_settings
+from services.cli.check.settings import check_settings
 from shared.config import ConfigurationError
 
 NEEDED = ["REDIS_PASSWORD", "POSTGRES_PASSWORD", "NIJA_SECRET_KEY", "NIJA_FLOWER_BASIC_AUTH"]

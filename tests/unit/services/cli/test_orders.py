@@ -4,7 +4,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.cli import orders, output
+from services.cli import output
+from services.cli.ledger import orders
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import OrderLine
 

@@ -4,7 +4,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from services.cli import output, positions
+from services.cli import output
+from services.cli.ledger import positions
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import PositionLine
 

@@ -1,0 +1,61 @@
+"""`nija check settings`: checks that every setting of the stages is there. Containers run it before the stages."""
+
+import os
+import re
+from typing import Annotated
+
+import typer
+
+from services.cli import output
+from shared.brokers.registry import EXAMPLE_BROKER
+from shared.config import ConfigurationError, Settings, load_settings, master_prefix
+from shared.domain.identity import Broker
+
+_FITS_INTO_URL = re.compile(r"[A-Za-z0-9._~-]+")
+_WHERE = "set it in .env"
+
+
+def check_settings(
+    needed: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="VARIABLE …", help="Further variables that must be set, such as REDIS_PASSWORD."),
+    ] = None,
+) -> None:
+    """Check the settings and ask no server; 0 if they are complete, 2 with a line that names what is missing or wrong.
+
+    Each broker of NIJA_BROKERS, else of COMPOSE_PROFILES, needs its master's key. Without both lists one broker does.
+    """
+    for name in needed or ():
+        _require(name)
+    try:
+        settings = load_settings()
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{error} (in .env)") from None
+    brokers = _wanted(settings)
+    for broker in brokers:
+        if settings.master_credentials(broker) is None:
+            raise ConfigurationError(_missing_key(broker))
+    output.console.print(f"the settings are complete for {', '.join(broker.value for broker in brokers)}")
+
+
+def _require(name: str) -> None:
+    value = os.environ.get(name, "")
+    if not value:
+        raise ConfigurationError(f"{name} is missing: {_WHERE}")
+    if name.endswith("_PASSWORD") and not _FITS_INTO_URL.fullmatch(value):
+        raise ConfigurationError(f"{name} should be letters and digits, because it becomes part of a URL: {_WHERE}")
+
+
+def _wanted(settings: Settings) -> tuple[Broker, ...]:
+    """The brokers that should run. Raises ConfigurationError when there are none."""
+    profiles = os.environ.get("COMPOSE_PROFILES", "").split(",")
+    found = settings.brokers or tuple(broker for broker in Broker if broker.value in profiles)
+    found = found or settings.enabled_brokers()
+    if not found:
+        raise ConfigurationError(f"{_missing_key(EXAMPLE_BROKER)} (or those of another broker)")
+    return found
+
+
+def _missing_key(broker: Broker) -> str:
+    prefix = master_prefix(broker)
+    return f"{prefix}_API_KEY and {prefix}_API_SECRET are missing: set the key of {broker.value}'s master in .env"

@@ -1,0 +1,1 @@
+"""`nija followers`: lists, adds and changes the accounts that copy."""

@@ -1,0 +1,88 @@
+"""`nija followers pause`, `resume` and `remove`: the commands that change a status."""
+
+import sys
+
+import typer
+
+from services.cli import output
+from services.cli.actor import actor
+from services.cli.arguments import about, chosen_broker, reached_settings
+from services.cli.followers.options import (
+    BrokerOption,
+    FollowerArgument,
+    JsonOption,
+    NoCheckOption,
+    ReasonOption,
+)
+from services.cli.followers.output import print_notes, print_result, stays_open
+from services.local_system.run_facts import runs_on_paper
+from shared.actions.followers import FollowerResult, pause_follower, remove_follower, resume_follower
+from shared.config import Settings
+from shared.config.operator import Keys, open_actions, open_connections
+from shared.domain.identity import Broker, FollowerId
+from shared.persistence.errors import AmbiguousFollower
+from shared.queries.followers import open_positions, read_follower
+
+
+def pause(
+    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    """Skip opens from now on; exits go on."""
+    where = chosen_broker(broker)
+    with open_actions(reached_settings()) as context, about("--broker", AmbiguousFollower):
+        result = pause_follower(context, FollowerId(follower), where, actor=actor(), reason=reason)
+    _print_status(result, as_json=as_json)
+
+
+def resume(
+    follower: FollowerArgument,
+    broker: BrokerOption = None,
+    no_check: NoCheckOption = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
+) -> None:
+    """Copy again after a pause, or after nija disabled the follower because the broker refused its key.
+
+    After a refusal the broker is asked again what the key may do; one that it still refuses is to be replaced.
+    """
+    where = chosen_broker(broker)
+    settings = reached_settings()
+    with (
+        open_actions(settings, keys=Keys.IF_SET, all_paper=runs_on_paper(settings.home)) as context,
+        about("--broker", AmbiguousFollower),
+        output.progress("asking the broker what the key may do"),
+    ):
+        result = resume_follower(context, FollowerId(follower), where, check=not no_check, actor=actor(), reason=reason)
+    print_notes(result.notes)
+    _print_status(result, as_json=as_json)
+
+
+def remove(
+    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+) -> None:
+    """Wipe a follower's keys and never trade for it again; its history stays, and so does its id.
+
+    Positions that were copied for it stay open at the broker: they are the account owner's from now on.
+    """
+    where, follower_id = chosen_broker(broker), FollowerId(follower)
+    settings = reached_settings()
+    if sys.stdin.isatty() and not as_json:
+        _confirm(settings, follower_id, where)
+    with open_actions(settings) as context, about("--broker", AmbiguousFollower):
+        result = remove_follower(context, follower_id, where, actor=actor(), reason=reason)
+    print_result(result.follower, "removed; its id stays taken", as_json=as_json)
+    if result.stays_open and not as_json:
+        output.console.print(stays_open(result.stays_open))
+
+
+def _confirm(settings: Settings, follower_id: FollowerId, broker: Broker | None) -> None:
+    with open_connections(settings) as connections, about("--broker", AmbiguousFollower):
+        record = read_follower(connections, follower_id, broker)
+        held = open_positions(connections, record)
+    question = f"wipe the keys of {record.follower_id} at {record.broker.value} permanently?"
+    typer.confirm(f"{stays_open(held)}\n{question}" if held else question, abort=True, err=True)
+
+
+def _print_status(result: FollowerResult, *, as_json: bool) -> None:
+    status = result.follower.status.value
+    print_result(result.follower, f"is {status}" if result.changed else f"was {status} already", as_json=as_json)

@@ -1,0 +1,176 @@
+"""Changes one follower: add, pause, resume, replace its key, remove.
+
+Each function checks first that the running stages can hear of the change. All of them raise DatabaseUnavailable,
+RedisUnavailable and RedisUnusable, and RedisError when Redis fails after that check. All that change an existing
+follower raise UnknownFollower, AmbiguousFollower (the id exists at several brokers, and none was given), and
+FollowerGone for a removed one.
+"""
+
+from dataclasses import dataclass
+
+from shared.actions.context import ActionContext
+from shared.actions.follower_keys import refuse_masters_key, require_usable
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker, FollowerId
+from shared.persistence.errors import FollowerTaken
+from shared.persistence.followers.find import find_follower
+from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.records import FollowerRecord
+from shared.persistence.reports.reports import PositionLine
+
+
+@dataclass(frozen=True, slots=True)
+class FollowerResult:
+    """A follower after an action."""
+
+    follower: FollowerRecord
+    changed: bool = True
+    """False: it was as wanted before, and nothing was stored."""
+    notes: tuple[str, ...] = ()
+    """Lines that the operator should read, for example about a key that could not be checked."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedFollower:
+    """A removed follower, and the copied positions that stay open at its broker."""
+
+    follower: FollowerRecord
+    stays_open: tuple[PositionLine, ...]
+
+
+def add_follower(
+    context: ActionContext,
+    broker: Broker,
+    follower_id: FollowerId,
+    credentials: Credentials,
+    *,
+    allow_withdraw: bool = False,
+    check: bool = True,
+    actor: str,
+    reason: str = "",
+) -> FollowerResult:
+    """Let an account copy from the next fill on.
+
+    `allow_withdraw`: accept a key that may withdraw. `check`: ask the broker what the key may do. Raises KeyNotUsable
+    (the master's own key, or a key that may not trade or may withdraw), FollowerTaken (the id or the key is in use),
+    BadSecretKey.
+    """
+    context.require_redis([broker])
+    refuse_masters_key(context, broker, credentials)
+    new = NewFollower(broker, follower_id, credentials, withdraw_allowed=allow_withdraw)
+    # Before the broker is asked: its answer would not matter.
+    if taken := context.store.taken([new]):
+        raise FollowerTaken(next(iter(taken.values())))
+    notes = require_usable(context, new, check=check)
+    context.store.add(
+        broker,
+        follower_id,
+        credentials,
+        withdraw_allowed=allow_withdraw,
+        actor=actor,
+        reason=reason,
+        announce=context.announce,
+    )
+    return FollowerResult(context.store.get(broker, follower_id), notes=notes)
+
+
+def pause_follower(
+    context: ActionContext, follower_id: FollowerId, broker: Broker | None = None, *, actor: str, reason: str = ""
+) -> FollowerResult:
+    """Skip opens from now on. Exits continue."""
+    record = find_follower(context.store, follower_id, broker)
+    return _set_status(context, record, FollowerStatus.PAUSED, actor=actor, reason=reason)
+
+
+def resume_follower(
+    context: ActionContext,
+    follower_id: FollowerId,
+    broker: Broker | None = None,
+    *,
+    check: bool = True,
+    actor: str,
+    reason: str = "",
+) -> FollowerResult:
+    """Copy again after a pause, or after the follower was disabled.
+
+    A disabled follower's key is checked at the broker, unless `check` is false. Raises KeyNotUsable when the key still
+    may not be used, and BadSecretKey when the stored key cannot be read.
+    """
+    record = find_follower(context.store, follower_id, broker)
+    notes: tuple[str, ...] = ()
+    if record.status is FollowerStatus.DISABLED and check:
+        stored = context.store.credentials(record.broker, [record.follower_id])
+        for credentials in stored.values():
+            same = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=record.withdraw_allowed)
+            notes = require_usable(context, same, check=True)
+    return _set_status(context, record, FollowerStatus.ACTIVE, actor=actor, reason=reason, notes=notes)
+
+
+def replace_key(
+    context: ActionContext,
+    follower_id: FollowerId,
+    credentials: Credentials,
+    broker: Broker | None = None,
+    *,
+    allow_withdraw: bool = False,
+    check: bool = True,
+    actor: str,
+    reason: str = "",
+) -> FollowerResult:
+    """Give a follower another API key of the same account. A disabled follower copies again.
+
+    With the key that is stored already, nothing is changed and the result says so: an operator who believes that a
+    leaked key was replaced would leave it in use. A permission to withdraw that was given before stays. Raises
+    KeyNotUsable, FollowerTaken (the key is another follower's), FollowerError (the keys come from the environment),
+    BadSecretKey.
+    """
+    record = find_follower(context.store, follower_id, broker)
+    context.require_redis([record.broker])
+    refuse_masters_key(context, record.broker, credentials)
+    allowed = allow_withdraw or record.withdraw_allowed
+    stored = context.store.credentials_or_errors(record.broker, [record.follower_id]).get(record.follower_id)
+    if stored == credentials and allowed == record.withdraw_allowed:
+        return FollowerResult(record, changed=False)
+    new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
+    notes = require_usable(context, new, check=check)
+    context.store.replace_credentials(
+        record.broker,
+        record.follower_id,
+        credentials,
+        withdraw_allowed=allowed,
+        actor=actor,
+        reason=reason,
+        announce=context.announce,
+    )
+    return FollowerResult(context.store.get(record.broker, record.follower_id), notes=notes)
+
+
+def remove_follower(
+    context: ActionContext, follower_id: FollowerId, broker: Broker | None = None, *, actor: str, reason: str = ""
+) -> RemovedFollower:
+    """Wipe a follower's keys and never trade for it again. Its history stays, and its id stays taken.
+
+    Its copied positions stay open at the broker and belong to the owner of the account from now on.
+    """
+    record = find_follower(context.store, follower_id, broker)
+    context.require_redis([record.broker])
+    context.store.remove(record.broker, record.follower_id, actor=actor, reason=reason, announce=context.announce)
+    held = context.reports.positions(record.broker, follower_id=record.follower_id)
+    return RemovedFollower(context.store.get(record.broker, record.follower_id), tuple(held))
+
+
+def _set_status(
+    context: ActionContext,
+    record: FollowerRecord,
+    status: FollowerStatus,
+    *,
+    actor: str,
+    reason: str,
+    notes: tuple[str, ...] = (),
+) -> FollowerResult:
+    context.require_redis([record.broker])
+    changed = context.store.set_status(
+        record.broker, record.follower_id, status, actor=actor, reason=reason, announce=context.announce
+    )
+    return FollowerResult(context.store.get(record.broker, record.follower_id), changed, notes)

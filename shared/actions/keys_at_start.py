@@ -1,0 +1,103 @@
+"""Decides at the start of nija which keys may be used: masters' keys by broker, and keys of the environment's followers.
+
+A broker whose master's key may not be used is left out. A follower whose key may not be used is disabled, and gets
+its status back at a later start that finds the key in order.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.actions.context import MASTER, ActionContext
+from shared.actions.key_check import AccountKey, ask_about_keys, key_of_follower, keys_of_masters, no_answer
+from shared.domain.accounts.credentials import EnvironmentFollower
+from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker, FollowerId
+from shared.persistence.followers.environment import Key, Registration
+from shared.persistence.followers.store import FollowerStore
+
+ACTOR: Final = "key check"
+BACK: Final = "its key is in order again"
+
+
+@dataclass(frozen=True, slots=True)
+class StartKeys:
+    """The brokers that can run, why others cannot, and lines for the operator."""
+
+    usable: tuple[Broker, ...]
+    left_out: Mapping[Broker, str]
+    notes: tuple[str, ...]
+
+    def refusal(self) -> str:
+        """The text for a start at which no broker can run."""
+        reasons = "; ".join(f"{broker.value}: {message}" for broker, message in self.left_out.items())
+        return (
+            f"no master's key may be used: {reasons} "
+            "(NIJA_ALLOW_WITHDRAW_KEYS allows keys that may withdraw, for example kraken:master)"
+        )
+
+
+async def check_keys_at_start(
+    context: ActionContext,
+    brokers: Sequence[Broker],
+    followers: Sequence[EnvironmentFollower],
+    registration: Registration,
+) -> StartKeys:
+    """Ask about the masters' keys at `brokers` and the keys of the environment's `followers`, and act on the answers.
+
+    A key stays in use while the broker reports nothing about it, if it was in use before. Without its key, the
+    positions of an account could not be closed. No change is announced, because no stage runs yet. Raises
+    DatabaseUnavailable.
+    """
+    known = await asyncio.to_thread(context.store.all)
+    disabled = {(each.broker, each.follower_id) for each in known if each.status is FollowerStatus.DISABLED}
+    not_in_use: set[Key] = {*registration.added, *registration.updated, *disabled}
+    left_out: dict[Broker, str] = {}
+    notes: list[str] = []
+    for each in await ask_about_keys(context.access, _asked(context, brokers, followers, registration)):
+        key, is_master = (each.broker, FollowerId(each.account)), each.role == MASTER
+        name = f"{each.broker.value}: the key of {each.role if is_master else each.account}"
+        if each.verdict is KeyVerdict.NOT_CHECKED:
+            notes.append(f"{name} was not checked: {each.message}")
+        elif each.usable:
+            if not is_master and each.told and key in disabled:
+                notes += await asyncio.to_thread(_bring_back, context.store, each)
+        elif not each.told and (is_master or key not in not_in_use):
+            notes.append(f"{name} was not checked: {no_answer(each.broker)}; it is used nevertheless")
+        elif is_master:
+            left_out[each.broker] = each.message
+            notes.append(f"{name} is not used, {each.broker.value} is left out: {each.message}")
+        else:
+            notes.append(f"{name} is not used, this follower is disabled: {each.message}")
+            await asyncio.to_thread(_disable, context.store, each)
+    usable = tuple(broker for broker in brokers if broker not in left_out)
+    return StartKeys(usable, left_out, tuple(notes))
+
+
+def _asked(
+    context: ActionContext,
+    brokers: Sequence[Broker],
+    followers: Sequence[EnvironmentFollower],
+    registration: Registration,
+) -> list[AccountKey]:
+    return keys_of_masters(context, brokers) + [
+        key_of_follower(context, each.broker, each.follower_id, each.credentials)
+        for each in followers
+        if each.broker in brokers and (each.broker, each.follower_id) not in registration.removed_before
+    ]
+
+
+def _disable(store: FollowerStore, checked: CheckedKey) -> None:
+    store.set_status(
+        checked.broker, FollowerId(checked.account), FollowerStatus.DISABLED, actor=ACTOR, reason=checked.message
+    )
+
+
+def _bring_back(store: FollowerStore, checked: CheckedKey) -> list[str]:
+    """Undo what this check did earlier. A follower that an operator or a broker disabled stays disabled."""
+    status = store.undo_disabled(checked.broker, FollowerId(checked.account), disabled_by=ACTOR, reason=BACK)
+    if status is None:
+        return []
+    return [f"{checked.broker.value}: follower {checked.account} is {status.value} again: {BACK}"]

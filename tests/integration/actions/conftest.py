@@ -1,0 +1,33 @@
+"""Fixtures for actions: a paper Kraken for a whole module, and an operator with empty servers for each test."""
+
+from collections.abc import Iterator
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.domain.identity import Broker
+from shared.persistence.database import open_engine
+from tests.contract.paper import PaperServer
+from tests.support.operator import Operator
+
+
+@pytest.fixture(scope="module")
+def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    """A paper Kraken."""
+    server = PaperServer(Broker.KRAKEN, tmp_path_factory.mktemp("paper"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An empty database with the newest schema."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def operator(paper: PaperServer, fresh_redis_url: str, engine: Engine) -> Operator:
+    """An operator of a system without followers."""
+    return Operator(paper, fresh_redis_url, engine)

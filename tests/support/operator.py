@@ -1,0 +1,77 @@
+"""Builds the context of actions on real servers, with one paper broker, as a front end without settings would."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from itertools import count
+
+from cryptography.fernet import Fernet
+from pydantic import SecretStr
+from redis import Redis
+from sqlalchemy import Engine
+
+from shared.actions.context import ActionContext, BrokerAccess, RedisAddress
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.identity import Broker
+from shared.messaging.keys import BrokerKeys
+from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.targets import Targets
+from shared.persistence.reports.reports import Reports
+from tests.contract.paper import PaperServer
+
+KRAKEN = Broker.KRAKEN
+ACTOR = "test:ann"
+WITHDRAWING = ("query-funds", "query-open-trades", "query-closed-trades", "modify-trades", "withdraw-funds")
+READING = ("query-funds", "query-open-trades", "query-closed-trades")
+NO_REDIS = "redis://127.0.0.1:1/0"
+
+_NUMBERS = count(1)
+
+
+class Operator:
+    """An operator of a system whose only broker is a paper Kraken."""
+
+    def __init__(self, paper: PaperServer, redis_url: str, engine: Engine) -> None:
+        self.paper = paper
+        self.redis_url = redis_url
+        self.store = FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
+        self.master = self.new_key("master")
+        self.context = ActionContext(
+            store=self.store,
+            reports=Reports(engine),
+            targets=Targets(engine),
+            access=BrokerAccess(
+                redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
+                base_urls={KRAKEN: paper.url},
+                proxies={},
+                request_timeout_seconds=5,
+            ),
+            masters={KRAKEN: self.master},
+            enabled=(KRAKEN,),
+            withdraw_allowed=frozenset(),
+        )
+
+    def new_key(self, name: str, *permissions: str) -> Credentials:
+        """The key of a new account; without permissions it is one that may only trade."""
+        return self.paper.new_account(f"{name}-{next(_NUMBERS)}", {"USD": "1000"}, permissions)
+
+    def with_masters(self, masters: Mapping[Broker, Credentials]) -> ActionContext:
+        return replace(self.context, masters=masters)
+
+    def allowing(self, *accounts: str) -> ActionContext:
+        """A context whose settings allow these accounts at Kraken to have keys that may withdraw."""
+        return replace(self.context, withdraw_allowed=frozenset((KRAKEN, account) for account in accounts))
+
+    def without_redis(self) -> ActionContext:
+        away = replace(self.context.access, redis_of=lambda _: RedisAddress("REDIS_URL", NO_REDIS))
+        return replace(self.context, access=away)
+
+    def without_broker(self) -> ActionContext:
+        """A context that finds no broker at the address of Kraken."""
+        away = replace(self.context.access, base_urls={KRAKEN: "http://127.0.0.1:1"})
+        return replace(self.context, access=away)
+
+    def announcements(self) -> int:
+        """How often engines and workers were asked to load the followers of Kraken again."""
+        with Redis.from_url(self.redis_url) as redis:
+            return int(redis.get(BrokerKeys(KRAKEN).roster) or 0)
