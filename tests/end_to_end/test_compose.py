@@ -164,6 +164,7 @@ def drains(port: int, login: str) -> list[dict[str, Any]]:
     return list(tasks.values())
 
 
+@pytest.mark.long
 async def test_the_services_of_one_broker_copy_a_fill_and_flower_shows_its_drains(
     compose: Callable[[Sequence[Broker]], LocalCompose], database: str
 ) -> None:

@@ -170,6 +170,7 @@ def test_stopped_with_orders_in_flight_it_leaves_nothing_in_anybodys_hands(
     assert output.rstrip().endswith("stopped")
 
 
+@pytest.mark.long
 def test_a_second_start_says_who_runs_and_breaks_nothing(up: Up) -> None:
     """Exit code 2, the process id, since when, which command; the first one goes on as it was."""
     up.start()

@@ -129,8 +129,8 @@ COURSES = {
     "binance": Course(trade_at_binance, bought_and_sold("BTC/USDT", "SOL/USDT")),
     "alpaca": Course(trade_at_alpaca, bought_and_sold("AAPL/USD", "BTC/USD", "BTC/USD"), nothing_left=True),
 }
-IN_EVERY_RUN = ("kraken", "alpaca")
-"""One broker through ccxt and one through alpaca-py. The contract suite covers the other brokers in every run."""
+IN_EVERY_RUN = ("alpaca",)
+"""The broker with another library than ccxt. `nija demo` and the contract suite cover the others more often."""
 
 
 @pytest.fixture(params=[pytest.param(name, marks=() if name in IN_EVERY_RUN else pytest.mark.long) for name in COURSES])

@@ -316,12 +316,8 @@ async def play(world: World, steps: list[Any]) -> set[str]:
     return ever_hidden
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(steps=STEPS)
-def test_any_course_of_events_publishes_every_fill_once_in_order_and_gap_free(
-    stream_url: str, ledger_engine: Engine, steps: list[Any]
-) -> None:
-    """Fills arrive early, late or during a reading, processes die at any boundary, and two processes run at once."""
+def publishes_every_fill_once(stream_url: str, ledger_engine: Engine, steps: list[Any]) -> None:
+    """Play a course of events to its end, and check what was published."""
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)
@@ -329,6 +325,25 @@ def test_any_course_of_events_publishes_every_fill_once_in_order_and_gap_free(
         check(world, await world.settle(), ever_hidden)
 
     asyncio.run(course())
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS)
+def test_any_course_of_events_publishes_every_fill_once_in_order_and_gap_free(
+    stream_url: str, ledger_engine: Engine, steps: list[Any]
+) -> None:
+    """Fills arrive early, late or during a reading, processes die at any boundary, and two processes run at once."""
+    publishes_every_fill_once(stream_url, ledger_engine, steps)
+
+
+@pytest.mark.long
+@settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(steps=STEPS)
+def test_many_courses_of_events_publish_every_fill_once_in_order_and_gap_free(
+    stream_url: str, ledger_engine: Engine, steps: list[Any]
+) -> None:
+    """The same with more examples."""
+    publishes_every_fill_once(stream_url, ledger_engine, steps)
 
 
 def test_a_crash_at_every_single_boundary_loses_and_doubles_nothing(stream_url: str, ledger_engine: Engine) -> None:

@@ -63,6 +63,7 @@ def order_events(engine: Engine) -> int:
         return int(connection.execute(text("SELECT count(*) FROM order_events")).scalar_one())
 
 
+@pytest.mark.long
 def test_killed_again_and_again_it_writes_each_event_once(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:

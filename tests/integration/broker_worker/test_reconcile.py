@@ -274,6 +274,7 @@ async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
     assert [order.broker_order_id for _, order, _ in repaired.open_orders()] == ["UNNAMED", "NAMED"]
 
 
+@pytest.mark.long
 async def test_the_command_shows_whose_each_open_order_is(
     bench: WorkerBench, redis: Redis, engine: Engine, nija: Nija
 ) -> None:
@@ -414,6 +415,7 @@ async def test_answers_of_other_versions_break_nothing(redis: Redis) -> None:
     assert (found["bob"].error, found["bob"].retry_after_seconds) == (UNREADABLE, None)
 
 
+@pytest.mark.long
 async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     bench: WorkerBench,
     redis: Redis,

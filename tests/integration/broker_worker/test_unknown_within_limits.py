@@ -96,6 +96,7 @@ async def test_it_is_sent_again_although_its_look_up_must_wait_for_units(bench: 
     assert [executed["client_order_id"] for executed in bench.paper.orders_of("alice")] == [order.id]
 
 
+@pytest.mark.long
 async def test_early_looks_leave_enough_for_the_one_that_decides(bench: Bench) -> None:
     """However many come before the window ends, half of the bucket stays."""
     bench.paper.fault("http_error", account="alice", endpoint="AddOrder", status=502, executed=False)
@@ -115,6 +116,7 @@ async def test_an_order_that_was_executed_is_found_early(bench: Bench) -> None:
     assert [executed["client_order_id"] for executed in bench.paper.orders_of("alice")] == [order.id]
 
 
+@pytest.mark.long
 async def test_looks_for_a_lost_order_grow_rarer_and_the_last_comes_after_its_window(fresh_redis_url: str) -> None:
     """They cost units of rate limits that orders need: not one each second."""
     async with Redis.from_url(fresh_redis_url) as redis:

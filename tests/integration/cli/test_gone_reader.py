@@ -37,11 +37,11 @@ def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variab
     ("arguments", "both"),
     [
         (["--version"], False),
-        (["--help"], False),
-        (["fills"], False),
-        (["fills", "--json"], False),
+        pytest.param(["--help"], False, marks=pytest.mark.long),
+        pytest.param(["fills"], False, marks=pytest.mark.long),
+        pytest.param(["fills", "--json"], False, marks=pytest.mark.long),
         (["orders"], True),
-        (["positions", "--json"], True),
+        pytest.param(["positions", "--json"], True, marks=pytest.mark.long),
     ],
 )
 def test_it_ends_as_if_somebody_had_read_it(
@@ -60,7 +60,13 @@ def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) 
     assert without_a_reader(tmp_path, "fills", "--broker", "krakn", both=True, **servers)[0] == 2
 
 
-@pytest.mark.parametrize("arguments", [["--version"], ["--help"], ["fills"], ["fills", "--json"]])
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ["fills"],
+        *(pytest.param(each, marks=pytest.mark.long) for each in (["--version"], ["--help"], ["fills", "--json"])),
+    ],
+)
 def test_a_full_disk_is_told_in_one_line(
     arguments: list[str], fresh_database_url: str, fresh_redis_url: str, tmp_path: Path
 ) -> None:

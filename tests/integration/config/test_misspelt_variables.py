@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from cryptography.fernet import Fernet
 
 WORKER = ("celery", "-A", "services.broker_worker.app", "worker", "-Q", "broker.kraken", "-c", "1")
@@ -23,6 +24,7 @@ def warnings_in(log: str) -> list[Any]:
     return [(line["process"], line["level"], line["variables"]) for line in lines if "misspelt" in line["event"]]
 
 
+@pytest.mark.long
 def test_every_stage_warns_once_before_anything_else(tmp_path: Path) -> None:
     """In its log, with what was probably meant and no value; also when it cannot start for want of that very setting."""
     environment = {

@@ -515,6 +515,7 @@ async def test_a_stream_that_lost_its_entries_stops_publishing_and_says_so(bench
     assert process.poll() is None
 
 
+@pytest.mark.long
 async def test_killed_servers_delay_fills_and_lose_none(paper: Paper, tmp_path: Path) -> None:
     """Redis and then PostgreSQL are killed by kill -9 while the master trades, and both restart with their data."""
     redis_server, postgres = RedisServer(tmp_path / "redis"), PostgresServer(tmp_path / "postgres")

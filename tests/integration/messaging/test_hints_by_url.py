@@ -46,6 +46,7 @@ def test_sockets_databases_and_options_are_understood(tmp_path: Path) -> None:
             assert (hints_in(written), hints_in(f"{server}/{number}")) == (3, 3)
 
 
+@pytest.mark.long
 def test_a_certificate_is_checked_by_celery_too(tmp_path: Path) -> None:
     """By itself it would accept any: one that nothing vouches for is refused, one of the named CA is accepted."""
     with redis_with_tls(tmp_path) as (plain, secured, certificate):
