@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.containers, pytest.mark.timeout(600)]
 CUT_SECONDS = 30
 PAUSE_SECONDS = 4
 """Between two faults: each person trades once or twice."""
-RECOVERY_SECONDS = 90
+RECOVERY_SECONDS = 180
 """The longest that the copies of a fault's time may take when it is over. The next fault comes afterwards."""
 KRAKEN_WORKERS = 3
 ALL = tuple(Broker)
@@ -165,6 +165,7 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
             lambda: paper.ground.copied_at(fault.brokers, fault.began_at, fault.back_at),
             "the fills of that time are copied",
             RECOVERY_SECONDS,
+            instead=lambda: paper.ground.copies(fault.brokers, fault.began_at, fault.back_at),
         )
         # Where nothing was traded meanwhile, or nothing waited, it took as long as the container was away.
         row.recovery = round((max(copied_at, fault.back_at) - fault.ended_at).total_seconds(), 1)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import psycopg
 from redis.asyncio import Redis
@@ -83,6 +83,14 @@ def _get(url: str) -> Any:
         return json.load(reply)
 
 
+class Copies(NamedTuple):
+    """How many copies of some fills there must be, how many have ended, and when the last one ended."""
+
+    wanted: int
+    ended: int
+    last: datetime | None
+
+
 @dataclass(frozen=True)
 class Ground:
     """Where everything is: the published ports of the paper brokers, and of the servers behind the gate."""
@@ -128,8 +136,8 @@ class Ground:
         broken = {name: examples for name, (times, examples) in check(seen).violations.items() if times}
         return [f"{name}: {', '.join(examples)}" for name, examples in broken.items()]
 
-    def copied_at(self, brokers: Sequence[Broker], since: datetime, until: datetime) -> datetime | None:
-        """When the last copy ended of the masters' fills of that time, by the ledger; None while some are missing."""
+    def copies(self, brokers: Sequence[Broker], since: datetime, until: datetime) -> Copies | None:
+        """The copies of the masters' fills of that time, by the ledger; None while a server is away."""
         first, end = (int(moment.timestamp() * 1_000_000) for moment in (since, until))
         asked = {"brokers": [broker.value for broker in brokers], "since": since, "until": until}
         engine = open_engine(self.database_url, pool_size=1)
@@ -145,6 +153,9 @@ class Ground:
             return None
         finally:
             engine.dispose()
-        if found.copies < fills * len(self.shares):
-            return None
-        return found.last if fills else since
+        return Copies(fills * len(self.shares), found.copies, found.last if fills else since)
+
+    def copied_at(self, brokers: Sequence[Broker], since: datetime, until: datetime) -> datetime | None:
+        """When the last of these copies ended; None while some are missing."""
+        found = self.copies(brokers, since, until)
+        return None if found is None or found.ended < found.wanted else found.last
