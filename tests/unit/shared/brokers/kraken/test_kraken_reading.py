@@ -1,6 +1,5 @@
-"""Tests how the gateway reads markets, prices, balances, fills and permissions of Kraken and of compatible servers."""
+"""Tests how the gateway reads markets, prices, balances and permissions of Kraken and of compatible servers."""
 
-from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -11,32 +10,12 @@ from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
-from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_reply, pair
 
-SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
 UNTOLD = KeyPermissions(may_trade=True, may_withdraw=True, told=False)
-
-
-def seconds(moment: datetime) -> str:
-    return f"{moment.timestamp():.4f}"
-
-
-def trade(number: int = 0, **changes: Any) -> dict[str, Any]:
-    return {
-        "ordertxid": f"O{number:05}-BBBBB-CCCCCC",
-        "pair": "XXBTZUSD",
-        "time": seconds(SINCE + timedelta(seconds=number)),
-        "type": "buy",
-        "price": "30000.10000",
-        "cost": "3000.01000",
-        "fee": "7.80003",
-        "vol": "0.10000000",
-        **changes,
-    }
 
 
 def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection) -> None:
@@ -208,124 +187,6 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
     server.answers["BalanceEx"] = answer
     with pytest.raises(OutcomeUnknown):
         await account.balances()
-
-
-async def test_fills_come_oldest_first_and_complete(server: RecordingServer, account: BrokerAccount) -> None:
-    """Kraken sends the newest first. Each fill is returned once, even if a new fill shifts the pages meanwhile."""
-    newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(120))]
-
-    def history(request: Recorded) -> Any:
-        offset = int(request.fields.get("ofs", "0"))
-        if offset:
-            offset -= 1  # A new fill has arrived since the first page.
-        return {"trades": dict(newest_first[offset : offset + 50]), "count": 120}
-
-    server.answers["TradesHistory"] = history
-    server.answers["QueryOrders"] = {}
-    fills = await account.fills_since(SINCE)
-    assert [fill.fill_id for fill in fills] == [f"T{number:03}" for number in range(120)]
-    assert [request.fields.get("ofs") for request in server.sent_to("TradesHistory")] == [None, "50", "100"]
-
-
-async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAccount) -> None:
-    """Amounts and time are exact, and the fee is in the quote currency."""
-    server.answers["TradesHistory"] = {"trades": {"T1": trade(time=1616665496.1337, type="sell")}, "count": 1}
-    server.answers["QueryOrders"] = {}
-    (fill,) = await account.fills_since(SINCE)
-    assert fill.model_dump() == {
-        "fill_id": "T1",
-        "order_id": "O00000-BBBBB-CCCCCC",
-        "symbol": "BTC/USD",
-        "side": Side.SELL,
-        "price": "30000.1",
-        "quantity": "0.1",
-        "cost": "3000.01",
-        "fee": "7.80003",
-        "fee_currency": "USD",
-        "size_type": SizeType.BASE,
-        "executed_at": datetime(2021, 3, 25, 9, 44, 56, 133_700, tzinfo=UTC),
-    }
-
-
-async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
-    """Kraken's start is exclusive and in seconds. It is sent a second early, and older fills are left out."""
-    server.answers["TradesHistory"] = {
-        "trades": {
-            "T3": trade(time=seconds(SINCE + timedelta(seconds=1))),
-            "T2": trade(time=seconds(SINCE)),
-            "T1": trade(time=seconds(SINCE - timedelta(milliseconds=1))),
-        },
-        "count": 3,
-    }
-    server.answers["QueryOrders"] = {}
-    assert [fill.fill_id for fill in await account.fills_since(SINCE)] == ["T2", "T3"]
-    assert int(server.requests[0].fields["start"]) == int(SINCE.timestamp()) - 1
-
-
-async def test_the_size_type_is_the_orders(server: RecordingServer, account: BrokerAccount) -> None:
-    """The flag viqc means that the master named a size in dollars. Orders are read once, 20 in a request."""
-    trades = {f"T{number:02}": trade(number) for number in range(25)}
-    server.answers["TradesHistory"] = {"trades": trades, "count": 25}
-    flags = {"O00003-BBBBB-CCCCCC": "fciq,viqc", "O00004-BBBBB-CCCCCC": "fciq"}
-    server.answers["QueryOrders"] = lambda request: {
-        txid: {"oflags": flags.get(txid, "")} for txid in request.fields["txid"].split(",")
-    }
-    by_quote = [fill.fill_id for fill in await account.fills_since(SINCE) if fill.size_type is SizeType.QUOTE]
-    assert by_quote == ["T03"]
-    assert [len(request.fields["txid"].split(",")) for request in server.sent_to("QueryOrders")] == [20, 5]
-    await account.fills_since(SINCE)
-    assert len(server.sent_to("QueryOrders")) == 2
-
-
-async def test_pages_without_a_count_are_read_to_the_end(server: RecordingServer, account: BrokerAccount) -> None:
-    """An empty page is the end."""
-    newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(70))]
-
-    def history(request: Recorded) -> Any:
-        offset = int(request.fields.get("ofs", "0"))
-        return {"trades": dict(newest_first[offset : offset + 50])}
-
-    server.answers["TradesHistory"] = history
-    server.answers["QueryOrders"] = {}
-    assert len(await account.fills_since(SINCE)) == 70
-
-
-async def test_a_server_without_count_and_offset_does_not_loop(server: RecordingServer, account: BrokerAccount) -> None:
-    """The second page repeats the first, so the list is complete."""
-    server.answers["TradesHistory"] = {"trades": {"T1": trade()}}
-    server.answers["QueryOrders"] = {}
-    assert [fill.fill_id for fill in await account.fills_since(SINCE)] == ["T1"]
-    assert len(server.sent_to("TradesHistory")) == 2
-
-
-async def test_a_count_that_the_pages_do_not_hold_is_not_taken_for_complete(
-    server: RecordingServer, account: BrokerAccount
-) -> None:
-    """A server that ignores `ofs` repeats its page, so fills would be missing."""
-    page = {f"T{number:02}": trade(number) for number in range(50)}
-    server.answers["TradesHistory"] = {"trades": page, "count": 90}
-    with pytest.raises(OutcomeUnknown, match="90"):
-        await account.fills_since(SINCE)
-
-
-@pytest.mark.parametrize("result", [{"trades": {}, "count": 0}, {"trades": {}}, {"trades": None}, {}])
-async def test_no_fills_is_an_answer(server: RecordingServer, account: BrokerAccount, result: Any) -> None:
-    """Each form of an empty reply is accepted."""
-    server.answers["TradesHistory"] = result
-    assert await account.fills_since(SINCE) == []
-
-
-@pytest.mark.parametrize(
-    "entry", [trade(vol="?"), trade(type="lend"), trade(time=None), trade(ordertxid=None), trade(pair=None), "T", None]
-)
-async def test_one_fill_that_cannot_be_read_fails_the_reading(
-    server: RecordingServer, account: BrokerAccount, entry: Any
-) -> None:
-    """Leaving the fill out would lose it."""
-    server.answers["TradesHistory"] = {"trades": {"T1": entry, "T2": trade()}, "count": 2}
-    server.answers["QueryOrders"] = {}
-    with pytest.raises(OutcomeUnknown):
-        await account.fills_since(SINCE)
 
 
 @pytest.mark.parametrize(
