@@ -1,6 +1,8 @@
 """Coinbase's shapes for the recording server; its calls are named by their path below /api/v3/brokerage/."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -10,9 +12,12 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.identity import Broker
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, CopyOrderId
+from shared.domain.symbol import Symbol
 from tests.support.recording_server import RecordingServer, serving
 from tests.unit.shared.brokers.conftest import CountingNonces
 
@@ -23,6 +28,11 @@ API_SECRET = PRIVATE_KEY.private_bytes(Encoding.PEM, PrivateFormat.TraditionalOp
 ORDERS, BATCH, FILLS = "orders", "orders/historical/batch", "orders/historical/fills"
 ACCOUNTS, CANCEL, PERMISSIONS = "accounts", "orders/batch_cancel", "key_permissions"
 PRODUCTS = "market/products"
+
+ORDER_ID = "11111111-2222-4333-8444-555555555555"
+CLIENT_ID = "0123456789abcdef0123456789abcdef"
+SINCE = datetime(2023, 1, 18, 1, 0, tzinfo=UTC)
+NO_ORDERS: dict[str, Any] = {"orders": [], "has_next": False, "cursor": ""}
 
 
 def product(product_id: str, **more: Any) -> dict[str, Any]:
@@ -54,6 +64,38 @@ LISTED = [
     product("BIT-28NOV25-CDE", product_type="FUTURE", base_currency_id="", quote_currency_id="USD"),
     {"product_id": "BARE-USD", "base_currency_id": "BARE", "quote_currency_id": "USD"},
 ]
+
+
+def market_order(quantity: str = "0.10", valid_for_seconds: float = 10, **changes: Any) -> MarketOrder:
+    return MarketOrder(
+        client_order_id=CopyOrderId(CLIENT_ID),
+        symbol=Symbol.parse(changes.get("symbol", "BTC/USD")),
+        side=changes.get("side", Side.BUY),
+        quantity=Decimal(quantity),
+        valid_until=datetime.now(UTC) + timedelta(seconds=valid_for_seconds),
+    )
+
+
+def accepted(**more: Any) -> dict[str, Any]:
+    placed = {"order_id": ORDER_ID, "product_id": "BTC-USD", "side": "BUY", "client_order_id": CLIENT_ID}
+    return {"success": True, "failure_reason": "UNKNOWN_FAILURE_REASON", "success_response": placed, **more}
+
+
+def order_entry(**changes: Any) -> dict[str, Any]:
+    return {
+        "order_id": ORDER_ID,
+        "product_id": "BTC-USD",
+        "order_configuration": {"market_market_ioc": {"base_size": "0.1"}},
+        "side": "BUY",
+        "client_order_id": CLIENT_ID,
+        "status": "FILLED",
+        "created_time": "2023-01-18T01:37:37.975552Z",
+        "filled_size": "0.1",
+        "average_filled_price": "30001.2",
+        "filled_value": "3000.12",
+        "total_fees": "18.00072",
+        **changes,
+    }
 
 
 @pytest.fixture
