@@ -25,6 +25,8 @@ API_SECRET = "secret0123456789secret0123456789"
 CREDENTIALS = Credentials(api_key=SecretStr(API_KEY), api_secret=SecretStr(API_SECRET))
 CLIENT_ORDER_ID = "0123456789abcdef0123456789abcdef"
 ORDER_ID = "904837e3-3b76-47ec-b432-046db621571b"
+PLACE, BY_CLIENT_ID = "POST /v2/orders", "GET /v2/orders:by_client_order_id"
+ORDER = f"/v2/orders/{ORDER_ID}"
 
 
 def crypto(symbol: str, **more: Any) -> dict[str, Any]:
