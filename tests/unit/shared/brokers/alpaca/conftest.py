@@ -27,6 +27,7 @@ CLIENT_ORDER_ID = "0123456789abcdef0123456789abcdef"
 ORDER_ID = "904837e3-3b76-47ec-b432-046db621571b"
 PLACE, BY_CLIENT_ID = "POST /v2/orders", "GET /v2/orders:by_client_order_id"
 ORDER = f"/v2/orders/{ORDER_ID}"
+ACCOUNT, POSITIONS, FILLS = "GET /v2/account", "GET /v2/positions", "GET /v2/account/activities/FILL"
 
 
 def crypto(symbol: str, **more: Any) -> dict[str, Any]:

@@ -1,6 +1,5 @@
-"""Tests how the gateway reads Alpaca's assets, balances, fills, prices and account flags."""
+"""Tests how the gateway reads Alpaca's assets, balances, prices and account flags."""
 
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,24 +11,20 @@ from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
-from shared.domain.fill import Side, SizeType
 from shared.domain.identity import Broker
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
+    ACCOUNT,
     API_KEY,
     ASSETS,
     CREDENTIALS,
-    ORDER_ID,
+    POSITIONS,
     crypto,
     error_reply,
-    fill_reply,
-    order_reply,
 )
 from tests.unit.shared.brokers.conftest import CountingNonces
 
-ACCOUNT, POSITIONS, FILLS = "GET /v2/account", "GET /v2/positions", "GET /v2/account/activities/FILL"
 COIN_TRADES, STOCK_TRADES = "GET /v1beta3/crypto/us/latest/trades", "GET /v2/stocks/trades/latest"
-SINCE = datetime(2024, 5, 1, 10, tzinfo=UTC)
 
 
 def test_assets_become_instruments_with_alpacas_lots(connection: BrokerConnection) -> None:
@@ -160,71 +155,6 @@ async def test_an_account_with_nothing_has_no_balances(server: RecordingServer, 
         server.answers[ACCOUNT] = lambda _, reply=broken: web.json_response(reply)
         with pytest.raises(OutcomeUnknown):
             await account.balances()
-
-
-async def test_fills_are_read_to_their_end(server: RecordingServer, account: BrokerAccount) -> None:
-    """Pages of any size are read to the end. Each fill is returned once, oldest first, and no earlier fill."""
-    every = [fill_reply(number) for number in range(7)]
-
-    def page(request: Recorded) -> Any:
-        token = request.query.get("page_token")
-        first = 0 if token is None else [fill["id"] for fill in every].index(token) + 1
-        return every[first : first + 3]
-
-    server.answers |= {FILLS: page, f"GET /v2/orders/{ORDER_ID}": order_reply()}
-    since = SINCE.replace(microsecond=2_000)
-    fills = await account.fills_since(since)
-    assert [fill.fill_id for fill in fills] == [fill["id"] for fill in every[2:]]
-    first = server.sent_to(FILLS)[0].query
-    assert (first["direction"], first["after"]) == ("asc", "2024-05-01T09:59:59.002000Z")
-
-
-async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account: BrokerAccount) -> None:
-    """The taker fee is 0.25%, the maker fee 0.15%, stocks are free. The order shows whether its size was in dollars."""
-    orders = {
-        "market": order_reply(id="market", notional="10000", qty=None),
-        "limit": order_reply(id="limit", type="limit", submitted_at="2024-05-01T09:00:00Z"),
-        "taking": order_reply(id="taking", type="limit", submitted_at="2024-05-01T10:00:00Z"),
-        "stock": order_reply(id="stock", symbol="AAPL", asset_class="us_equity", side="sell"),
-    }
-    server.answers |= {f"GET /v2/orders/{name}": reply for name, reply in orders.items()}
-    server.answers["GET /v2/orders"] = list(orders.values())
-    server.answers[FILLS] = lambda request: (
-        []
-        if "page_token" in request.query
-        else [
-            fill_reply(1, order_id="market"),
-            fill_reply(2, order_id="limit", side="sell", price=50000, qty=0.2),
-            fill_reply(3, order_id="taking"),
-            fill_reply(4, order_id="stock", symbol="AAPL", side="sell_short", type="partial_fill"),
-            fill_reply(5, activity_type="CFEE"),
-        ]
-    )
-    market, limit, taking, stock = await account.fills_since(SINCE)
-    assert (market.size_type, market.fee, market.fee_currency) == (SizeType.QUOTE, Decimal("0.0005"), "BTC")
-    assert (limit.size_type, limit.fee, limit.fee_currency) == (SizeType.BASE, Decimal(15), "USD")
-    assert (taking.fee, taking.fee_currency) == (Decimal("0.0005"), "BTC")
-    assert (stock.symbol, stock.side, stock.fee, stock.cost) == ("AAPL/USD", Side.SELL, Decimal(0), Decimal(10_000))
-    await account.fills_since(SINCE)
-    assert len(server.sent_to("GET /v2/orders")) <= 2  # Each order is read once.
-    assert not [request for request in server.requests if request.path.startswith("/v2/orders/")]
-
-
-async def test_a_fill_whose_order_is_gone_is_still_a_fill(server: RecordingServer, account: BrokerAccount) -> None:
-    """The defaults are a size in the base currency and the taker fee."""
-    server.answers[FILLS] = [fill_reply(1)]
-    (fill,) = await account.fills_since(SINCE)
-    assert (fill.size_type, fill.fee) == (SizeType.BASE, Decimal("0.0005"))
-
-
-@pytest.mark.parametrize("broken", [{}, [1], [{"id": 5}], [fill_reply(1, price=None)], [fill_reply(1, side="up")]])
-async def test_fills_of_another_shape_are_no_empty_list(
-    server: RecordingServer, account: BrokerAccount, broken: Any
-) -> None:
-    """The caller gets an error and reads again."""
-    server.answers[FILLS] = lambda _: web.json_response(broken)
-    with pytest.raises(OutcomeUnknown):
-        await account.fills_since(SINCE)
 
 
 async def test_prices_come_from_the_data_endpoints(server: RecordingServer, connection: BrokerConnection) -> None:
