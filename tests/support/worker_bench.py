@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from pydantic import SecretStr
@@ -114,3 +115,8 @@ class WorkerBench:
 def now_decided(order: CopyOrder) -> CopyOrder:
     """The order with the present as the time of its decision."""
     return order.model_copy(update={"decided_at": datetime.now(UTC)})
+
+
+def held(quantity: str, carried_exit: str = "0") -> CopiedPosition:
+    """A copied position."""
+    return CopiedPosition(quantity=Decimal(quantity), carried_exit=Decimal(carried_exit))

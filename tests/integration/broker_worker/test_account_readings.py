@@ -1,0 +1,100 @@
+"""A worker reads accounts that are due, and a failed reading never looks like an empty account."""
+
+import pytest
+
+from shared.brokers.errors import BrokerError, KeyRefused, OutcomeUnknown, RateLimited, Throttled
+from shared.domain.accounts.balance import AccountTrouble
+from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.events import FollowerDisabled, SnapshotEvent
+from tests.support.worker_bench import KEYS, WorkerBench
+
+
+async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
+    """The sweep wakes a follower without mail.
+
+    The worker stores the snapshot, sends the event and plans the next reading.
+    """
+    await bench.redis.zadd(KEYS.refresh, {"alice": 0})
+    swept = await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
+    assert swept.accounts_due == 1
+    assert await bench.serve_once() == 1
+    stored = await bench.redis.hget(KEYS.accounts, "alice")
+    assert stored is not None
+    assert AccountSnapshot.model_validate_json(stored).equity == 10**6 + 10 * 50000
+    assert [type(e) for e in await bench.events()] == [SnapshotEvent]
+    assert await bench.redis.zcard(KEYS.claims) == 0
+    assert await bench.serve_once() == 0
+
+
+async def test_a_key_refused_on_reading_the_account_disables_the_follower(bench: WorkerBench) -> None:
+    """The account is not read again until the follower has another key."""
+    bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
+    await bench.redis.zadd(KEYS.refresh, {"alice": 0})
+    await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
+    await bench.serve_once()
+    assert [type(e) for e in await bench.events()] == [FollowerDisabled]
+    assert await bench.redis.zcard(KEYS.refresh) == 0
+
+
+async def read_account(bench: WorkerBench) -> AccountSnapshot | None:
+    """Let alice's account be read once, as after a sweep; return the snapshot that planning uses."""
+    await bench.redis.zadd(KEYS.ready, {"alice": 0})
+    await bench.serve_once()
+    stored = await bench.redis.hget(KEYS.accounts, "alice")
+    return AccountSnapshot.model_validate_json(stored) if stored else None
+
+
+async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBench) -> None:
+    """A failed reading never becomes zero: the snapshot keeps its sums, and each failure is counted.
+
+    The third failure is recorded in the ledger, and a successful reading ends the count.
+    """
+    good = await read_account(bench)
+    assert good is not None
+    assert good.equity > 0
+    for failures in range(1, 5):
+        bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
+        marked = await read_account(bench)
+        assert marked == good.model_copy(update={"failed_reads": failures})
+    trouble = AccountTrouble.model_validate_json(await bench.redis.hget(KEYS.account_trouble, "alice") or b"")
+    assert (trouble.failed_reads, trouble.error) == (4, "HTTP 502")
+    stale = [e for e in await bench.events() if isinstance(e, SnapshotEvent) and e.stale]
+    assert [event.equity for event in stale] == [good.equity]
+    recovered = await read_account(bench)
+    assert recovered is not None
+    assert recovered.failed_reads == 0
+    assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
+    told = [e for e in await bench.events() if isinstance(e, SnapshotEvent)]
+    assert [event.stale for event in told] == [False, True, False]
+
+
+async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> None:
+    """The unreadable snapshot blocks nothing.
+
+    A failure is counted separately, and the next reading replaces the snapshot.
+    """
+    await bench.redis.hset(KEYS.accounts, "alice", '{"version": 7}')
+    bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
+    await bench.redis.zadd(KEYS.ready, {"alice": 0})
+    await bench.serve_once()
+    trouble = AccountTrouble.model_validate_json(await bench.redis.hget(KEYS.account_trouble, "alice") or b"")
+    assert (trouble.failed_reads, await bench.redis.zcard(KEYS.claims)) == (1, 0)
+    account = await read_account(bench)
+    assert account is not None
+    assert account.equity > 0
+
+
+async def test_an_account_that_was_never_read_is_not_read_as_empty(bench: WorkerBench) -> None:
+    """The failure is recorded as trouble. No snapshot exists that planning could take for zero."""
+    bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
+    assert await read_account(bench) is None
+    assert await bench.redis.hexists(KEYS.account_trouble, "alice")
+
+
+@pytest.mark.parametrize("error", [Throttled("later", 3.0), RateLimited("slow down")])
+async def test_being_held_back_is_no_failed_reading(bench: WorkerBench, error: BrokerError) -> None:
+    """A rate limit or an open circuit is no evidence about the account."""
+    good = await read_account(bench)
+    bench.account.read_errors = [error]
+    assert await read_account(bench) == good
+    assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
