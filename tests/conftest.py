@@ -21,6 +21,9 @@ from services.local_system.embedded_redis import RedisServer
 from tests.support.pgbouncer import PgBouncer, pgbouncer
 from tests.support.redis_versions import VERSIONS, RedisOfVersion, program_of_version
 
+# A failed assertion in a helper next to the tests shows its values, as in a test.
+pytest.register_assert_rewrite("tests.integration", "tests.property")
+
 _LOGICAL_DATABASES = cycle(range(1, 64))
 _DATABASE_NUMBERS = count(1)
 
