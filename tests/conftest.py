@@ -18,8 +18,8 @@ import redis
 from services.local_system.embedded import run_server
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.embedded_redis import RedisServer
-from tests.support.pgbouncer import PgBouncer, pgbouncer
-from tests.support.redis_versions import VERSIONS, RedisOfVersion, program_of_version
+from tests.support.servers.pgbouncer import PgBouncer, pgbouncer
+from tests.support.servers.redis_versions import VERSIONS, RedisOfVersion, program_of_version
 
 # A failed assertion in a helper next to the tests shows its values, as in a test.
 pytest.register_assert_rewrite("tests.integration", "tests.property")
@@ -63,7 +63,7 @@ def fresh_redis_url(redis_server: RedisServer) -> str:
 
 @pytest.fixture(scope="session", params=VERSIONS)
 def redis_of_version(request: pytest.FixtureRequest, server_folder: Path) -> Iterator[RedisServer]:
-    """A Redis of each version that the scripts must run on. `tests.support.redis_versions` finds Redis 7."""
+    """A Redis of each version that the scripts must run on. `tests.support.servers.redis_versions` finds Redis 7."""
     version = request.param
     server = RedisOfVersion(server_folder / f"redis-{version}", program_of_version(version))
     with run_server(server, server_folder / f"redis-{version}.log"):
@@ -119,7 +119,7 @@ def fresh_database_url(postgres_server: PostgresServer, _template_database: str)
 def pooler(postgres_server: PostgresServer, server_folder: Path) -> Iterator[PgBouncer]:
     """A PgBouncer in transaction mode in front of the PostgreSQL of the run.
 
-    `tests.support.pgbouncer` finds the program.
+    `tests.support.servers.pgbouncer` finds the program.
     """
     with pgbouncer(server_folder, postgres_server) as each:
         yield each

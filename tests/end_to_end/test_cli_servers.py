@@ -12,7 +12,7 @@ import pytest
 from cryptography.fernet import Fernet
 
 from services.local_system.embedded_postgres import PostgresServer
-from tests.support.configured_redis import redis_with
+from tests.support.servers.configured_redis import redis_with
 
 Nija = Callable[..., Any]
 AWAY_DATABASE = "postgresql://u:hidden-word@127.0.0.1:1/nija"

@@ -16,9 +16,9 @@ from shared.persistence.database import open_engine
 from shared.persistence.reports.reports import FillReport, Reports
 from tests.contract.paper import PaperServer
 from tests.contract.person import a_person
-from tests.support.configured_redis import add_user, redis_with
-from tests.support.pgbouncer import PgBouncer
-from tests.support.stages import KEYS, Stages
+from tests.support.running.stages import KEYS, Stages
+from tests.support.servers.configured_redis import add_user, redis_with
+from tests.support.servers.pgbouncer import PgBouncer
 
 pytestmark = pytest.mark.long
 

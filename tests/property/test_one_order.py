@@ -17,7 +17,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.events import OrderEvent, Outcome
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, FaultyAccount, ProcessDied
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 # Each order meets up to three fates. The list is long enough for a second order to meet some of them, too.
 FATES = st.lists(st.sampled_from(Fate), max_size=5)

@@ -8,7 +8,7 @@ from sqlalchemy import Engine
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from tests.contract.paper import PaperServer
-from tests.support.operator import Operator
+from tests.support.operators.operator import Operator
 
 
 @pytest.fixture(scope="module")

@@ -18,7 +18,7 @@ from shared.messaging.connection.errors import RedisUnavailable
 from shared.persistence.errors import AmbiguousFollower, FollowerGone, FollowerTaken, UnknownFollower
 from shared.persistence.ledger.ledger import Ledger
 from tests.support.ledger_examples import a_batch, a_decision, a_filled_event
-from tests.support.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
+from tests.support.operators.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
 
 ALICE = FollowerId("alice")
 BOB = FollowerId("bob")

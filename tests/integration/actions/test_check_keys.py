@@ -10,7 +10,7 @@ from shared.actions.followers import add_follower
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.errors import UnknownFollower
-from tests.support.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
+from tests.support.operators.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
 
 ALICE = FollowerId("alice")
 

@@ -10,7 +10,7 @@ from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import FollowerId
 from shared.messaging.connection.errors import RedisUnavailable
 from shared.persistence.errors import ImportRefused
-from tests.support.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
+from tests.support.operators.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
 
 ALICE = FollowerId("alice")
 

@@ -21,9 +21,9 @@ from shared.domain.reconciliation.drift import Cause
 from shared.domain.reconciliation.stray_orders import Ownership
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.reports.reports import Reports
-from tests.support.operator import ACTOR, KRAKEN, Operator
-from tests.support.reconcile_bench import an_open_order, bought, working
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.operators.operator import ACTOR, KRAKEN, Operator
+from tests.support.running.reconcile_bench import an_open_order, bought, working
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 ALICE = FollowerId("alice")
 

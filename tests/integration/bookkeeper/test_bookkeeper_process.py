@@ -19,7 +19,7 @@ from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
 from tests.support.ledger_examples import a_filled_event, an_order_event
-from tests.support.processes import a_process, until
+from tests.support.servers.processes import a_process, until
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

@@ -25,7 +25,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from tests.support.clock import Clock
-from tests.support.epoch import in_line
+from tests.support.running.epoch import in_line
 
 KRAKEN = Broker.KRAKEN
 KEYS = BrokerKeys(KRAKEN)

@@ -24,7 +24,7 @@ from shared.persistence.ledger import ledger
 from shared.persistence.ledger.copies import Copies, PositionOf
 from shared.persistence.ledger.ledger import Ledger, Written
 from shared.persistence.ledger.restore_count import ReadAfter
-from tests.support.restore_world import KEYS, RestoreWorld
+from tests.support.running.restore_world import KEYS, RestoreWorld
 
 NAMES = ["alice", "bob", "carol"]
 

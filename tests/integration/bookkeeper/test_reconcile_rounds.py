@@ -22,9 +22,9 @@ from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.targets import Targets
 from tests.support.examples import an_order
-from tests.support.pipelines import pipeline_in
-from tests.support.reconcile_bench import an_open_order, bought, reconciled, working
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.operators.pipelines import pipeline_in
+from tests.support.running.reconcile_bench import an_open_order, bought, reconciled, working
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
-from tests.support.restore_world import KEYS, RestoreWorld
+from tests.support.running.restore_world import KEYS, RestoreWorld
 
 OLD = Credentials(api_key=SecretStr("key-alice"), api_secret=SecretStr("c2VjcmV0"))
 NEW = Credentials(api_key=SecretStr("another"), api_secret=SecretStr("c2VjcmV0"))

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator
 import pytest
 from redis.asyncio import Redis
 
-from tests.support.worker_bench import WorkerBench
+from tests.support.running.worker_bench import WorkerBench
 
 
 @pytest.fixture

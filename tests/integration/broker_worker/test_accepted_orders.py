@@ -11,7 +11,7 @@ from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.messaging.alerts import AlertKind, current_alerts
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_an_accepted_order_is_followed_across_releases(bench: WorkerBench) -> None:

@@ -6,7 +6,7 @@ from shared.brokers.errors import BrokerError, KeyRefused, OutcomeUnknown, RateL
 from shared.domain.accounts.balance import AccountTrouble
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import FollowerDisabled, SnapshotEvent
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:

@@ -25,7 +25,7 @@ from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from tests.support.examples import an_order
 from tests.support.faulty_broker import FaultyAccount
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 NAMES = [f"follower-{number}" for number in range(25)]
 

@@ -9,7 +9,7 @@ from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderState, Outcome
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
-from tests.support.worker_bench import WorkerBench, held
+from tests.support.running.worker_bench import WorkerBench, held
 
 
 async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBench) -> None:

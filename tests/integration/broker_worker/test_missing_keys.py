@@ -7,7 +7,7 @@ from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import FollowerDisabled, Outcome
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, ProcessDied
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_a_refused_key_disables_the_follower_and_fails_the_order(bench: WorkerBench) -> None:

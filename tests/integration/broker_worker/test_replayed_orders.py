@@ -9,7 +9,7 @@ from shared.brokers.errors import KeyRefused, OutcomeUnknown
 from shared.domain.events import Outcome
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
-from tests.support.worker_bench import WorkerBench, held
+from tests.support.running.worker_bench import WorkerBench, held
 
 
 async def test_a_replayed_order_that_was_executed_is_adopted(bench: WorkerBench) -> None:

@@ -13,7 +13,7 @@ from shared.domain.events import OrderState, Outcome
 from shared.domain.identity import BrokerOrderId
 from tests.support.examples import FIRST_ROSTER, an_order
 from tests.support.faulty_broker import Fate
-from tests.support.worker_bench import KEYS, WorkerBench, held
+from tests.support.running.worker_bench import KEYS, WorkerBench, held
 
 
 async def test_orders_are_carried_out_one_after_another(bench: WorkerBench) -> None:

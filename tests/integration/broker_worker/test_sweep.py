@@ -10,10 +10,10 @@ from services.broker_worker.sweep import Sweeper
 from services.local_system.embedded import free_port
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
-from tests.support.epoch import in_line
 from tests.support.examples import an_order
-from tests.support.worker_bench import KEYS, WorkerBench
-from tests.support.worker_health import a_health
+from tests.support.running.epoch import in_line
+from tests.support.running.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_health import a_health
 
 
 @pytest.mark.long

@@ -9,7 +9,7 @@ from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.messaging.mailboxes import ClaimLost
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, ProcessDied
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench, held
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench, held
 
 
 @pytest.mark.parametrize("fate", [Fate.FILLED_REPLY_LOST, Fate.FILLED_LATE, Fate.FILLED_RATE_LIMITED])

@@ -23,7 +23,7 @@ from shared.messaging.scripts import ScriptRunner
 from tests.contract.paper import PaperServer
 from tests.support.examples import FIRST_ROSTER, an_order
 from tests.support.faulty_broker import Fate
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 GIVE_UP_AFTER_SECONDS = 60.0
 

@@ -10,7 +10,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Outcome
 from shared.messaging.alerts import AlertKind, current_alerts
 from tests.support.examples import an_instrument, an_order
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_an_instrument_that_is_not_listed_now_is_waited_for(bench: WorkerBench) -> None:

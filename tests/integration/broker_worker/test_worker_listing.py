@@ -9,7 +9,7 @@ from shared.domain.events import Outcome
 from shared.domain.identity import Broker
 from tests.contract.paper import PaperServer
 from tests.support.examples import an_order
-from tests.support.stages import Stages
+from tests.support.running.stages import Stages
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ from redis import Redis
 from services.local_system.embedded_postgres import PostgresServer
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
-from tests.support.configured_redis import redis_with
+from tests.support.servers.configured_redis import redis_with
 
 PASSWORD = "hidden-word"
 STAGES = {

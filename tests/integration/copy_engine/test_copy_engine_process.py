@@ -18,7 +18,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from tests.support.examples import a_fill, an_account, an_instrument
-from tests.support.processes import DEADLINE_SECONDS, a_process, until
+from tests.support.servers.processes import DEADLINE_SECONDS, a_process, until
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

@@ -18,7 +18,7 @@ from shared.domain.identity import Broker
 from shared.messaging.mailboxes import AlreadyDelivered
 from shared.persistence.database import open_engine
 from shared.persistence.reports.reports import Reports
-from tests.support.restore_world import KEYS, KRAKEN, RestoreWorld
+from tests.support.running.restore_world import KEYS, KRAKEN, RestoreWorld
 
 NEWCOMER = Credentials(api_key=SecretStr("key-newcomer"), api_secret=SecretStr("c2VjcmV0"))
 

@@ -22,7 +22,7 @@ from shared.messaging.keys import EVENT_FIELD, FILL_FIELD, LEDGER_GROUP
 from tests.contract.paper import PaperServer
 from tests.support.examples import a_fill, an_account, an_instrument, an_order
 from tests.support.ledger_examples import a_filled_event, an_order_event
-from tests.support.stages import KEYS, Stages
+from tests.support.running.stages import KEYS, Stages
 
 pytestmark = pytest.mark.long
 

@@ -36,7 +36,7 @@ from shared.messaging.fills import read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
-from tests.support.epoch import in_line
+from tests.support.running.epoch import in_line
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 START = {"USD": "100000", "BTC": "0.5"}

@@ -14,7 +14,7 @@ from services.local_system.embedded_redis import RedisServer
 from shared.domain.fill import Side
 from shared.persistence.migrate import migrate
 from tests.integration.master_trader.processes import KEYS, Bench, Paper, end, open_bench
-from tests.support.epoch import in_line
+from tests.support.running.epoch import in_line
 
 
 async def test_fills_of_the_downtime_are_published_after_a_restart(bench: Bench) -> None:

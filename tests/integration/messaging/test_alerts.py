@@ -13,8 +13,8 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
-from tests.support.pipelines import pipeline_in
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.operators.pipelines import pipeline_in
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 @pytest.fixture

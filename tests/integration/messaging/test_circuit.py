@@ -35,7 +35,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.support.examples import an_order
 from tests.support.faulty_broker import FaultyAccount
-from tests.support.worker_bench import WorkerBench
+from tests.support.running.worker_bench import WorkerBench
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 HANGS = OutcomeUnknown("timeout")

@@ -9,7 +9,7 @@ from redis import Redis
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.keys import queue_name
-from tests.support.configured_redis import redis_with, redis_with_tls
+from tests.support.servers.configured_redis import redis_with, redis_with_tls
 
 
 def publish(url: str) -> None:

@@ -14,7 +14,7 @@ from shared.messaging.connection import server_check
 from shared.messaging.connection.commands import CHANNEL_PATTERNS, KEY_PATTERNS, NEEDED_COMMANDS
 from shared.messaging.connection.errors import RedisUnavailable, RedisUnusable
 from shared.messaging.connection.server_check import check_redis
-from tests.support.configured_redis import add_user, redis_with, redis_with_tls
+from tests.support.servers.configured_redis import add_user, redis_with, redis_with_tls
 
 KEYS = tuple(f"~{pattern}" for pattern in KEY_PATTERNS)
 CHANNELS = tuple(f"&{pattern}" for pattern in CHANNEL_PATTERNS)

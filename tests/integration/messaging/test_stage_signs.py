@@ -18,7 +18,7 @@ from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.reports.stages import recent_stage_reports, write_stage_report
 from shared.presence import LoopLife, leave_failure, signs_of_life
-from tests.support.pipelines import pipeline_in
+from tests.support.operators.pipelines import pipeline_in
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 NO_REDIS = "redis://127.0.0.1:1/0"

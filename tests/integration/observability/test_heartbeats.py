@@ -7,9 +7,9 @@ from redis.asyncio import Redis
 
 from services.broker_worker.sweep import Sweeper
 from shared.domain.identity import Broker
-from tests.support.epoch import in_line
-from tests.support.worker_bench import KEYS
-from tests.support.worker_health import a_health
+from tests.support.running.epoch import in_line
+from tests.support.running.worker_bench import KEYS
+from tests.support.running.worker_health import a_health
 
 
 async def test_without_its_heartbeat_a_worker_sweeps_on(

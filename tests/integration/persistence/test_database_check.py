@@ -19,7 +19,7 @@ from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, Sch
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from shared.persistence.schema import check_database
-from tests.support.pgbouncer import pgbouncer
+from tests.support.servers.pgbouncer import pgbouncer
 
 HIDDEN = "hidden-word"
 

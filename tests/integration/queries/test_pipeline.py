@@ -11,7 +11,7 @@ from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys
 from shared.messaging.mailboxes import Submission
 from shared.messaging.stage_signs import Stage, StageState
 from tests.support.examples import a_fill, an_order
-from tests.support.pipelines import pipeline_in
+from tests.support.operators.pipelines import pipeline_in
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

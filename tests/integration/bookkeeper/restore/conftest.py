@@ -10,7 +10,7 @@ from sqlalchemy import Engine
 
 from shared.persistence.database import open_engine
 from tests.integration.bookkeeper.restore.losses import NAMES, SMALL, OwnRedis
-from tests.support.restore_world import RestoreWorld
+from tests.support.running.restore_world import RestoreWorld
 
 
 @pytest.fixture

@@ -11,7 +11,7 @@ from services.local_system.embedded_redis import RedisServer
 from shared.domain.identity import Broker
 from shared.persistence.ledger.master_fills import MasterFills
 from tests.support.faulty_broker import ProcessDied
-from tests.support.restore_world import RestoreWorld
+from tests.support.running.restore_world import RestoreWorld
 
 NAMES = [f"follower-{number:02}" for number in range(12)]
 SMALL = "follower-00"

@@ -13,7 +13,7 @@ from shared.messaging.lease import Command, Lease, LeaseLost
 from shared.persistence.errors import DatabaseUnavailable
 from tests.integration.bookkeeper.restore.losses import NAMES, OwnRedis, assert_sound
 from tests.support.faulty_broker import ProcessDied
-from tests.support.restore_world import KEYS, RestoreWorld
+from tests.support.running.restore_world import KEYS, RestoreWorld
 
 
 class DyingLease(Lease):

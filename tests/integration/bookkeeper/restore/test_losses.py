@@ -15,7 +15,7 @@ from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
 from tests.integration.bookkeeper.restore.losses import NAMES, SMALL, OwnRedis, assert_sound, lose, unmarked
 from tests.support.faulty_broker import Fate, ProcessDied
-from tests.support.restore_world import KEYS, SHARDS, RestoreWorld
+from tests.support.running.restore_world import KEYS, SHARDS, RestoreWorld
 
 
 @pytest.mark.parametrize("loss", ["emptied", "older file", "restart"])

@@ -9,7 +9,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import Reports
 from tests.integration.bookkeeper.restore.losses import NAMES, SMALL, assert_sound
-from tests.support.restore_world import KEYS, RestoreWorld
+from tests.support.running.restore_world import KEYS, RestoreWorld
 
 
 @pytest.mark.parametrize("changed", ["paused", "disabled", "policy", "account"])

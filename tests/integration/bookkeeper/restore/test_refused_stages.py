@@ -15,7 +15,7 @@ from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
 from shared.persistence.ledger.master_fills import MasterFills
 from tests.integration.bookkeeper.restore.losses import NAMES, OwnRedis, assert_sound, lose, unmarked
 from tests.support.faulty_broker import ProcessDied
-from tests.support.restore_world import KEYS, SHARDS, RestoreWorld
+from tests.support.running.restore_world import KEYS, SHARDS, RestoreWorld
 
 
 @pytest.mark.parametrize("loss", ["emptied", "restart"])

@@ -18,8 +18,8 @@ from tests.integration.broker_worker.reconcile.conftest import Nija
 from tests.support.examples import NOW, an_order
 from tests.support.faulty_broker import Fate
 from tests.support.ledger_examples import a_batch, a_decision
-from tests.support.reconcile_bench import an_open_order, bought, reconciled, working
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.running.reconcile_bench import an_open_order, bought, reconciled, working
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(

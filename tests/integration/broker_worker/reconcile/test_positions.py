@@ -21,8 +21,8 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.reports.reports import Reports
 from tests.integration.broker_worker.reconcile.conftest import Nija
 from tests.support.examples import an_order
-from tests.support.reconcile_bench import bought, reconciled, working
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.reconcile_bench import bought, reconciled, working
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 
 async def test_who_holds_what_was_copied_and_more_has_no_drift(

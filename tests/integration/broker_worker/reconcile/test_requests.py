@@ -12,8 +12,8 @@ from shared.actions.reconciliation import NO_ANSWER
 from shared.brokers.errors import OutcomeUnknown, RateLimited
 from shared.messaging.reconciliation import UNREADABLE, ReconciliationRequest, ReconciliationRequests
 from tests.support.examples import an_order
-from tests.support.reconcile_bench import bought, reconciled, working
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.reconcile_bench import bought, reconciled, working
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 
 async def test_an_account_that_cannot_be_read_is_asked_again_when_that_may_help(

@@ -18,9 +18,9 @@ from tests.integration.broker_worker.reconcile.conftest import Nija
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
 from tests.support.ledger_examples import a_batch, a_decision
-from tests.support.pipelines import pipeline_in
-from tests.support.reconcile_bench import bought, reconciled, working
-from tests.support.worker_bench import KEYS, WorkerBench
+from tests.support.operators.pipelines import pipeline_in
+from tests.support.running.reconcile_bench import bought, reconciled, working
+from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
 async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis: Redis, engine: Engine) -> None:

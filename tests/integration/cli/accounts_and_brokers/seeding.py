@@ -16,7 +16,7 @@ from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from tests.support.broker import FakeConnection
 from tests.support.faulty_broker import PRICE, FaultyAccount
-from tests.support.stage_signs import sign_for
+from tests.support.running.stage_signs import sign_for
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 

@@ -12,7 +12,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import Stage, StageRecord, StageSigns, StageState
 from tests.integration.cli.accounts_and_brokers.conftest import Nija
 from tests.integration.cli.accounts_and_brokers.seeding import KEYS, in_redis, report_master
-from tests.support.stage_signs import sign_for
+from tests.support.running.stage_signs import sign_for
 
 
 def check_brokers(nija: Nija, *arguments: str) -> tuple[int, Any]:

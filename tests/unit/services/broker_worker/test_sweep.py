@@ -5,7 +5,7 @@ import pytest
 from services.broker_worker.sweep import Sweeper
 from shared.domain.identity import Broker
 from shared.messaging.mailboxes import Swept
-from tests.support.worker_health import a_health
+from tests.support.running.worker_health import a_health
 
 
 @pytest.fixture

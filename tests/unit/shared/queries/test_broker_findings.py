@@ -11,7 +11,7 @@ from shared.queries.broker_findings import broker_findings, process_findings
 from shared.queries.findings import Finding
 from shared.queries.pipeline_facts import Pipeline, StageProcess, UnreadFill
 from shared.queries.stage_rules import Presence
-from tests.support.status_facts import ago, all_stages, master, pipeline, stage
+from tests.support.operators.status_facts import ago, all_stages, master, pipeline, stage
 
 WORKER, ENGINE, BOOKKEEPER, MASTER = Stage.BROKER_WORKER, Stage.COPY_ENGINE, Stage.BOOKKEEPER, Stage.MASTER_TRADER
 

@@ -9,7 +9,7 @@ from shared.messaging.alerts import AlertKind
 from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.reports.stages import StageReport
 from shared.queries.status import LedgerFacts, Run, SystemStatus
-from tests.support.status_facts import (
+from tests.support.operators.status_facts import (
     ago,
     alert,
     all_stages,

@@ -49,7 +49,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from tests.support.examples import an_account_fill, an_instrument
 from tests.support.ledger_examples import a_snapshot_event
-from tests.support.worker_bench import CREDENTIALS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, WorkerBench
 
 KRAKEN = Broker.KRAKEN
 KEYS = BrokerKeys(KRAKEN)

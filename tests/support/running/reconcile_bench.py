@@ -17,7 +17,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.targets import Targets
 from tests.support.examples import an_order
 from tests.support.ledger_examples import a_batch, a_decision
-from tests.support.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 
 async def work(bench: WorkerBench, ledger: Ledger, stopping: asyncio.Event) -> None:

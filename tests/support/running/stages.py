@@ -30,9 +30,9 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from tests.contract.paper import PaperServer
-from tests.support.epoch import in_line
 from tests.support.examples import FIRST_ROSTER
-from tests.support.worker_bench import now_decided
+from tests.support.running.epoch import in_line
+from tests.support.running.worker_bench import now_decided
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 PATIENCE_SECONDS = 60.0

@@ -9,7 +9,7 @@ from pathlib import Path
 from redis import Redis
 
 from services.local_system.embedded import run_server
-from tests.support.redis_versions import RedisOfVersion, program_of_version
+from tests.support.servers.redis_versions import RedisOfVersion, program_of_version
 
 
 class _Configured(RedisOfVersion):
