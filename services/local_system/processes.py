@@ -17,9 +17,12 @@ from shared.observability.heartbeat import age_seconds
 
 # -P: a folder `services` in the working folder must not take the place of the package.
 _PYTHON: Final = (sys.executable, "-P", "-m")
-_GRACE_SECONDS: Final = 15.0
+_GRACE_SECONDS: Final = 30.0
+"""As in docker-compose.yml and k8s/. A stage stops after 8 s what it can repeat; the rest is for a machine that is busy
+with a roll-out.
+"""
 _WORKER_GRACE_SECONDS: Final = 45.0
-"""As in docker-compose.yml and k8s/: a request and the look-up after it may take their time limits, 10 s each."""
+"""The same for a worker: a request and the look-up after it may take their time limits, 10 s each."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -176,8 +176,7 @@ UPGRADE = (
     # The order of docs/deployment.md, "A new version"; then what nija only uses.
     ["paper-bookkeeper"],
     [f"paper-broker-worker-{name}" for name in BROKERS],
-    [f"paper-master-trader-{name}" for name in BROKERS],
-    ["paper-flower"],
+    ["paper-flower", *(f"paper-master-trader-{name}" for name in BROKERS)],
     ["paper-copy-engine"],
     [f"paper-broker-{name}" for name in BROKERS],
     ["paper-redis"],
