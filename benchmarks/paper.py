@@ -1,4 +1,4 @@
-"""A paper broker for benchmarks: a broker in, the URL of a process that serves it out."""
+"""Runs a paper broker in a process of its own for a benchmark, and returns the URL that it serves."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""The loop of one broker: stream `events` in, rows of the ledger out. Commit first, acknowledge after.
+"""Writes the events of one broker's stream into the ledger, and acknowledges each batch after its commit.
 
 A crash in between leaves the entries pending; they are read again first, and change nothing in the ledger. When
 PostgreSQL is away the entries stay in Redis and the loop waits; when Redis is away, this broker waits alone.

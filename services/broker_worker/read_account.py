@@ -1,4 +1,4 @@
-"""Read a follower's account in the background: balances and prices in, the snapshot that planning uses out."""
+"""Reads a follower's account in the background, and publishes the snapshot that the planner uses."""
 
 import random
 import time

@@ -1,4 +1,4 @@
-"""The copy engine: `python -m services.copy_engine.app [--broker kraken …]`. Fills in, orders in mailboxes out.
+"""Runs the copy engine, which plans orders for followers: `python -m services.copy_engine.app [--broker kraken …]`.
 
 Any number of engines may run: they share the shards of each broker. One task per broker, with a Redis connection of
 its own, so that a broker whose Redis is away does not hold up the others; nor does one whose data cannot be planned.

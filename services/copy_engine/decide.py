@@ -1,6 +1,6 @@
-"""Plan a fill for some followers: their accounts and carried opens in, one delivery (orders, event, carries) out.
+"""Decides what some followers do with a fill, and builds the one delivery of their orders, event and carries.
 
-Pure but for nothing: the planner decides, this file only puts its decisions into messages.
+Pure: the planner decides, and this module only puts its decisions into messages.
 """
 
 from collections.abc import Sequence

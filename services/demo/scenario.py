@@ -1,4 +1,4 @@
-"""What the person of the demo trades: a number of orders in, the orders out. Pure and the same every time."""
+"""Lists the orders that the person of the demo trades. Pure: the same number gives the same orders."""
 
 from collections.abc import Iterator
 from decimal import Decimal

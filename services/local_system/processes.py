@@ -1,4 +1,4 @@
-"""The processes of nija on one machine: settings in, specs for the supervisor out."""
+"""Builds the specs by which the supervisor starts nija's processes on one machine."""
 
 import socket
 import sys

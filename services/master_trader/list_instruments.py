@@ -1,4 +1,4 @@
-"""List the broker's instruments where the other stages read them: connection in, Redis hash out."""
+"""Writes the instruments that the broker lists into Redis, where the other stages read them."""
 
 from collections.abc import Mapping
 

@@ -1,4 +1,4 @@
-"""Publish what the ledger has: recorded fills in, entries of the stream `fills` out, in order and once each."""
+"""Publishes the master's recorded fills to the stream `fills`, in order and once each."""
 
 import asyncio
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""What was the account worth before each new fill? Pure: fills, totals and prices in, equities out."""
+"""Computes what the account was worth before each new fill, backwards from its totals after the last one. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""What a broker's dialect is to the server: requests in, replies out, no sockets.
+"""Defines the interface of a broker's dialect, which answers HTTP requests but opens no sockets.
 
 A new broker is one folder with the broker's name. The module `dialect` in it has a class of this shape, and the
 constant `DIALECT` that names the class.

@@ -1,4 +1,4 @@
-"""A circuit breaker around one broker's connection: the port's calls in, the same calls out unless the broker hangs.
+"""Puts a circuit breaker around one broker's connection, so that a broker that hangs gets no more requests.
 
 Only what says that the broker cannot be reached or does not answer counts against it; a refusal of whatever kind is
 an answer. While the circuit is open nothing is sent but a probe now and then, and a probe is never an order.

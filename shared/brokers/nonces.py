@@ -1,4 +1,4 @@
-"""Nonces of one API key: a block reserved from the shared source in, one number for each request out."""
+"""Gives each request of one API key a nonce, from blocks of nonces that all processes reserve in one place."""
 
 from time import monotonic
 

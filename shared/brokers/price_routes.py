@@ -1,4 +1,4 @@
-"""Through which pairs a broker prices coins: currencies and last prices in, US dollars per currency out. Pure."""
+"""Chooses the pairs through which a broker prices coins, and computes their prices in US dollars. Pure."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass

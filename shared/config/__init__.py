@@ -1,4 +1,4 @@
-"""The settings of every process: flags, environment, `.env` and `nija.toml` in, one frozen `Settings` out.
+"""Reads the settings of a process from flags, environment, `.env` and `nija.toml`, and checks them.
 
 Only composition roots (`app.py`) and the command line call `load_settings`; everything else is given what it
 needs. The first wrong setting is a ConfigurationError that names the variable and what would be right; the value

@@ -1,4 +1,4 @@
-"""Reading all settings: a process' environment, its files and its flags in, one checked `Settings` out.
+"""Reads all settings from a process' flags, environment and files, and checks them.
 
 flag > environment variable > .env > nija.toml > default
 """

@@ -1,4 +1,4 @@
-"""All settings: what the sources give in, checked and frozen fields out, and what is derived from them.
+"""Defines every setting with its default and its checks, and computes what follows from several settings.
 
 A field is one environment variable: its name in capitals after `NIJA_`, or the alias that it states.
 """

@@ -1,4 +1,7 @@
-"""The kinds of values that settings have: a text in, the checked value out, or a ValueError that says what is right."""
+"""Defines the kinds of values that settings have, and checks their texts.
+
+A wrong text raises a ValueError that says what would be right.
+"""
 
 import re
 from collections.abc import Callable

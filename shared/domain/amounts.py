@@ -1,4 +1,4 @@
-"""Exact decimal amounts: text in, Decimal inside, text out.
+"""Parses, writes and rounds exact decimal amounts.
 
 A float never becomes an amount: 0.1 + 0.2 has no place in a ledger.
 """

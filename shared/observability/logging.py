@@ -1,4 +1,4 @@
-"""Sets up logging of a process: events from structlog and from libraries in, JSON or console lines on stderr out.
+"""Sets up the logging of a process: one JSON or console line on stderr for each event, without secrets.
 
 Every line has time (UTC), level, event, `process` and, where there is one, `broker`; secrets are taken out.
 """

@@ -1,4 +1,4 @@
-"""Takes secrets out of log events: an event in, the same event with asterisks in place of secrets out.
+"""Replaces secrets in log events with asterisks.
 
 Three nets, because one alone has holes: the values of secrets that are known at the start (also as they look in
 URLs and JSON), fields whose name says that they hold a secret, and text that has the form of one (passwords in

@@ -1,4 +1,4 @@
-"""What of the facts of one broker is a finding. Pure: facts in, findings out.
+"""Decides what is wrong at one broker, from facts that other modules have read. Pure.
 
 Waiting counts from when the stage that should end it was able to. So a start, or a restart after an hour, raises no
 false alarm, and a stage in a crash loop hides nothing.

@@ -1,4 +1,4 @@
-"""docker-compose.yml without an engine: services in, local processes with the same commands and environments out.
+"""Runs the services of docker-compose.yml as local processes, with the same commands and environments.
 
 What Compose does is done here for the part of its language that the file uses: variables, profiles, the order of
 `depends_on`, health checks, volumes (folders), host names (loopback ports). Images are not: Redis is run by the

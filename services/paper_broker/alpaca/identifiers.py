@@ -1,4 +1,4 @@
-"""Alpaca's forms of ids: a sequence number or a symbol in, a UUID (orders, assets) or an activity id (fills) out."""
+"""Makes ids in Alpaca's forms: UUIDs for orders and assets, activity ids for fills."""
 
 from hashlib import blake2b
 from uuid import UUID

@@ -1,4 +1,4 @@
-"""The body of POST /v2/orders: JSON in, a `NewOrder` out, or Alpaca's error for what is wrong.
+"""Reads the body of POST /v2/orders into a `NewOrder`, or raises the error that Alpaca would reply with.
 
 Amounts may be JSON text or JSON numbers, as Alpaca takes both; a number's shortest decimal form is what was meant.
 """

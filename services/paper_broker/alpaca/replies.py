@@ -1,4 +1,4 @@
-"""Alpaca's error replies: what went wrong in, an HTTP status with `code` and `message` out."""
+"""Builds Alpaca's replies, and defines its errors: an HTTP status with `code` and `message`."""
 
 from typing import Any
 

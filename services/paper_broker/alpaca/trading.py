@@ -1,4 +1,4 @@
-"""Alpaca's trading calls: a checked key and its parameters in, the JSON of the reply out.
+"""Serves Alpaca's trading calls, whose key the dialect has already checked.
 
 Lists are cut by time and size; activities go on after the id of the last one that was read.
 """

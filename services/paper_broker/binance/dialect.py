@@ -1,4 +1,4 @@
-"""Binance's spot REST API over the exchange: HTTP requests in, replies out.
+"""Serves Binance's spot REST API over the simulated exchange.
 
 A signed request passes, in this order: known key, right signature, timestamp inside its window, permission,
 arguments. The window is checked again when the order reaches the exchange.

@@ -1,4 +1,4 @@
-"""Binance's form of order and trade ids: a sequence number in, a growing whole number as text out."""
+"""Makes ids of orders and trades in Binance's form: whole numbers that only grow."""
 
 from shared.exchange.exchange import Identifiers
 

@@ -1,4 +1,4 @@
-"""The parameters of POST /api/v3/order: text in, a `NewOrder` out, or Binance's code and text for what is wrong."""
+"""Reads the parameters of POST /api/v3/order into a `NewOrder`, or raises the error that Binance would reply with."""
 
 import re
 import secrets

@@ -1,4 +1,4 @@
-"""Binance's signed calls: a checked key and its parameters in, the reply's document out."""
+"""Serves Binance's signed calls, whose key and signature the dialect has already checked."""
 
 import secrets
 from bisect import bisect_left

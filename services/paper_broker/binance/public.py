@@ -1,4 +1,4 @@
-"""Binance's public calls: query parameters in, the reply's document out."""
+"""Serves Binance's public calls, which need no key."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

@@ -1,4 +1,4 @@
-"""Binance's limits: request weight per IP address, new orders per account. Requests in, a refusal out.
+"""Enforces Binance's limits: the weight of requests per IP address, and new orders per account.
 
 The paper broker listens on loopback, so all who ask share one address.
 """

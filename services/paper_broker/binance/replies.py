@@ -1,4 +1,7 @@
-"""Binance's error codes and texts: a refusal in, an HTTP reply out. Errors come with a 4xx or 5xx status."""
+"""Builds Binance's replies, and defines its error codes and texts.
+
+An error comes with an HTTP status of 400 or more.
+"""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Query strings in, checked arguments out: lists that repeat their name, whole numbers, moments.
+"""Reads the arguments of a query string and checks them: lists, whole numbers and moments.
 
 Lists may be repeated (`order_ids=a&order_ids=b`), and some of them have an older name for one entry.
 """

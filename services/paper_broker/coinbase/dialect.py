@@ -1,4 +1,4 @@
-"""Coinbase Advanced's REST API over the exchange: HTTP requests in, replies out.
+"""Serves the REST API of Coinbase Advanced over the simulated exchange.
 
 A private request passes, in Coinbase's order: token, permission, rate limit, arguments. Order ids and cursors are
 checked where they are used. The calls' names are those of Coinbase's reference, in snake case.

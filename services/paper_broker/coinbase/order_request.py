@@ -1,4 +1,4 @@
-"""The body of Create Order in, a `NewOrder` out, or Coinbase's error for what is wrong."""
+"""Reads the body of Create Order into a `NewOrder`, or raises the error that Coinbase would reply with."""
 
 from collections.abc import Mapping
 from decimal import ROUND_DOWN, Decimal, InvalidOperation

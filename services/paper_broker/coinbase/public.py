@@ -1,4 +1,4 @@
-"""Coinbase's market data, the same with a key and without: arguments in, the reply's document out."""
+"""Serves Coinbase's market data, which a caller may read with a key or without one."""
 
 from collections.abc import Callable
 from typing import Any

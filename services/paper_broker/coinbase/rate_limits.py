@@ -1,4 +1,4 @@
-"""Coinbase's limits: private calls a second per user, public ones per address. Requests in, refusals out."""
+"""Enforces Coinbase's limits: private calls a second per user, and public calls a second per address."""
 
 from services.paper_broker.coinbase import replies
 from shared.exchange.accounts import ApiKey

@@ -1,4 +1,4 @@
-"""Coinbase's errors: why a request fails in, an HTTP reply out.
+"""Builds Coinbase's replies, and defines the errors of requests and of orders.
 
 Requests that cannot be served get a status and `error`; an order that is not taken gets 200 with `success: false`.
 """

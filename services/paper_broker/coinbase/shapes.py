@@ -1,4 +1,4 @@
-"""Orders, fills, accounts and keys as Coinbase writes them: records of the exchange in, JSON-ready dicts out.
+"""Writes orders, fills, accounts and keys of the exchange as the JSON that Coinbase sends.
 
 Amounts are text, times are RFC 3339 in UTC with microseconds.
 """

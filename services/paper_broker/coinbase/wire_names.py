@@ -1,4 +1,4 @@
-"""Coinbase's names: canonical symbols and account names in, product ids and UUIDs out, and back."""
+"""Names products as Coinbase does, and makes ids in Coinbase's forms: UUIDs, and entry ids for fills."""
 
 from collections.abc import Mapping
 from hashlib import blake2b

@@ -1,4 +1,4 @@
-"""Kraken's REST API over the exchange: HTTP requests in, replies out.
+"""Serves Kraken's REST API over the simulated exchange.
 
 A private request passes, in Kraken's order: known key, right signature, growing nonce, permission, arguments.
 """

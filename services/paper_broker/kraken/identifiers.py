@@ -1,4 +1,4 @@
-"""Kraken's form of order and trade ids: a sequence number in, `O3KQ2M-ABCDE-FGHIJK` or `T…` out."""
+"""Makes ids in Kraken's form: `O3KQ2M-ABCDE-FGHIJK` for orders, `T…` for trades."""
 
 from base64 import b32encode
 from hashlib import blake2b

@@ -1,4 +1,4 @@
-"""AddOrder's arguments: form fields in, a `NewOrder` out, or Kraken's error text for what is wrong."""
+"""Reads the fields of AddOrder into a `NewOrder`, or raises the error that Kraken would reply with."""
 
 import re
 from collections.abc import Mapping

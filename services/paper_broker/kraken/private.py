@@ -1,4 +1,4 @@
-"""Kraken's private calls: a checked key and its form fields in, the `result` of the reply out."""
+"""Serves Kraken's private calls, whose key and signature the dialect has already checked."""
 
 from bisect import bisect_right
 from collections.abc import Callable, Mapping

@@ -1,4 +1,4 @@
-"""Kraken's public calls: query parameters in, the `result` of the reply out."""
+"""Serves Kraken's public calls, which need no key."""
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""Kraken's envelope and error texts: a result or an error in, an HTTP reply out (errors come with status 200)."""
+"""Builds Kraken's replies, and defines its error texts. Kraken sends errors with status 200, too."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""Orders, trades and balances as Kraken writes them: records of the exchange in, JSON-ready dicts out.
+"""Writes orders, trades and balances of the exchange as the JSON that Kraken sends.
 
 Amounts are text; times are seconds since 1970 as JSON numbers, as Kraken sends them (time is not money).
 """

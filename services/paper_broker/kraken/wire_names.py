@@ -1,4 +1,4 @@
-"""Kraken's names for assets and pairs. Canonical names in, wire names out, and back."""
+"""Translates names of assets and pairs into Kraken's names, and back."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""OKX's REST API over the exchange: HTTP requests in, replies out.
+"""Serves OKX's REST API over the simulated exchange.
 
 A private request passes, in this order: known key, fresh timestamp, passphrase, right signature, permission,
 arguments.

@@ -1,4 +1,4 @@
-"""OKX's form of order and bill ids: a sequence number in, digits that grow with it out.
+"""Makes ids of orders and bills in OKX's form: digits that only grow.
 
 Pages of OKX's lists are cut by these ids, so a later order or fill must have the higher one.
 """

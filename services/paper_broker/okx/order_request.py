@@ -1,4 +1,4 @@
-"""An order as OKX is asked for it: an entry of the body in, a `NewOrder` out, or OKX's error for what is wrong."""
+"""Reads one order of a request into a `NewOrder`, or raises the error that OKX would reply with."""
 
 import re
 from collections.abc import Mapping

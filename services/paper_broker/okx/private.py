@@ -1,4 +1,4 @@
-"""OKX's private reads: a checked key and query parameters in, the reply's `data` out.
+"""Serves OKX's private calls that only read, whose key and signature the dialect has already checked.
 
 Lists are newest first; `after` and `before` are ids (exclusive), `begin` and `end` milliseconds since 1970
 (inclusive), `limit` at most 100.

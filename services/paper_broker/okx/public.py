@@ -1,4 +1,4 @@
-"""OKX's public calls: query parameters in, the reply's `data` out."""
+"""Serves OKX's public calls, which need no key."""
 
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any

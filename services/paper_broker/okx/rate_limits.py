@@ -1,4 +1,4 @@
-"""OKX's limits: requests in, the refusal of one too many out.
+"""Enforces OKX's limits, and raises OKX's error for a request that is one too many.
 
 Counted per account and instrument for orders, per account and path for private reads, in windows of two seconds.
 """

@@ -1,4 +1,4 @@
-"""OKX's envelope and error codes: a list of data or an error in, an HTTP reply out.
+"""Builds OKX's replies, and defines its error codes.
 
 Requests that are refused as such carry an HTTP status and a code; orders that are refused come with status 200 and
 a code of their own in `data`.

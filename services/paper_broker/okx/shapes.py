@@ -1,4 +1,4 @@
-"""Orders, fills and balances as OKX writes them: records of the exchange in, JSON-ready dicts out.
+"""Writes orders, fills and balances of the exchange as the JSON that OKX sends.
 
 Everything is text, also numbers; times are milliseconds since 1970; a fee that was charged is below zero.
 """

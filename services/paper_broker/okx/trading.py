@@ -1,4 +1,4 @@
-"""OKX's calls that change orders: checked keys and entries of the body in, an entry of the reply each out."""
+"""Serves OKX's calls that place and cancel orders, whose key the dialect has already checked."""
 
 from collections.abc import Mapping
 from dataclasses import replace

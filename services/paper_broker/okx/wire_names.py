@@ -1,4 +1,4 @@
-"""OKX's pairs: what it lists against tether, with its lots and minimums. Canonical symbols in, `BTC-USDT` out."""
+"""Lists the pairs of the paper OKX with their lots and minimums, and translates symbols to `BTC-USDT` and back."""
 
 from dataclasses import replace
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What holdings are worth: currencies and last prices in, US dollars per currency out. Pure."""
+"""Computes what coins and stocks are worth in US dollars, from Alpaca's last prices. Pure."""
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""The HTTP connections that every alpaca-py client of a process shares: its requests in, bounded replies out.
+"""Sends the requests of all alpaca-py clients of a process over shared connections, with limits on each reply.
 
 alpaca-py sends through `client._session.request` without any timeout, and a session of its own for each client. This
 stands in its place: one pool of connections, keys only in the headers of each request, no cookies, no redirects (a

@@ -1,4 +1,4 @@
-"""What the account's balances say about its fills: readings and found fills in, what is not explained yet out. Pure.
+"""Compares changes of an account's balances with its fills, and finds what no fill explains yet. Pure.
 
 Every trade moves two balances to the last digit. So as long as found fills explain each change of the balances, no
 fill is missing, whatever symbol it might be in; and a change that they do not explain names the currency to search.

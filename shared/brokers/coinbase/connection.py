@@ -1,4 +1,4 @@
-"""Coinbase as one process sees it: base URL and proxy in; instruments, accounts and prices out."""
+"""Connects one process to Coinbase Advanced, and provides instruments, accounts and prices."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Mapping

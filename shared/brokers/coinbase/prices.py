@@ -1,4 +1,4 @@
-"""What coins are worth: currencies and products in, US dollars per currency out. Pure."""
+"""Computes what coins are worth in US dollars, from Coinbase's products. Pure."""
 
 from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal

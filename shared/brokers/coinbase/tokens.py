@@ -1,4 +1,4 @@
-"""Coinbase's bearer tokens: a key, a method and an address in, a signed JWT out; and what one says of itself.
+"""Signs the bearer token (JWT) that each request to Coinbase carries, and reads how long a token is valid.
 
 P-256 keys sign ES256, Ed25519 keys EdDSA.
 """

@@ -1,4 +1,4 @@
-"""What coins are worth: currencies and tickers in, US dollars per currency out. Pure."""
+"""Computes what coins are worth in US dollars, from Kraken's tickers. Pure."""
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal

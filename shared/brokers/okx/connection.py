@@ -1,4 +1,4 @@
-"""OKX as one process sees it: base URL and proxy in; instruments, accounts and prices out."""
+"""Connects one process to OKX, and provides instruments, accounts and prices."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Mapping

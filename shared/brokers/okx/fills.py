@@ -1,4 +1,4 @@
-"""OKX's fills to their end: a request in, all entries since a moment out, oldest first."""
+"""Reads all pages of an account's fills at OKX since a moment, and returns them oldest first."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""OKX's names: markets as ccxt loaded them in, instruments, canonical symbols and wire names out.
+"""Translates between nija's symbols and OKX's names, and builds the instruments from ccxt's markets.
 
 `BTC-USDT` on the wire is `BTC/USDT` here.
 """

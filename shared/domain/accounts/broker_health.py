@@ -1,4 +1,4 @@
-"""How a broker does, from what watching its master shows. Pure: a state and a count in, a word out."""
+"""Rates the health of a broker, from what watching its master shows. Pure."""
 
 from decimal import Decimal
 from enum import StrEnum

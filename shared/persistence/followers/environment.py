@@ -1,4 +1,4 @@
-"""Followers that the environment names: the whole list of them in, the followers table in step with it out."""
+"""Brings the followers table into step with the followers that the environment names."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,7 @@
-"""API keys at rest: Credentials in, sealed text out, and back. MultiFernet, so that the secret key can rotate."""
+"""Encrypts the API keys that the database stores, and decrypts them.
+
+MultiFernet does it, so that the secret key can rotate.
+"""
 
 import json
 

@@ -1,4 +1,4 @@
-"""Events into the ledger: a batch of events in, one transaction of inserts out, each row once.
+"""Writes batches of events into the ledger, each batch in one transaction and each row once.
 
 The rows go by COPY into temporary tables and from there by one INSERT … ON CONFLICT DO NOTHING each: a batch that
 is written again (a crash between commit and acknowledgement) changes nothing. The first row that says how an order

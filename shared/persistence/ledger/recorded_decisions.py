@@ -1,4 +1,4 @@
-"""Past decisions with their inputs: a fill's number or id in, the fill and what was decided for each follower out.
+"""Reads past fills from the ledger, with the decision for each follower and its inputs.
 
 Reads only. All methods block and raise DatabaseUnavailable.
 """

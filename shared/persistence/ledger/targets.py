@@ -1,4 +1,4 @@
-"""What followers should hold by the ledger: a broker in, the copied position per follower and symbol out. Reads only.
+"""Reads from the ledger what followers should hold, and what became of their copy orders.
 
 And which orders are copies: ids in, what became of each out.
 """
