@@ -1,4 +1,4 @@
-"""Made-up followers, accounts and fills for benchmarks."""
+"""Makes up the followers, accounts and fills that benchmarks work with."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

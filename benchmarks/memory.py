@@ -1,4 +1,4 @@
-"""Memory: what one follower's client costs in a worker process, for each broker.
+"""Measures how much memory one follower's client costs in a worker process, for each broker.
 
 A fresh process opens its broker (a paper one, over HTTP), lets some accounts read their balances so that everything
 shared is there, and then as many as asked for. All clients are kept, and each has sent a request. What the process

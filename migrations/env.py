@@ -1,4 +1,4 @@
-"""Alembic's entry: runs the migrations on the connection that shared.persistence.migrate hands in."""
+"""Runs the migrations on the connection that shared.persistence.migrate gives to Alembic."""
 
 from alembic import context
 from sqlalchemy import Connection

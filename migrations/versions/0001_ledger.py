@@ -1,4 +1,4 @@
-"""The ledger (append-only), the followers and the checkpoints.
+"""Creates the append-only ledger, the followers and the checkpoints.
 
 Revision 0001, the first.
 """

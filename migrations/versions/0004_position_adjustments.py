@@ -1,4 +1,4 @@
-"""Copied positions that an operator had lowered to what an account really held."""
+"""Adds the table of copied positions that an operator lowered to what an account really held."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""A copy order is found by the id that its broker gave it: a fill of the master's account may be a copy."""
+"""Lets a copy order be found by its broker's id, because a fill of the master's account may be a copy."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""How often Redis was restored from the ledger: what was read from it before a restore is not written after it."""
+"""Counts the restores of Redis, so that what was read from Redis before a restore is not written after it."""
 
 import sqlalchemy as sa
 from alembic import op

@@ -1,4 +1,4 @@
-"""What the processes of stages report while they cannot reach Redis."""
+"""Adds the table in which processes of stages report while they cannot reach Redis."""
 
 import sqlalchemy as sa
 from alembic import op

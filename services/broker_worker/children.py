@@ -1,4 +1,4 @@
-"""What the main process of a worker and its children know of each other: numbers in memory that they share.
+"""Shares numbers in memory between the main process of a worker and its children.
 
 Each child writes its own numbers and the main process reads them. There is no lock that a killed child could keep.
 """

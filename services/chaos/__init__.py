@@ -1,1 +1,1 @@
-"""`nija chaos`: the real system on paper brokers, broken on purpose, and the proof that no order was doubled or lost."""
+"""`nija chaos`: breaks the real system on purpose, on paper brokers, and proves that no order was doubled or lost."""

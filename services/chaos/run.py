@@ -1,4 +1,4 @@
-"""One run of chaos: trade and break the system at random, let it settle, check the promises."""
+"""Performs one run of chaos: it trades, breaks the system at random, lets it settle and checks the promises."""
 
 import asyncio
 import contextlib

@@ -1,4 +1,4 @@
-"""Run a stage that can be struck at a step: `python -m services.chaos.strike FOLDER MODULE [ARGUMENT …]`.
+"""Runs a stage that can be struck at a step: `python -m services.chaos.strike FOLDER MODULE [ARGUMENT …]`.
 
 For `nija chaos --steps` only. While FOLDER has the file `armed` with a step's number, the process that reaches that
 step first renames the file to `struck.PID`, and stops itself there, with SIGKILL or SIGSTOP as the file says. The

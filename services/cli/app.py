@@ -1,4 +1,4 @@
-"""The command `nija`: registers every command and turns errors into one line and an exit code.
+"""Defines the command `nija`: registers every command and turns errors into one line and an exit code.
 
 Each command is a function in a module of its own. It parses arguments, calls one action or query, and prints. Exit
 codes: 0 good, 1 a finding, 2 wrong use or a wrong setting.

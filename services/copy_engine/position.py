@@ -1,4 +1,4 @@
-"""How a shard's position in its broker's stream is written; `ShardPosition` reads it."""
+"""Writes a shard's position in its broker's stream, as `ShardPosition` reads it."""
 
 from services.copy_engine.roster import ring_distance
 from shared.domain.identity import FollowerId

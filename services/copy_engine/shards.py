@@ -1,4 +1,4 @@
-"""Which shards of a broker this engine works on. Engines share them evenly; a dead one's are taken over.
+"""Shares the shards of a broker evenly among its engines, and takes over those of a dead engine.
 
 Each shard has a lease. The leases only keep two engines from doing the same work: that nothing is delivered twice comes
 from the shard's position, which `deliver` compares.

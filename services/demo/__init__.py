@@ -1,1 +1,1 @@
-"""`nija demo`: the real system on paper brokers, a person who trades, and the proof that every copy arrived."""
+"""`nija demo`: runs the real system on paper brokers while a person trades, and proves that every copy arrived."""

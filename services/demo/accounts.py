@@ -1,4 +1,4 @@
-"""The demo's paper accounts: a master with two keys (nija's and the person's) and followers of every size."""
+"""Makes the demo's paper accounts: a master with two keys (nija's and the person's) and followers of every size."""
 
 import random
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""What the demo found, as one object: the ledger's side and the paper broker's side compared."""
+"""Collects what the demo found: the ledger's side compared with the paper broker's side."""
 
 from collections.abc import Mapping
 from decimal import Decimal

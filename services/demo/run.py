@@ -1,4 +1,4 @@
-"""One run of the demo: start the system, let a person trade at each broker, watch, compare, stop everything."""
+"""Performs one run of the demo: it starts the system, lets a person trade at each broker, compares and stops."""
 
 import asyncio
 import contextlib

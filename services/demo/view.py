@@ -1,4 +1,4 @@
-"""What the demo shows: each fill arriving at the followers while it happens, then the figures."""
+"""Shows the demo on the screen: each fill as it arrives at the followers, then the figures."""
 
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence

@@ -1,1 +1,1 @@
-"""Everything that runs nija on one machine: embedded servers, the supervisor, the whole system as one object."""
+"""Runs nija on one machine: embedded servers, the supervisor, the whole system as one object."""

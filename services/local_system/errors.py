@@ -1,4 +1,4 @@
-"""What can go wrong when nija runs on one machine; every text is fit to show to a user."""
+"""Defines the errors of nija on one machine; every text is fit to show to a user."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

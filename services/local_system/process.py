@@ -1,4 +1,4 @@
-"""One supervised process: how it is started, when it is ready, how it is ended.
+"""Starts one supervised process, waits until it is ready, and ends it.
 
 In: a `ProcessSpec`. Out: a running child in a process group of its own, so that Ctrl-C in the terminal reaches
 only the supervisor, and what a killed child leaves behind can be ended with it.

@@ -1,4 +1,4 @@
-"""Poll the account: read its fills, and for new ones a picture in which fills, balances and prices agree.
+"""Polls the account: reads its fills, and for new ones balances and prices that agree with them.
 
 Enters: the broker's answers. Leaves: a `Sighting` with the new fills, oldest first, each with the equity before
 it. Raises what the gateway raises; nothing is written.

@@ -1,4 +1,4 @@
-"""Accounts, orders and fills as the admin API shows them: the ground truth that tests compare with.
+"""Writes accounts, orders and fills as the admin API shows them: the ground truth that tests compare with.
 
 Times are microseconds since 1970, amounts are text, quantities in base and costs in quote currency.
 """

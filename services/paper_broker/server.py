@@ -1,4 +1,4 @@
-"""The HTTP server of the paper broker: aiohttp in front of a dialect and the admin API, with faults in between.
+"""Serves a paper broker over HTTP: a dialect and the admin API behind aiohttp, with faults in between.
 
 A reply is sent only after its events were handed to the operating system. The low-level `web.Server` is used, because
 the cost of every request counts and routing is one dictionary look-up in the dialect.

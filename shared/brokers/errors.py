@@ -1,4 +1,4 @@
-"""The classes of broker errors, one for each reaction that a caller can have."""
+"""Defines the classes of broker errors, one for each reaction that a caller can have."""
 
 from typing import Final
 

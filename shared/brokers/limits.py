@@ -1,4 +1,4 @@
-"""The rate limits of a broker: what it counts, and how many units of each limit one request costs.
+"""Defines the rate limits of a broker: what it counts, and how many units of each limit one request costs.
 
 Each limit is a bucket of the broker's own units that refills steadily. A bucket belongs to an API key, which stands for
 its account or user, or to the address that the requests come from: the egress proxy, or this machine. The numbers are

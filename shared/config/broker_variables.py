@@ -1,4 +1,4 @@
-"""The variables of brokers: masters' keys, {BROKER}_USER_{NAME}_… followers, base URLs, proxies, own Redis servers.
+"""Reads the variables of brokers: keys of masters and followers, base URLs, proxies, own Redis servers.
 
 In: all variables that the settings' sources have. Out: credentials, followers, URLs, or a ConfigurationError that
 names the variable and never repeats a key.

@@ -1,4 +1,4 @@
-"""What goes wrong while settings are read: one class, for the caller does one thing next (say it and exit)."""
+"""Defines the one error of reading settings; its caller prints the text and exits."""
 
 from shared.domain.errors import NijaError
 

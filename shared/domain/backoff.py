@@ -1,4 +1,4 @@
-"""The backoff: how long a process waits before it tries again what has failed, longer with each failure. Pure."""
+"""Computes how long a process waits before it retries what has failed, longer with each failure. Pure."""
 
 from dataclasses import dataclass
 

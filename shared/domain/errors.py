@@ -1,4 +1,4 @@
-"""The root of what goes wrong, and the errors that the pure domain raises."""
+"""Defines the root of nija's errors, and the errors that the pure domain raises."""
 
 from pydantic import ValidationError
 

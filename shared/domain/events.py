@@ -1,4 +1,4 @@
-"""The events that the stages send to the ledger through the stream `events`. Immutable and versioned."""
+"""Defines the immutable, versioned events that the stages send to the ledger through the stream `events`."""
 
 from enum import StrEnum
 from typing import Annotated, Literal

@@ -1,4 +1,4 @@
-"""The cost of trading at each broker: a table of defaults, replaced by an account's own tier if the broker reports it.
+"""Computes the cost of trading at a broker, from its default fees or from an account's own tier.
 
     round trip = 2 × taker + spread;  smallest worthwhile profit = round trip + 0.2 %
 

@@ -1,4 +1,4 @@
-"""One execution as a broker reports it."""
+"""Defines one execution as a broker reports it."""
 
 from enum import StrEnum
 

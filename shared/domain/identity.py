@@ -1,4 +1,4 @@
-"""The types that name brokers, followers and orders, and the functions that derive their ids."""
+"""Defines the types that name brokers, followers and orders, and derives their ids."""
 
 import re
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What a broker lists: the lot, the price tick and the minimums that every order must meet."""
+"""Defines an instrument that a broker lists: the lot, the price tick and the minimums that every order must meet."""
 
 from decimal import Decimal
 from enum import StrEnum

@@ -1,4 +1,4 @@
-"""What a market shows: candles, order books and last prices, as the strategy and the liquidity checks read them.
+"""Defines candles, order books and last prices, as the strategy and the liquidity checks read them.
 
 Prices are in quote currency, quantities and volumes in base currency. All times are aware and in UTC.
 """

@@ -1,4 +1,4 @@
-"""The data that decides whether a request may be sent: its cost against a broker's limits, and a circuit's answer. Pure.
+"""Defines the data that decides whether a request may be sent: its cost, and the answer of a circuit. Pure.
 
 The numbers here are a broker's own counting units, never money, so they are floats.
 """

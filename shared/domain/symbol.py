@@ -1,4 +1,4 @@
-"""The name of a pair that an account can trade, for example `BTC/USD`."""
+"""Defines the name of a pair that an account can trade, for example `BTC/USD`."""
 
 from typing import Any, Self
 

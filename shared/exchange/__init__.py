@@ -1,4 +1,4 @@
-"""The simulated exchange: accounts, order book, matching, holds, fees, prices and candles, without any wire format.
+"""Simulates an exchange: accounts, order book, matching, holds, fees, prices and candles, without any wire format.
 
 It is a library. It needs no server and no settings, and its time is a clock that the caller passes in: the paper
 brokers pass the machine's time, a backtest or a test passes one that it moves itself.

@@ -1,4 +1,4 @@
-"""Whether an order may enter the book: its form, its minimums, its deadline and its id.
+"""Checks whether an order may enter the book: its form, its minimums, its deadline and its id.
 
 Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or a `Refused` that says why.
 """

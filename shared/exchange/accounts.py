@@ -1,4 +1,4 @@
-"""Accounts, their balances and their keys.
+"""Defines accounts, their balances and their keys.
 
 A balance is a total and what open orders hold of it; free is the difference. Nothing here decides: the
 exchange does, and these records change only when an event is applied.

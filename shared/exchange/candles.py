@@ -1,4 +1,4 @@
-"""Candle files: one-minute candles of the past, as prices to trade on.
+"""Loads candle files: one-minute candles of the past, as prices to trade on.
 
 A file is CSV, plain or gzip, with the columns timestamp_utc, open, high, low, close, quote_volume. Each minute must be
 there once and in order. A gap is refused and not filled, because a strategy that is tried on invented minutes proves

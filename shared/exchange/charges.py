@@ -1,4 +1,4 @@
-"""What executions cost: cost, fee and hold in exact decimals, each rounded once to the instrument's step.
+"""Computes what executions cost: cost, fee and hold in exact decimals, each rounded once to the instrument's step.
 
 Enters: an instrument, a side and executions (price, quantity). Leaves: amounts in the spent currency (quote for a
 buy, base for a sale) or the currency that is named.

@@ -1,4 +1,4 @@
-"""The exchange: what is decided about orders, holds and money.
+"""Decides about orders, holds and money on the simulated exchange.
 
 Enters: requests in canonical terms (`NewOrder`), with the key they came by. Leaves: events applied to `State`, or
 a `Refused`. Every method takes its time from the clock once, so one request happens at one moment.

@@ -1,4 +1,4 @@
-"""The append-only journal from which the exchange restores its state after a kill.
+"""Writes the append-only journal from which the exchange restores its state after a kill.
 
 Events (JSON lists) are collected while one request is served, and written as one line per commit. So either all events
 of a request are in the file, or none is. A line that a kill cut off is dropped at the next start: its response was

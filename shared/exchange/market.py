@@ -1,4 +1,4 @@
-"""The market of the simulated exchange: prices at a moment, and the bars of the time before.
+"""Computes the prices of the simulated exchange at a moment, and the bars of the time before.
 
 Candle number i of a feed passes from `anchor + i·candle_time` to `anchor + (i+1)·candle_time`. Inside it the price
 stands at open, low, high and close for a quarter each, or at open, high, low and close when it falls. Candles with a

@@ -1,4 +1,4 @@
-"""The records of orders and fills, and the terms on which an order is executed.
+"""Defines the records of orders and fills, and the terms on which an order is executed.
 
 A dialect builds `NewOrder` and `ExecutionTerms` from a request; the order log holds the other records. Times are whole
 microseconds since 1970. Quantities are in base and costs in quote currency.

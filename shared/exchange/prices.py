@@ -1,4 +1,4 @@
-"""Price feeds: the candles that a pair's price passes through, by number, from a seed or from a candle file."""
+"""Provides the candles that a pair's price passes through, from a seed or from a candle file."""
 
 import random
 from array import array

@@ -1,4 +1,4 @@
-"""A counter that grows with requests and decays with time, as brokers count them."""
+"""Counts requests as brokers do: the counter grows with each request and decays with time."""
 
 from dataclasses import dataclass
 

@@ -1,4 +1,4 @@
-"""Why an order or an administrative request is refused. A dialect gives each class its own words."""
+"""Defines why an order or an administrative request is refused. A dialect gives each class its own words."""
 
 from shared.domain.errors import NijaError
 

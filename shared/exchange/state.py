@@ -1,4 +1,4 @@
-"""Everything the exchange remembers, changed by events only.
+"""Holds everything that the exchange remembers; only events change it.
 
 Enters: events, from decisions of this run or from the journal of earlier ones; both take the same path, so a
 restarted exchange stands where the killed one stood. Leaves: accounts, keys, orders and fills to read.

@@ -1,4 +1,4 @@
-"""The stream `events` of one broker: the stages publish what happened, and the bookkeeper writes it to the ledger.
+"""Publishes and reads the stream `events` of one broker, from which the bookkeeper writes the ledger.
 
 This is the only place that publishes and reads events. The Lua scripts of the mailboxes append events too, in the same
 step in which they change something.

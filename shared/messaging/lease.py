@@ -1,4 +1,4 @@
-"""The lease: a Redis key that at most one process holds at a time, and that expires when its holder dies.
+"""Implements the lease: a Redis key that at most one process holds, and that expires when its holder dies.
 
 Four kinds of work take turns by it: a master's process, the shards of an engine, a round of reconciliation and a
 restore. Every step names the holder's token, so a process that was paused beyond its lease can neither extend nor end

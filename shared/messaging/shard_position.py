@@ -1,4 +1,4 @@
-"""How far a shard has read its broker's stream of fills, as `deliver` stores it."""
+"""Parses a shard's position in its broker's stream of fills, as `deliver` stores it."""
 
 from typing import NamedTuple
 

@@ -1,4 +1,4 @@
-"""The signs of life that every process of a stage leaves in the Redis of each of its brokers, for `nija status`.
+"""Leaves signs of life of every process of a stage in the Redis of each of its brokers, for `nija status`.
 
 A process writes one record under its own name every two seconds. A record that is not renewed is of a process that
 hangs, was killed or crashed. A process that ends in good order says so, so several records of one host that end

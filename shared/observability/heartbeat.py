@@ -1,4 +1,4 @@
-"""The heartbeat file of a process, which health checks of containers read.
+"""Writes and checks the heartbeat file of a process, which health checks of containers read.
 
 A young file means that the process is alive. Text in the file says why the process cannot do its work now. So one file
 answers two questions: a container is restarted only when its process is not alive, and it is shown as unhealthy also

@@ -1,4 +1,4 @@
-"""What keeps a stage's process from its work, for each broker, as its loops report it.
+"""Records what keeps a stage's process from its work, for each broker, as its loops report it.
 
 The heartbeat file and the signs of life in Redis are written from it. Pure but for the clock.
 """

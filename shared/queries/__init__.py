@@ -1,1 +1,1 @@
-"""What can be asked of a running nija: functions that take connections in and return frozen models; no settings."""
+"""Answers questions about a running nija by functions that take connections and return frozen models."""

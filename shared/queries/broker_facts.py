@@ -1,4 +1,4 @@
-"""What `nija brokers` shows of each broker, and what of it is a finding. Pure."""
+"""Defines the facts that `nija brokers` shows of each broker, and derives the findings among them. Pure."""
 
 from collections.abc import Iterator
 

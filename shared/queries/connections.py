@@ -1,4 +1,4 @@
-"""The connections that a query reads from, opened once by a front end and shared by its queries."""
+"""Holds the connections that a query reads from; a front end opens them once for all its queries."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""What `nija status` finds: one clear sentence for each thing that should not be so, with a kind that scripts can rely on.
+"""Defines what `nija status` finds: one clear sentence for each fault, with a kind that scripts can rely on.
 
 docs/operations.md has a table of all kinds, with what to do about each.
 """

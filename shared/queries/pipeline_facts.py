@@ -1,4 +1,4 @@
-"""What is under way at a broker, as facts. `pipeline.py` reads them, `broker_findings.py` judges them."""
+"""Defines what is under way at a broker, as facts. `pipeline.py` reads them, `broker_findings.py` judges them."""
 
 from pydantic import BaseModel, ConfigDict
 

@@ -1,4 +1,4 @@
-"""When a stage is alive, starting, in a crash loop or absent, judged from the signs of life of its processes. Pure."""
+"""Decides from signs of life whether a stage is alive, starting, in a crash loop or absent. Pure."""
 
 from collections.abc import Collection, Iterator, Sequence
 from datetime import datetime, timedelta

@@ -1,4 +1,4 @@
-"""The options that the commands of `nija check` share."""
+"""Defines the options that the commands of `nija check` share."""
 
 from typing import Annotated
 

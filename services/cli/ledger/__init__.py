@@ -1,1 +1,1 @@
-"""The commands that show what the ledger holds, and that compare it with the accounts."""
+"""Holds the commands that show what is in the ledger, and that compare it with the accounts."""

@@ -1,1 +1,1 @@
-"""Alpaca's dialect of the paper exchange: routes, key headers, shapes and error texts."""
+"""Speaks Alpaca's dialect for the paper exchange: routes, key headers, shapes and error texts."""

@@ -1,4 +1,4 @@
-"""What the paper Alpaca lists: coins and a few stocks against US dollars, with Alpaca's own lots and minimums.
+"""Lists what the paper Alpaca trades: coins and some stocks against US dollars, with Alpaca's lots and minimums.
 
 Leaves: `INSTRUMENTS` by canonical symbol, and the names that requests may call them by.
 """

@@ -1,4 +1,4 @@
-"""Alpaca's limit: 200 requests a minute for each account, orders and reads alike."""
+"""Enforces Alpaca's limit: 200 requests a minute for each account, orders and reads alike."""
 
 from services.paper_broker.alpaca import replies
 from shared.exchange.accounts import ApiKey

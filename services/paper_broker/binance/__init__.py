@@ -1,1 +1,1 @@
-"""Binance's spot dialect of the paper exchange: routes, signature, shapes and error codes."""
+"""Speaks Binance's spot dialect for the paper exchange: routes, signature, shapes and error codes."""

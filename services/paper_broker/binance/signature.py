@@ -1,4 +1,4 @@
-"""Binance's request signature: hex HMAC-SHA256 over everything that was sent but the signature itself."""
+"""Computes and checks Binance's signature: hex HMAC-SHA256 over everything that is sent but the signature itself."""
 
 import hmac
 

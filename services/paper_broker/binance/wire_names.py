@@ -1,4 +1,4 @@
-"""What the paper Binance lists, and its names for pairs: `BTC/USDT` is `BTCUSDT`.
+"""Lists what the paper Binance trades, and translates its names for pairs: `BTC/USDT` is `BTCUSDT`.
 
 Lots, ticks and the least notional are those that Binance publishes for these pairs.
 """

@@ -1,1 +1,1 @@
-"""Coinbase Advanced's dialect of the paper exchange: routes, bearer tokens, shapes and error codes."""
+"""Speaks the dialect of Coinbase Advanced for the paper exchange: routes, bearer tokens, shapes and error codes."""

@@ -1,4 +1,4 @@
-"""Coinbase's bearer tokens: keys made, and a request's JWT checked against the key that it names.
+"""Makes Coinbase's keys, and checks the bearer token (JWT) of a request against the key that it names.
 
 A token is good for one method and path (`uri`), from `nbf` to `exp`, for two minutes at the most; it is signed
 with the key's own P-256 key (ES256). Only the public half is needed to check it.

@@ -1,1 +1,1 @@
-"""Kraken's dialect of the paper exchange: routes, signature, shapes and error texts."""
+"""Speaks Kraken's dialect for the paper exchange: routes, signature, shapes and error texts."""

@@ -1,5 +1,7 @@
-"""Kraken's limits for an account of the middle tier: one counter per key for reads, one per account and pair for
-orders. Requests in, the error text of a refusal out. A cancellation soon after the order costs more.
+"""Enforces Kraken's limits for an account of the middle tier, and raises Kraken's error for a request too many.
+
+Reads have one counter per key. Orders have one counter per account and pair, and a cancellation soon after its order
+costs more.
 """
 
 from services.paper_broker.kraken import replies

@@ -1,4 +1,4 @@
-"""Kraken's request signature: API-Sign = base64(HMAC-SHA512(secret, path + SHA256(nonce + body)))."""
+"""Computes and checks API-Sign of Kraken: base64(HMAC-SHA512(secret, path + SHA256(nonce + body)))."""
 
 import base64
 import hashlib

@@ -1,1 +1,1 @@
-"""OKX's dialect of the paper exchange: routes, signature, shapes and error codes."""
+"""Speaks OKX's dialect for the paper exchange: routes, signature, shapes and error codes."""

@@ -1,4 +1,4 @@
-"""OKX's request signature: OK-ACCESS-SIGN = base64(HMAC-SHA256(secret, timestamp + method + path?query + body))."""
+"""Computes and checks OK-ACCESS-SIGN: base64(HMAC-SHA256(secret, timestamp + method + path?query + body))."""
 
 import base64
 import hmac

@@ -1,4 +1,4 @@
-"""One Alpaca account: it turns the port's calls into requests of an alpaca-py client and sends each request once.
+"""Turns the port's calls for one Alpaca account into requests of an alpaca-py client, and sends each request once.
 
 Alpaca has no expiry for requests. A client order id can be used only once, ever: an order that is sent again is
 refused, and the look-up then finds the first one. Amounts are sent as text, because alpaca-py's own order models would

@@ -1,4 +1,4 @@
-"""The connection of one process to Alpaca: it provides instruments, accounts and prices, given base URL and proxy.
+"""Connects one process to Alpaca, and provides instruments, accounts and prices.
 
 Alpaca shows its list of assets to key holders only. The list is read with the key that was lent before `open`.
 Without such a key it is read in the background with the first account's key. Until then, and on servers without such a

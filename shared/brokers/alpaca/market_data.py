@@ -1,4 +1,4 @@
-"""Alpaca's candles, order books and trades of coins and stocks. Documents: the Market Data API.
+"""Reads Alpaca's candles, order books and trades of coins and stocks. Documents: the Market Data API.
 
 Coins have an order book. Stocks have the best bid and offer only, which is a book of one level.
 """

@@ -1,4 +1,4 @@
-"""What nija knows of Alpaca before it connects: limits, default fees, the form of its keys, its currencies."""
+"""Defines what nija knows of Alpaca before it connects: limits, default fees, forms of keys, currencies."""
 
 import re
 from typing import Final

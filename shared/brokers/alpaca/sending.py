@@ -1,4 +1,4 @@
-"""One request of an alpaca-py client: sent once, from a place of its own, within its time; our errors out."""
+"""Sends one request of an alpaca-py client once, within its time, and turns failures into nija's errors."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

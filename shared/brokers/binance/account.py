@@ -1,4 +1,4 @@
-"""One Binance account: it turns the port's calls into signed requests and sends each request once."""
+"""Turns the port's calls for one Binance account into signed requests, and sends each request once."""
 
 from collections.abc import Awaitable, Callable, Container, Mapping, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""ccxt's Binance client for spot, with an exception class for every error that Binance is known to send.
+"""Extends ccxt's Binance client for spot with an exception class for every error that Binance is known to send.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Binance's own
 words and no secret. ccxt chooses its error tables by the host of the real API; here they apply to every base URL.

@@ -1,4 +1,4 @@
-"""The connection of one process to Binance spot: it provides instruments, accounts and prices."""
+"""Connects one process to Binance spot, and provides instruments, accounts and prices."""
 
 import json
 from asyncio import AbstractEventLoop

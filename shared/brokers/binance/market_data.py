@@ -1,4 +1,4 @@
-"""Binance's candles, order books and trades. Documents: klines, depth and aggTrades of the spot REST API."""
+"""Reads Binance's candles, order books and trades. Documents: klines, depth and aggTrades of the spot REST API."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The shared part of our ccxt clients: one template client per process, and a cheap copy of it per account.
+"""Defines what our ccxt clients share: one template client per process, and a cheap copy of it per account.
 
 Building a new client costs 10 ms. A copy shares markets, session and describe() tables with its template. It owns
 only what differs between accounts: keys, options, headers, caches, throttler.

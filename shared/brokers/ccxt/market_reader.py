@@ -1,4 +1,4 @@
-"""What the market readers of the ccxt brokers share: the template client, and replies that are read or unreadable."""
+"""Defines what the market readers of the ccxt brokers share: the template client and the reading of replies."""
 
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar

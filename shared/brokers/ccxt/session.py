@@ -1,4 +1,4 @@
-"""The HTTP session that all ccxt clients of a broker share; it sends ccxt's requests through aiohttp.
+"""Sends the requests of all ccxt clients of a broker through one shared aiohttp session.
 
 It is separate from ccxt for three reasons. A session for each client costs 770 KiB. ccxt closes what it owns. aiohttp
 follows redirects, which would send a signed order a second time, perhaps to another server.

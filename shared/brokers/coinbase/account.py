@@ -1,4 +1,4 @@
-"""One Coinbase account: it turns the port's calls into signed requests and sends each request once."""
+"""Turns the port's calls for one Coinbase account into signed requests, and sends each request once."""
 
 from collections.abc import Awaitable, Callable, Mapping
 from datetime import UTC, datetime, timedelta

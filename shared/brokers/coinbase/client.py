@@ -1,4 +1,4 @@
-"""ccxt's Coinbase client with our tokens and an exception class for every error that Coinbase is known to send.
+"""Extends ccxt's Coinbase client with our tokens and an exception class for every error that Coinbase is known to send.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Coinbase's own
 words and no secret.

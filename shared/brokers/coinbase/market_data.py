@@ -1,4 +1,4 @@
-"""Coinbase's candles, order books and trades. Documents: the public products endpoints of Advanced Trade."""
+"""Reads Coinbase's candles, order books and trades. Documents: the public products endpoints of Advanced Trade."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""One Kraken account: it turns the port's calls into signed requests and sends each once, one at a time."""
+"""Turns the port's calls for one Kraken account into signed requests, and sends each once, one at a time."""
 
 from asyncio import Lock
 from collections.abc import Awaitable, Callable, Mapping

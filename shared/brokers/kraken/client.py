@@ -1,4 +1,4 @@
-"""ccxt's Kraken client with our nonce and an exception class for every error text that Kraken is known to send.
+"""Extends ccxt's Kraken client with our nonce and an exception class for every error text that Kraken is known to send.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Kraken's own words
 and no secret.

@@ -1,4 +1,4 @@
-"""The connection of one process to Kraken: it provides instruments, accounts and prices."""
+"""Connects one process to Kraken, and provides instruments, accounts and prices."""
 
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Mapping

@@ -1,4 +1,4 @@
-"""Kraken's candles, order books and trades. Documents: OHLC, Depth and Trades of the public REST API."""
+"""Reads Kraken's candles, order books and trades. Documents: OHLC, Depth and Trades of the public REST API."""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""ccxt's OKX client with the header `expTime` and an exception class for every error code that OKX is known to send.
+"""Extends ccxt's OKX client with `expTime` and an exception class for every error code that OKX is known to send.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds OKX's own code and
 words and no secret.

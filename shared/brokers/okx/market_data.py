@@ -1,4 +1,7 @@
-"""OKX's candles, order books and trades. Documents: candles, history-candles, books and trades of the public API."""
+"""Reads OKX's candles, order books and trades.
+
+Documents: candles, history-candles, books and trades of the public API.
+"""
 
 from collections.abc import Mapping
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""What nija knows of OKX before it connects: limits, default fees, the form of its keys, its currencies."""
+"""Defines what nija knows of OKX before it connects: limits, default fees, forms of keys, currencies."""
 
 from typing import Final
 

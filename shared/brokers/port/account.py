@@ -1,4 +1,4 @@
-"""One account at a broker: its orders, balances, fills and the permissions of its key."""
+"""Defines the port to one account at a broker: its orders, balances, fills and the permissions of its key."""
 
 from datetime import datetime
 from typing import Protocol, runtime_checkable

@@ -1,4 +1,4 @@
-"""The connection to a broker: what all accounts of one process share there."""
+"""Defines the connection to a broker, with what all accounts of one process share there."""
 
 from collections.abc import Collection, Mapping
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Market data of the broker port: candles, order books and last prices, the same for all accounts."""
+"""Defines the market data of the broker port: candles, order books and last prices, the same for all accounts."""
 
 from dataclasses import dataclass
 from datetime import datetime

@@ -1,4 +1,4 @@
-"""The value of an account and whether it is still known, computed from its last snapshot and its failed readings.
+"""Computes an account's value, and whether it is still known, from its last snapshot and its failed readings.
 
     total = available + locked;  locked = positions at market + what open orders hold
 

@@ -1,4 +1,4 @@
-"""An API key: read from the texts that a user gives, cleaned and checked; its secrets print as asterisks."""
+"""Reads an API key from the texts that a user gives, cleans and checks it, and never prints its secrets."""
 
 from collections.abc import Mapping
 from hashlib import sha256

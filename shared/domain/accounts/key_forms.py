@@ -1,4 +1,4 @@
-"""The rules by which a broker's keys are recognised: which form they have, and what can be no key.
+"""Defines the rules by which a broker's keys are recognised: which form they have, and what can be no key.
 
 Each broker's profile holds its own `KeyRules`; this module applies them.
 

@@ -1,4 +1,4 @@
-"""The states of watching a master account, as the master trader reports them and `nija status` shows them."""
+"""Defines the states of watching a master account, which the master trader reports and `nija status` shows."""
 
 from enum import StrEnum
 

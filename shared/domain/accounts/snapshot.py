@@ -1,4 +1,4 @@
-"""What an account held when nija last read it."""
+"""Defines the snapshot of an account: what it held when nija last read it."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""The order that one follower executes for one master fill; it is the entry of a mailbox."""
+"""Defines the order that one follower executes for one master fill; it is the entry of a mailbox."""
 
 from typing import Literal
 

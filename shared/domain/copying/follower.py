@@ -1,4 +1,4 @@
-"""A follower: the account that copies, its policy and its status."""
+"""Defines a follower: the account that copies, its policy and its status."""
 
 from enum import StrEnum
 

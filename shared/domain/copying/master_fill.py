@@ -1,4 +1,4 @@
-"""One execution on a master account, as it travels in the stream `fills`."""
+"""Defines one execution on a master account, as it travels in the stream `fills`."""
 
 from typing import Literal
 

@@ -1,4 +1,4 @@
-"""The planner: it turns a master fill, a follower, its account and an instrument into an order or a reason to skip.
+"""Turns a master fill, a follower, its account and an instrument into an order or a reason to skip.
 
 Pure. Opens are sized here. An exit is planned as a fraction; `exit_quantity` computes its quantity when it reaches the
 head of the follower's mailbox.

@@ -1,4 +1,4 @@
-"""Why a follower did not copy a fill: closed lists, so that every report can count them."""
+"""Lists the reasons why a follower did not copy a fill. The lists are closed, so that every report can count them."""
 
 from enum import StrEnum
 

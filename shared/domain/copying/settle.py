@@ -1,4 +1,4 @@
-"""How an executed order moves the copied position."""
+"""Computes the copied position after an executed order."""
 
 from decimal import Decimal
 

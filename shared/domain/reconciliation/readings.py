@@ -1,4 +1,4 @@
-"""What a worker read of one follower's account: balances, open orders, and the orders that wait in the mailbox.
+"""Defines what a worker read of one follower's account: balances, open orders, and the orders in the mailbox.
 
 Quantities are in the base currency of the symbol.
 """

@@ -1,4 +1,4 @@
-"""The Redis commands that nija and Celery use, and a question that finds out which of them a user may not use.
+"""Lists the Redis commands that nija and Celery use, and finds out which of them a user may not use.
 
 docs/deployment.md lists the same commands. The question runs none of them: Redis checks a user's rights before it
 queues a command of a transaction, and the transaction is discarded.

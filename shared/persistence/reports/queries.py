@@ -1,4 +1,4 @@
-"""The SQL of the reports. Parameters are named; a filter that is NULL does not filter."""
+"""Holds the SQL of the reports. Parameters are named; a filter that is NULL does not filter."""
 # ruff: noqa: S608 - the queries are put together from constants of this module only
 
 from typing import Final

@@ -1,4 +1,4 @@
-"""What the processes of stages report in PostgreSQL while they cannot reach Redis: why they do not start or work."""
+"""Stores in PostgreSQL why processes of stages do not start or work while they cannot reach Redis."""
 
 from typing import Final
 

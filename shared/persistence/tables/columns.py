@@ -1,4 +1,4 @@
-"""How the domain's types are stored: exact NUMERIC, aware TIMESTAMPTZ, TEXT. Field definitions out."""
+"""Defines how the domain's types are stored: exact NUMERIC, aware TIMESTAMPTZ, TEXT."""
 
 from typing import Any
 
