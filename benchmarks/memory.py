@@ -4,7 +4,8 @@ A fresh process opens its broker (a paper one, over HTTP), lets some accounts re
 shared is there, and then as many as asked for. All clients are kept, and each has sent a request. What the process
 has grown by, divided by the clients, is the cost of one.
 
-`python -m benchmarks.memory BROKER URL` is that process: keys as JSON on standard input, KiB a client out.
+`python -m benchmarks.memory BROKER URL` is that process. It reads keys as JSON from standard input and prints the KiB
+of one client.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Decides whether a worker is fit to work: its children, its consumer of the Celery queue, and its servers.
 
-A worker without children, or one that has lost its consumer, looks alive to Celery and serves no follower. Only a restart
-helps, so such a worker stops its heartbeat and its signs of life say that it is broken.
+A worker without children, or one that has lost its consumer, looks alive to Celery and serves no follower. Only a
+restart helps, so such a worker stops its heartbeat and its signs of life say that it is broken.
 """
 
 import time

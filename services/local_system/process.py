@@ -1,7 +1,7 @@
 """Starts one supervised process, waits until it is ready, and ends it.
 
-In: a `ProcessSpec`. Out: a running child in a process group of its own, so that Ctrl-C in the terminal reaches
-only the supervisor, and what a killed child leaves behind can be ended with it.
+The child of a `ProcessSpec` runs in a process group of its own. So Ctrl-C in the terminal reaches only the
+supervisor, and what a killed child leaves behind can be ended with it.
 """
 
 import asyncio

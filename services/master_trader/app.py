@@ -1,8 +1,8 @@
 """Watches the master account of one broker: `python -m services.master_trader.app --broker kraken`.
 
-The account's own executions in; numbered fills in the ledger and in the stream `fills` out. Any number of these
-processes may run for a broker: one works, the others take over when it ends. Ends by SIGTERM or SIGINT only; a
-wrong setting ends it at the start, with exit code 2 and a text that names the setting.
+It reads the account's executions, numbers them in the ledger and publishes them to the stream `fills`. Any number of
+these processes may run for a broker: one works, and another one takes over when it ends. Only SIGTERM or SIGINT ends a
+process that runs. A wrong setting ends it at the start, with exit code 2 and a text that names the setting.
 """
 
 import asyncio

@@ -1,7 +1,7 @@
 """Polls the account: reads its fills, and for new ones balances and prices that agree with them.
 
-Enters: the broker's answers. Leaves: a `Sighting` with the new fills, oldest first, each with the equity before
-it. Raises what the gateway raises; nothing is written.
+A poll returns a `Sighting` with the new fills, oldest first, each with the equity before it. It raises what the
+gateway raises, and writes nothing.
 """
 
 from collections.abc import Collection

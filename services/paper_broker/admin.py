@@ -1,6 +1,6 @@
 """Serves the paper broker's own API under `/paper/`: accounts, money, order log, faults, prices.
 
-Enters: JSON (amounts as text). Leaves: JSON; the order log and the fills are the ground truth of what happened.
+Requests and replies are JSON, with amounts as text. The order log and the fills are the ground truth of what happened.
 Pages of the logs are cut by sequence number, so a reader goes on where it stopped.
 """
 

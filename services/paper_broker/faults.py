@@ -1,7 +1,7 @@
-"""Faults that can be switched on: which of them hit a request is drawn from a seeded generator.
+"""Switches faults on and off, and draws from a seeded generator which of them hit a request.
 
-Enters: what `POST /paper/faults` says, and each request's endpoint and account. Leaves: the faults that apply, in
-the order in which they were switched on. What they do to the request is the server's part.
+`POST /paper/faults` names the faults. A request gets those that apply to its endpoint and account, in the order in
+which they were switched on. The server carries them out.
 """
 
 import asyncio

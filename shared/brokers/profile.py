@@ -1,7 +1,7 @@
 """Defines the facts of one broker that are known without a connection to it.
 
-Each broker's folder holds its own profile, and `shared.brokers.registry` finds it by the name of the folder. A profile imports neither
-ccxt nor alpaca-py, so the command line and the settings may read it.
+Each broker's folder holds its own profile, and `shared.brokers.registry` finds it by the name of the folder. A profile
+imports neither ccxt nor alpaca-py, so the command line and the settings may read it.
 """
 
 from collections.abc import Callable, Mapping

@@ -1,7 +1,6 @@
 """Reads the variables of brokers: keys of masters and followers, base URLs, proxies, own Redis servers.
 
-In: all variables that the settings' sources have. Out: credentials, followers, URLs, or a ConfigurationError that
-names the variable and never repeats a key.
+A wrong variable raises a ConfigurationError, which names the variable and never repeats a key.
 
 These are read here and not by pydantic-settings: its fields have names that are known beforehand, and a follower's
 variables carry a name that the user chose.

@@ -1,6 +1,6 @@
 """Checks whether an order may enter the book: its form, its minimums, its deadline and its id.
 
-Enters: a `NewOrder` with its account, instrument and book. Leaves: nothing, or a `Refused` that says why.
+An order that may not enter raises a `Refused`, which says why.
 """
 
 from shared.domain.fill import Side

@@ -1,7 +1,7 @@
 """Builds the order book around a price, and computes what an order takes from it.
 
-Enters: an instrument and the price of the moment. Leaves: bid and ask levels, the same ones for the same price,
-and what an order takes from them. Liquidity is replenished at once: paper followers do not move the market.
+The same price gives the same bid and ask levels. Liquidity is replenished at once: paper followers do not move the
+market.
 """
 
 import random

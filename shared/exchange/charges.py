@@ -1,7 +1,7 @@
 """Computes what executions cost: cost, fee and hold in exact decimals, each rounded once to the instrument's step.
 
-Enters: an instrument, a side and executions (price, quantity). Leaves: amounts in the spent currency (quote for a
-buy, base for a sale) or the currency that is named.
+An execution is a price and a quantity. Amounts are in the currency that is spent (quote for a buy, base for a sale),
+unless another currency is named.
 """
 
 from collections.abc import Iterable

@@ -1,7 +1,7 @@
 """Decides about orders, holds and money on the simulated exchange.
 
-Enters: requests in canonical terms (`NewOrder`), with the key they came by. Leaves: events applied to `State`, or
-a `Refused`. Every method takes its time from the clock once, so one request happens at one moment.
+A request comes in canonical terms (`NewOrder`) and with its key. It is applied to `State` as events, or raises a
+`Refused`. Every method takes its time from the clock once, so one request happens at one moment.
 """
 
 import heapq
@@ -43,7 +43,7 @@ NO_FEES = ChargeRates(taker=ZERO, maker=ZERO)
 
 @dataclass(frozen=True, slots=True)
 class Identifiers:
-    """How a broker names its orders and fills: their sequence number in, an id out."""
+    """The form of a broker's ids: both functions turn a sequence number into an id."""
 
     order_id: Callable[[int], str]
     fill_id: Callable[[int], str]

@@ -1,7 +1,7 @@
 """Holds everything that the exchange remembers; only events change it.
 
-Enters: events, from decisions of this run or from the journal of earlier ones; both take the same path, so a
-restarted exchange stands where the killed one stood. Leaves: accounts, keys, orders and fills to read.
+Events come from decisions of this run or from the journal of earlier runs. Both take the same path, so a restarted
+exchange has the state of the one that was killed. Accounts, keys, orders and fills are there to be read.
 """
 
 import base64

@@ -65,6 +65,11 @@ RULES = (
         r"|(?:these|two|three|its) looks\b)",
         "write poll, reading, look-up or check",
     ),
+    _rule(
+        "“X in, Y out”",
+        r"(?<!first\s)\bin[,;:][^.!?;:]*(?<!left\s)\bout(?=[.,;:]|$)|(?-i:\b(?:Enters|In|Out):)",
+        "write a sentence with a verb that says what it does",
+    ),
     _rule("fragments “Of …”", r"(?:^|(?<=[.!?:;])\s)\s*Of\b", "begin with the subject", flags=re.NOFLAG),
 )
 

@@ -41,6 +41,8 @@ def test_a_file_leaves_the_list_when_it_is_clean() -> None:
         ("for ever, anew, …", "It does good; besides, all the same keys are read anywhere.", 1),
         ("“look” as a noun", "One look returns them, the next look too.", 2),
         ("“look” as a noun", "The look-up is over; workers look again.", 0),
+        ("“X in, Y out”", "Orders: form fields in, a reply out. Enters: an order. A key in; asterisks out", 3),
+        ("“X in, Y out”", "First in, first out. Coins come in, and those without a price are left out.", 0),
         ("fragments “Of …”", "Of a replayed order nothing is recorded. Of that, too.", 2),
         ("fragments “Of …”", "The number Of orders of it.", 0),
     ],

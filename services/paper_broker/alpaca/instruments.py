@@ -1,6 +1,6 @@
 """Lists what the paper Alpaca trades: coins and some stocks against US dollars, with Alpaca's lots and minimums.
 
-Leaves: `INSTRUMENTS` by canonical symbol, and the names that requests may call them by.
+`INSTRUMENTS` lists them by canonical symbol, and `BY_ANY_NAME` by each name that a request may use.
 """
 
 from dataclasses import replace

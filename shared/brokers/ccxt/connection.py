@@ -1,7 +1,7 @@
 """Holds what one process shares at a broker that is reached through ccxt: session, markets, prices.
 
-In: where the broker is, how long a request may take. Out: instruments, and account clients copied from one
-template. A broker adds how its template is built and what its replies mean.
+It provides the instruments, and copies the client of each account from one template. A broker adds how its template
+is built and what its replies mean.
 """
 
 import asyncio

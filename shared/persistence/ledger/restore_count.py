@@ -1,7 +1,8 @@
 """Counts the restores of each broker's Redis, so that what was read before a restore is not written after it.
 
-A bookkeeper may stand still with events in hand while Redis forgets them and another one restores it. Written then, they
-would say what the restored Redis does not know: decisions whose orders are in no mailbox, ends that no position has.
+A bookkeeper may stand still with events in hand while Redis forgets them and another one restores it. Written then,
+they would say what the restored Redis does not know: decisions whose orders are in no mailbox, ends that no position
+has.
 """
 
 from dataclasses import dataclass

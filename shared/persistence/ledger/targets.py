@@ -1,7 +1,4 @@
-"""Reads from the ledger what followers should hold, and what became of their copy orders.
-
-And which orders are copies: ids in, what became of each out.
-"""
+"""Reads from the ledger what followers should hold, and which orders are copies and what became of them."""
 
 from collections.abc import Collection
 

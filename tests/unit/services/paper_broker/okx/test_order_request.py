@@ -88,7 +88,7 @@ def test_wrong_fields_are_refused_by_okxs_codes(change: dict[str, Any], code: st
 
 
 def test_the_expiry_ends_after_its_millisecond() -> None:
-    """Milliseconds in, microseconds out; none is none, and what is no number is refused."""
+    """Milliseconds become microseconds, an order may have no expiry, and a text that is no number is refused."""
     assert expiry("1700000000123") == 1_700_000_000_124_000
     assert expiry(None) is expiry("") is None
     for text in ("soon", "-1", "1.5", "٣"):
