@@ -1,1 +1,1 @@
-"""Benchmarks behind `nija bench`: each compares two ways of doing the same in one run and prints medians and ratio."""
+"""Holds the benchmarks of `nija bench`: each compares two ways in one run, and prints medians and their ratio."""

@@ -1,4 +1,4 @@
-"""This module starts real servers for the tests: one Redis and one PostgreSQL per run, with clean data for each test.
+"""Starts real servers for the tests: one Redis and one PostgreSQL per run, with clean data for each test.
 
 redis_url, database_url                  the servers, shared by all tests of the run
 fresh_redis_url, fresh_database_url      an empty Redis database and a migrated PostgreSQL database, for one test

@@ -1,4 +1,4 @@
-"""Balances in the ledger: stale snapshots, and the views `balance_snapshots` and `user_broker_states`."""
+"""Adds balances to the ledger: stale snapshots, and the views `balance_snapshots` and `user_broker_states`."""
 
 import sqlalchemy as sa
 from alembic import op

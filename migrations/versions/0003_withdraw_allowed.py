@@ -1,4 +1,4 @@
-"""Followers whose key may withdraw, because the operator allowed it by name."""
+"""Records for each follower whether the operator allowed by name that its key may withdraw."""
 
 import sqlalchemy as sa
 from alembic import op

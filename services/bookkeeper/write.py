@@ -1,4 +1,4 @@
-"""Entries into the ledger: parsed, written in one transaction, and what cannot be written set apart."""
+"""Writes parsed entries of the stream into the ledger in one transaction, and sets apart what cannot be written."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""Clocks of the exchange: microseconds since 1970 that never go back."""
+"""Provides the clocks of the exchange: microseconds since 1970 that never go back."""
 
 import time
 from datetime import UTC, datetime, timedelta

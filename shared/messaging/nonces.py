@@ -1,4 +1,4 @@
-"""Nonces for API keys: they grow over all processes, because Redis hands them out."""
+"""Provides nonces for API keys from Redis, so that they grow over all processes."""
 
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner

@@ -1,4 +1,4 @@
-"""Durations in words."""
+"""Writes durations in words."""
 
 
 def duration(seconds: float) -> str:

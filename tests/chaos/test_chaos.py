@@ -1,4 +1,4 @@
-"""The real system, broken on purpose: takes minutes, so it has its own step."""
+"""Tests that the real system doubles and loses no order while it is broken on purpose."""
 
 import json
 import subprocess

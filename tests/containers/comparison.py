@@ -1,4 +1,4 @@
-"""Compare what a master did with what its followers did, by nothing but the paper broker's own logs.
+"""Compares what a master did with what its followers did, by nothing but the paper broker's own logs.
 
 nija's ledger has no part in it: what nija believes is compared with these logs elsewhere. Every follower of these
 tests can pay for every copy, so each execution on the master's account is one execution on each follower's account.

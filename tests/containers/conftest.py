@@ -1,4 +1,4 @@
-"""Fixtures and report of the container tests: an engine, the image under test, and a table of results at the end."""
+"""Provides the container tests with an engine, the image under test, and a table of results at the end."""
 
 import fcntl
 import tempfile

@@ -1,4 +1,4 @@
-"""Run `docker` command lines, and read what the engine says of its containers."""
+"""Runs `docker` command lines, and reads what the engine says of its containers."""
 
 import json
 import subprocess

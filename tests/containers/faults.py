@@ -1,4 +1,4 @@
-"""Break a container: kill its processes, or cut it off a network for some time. Each fault remembers when it was.
+"""Breaks a container: kills its processes, or cuts it off a network for some time. Each fault remembers when it was.
 
 SIGKILL is not sent with `docker kill`: the engine takes that for an operator's wish to stop the container, and its
 restart policy (`unless-stopped`) does not apply any more. A crash, or the kernel's out-of-memory killer, ends the

@@ -1,4 +1,4 @@
-"""A container that lets the tests on this machine reach servers on an internal network of a Compose project.
+"""Starts a container that lets the tests reach servers on an internal network of a Compose project.
 
 Redis and PostgreSQL publish no port, and that stays so: the tests change no service that they judge. The gate is one
 more container on both networks, with two ports on loopback.

@@ -1,4 +1,4 @@
-"""Run the containers of the Kubernetes manifests with `docker run`, under the constraints that the manifests state.
+"""Runs the containers of the Kubernetes manifests with `docker run`, under the constraints that the manifests state.
 
 What kustomize does is done by tests/unit/test_kubernetes.py; here a manifest becomes one `docker run`, and its probes
 become commands in the container. What only a cluster has (Services, replicas) is done by names on one Docker network.

@@ -1,4 +1,4 @@
-"""The profile `paper` as these tests run it: started once, with more followers than it brings, and with people who trade.
+"""Starts the profile `paper` once for these tests, with more followers than it brings and with people who trade.
 
 It has `followers` of its own (three at each broker); a few more are imported by `nija followers import`, as an
 operator would do it, so that there is work to share.

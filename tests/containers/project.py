@@ -1,4 +1,4 @@
-"""A Compose project of the tests: docker-compose.yml in a folder of its own, under a name and an image of its own.
+"""Runs a Compose project for the tests: docker-compose.yml in a folder, under a name and an image of its own.
 
 The folder holds a copy of the file, an override file, and a `.env` where the project is a live one. The commands are
 the ones that a person types in such a folder.

@@ -1,4 +1,4 @@
-"""The table of results of the container tests: one row for each check, printed at the end and written as JSON."""
+"""Collects the results of the container tests, one row for each check, prints them and writes them as JSON."""
 
 import json
 import time

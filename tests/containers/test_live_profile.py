@@ -1,4 +1,4 @@
-"""docker-compose.yml, profile of one broker, on a real engine: keys in `.env`, and a paper broker at its BASE_URL."""
+"""Tests the Compose profile of one broker on a real engine, with keys in `.env` and a paper broker at its BASE_URL."""
 
 import json
 from collections.abc import Iterator, Mapping

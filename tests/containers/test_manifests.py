@@ -1,4 +1,4 @@
-"""k8s/: every command runs in the image under the constraints of its own manifest, and its probes pass.
+"""Tests that every command of k8s/ runs in the image under its manifest's constraints, and that its probes pass.
 
 The pods of the example overlay run side by side on one Docker network, with Redis and PostgreSQL of `k8s/servers`, and
 copy what people trade at paper brokers.

@@ -1,4 +1,4 @@
-"""docker-compose.yml, profile `paper`, on a real engine: it runs, copies, scales, is broken, is replaced, and ends.
+"""Tests the Compose profile `paper` on a real engine: it runs, copies, scales, is broken, is replaced, and ends.
 
 The tests run in this order on one project. Every one ends with the same verdict: by the paper brokers' own logs no
 copy is missing, doubled or of a wrong size.

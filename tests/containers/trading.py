@@ -1,4 +1,4 @@
-"""People who trade the masters' accounts at the published ports of the paper brokers, with unmodified client libraries.
+"""Simulates people who trade the masters' accounts at the paper brokers, with unmodified client libraries.
 
 people = [Trader(Broker.KRAKEN, "http://127.0.0.1:8102", key), …]
 trade_once(people)              # each person one round, one after another

@@ -1,4 +1,4 @@
-"""Judge a project's copying when it has settled: the paper brokers' logs, the ledger and Redis must agree.
+"""Judges a project's copying when it has settled: the paper brokers' logs, the ledger and Redis must agree.
 
 Two comparisons are made at each broker. `comparison.compare` looks at the broker's own log alone; the invariants of
 `nija chaos` compare that log with nija's ledger, mailboxes and positions.

@@ -1,4 +1,4 @@
-"""Wait for something that other processes do."""
+"""Waits for something that other processes do."""
 
 import time
 from collections.abc import Callable

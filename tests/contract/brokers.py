@@ -1,4 +1,4 @@
-"""This module lists the brokers that the contract suite runs for, each with the rules in which it differs."""
+"""Lists the brokers that the contract suite runs for, each with the rules in which it differs."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field

@@ -1,4 +1,4 @@
-"""The fixtures connect the real gateway over HTTP to the paper broker, once for each broker in `brokers.BROKERS`.
+"""Connects the real gateway over HTTP to the paper broker, once for each broker in `brokers.BROKERS`.
 
 Nonces come from a real Redis through the script that production uses.
 """

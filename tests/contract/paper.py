@@ -1,4 +1,4 @@
-"""A paper broker in a process of its own: started here, spoken to by its own API under /paper/."""
+"""Starts a paper broker in a process of its own, and calls its own API under /paper/."""
 
 import json
 import subprocess

@@ -1,4 +1,4 @@
-"""A person with a key of their own to an account, who places orders through the broker's ordinary client library."""
+"""Simulates a person with a key of their own, who places orders through the broker's ordinary client library."""
 
 import asyncio
 from collections.abc import AsyncIterator

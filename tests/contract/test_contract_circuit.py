@@ -1,4 +1,4 @@
-"""The circuit around the real gateway: a broker that answers "unknown order" is not silent."""
+"""Tests that a broker that answers "unknown order" does not count as silent for the circuit."""
 
 import pytest
 from redis.asyncio import Redis

@@ -1,4 +1,4 @@
-"""Limit orders through every gateway: they rest, are found, filled, cut off or refused."""
+"""Tests that limit orders rest, are found, are filled, are cut off or are refused through every gateway."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Look-ups within the rate limits: each has the units for all of its requests before it sends the first."""
+"""Tests that a look-up has the rate-limit units for all of its requests before it sends the first one."""
 
 from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""What every gateway reads of the market: candles, order books and last prices."""
+"""Tests what every gateway reads of the market: candles, order books and last prices."""
 
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise

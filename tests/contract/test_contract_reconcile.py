@@ -1,4 +1,4 @@
-"""A worker that answers `nija reconcile`, with every gateway: what it reads, and what it cancels at the broker."""
+"""Tests what a worker reads and cancels at every broker when it answers `nija reconcile`."""
 
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""The fixtures share one running `nija up --paper` among the command-line tests, and run commands against it.
+"""Shares one running `nija up --paper` among the command-line tests, and runs commands against it.
 
 running          the folder of the running system, in which two trades of a person are settled
 running_system   a separate system, for any broker

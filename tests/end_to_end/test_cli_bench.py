@@ -1,4 +1,4 @@
-"""`nija bench`: the benchmarks run with the real parts, small, and print what they promise."""
+"""Tests that the benchmarks of `nija bench` run, small, with the real parts and print what they promise."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""Commands with servers that cannot be used: one line that names the setting, and nothing is started."""
+"""Tests that a command whose servers cannot be used prints one line that names the setting, and starts nothing."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""The compose file: its services' own commands and environments as local processes copy a fill; Flower shows them."""
+"""Tests that the commands and environments of the compose file, run as local processes, copy fills."""
 
 import base64
 import json

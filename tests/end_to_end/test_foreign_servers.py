@@ -1,4 +1,4 @@
-"""The whole pipeline on servers as people rent them: a Redis user with few rights, PostgreSQL behind PgBouncer."""
+"""Tests the whole pipeline on rented servers: a Redis user with few rights, PostgreSQL behind PgBouncer."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Iterator

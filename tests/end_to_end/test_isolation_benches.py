@@ -1,4 +1,4 @@
-"""`nija bench memory` and `nija bench bulkhead` as a user runs them, small."""
+"""Tests `nija bench memory` and `nija bench bulkhead` as a user runs them, small."""
 
 import json
 import os

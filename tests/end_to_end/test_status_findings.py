@@ -1,4 +1,4 @@
-"""`nija status` and `nija check brokers` report the truth: real processes that are stopped, killed or cannot start."""
+"""Tests that `nija status` and `nija check brokers` report real processes that are stopped, killed or cannot start."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`nija up`: the real command with all its processes, on paper."""
+"""Tests the real command `nija up` with all its processes, on paper."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""`requirements/runtime.txt` is complete: every process starts in an environment that has nothing else.
+"""Tests that `requirements/runtime.txt` is complete: every process starts where nothing else is installed.
 
 The tests' own environment also holds the tools of the build and of the tests, which bring along libraries that nija
 would miss elsewhere. Here a new environment gets the runtime requirements and the project's wheel. It has no pip and

@@ -1,4 +1,4 @@
-"""The expected state of mailboxes, and the calls of engines and workers that change it together with a real Redis."""
+"""Models the expected state of mailboxes, with the calls of engines and workers that change it and a real Redis."""
 
 import asyncio
 import time

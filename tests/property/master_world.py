@@ -1,4 +1,4 @@
-"""A master account whose processes may die at each boundary, and the checks of what they published.
+"""Simulates a master account whose processes may die at each boundary, and checks what they published.
 
 Redis and PostgreSQL are real; the broker is a fake behind the broker port. Each call to one of the three has a boundary
 before it and a boundary after it. A process that dies is a `Watch` that is discarded after an exception at a boundary.

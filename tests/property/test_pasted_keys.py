@@ -1,4 +1,4 @@
-"""Whatever mix of quotes, blanks and invisible characters stands around a key: it is never stored, and never shown."""
+"""Tests that quotes, blanks and invisible characters around a key are never stored, and that no key is shown."""
 
 import csv
 import io

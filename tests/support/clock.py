@@ -1,4 +1,4 @@
-"""A clock for tests of what happens with time."""
+"""Provides a clock for tests of what happens with time."""
 
 
 class Clock:

@@ -1,4 +1,4 @@
-"""Example fills, followers, instruments and orders: valid by themselves, so that a test names only what it is about."""
+"""Builds example fills, followers, instruments and orders, so that a test names only the values that it is about."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

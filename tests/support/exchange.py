@@ -1,4 +1,4 @@
-"""An exchange on a clock that the test moves, with prices that stand where the test puts them."""
+"""Provides an exchange on a clock that the test moves, with prices that stand where the test puts them."""
 
 from collections.abc import Callable
 from decimal import Decimal

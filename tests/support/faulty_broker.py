@@ -1,4 +1,4 @@
-"""An account at a broker that answers as badly as brokers do: each order meets the next fate on the list.
+"""Simulates an account at a broker that answers badly: each order meets the next fate on the list.
 
 Honest otherwise: an order is executed once, not after its validity, never beyond the coins that are there, and is
 found by its client order id as soon as the broker shows it. What it executed is the truth that tests compare with.

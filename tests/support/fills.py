@@ -1,4 +1,4 @@
-"""Fills that tests make up."""
+"""Makes up fills for tests."""
 
 from datetime import datetime
 from decimal import Decimal

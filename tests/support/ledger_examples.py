@@ -1,4 +1,4 @@
-"""Example events for the ledger: valid by themselves, so that a test names only what it is about."""
+"""Builds example events for the ledger, so that a test names only the values that it is about."""
 
 from datetime import timedelta
 from typing import Any

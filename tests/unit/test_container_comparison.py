@@ -1,4 +1,4 @@
-"""The comparison of the container tests reports each kind of wrong copy: here they are planted."""
+"""Tests that the comparison of the container tests reports each kind of wrong copy."""
 
 from dataclasses import dataclass, field
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Dockerfile and docker-compose.yml: the image's version, its one builder, and how much of the logs is kept."""
+"""Tests in Dockerfile and docker-compose.yml the image's version, its one builder, and how long logs are kept."""
 
 import re
 import tomllib

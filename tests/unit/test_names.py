@@ -1,4 +1,4 @@
-"""One name, one thing: no two public classes of the product have the same name."""
+"""Tests that no two public classes of the product have the same name."""
 
 import ast
 from collections import defaultdict

@@ -1,4 +1,4 @@
-"""The heartbeat of a process, as its presence writes it."""
+"""Tests the heartbeat of a process, as its presence writes it."""
 
 import asyncio
 from pathlib import Path

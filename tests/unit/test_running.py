@@ -1,4 +1,4 @@
-"""The frame of a stage's process."""
+"""Tests the frame of a stage's process: signals, waits, defects and the grace at the end."""
 
 import asyncio
 import os

@@ -1,1 +1,1 @@
-"""`nija check …`: questions of a monitoring script, which are answered by the exit code."""
+"""`nija check …`: answers questions of a monitoring script by the exit code."""

@@ -1,4 +1,4 @@
-"""Orders of the broker port: what is placed, and what a broker reports about it."""
+"""Defines the orders of the broker port: what is placed, and what a broker reports about it."""
 
 from enum import StrEnum
 

@@ -1,4 +1,4 @@
-"""Fixtures for actions: a paper Kraken for a whole module, and an operator with empty servers for each test."""
+"""Provides a paper Kraken for a whole module, and an operator with empty servers for each test of an action."""
 
 from collections.abc import Iterator
 

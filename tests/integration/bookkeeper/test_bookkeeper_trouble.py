@@ -1,4 +1,4 @@
-"""What a bookkeeper says of itself while a server is away: its trouble for `nija status`, and whether it is healthy."""
+"""Tests what a bookkeeper reports while a server is away: its trouble for `nija status`, and whether it is healthy."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable

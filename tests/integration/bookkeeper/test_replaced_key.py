@@ -1,4 +1,4 @@
-"""A key that the broker refuses, from the worker to the followers table: only the key that was refused counts."""
+"""Tests that a refused key disables its follower only if it is still the key of that follower."""
 
 from collections.abc import AsyncIterator
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""A worker on an empty Redis. Its broker is in memory, and a test may let it fail."""
+"""Provides a worker on an empty Redis. Its broker is in memory, and a test may let it fail."""
 
 from collections.abc import AsyncIterator
 

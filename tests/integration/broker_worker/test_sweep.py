@@ -1,4 +1,4 @@
-"""The sweeper on a real Redis: what it says when its hints cannot be sent."""
+"""Tests on a real Redis what the sweeper logs when its hints cannot be sent."""
 
 import asyncio
 

@@ -1,4 +1,4 @@
-"""An order of unknown fate within rate limits: the real Kraken gateway, Redis and the paper broker."""
+"""Tests how an order of unknown outcome is looked up within rate limits: real Kraken gateway, Redis, paper broker."""
 
 import asyncio
 import time

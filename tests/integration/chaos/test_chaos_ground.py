@@ -1,4 +1,4 @@
-"""What chaos itself does while a server is away, with a real Redis."""
+"""Tests on a real Redis that a run of chaos goes on after a server was away."""
 
 import asyncio
 import signal

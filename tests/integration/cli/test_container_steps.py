@@ -1,4 +1,4 @@
-"""The steps that containers take before the stages start: `nija paper-accounts` and `nija followers register`."""
+"""Tests the steps before the stages of containers start: `nija paper-accounts` and `nija followers register`."""
 
 import contextlib
 import json

@@ -1,4 +1,4 @@
-"""Ctrl-C while `nija demo` or `nija chaos` starts or runs: everything ends, and the data goes with it."""
+"""Tests that Ctrl-C ends `nija demo` and `nija chaos` at any moment, and that their data goes with them."""
 
 import os
 import signal

@@ -1,4 +1,4 @@
-"""`nija followers add` at a terminal: what is typed or pasted there is not shown, and is cleaned like any other key."""
+"""Tests that `nija followers add` cleans a key that is typed or pasted at a terminal, and does not show it."""
 
 import fcntl
 import os

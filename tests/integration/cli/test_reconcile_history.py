@@ -1,4 +1,4 @@
-"""`nija reconcile --history`: what repairs changed, on a ledger with two of them."""
+"""Tests that `nija reconcile --history` shows what repairs changed, on a ledger with two of them."""
 
 import json
 import os

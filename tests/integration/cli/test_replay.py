@@ -1,4 +1,4 @@
-"""Which fill `nija replay` takes: by what `nija fills` shows, on a ledger of two brokers."""
+"""Tests that `nija replay` finds a fill by what `nija fills` shows, on a ledger of two brokers."""
 
 import json
 import os

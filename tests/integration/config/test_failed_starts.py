@@ -1,4 +1,4 @@
-"""What a stage says that cannot start: one line on standard error, exit code 2, and nothing of it runs."""
+"""Tests that a stage that cannot start prints one line on standard error, and exits with code 2."""
 
 import os
 import subprocess

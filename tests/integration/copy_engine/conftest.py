@@ -1,4 +1,4 @@
-"""A Redis with thirty followers, for engines that a test runs itself."""
+"""Provides a Redis with thirty followers, for engines that a test runs itself."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime

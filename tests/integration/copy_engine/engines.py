@@ -1,4 +1,4 @@
-"""Engines in the process of the test, fills for them, and what reached the followers."""
+"""Runs engines in the process of the test, makes fills for them, and reads what reached the followers."""
 
 import asyncio
 from collections.abc import Awaitable, Callable

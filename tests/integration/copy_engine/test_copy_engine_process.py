@@ -1,4 +1,4 @@
-"""The copy engine as a process: PostgreSQL away at its start and in between, and it goes on."""
+"""Tests that the copy engine, as a process, waits while PostgreSQL is away and then goes on."""
 
 import os
 from datetime import UTC, datetime

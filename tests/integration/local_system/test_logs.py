@@ -1,4 +1,4 @@
-"""The logs of `nija up`: rotated without losing a line, kept for seven days, and never deleted earlier in silence."""
+"""Tests that the logs of `nija up` lose no line when they are rotated, and are kept for seven days."""
 
 import asyncio
 import os

@@ -1,4 +1,4 @@
-"""The servers around one master trader, for one test."""
+"""Provides the servers around one master trader, for one test."""
 
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Events from a publisher to the ledger's reader on a real Redis, in both versions of its protocol."""
+"""Tests that events reach the ledger's reader through a real Redis, in both versions of its protocol."""
 
 from collections.abc import AsyncIterator
 

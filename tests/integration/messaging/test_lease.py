@@ -1,4 +1,4 @@
-"""The lease on a real Redis, on every version of it."""
+"""Tests the lease on a real Redis, on every version of it."""
 
 import asyncio
 from collections.abc import AsyncIterator

@@ -1,4 +1,4 @@
-"""Rate-limit buckets on a real Redis: several processes together never take more than there is."""
+"""Tests on a real Redis that several processes together never take more from a rate limit than there is."""
 
 import asyncio
 import time

@@ -1,4 +1,4 @@
-"""Which Redis servers a process refuses at its start, and with which words. Real servers, one for each case."""
+"""Tests which Redis servers a process refuses at its start, and with which words, on a real server for each case."""
 
 import socket
 import threading

@@ -1,4 +1,4 @@
-"""The records that processes leave in Redis, on every version of Redis that nija supports."""
+"""Tests the records that processes leave in Redis, on every version of Redis that nija supports."""
 
 import asyncio
 from collections.abc import Iterator

@@ -1,4 +1,4 @@
-"""A heartbeat that cannot be written: the health check acts on it, the work goes on until then."""
+"""Tests that a worker goes on while it cannot write its heartbeat, until the health check acts."""
 
 import asyncio
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""A migrated database of its own for each test, and what works on it."""
+"""Provides a migrated database for each test, and the stores that work on it."""
 
 from collections.abc import Iterator
 

@@ -1,4 +1,4 @@
-"""Transactions of processes that stand still."""
+"""Tests that a transaction of a process that stands still is ended by the database."""
 
 from collections.abc import Iterator
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Which databases a process refuses at its start, and with which words. Real servers and databases."""
+"""Tests which databases a process refuses at its start, and with which words, on real servers and databases."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,4 +1,4 @@
-"""Events in the ledger: each row once, every digit kept, contradictions reported."""
+"""Tests that the ledger keeps each row once and with every digit, and reports contradictions."""
 
 from datetime import timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""A ledger with a fill at two brokers and two followers, for queries."""
+"""Provides a ledger with a fill at two brokers and two followers, for queries."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -1,4 +1,4 @@
-"""What `nija status` reads of a broker from a real Redis."""
+"""Tests what `nija status` reads of a broker from a real Redis."""
 
 import json
 import time

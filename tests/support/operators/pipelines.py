@@ -1,4 +1,4 @@
-"""What `nija status` reads of a broker."""
+"""Reads the pipeline of a broker as `nija status` reads it."""
 
 from redis import Redis
 

@@ -1,4 +1,4 @@
-"""Facts of a system in which all is well, for tests that change one thing."""
+"""Builds the facts of a system in which all is well, for tests that change one thing."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""For tests of stages that run without a bookkeeper: say that Redis is in line with the ledger."""
+"""Marks Redis as in line with the ledger, for tests of stages that run without a bookkeeper."""
 
 from redis.asyncio import Redis
 

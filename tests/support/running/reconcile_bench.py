@@ -1,4 +1,4 @@
-"""Reconciling with a worker and a bookkeeper at work: real Redis, real PostgreSQL, an account in memory."""
+"""Reconciles with a worker and a bookkeeper at work: real Redis, real PostgreSQL, an account in memory."""
 
 import asyncio
 import contextlib

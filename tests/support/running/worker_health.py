@@ -1,4 +1,4 @@
-"""The health of a worker that has no Celery around it."""
+"""Builds the health of a worker that has no Celery around it."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""A Redis of the test's own, with lines of the test's own in its configuration."""
+"""Starts a Redis for one test, with the test's own lines in its configuration."""
 
 import socket
 import subprocess

@@ -1,4 +1,4 @@
-"""A real PgBouncer in front of the PostgreSQL of the tests, in the mode that a test wants."""
+"""Starts a real PgBouncer in front of the PostgreSQL of the tests, in the mode that a test wants."""
 
 import os
 import shutil

@@ -1,4 +1,4 @@
-"""The Redis servers that the scripts must run on: 6.2, which nija brings along, and 7, which it is deployed with."""
+"""Provides the Redis servers on which the scripts must run: 6.2, which nija brings along, and 7, for deployments."""
 
 import os
 import re

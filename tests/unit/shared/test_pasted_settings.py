@@ -1,4 +1,4 @@
-"""Settings as people paste them and as Docker and Kubernetes pass them on: quotes, blanks, byte order marks."""
+"""Tests settings as people paste them and as Docker and Kubernetes pass them on: quotes, blanks, byte order marks."""
 
 from pathlib import Path
 

@@ -1,4 +1,4 @@
-"""Twelve followers around a Redis that the test may break."""
+"""Provides a Redis that the test may break, with twelve followers around it."""
 
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal

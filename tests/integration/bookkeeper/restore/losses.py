@@ -1,4 +1,4 @@
-"""Ways to lose the data of Redis, and the check that no fill and no order was lost or doubled by it."""
+"""Loses the data of Redis in several ways, and checks that no fill and no order was lost or doubled by it."""
 
 import shutil
 import subprocess

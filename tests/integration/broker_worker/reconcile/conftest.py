@@ -1,4 +1,7 @@
-"""A ledger for `nija reconcile`, and the command. The worker and its broker in memory come from the folder above."""
+"""Provides a ledger for `nija reconcile`, and the command.
+
+The worker and its broker in memory come from the folder above.
+"""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""`nija … --json` in the process of the test, for a system with two brokers."""
+"""Runs `nija … --json` in the process of the test, for a system with two brokers."""
 
 import json
 import os

@@ -1,4 +1,4 @@
-"""The keys that these tests give to `nija followers`, and what the command returns."""
+"""Defines the keys that these tests give to `nija followers`, and what the command returns."""
 
 import json
 from collections.abc import Callable

@@ -1,4 +1,4 @@
-"""`nija followers` in the process of the test. No output may contain the secret."""
+"""Runs `nija followers` in the process of the test, and checks that no output contains the secret."""
 
 import io
 import os

@@ -1,4 +1,4 @@
-"""Unmodified ccxt against the paper Coinbase in a process of its own: market data, trading and Coinbase's errors."""
+"""Tests the paper Coinbase in a process of its own with unmodified ccxt: market data, trading, Coinbase's errors."""
 
 from collections.abc import AsyncIterator, Iterator
 from decimal import Decimal

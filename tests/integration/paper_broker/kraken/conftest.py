@@ -1,4 +1,4 @@
-"""The paper Kraken as its users see it: a process of its own, spoken to by unmodified ccxt over HTTP."""
+"""Runs the paper Kraken in a process of its own, and connects unmodified ccxt to it over HTTP."""
 
 import asyncio
 import json

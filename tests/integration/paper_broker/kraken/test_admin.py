@@ -1,4 +1,4 @@
-"""The paper broker's own API: accounts, money, the order log, and what it refuses."""
+"""Tests the paper broker's own API: accounts, money, the order log, and what it refuses."""
 
 import json
 import urllib.error

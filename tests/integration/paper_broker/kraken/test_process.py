@@ -1,4 +1,4 @@
-"""The paper Kraken as a process: killed, stopped, started with wrong options."""
+"""Tests the paper Kraken as a process that is killed, stopped or started with wrong options."""
 
 import asyncio
 import signal

@@ -1,4 +1,4 @@
-"""Accounts, orders and trades of the paper Kraken through unmodified ccxt."""
+"""Tests accounts, orders and trades of the paper Kraken through unmodified ccxt."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

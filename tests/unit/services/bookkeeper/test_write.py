@@ -1,4 +1,4 @@
-"""What is set apart when PostgreSQL refuses a part of a batch."""
+"""Tests what is set apart when PostgreSQL refuses a part of a batch."""
 
 from collections.abc import Sequence
 

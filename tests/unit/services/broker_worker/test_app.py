@@ -1,4 +1,4 @@
-"""Which broker a worker serves."""
+"""Tests which broker a worker serves."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""When a worker is of no use: its children, its consumer, and what it says of itself."""
+"""Tests when a worker counts as broken: its children, its consumer, and its own report."""
 
 from pathlib import Path
 

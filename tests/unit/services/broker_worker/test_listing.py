@@ -1,4 +1,4 @@
-"""The listing: asked again for a symbol that is missed, seldom, and by itself when its time has come."""
+"""Tests that the listing is read again for a symbol that it misses, seldom, and also at intervals."""
 
 import asyncio
 from collections.abc import Iterator

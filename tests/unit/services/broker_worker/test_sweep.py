@@ -1,4 +1,4 @@
-"""How many hints a sweep sends."""
+"""Tests how many hints a sweep sends."""
 
 import pytest
 

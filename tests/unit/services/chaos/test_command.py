@@ -1,4 +1,4 @@
-"""What `nija chaos` refuses before anything is started."""
+"""Tests what `nija chaos` refuses before anything is started."""
 
 import sys
 

@@ -1,4 +1,4 @@
-"""The invariants by example: a sound run first, then one fault at a time, each of which must show under its name."""
+"""Tests that a sound run breaks no invariant, and that each planted fault shows under its name."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

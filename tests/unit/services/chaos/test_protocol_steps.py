@@ -1,4 +1,4 @@
-"""The places that `nija chaos` names by text: a renamed function must not leave a step or a protection behind."""
+"""Tests that every function that `nija chaos` names by text exists, so that a renamed one leaves no step behind."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""The table of accounts: what is shown adds up, to the cent."""
+"""Tests that the table of accounts adds up, to the cent."""
 
 from datetime import UTC, datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""`nija check settings`: what is missing for containers is named in one line, and nothing else is printed."""
+"""Tests that `nija check settings` names what is missing for containers in one line, and prints nothing else."""
 
 import pytest
 from cryptography.fernet import Fernet

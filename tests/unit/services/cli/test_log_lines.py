@@ -1,4 +1,4 @@
-"""What a command of `nija` logs goes to standard error: standard output holds the result alone."""
+"""Tests that the log of a command goes to standard error, so that standard output holds the result alone."""
 
 import subprocess
 import sys

@@ -1,4 +1,4 @@
-"""Tables that fit the screen without breaking a number, moments and durations."""
+"""Tests that tables fit the screen without breaking a number, and how moments and durations are shown."""
 
 import contextlib
 import io

@@ -1,4 +1,4 @@
-"""The followers of the demo."""
+"""Tests which followers the demo makes."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""What the person of the demo trades."""
+"""Tests what the person of the demo trades."""
 
 from decimal import Decimal
 

@@ -1,4 +1,4 @@
-"""Which Redis and which brokers a Flower watches, and when it refuses to start."""
+"""Tests which Redis and which brokers a Flower watches, and when it refuses to start."""
 
 import os
 import subprocess

@@ -1,4 +1,4 @@
-"""One poll of an account, on the fake next to the port."""
+"""Tests one poll of an account, on the fake that stands for the port."""
 
 from datetime import timedelta
 from decimal import Decimal

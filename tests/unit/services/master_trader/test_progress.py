@@ -1,4 +1,4 @@
-"""From where the next reading begins."""
+"""Tests from where the next reading of fills begins."""
 
 from datetime import UTC, datetime, timedelta
 

@@ -1,4 +1,4 @@
-"""The equity before each new fill, from totals after the last one."""
+"""Tests the equity before each new fill, which is computed from the totals after the last one."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Kraken's shapes for the recording server; its calls are named by the last part of their path."""
+"""Defines Kraken's shapes for the recording server; its calls are named by the last part of their path."""
 
 from collections.abc import AsyncIterator
 from typing import Any

@@ -1,4 +1,4 @@
-"""Fees: the mission's table, and an account's own tier in its place."""
+"""Tests the table of default fees, and that an account's own tier replaces it."""
 
 from decimal import Decimal
 

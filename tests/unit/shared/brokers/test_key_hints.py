@@ -1,4 +1,4 @@
-"""What a broker leaves out when it refuses a key: the host or the kind of trading that the key belongs to."""
+"""Tests that a refused key is explained by the host or the kind of trading to which it may belong."""
 
 import json
 from typing import Any

@@ -1,4 +1,4 @@
-"""What requests count, and that a request which would be too much is not sent."""
+"""Tests what requests count, and that a request that would be one too many is not sent."""
 
 from collections.abc import Sequence
 

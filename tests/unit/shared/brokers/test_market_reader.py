@@ -1,4 +1,4 @@
-"""What all market readers have in common: pages, gaps, the end of a history, and when a candle is closed."""
+"""Tests what all market readers share: pages, gaps, the end of a history, and when a candle is closed."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta

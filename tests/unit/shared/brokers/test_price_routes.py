@@ -1,4 +1,4 @@
-"""Through which pairs coins are priced, whatever the broker."""
+"""Tests through which pairs coins are priced, whatever the broker."""
 
 from decimal import Decimal
 

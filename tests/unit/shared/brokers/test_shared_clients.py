@@ -1,4 +1,4 @@
-"""Clients of accounts: cheap, and sharing nothing that matters; the session: closed once, without a warning."""
+"""Tests that clients of accounts are cheap and share nothing that matters, and that their session is closed once."""
 
 import gc
 from datetime import UTC, datetime, timedelta

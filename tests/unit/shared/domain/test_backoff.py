@@ -1,4 +1,4 @@
-"""How long a process waits before it tries again."""
+"""Tests how long a process waits before it tries again."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""The text about data that could not be read."""
+"""Tests the text about data that could not be read."""
 
 import pytest
 from pydantic import BaseModel, ValidationError

@@ -1,4 +1,4 @@
-"""What an instrument makes of a price, and how long its orders may wait."""
+"""Tests how an instrument rounds a price, and how long its orders may wait."""
 
 from decimal import Decimal
 

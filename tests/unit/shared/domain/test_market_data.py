@@ -1,4 +1,4 @@
-"""Candles and books: what is refused, because no market looks like it."""
+"""Tests which candles and books are refused, because no real market has them."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

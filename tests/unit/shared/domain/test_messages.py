@@ -1,4 +1,4 @@
-"""Messages on the wire: each comes back as it was, byte for byte, and version 1 stays readable."""
+"""Tests that each message on the wire comes back byte for byte, and that version 1 stays readable."""
 
 from datetime import datetime
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Bar files: what is accepted, and what the refusal of the rest says."""
+"""Tests which candle files are accepted, and what the refusal of the others says."""
 
 import gzip
 from datetime import UTC, datetime

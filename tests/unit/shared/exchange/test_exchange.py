@@ -1,4 +1,4 @@
-"""The exchange: matching, holds, fees, refusals and the ways an order can end."""
+"""Tests the exchange: matching, holds, fees, refusals and the ways in which an order can end."""
 
 from decimal import Decimal
 from typing import Any

@@ -1,4 +1,4 @@
-"""The simulated exchange as a library: no server, no settings, and a time that the caller moves."""
+"""Tests the simulated exchange as a library: no server, no settings, and a time that the caller moves."""
 
 import doctest
 from datetime import UTC, datetime, timedelta

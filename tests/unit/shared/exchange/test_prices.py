@@ -1,4 +1,4 @@
-"""Prices: fixed by seed, moving with time, following a candle file minute by minute."""
+"""Tests that prices are fixed by seed, move with time, and follow a candle file minute by minute."""
 
 import time
 from datetime import UTC, datetime

@@ -1,4 +1,4 @@
-"""The Celery settings on which the loss and doubling of hints depend."""
+"""Tests the Celery settings on which the loss and doubling of hints depend."""
 
 from celery import Celery
 

@@ -1,4 +1,4 @@
-"""Connections to Redis: opened in one place, with a limit on every wait."""
+"""Tests that connections to Redis are opened in one place, with a limit on every wait."""
 
 import asyncio
 import re

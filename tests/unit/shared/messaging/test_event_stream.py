@@ -1,4 +1,4 @@
-"""Reading the stream's entries."""
+"""Tests how the entries of the stream `events` are read."""
 
 import pytest
 

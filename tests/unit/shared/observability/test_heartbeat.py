@@ -1,4 +1,4 @@
-"""The heartbeat file."""
+"""Tests the heartbeat file and the probe that reads it."""
 
 import os
 import sys

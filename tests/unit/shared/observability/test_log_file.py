@@ -1,4 +1,4 @@
-"""A log file that others rename, delete or make unwritable."""
+"""Tests that logging goes on although others rename or delete the log file or make it unwritable."""
 
 import logging
 import subprocess

@@ -1,4 +1,4 @@
-"""Log lines of structlog and of libraries."""
+"""Tests the log lines of structlog and of libraries, and that they hold no secrets."""
 
 import io
 import json

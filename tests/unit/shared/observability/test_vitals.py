@@ -1,4 +1,4 @@
-"""What keeps a process from its work: when it is reported, when it is over, and when the process is unhealthy."""
+"""Tests when trouble is reported, when it is over, and when it makes a process unhealthy."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""The advisory locks under which the fills of a broker get their numbers."""
+"""Tests the advisory locks under which the fills of a broker get their numbers."""
 
 from zlib import crc32
 

@@ -1,4 +1,4 @@
-"""Findings about one broker, on both sides of each threshold."""
+"""Tests the findings about one broker on both sides of each threshold."""
 
 from collections.abc import Sequence
 from typing import Any

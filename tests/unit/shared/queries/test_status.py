@@ -1,4 +1,4 @@
-"""What of the facts is a finding: a system in which all is well, then one fault at a time."""
+"""Tests what counts as a finding: a system in which all is well, then one fault at a time."""
 
 from typing import Any
 

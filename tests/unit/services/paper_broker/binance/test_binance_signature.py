@@ -1,4 +1,4 @@
-"""Binance's signature: the vector of its documents."""
+"""Tests Binance's signature with the sample of its documents."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""Requests to the dialect as HTTP brings them, and Coinbase's own words for what is wrong with them."""
+"""Tests requests to the dialect as HTTP brings them, and Coinbase's own words for what is wrong with them."""
 
 from collections.abc import Callable
 from dataclasses import dataclass

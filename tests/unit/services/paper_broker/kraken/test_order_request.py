@@ -1,4 +1,4 @@
-"""AddOrder's fields: what they become, and Kraken's words for wrong ones."""
+"""Tests how the fields of AddOrder are read, and Kraken's words for wrong ones."""
 
 from decimal import Decimal
 from uuid import uuid4

@@ -1,4 +1,4 @@
-"""Kraken's signature: the vector of its documentation."""
+"""Tests Kraken's signature with the sample of its documentation."""
 
 import base64
 

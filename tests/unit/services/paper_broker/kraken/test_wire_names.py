@@ -1,4 +1,4 @@
-"""Kraken's names: the irregular ones, and that none stands for two things."""
+"""Tests Kraken's irregular names, and that no name stands for two things."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""An order's fields: what they become, and OKX's codes for wrong ones."""
+"""Tests how the fields of an order are read, and OKX's codes for wrong ones."""
 
 from decimal import Decimal
 from typing import Any

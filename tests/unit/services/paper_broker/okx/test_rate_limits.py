@@ -1,4 +1,4 @@
-"""OKX's limits: sixty orders in two seconds for each pair of an account, and a number for each call."""
+"""Tests OKX's limits: sixty orders in two seconds for each pair of an account, and a number for each call."""
 
 import pytest
 

@@ -1,4 +1,4 @@
-"""OKX's signature: what ccxt signs passes, and nothing else does."""
+"""Tests that the paper OKX accepts what ccxt signs, and nothing else."""
 
 import ccxt
 import pytest

@@ -1,4 +1,4 @@
-"""OKX's pairs and ids: tether, whole costs, fees finer than lots, ids that grow."""
+"""Tests OKX's pairs and ids: tether, whole costs, fees finer than lots, ids that grow."""
 
 from decimal import Decimal
 

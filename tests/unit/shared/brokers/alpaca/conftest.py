@@ -1,4 +1,4 @@
-"""Alpaca's shapes for the recording server; its calls are named by method and path."""
+"""Defines Alpaca's shapes for the recording server; its calls are named by method and path."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

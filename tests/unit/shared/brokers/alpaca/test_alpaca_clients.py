@@ -1,4 +1,4 @@
-"""alpaca-py's clients: one a connection, cheap copies for accounts, nothing of one account in another's."""
+"""Tests that alpaca-py's clients are cheap copies for each account, and share nothing that belongs to one account."""
 
 import gc
 import tracemalloc

@@ -1,4 +1,4 @@
-"""What Alpaca shows of stocks, which differs from coins: a key is needed, and the book has one level."""
+"""Tests what Alpaca shows of stocks, which differs from coins: a key is needed, and the book has one level."""
 
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal

@@ -1,4 +1,4 @@
-"""Coinbase's shapes for the recording server; its calls are named by their path below /api/v3/brokerage/."""
+"""Defines Coinbase's shapes for the recording server; its calls are named by their path below /api/v3/brokerage/."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

@@ -1,4 +1,4 @@
-"""Clients of Coinbase accounts: cheap, and sharing nothing that matters."""
+"""Tests that clients of Coinbase accounts are cheap, and share nothing that matters."""
 
 import gc
 import tracemalloc

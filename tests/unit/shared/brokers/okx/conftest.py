@@ -1,4 +1,4 @@
-"""OKX's shapes for the recording server; its calls are named by their path below /api/v5/."""
+"""Defines OKX's shapes for the recording server; its calls are named by their path below /api/v5/."""
 
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta

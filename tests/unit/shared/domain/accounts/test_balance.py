@@ -1,4 +1,4 @@
-"""Balances: total = available + locked, and a failed reading is never a zero."""
+"""Tests that total = available + locked, and that a failed reading is never a zero."""
 
 from datetime import timedelta
 from decimal import Decimal

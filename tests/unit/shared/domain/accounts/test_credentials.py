@@ -1,4 +1,4 @@
-"""Whether a key has the form of its broker's keys."""
+"""Tests whether a key has the form of its broker's keys."""
 
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec

@@ -1,4 +1,4 @@
-"""What is removed around a key, what is refused inside it, and that no message repeats it."""
+"""Tests what is removed around a key and what is refused inside it, and that no message repeats the key."""
 
 import json
 

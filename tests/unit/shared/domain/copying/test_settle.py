@@ -1,4 +1,4 @@
-"""How executed orders move the copied position, by example."""
+"""Tests by example how executed orders move the copied position."""
 
 from decimal import Decimal
 

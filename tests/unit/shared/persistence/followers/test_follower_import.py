@@ -1,4 +1,4 @@
-"""Import files: every fault is named with its row, nothing secret is repeated."""
+"""Tests that an import file names every fault with its row, and repeats nothing secret."""
 
 import json
 
