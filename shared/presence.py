@@ -112,7 +112,10 @@ async def _keep_signing(life: Life, broker: Broker, redis_url: str, database_url
                 if monotonic() >= elsewhere_at:
                     elsewhere_at = monotonic() + ELSEWHERE_EVERY_SECONDS
                     text = record.trouble or f"Redis does not answer: {error or type(error).__name__}"
-                    await asyncio.to_thread(_report_elsewhere, database_url, record, broker, text)
+                    try:
+                        await asyncio.to_thread(_report_elsewhere, database_url, record, broker, text)
+                    except (NijaError, SQLAlchemyError) as unwritten:
+                        log.warning("no sign of life in PostgreSQL either", error=str(unwritten))
             await wait(ended, SIGN_SECONDS)
 
 
@@ -153,6 +156,7 @@ class StartWait:
 
 
 def _leave(record: StageRecord, redis_urls: Mapping[Broker, str], database_url: str | None) -> None:
+    """Write the record where a server answers. Log nothing: the line of a failed start is its only one."""
     unreachable: set[str] = set()
     for broker, url in redis_urls.items():
         if url in unreachable:
@@ -162,15 +166,13 @@ def _leave(record: StageRecord, redis_urls: Mapping[Broker, str], database_url: 
         except (RedisError, OSError, ValueError):
             unreachable.add(url)
     missing = [broker for broker, url in redis_urls.items() if url in unreachable]
-    for each in missing if redis_urls else [None]:
-        if database_url is None or not _report_elsewhere(database_url, record, each, record.trouble or ""):
-            return
+    if database_url is None:
+        return
+    with contextlib.suppress(NijaError, SQLAlchemyError):
+        for each in missing if redis_urls else [None]:
+            _report_elsewhere(database_url, record, each, record.trouble or "")
 
 
-def _report_elsewhere(database_url: str, record: StageRecord, broker: Broker | None, text: str) -> bool:
-    try:
-        write_stage_report(database_url, broker, record.stage.value, record.host, record.state.value, text)
-    except (NijaError, SQLAlchemyError) as error:
-        log.warning("no sign of life in PostgreSQL either", error=str(error))
-        return False
-    return True
+def _report_elsewhere(database_url: str, record: StageRecord, broker: Broker | None, text: str) -> None:
+    """Write the record into PostgreSQL. Raises NijaError and SQLAlchemyError."""
+    write_stage_report(database_url, broker, record.stage.value, record.host, record.state.value, text)

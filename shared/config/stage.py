@@ -11,6 +11,9 @@ import structlog
 from shared.config.errors import ConfigurationError
 from shared.config.load import load_settings, log_misspelt_variables
 from shared.config.settings import Settings
+from shared.config.values import database_url as postgresql_url
+from shared.config.values import redis_url
+from shared.domain.accounts.key_text import bare
 from shared.domain.identity import Broker
 from shared.messaging.connection.errors import RedisUnavailable
 from shared.messaging.connection.server_check import check_redis
@@ -32,7 +35,7 @@ class _FailureReport:
         self._record = record
         self._brokers = brokers
         self.settings: Settings | None = None
-        """None while they cannot be read: then the plain variables must do."""
+        """None while they cannot be read. Then the URLs come from the variables, if the settings would accept them."""
 
     def __call__(self, why: str) -> None:
         settings, brokers = self.settings, self._brokers
@@ -41,13 +44,22 @@ class _FailureReport:
             found = {each: settings.own_redis_url(each) or settings.redis_url for each in brokers}
             database_url = settings.database_url
         else:
-            shared_url = os.environ.get("REDIS_URL", "")
-            found = {each: os.environ.get(f"{each.name}_REDIS_URL") or shared_url for each in brokers}
-            database_url = os.environ.get("DATABASE_URL")
+            shared_url = _accepted_url("REDIS_URL", redis_url)
+            found = {each: _accepted_url(f"{each.name}_REDIS_URL", redis_url, shared_url) for each in brokers}
+            database_url = _accepted_url("DATABASE_URL", postgresql_url)
         # Here, because Flower has no database and should not load what takes one.
         from shared.presence import leave_failure
 
         leave_failure(self._record, why, {each: url for each, url in found.items() if url}, database_url)
+
+
+def _accepted_url(variable: str, check: Callable[[str], str], unset: str | None = None) -> str | None:
+    """The URL in this variable. None if the settings refuse it, because a library may show its password as a host."""
+    url = bare(os.environ.get(variable, ""))
+    try:
+        return check(url) if url else unset
+    except ValueError:
+        return None
 
 
 def settings_of_stage(start: Start, *brokers: Broker, record: StageRecord | None = None) -> Settings:

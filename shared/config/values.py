@@ -103,10 +103,10 @@ def _brokers(value: Any) -> Any:
 redis_url = _url(("redis", "rediss", "unix"), "redis://:<password>@host:6379/0")
 base_url = _url(("http", "https"), "http://127.0.0.1:8123")
 proxy_url = _url(("http", "https"), "http://127.0.0.1:3128")
-_database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresql://user:<password>@host:5432/nija")
+database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresql://user:<password>@host:5432/nija")
 
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
-DatabaseUrl = Annotated[str, AfterValidator(_database_url)]
+DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 SecretKeys = Annotated[SecretStr, AfterValidator(secret_keys)]
 BasicAuth = Annotated[SecretStr, AfterValidator(_basic_auth)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]

@@ -110,6 +110,25 @@ def test_a_redis_that_cannot_be_used_ends_every_stage(
             assert not redis.exists(BrokerKeys(Broker.KRAKEN).epoch)
 
 
+@pytest.mark.parametrize(
+    ("changes", "setting"),
+    [
+        ({"DATABASE_URL": f"postgresql://nija:x@{PASSWORD}@127.0.0.1:1/nija"}, "DATABASE_URL"),
+        ({"REDIS_URL": f"redis://:x@{PASSWORD}@127.0.0.1:1/0"}, "REDIS_URL"),
+        ({"NIJA_WORKER_CHILDREN": "0"}, "NIJA_WORKER_CHILDREN"),
+    ],
+)
+def test_a_refused_setting_is_the_only_line_while_all_servers_are_away(
+    changes: dict[str, str], setting: str, environment: dict[str, str]
+) -> None:
+    """The failure cannot be reported anywhere, and no part of a refused URL is shown as a host."""
+    environment |= {"REDIS_URL": "redis://127.0.0.1:1/0", "DATABASE_URL": "postgresql://127.0.0.1:1/nija"}
+    names = ["copy_engine", "broker_worker"] if setting == "DATABASE_URL" else ["master_trader"]
+    for name, lines in last_words(names, environment | changes).items():
+        [line] = lines
+        assert line.startswith(f"{name}: {setting}")
+
+
 def test_debug_adds_the_traceback_without_the_password(
     environment: dict[str, str], fresh_redis_url: str, fresh_database_url: str
 ) -> None:
