@@ -1,8 +1,11 @@
 """Tests in Dockerfile and docker-compose.yml the image's version, its one builder, and how long logs are kept."""
 
 import re
+import textwrap
 import tomllib
 from pathlib import Path
+
+import yaml
 
 from shared.domain.identity import Broker
 from tests.end_to_end.compose import read_services
@@ -38,3 +41,26 @@ def test_every_log_is_rotated_and_kept_long_enough() -> None:
         options = service["logging"]["options"]
         assert service["logging"]["driver"] == "local", name
         assert int(options["max-size"].removesuffix("m")) * int(options["max-file"]) >= KEPT_MEGABYTES, name
+
+
+def test_the_example_of_own_servers_reaches_every_live_service() -> None:
+    """Each service that is given the URLs gets both from the page, and has a network that leads out."""
+    section = (TOP / "docs/deployment.md").read_text().partition("\n### Your own servers\n")[2].partition("\n### ")[0]
+    block = "\n".join(line for line in section.splitlines() if line.startswith("    ") or not line)
+    example = yaml.safe_load(textwrap.dedent(block))["services"]
+    given = {
+        name
+        for name, service in SERVICES.items()
+        if "paper" not in service["profiles"] and "DATABASE_URL" in service.get("environment", {})
+    }
+    assert set(example) == given
+    for name, override in example.items():
+        assert set(override["environment"]) == {"REDIS_URL", "DATABASE_URL"}, name
+        assert "outside" in {*SERVICES[name]["networks"], *override.get("networks", ())}, name
+
+
+def test_the_first_step_refuses_the_urls_that_the_file_sets_itself() -> None:
+    """In `.env` they would have no effect."""
+    command = SERVICES["settings"]["command"]
+    refused = {command[place + 1] for place, word in enumerate(command) if word == "--overridden"}
+    assert refused == {name for name in SERVICES["bookkeeper"]["environment"] if name.endswith("_URL")}

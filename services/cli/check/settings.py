@@ -20,11 +20,17 @@ def check_settings(
         list[str] | None,
         typer.Argument(metavar="VARIABLE …", help="Further variables that must be set, such as REDIS_PASSWORD."),
     ] = None,
+    overridden: Annotated[
+        list[str] | None,
+        typer.Option("--overridden", metavar="VARIABLE", help="A variable that docker-compose.yml sets itself."),
+    ] = None,
 ) -> None:
     """Check the settings and ask no server; 0 if they are complete, 2 with a line that names what is missing or wrong.
 
     Each broker of NIJA_BROKERS, else of COMPOSE_PROFILES, needs its master's key. Without both lists one broker does.
     """
+    for name in overridden or ():
+        _refuse(name)
     for name in needed or ():
         _require(name)
     try:
@@ -36,6 +42,14 @@ def check_settings(
         if settings.master_credentials(broker) is None:
             raise ConfigurationError(_missing_key(broker))
     output.console.print(f"the settings are complete for {', '.join(broker.value for broker in brokers)}")
+
+
+def _refuse(name: str) -> None:
+    if os.environ.get(name, ""):
+        raise ConfigurationError(
+            f"{name} has no effect in .env, because docker-compose.yml sets it: remove it, "
+            "and set it for each service in docker-compose.override.yml (docs/deployment.md#your-own-servers)"
+        )
 
 
 def _require(name: str) -> None:

@@ -52,6 +52,21 @@ def test_a_password_that_would_break_its_url_is_refused_and_not_shown(environmen
     assert "p@ss" not in str(refused.value)
 
 
+@pytest.mark.parametrize(
+    ("name", "url"), [("REDIS_URL", "redis://:hidden@a/0"), ("DATABASE_URL", "postgresql://n:hidden@a/n")]
+)
+def test_a_url_that_compose_would_override_is_refused(environment: pytest.MonkeyPatch, name: str, url: str) -> None:
+    """The line names the file in which the URL has an effect, and not the URL. Empty means not set."""
+    environment.setattr("os.environ", {**VARIABLES, name: url})
+    with pytest.raises(
+        ConfigurationError, match=rf"^{name} has no effect in \.env.* docker-compose\.override\.yml"
+    ) as no:
+        check_settings(NEEDED, ["REDIS_URL", "DATABASE_URL"])
+    assert "hidden" not in str(no.value)
+    environment.setattr("os.environ", {**VARIABLES, name: ""})
+    check_settings(NEEDED, ["REDIS_URL", "DATABASE_URL"])
+
+
 @pytest.mark.parametrize("variable", ["COMPOSE_PROFILES", "NIJA_BROKERS"])
 def test_each_broker_that_is_to_run_needs_its_key(environment: pytest.MonkeyPatch, variable: str) -> None:
     """The first one without a key is named, with both of its variables."""
