@@ -64,3 +64,11 @@ def test_the_first_step_refuses_the_urls_that_the_file_sets_itself() -> None:
     command = SERVICES["settings"]["command"]
     refused = {command[place + 1] for place, word in enumerate(command) if word == "--overridden"}
     assert refused == {name for name in SERVICES["bookkeeper"]["environment"] if name.endswith("_URL")}
+
+
+def test_live_services_serve_the_brokers_of_the_profiles() -> None:
+    """A broker that runs is served by the engine and the bookkeeper, and no other is, whatever keys `.env` has."""
+    for name, service in read_services({"COMPOSE_PROFILES": "kraken,okx"}).items():
+        if "paper" not in service["profiles"] and "DATABASE_URL" in service.get("environment", {}):
+            assert service["environment"]["NIJA_BROKERS"] == "kraken,okx", name
+    assert "COMPOSE_PROFILES" in SERVICES["settings"]["command"]

@@ -8,11 +8,13 @@ import typer
 
 from services.cli import output
 from shared.brokers.registry import EXAMPLE_BROKER
-from shared.config import ConfigurationError, Settings, load_settings, master_prefix
+from shared.config import ConfigurationError, Settings, load_settings, master_prefix, parse_broker
 from shared.domain.identity import Broker
 
 _FITS_INTO_URL = re.compile(r"[A-Za-z0-9._~-]+")
 _WHERE = "set it in .env"
+_PAPER = "paper"
+"""The profile that runs apart from the live ones."""
 
 
 def check_settings(
@@ -62,12 +64,27 @@ def _require(name: str) -> None:
 
 def _wanted(settings: Settings) -> tuple[Broker, ...]:
     """The brokers that should run. Raises ConfigurationError when there are none."""
-    profiles = os.environ.get("COMPOSE_PROFILES", "").split(",")
-    found = settings.brokers or tuple(broker for broker in Broker if broker.value in profiles)
+    profiles = _profiles()
+    if profiles and settings.brokers and {*profiles} != {*settings.brokers}:
+        raise ConfigurationError(
+            "NIJA_BROKERS names other brokers than COMPOSE_PROFILES: remove NIJA_BROKERS from .env"
+        )
+    found = settings.brokers or profiles
     found = found or settings.enabled_brokers()
     if not found:
         raise ConfigurationError(f"{_missing_key(EXAMPLE_BROKER)} (or those of another broker)")
     return found
+
+
+def _profiles() -> tuple[Broker, ...]:
+    """The brokers of COMPOSE_PROFILES. Raises ConfigurationError for any other word: each becomes a broker to serve."""
+    names = [name.strip() for name in os.environ.get("COMPOSE_PROFILES", "").split(",") if name.strip()]
+    if _PAPER in names:
+        raise ConfigurationError(
+            f"COMPOSE_PROFILES in .env is for live brokers: remove {_PAPER}, "
+            f"and start it with `docker compose --profile {_PAPER} up`"
+        )
+    return tuple(parse_broker(name, "COMPOSE_PROFILES") for name in names)
 
 
 def _missing_key(broker: Broker) -> str:

@@ -75,6 +75,36 @@ def test_each_broker_that_is_to_run_needs_its_key(environment: pytest.MonkeyPatc
         check_settings(NEEDED)
 
 
+def test_blanks_between_profiles_are_ignored(
+    environment: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Compose ignores them too, and would start both brokers."""
+    okx = {"OKX_API_KEY": "okx-key", "OKX_API_SECRET": "okx-secret", "OKX_PASSPHRASE": "Correct Horse 1!"}
+    environment.setattr("os.environ", {**VARIABLES, **okx, "COMPOSE_PROFILES": "okx , kraken"})
+    check_settings(NEEDED)
+    assert capsys.readouterr().out == "the settings are complete for okx, kraken\n"
+
+
+@pytest.mark.parametrize(
+    ("variables", "line"),
+    [
+        ({"COMPOSE_PROFILES": "kraken,paper"}, r"^COMPOSE_PROFILES in \.env is for live brokers: remove paper"),
+        ({"COMPOSE_PROFILES": "kraken,okxx"}, r"^COMPOSE_PROFILES: unknown broker 'okxx'"),
+        (
+            {"COMPOSE_PROFILES": "kraken", "NIJA_BROKERS": "kraken,okx"},
+            r"^NIJA_BROKERS names other brokers than COMPOSE_",
+        ),
+    ],
+)
+def test_profiles_that_are_not_the_brokers_to_serve_are_refused(
+    environment: pytest.MonkeyPatch, variables: dict[str, str], line: str
+) -> None:
+    """The services take the brokers that they serve from the profiles."""
+    environment.setattr("os.environ", {**VARIABLES, **variables})
+    with pytest.raises(ConfigurationError, match=line):
+        check_settings(NEEDED)
+
+
 def test_without_any_key_one_is_asked_for(environment: pytest.MonkeyPatch) -> None:
     """No list of brokers and no key: there is nothing to run."""
     without = {name: value for name, value in VARIABLES.items() if not name.startswith("KRAKEN")}
