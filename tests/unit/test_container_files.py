@@ -72,3 +72,14 @@ def test_live_services_serve_the_brokers_of_the_profiles() -> None:
         if "paper" not in service["profiles"] and "DATABASE_URL" in service.get("environment", {}):
             assert service["environment"]["NIJA_BROKERS"] == "kraken,okx", name
     assert "COMPOSE_PROFILES" in SERVICES["settings"]["command"]
+
+
+def test_the_page_shows_no_option_that_the_next_start_would_undo() -> None:
+    """`docker compose up` without the same option removes the added workers, or starts without the live brokers."""
+    page = (TOP / "docs/deployment.md").read_text()
+    commands = re.findall(r"^    docker compose (.*)$", page, re.MULTILINE)
+    assert commands
+    assert not [each for each in commands if "--scale" in each or re.search(r"--profile (?!paper)", each)]
+    scaled = re.findall(r"^      ([\w-]+): \{scale: \d+\}$", page, re.MULTILINE)
+    assert scaled
+    assert set(scaled) <= set(SERVICES)
