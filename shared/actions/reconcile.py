@@ -13,6 +13,7 @@ from shared.domain.reconciliation.stray_orders import Ownership
 from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.find import require_known
+from shared.persistence.reports.reports import with_followers
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +101,7 @@ def _concerned(context: ActionContext, broker: Broker | None, follower_id: Follo
     """The brokers with followers; with a follower, those at which it is not removed."""
     if follower_id is not None:
         require_known(context.store, follower_id, broker)
-    statuses = context.reports.statuses()
-    brokers = (broker,) if broker else tuple(each for each in Broker if each in statuses)
+    brokers = (broker,) if broker else with_followers(context.reports.statuses())
     if follower_id is None:
         return brokers
     return tuple(each for each in brokers if context.reports.followers(each, follower_id=follower_id))

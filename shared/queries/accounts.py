@@ -26,7 +26,7 @@ from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.reports.reports import FollowerLine, Reports
+from shared.persistence.reports.reports import FollowerLine, Reports, with_followers
 from shared.queries.connections import Connections
 from shared.queries.followers import require_follower
 
@@ -47,8 +47,8 @@ def read_accounts(
     """
     require_follower(connections, follower_id, broker)
     reports = Reports(connections.engine)
-    known = reports.statuses()
-    concerned = (broker,) if broker else tuple(each for each in Broker if each in enabled or each in known)
+    expected = {*enabled, *with_followers(reports.statuses())}
+    concerned = (broker,) if broker else tuple(each for each in Broker if each in expected)
     return [
         state
         for each in concerned

@@ -14,7 +14,7 @@ from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import Stage
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
-from shared.persistence.reports.reports import Reports
+from shared.persistence.reports.reports import Reports, with_followers
 from shared.queries.broker_facts import BrokerFacts, CircuitFacts, EquitySplit, FeeFacts, LimitFill, QueueDepth
 from shared.queries.broker_findings import service_findings
 from shared.queries.connections import Connections
@@ -32,7 +32,8 @@ def read_brokers(
     A Redis or a PostgreSQL that does not answer hides only its own part.
     """
     statuses = _statuses(connections)
-    concerned = (only,) if only else tuple(each for each in Broker if each in enabled or each in (statuses or {}))
+    expected = {*enabled, *with_followers(statuses or {})}
+    concerned = (only,) if only else tuple(each for each in Broker if each in expected)
     found = []
     for broker in concerned:
         followers = None if statuses is None else statuses.get(broker, {})

@@ -12,7 +12,7 @@ from redis.exceptions import RedisError
 from shared.domain.identity import Broker
 from shared.messaging.stage_signs import KEPT_SECONDS
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
-from shared.persistence.reports.reports import Reports
+from shared.persistence.reports.reports import Reports, with_followers
 from shared.persistence.reports.stages import StageReport, recent_stage_reports
 from shared.persistence.schema import check_database
 from shared.queries.connections import Connections
@@ -68,7 +68,7 @@ def _ask_ledger(connections: Connections, enabled: Sequence[Broker]) -> _Ledger:
         reports = Reports(connections.engine)
         followers = reports.statuses()
         facts = {}
-        concerned = {*followers, *enabled}
+        concerned = {*with_followers(followers), *enabled}
         for broker in (each for each in Broker if each in concerned):
             newest = reports.fills(broker, limit=1)
             facts[broker] = LedgerFacts(followers=followers.get(broker, {}), last_fill=newest[0] if newest else None)

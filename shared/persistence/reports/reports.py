@@ -12,6 +12,7 @@ from sqlalchemy import Engine, text
 
 from shared.domain.accounts.balance import BalanceSnapshot
 from shared.domain.amounts import Amount, Instant
+from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
@@ -268,6 +269,11 @@ class Reports:
             # Compiling these queries would take longer than running them.
             connection.execute(text("SET LOCAL jit = off"))
             return [dict(row) for row in connection.execute(text(query), values).mappings()]
+
+
+def with_followers(statuses: Mapping[Broker, Mapping[str, int]]) -> tuple[Broker, ...]:
+    """The brokers with a follower that is not removed, by `Reports.statuses`. Nothing is expected to run for others."""
+    return tuple(broker for broker in Broker if statuses.get(broker, {}).keys() - {FollowerStatus.REMOVED.value})
 
 
 def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -130,6 +130,17 @@ def test_without_any_redis_the_ledger_is_still_shown(connections: Connections) -
     assert status.brokers[0].ledger.followers == {"active": 1}
 
 
+def test_a_broker_whose_followers_are_all_removed_is_not_shown(connections: Connections) -> None:
+    """Nothing has to run there, so nothing that does not run is a finding. It is shown if it is enabled."""
+    FollowerStore(connections.engine).remove(Broker.KRAKEN, ALICE, actor="test")
+    status = system_status(connections, (), home="/data", run=None, processes=())
+    assert [each.broker for each in status.brokers] == [Broker.OKX]
+    assert [each.broker for each in read_brokers(connections)] == [Broker.OKX]
+    assert [each.broker for each in read_expected_brokers(connections)] == [Broker.OKX]
+    assert [each.broker for each in read_accounts(connections, maximum_age=MAXIMUM_AGE)] == [Broker.OKX]
+    assert [each.broker for each in read_brokers(connections, [Broker.KRAKEN])] == [Broker.KRAKEN, Broker.OKX]
+
+
 @pytest.mark.parametrize(
     ("enabled", "only", "expected"),
     [
