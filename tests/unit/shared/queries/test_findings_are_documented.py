@@ -17,3 +17,10 @@ def test_every_kind_of_finding_is_in_the_table_of_the_documentation(kind: str) -
     rows = [line for line in OPERATIONS.read_text().splitlines() if line.startswith("| `")]
     named = {name for row in rows for name in re.findall(r"`(\w+)`", row.split("|")[1])}
     assert kind in named
+
+
+@pytest.mark.parametrize("kind", [FindingKind.NOT_FUNDED, FindingKind.CIRCUIT_OPEN, FindingKind.NOT_CONNECTED])
+def test_a_finding_that_status_does_not_have_says_where_it_comes_from(kind: str) -> None:
+    """An operator who watches only `nija status` would wait for it in vain."""
+    [row] = [line for line in OPERATIONS.read_text().splitlines() if line.startswith("| `") and f"`{kind}`" in line]
+    assert row.split("|")[2].strip().startswith("Only in `nija brokers`")
