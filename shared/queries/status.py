@@ -205,9 +205,9 @@ def _is_over(status: SystemStatus, report: StageReport) -> bool:
 def _without_repeats(findings: Iterator[Finding]) -> Iterator[Finding]:
     """Report a process once that is found at several brokers, or by the supervisor and in Redis."""
     found = list(findings)
-    once: dict[tuple[str, str], list[Finding]] = {}
+    once: dict[tuple[str, str, str], list[Finding]] = {}
     for each in found:
-        once.setdefault((each.kind, each.subject), []).append(each)
+        once.setdefault(_same(each), []).append(each)
     supervised = {each.subject for each in found if each.kind is FindingKind.CRASH_LOOP and "@" not in each.subject}
     for each in found:
         if each.kind not in _ONE_FOR_ALL:
@@ -220,7 +220,12 @@ def _without_repeats(findings: Iterator[Finding]) -> Iterator[Finding]:
             and (stage in supervised or (each.broker and f"{stage}-{each.broker.value}" in supervised))
         ):
             continue
-        same = once[each.kind, each.subject]
+        same = once[_same(each)]
         if same[0] is each:
             brokers = {one.broker for one in same}
             yield each if len(brokers) == 1 else each.model_copy(update={"broker": None})
+
+
+def _same(finding: Finding) -> tuple[str, str, str]:
+    """What the findings of one fault have in common. Two processes of a host may fail to start for different reasons."""
+    return finding.kind, finding.subject, finding.message if finding.kind is FindingKind.START_FAILED else ""

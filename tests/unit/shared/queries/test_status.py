@@ -268,6 +268,27 @@ def test_a_stage_that_cannot_reach_redis_is_found_by_its_report_in_postgresql() 
     assert system(stage_reports=(a_report(),)).findings() == []
 
 
+def test_start_failures_of_two_brokers_on_one_host_are_two_findings() -> None:
+    """Each has its own line. The same line at both brokers is one fault, and is found once."""
+
+    def failed(why: str) -> tuple[Any, ...]:
+        last = stage(Stage.BROKER_WORKER, state=StageState.FAILED, trouble=why, pid=8)
+        return (*all_stages(Stage.BROKER_WORKER), last)
+
+    def found(kraken: str, okx: str) -> list[tuple[Broker | None, str]]:
+        status = system(
+            brokers=(
+                broker(pipeline=pipeline(stages=failed(kraken))),
+                broker(broker=OKX, pipeline=pipeline(stages=failed(okx))),
+            )
+        )
+        return [(each.broker, each.message) for each in status.findings() if each.kind == "start_failed"]
+
+    where = "broker_worker on host cannot start: "
+    assert found("no key", "no Redis") == [(KRAKEN, f"{where}no key"), (OKX, f"{where}no Redis")]
+    assert found("no key", "no key") == [(None, f"{where}no key")]
+
+
 @pytest.mark.parametrize(("age", "found"), [(90.0, ["stage_trouble"]), (90.1, [])])
 def test_a_report_of_trouble_in_postgresql_expires(age: float, found: list[str]) -> None:
     """It is repeated every 30 s while it lasts."""
