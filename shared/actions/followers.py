@@ -12,7 +12,7 @@ from shared.actions.context import ActionContext
 from shared.actions.follower_keys import refuse_masters_key, require_usable
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.identity import Broker, FollowerId
+from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.errors import FollowerTaken
 from shared.persistence.followers.find import find_follower
 from shared.persistence.followers.import_file import NewFollower
@@ -52,10 +52,11 @@ def add_follower(
 ) -> FollowerResult:
     """Let an account copy from the next fill on.
 
-    `allow_withdraw`: accept a key that may withdraw. `check`: ask the broker what the key may do. Raises KeyNotUsable
-    (the master's own key, or a key that may not trade or may withdraw), FollowerTaken (the id or the key is in use),
-    BadSecretKey.
+    `allow_withdraw`: accept a key that may withdraw. `check`: ask the broker what the key may do. Raises
+    InvalidFollowerId, KeyNotUsable (the master's own key, or a key that may not trade or may withdraw), FollowerTaken
+    (the id or the key is in use), BadSecretKey.
     """
+    follower_id = parse_follower_id(follower_id)
     context.require_redis([broker])
     refuse_masters_key(context, broker, credentials)
     new = NewFollower(broker, follower_id, credentials, withdraw_allowed=allow_withdraw)

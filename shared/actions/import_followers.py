@@ -7,8 +7,10 @@ from typing import Final
 
 from shared.actions.context import ActionContext
 from shared.actions.follower_keys import CANNOT_COPY_ITSELF, MASTERS_KEY, check_rows
-from shared.domain.identity import Broker
+from shared.domain.errors import InvalidFollowerId
+from shared.domain.identity import Broker, parse_follower_id
 from shared.persistence.errors import ImportRefused
+from shared.persistence.followers.import_file import INVALID_ID
 from shared.persistence.followers.import_file import ImportFormat as ImportFormat
 from shared.persistence.followers.import_file import NewFollower as NewFollower
 from shared.persistence.followers.import_file import read_rows as read_rows
@@ -36,6 +38,8 @@ def import_followers(
     `check`: ask the brokers what the keys may do. Raises ImportRefused, which names every row that cannot join;
     RedisUnavailable, RedisUnusable, RedisError, DatabaseUnavailable, BadSecretKey. Nothing was stored then.
     """
+    if invalid := [row.row for row in rows if not _is_valid(row.follower_id)]:
+        raise ImportRefused(dict.fromkeys(invalid, INVALID_ID))
     context.require_redis(row.broker for row in rows)
     if masters := [row.row for row in rows if context.is_masters_key(row.broker, row.credentials)]:
         raise ImportRefused(dict.fromkeys(masters, _REFUSAL))
@@ -49,3 +53,11 @@ def import_followers(
         notes = checked.notes
     context.store.import_rows(rows, actor=actor, reason=reason, announce=context.announce)
     return ImportedFollowers(Counter(row.broker for row in rows), notes)
+
+
+def _is_valid(follower_id: str) -> bool:
+    try:
+        parse_follower_id(follower_id)
+    except InvalidFollowerId:
+        return False
+    return True

@@ -20,6 +20,12 @@ from shared.persistence.followers.import_table import Columns, plain_name, read_
 
 COLUMNS: Final = Columns(("follower_id", "broker", "api_key", "api_secret"), ("passphrase", "paper"))
 
+INVALID_ID: Final = (
+    "the follower_id is not valid: use 1 to 64 lowercase letters, digits, '_', '-' or '.', beginning with a letter or "
+    "digit"
+)
+"""The fault of a row. It does not repeat the id, which may be a secret in a wrong column."""
+
 _TRUE: Final = frozenset({"true", "yes", "1"})
 _FALSE: Final = frozenset({"false", "no", "0", ""})
 _HARMLESS = re.compile(r"[a-z]{1,12}")
@@ -120,10 +126,7 @@ def _follower(number: int, record: dict[str, Any] | _Fault, elsewhere: Collectio
     try:
         follower_id = parse_follower_id(bare(_text(record, "follower_id")))
     except InvalidFollowerId:
-        raise _Fault(
-            "the follower_id is not valid: use 1 to 64 lowercase letters, digits, '_', '-' or '.', beginning with a "
-            "letter or digit"
-        ) from None
+        raise _Fault(INVALID_ID) from None
     given = {part: _text(record, part.value, required=part is not KeyPart.PASSPHRASE) for part in KeyPart}
     try:
         key = read_key(

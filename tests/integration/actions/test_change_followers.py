@@ -12,7 +12,7 @@ from shared.actions.errors import KeyNotUsable
 from shared.actions.followers import add_follower, pause_follower, remove_follower, replace_key, resume_follower
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.errors import NijaError
+from shared.domain.errors import InvalidFollowerId, NijaError
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.connection.errors import RedisUnavailable
 from shared.persistence.errors import AmbiguousFollower, FollowerGone, FollowerTaken, UnknownFollower
@@ -52,6 +52,14 @@ def test_the_masters_own_key_is_refused(operator: Operator, alices_key: Credenti
             change()
     assert [record.follower_id for record in operator.store.all()] == [ALICE]
     assert operator.store.credentials(KRAKEN, [ALICE]) == {ALICE: alices_key}
+
+
+@pytest.mark.parametrize("text", ["Alice Smith", "", "a" * 65, "alice\n", "al\0ice", "al\ud800ice"])
+def test_an_id_that_is_not_valid_is_refused(operator: Operator, text: str) -> None:
+    """A stored id of a wrong form would end the engine's loop of its broker: the list of followers could not be read."""
+    with pytest.raises(InvalidFollowerId, match="is not valid: use 1 to 64 lowercase letters"):
+        add_follower(operator.context, KRAKEN, FollowerId(text), operator.new_key("bob"), actor=ACTOR)
+    assert (operator.store.roster(KRAKEN), operator.announcements()) == ([], 0)
 
 
 def test_a_taken_id_is_refused_before_the_broker_is_asked(operator: Operator, alices_key: Credentials) -> None:

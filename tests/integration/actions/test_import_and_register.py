@@ -34,11 +34,12 @@ def test_all_rows_join_with_one_announcement(operator: Operator) -> None:
     assert [(each.actor, each.reason) for each in operator.store.changes(KRAKEN, ALICE)] == [(ACTOR, "moved over")]
 
 
-@pytest.mark.parametrize("fault", ["the master's own key", "is taken", "may withdraw", "may not trade"])
+@pytest.mark.parametrize("fault", ["is not valid", "the master's own key", "is taken", "may withdraw", "may not trade"])
 def test_one_row_that_cannot_join_refuses_all(operator: Operator, fault: str) -> None:
     """The error names the row by its number, and no other row was stored. A taken id counts before the key's rights."""
     operator.store.add(KRAKEN, FollowerId("carol"), operator.new_key("carol"), actor=ACTOR)
     bad = {
+        "is not valid": a_row(2, "Alice Smith", operator.new_key("dave")),
         "the master's own key": a_row(2, "dave", operator.master),
         "is taken": a_row(2, "carol", operator.new_key("carol", *WITHDRAWING)),
         "may withdraw": a_row(2, "dave", operator.new_key("dave", *WITHDRAWING)),
