@@ -1,15 +1,16 @@
 """Changes one follower: add, pause, resume, replace its key, remove.
 
-Each function checks first that the running stages can hear of the change. All of them raise DatabaseUnavailable,
-RedisUnavailable and RedisUnusable, and RedisError when Redis fails after that check. All that change an existing
-follower raise UnknownFollower, AmbiguousFollower (the id exists at several brokers, and none was given), and
-FollowerGone for a removed one.
+Before it stores anything, each function checks that the actor and the reason can be recorded, and that the running
+stages can be notified. All of them raise ActionRefused, DatabaseUnavailable, RedisUnavailable and RedisUnusable, and
+RedisError when Redis fails after that check. All that change an existing follower raise UnknownFollower,
+AmbiguousFollower (the id exists at several brokers, and none was given), and FollowerGone for a removed one.
 """
 
 from dataclasses import dataclass
 
 from shared.actions.context import ActionContext
 from shared.actions.follower_keys import refuse_masters_key, require_usable
+from shared.actions.record_texts import require_recordable
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId, parse_follower_id
@@ -56,6 +57,7 @@ def add_follower(
     InvalidFollowerId, KeyNotUsable (the master's own key, or a key that may not trade or may withdraw), FollowerTaken
     (the id or the key is in use), BadSecretKey.
     """
+    require_recordable(actor, reason)
     follower_id = parse_follower_id(follower_id)
     context.require_redis([broker])
     refuse_masters_key(context, broker, credentials)
@@ -80,6 +82,7 @@ def pause_follower(
     context: ActionContext, follower_id: FollowerId, broker: Broker | None = None, *, actor: str, reason: str = ""
 ) -> FollowerResult:
     """Skip opens from now on. Exits continue."""
+    require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     return _set_status(context, record, FollowerStatus.PAUSED, actor=actor, reason=reason)
 
@@ -98,6 +101,7 @@ def resume_follower(
     A disabled follower's key is checked at the broker, unless `check` is false. Raises KeyNotUsable when the key still
     may not be used, and BadSecretKey when the stored key cannot be read.
     """
+    require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     notes: tuple[str, ...] = ()
     if record.status is FollowerStatus.DISABLED and check:
@@ -126,6 +130,7 @@ def replace_key(
     KeyNotUsable, FollowerTaken (the key is another follower's), FollowerError (the keys come from the environment),
     BadSecretKey.
     """
+    require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     context.require_redis([record.broker])
     refuse_masters_key(context, record.broker, credentials)
@@ -154,6 +159,7 @@ def remove_follower(
 
     Its copied positions stay open at the broker and belong to the owner of the account from now on.
     """
+    require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     context.require_redis([record.broker])
     context.store.remove(record.broker, record.follower_id, actor=actor, reason=reason, announce=context.announce)

@@ -7,6 +7,7 @@ from typing import Final
 
 from shared.actions.context import ActionContext
 from shared.actions.follower_keys import CANNOT_COPY_ITSELF, MASTERS_KEY, check_rows
+from shared.actions.record_texts import require_recordable
 from shared.domain.errors import InvalidFollowerId
 from shared.domain.identity import Broker, parse_follower_id
 from shared.persistence.errors import ImportRefused
@@ -36,8 +37,9 @@ def import_followers(
     """Let these accounts copy from the next fill on. `read_rows` makes the rows from the text of a file.
 
     `check`: ask the brokers what the keys may do. Raises ImportRefused, which names every row that cannot join;
-    RedisUnavailable, RedisUnusable, RedisError, DatabaseUnavailable, BadSecretKey. Nothing was stored then.
+    ActionRefused (actor or reason), RedisUnavailable, RedisUnusable, RedisError, DatabaseUnavailable, BadSecretKey. Nothing was stored then.
     """
+    require_recordable(actor, reason)
     if invalid := [row.row for row in rows if not _is_valid(row.follower_id)]:
         raise ImportRefused(dict.fromkeys(invalid, INVALID_ID))
     context.require_redis(row.broker for row in rows)

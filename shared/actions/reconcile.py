@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from shared.actions.context import ActionContext
 from shared.actions.reconciliation import REASON, Reconciliation, ReconciliationReport
+from shared.actions.record_texts import require_recordable
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.reconciliation.drift import Drift
 from shared.domain.reconciliation.readings import AccountReading, OpenOrder
@@ -76,8 +77,9 @@ async def reconcile(
 
     With `repair`, copied positions are lowered to what the account holds, stray orders are canceled, and unknown
     orders are awaited. Nothing is bought or sold. `actor` and `reason` are recorded with each lowered position. A
-    cancellation withdraws the requests. Raises UnknownFollower, RedisError, DatabaseUnavailable.
+    cancellation withdraws the requests. Raises ActionRefused (actor or reason), UnknownFollower, RedisError, DatabaseUnavailable.
     """
+    require_recordable(actor, reason)
     brokers = await asyncio.to_thread(_concerned, context, broker, follower_id)
     followers = None if follower_id is None else [follower_id]
 

@@ -13,6 +13,7 @@ from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from shared.actions.context import ActionContext
+from shared.actions.errors import ActionRefused
 from shared.actions.reconcile import reconcile
 from shared.actions.reconciliation import NO_ANSWER, REASON
 from shared.domain.identity import Broker, FollowerId
@@ -98,3 +99,18 @@ async def test_without_a_worker_the_account_is_unread_and_the_request_is_withdra
     found = (await reconcile(context, follower_id=ALICE, actor=ACTOR, timeout_seconds=0.5))[KRAKEN]
     assert (found.asked, dict(found.unread), found.is_sound) == (1, {"alice": NO_ANSWER}, False)
     assert not await bench.redis.exists(KEYS.reconciliation_requests)
+
+
+async def test_a_reason_that_cannot_be_stored_is_refused_before_a_repair(
+    bench: WorkerBench, context: ActionContext, engine: Engine
+) -> None:
+    """Otherwise the worker would lower the position in Redis, and PostgreSQL would refuse the record of it."""
+    await bought(bench, engine)
+    async with working(bench, engine):
+        bench.account.free["BTC"] = Decimal("0.0007")
+        for actor, reason in ((ACTOR, "sold\0"), (ACTOR, "sold \ud83d"), ("", "sold"), (ACTOR, "s" * 501)):
+            with pytest.raises(ActionRefused, match=r"the (actor|reason)"):
+                await reconcile(context, repair=True, actor=actor, reason=reason)
+        found = (await reconcile(context, actor=ACTOR))[KRAKEN]
+    assert [each.cause for each in found.drifts] == [Cause.MANUAL_SALE]
+    assert Reports(engine).adjustments(KRAKEN) == []
