@@ -1,7 +1,7 @@
 """The collaborators that every action needs, in one frozen object that a front end builds once."""
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from shared.domain.accounts.credentials import Credentials, key_hash
@@ -24,7 +24,8 @@ class RedisAddress:
     """The URL of a Redis, and the name of the setting that it comes from."""
 
     setting: str
-    url: str
+    url: str = field(repr=False)
+    """It may contain a password."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +36,8 @@ class BrokerAccess:
     """May raise a NijaError when no Redis is set for the broker."""
     base_urls: Mapping[Broker, str]
     """Brokers whose traffic goes to another address than the broker's own."""
-    proxies: Mapping[Broker, str]
+    proxies: Mapping[Broker, str] = field(repr=False)
+    """URLs, which may contain a password."""
     request_timeout_seconds: float
     all_paper: bool = False
     """No account is a real one, whatever the brokers report."""

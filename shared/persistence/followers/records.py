@@ -44,8 +44,6 @@ class FollowerRecord:
     joined_sequence: int
     created_at: datetime
     revision: int
-    key_hash: str | None
-    """None: the follower was removed."""
     withdraw_allowed: bool = False
     """The operator allowed the use of a key that may withdraw."""
 
@@ -138,6 +136,16 @@ def sealed_credentials(connection: Connection, record: FollowerRecord) -> str:
     return sealed
 
 
+def has_key(connection: Connection, record: FollowerRecord, hashed: str) -> bool:
+    """Whether `hashed` is the hash of the follower's present API key."""
+    stored = connection.scalar(
+        select(col(FollowerRow.key_hash)).where(
+            col(FollowerRow.broker) == record.broker.value, col(FollowerRow.follower_id) == record.follower_id
+        )
+    )
+    return stored == hashed
+
+
 _TAKEN = text(
     "SELECT broker, follower_id, key_hash, status FROM followers"
     " WHERE (broker, follower_id) IN (SELECT * FROM unnest(:brokers, :ids))"
@@ -210,7 +218,6 @@ def _record(row: RowMapping) -> FollowerRecord:
         joined_sequence=row["joined_sequence"],
         created_at=row["created_at"],
         revision=row["revision"],
-        key_hash=row["key_hash"],
         withdraw_allowed=row["withdraw_allowed"],
     )
 

@@ -24,7 +24,7 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.persistence.database import transaction
 from shared.persistence.errors import RefusedByDatabase
-from shared.persistence.followers.records import find
+from shared.persistence.followers.records import find, has_key
 from shared.persistence.followers.writes import Audit, change_status
 from shared.persistence.ledger.restore_count import ReadAfter, last_restore, require_last
 from shared.persistence.tables.columns import table_of
@@ -161,7 +161,7 @@ def _disable(connection: Connection, event: FollowerDisabled) -> bool:
         record is None
         or record.status in (FollowerStatus.DISABLED, FollowerStatus.REMOVED)
         or record.status_changed_at >= event.occurred_at
-        or event.key_hash not in (None, record.key_hash)
+        or (event.key_hash is not None and not has_key(connection, record, event.key_hash))
     ):
         return False
     audit = Audit(BROKER_ACTOR, event.message, event.occurred_at)

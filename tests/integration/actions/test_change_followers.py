@@ -2,15 +2,16 @@
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 
 import pytest
 from pydantic import SecretStr
 from sqlalchemy import Engine
 
-from shared.actions.context import ActionContext
+from shared.actions.context import ActionContext, RedisAddress
 from shared.actions.errors import KeyNotUsable
 from shared.actions.followers import add_follower, pause_follower, remove_follower, replace_key, resume_follower
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.errors import InvalidFollowerId, NijaError
 from shared.domain.identity import Broker, FollowerId
@@ -223,6 +224,19 @@ async def test_an_event_loop_runs_actions_in_threads(operator: Operator) -> None
     )
     assert [result.follower.follower_id for result in results] == names
     assert {record.status for record in operator.store.all(KRAKEN)} == {ACTIVE}
+
+
+def test_no_result_and_no_context_shows_a_secret(operator: Operator, alices_key: Credentials) -> None:
+    """A front end may log or return them: the hash of a key, and passwords in URLs, are not in their texts."""
+    result = pause_follower(operator.context, ALICE, actor=ACTOR)
+    access = replace(
+        operator.context.access,
+        redis_of=lambda _: RedisAddress("REDIS_URL", "redis://:word-1@127.0.0.1/0"),
+        proxies={KRAKEN: "http://ann:word-2@127.0.0.1:8080"},
+    )
+    texts = [repr(each) for each in (result, replace(operator.context, access=access), access.redis_of(KRAKEN))]
+    secrets = [key_hash(alices_key.api_key), alices_key.api_key.get_secret_value(), "word-1", "word-2"]
+    assert [secret for secret in secrets if any(secret in text for text in texts)] == []
 
 
 def test_every_error_of_an_action_is_fit_to_show(operator: Operator, alices_key: Credentials) -> None:
