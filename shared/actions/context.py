@@ -1,4 +1,4 @@
-"""The collaborators that every action needs, in one frozen object that a front end builds once."""
+"""The collaborators that every action needs, in one frozen object that a front end builds for each request."""
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
@@ -45,7 +45,10 @@ class BrokerAccess:
 
 @dataclass(frozen=True, slots=True)
 class ActionContext:
-    """The collaborators of an action."""
+    """The collaborators of an action. A front end builds one for each request, on an engine that its requests share.
+
+    `masters`, `withdraw_allowed` and `access.all_paper` are those of the time when the context was built.
+    """
 
     store: FollowerStore
     """Without a secret box, actions that read or write keys raise BadSecretKey."""

@@ -6,10 +6,8 @@ from typing import Annotated
 import typer
 
 from services.cli import output
-from services.cli.arguments import about, chosen_broker, chosen_follower
+from services.cli.arguments import about, chosen_broker, chosen_follower, running_system
 from services.cli.check.options import BrokerOption, JsonOption
-from services.local_system.record import settings_of_running_system
-from services.local_system.run_facts import runs_on_paper
 from shared.actions.check_keys import GOOD, check_keys
 from shared.config import load_settings
 from shared.config.operator import Keys, open_actions
@@ -30,10 +28,10 @@ def keys(
     """
     where = chosen_broker(broker)
     who = chosen_follower(follower)
-    settings = settings_of_running_system(load_settings())
+    settings, all_paper = running_system(load_settings())
     with (
         output.progress("asking the brokers"),
-        open_actions(settings, keys=Keys.OPEN, all_paper=runs_on_paper(settings.home)) as context,
+        open_actions(settings, keys=Keys.OPEN, all_paper=all_paper) as context,
         about("--follower", UnknownFollower),
     ):
         found = check_keys(context, broker=where, follower_id=who)

@@ -7,7 +7,7 @@ import typer
 
 from services.cli import output
 from services.cli.actor import actor
-from services.cli.arguments import about, chosen_broker, reached_settings
+from services.cli.arguments import about, chosen_broker, reached_system
 from services.cli.followers.credentials import KeyFiles, read_credentials
 from services.cli.followers.import_file import format_of, read_import_file
 from services.cli.followers.options import (
@@ -23,7 +23,6 @@ from services.cli.followers.options import (
     ReasonOption,
 )
 from services.cli.followers.output import print_notes, print_result, same_key
-from services.local_system.run_facts import runs_on_paper
 from shared.actions import followers as actions
 from shared.actions.import_followers import ImportFormat, import_followers, read_rows
 from shared.config import parse_broker
@@ -54,8 +53,8 @@ def add(
     """
     where = parse_broker(broker, "--broker")
     follower_id = parse_follower_id(follower)
-    settings = reached_settings()
-    with open_actions(settings, keys=Keys.OPEN, all_paper=runs_on_paper(settings.home)) as context:
+    settings, all_paper = reached_system()
+    with open_actions(settings, keys=Keys.OPEN, all_paper=all_paper) as context:
         context.require_redis([where])  # before a person is asked for a key
         files = KeyFiles(api_key_file, api_secret_file, passphrase_file)
         credentials = read_credentials(where, files, paper=paper, at_broker=settings.base_url(where) is None)
@@ -90,10 +89,10 @@ def import_file(
     """
     form = form or format_of(file)
     text = read_import_file(file)
-    settings = reached_settings()
+    settings, all_paper = reached_system()
     rows = read_rows(text, form, elsewhere={each for each in Broker if settings.base_url(each) is not None})
     with (
-        open_actions(settings, keys=Keys.OPEN, all_paper=runs_on_paper(settings.home)) as context,
+        open_actions(settings, keys=Keys.OPEN, all_paper=all_paper) as context,
         output.progress(f"importing {output.counted(len(rows), 'follower')}"),
     ):
         result = import_followers(context, rows, check=not no_check, actor=actor(), reason=reason)
@@ -118,11 +117,11 @@ def replace_key(
     as_json: JsonOption = False,
 ) -> None:
     """Give a follower another API key of the same account; a disabled follower copies again."""
-    settings = reached_settings()
+    settings, all_paper = reached_system()
     with open_connections(settings) as connections, about("--broker", AmbiguousFollower):
         # The broker decides which parts a key has.
         where = read_follower(connections, FollowerId(follower), chosen_broker(broker)).broker
-    with open_actions(settings, keys=Keys.OPEN, all_paper=runs_on_paper(settings.home)) as context:
+    with open_actions(settings, keys=Keys.OPEN, all_paper=all_paper) as context:
         context.require_redis([where])
         files = KeyFiles(api_key_file, api_secret_file, passphrase_file)
         credentials = read_credentials(where, files, paper=paper, at_broker=settings.base_url(where) is None)

@@ -6,7 +6,7 @@ import typer
 
 from services.cli import output
 from services.cli.actor import actor
-from services.cli.arguments import about, chosen_broker, reached_settings
+from services.cli.arguments import about, chosen_broker, reached_settings, reached_system
 from services.cli.followers.options import (
     BrokerOption,
     FollowerArgument,
@@ -15,7 +15,6 @@ from services.cli.followers.options import (
     ReasonOption,
 )
 from services.cli.followers.output import print_notes, print_result, stays_open
-from services.local_system.run_facts import runs_on_paper
 from shared.actions.followers import FollowerResult, pause_follower, remove_follower, resume_follower
 from shared.config import Settings
 from shared.config.operator import Keys, open_actions, open_connections
@@ -46,9 +45,9 @@ def resume(
     After a refusal the broker is asked again what the key may do; one that it still refuses is to be replaced.
     """
     where = chosen_broker(broker)
-    settings = reached_settings()
+    settings, all_paper = reached_system()
     with (
-        open_actions(settings, keys=Keys.IF_SET, all_paper=runs_on_paper(settings.home)) as context,
+        open_actions(settings, keys=Keys.IF_SET, all_paper=all_paper) as context,
         about("--broker", AmbiguousFollower),
         output.progress("asking the broker what the key may do"),
     ):
