@@ -29,6 +29,7 @@ from services.cli.paper_accounts import paper_accounts
 from services.cli.status import status
 from services.cli.up import up
 from services.local_system.errors import NothingRuns
+from shared.actions.errors import ChangeNotAnnounced, ChangeNotRead
 from shared.config import misspelt_variables, secrets_among
 from shared.domain.errors import NijaError
 from shared.messaging.connection.errors import RedisUnavailable
@@ -38,6 +39,8 @@ from shared.persistence.errors import DatabaseUnavailable, ImportRefused
 
 FINDING: Final = 1
 """Exit code when a server is away or nothing runs: the command was right, and there is no answer now."""
+AWAY: Final = (DatabaseUnavailable, RedisUnavailable, ChangeNotAnnounced, ChangeNotRead)
+"""A server is away, before a change or after it."""
 
 
 class RedisDoesNotAnswer(NijaError):
@@ -109,7 +112,7 @@ def main() -> None:
                 app()
             finally:
                 sys.stdout.flush()  # here an error can still be reported
-        except (DatabaseUnavailable, RedisUnavailable, NothingRuns, output.OutputLost) as error:
+        except (*AWAY, NothingRuns, output.OutputLost) as error:
             start.fail(error, FINDING)
         except ImportRefused as error:
             # Its text has a line for each row.

@@ -4,6 +4,9 @@ from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
 
+from redis.exceptions import RedisError
+
+from shared.actions.errors import ChangeNotAnnounced
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.identity import Broker
 from shared.messaging.connection.connect import open_blocking_redis
@@ -78,6 +81,15 @@ class ActionContext:
         """Make the engines and workers of a broker load the list of followers again. Raises RedisError."""
         with open_blocking_redis(self.access.redis_of(broker).url) as redis:
             redis.incr(BrokerKeys(broker).roster)
+
+    def announce_stored(self, broker: Broker) -> None:
+        """Like `announce`, for a change that is stored already. Raises ChangeNotAnnounced."""
+        try:
+            self.announce(broker)
+        except (RedisError, OSError) as error:
+            raise ChangeNotAnnounced(
+                f"the change was stored, and reaches the running stages within a minute: Redis does not answer: {error}"
+            ) from error
 
     def is_masters_key(self, broker: Broker, credentials: Credentials) -> bool:
         """Whether the key is the master's own. An account cannot copy itself."""

@@ -1,4 +1,4 @@
-"""The errors that actions raise themselves; those of the stores pass through them."""
+"""The errors that actions raise themselves. Those of the stores pass through the actions."""
 
 from shared.domain.errors import NijaError
 
@@ -9,6 +9,14 @@ class ActionRefused(NijaError):
 
 class KeyNotUsable(ActionRefused):
     """The key is missing, malformed, or may not be used for a follower."""
+
+
+class ChangeNotAnnounced(NijaError):
+    """The change was stored, and Redis failed before the stages were notified. Do not make the change again."""
+
+
+class ChangeNotRead(NijaError):
+    """The change was stored and announced, and PostgreSQL failed before its result was read."""
 
 
 class NothingToCheck(ActionRefused):

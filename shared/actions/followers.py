@@ -1,20 +1,26 @@
 """Changes one follower: add, pause, resume, replace its key, remove.
 
 Before it stores anything, each function checks that the actor and the reason can be recorded, and that the running
-stages can be notified. All of them raise ActionRefused, DatabaseUnavailable, RedisUnavailable and RedisUnusable, and
-RedisError when Redis fails after that check. All that change an existing follower raise UnknownFollower,
-AmbiguousFollower (the id exists at several brokers, and none was given), and FollowerGone for a removed one.
+stages can be notified. All of them raise ActionRefused, DatabaseUnavailable, RedisUnavailable and RedisUnusable. Then
+nothing was changed, unless PostgreSQL failed during the commit. They raise ChangeNotRead when PostgreSQL fails after
+the commit. `add_follower` raises RedisError when Redis fails after the check, and stores nothing.
+
+All that change an existing follower raise UnknownFollower, AmbiguousFollower (the id exists at several brokers, and
+none was given), and FollowerGone for a removed one. They raise ChangeNotAnnounced when Redis fails after the commit.
 """
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared.actions.context import ActionContext
+from shared.actions.errors import ChangeNotRead
 from shared.actions.follower_keys import refuse_masters_key, require_usable
 from shared.actions.record_texts import require_recordable
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId, parse_follower_id
-from shared.persistence.errors import FollowerTaken
+from shared.persistence.errors import DatabaseUnavailable, FollowerTaken
 from shared.persistence.followers.find import find_follower
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerRecord
@@ -75,7 +81,8 @@ def add_follower(
         reason=reason,
         announce=context.announce,
     )
-    return FollowerResult(context.store.get(broker, follower_id), notes=notes)
+    with _reading_what_was_stored():
+        return FollowerResult(context.store.get(broker, follower_id), notes=notes)
 
 
 def pause_follower(
@@ -147,9 +154,10 @@ def replace_key(
         withdraw_allowed=allowed,
         actor=actor,
         reason=reason,
-        announce=context.announce,
+        announce=context.announce_stored,
     )
-    return FollowerResult(context.store.get(record.broker, record.follower_id), notes=notes)
+    with _reading_what_was_stored():
+        return FollowerResult(context.store.get(record.broker, record.follower_id), notes=notes)
 
 
 def remove_follower(
@@ -162,9 +170,11 @@ def remove_follower(
     require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     context.require_redis([record.broker])
-    context.store.remove(record.broker, record.follower_id, actor=actor, reason=reason, announce=context.announce)
-    held = context.reports.positions(record.broker, follower_id=record.follower_id)
-    return RemovedFollower(context.store.get(record.broker, record.follower_id), tuple(held))
+    announce = context.announce_stored
+    context.store.remove(record.broker, record.follower_id, actor=actor, reason=reason, announce=announce)
+    with _reading_what_was_stored():
+        held = context.reports.positions(record.broker, follower_id=record.follower_id)
+        return RemovedFollower(context.store.get(record.broker, record.follower_id), tuple(held))
 
 
 def _set_status(
@@ -178,6 +188,16 @@ def _set_status(
 ) -> FollowerResult:
     context.require_redis([record.broker])
     changed = context.store.set_status(
-        record.broker, record.follower_id, status, actor=actor, reason=reason, announce=context.announce
+        record.broker, record.follower_id, status, actor=actor, reason=reason, announce=context.announce_stored
     )
-    return FollowerResult(context.store.get(record.broker, record.follower_id), changed, notes)
+    with _reading_what_was_stored():
+        return FollowerResult(context.store.get(record.broker, record.follower_id), changed, notes)
+
+
+@contextmanager
+def _reading_what_was_stored() -> Iterator[None]:
+    """Turn DatabaseUnavailable, which would mean that nothing was stored, into ChangeNotRead."""
+    try:
+        yield
+    except DatabaseUnavailable as error:
+        raise ChangeNotRead(f"the change was stored, but its result could not be read: {error}") from error

@@ -71,6 +71,11 @@ class Operator:
         away = replace(self.context.access, base_urls={KRAKEN: "http://127.0.0.1:1"})
         return replace(self.context, access=away)
 
+    def refuse_announcements(self) -> None:
+        """Make Redis answer every announcement with an error. It still passes the check before a change."""
+        with Redis.from_url(self.redis_url) as redis:
+            redis.set(BrokerKeys(KRAKEN).roster, "no number")
+
     def announcements(self) -> int:
         """How often engines and workers were asked to load the followers of Kraken again."""
         with Redis.from_url(self.redis_url) as redis:
