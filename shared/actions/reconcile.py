@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from shared.actions.context import ActionContext
 from shared.actions.reconciliation import REASON, Reconciliation, ReconciliationReport
@@ -43,11 +43,17 @@ class ReconciledBroker:
     """Followers whose open orders could not be read."""
     unread: Mapping[str, str]
     """By follower: the reason why its account was not read."""
+    error: BaseException | None = None
+    """RedisError, DatabaseUnavailable or another error: why this broker has no result. Repairs may have been made."""
 
     @property
     def is_sound(self) -> bool:
         """Whether every account was read and nothing is left to repair."""
-        return not self.drifts and not self.unread
+        return not self.drifts and not self.unread and self.error is None
+
+    @classmethod
+    def failed(cls, error: BaseException) -> "ReconciledBroker":
+        return replace(cls.of(ReconciliationReport()), error=error)
 
     @classmethod
     def of(cls, report: ReconciliationReport) -> "ReconciledBroker":
@@ -77,7 +83,10 @@ async def reconcile(
 
     With `repair`, copied positions are lowered to what the account holds, stray orders are canceled, and unknown
     orders are awaited. Nothing is bought or sold. `actor` and `reason` are recorded with each lowered position. A
-    cancellation withdraws the requests. Raises ActionRefused (actor or reason), UnknownFollower, RedisError, DatabaseUnavailable.
+    cancellation withdraws the requests.
+
+    An error at one broker, for example of its Redis, is in the result of that broker. Raises ActionRefused (actor or
+    reason), UnknownFollower, DatabaseUnavailable.
     """
     require_recordable(actor, reason)
     brokers = await asyncio.to_thread(_concerned, context, broker, follower_id)
@@ -95,8 +104,12 @@ async def reconcile(
             )
             return ReconciledBroker.of(await work.run(followers, repair=repair))
 
-    results = await asyncio.gather(*map(at, brokers))
-    return dict(zip(brokers, results, strict=True))
+    # Without return_exceptions, the first error would leave the tasks of the other brokers running.
+    results = await asyncio.gather(*map(at, brokers), return_exceptions=True)
+    return {
+        each: ReconciledBroker.failed(result) if isinstance(result, BaseException) else result
+        for each, result in zip(brokers, results, strict=True)
+    }
 
 
 def _concerned(context: ActionContext, broker: Broker | None, follower_id: FollowerId | None) -> tuple[Broker, ...]:

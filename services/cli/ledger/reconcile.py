@@ -70,6 +70,12 @@ def reconcile(
                 context, broker=where, follower_id=who, repair=repair, timeout_seconds=timeout, actor=actor()
             )
         )
+    errors = [each.error for each in found.values() if each.error is not None]
+    if errors:
+        complete = {each: result for each, result in found.items() if result.error is None}
+        if complete and not as_json:
+            _print(complete, repair=repair)
+        raise errors[0]
     if as_json:
         output.print_json(_document(found))
     else:

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 import pytest
 from redis.asyncio import Redis
+from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
 from shared.actions.context import ActionContext
@@ -20,6 +21,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.reconciliation import drift, stray_orders
 from shared.domain.reconciliation.drift import Cause
 from shared.domain.reconciliation.stray_orders import Ownership
+from shared.messaging.keys import BrokerKeys
 from shared.persistence.errors import UnknownFollower
 from shared.persistence.reports.reports import Reports
 from tests.support.operators.operator import ACTOR, KRAKEN, Operator
@@ -114,3 +116,18 @@ async def test_a_reason_that_cannot_be_stored_is_refused_before_a_repair(
         found = (await reconcile(context, actor=ACTOR))[KRAKEN]
     assert [each.cause for each in found.drifts] == [Cause.MANUAL_SALE]
     assert Reports(engine).adjustments(KRAKEN) == []
+
+
+async def test_an_error_at_one_broker_does_not_affect_another_broker(
+    bench: WorkerBench, operator: Operator, context: ActionContext, engine: Engine
+) -> None:
+    """Its error is in its own result, and the position at the other broker is repaired."""
+    operator.store.add(Broker.OKX, ALICE, CREDENTIALS, actor="test")
+    await bench.redis.set(BrokerKeys(Broker.OKX).submitting, "no hash, so Redis refuses to read it as one")
+    await bought(bench, engine)
+    async with working(bench, engine):
+        bench.account.free["BTC"] = Decimal("0.0007")
+        found = await reconcile(context, repair=True, actor=ACTOR)
+    assert isinstance(found[Broker.OKX].error, RedisError)
+    assert (found[Broker.OKX].is_sound, found[Broker.OKX].asked) == (False, 0)
+    assert ([each.symbol for each in found[KRAKEN].repaired], found[KRAKEN].error) == (["BTC/USD"], None)
