@@ -30,10 +30,16 @@ class FillName:
         before, _, name = text.partition(":")
         if not name or before.lower() not in set(Broker):
             return cls(text, broker)
-        named = Broker(before.lower())
-        if broker not in (None, named):
-            raise ContradictingBrokers(f"{text} is a fill of {named.value}, not of {broker}")
-        return cls(name, named)
+        return cls(name, Broker(before.lower())).at(broker)
+
+    def at(self, broker: Broker | None) -> "FillName":
+        """The same name at one broker; None: at the broker that it names. Raises ContradictingBrokers."""
+        if broker is None or broker is self.broker:
+            return self
+        if self.broker is not None:
+            name = f"{self.broker.value}:{self.name}"
+            raise ContradictingBrokers(f"{name} is a fill of {self.broker.value}, not of {broker.value}")
+        return FillName(self.name, broker)
 
     @property
     def place(self) -> str:

@@ -40,10 +40,12 @@ def read_orders(
     """The copy orders of the newest fills first. `state`: one of ORDER_STATES.
 
     Decisions against a copy are in the result when a fill, a follower or the state `skipped` is given. Raises
-    UnknownFill.
+    UnknownFill, and ContradictingBrokers when the fill names another broker than `broker`.
     """
-    sequence = known_number(connections, fill) if fill is not None else None
-    broker = fill.broker if fill is not None else broker
+    sequence = None
+    if fill is not None:
+        fill = fill.at(broker)
+        broker, sequence = fill.broker, known_number(connections, fill)
     require_follower(connections, follower_id, broker)
     return Reports(connections.engine).orders(
         broker, follower_id=follower_id, sequence=sequence, state=state, limit=limit

@@ -12,7 +12,7 @@ from shared.persistence.followers.store import FollowerStore
 from shared.queries.accounts import read_accounts
 from shared.queries.brokers import read_brokers, read_expected_brokers
 from shared.queries.connections import Connections
-from shared.queries.fill_names import FillName, UnknownFill
+from shared.queries.fill_names import ContradictingBrokers, FillName, UnknownFill
 from shared.queries.followers import read_details, read_followers
 from shared.queries.ledger import read_adjustments, read_fills, read_orders, read_positions
 from shared.queries.replay import replay_fill
@@ -46,6 +46,16 @@ def test_orders_are_read_by_every_filter(connections: Connections) -> None:
         assert nothing == []
     with pytest.raises(UnknownFill):
         read_orders(connections, fill=FillName.parse("kraken:7"))
+
+
+def test_a_fill_and_a_broker_are_both_respected(connections: Connections) -> None:
+    """Each broker has a fill 1. The broker chooses between them, and one that contradicts the fill is an error."""
+    (order,) = read_orders(connections, Broker.KRAKEN, fill=FillName("1"))
+    assert order.broker is Broker.KRAKEN
+    assert read_orders(connections, Broker.KRAKEN, fill=FillName.parse("kraken:1")) == [order]
+    assert read_orders(connections, Broker.OKX, fill=FillName("1")) == []
+    with pytest.raises(ContradictingBrokers, match="kraken:1 is a fill of kraken, not of okx"):
+        read_orders(connections, Broker.OKX, fill=FillName.parse("kraken:1"))
 
 
 def test_positions_are_read_by_every_filter(connections: Connections) -> None:
