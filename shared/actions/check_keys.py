@@ -39,11 +39,8 @@ def check_keys(
 
 
 def _follower_keys(context: ActionContext, broker: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:
-    records = [
-        record
-        for record in context.store.all(broker)
-        if record.status is not FollowerStatus.REMOVED and follower_id in (None, record.follower_id)
-    ]
+    found = context.store.named(follower_id, broker) if follower_id else context.store.all(broker)
+    records = [record for record in found if record.status is not FollowerStatus.REMOVED]
     credentials = {
         each: context.store.credentials(each, [record.follower_id for record in records if record.broker is each])
         for each in {record.broker for record in records}

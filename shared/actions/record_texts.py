@@ -3,6 +3,7 @@
 from typing import Final
 
 from shared.actions.errors import ActionRefused
+from shared.persistence.database import is_storable
 
 LONGEST: Final = 500
 """Characters of an actor or a reason."""
@@ -18,5 +19,5 @@ def require_recordable(actor: str, reason: str) -> None:
     for name, text in (("actor", actor), ("reason", reason)):
         if len(text) > LONGEST:
             raise ActionRefused(f"the {name} has {len(text)} characters: give at most {LONGEST}")
-        if any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text):
+        if not is_storable(text):
             raise ActionRefused(f"the {name} has a character that cannot be stored (NUL, or no valid UTF-8): remove it")

@@ -109,6 +109,11 @@ def _is_read_only(error: BaseException) -> bool:
     return isinstance(getattr(error, "orig", error), ReadOnlySqlTransaction)
 
 
+def is_storable(text: str) -> bool:
+    """Whether PostgreSQL can store the text. It refuses NUL, and surrogates, which are not valid in UTF-8."""
+    return not any(each == "\0" or "\ud800" <= each <= "\udfff" for each in text)
+
+
 def first_line(error: BaseException) -> str:
     """The first line of the error message, or the name of the error's class if there is none."""
     text = str(error).strip()

@@ -17,11 +17,10 @@ def find_follower(store: FollowerStore, follower_id: FollowerId, broker: Broker 
 
     Raises UnknownFollower, AmbiguousFollower, DatabaseUnavailable.
     """
-    if broker is not None:
-        return store.get(broker, follower_id)
-    found = [record for record in store.all(removed=True) if record.follower_id == follower_id]
+    found = store.named(follower_id, broker)
     if not found:
-        raise UnknownFollower(f"there is no follower {follower_id!r}; see `nija followers list`")
+        where = f" at {broker.value}" if broker else ""
+        raise UnknownFollower(f"there is no follower {follower_id!r}{where}; see `nija followers list`")
     if len(found) > 1:
         names = ", ".join(record.broker.value for record in found)
         raise AmbiguousFollower(f"{follower_id!r} is a follower at {names}; say which is meant")
@@ -33,9 +32,9 @@ def require_known(store: FollowerStore, follower_id: FollowerId, broker: Broker 
 
     Removed followers are known, because their history stays. Raises DatabaseUnavailable.
     """
-    known = {record.follower_id for record in store.all(broker, removed=True)}
-    if follower_id in known:
+    if store.named(follower_id, broker):
         return
+    known = {record.follower_id for record in store.all(broker, removed=True)}
     where = f" at {broker.value}" if broker else ""
     similar = difflib.get_close_matches(follower_id, known, n=_MOST_SIMILAR)
     hint = f"did you mean {' or '.join(similar)}?" if similar else _SEE_LIST

@@ -3,7 +3,7 @@
 Each function reads in the transaction of the caller. Keys leave this module encrypted only.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
@@ -88,6 +88,18 @@ def read_all(connection: Connection, broker: Broker | None, *, removed: bool) ->
         query = query.where(col(FollowerRow.broker) == broker.value)
     if not removed:
         query = query.where(col(FollowerRow.status) != FollowerStatus.REMOVED.value)
+    return [_record(row) for row in connection.execute(query).mappings()]
+
+
+def read_named(
+    connection: Connection, follower_id: FollowerId, brokers: Collection[Broker]
+) -> Sequence[FollowerRecord]:
+    """The followers of this id at these brokers, by broker, also the removed ones."""
+    query = (
+        select(table_of(FollowerRow))
+        .where(col(FollowerRow.broker).in_(each.value for each in brokers), col(FollowerRow.follower_id) == follower_id)
+        .order_by(col(FollowerRow.broker))
+    )
     return [_record(row) for row in connection.execute(query).mappings()]
 
 

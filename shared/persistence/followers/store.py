@@ -18,7 +18,7 @@ from shared.domain.accounts.credentials import Credentials, EnvironmentFollower,
 from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerStatus
 from shared.domain.errors import problems_of
 from shared.domain.identity import Broker, FollowerId
-from shared.persistence.database import transaction
+from shared.persistence.database import is_storable, transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.followers import records, writes
 from shared.persistence.followers.environment import Registration, register
@@ -123,6 +123,13 @@ class FollowerStore:
         """The follower, without its keys. Raises UnknownFollower."""
         with transaction(self._engine) as connection:
             return records.read(connection, broker, follower_id)
+
+    def named(self, follower_id: FollowerId, broker: Broker | None = None) -> Sequence[FollowerRecord]:
+        """The followers of this id at one broker or at all, by broker, also the removed ones. No other row is read."""
+        if not is_storable(follower_id):
+            return ()
+        with transaction(self._engine) as connection:
+            return records.read_named(connection, follower_id, (broker,) if broker else tuple(Broker))
 
     def all(self, broker: Broker | None = None, *, removed: bool = False) -> Sequence[FollowerRecord]:
         """The followers of one broker or of all brokers, by broker and id. `removed`: with the removed ones."""

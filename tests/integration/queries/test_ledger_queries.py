@@ -1,9 +1,11 @@
 """Queries about fills, orders, positions, followers and past decisions return frozen models from a real ledger."""
 
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from pydantic import ValidationError
+from sqlalchemy import event
 
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
@@ -13,7 +15,7 @@ from shared.queries.accounts import read_accounts
 from shared.queries.brokers import read_brokers, read_expected_brokers
 from shared.queries.connections import Connections
 from shared.queries.fill_names import ContradictingBrokers, FillName, UnknownFill
-from shared.queries.followers import read_details, read_followers
+from shared.queries.followers import read_details, read_follower, read_followers, require_follower
 from shared.queries.ledger import read_adjustments, read_fills, read_orders, read_positions
 from shared.queries.replay import replay_fill
 from shared.queries.system import system_status
@@ -76,6 +78,35 @@ def test_an_unknown_follower_is_an_error_that_names_similar_ids(connections: Con
             read(connections, Broker.KRAKEN, follower_id=BOB)
     with pytest.raises(UnknownFollower, match="did you mean alice"):
         read_accounts(connections, follower_id=ALISE, maximum_age=MAXIMUM_AGE)
+
+
+@pytest.mark.parametrize("broker", [None, Broker.KRAKEN])
+def test_a_follower_is_found_by_its_id_alone(connections: Connections, broker: Broker | None) -> None:
+    """With ten thousand followers, a filter by one of them must not read the others."""
+    read: list[int] = []
+
+    def count_rows(_connection: Any, cursor: Any, statement: str, *_rest: Any) -> None:
+        if "FROM followers" in statement:
+            read.append(cursor.rowcount)
+
+    event.listen(connections.engine, "after_cursor_execute", count_rows)
+    require_follower(connections, ALICE, broker)
+    assert read_follower(connections, ALICE, broker).follower_id == ALICE
+    assert read == [1, 1]
+    with pytest.raises(UnknownFollower):
+        require_follower(connections, ALISE, broker)
+    assert read[2:] == [0, 2 if broker is None else 1]
+
+
+@pytest.mark.parametrize("broker", [None, Broker.KRAKEN])
+def test_a_text_that_no_follower_can_have_as_id_is_an_unknown_follower(
+    connections: Connections, broker: Broker | None
+) -> None:
+    """PostgreSQL refuses NUL and half a character, and the error would say nothing about followers."""
+    for text in ("al\0ice", "al\ud800ice", ""):
+        for find in (require_follower, read_follower):
+            with pytest.raises(UnknownFollower, match="there is no follower"):
+                find(connections, FollowerId(text), broker)
 
 
 def test_a_follower_is_shown_with_a_masked_key(connections: Connections) -> None:
