@@ -14,13 +14,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 
 from shared.actions.context import ActionContext
-from shared.actions.errors import ChangeNotRead
+from shared.actions.errors import ActionRefused, ChangeNotRead
 from shared.actions.follower_keys import refuse_masters_key, require_usable
 from shared.actions.record_texts import require_recordable
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId, parse_follower_id
-from shared.persistence.errors import DatabaseUnavailable, FollowerTaken
+from shared.persistence.errors import DatabaseUnavailable, FollowerTaken, OtherStatus
 from shared.persistence.followers.find import find_follower
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerRecord
@@ -88,10 +88,20 @@ def add_follower(
 def pause_follower(
     context: ActionContext, follower_id: FollowerId, broker: Broker | None = None, *, actor: str, reason: str = ""
 ) -> FollowerResult:
-    """Skip opens from now on. Exits continue."""
+    """Skip opens from now on. Exits continue.
+
+    A disabled follower is refused with ActionRefused. A later resumption would otherwise not check its key.
+    """
     require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
-    return _set_status(context, record, FollowerStatus.PAUSED, actor=actor, reason=reason)
+    unless = FollowerStatus.DISABLED
+    try:
+        return _set_status(context, record, FollowerStatus.PAUSED, unless=unless, actor=actor, reason=reason)
+    except OtherStatus as refused:
+        raise ActionRefused(
+            f"{refused} and copies nothing, so there is nothing to pause: `nija followers resume` checks its key and "
+            "lets it copy again, `nija followers replace-key` gives it another key"
+        ) from None
 
 
 def resume_follower(
@@ -106,7 +116,8 @@ def resume_follower(
     """Copy again after a pause, or after the follower was disabled.
 
     A disabled follower's key is checked at the broker, unless `check` is false. Raises KeyNotUsable when the key still
-    may not be used, and BadSecretKey when the stored key cannot be read.
+    may not be used, and BadSecretKey when the stored key cannot be read. Raises ActionRefused when the follower is
+    disabled during this call, before its key was checked.
     """
     require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
@@ -116,7 +127,16 @@ def resume_follower(
         for credentials in stored.values():
             same = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=record.withdraw_allowed)
             notes = require_usable(context, same, check=True)
-    return _set_status(context, record, FollowerStatus.ACTIVE, actor=actor, reason=reason, notes=notes)
+    # The status may have changed since it was read. A key that was not checked must not come back into use.
+    unless = FollowerStatus.DISABLED if check and record.status is not FollowerStatus.DISABLED else None
+    try:
+        return _set_status(
+            context, record, FollowerStatus.ACTIVE, unless=unless, actor=actor, reason=reason, notes=notes
+        )
+    except OtherStatus as refused:
+        raise ActionRefused(
+            f"{refused} since a moment ago, and its key was not checked: resume it again, which checks the key"
+        ) from None
 
 
 def replace_key(
@@ -182,13 +202,20 @@ def _set_status(
     record: FollowerRecord,
     status: FollowerStatus,
     *,
+    unless: FollowerStatus | None,
     actor: str,
     reason: str,
     notes: tuple[str, ...] = (),
 ) -> FollowerResult:
     context.require_redis([record.broker])
     changed = context.store.set_status(
-        record.broker, record.follower_id, status, actor=actor, reason=reason, announce=context.announce_stored
+        record.broker,
+        record.follower_id,
+        status,
+        unless=unless,
+        actor=actor,
+        reason=reason,
+        announce=context.announce_stored,
     )
     with _reading_what_was_stored():
         return FollowerResult(context.store.get(record.broker, record.follower_id), changed, notes)

@@ -65,6 +65,10 @@ class FollowerGone(FollowerError):
     """The follower was removed: its keys are deleted and its history stays."""
 
 
+class OtherStatus(FollowerError):
+    """The follower has a status in which the change is not allowed."""
+
+
 class ImportUnreadable(FollowerError):
     """An import file cannot be read at all. Nothing was imported."""
 

@@ -196,16 +196,20 @@ class FollowerStore:
         follower_id: FollowerId,
         status: FollowerStatus,
         *,
+        unless: FollowerStatus | None = None,
         actor: str,
         reason: str = "",
         announce: Announce = nobody_to_tell,
     ) -> bool:
-        """Set the status of a follower and return whether it changed. Raises UnknownFollower, FollowerGone."""
+        """Set the status of a follower and return whether it changed. Raises UnknownFollower, FollowerGone.
+
+        `unless`: a status in which nothing is changed. Then OtherStatus is raised.
+        """
         if status is FollowerStatus.REMOVED:
             return self.remove(broker, follower_id, actor=actor, reason=reason, announce=announce)
         with transaction(self._engine) as connection:
             audit = writes.Audit(actor, reason, datetime.now(UTC))
-            changed = writes.change_status(connection, broker, follower_id, status, audit)
+            changed = writes.change_status(connection, broker, follower_id, status, audit, unless=unless)
         # This is announced even if nothing changed, because the announcement of an earlier try may have been lost.
         announce(broker)
         return changed

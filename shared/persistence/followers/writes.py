@@ -17,6 +17,7 @@ from shared.domain.accounts.credentials import key_hash
 from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import transaction
+from shared.persistence.errors import OtherStatus
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerRecord, Source, gone, read
 from shared.persistence.sequence import last_sequence, lock_sequence
@@ -95,12 +96,20 @@ def insert_followers(
 
 
 def change_status(
-    connection: Connection, broker: Broker, follower_id: FollowerId, status: FollowerStatus, audit: Audit
+    connection: Connection,
+    broker: Broker,
+    follower_id: FollowerId,
+    status: FollowerStatus,
+    audit: Audit,
+    *,
+    unless: FollowerStatus | None = None,
 ) -> bool:
-    """Set the status and return whether it changed. Raises UnknownFollower, FollowerGone."""
+    """Set the status and return whether it changed. Raises UnknownFollower, FollowerGone, OtherStatus (`unless`)."""
     record = read(connection, broker, follower_id, for_update=True)
     if record.status is FollowerStatus.REMOVED:
         raise gone(record)
+    if record.status is unless:
+        raise OtherStatus(f"follower {follower_id} at {broker.value} is {record.status.value}")
     if record.status is status:
         return False
     _update(connection, record, {"status": status.value, "status_reason": audit.reason, "status_changed_at": audit.at})

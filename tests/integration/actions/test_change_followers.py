@@ -9,7 +9,7 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.actions.context import ActionContext, RedisAddress
-from shared.actions.errors import KeyNotUsable
+from shared.actions.errors import ActionRefused, KeyNotUsable
 from shared.actions.followers import add_follower, pause_follower, remove_follower, replace_key, resume_follower
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.copying.follower import FollowerStatus
@@ -140,6 +140,35 @@ def test_the_key_of_a_disabled_follower_is_checked_before_it_resumes(operator: O
         resume_follower(operator.context, BOB, actor=ACTOR)
     assert operator.store.get(KRAKEN, BOB).status is DISABLED
     assert resume_follower(operator.context, BOB, check=False, actor=ACTOR).follower.status is ACTIVE
+
+
+def test_a_pause_is_no_way_around_the_check_of_a_disabled_followers_key(
+    operator: Operator, alices_key: Credentials
+) -> None:
+    """Otherwise a resumption after the pause would bring back a key that the broker refuses."""
+    operator.store.set_status(KRAKEN, ALICE, DISABLED, actor="broker", reason="refused")
+    with pytest.raises(ActionRefused, match="alice at kraken is disabled and copies nothing.* replace-key") as caught:
+        pause_follower(operator.context, ALICE, actor=ACTOR)
+    assert "\n" not in str(caught.value)
+    record = operator.store.get(KRAKEN, ALICE)
+    assert (record.status, record.status_reason) == (DISABLED, "refused")
+
+
+def test_a_follower_that_is_disabled_while_it_is_resumed_stays_disabled(
+    operator: Operator, alices_key: Credentials
+) -> None:
+    """The broker refuses the key after the status was read. The key was not checked, so it must not be used."""
+    pause_follower(operator.context, ALICE, actor=ACTOR)
+
+    def disabled_meanwhile(_: Broker) -> RedisAddress:
+        operator.store.set_status(KRAKEN, ALICE, DISABLED, actor="broker", reason="refused")
+        return RedisAddress("REDIS_URL", operator.redis_url)
+
+    access = replace(operator.context.access, redis_of=disabled_meanwhile)
+    with pytest.raises(ActionRefused, match="its key was not checked: resume it again"):
+        resume_follower(replace(operator.context, access=access), ALICE, actor=ACTOR)
+    assert operator.store.get(KRAKEN, ALICE).status is DISABLED
+    assert resume_follower(operator.context, ALICE, actor=ACTOR).follower.status is ACTIVE
 
 
 def test_another_key_makes_a_disabled_follower_active_and_keeps_the_permission_to_withdraw(operator: Operator) -> None:
