@@ -2,7 +2,7 @@
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final
 
 from shared.actions.context import ActionContext
@@ -36,25 +36,50 @@ def import_followers(
 ) -> ImportedFollowers:
     """Let these accounts copy from the next fill on. `read_rows` makes the rows from the text of a file.
 
+    Rows without numbers are counted from 1, in the order in which they are given.
+
     `check`: ask the brokers what the keys may do. Raises ImportRefused, which names every row that cannot join;
-    ActionRefused (actor or reason), RedisUnavailable, RedisUnusable, RedisError, DatabaseUnavailable, BadSecretKey. Nothing was stored then.
+    ActionRefused (actor or reason), RedisUnavailable, RedisUnusable, RedisError, DatabaseUnavailable, BadSecretKey.
+    Nothing was stored then.
     """
     require_recordable(actor, reason)
-    if invalid := [row.row for row in rows if not _is_valid(row.follower_id)]:
-        raise ImportRefused(dict.fromkeys(invalid, INVALID_ID))
+    rows = _numbered(rows)
     context.require_redis(row.broker for row in rows)
-    if masters := [row.row for row in rows if context.is_masters_key(row.broker, row.credentials)]:
-        raise ImportRefused(dict.fromkeys(masters, _REFUSAL))
-    if taken := context.store.taken(rows):
-        raise ImportRefused(taken)
+    problems = _problems_here(context, rows)
+    problems |= context.store.taken([row for row in rows if row.row not in problems])
     notes: tuple[str, ...] = ()
     if check:
-        checked = check_rows(context, rows)
-        if checked.problems:
-            raise ImportRefused(dict(checked.problems))
+        # Only keys whose answer matters are asked about.
+        checked = check_rows(context, [row for row in rows if row.row not in problems])
+        problems |= checked.problems
         notes = checked.notes
+    if problems:
+        raise ImportRefused(problems)
     context.store.import_rows(rows, actor=actor, reason=reason, announce=context.announce)
     return ImportedFollowers(Counter(row.broker for row in rows), notes)
+
+
+def _numbered(rows: Sequence[NewFollower]) -> Sequence[NewFollower]:
+    """The rows with their numbers. If a number is missing or occurs twice, all rows are counted from 1."""
+    numbers = {row.row for row in rows}
+    if 0 not in numbers and len(numbers) == len(rows):
+        return rows
+    return [replace(row, row=number) for number, row in enumerate(rows, start=1)]
+
+
+def _problems_here(context: ActionContext, rows: Sequence[NewFollower]) -> dict[int, str]:
+    """The problems of rows that are known without PostgreSQL and without a broker."""
+    problems: dict[int, str] = {}
+    first_with_id: dict[tuple[Broker, str], int] = {}
+    for row in rows:
+        first = first_with_id.setdefault((row.broker, row.follower_id), row.row)
+        if not _is_valid(row.follower_id):
+            problems[row.row] = INVALID_ID
+        elif first != row.row:
+            problems[row.row] = f"follower id {row.follower_id} is in row {first} already"
+        elif context.is_masters_key(row.broker, row.credentials):
+            problems[row.row] = _REFUSAL
+    return problems
 
 
 def _is_valid(follower_id: str) -> bool:

@@ -52,6 +52,46 @@ def test_one_row_that_cannot_join_refuses_all(operator: Operator, fault: str) ->
     assert [record.follower_id for record in operator.store.all()] == ["carol"]
 
 
+def test_every_row_that_cannot_join_is_named_at_once(operator: Operator) -> None:
+    """One try shows every problem. The rows have no numbers, so they are counted in their order."""
+    operator.store.add(KRAKEN, FollowerId("carol"), operator.new_key("carol"), actor=ACTOR)
+    twice, masters = operator.new_key("twice"), operator.master
+    rows = [
+        NewFollower(KRAKEN, FollowerId(name), key)
+        for name, key in (
+            ("alice", operator.new_key("alice")),
+            ("dave", masters),
+            ("carol", operator.new_key("other")),
+            ("erin", operator.new_key("erin", *READING)),
+            ("Alice Smith", operator.new_key("smith")),
+            ("alice", operator.new_key("another-alice")),
+            ("frank", twice),
+            ("grace", twice),
+        )
+    ]
+    with pytest.raises(ImportRefused) as caught:
+        import_followers(operator.context, rows, actor=ACTOR)
+    expected = {
+        2: "the master's own key",
+        3: "follower id carol at kraken is taken",
+        4: "may not trade",
+        5: "the follower_id is not valid",
+        6: "follower id alice is in row 1 already",
+        8: "in use already at kraken by follower frank",
+    }
+    assert list(caught.value.problems) == list(expected)
+    assert [text for row, text in expected.items() if text not in caught.value.problems[row]] == []
+    assert [record.follower_id for record in operator.store.all()] == ["carol"]
+
+
+def test_numbers_that_occur_twice_are_replaced_by_the_order_of_the_rows(operator: Operator) -> None:
+    """Rows of two files may have equal numbers. One problem must not hide another."""
+    rows = [a_row(1, "alice", operator.master), a_row(1, "bob", operator.master)]
+    with pytest.raises(ImportRefused) as caught:
+        import_followers(operator.context, rows, actor=ACTOR)
+    assert list(caught.value.problems) == [1, 2]
+
+
 def test_an_import_without_a_check_stores_any_key(operator: Operator) -> None:
     """An operator may import while a broker is away."""
     row = a_row(1, "dave", operator.new_key("dave", *READING))
