@@ -40,7 +40,10 @@ from shared.domain.identity import BrokerOrderId
 from shared.messaging.mailboxes import Submission
 
 SENDS_AT_ONCE = 5
-"""How often a request that was certainly not executed is sent again before the place goes to another follower."""
+"""How often a request that was certainly not executed is sent before the place goes to another follower.
+
+The first time is included.
+"""
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
 KEY_REFUSED_RETRY_SECONDS = 60.0
 UNREAD_AFTER = timedelta(seconds=60)
@@ -168,11 +171,12 @@ class Execution:
         return self.progress.smaller_sale(quantity, held.free if held else ZERO)
 
     async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
-        """Find out what became of a request without a clear answer. `submission` is None if Redis lost the note, if
-        any.
+        """Find out what became of a request without a clear answer.
 
-        A request that Redis lost was sent before the order was decided again. The look-up that decides comes when the
-        broker can no longer execute the request. Earlier look-ups can only find the order sooner, so they leave half of
+        `submission` is None when Redis has no record of the request. The request may still have been sent, before the
+        order was decided again.
+
+        The look-up that decides comes when the broker can no longer execute the request. Earlier look-ups can only find the order sooner, so they leave half of
         every rate limit to other requests.
         """
         validity = timedelta(seconds=self.connection.request_validity_seconds)

@@ -58,7 +58,7 @@ class Dialect(Protocol):
         ...
 
     def endpoint(self, request: Request) -> str:
-        """The broker's own name of what is called, for faults; the path when it is none."""
+        """Returns the broker's name for the called endpoint, or the path if it has no name. Faults are selected by it."""
         ...
 
     def api_key(self, request: Request) -> str | None:

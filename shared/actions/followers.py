@@ -152,8 +152,8 @@ def replace_key(
 ) -> FollowerResult:
     """Give a follower another API key of the same account. A disabled follower copies again.
 
-    With the key that is stored already, nothing is changed and the result says so: an operator who believes that a
-    leaked key was replaced would leave it in use. A permission to withdraw that was given before stays. Raises
+    If the key is already stored, nothing changes and `changed` is False. Show this to the operator: the old key is
+    still in use. A permission to withdraw that was given before stays. Raises
     KeyNotUsable, FollowerTaken (the key is another follower's), FollowerError (the keys come from the environment),
     BadSecretKey.
     """

@@ -55,7 +55,10 @@ class Guard:
         request: Callable[[], Awaitable[_Answer]],
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> _Answer:
-        """Send `request`, or raise Throttled. `probe`: what finds out first, for a request that must not."""
+        """Send `request`, or raise Throttled.
+
+        `probe`: a harmless request that is sent first if this request must not be the probe.
+        """
         permit = await self._circuit.enter()
         if permit.wait_seconds > 0:
             raise Throttled("the broker does not answer; waiting for the next probe", permit.wait_seconds)

@@ -46,7 +46,10 @@ def _checked_follower_id(text: str) -> str:
 
 
 FollowerId = NewType("FollowerId", Annotated[str, AfterValidator(_checked_follower_id)])
-"""The name of a follower. Models check its form, so code that holds one may rely on it."""
+"""The name of a follower. pydantic models check its form, and `FollowerId(text)` does not.
+
+`parse_follower_id` checks a text from outside before it is stored.
+"""
 
 
 def parse_follower_id(text: str) -> FollowerId:

@@ -29,7 +29,7 @@ class MasterFacts(Facts):
 
 
 class StageProcess(Facts):
-    """A process of a stage, as it last said itself."""
+    """A process of a stage, from its last report."""
 
     stage: Stage
     host: str

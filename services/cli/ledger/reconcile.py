@@ -47,7 +47,7 @@ def reconcile(
     """Compare what followers really hold and have ordered with what the ledger says that they copied.
 
     The workers read the accounts, each when it has no other request under way, and look unknown orders up at once.
-    Coins of a follower's own are no drift; copied coins that are not there are. An open order of nija's that no
+    Drift means that copied coins are missing. A follower's own coins are not counted. An open order of nija's that no
     mailbox waits for is a stray one; a follower's own orders are listed and never touched. With --repair, copied
     positions of which something was sold outside nija are lowered to what is there, and stray orders are canceled:
     nothing is bought or sold; --history shows whose position was lowered, and when. Exit code 0: there is no drift,

@@ -73,7 +73,7 @@ def read_key(rules: KeyRules, given: Mapping[KeyPart, str], *, paper: bool, at_b
 
 
 def cleaned(given: Mapping[KeyPart, str]) -> dict[KeyPart, str]:
-    """The texts without what stands around them; parts of which nothing is left are left out."""
+    """Strips quotes, blanks and line ends from each part, and drops the parts that are then empty."""
     texts = {
         part: bare_passphrase(text) if part is KeyPart.PASSPHRASE else bare_key(text) for part, text in given.items()
     }

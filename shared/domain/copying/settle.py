@@ -22,8 +22,8 @@ def settled_position(
     `exit_due` is what the exit meant to sell, carried part included; what of it was not executed stays
     carried. A rest below one lot can never be sold by itself, so after a full close it is let go.
 
-    `still_owed` is what of an open's quantity is also carried into the next open. It will be bought again, so as much
-    is to be sold with the next exit.
+    `still_owed`: the part of this open that the next open will buy again. The next exit sells the same quantity in
+    addition.
     """
     if side is Side.BUY:
         quantity = position.quantity + filled - fee_in_base

@@ -70,7 +70,7 @@ class Drift(BaseModel):
     real: Amount
     """How much of it the account holds. For an unknown order it is all that the account holds of the coin."""
     drift: Amount
-    """What is missing is below 0; what should have been sold is above."""
+    """Negative: the account holds too little. Positive: an exit is still to be sold."""
     sequence: int
     detail: str = ""
     broker_order_id: str = ""

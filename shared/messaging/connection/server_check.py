@@ -1,4 +1,4 @@
-"""Checks at the start of a process that a Redis server can be used, and says what to do where it cannot.
+"""Checks at the start of a process, or before a change, that a Redis server can be used, and says what to do if not.
 
 Three round trips, each small. What goes wrong on the way to the server is put into words by `errors`.
 """

@@ -1,4 +1,4 @@
-"""Finds the follower that an operator names, and names similar ids when there is none."""
+"""Finds the follower that an operator names, and raises UnknownFollower when there is none."""
 
 import difflib
 from typing import Final

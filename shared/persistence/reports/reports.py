@@ -1,4 +1,4 @@
-"""Reads the ledger for the reports of the command line and the dashboard: fills, orders, positions and followers.
+"""Reads the ledger for queries and actions: fills, orders, positions, repairs and followers.
 
 In JSON, amounts are exact and written as text. Latencies are in milliseconds. All methods block, and raise
 DatabaseUnavailable.
@@ -167,7 +167,7 @@ class CopyLine(_Row):
 
 
 class Reports:
-    """The reports that the command line and the dashboard show. It only reads."""
+    """The reports that queries and actions return. It only reads."""
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
