@@ -9,7 +9,6 @@ from shared.persistence.migrate import migrate
 
 def migrate_database() -> None:
     """Apply the missing migrations to DATABASE_URL, or to the database of the nija that runs here."""
-    settings = reached_settings()
     with away_is_a_failed_start():
-        revision = migrate(settings.required_database_url())
+        revision = migrate(reached_settings().required_database_url())
     typer.echo(f"the database has schema {revision}")

@@ -28,8 +28,10 @@ class StartFailed(LocalSystemError):
 
 @contextmanager
 def away_is_a_failed_start() -> Iterator[None]:
-    """For what starts or prepares the system: a server that does not answer is a StartFailed, and no finding."""
+    """For what starts or prepares the system: a server that is away or not named is a StartFailed, and no finding."""
     try:
         yield
+    except NothingRuns as error:
+        raise StartFailed(f"DATABASE_URL is missing, and {error}") from error
     except (DatabaseUnavailable, RedisUnavailable, RedisError) as error:
         raise StartFailed(str(error)) from error

@@ -15,7 +15,6 @@ from shared.config.errors import ConfigurationError
 from shared.config.secrets import passwords_in, secrets_among
 from shared.config.sources import variable_names
 from shared.config.values import (
-    HOW_TO_MAKE_A_KEY,
     AccountNames,
     BasicAuth,
     Brokers,
@@ -29,6 +28,7 @@ from shared.config.values import (
 )
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.accounts.key_text import NotText, bare, decoded
+from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.identity import Broker
 
 

@@ -13,6 +13,7 @@ from pydantic_settings import NoDecode
 
 from shared.config.errors import ConfigurationError
 from shared.domain.accounts.key_text import bare
+from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.identity import Broker, parse_follower_id
 
 PERCENT_ENCODE = (
@@ -22,9 +23,6 @@ PERCENT_ENCODE = (
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
-HOW_TO_MAKE_A_KEY = (
-    'make one with: python -c "from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())"'
-)
 
 
 def parse_broker(name: str, setting: str) -> Broker:

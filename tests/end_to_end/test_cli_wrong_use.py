@@ -146,6 +146,14 @@ def test_reading_without_any_nija_says_what_to_do(nija: Nija, command: tuple[str
     assert "start `nija up`, or set REDIS_URL and DATABASE_URL" in done.stderr
 
 
+@pytest.mark.parametrize("command", [("migrate",), ("followers", "register")])
+def test_preparing_without_a_database_is_a_wrong_setting(nija: Nija, command: tuple[str, ...]) -> None:
+    """These commands prepare servers that the settings name. The exit code is 2, and the line names DATABASE_URL."""
+    done = nija(*command)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("nija: DATABASE_URL is missing, and no nija runs on ")
+
+
 def test_version_and_help_need_no_settings(nija: Nija) -> None:
     """Both exit with code 0, and the help names every command."""
     version = nija("--version")

@@ -56,6 +56,22 @@ def test_every_module_and_script_in_a_page_exists(page: Path) -> None:
     assert not missing
 
 
+def test_the_files_to_start_reading_at_are_in_the_folders_that_the_readme_names() -> None:
+    """Each row of the map has a folder, and the files are named from this folder or from the top."""
+    rows = [line.split("|")[1:-1] for line in (TOP / "README.md").read_text().splitlines() if line.startswith("|")]
+    maps = [
+        (place[1], CODE.findall(row[2])) for row in rows if len(row) == 3 and (place := re.match(r" `(.+/)` $", row[1]))
+    ]
+    assert len(maps) > 10
+    missing = [
+        f"{folder}{name}"
+        for folder, names in maps
+        for name in names
+        if not ((TOP / folder / name).exists() or (TOP / name).exists())
+    ]
+    assert not missing
+
+
 @pytest.mark.parametrize("page", CURRENT_PAGES, ids=name_of)
 def test_every_path_in_a_page_exists(page: Path) -> None:
     """Paths in backticks from the top of the repository; `<broker>` stands for any folder, `*` for any name."""

@@ -25,7 +25,8 @@ def register_followers(
     The environment is the whole list: a follower that was named there before and is not any more is disabled. Without
     DATABASE_URL, the nija that runs here stores them.
     """
-    settings = _settings()
+    with away_is_a_failed_start():
+        settings = _settings()
     followers = settings.environment_followers()
     with away_is_a_failed_start(), open_actions(settings, keys=Keys.OPEN) as context:
         done = register(context, followers)

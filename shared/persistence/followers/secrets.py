@@ -9,10 +9,9 @@ from cryptography.fernet import Fernet, InvalidToken, MultiFernet
 from pydantic import SecretStr
 
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.errors import BadSecretKey
-
-HOW_TO_MAKE = "make one with: python -c 'from cryptography.fernet import Fernet; print(Fernet.generate_key().decode())'"
 
 
 class SecretBox:
@@ -23,13 +22,15 @@ class SecretBox:
         texts = [text.strip() for text in (secret_key.get_secret_value() if secret_key else "").split(",")]
         texts = [text for text in texts if text]
         if not texts:
-            raise BadSecretKey(f"NIJA_SECRET_KEY is missing; followers' keys are encrypted with it; {HOW_TO_MAKE}")
+            raise BadSecretKey(
+                f"NIJA_SECRET_KEY is missing; followers' keys are encrypted with it; {HOW_TO_MAKE_A_KEY}"
+            )
         try:
             self._fernet = MultiFernet([Fernet(text) for text in texts])
         except ValueError:
             raise BadSecretKey(
                 "NIJA_SECRET_KEY is malformed: it is one key of 44 base64 characters, or several separated by "
-                f"commas; {HOW_TO_MAKE}"
+                f"commas; {HOW_TO_MAKE_A_KEY}"
             ) from None
 
     def seal(self, broker: Broker, follower_id: FollowerId, credentials: Credentials) -> str:

@@ -1,10 +1,16 @@
 """Tests that the secret box encrypts the keys that the database stores."""
 
+import re
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
 
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.identity import Broker
 from shared.persistence.errors import BadSecretKey
 from shared.persistence.followers.secrets import SecretBox
@@ -66,8 +72,17 @@ def test_rotation_keeps_the_key_and_drops_the_old_secret_key() -> None:
 @pytest.mark.parametrize("text", [None, "", " , "])
 def test_a_missing_secret_key_says_how_to_make_one(text: str | None) -> None:
     """Without NIJA_SECRET_KEY, the error shows the command that makes one."""
-    with pytest.raises(BadSecretKey, match=r"missing.*generate_key"):
+    with pytest.raises(BadSecretKey, match=r"missing.*make one with: python3 -c"):
         SecretBox(None if text is None else SecretStr(text))
+
+
+def test_the_shown_command_makes_a_secret_key() -> None:
+    """It runs without any package, as in a container or on a machine without nija."""
+    [command] = re.findall(r'python3 -c "(.*)"', HOW_TO_MAKE_A_KEY)
+    made = subprocess.run([sys.executable, "-I", "-S", "-c", command], capture_output=True, text=True, check=True)
+    box = SecretBox(SecretStr(made.stdout.strip()))
+    assert box.open(Broker.KRAKEN, "alice", box.seal(Broker.KRAKEN, "alice", FULL)) == FULL
+    assert command in (Path(__file__).resolve().parents[5] / ".env.example").read_text()
 
 
 def test_a_malformed_secret_key_is_not_repeated() -> None:
