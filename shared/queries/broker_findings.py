@@ -241,7 +241,7 @@ def process_findings(broker: Broker, presence: Presence) -> Iterator[Finding]:
         if is_fresh(each) and _is_troubled(each):
             yield _process_finding(FindingKind.STAGE_TROUBLE, broker, each, _trouble(each, presence.now))
     for last in newest.values():
-        if last.state is StageState.FAILED:
+        if last.state is StageState.FAILED and not presence.is_replaced(last.stage, last.host):
             yield _process_finding(FindingKind.START_FAILED, broker, last, f"cannot start: {last.trouble}")
 
 

@@ -95,6 +95,17 @@ class Presence:
             return (self.now - min(started)).total_seconds()
         return 0.0 if self.is_starting(stage) else float("inf")
 
+    def is_replaced(self, stage: Stage, host: str) -> bool:
+        """Whether a process on another host works, and started after the last sign of life from this host.
+
+        A container that is made again, for example with a corrected setting, has another host name.
+        """
+        here = [self._last_sign(each) for each in self.of(stage) if each.host == host]
+        return any(
+            is_working(each) and each.host != host and each.started_at > max(here, default=each.started_at)
+            for each in self.of(stage)
+        )
+
     def _has_just_started(self, process: StageProcess) -> bool:
         age = (self.now - process.started_at).total_seconds()
         return process.state is StageState.STARTING and age <= START_SECONDS and not self._is_over(process)
@@ -126,7 +137,7 @@ class Presence:
                 for each in self.of(stage)
                 if each.host == host
             )
-            if count >= LOOP_ENDS and not steady:
+            if count >= LOOP_ENDS and not steady and not self.is_replaced(stage, host):
                 yield Loop(stage, host, count)
 
 

@@ -12,8 +12,8 @@ from shared.persistence.reports.stages import StageReport
 from shared.queries.broker_findings import broker_findings, follower_findings, process_findings
 from shared.queries.duration import duration
 from shared.queries.findings import Finding, FindingKind
-from shared.queries.pipeline_facts import Facts, Pipeline
-from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS, START_SECONDS, STEADY_SECONDS, Presence
+from shared.queries.pipeline_facts import Facts, Pipeline, StageProcess
+from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS, START_SECONDS, STEADY_SECONDS, Presence, is_working
 
 BEAT_SECONDS: Final = 30.0
 """A process beats every second. After so long without a beat it hangs."""
@@ -23,6 +23,7 @@ REPORT_SECONDS: Final = 90.0
 """A process that cannot reach Redis reports every 30 s in PostgreSQL."""
 RUNNING: Final = "running"
 STARTING: Final = "starting"
+_FOR_ALL_BROKERS: Final = frozenset({Stage.COPY_ENGINE, Stage.BOOKKEEPER})
 _ONE_FOR_ALL: Final = frozenset({FindingKind.CRASH_LOOP, FindingKind.START_FAILED})
 """Found at each broker that a process works for, and reported once."""
 
@@ -193,13 +194,28 @@ def _reported_elsewhere(status: SystemStatus) -> Iterator[Finding]:
 
 
 def _is_over(status: SystemStatus, report: StageReport) -> bool:
-    """Whether a process of that stage and host has given a sign of life in Redis since."""
+    """Whether the process that reported, or the one that replaced it, has given a sign of life in Redis since."""
     return any(
-        each.stage.value == report.stage and each.host == report.host and each.sign_age_seconds < report.age_seconds
+        each.stage.value == report.stage
+        and (_has_signed_since(each, report) or _replaces(each, report, broker.pipeline.asked_at))
         for broker in status.brokers
         if broker.pipeline is not None and report.broker in (None, broker.broker)
         for each in broker.pipeline.stages
     )
+
+
+def _has_signed_since(process: StageProcess, report: StageReport) -> bool:
+    return process.host == report.host and process.sign_age_seconds < report.age_seconds
+
+
+def _replaces(process: StageProcess, report: StageReport, now: Instant) -> bool:
+    """Whether the process works on another host, and started after a start failed.
+
+    A report of no broker may be of any worker or master trader, so that one process does not replace another's.
+    """
+    if report.state != StageState.FAILED.value or (report.broker is None and process.stage not in _FOR_ALL_BROKERS):
+        return False
+    return is_working(process) and (now - process.started_at).total_seconds() < report.age_seconds
 
 
 def _without_repeats(findings: Iterator[Finding]) -> Iterator[Finding]:

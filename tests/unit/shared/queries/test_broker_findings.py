@@ -265,3 +265,23 @@ def test_a_failed_start_is_no_sign_of_life() -> None:
     """It was written a moment ago, and the stage is absent."""
     failed = stage(WORKER, state=StageState.FAILED, started_at=ago(1), sign_age_seconds=0.5, trouble="why")
     assert "worker_absent" in kinds(stages=with_worker(failed))
+
+
+@pytest.mark.parametrize(("age", "found"), [(9, []), (11, ["start_failed"])])
+def test_a_failed_start_is_over_when_its_container_was_made_again(age: float, found: list[str]) -> None:
+    """The new container has another host name. A process that was there before says nothing about the failed one."""
+    failed = stage(WORKER, state=StageState.FAILED, started_at=ago(12), sign_age_seconds=10.0, trouble="why")
+    other = stage(WORKER, host="made-again", started_at=ago(age))
+    assert kinds(stages=with_worker(failed, other)) == found
+
+
+def test_a_crash_loop_is_over_when_its_container_was_made_again() -> None:
+    """The new process also has its time for the mail that waits. It must work, and have started after the loop."""
+    new = stage(WORKER, host="made-again", started_at=ago(9))
+    mail = {"due_mailboxes": 1, "longest_wait_seconds": 3600.0}
+    assert kinds(stages=with_worker(*crashed(5, 61, 66, 72), new), **mail) == ["crash_loop", "mail_waits"]
+    assert kinds(stages=with_worker(*crashed(61, 66, 72), new), **mail) == []
+    starting = new.model_copy(update={"state": StageState.STARTING})
+    assert kinds(stages=with_worker(*crashed(61, 66, 72), starting)) == ["crash_loop", "worker_absent"]
+    earlier = stage(WORKER, host="other", started_at=ago(400))
+    assert kinds(stages=with_worker(*crashed(61, 66, 72), earlier)) == ["crash_loop"]

@@ -268,6 +268,22 @@ def test_a_stage_that_cannot_reach_redis_is_found_by_its_report_in_postgresql() 
     assert system(stage_reports=(a_report(),)).findings() == []
 
 
+@pytest.mark.parametrize(("age", "found"), [(59.0, []), (61.0, ["start_failed"])])
+def test_a_report_of_a_failed_start_ends_when_its_container_was_made_again(age: float, found: list[str]) -> None:
+    """The new container has another host name, and its process works."""
+    new = stage(Stage.COPY_ENGINE, host="made-again", started_at=ago(age))
+    stages = (*all_stages(Stage.COPY_ENGINE), new)
+    assert kinds(system(stage_reports=(a_report(),), brokers=(broker(pipeline=pipeline(stages=stages)),))) == found
+
+
+def test_a_report_of_an_unknown_worker_does_not_end_with_another_worker() -> None:
+    """It may be the worker of another broker. With its broker in the report, the new worker is known to replace it."""
+    new = stage(Stage.BROKER_WORKER, host="made-again", started_at=ago(30))
+    here = broker(pipeline=pipeline(stages=(*all_stages(Stage.BROKER_WORKER), new)))
+    for name, found in ((None, ["start_failed"]), (KRAKEN, [])):
+        assert kinds(system(stage_reports=(a_report(stage="broker_worker", broker=name),), brokers=(here,))) == found
+
+
 def test_start_failures_of_two_brokers_on_one_host_are_two_findings() -> None:
     """Each has its own line. The same line at both brokers is one fault, and is found once."""
 
