@@ -155,7 +155,8 @@ class Restore:
     async def _forget(self) -> None:
         keys = self._keys
         # `ready` comes first: from here on, no follower can be claimed.
-        gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries, keys.alerts)
+        # Alerts stay, because some are raised again only after an hour. An alert that no longer holds expires.
+        gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries)
         await self._lease.write(("DEL", *gone))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []

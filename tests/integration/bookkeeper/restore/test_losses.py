@@ -10,6 +10,7 @@ from sqlalchemy import Engine, text
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, shard_of
+from shared.messaging.alerts import AlertKind, Alerts, current_alerts
 from shared.messaging.reconciliation import ReconciliationRequest, ReconciliationRequests, Repair
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
@@ -52,6 +53,16 @@ async def test_nobody_is_doubled_or_lost_whatever_redis_forgets(
     await world.go_on()
     await assert_sound(world)
     assert before.items() <= world.executed().items()
+
+
+async def test_drift_stays_reported_after_a_restart_of_redis(world: RestoreWorld, own_redis: OwnRedis) -> None:
+    """Accounts are compared once in an hour. Without the alert, `nija status` would find nothing until then."""
+    until = datetime.now(UTC) + timedelta(hours=1)
+    await Alerts(world.redis, KEYS).sound(AlertKind.DRIFT, SMALL, "BTC/USD manual sale", until=until)
+    await lose(world, own_redis, "restart")
+    await world.until_in_line()
+    [alert] = current_alerts(await world.redis.hvals(KEYS.alerts), datetime.now(UTC))
+    assert (alert.kind, alert.follower_id, alert.message) == (AlertKind.DRIFT, SMALL, "BTC/USD manual sale")
 
 
 @pytest.mark.parametrize("fills", [1, 3])
