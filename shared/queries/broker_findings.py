@@ -144,7 +144,7 @@ def _master_findings(broker: Broker, master: MasterFacts | None, presence: Prese
         return
     working_seconds = presence.working_seconds(stage)
     # What an earlier process has written says nothing of the present one, which has just started.
-    is_present = master is not None and (master.updated_age_seconds or 0.0) <= working_seconds
+    is_present = master is not None and (master.updated_age_seconds or 0.0) <= presence.running_seconds(stage)
     state = master.state if master is not None and is_present else None
     why = master.last_error if master is not None and state is not None else None
     subject = master.account if master is not None else "master"

@@ -72,7 +72,7 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
     circuit: Any = redis.hgetall(keys.circuit)
     limits = _limits(redis, keys)
     reported = pipeline.master
-    presence = Presence(pipeline.stages, pipeline.asked_at)
+    presence = Presence(pipeline.stages, pipeline.asked_at, redis_up_seconds=pipeline.redis_up_seconds)
     return BrokerFacts(
         broker=broker,
         master_state=reported.state if reported else None,

@@ -29,6 +29,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
     keys = BrokerKeys(broker)
     with redis.pipeline(transaction=True) as pipeline:
         pipeline.time()
+        pipeline.info("server")
         pipeline.hgetall(keys.stages)
         pipeline.zrange(keys.stage_signs, 0, -1, withscores=True)
         pipeline.hgetall(keys.master)
@@ -42,13 +43,15 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         pipeline.xlen(keys.dead_letters)
         pipeline.xlen(keys.event_dead_letters)
         replies: list[Any] = pipeline.execute()
-    (seconds, microseconds), stages, signs, master, halted, hints, ready, claims, submitting, alerts, *lengths = replies
+    (seconds, microseconds), server, stages, signs, master, halted, hints, ready, claims, *remaining = replies
+    submitting, alerts, *lengths = remaining
     now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
     now_ms = now.timestamp() * 1000
     mail = _look_into_mail(redis, keys, dict(ready), dict(claims), now_ms)
     event_ms = _oldest_event_ms(redis, keys)
     return Pipeline(
         asked_at=now,
+        redis_up_seconds=server["uptime_in_seconds"],
         stages=_stages(stages, signs, now_ms),
         master=_master(master, now),
         halted=halted,

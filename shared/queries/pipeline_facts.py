@@ -56,6 +56,8 @@ class Pipeline(Facts):
 
     asked_at: Instant
     """By the clock of Redis."""
+    redis_up_seconds: float
+    """How long ago Redis started. No process could give a sign of life before that."""
     stages: tuple[StageProcess, ...] = ()
     """Every process that gave a sign of life in the last 15 minutes."""
     master: MasterFacts | None

@@ -39,13 +39,15 @@ class Presence:
         *,
         awaited: Collection[Stage] = (),
         looping: Collection[Stage] = (),
+        redis_up_seconds: float = float("inf"),
     ) -> None:
         """`awaited`, `looping`: stages that the supervisor of `nija up` starts now for the first time, and those that
-        it had to start again and again.
+        it had to start again and again. `redis_up_seconds`: how long ago Redis started.
         """
         self.processes = processes
         self.now = now
         self._awaited = awaited
+        self._redis_up_seconds = redis_up_seconds
         self.loops = list(self._loops())
         self._looping = {*looping, *(loop.stage for loop in self.loops)}
 
@@ -57,7 +59,12 @@ class Presence:
         return any(map(is_working, self.of(stage)))
 
     def is_absent(self, stage: Stage) -> bool:
-        """Whether no process of the stage is alive, none was a moment ago, and none is starting."""
+        """Whether no process of the stage is alive, none was a moment ago, and none is starting.
+
+        Redis may have started a moment ago. Then the last signs of life are as old as its absence.
+        """
+        if self._redis_up_seconds <= ALIVE_SECONDS:
+            return False
         if stage in self._looping:
             return not self.works(stage)
         recent = any(
@@ -83,7 +90,11 @@ class Presence:
         return not any(self._last_sign(each) >= began for each in self.of(stage) if each.state is not StageState.FAILED)
 
     def working_seconds(self, stage: Stage) -> float:
-        """For how long the stage has been able to do what waits for it.
+        """For how long the stage has been able to do what waits for it: since it and Redis have both been there."""
+        return min(self.running_seconds(stage), self._redis_up_seconds)
+
+    def running_seconds(self, stage: Stage) -> float:
+        """For how long the stage has run, also without Redis.
 
         What waited while it was down is no fault of a process that has just started. For a stage that is absent or in
         a crash loop, all of the waiting counts.
@@ -126,6 +137,8 @@ class Presence:
         return process.sign_age_seconds > (SUPERSEDED_SECONDS if replaced else ALIVE_SECONDS)
 
     def _loops(self) -> Iterator[Loop]:
+        if self._redis_up_seconds <= ALIVE_SECONDS:
+            return  # a process that lives has not been able to say so yet
         ends: dict[tuple[Stage, str], int] = {}
         for each in self.processes:
             unexpected = each.state is not StageState.STOPPED and self._is_over(each)

@@ -162,7 +162,13 @@ def presence_at(status: SystemStatus, broker: Broker, pipeline: Pipeline) -> Pre
             awaited.discard(process.stage)
         if is_looping(process, age):
             looping.add(process.stage)
-    return Presence(pipeline.stages, pipeline.asked_at, awaited=awaited, looping=looping)
+    return Presence(
+        pipeline.stages,
+        pipeline.asked_at,
+        awaited=awaited,
+        looping=looping,
+        redis_up_seconds=pipeline.redis_up_seconds,
+    )
 
 
 def _at(status: SystemStatus, broker: BrokerStatus) -> Iterator[Finding]:

@@ -75,6 +75,7 @@ def pipeline(**changes: Any) -> Pipeline:
     """A quiet broker with all its stages."""
     values: dict[str, Any] = {
         "asked_at": NOW,
+        "redis_up_seconds": 7200.0,
         "stages": all_stages(),
         "master": master(),
         "halted": {},

@@ -3,6 +3,7 @@
 import json
 import os
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from cryptography.fernet import Fernet
 from pydantic import SecretStr
+from redis import Redis
 
 from services.cli.app import main
 from shared.domain.accounts.credentials import Credentials
@@ -17,6 +19,7 @@ from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
+from shared.queries.stage_rules import ALIVE_SECONDS
 
 Nija = Callable[..., tuple[int, Any]]
 
@@ -34,6 +37,17 @@ def environment(fresh_redis_url: str, fresh_database_url: str, tmp_path: Path) -
         "REDIS_URL": fresh_redis_url,
         "DATABASE_URL": fresh_database_url,
     }
+
+
+@pytest.fixture
+def settled_redis(environment: dict[str, str]) -> None:
+    """Redis has been up for so long that a stage without a sign of life counts as absent.
+
+    The wait is for a test that runs alone: the shared Redis has just been started for it.
+    """
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        while redis.info("server")["uptime_in_seconds"] <= ALIVE_SECONDS:
+            time.sleep(0.2)
 
 
 @pytest.fixture

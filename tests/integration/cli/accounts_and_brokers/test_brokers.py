@@ -28,7 +28,7 @@ from tests.integration.cli.accounts_and_brokers.conftest import Nija
 from tests.integration.cli.accounts_and_brokers.seeding import KEYS, in_redis, report_master
 
 
-@pytest.mark.usefixtures("followers")
+@pytest.mark.usefixtures("followers", "settled_redis")
 def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, str]) -> None:
     """Kraken is shown as watched and funded. No sign of OKX exists, which is a finding and hides nothing of Kraken."""
 

@@ -20,6 +20,7 @@ def check_brokers(nija: Nija, *arguments: str) -> tuple[int, Any]:
     return nija("check", "brokers", *arguments)
 
 
+@pytest.mark.usefixtures("settled_redis")
 def test_check_brokers_wants_every_broker_connected_and_served(nija: Nija, environment: dict[str, str]) -> None:
     """Both masters are polled, but OKX has no worker. Only `--any` succeeds, and the finding names the reason."""
     okx = BrokerKeys(Broker.OKX)
@@ -40,6 +41,7 @@ def test_check_brokers_wants_every_broker_connected_and_served(nija: Nija, envir
     assert (code, found["served"], found["findings"]) == (0, ["kraken", "okx"], [])
 
 
+@pytest.mark.usefixtures("settled_redis")
 def test_check_brokers_finds_mail_that_is_not_served(nija: Nija, environment: dict[str, str]) -> None:
     """The worker is alive and takes no mail. A broker is served if no due mail waits for longer than ten seconds."""
 

@@ -18,7 +18,7 @@ WORKER, ENGINE, BOOKKEEPER, MASTER = Stage.BROKER_WORKER, Stage.COPY_ENGINE, Sta
 
 def found_in(facts: Pipeline) -> list[Finding]:
     """What is found at Kraken."""
-    presence = Presence(facts.stages, facts.asked_at)
+    presence = Presence(facts.stages, facts.asked_at, redis_up_seconds=facts.redis_up_seconds)
     return [*process_findings(Broker.KRAKEN, presence), *broker_findings(Broker.KRAKEN, facts, presence)]
 
 
@@ -285,3 +285,30 @@ def test_a_crash_loop_is_over_when_its_container_was_made_again() -> None:
     assert kinds(stages=with_worker(*crashed(61, 66, 72), starting)) == ["crash_loop", "worker_absent"]
     earlier = stage(WORKER, host="other", started_at=ago(400))
     assert kinds(stages=with_worker(*crashed(61, 66, 72), earlier)) == ["crash_loop"]
+
+
+@pytest.mark.parametrize(("up", "absent"), [(10.0, False), (11.0, True)])
+def test_right_after_redis_returns_no_stage_is_absent_and_none_loops(up: float, absent: bool) -> None:
+    """Each process gave its last sign of life before Redis went away, and signs again within seconds."""
+    silent = tuple(each.model_copy(update={"sign_age_seconds": 95.0}) for each in (*all_stages(), *all_stages()))
+    for stages in (silent, (), (*silent, *silent)):
+        found = kinds(stages=stages, redis_up_seconds=up)
+        assert ("worker_absent" in found, "crash_loop" in found) == (absent, absent and len(stages) > len(silent))
+
+
+@pytest.mark.parametrize(("up", "found"), [(10.0, []), (10.1, ["fills_unread", "mail_waits"])])
+def test_what_waited_while_redis_was_away_is_no_fault_of_the_stages(up: float, found: list[str]) -> None:
+    """From its return on, they have their usual time."""
+    waiting = {
+        "due_mailboxes": 1,
+        "longest_wait_seconds": 90.0,
+        "unread_fill": UnreadFill(sequence=7, age_seconds=90.0),
+    }
+    lagging = {"events_not_in_ledger": 3, "oldest_event_age_seconds": 90.0}
+    assert kinds(**waiting, **lagging, master=master(last_look_age_seconds=90.0), redis_up_seconds=up) == found
+
+
+def test_a_master_that_failed_before_redis_went_away_is_still_found() -> None:
+    """Its process wrote that once, and waits for an operator."""
+    failed = master(state="failed", last_error="refused", last_look_age_seconds=95.0, updated_age_seconds=95.0)
+    assert kinds(master=failed, redis_up_seconds=5.0) == ["master_failed"]
