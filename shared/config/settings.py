@@ -19,6 +19,7 @@ from shared.config.values import (
     BasicAuth,
     Brokers,
     DatabaseUrl,
+    PollSeconds,
     Port,
     RedisUrl,
     Seconds,
@@ -56,7 +57,8 @@ class Settings(BaseSettings):
     brokers: Brokers = ()
     """NIJA_BROKERS: the enabled brokers; empty: those with a master's credentials. Ask `enabled_brokers`."""
 
-    master_poll_seconds: Seconds = 2.0
+    master_poll_seconds: PollSeconds = 2.0
+    """NIJA_MASTER_POLL_SECONDS: `nija status` reports an account that was not polled for a minute."""
     follower_shards: int = Field(default=16, ge=1, le=4096)
     deliver_batch: int = Field(default=500, ge=1, le=10_000)
     """Followers in one delivery."""

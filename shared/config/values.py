@@ -108,6 +108,7 @@ DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 SecretKeys = Annotated[SecretStr, AfterValidator(secret_keys)]
 BasicAuth = Annotated[SecretStr, AfterValidator(_basic_auth)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
+PollSeconds = Annotated[float, Field(gt=0, le=30, allow_inf_nan=False)]
 SecondsOrNever = Annotated[float, Field(ge=0, le=86_400, allow_inf_nan=False)]
 Port = Annotated[int, Field(ge=1, le=65_535)]
 # NoDecode: lists are names separated by commas, not the JSON that pydantic-settings would expect.

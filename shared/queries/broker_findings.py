@@ -28,7 +28,7 @@ LEDGER_SECONDS: Final = 15.0
 TROUBLE_SECONDS: Final = 15.0
 """What is over sooner is a reconnect, or a start in which one process waits for another."""
 LOOK_SECONDS: Final = 60.0
-"""A master account is polled every few seconds, or every 30 s while the broker's stream is connected."""
+"""A master account is polled every few seconds, and with the longest NIJA_MASTER_POLL_SECONDS every 30 s."""
 WAITING_LOOK_SECONDS: Final = 15.0
 """A process that says that it waits is reported sooner. One lost answer of a broker is tried again at once."""
 ALERTS_SHOWN: Final = 5

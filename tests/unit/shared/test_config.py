@@ -108,6 +108,10 @@ def test_rounds_over_accounts_are_hourly_repair_nothing_and_can_be_switched_off(
 MASTER = {"KRAKEN_MASTER_API_KEY": "same-key", "KRAKEN_MASTER_API_SECRET": SECRET}
 BAD_INPUT = [
     ({"NIJA_MASTER_POLL_SECONDS": "soon"}, "NIJA_MASTER_POLL_SECONDS=soon is not valid: should be a valid number"),
+    (
+        {"NIJA_MASTER_POLL_SECONDS": "60"},
+        "NIJA_MASTER_POLL_SECONDS=60 is not valid: should be less than or equal to 30",
+    ),
     ({"NIJA_MASTER_POLL_SECONDS": "0"}, "NIJA_MASTER_POLL_SECONDS=0 is not valid: should be greater than 0"),
     ({"NIJA_RECONCILE_EVERY_SECONDS": "-1"}, "NIJA_RECONCILE_EVERY_SECONDS=-1 is not valid: should be greater than"),
     ({"NIJA_CLAIM_SECONDS": "nan"}, "NIJA_CLAIM_SECONDS=nan is not valid"),
