@@ -66,7 +66,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         looked_for_orders=mail.looked_for,
         events_not_in_ledger=lengths[0],
         oldest_event_age_seconds=None if event_ms is None else max(0.0, (now_ms - event_ms) / 1000),
-        alerts=tuple(current_alerts(alerts, datetime.now(UTC))),
+        alerts=tuple(current_alerts(alerts, now)),
         dead_letters=sum(lengths[1:]),
     )
 

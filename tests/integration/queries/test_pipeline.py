@@ -2,11 +2,14 @@
 
 import json
 import time
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime, timedelta, tzinfo
+from typing import Self
 
+import pytest
 from redis import Redis
 
 from shared.domain.identity import Broker
+from shared.messaging.alerts import Alert, AlertKind
 from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys
 from shared.messaging.mailboxes import Submission
 from shared.messaging.stage_signs import Stage, StageState
@@ -194,3 +197,24 @@ def test_a_process_of_a_newer_version_is_there(fresh_redis_url: str) -> None:
             redis.zadd(KEYS.stage_signs, {name: time.time() * 1000})
     [found] = pipeline_in(fresh_redis_url).stages
     assert (found.stage, found.host, found.state) == (Stage.COPY_ENGINE, "pod-1", StageState.RUNNING)
+
+
+class LateClock(datetime):
+    """The clock of a machine that is a day late."""
+
+    @classmethod
+    def now(cls, tz: tzinfo | None = None) -> Self:
+        """The time, less a day."""
+        return super().now(tz) - timedelta(days=1)
+
+
+def test_alerts_are_judged_by_the_clock_of_redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An alert that has expired is not shown, whatever the time is on the machine that asks."""
+    now = datetime.now(UTC)
+    times = {"bob": now, "alice": now - timedelta(hours=1)}
+    with Redis.from_url(fresh_redis_url) as redis:
+        for follower, at in times.items():
+            alert = Alert(kind=AlertKind.UNKNOWN_ORDER, follower_id=follower, message="why", since=at, at=at)
+            redis.hset(KEYS.alerts, follower, alert.model_dump_json())
+    monkeypatch.setattr("shared.queries.pipeline.datetime", LateClock)
+    assert [alert.follower_id for alert in pipeline_in(fresh_redis_url).alerts] == ["bob"]
