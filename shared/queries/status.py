@@ -1,4 +1,4 @@
-"""The whole of nija as `nija status` shows it, and what of it is a finding. Pure: facts in, findings out."""
+"""Decides what `nija status` shows of the whole system, and which facts are findings, without asking any server."""
 
 from collections.abc import Iterator
 from datetime import timedelta

@@ -142,7 +142,7 @@ def test_without_servers_named_the_nija_that_runs_here_gets_the_followers(
     variables = {"NIJA_SECRET_KEY": Fernet.generate_key().decode(), "NIJA_ENV_FILE": ""}
     alice = {"KRAKEN_USER_ALICE_API_KEY": "k" * 56, "KRAKEN_USER_ALICE_API_SECRET": "c2VjcmV0" * 11}
     alone = nija("followers", "register", folder=tmp_path, **variables, **alice)
-    assert alone.returncode == 1
+    assert alone.returncode == 2
     assert "no nija runs on .nija: start `nija up`" in alone.stderr
     record = RunRecord(home)
     with lock.exclusive(home):
