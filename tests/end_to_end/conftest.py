@@ -7,6 +7,7 @@ nija             runs a command in this process, in that folder or another
 
 import contextlib
 import json
+import logging
 import os
 import signal
 import subprocess
@@ -19,6 +20,7 @@ from typing import Any
 
 import ccxt  # type: ignore[import-untyped]
 import pytest
+import structlog
 
 from services.cli.app import main
 
@@ -167,8 +169,15 @@ def nija(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureF
             patch.setattr(sys, "argv", ["nija", *arguments])
             patch.chdir(folder)
             capfd.readouterr()
-            with pytest.raises(SystemExit) as ended:
-                main()
+            # A benchmark sets up the log of this process. Its handler writes to a file descriptor that is closed with
+            # the test, and whose number the next socket gets.
+            handlers = logging.getLogger().handlers[:]
+            try:
+                with pytest.raises(SystemExit) as ended:
+                    main()
+            finally:
+                logging.getLogger().handlers[:] = handlers
+                structlog.reset_defaults()
         output = capfd.readouterr()
         assert "Traceback" not in output.err
         return Done(int(ended.value.code or 0), output.out, output.err)
