@@ -21,6 +21,7 @@ from services.broker_worker.child import Child
 from services.broker_worker.children import Children
 from services.broker_worker.health import ConsumerWatch, WorkerHealth
 from services.broker_worker.sweep import Sweeper
+from shared.brokers.limits import RateLimits
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import (
@@ -37,7 +38,6 @@ from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.keys import DRAIN_TASK, BrokerKeys, queue_name
 from shared.messaging.nonces import RedisNonceSource
-from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.stage_signs import Stage, StageRecord, StageState, leave_sign
 from shared.observability.heartbeat import Heartbeat
@@ -140,7 +140,7 @@ def build_child(**_: Any) -> None:
     store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
     slot = Worker.children.slot(getattr(current_process(), "index", 0))
 
-    def connect_broker(scripts: ScriptRunner) -> BrokerConnection:
+    def connect_broker(scripts: ScriptRunner, limits: RateLimits | None) -> BrokerConnection:
         keys = BrokerKeys(broker)
         return connect(
             broker,
@@ -148,7 +148,7 @@ def build_child(**_: Any) -> None:
             nonces=RedisNonceSource(scripts, keys),
             proxy=settings.proxy(broker),
             request_timeout_seconds=settings.request_timeout_seconds,
-            limits=RedisRateLimits(scripts, keys) if settings.keeps_rate_limits(broker) else None,
+            limits=limits,
             circuit=RedisCircuit(scripts, keys),
         )
 

@@ -19,6 +19,7 @@ from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.brokers.errors import BrokerError
+from shared.brokers.limits import RateLimits
 from shared.brokers.port.connection import BrokerConnection
 from shared.config import Settings
 from shared.domain.identity import Broker
@@ -26,6 +27,7 @@ from shared.messaging.alerts import Alerts
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 
 OPEN_RETRY_SECONDS = 2.0
@@ -46,7 +48,7 @@ class Child:
         self,
         settings: Settings,
         broker: Broker,
-        connect: Callable[[ScriptRunner], BrokerConnection],
+        connect: Callable[[ScriptRunner, RateLimits | None], BrokerConnection],
         load_credentials: LoadCredentials,
         is_told_to_stop: Callable[[], bool],
         beat: Callable[[], None],
@@ -62,6 +64,7 @@ class Child:
         self._beat = beat
         self._stopping = asyncio.Event()
         self._drain: Drain | None = None
+        self._limits: RedisRateLimits | None = None
         self._draining: asyncio.Task[None] | None = None
         self._finishing: asyncio.Task[None] | None = None
         self._loop = uvloop.new_event_loop()
@@ -97,6 +100,8 @@ class Child:
             if self._drain is None:
                 self._drain = await self._build()
             await self._drain.run()
+            if self._limits is not None:
+                await self._limits.release()
         except (RedisError, OSError) as error:
             log.warning("redis is away", error=str(error))
         except BrokerError as error:
@@ -109,7 +114,8 @@ class Child:
         redis = guarded_redis(settings.redis_url_for(self._broker), keys)
         scripts = ScriptRunner(redis)
         mailboxes = Mailboxes(scripts, keys, int(settings.claim_seconds * 1000), Alerts(redis, keys))
-        connection = self._connect(scripts)
+        self._limits = RedisRateLimits(scripts, keys) if settings.keeps_rate_limits(self._broker) else None
+        connection = self._connect(scripts, self._limits)
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
         listing = Listing(connection.instruments, connection.reload)
@@ -155,6 +161,8 @@ class Child:
             log.warning("redis is away; claims run out by themselves", error=str(error))
         self._renewing.cancel()
         self._listing.cancel()
+        if self._limits is not None:
+            await self._limits.release()
         await self._connection.close()
         await self._redis.aclose()
         log.info("child stopped", seconds=round(time.monotonic() - started, 1))

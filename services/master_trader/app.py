@@ -55,7 +55,8 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
     engine = open_engine(database_url, pool_size=2)
     scripts = ScriptRunner(redis)
     nonces = RedisNonceSource(scripts, keys)
-    limits = PatientLimits(RedisRateLimits(scripts, keys)) if settings.keeps_rate_limits(broker) else None
+    buckets = RedisRateLimits(scripts, keys)
+    limits = PatientLimits(buckets) if settings.keeps_rate_limits(broker) else None
     circuit = RedisCircuit(scripts, keys)
     token = process_token()
 
@@ -91,6 +92,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
             watching = serve(Watch(master), master.report, lease, stopping, settings.master_poll_seconds, duty)
             await _until(stopping, watching)
     finally:
+        await buckets.release()
         await redis.aclose()
         engine.dispose()
     log.info("master trader stopped")

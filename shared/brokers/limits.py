@@ -48,8 +48,8 @@ class RateLimits(Protocol):
         """
         ...
 
-    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        """Return units that were taken and not needed. `kept_free`: the value they were taken with."""
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        """Return units that were taken and not needed."""
         ...
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
@@ -74,8 +74,8 @@ class PatientLimits:
             waited += seconds
         return 0.0
 
-    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        await self._limits.give_back(charges, kept_free)
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        await self._limits.give_back(charges)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         await self._limits.exhaust(charges, seconds)
@@ -126,7 +126,6 @@ async def units_for(
     if budget is None:
         yield
         return
-    kept_free = _kept_free()
     charges = (budget.charges("private", method, path, parameters) for path in paths)
     taken = await budget.reserve([charge for request in charges for charge in request])
     left = {bucket: charge.cost for bucket, charge in taken.items()}
@@ -137,7 +136,8 @@ async def units_for(
         _reserved.reset(before)
     # Nothing is given back after an error: when the broker reports too many requests, nothing is left.
     unused = [charge._replace(cost=left[bucket]) for bucket, charge in taken.items() if left[bucket] > 0]
-    await budget.limits.give_back(unused, kept_free)
+    if unused:
+        await budget.limits.give_back(unused)
 
 
 @dataclass(slots=True)

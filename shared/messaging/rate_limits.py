@@ -1,10 +1,8 @@
 """Keeps the rate limits of a broker as buckets in Redis, which all processes share.
 
-All charges of a process in one tick of its event loop go to Redis in one script call. The call also takes a *block*:
-a twentieth of the bucket more than is needed. The block serves later requests for one second, and then expires.
-
-So nothing is sent without being counted. At most a twentieth of a bucket per process and second is counted without
-being sent.
+All charges of a process in one tick of its event loop go to Redis in one script call. Where it saves calls, the script
+also takes a block ahead of need (see `shared.messaging.blocks`). Unused units go back to the bucket. So nothing is sent
+without being counted, and nothing stays counted without being sent.
 """
 
 import asyncio
@@ -13,30 +11,18 @@ from dataclasses import dataclass, field
 from time import monotonic
 from typing import Final
 
+import structlog
 from redis.exceptions import RedisError
 
 from shared.domain.request_limits import Charge
+from shared.messaging.blocks import Blocks, Bucket, units_ahead
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import Argument, ScriptRunner
 
-BLOCK_SHARE: Final = 0.05
-"""The share of a bucket that is taken in advance, as a block."""
-BLOCK_SECONDS: Final = 1.0
 BUCKETS_AT_ONCE: Final = 500
-FORGET_ABOVE: Final = 10_000
-"""The number of buckets from which on a process forgets those whose block has expired."""
 SHORTEST_WAIT_SECONDS: Final = 0.01
 
-_Bucket = tuple[str, float]
-"""The name of the bucket and the share that must be left in it. So background reading has blocks of its own."""
-
-
-@dataclass(slots=True)
-class _Block:
-    """Units that this process has taken from a bucket and not used yet."""
-
-    left: float = 0.0
-    until: float = 0.0
+log = structlog.get_logger()
 
 
 @dataclass(slots=True)
@@ -53,65 +39,77 @@ class RedisRateLimits:
     def __init__(self, scripts: ScriptRunner, keys: BrokerKeys) -> None:
         self._scripts = scripts
         self._keys = keys
-        self._blocks: dict[_Bucket, _Block] = {}
-        self._requests: dict[_Bucket, _Request] = {}
+        self._blocks = Blocks()
+        self._returning: asyncio.Task[None] | None = None
+        self._requests: dict[Bucket, _Request] = {}
         self._asking: asyncio.Task[None] | None = None
 
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
         """Take all charges and return 0, or take none and return the seconds until the next try."""
         now = monotonic()
-        taken: list[tuple[Charge, float]] = []
+        taken: list[Charge] = []
         missing: list[tuple[Charge, float]] = []
         for charge in charges:
-            block = self._block((charge.bucket, kept_free), now)
-            from_block = min(block.left, charge.cost)
-            block.left -= from_block
-            taken.append((charge, from_block))
-            if from_block < charge.cost:
-                missing.append((charge, charge.cost - from_block))
+            covered = self._blocks.use(charge, kept_free, now)
+            if covered:
+                taken.append(charge._replace(cost=covered))
+            if covered < charge.cost:
+                missing.append((charge, charge.cost - covered))
         if not missing:
             return 0.0
         waits = await asyncio.gather(*(self._ask(charge, units, kept_free) for charge, units in missing))
         longest = max(waits)
         if longest > 0:
-            # All or nothing. The units that were granted go into the block, for the next request.
-            taken += [asked for asked, wait in zip(missing, waits, strict=True) if wait == 0]
-            for charge, units in taken:
-                self._keep((charge.bucket, kept_free), units)
+            asked = zip(missing, waits, strict=True)
+            taken += [charge._replace(cost=units) for (charge, units), wait in asked if wait == 0]
+            await self.give_back(taken)
         return longest
 
-    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        """Keep units that were taken and not needed for the next requests of this process, within a second."""
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        """Return units that were taken and not needed to their buckets."""
+        if not charges:
+            return
+        arguments: list[Argument] = []
         for charge in charges:
-            self._keep((charge.bucket, kept_free), charge.cost)
+            arguments += [repr(charge.capacity), repr(charge.refill_per_second), repr(charge.cost)]
+        await self._scripts.run("give_back", [self._keys.limit(charge.bucket) for charge in charges], arguments)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         """Empty the buckets for all processes for `seconds`. The blocks of other processes expire within a second."""
         for charge in charges:
-            for bucket in [known for known in self._blocks if known[0] == charge.bucket]:
-                del self._blocks[bucket]
+            self._blocks.drop(charge.bucket)
         arguments: list[Argument] = [str(seconds)]
         for charge in charges:
             arguments += [str(charge.capacity), str(charge.refill_per_second)]
         await self._scripts.run("exhaust", [self._keys.limit(charge.bucket) for charge in charges], arguments)
 
-    def _block(self, bucket: _Bucket, now: float) -> _Block:
-        block = self._blocks.get(bucket)
-        if block is None:
-            if len(self._blocks) >= FORGET_ABOVE:
-                self._blocks = {name: kept for name, kept in self._blocks.items() if kept.until > now}
-            block = self._blocks[bucket] = _Block()
-        if block.until <= now:
-            block.left = 0.0
-        return block
+    async def release(self) -> None:
+        """Give back all blocks, because the process has no more need of them or is about to stop."""
+        returning, self._returning = self._returning, None
+        if returning is not None:
+            returning.cancel()
+        await self._give_back_if_possible(self._blocks.pop())
 
-    def _keep(self, bucket: _Bucket, units: float) -> None:
-        if not units:
+    def _keep(self, charge: Charge, kept_free: float, units: float) -> None:
+        if units <= 0:
             return
-        now = monotonic()
-        block = self._block(bucket, now)
-        block.left += units
-        block.until = max(block.until, now + BLOCK_SECONDS)
+        self._blocks.keep(charge, kept_free, units, monotonic())
+        if self._returning is None:
+            self._returning = asyncio.create_task(self._return_expired())
+
+    async def _return_expired(self) -> None:
+        """Give back each block at the end of its lifetime, until there is none."""
+        while (expiry := self._blocks.next_expiry()) is not None:
+            await asyncio.sleep(max(expiry - monotonic(), 0.0))
+            await self._give_back_if_possible(self._blocks.pop(monotonic()))
+        self._returning = None
+
+    async def _give_back_if_possible(self, charges: Sequence[Charge]) -> None:
+        try:
+            await self.give_back(charges)
+        except RedisError as error:
+            # The units are missing only until the buckets have refilled them.
+            log.info("unused units not given back", error=str(error))
 
     def _ask(self, charge: Charge, units: float, kept_free: float) -> asyncio.Future[float]:
         """Ask for units, in one call with all others of this tick. The result is a wait in seconds; 0: granted."""
@@ -135,13 +133,20 @@ class RedisRateLimits:
                     if not isinstance(error, Exception):
                         raise
                     continue
-                for (name, request), granted, free in zip(requests.items(), reply[::2], reply[1::2], strict=True):
-                    left = _hand_out(request, float(granted), float(free))
-                    self._keep(name, left)
+                surplus: list[Charge] = []
+                for ((_, kept_free), request), granted, free in zip(
+                    requests.items(), reply[::2], reply[1::2], strict=True
+                ):
+                    charge, left = request.charge, _hand_out(request, float(granted), float(free))
+                    block = min(left, units_ahead(charge))
+                    self._keep(charge, kept_free, block)
+                    if left > block:
+                        surplus.append(charge._replace(cost=left - block))
+                await self._give_back_if_possible(surplus)
         finally:
             self._asking = None
 
-    async def _take_from_redis(self, requests: dict[_Bucket, _Request]) -> list[bytes]:
+    async def _take_from_redis(self, requests: dict[Bucket, _Request]) -> list[bytes]:
         arguments: list[Argument] = []
         for (_, kept_free), request in requests.items():
             charge = request.charge
@@ -151,7 +156,7 @@ class RedisRateLimits:
                 repr(charge.refill_per_second),
                 repr(wanted),
                 repr(request.waiting[0][0]),
-                repr(charge.capacity * BLOCK_SHARE),
+                repr(units_ahead(charge)),
                 # A cost above the share of background reading would never be granted. It needs a full bucket instead.
                 repr(min(charge.capacity * kept_free, charge.capacity - request.waiting[0][0])),
             ]

@@ -9,8 +9,9 @@ from redis.asyncio import Redis
 
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge
+from shared.messaging.blocks import BLOCK_SECONDS, BLOCK_SHARE
 from shared.messaging.keys import BrokerKeys
-from shared.messaging.rate_limits import BLOCK_SHARE, RedisRateLimits
+from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import Argument, ScriptRunner
 
 KEYS = BrokerKeys(Broker.BINANCE)
@@ -48,23 +49,58 @@ async def takes(limits: RedisRateLimits, charge: Charge, times: int) -> list[flo
 
 
 async def test_processes_share_a_bucket_and_none_takes_what_is_not_there(redis: Redis) -> None:
-    """Three processes ask for twice what there is: as much as there is, less what each took ahead of need."""
+    """Three processes ask for twice what there is, and get all of it, because so slow a bucket has no blocks."""
     waits = [
         wait
         for waits in await asyncio.gather(*(takes(a_process(redis), a_charge(), 70) for _ in range(3)))
         for wait in waits
     ]
-    granted = waits.count(0.0)
-    assert 100 - 3 * 100 * BLOCK_SHARE <= granted <= 100
+    assert waits.count(0.0) == 100
+
+
+async def level_of(redis: Redis) -> float:
+    """The units in the bucket, as they are stored."""
+    stored = await redis.get(KEYS.limit(a_charge().bucket))
+    return float(stored.split()[0])
+
+
+async def test_a_block_is_a_share_of_the_refill_and_its_rest_returns_to_the_bucket(redis: Redis) -> None:
+    """The capacity plays no part: 300 of 6,000 ahead of need emptied a bucket that refills with 100 a second."""
+    limits = a_process(redis)
+    charge = a_charge(capacity=6_000, refill=100)
+    ahead = 100 * BLOCK_SECONDS * BLOCK_SHARE
+    assert await limits.take([charge], 0.0) == 0
+    assert await level_of(redis) == 6_000 - 1 - ahead
+    await limits.release()
+    assert await level_of(redis) >= 6_000 - 1
+    assert await limits.take([charge], 0.0) == 0
+    taken = await level_of(redis)
+    deadline = time.monotonic() + 5
+    while await level_of(redis) == taken:
+        assert time.monotonic() < deadline, "the unused units never came back"
+        await asyncio.sleep(0.05)
+    assert await level_of(redis) > taken + ahead
+
+
+async def test_units_that_come_back_do_not_shorten_a_ban(redis: Redis) -> None:
+    """The broker has refused, so what was taken before is worth nothing."""
+    first, second = a_process(redis), a_process(redis)
+    charge = a_charge(refill=100, capacity=6_000)
+    assert await first.take([charge], 0.0) == 0
+    await second.exhaust([charge], 60)
+    await first.release()
+    await first.give_back([charge._replace(cost=1_000)])
+    assert 59.5 < await second.take([charge], 0.0) <= 60.1
 
 
 async def test_what_one_process_asks_for_at_once_is_one_call(redis: Redis) -> None:
     """And the block that it took ahead serves the next requests without any."""
     scripts = CountingScripts(redis)
     limits = RedisRateLimits(scripts, KEYS)
-    assert set(await takes(limits, a_charge(), 50)) == {0.0}
+    charge = a_charge(refill=100)
+    assert set(await takes(limits, charge, 50)) == {0.0}
     assert scripts.calls == 1
-    assert set(await takes(limits, a_charge(), 5)) == {0.0}
+    assert set(await takes(limits, charge, 5)) == {0.0}
     assert scripts.calls == 1
 
 

@@ -16,7 +16,7 @@ class NoLimits:
     async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
         return 0.0
 
-    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
+    async def give_back(self, charges: Sequence[Charge]) -> None:
         return
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:

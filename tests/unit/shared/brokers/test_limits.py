@@ -30,8 +30,8 @@ class CountedLimits:
             self.taken += [(charge.bucket, charge.cost, kept_free) for charge in charges]
         return wait
 
-    async def give_back(self, charges: Sequence[Charge], kept_free: float) -> None:
-        self.taken += [(charge.bucket, -charge.cost, kept_free) for charge in charges]
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        self.taken += [(charge.bucket, -charge.cost, 0.0) for charge in charges]
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         self.exhausted += [(charge.bucket, seconds) for charge in charges]
