@@ -13,7 +13,6 @@ from redis.asyncio import Redis
 
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Rejected, Throttled
-from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
@@ -21,6 +20,7 @@ from shared.domain.events import PositionAdjusted
 from shared.domain.identity import BrokerOrderId, FollowerId
 from shared.domain.reconciliation.drift import covered
 from shared.domain.reconciliation.readings import AccountReading, OpenOrder, WaitingOrder
+from shared.domain.request_limits import Priority
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimLost, Mailboxes, Submission
 from shared.messaging.reconciliation import ReconciliationRequest, ReconciliationRequests
@@ -80,9 +80,8 @@ class ReconciliationResponder:
         if account is None:
             return reading.model_copy(update={"error": "the follower has no key"}), None
         try:
-            with background_requests():
-                taken = await self.accounts.read(request.follower_id, account)
-                open_orders = await self._open_orders(request.follower_id, account)
+            taken = await self.accounts.read(request.follower_id, account)
+            open_orders = await self._open_orders(request.follower_id, account)
         except KeyRefused as error:
             return reading.model_copy(update={"error": f"the key was refused: {error}"}), error
         except (Throttled, RateLimited) as error:
@@ -104,7 +103,7 @@ class ReconciliationResponder:
         BrokerErrors.
         """
         try:
-            listed = await account.open_orders()
+            listed = await account.at(Priority.BACKGROUND).open_orders()
         except KeyRefused as error:
             log.warning("open orders cannot be listed", follower=follower_id, error=str(error))
             return None
@@ -161,8 +160,8 @@ class ReconciliationResponder:
                 break
             what = {"follower": request.follower_id, "order": order.broker_order_id, "actor": request.actor}
             try:
-                with background_requests():
-                    await account.cancel(BrokerOrderId(order.broker_order_id), order.symbol)
+                background = account.at(Priority.BACKGROUND)
+                await background.cancel(BrokerOrderId(order.broker_order_id), order.symbol)
             except Rejected as error:
                 log.info("stray order was over already", **what, error=str(error))
             except BrokerError as error:

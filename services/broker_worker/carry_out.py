@@ -5,7 +5,6 @@ longer execute the earlier request and no list of the broker contains it.
 """
 
 import asyncio
-from contextlib import nullcontext
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -27,7 +26,6 @@ from shared.brokers.errors import (
     Rejected,
     Throttled,
 )
-from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
@@ -37,6 +35,7 @@ from shared.domain.copying.reasons import FailReason
 from shared.domain.events import OrderState
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
+from shared.domain.request_limits import Priority
 from shared.messaging.mailboxes import Submission
 
 SENDS_AT_ONCE = 5
@@ -185,8 +184,7 @@ class Execution:
         since = submission.submitted_at if submission else self.order.decided_at
         is_early = datetime.now(UTC) < window_ends
         try:
-            with background_requests() if is_early else nullcontext():
-                report = await self._look_up()
+            report = await self._look_up(Priority.BACKGROUND if is_early else Priority.FOREGROUND)
         except RateLimited as error:
             return self._unresolved(submission, error.retry_after_seconds, str(error))
         except Throttled as error:
@@ -209,10 +207,10 @@ class Execution:
         since = submission.submitted_at if submission else self.order.decided_at
         return Later(wait_seconds, unknown_since=since, why=why)
 
-    async def _look_up(self) -> OrderReport | None:
+    async def _look_up(self, priority: Priority) -> OrderReport | None:
         # A replayed order may have been sent at any time since the fill of the master.
         since = min(self.order.executed_at, self.order.decided_at) if self.order.replayed else self.order.decided_at
-        return await self.account.look_up(self.order.id, self.order.symbol, since - LOOK_BACK)
+        return await self.account.at(priority).look_up(self.order.id, self.order.symbol, since - LOOK_BACK)
 
     async def _adopt(self, report: OrderReport) -> Settled | Later:
         """Continue with an order that was found at the broker."""
@@ -253,7 +251,7 @@ class Execution:
             await self._wait_for(broker_order_id, self.order.quantity or ZERO)
         elif now - since >= UNREAD_AFTER and isinstance(error, OutcomeUnknown | Rejected):
             try:
-                report = await self._look_up()
+                report = await self._look_up(Priority.FOREGROUND)
             except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as failed:
                 log.info("order not looked up", copy_order=self.order.id, error=str(failed))
                 report = None

@@ -18,6 +18,7 @@ from shared.domain.accounts.equity import DOLLARS, snapshot
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker, FollowerId
+from shared.domain.request_limits import Priority
 from shared.messaging.event_stream import add_event
 from shared.messaging.keys import BrokerKeys
 
@@ -42,7 +43,7 @@ class Prices:
         now = time.monotonic()
         missing = [c for c in currencies if now - self._known.get(c, (-1e9, None))[0] > PRICES_MAX_AGE_SECONDS]
         if missing:
-            found = await self._connection.prices(missing)
+            found = await self._connection.prices(missing, Priority.BACKGROUND)
             self._known.update({currency: (now, found.get(currency)) for currency in missing})
         priced = ((currency, self._known[currency][1]) for currency in currencies)
         return {currency: price for currency, price in priced if price is not None}
@@ -60,7 +61,7 @@ class AccountReader:
 
     async def read(self, follower_id: FollowerId, account: BrokerAccount) -> AccountSnapshot:
         """Read the account, publish its snapshot, and plan the next reading. Raises BrokerError, RedisError."""
-        balances = await account.balances()
+        balances = await account.at(Priority.BACKGROUND).balances()
         prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
         taken = snapshot(balances, prices, datetime.now(UTC))
         previous = await self._redis.hget(self._keys.accounts, follower_id)
@@ -101,6 +102,11 @@ class AccountReader:
                 soon_ms = int((time.time() + self._refresh_seconds / READ_AGAIN_PART) * 1000)
                 pipeline.zadd(self._keys.refresh, {follower_id: soon_ms})
             await pipeline.execute()
+
+    async def postpone(self, follower_id: FollowerId, seconds: float) -> None:
+        """Plan the reading again after `seconds`, because the rate limits did not allow it now."""
+        due_ms = int((time.time() + seconds) * 1000)
+        await self._redis.zadd(self._keys.refresh, {follower_id: due_ms})
 
     async def forget(self, follower_id: FollowerId) -> None:
         """Stop reading an account that has no key any more."""

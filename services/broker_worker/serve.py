@@ -16,7 +16,6 @@ from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
-from shared.brokers.limits import background_requests
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials, key_hash
@@ -206,15 +205,15 @@ class Serving:
             if access is None:
                 await self.accounts.forget(claim.follower_id)
             else:
-                with background_requests():
-                    await self.accounts.read(claim.follower_id, access.account)
+                await self.accounts.read(claim.follower_id, access.account)
         except KeyRefused as error:
             # Forget the account first. After the event, the engines load the roster and plan a reading if the key is new.
             await self.accounts.forget(claim.follower_id)
             await self._disable(claim.follower_id, access, error)
         except (Throttled, RateLimited) as error:
-            # The account itself may be fine. It is read in its next turn.
+            # The account itself may be fine. The limiter names the time of the next try, so reading is no lottery.
             log.info("account not read yet", follower=claim.follower_id, error=str(error))
+            await self.accounts.postpone(claim.follower_id, error.retry_after_seconds)
         except BrokerError as error:
             log.warning("account not read", follower=claim.follower_id, error=str(error))
             await self.accounts.failed(claim.follower_id, error)

@@ -17,6 +17,7 @@ from shared.domain.accounts.equity import Balance, snapshot
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 from shared.persistence.ledger.master_fills import ObservedFill
 
@@ -57,7 +58,7 @@ async def poll_account(
         return Sighting(tuple(fills), (), None)
     agreed = False
     for _ in range(_AGREEMENT_TRIES):
-        balances = await account.balances()
+        balances = await account.at(Priority.FOREGROUND).balances()
         again = await _read_fills(account, since)
         agreed = {fill.fill_id for fill in again} == {fill.fill_id for fill in fills}
         fills = again

@@ -28,6 +28,7 @@ from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.fill import Side
 from shared.domain.identity import MasterAccount
+from shared.domain.request_limits import Priority
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
 
@@ -193,7 +194,8 @@ class Watch:
     async def _open(self) -> Reach:
         connection = self._master.connect()
         await connection.open()
-        self._reach = Reach(connection, connection.account(self._master.credentials))
+        account = connection.account(self._master.credentials).at(Priority.WATCH)
+        self._reach = Reach(connection, account)
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
         return self._reach
 

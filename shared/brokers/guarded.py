@@ -21,7 +21,7 @@ from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle, Interval, LastPrice, OrderBook
-from shared.domain.request_limits import Permit
+from shared.domain.request_limits import Permit, Priority
 from shared.domain.symbol import Symbol
 
 PUBLIC = "public"
@@ -103,6 +103,9 @@ class GuardedAccount:
         self._account = account
         self._guard = guard
         self._who = who
+
+    def at(self, priority: Priority) -> "GuardedAccount":
+        return GuardedAccount(self._account.at(priority), self._guard, self._who)
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         account = self._account
@@ -197,5 +200,5 @@ class GuardedConnection:
         who = key_hash(credentials.api_key)
         return GuardedAccount(self._connection.account(credentials), self._guard, who)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
-        return await self._guard.call(PUBLIC, lambda: self._connection.prices(currencies))
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
+        return await self._guard.call(PUBLIC, lambda: self._connection.prices(currencies, priority))

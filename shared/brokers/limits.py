@@ -7,49 +7,36 @@ the documented ones of the lowest tier that trades, so that an account that keep
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
-from contextvars import ContextVar
-from dataclasses import dataclass, field
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
 from enum import Enum, auto
 from hashlib import sha256
 from typing import Any, Final, Protocol
 
 from shared.brokers.errors import Throttled
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 
-KEPT_FOR_ORDERS: Final = 0.5
-"""The share of a bucket that background reading leaves to orders and to watching the master."""
 LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
 """The longest ban that Binance imposes."""
-
-_in_background: ContextVar[bool] = ContextVar("requests_in_background", default=False)
-_reserved: ContextVar[dict[str, float] | None] = ContextVar("reserved_units", default=None)
-"""Bucket → units that the current search has reserved and not used yet."""
-
-
-@contextmanager
-def background_requests() -> Iterator[None]:
-    """Requests inside this context, in this task, leave half of every bucket to others."""
-    before = _in_background.set(True)
-    try:
-        yield
-    finally:
-        _in_background.reset(before)
 
 
 class RateLimits(Protocol):
     """The buckets, shared by all processes that trade at a broker."""
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         """Take all charges and return 0. Otherwise take nothing and return the seconds until the next attempt.
 
-        `kept_free`: the share of each bucket (0 to 1) that must be left. Never waits.
+        Never waits.
         """
         ...
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
-        """Return units that were taken and not needed."""
+        """Return units that were taken and not needed. Best effort."""
+        ...
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        """Count units that the broker has taken already. Best effort; a bucket may fall below zero."""
         ...
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
@@ -64,10 +51,10 @@ class PatientLimits:
         self._limits = limits
         self._longest_wait_seconds = longest_wait_seconds
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         """Take all charges, after a wait if needed. A wait that would be too long is returned instead."""
         waited = 0.0
-        while (seconds := await self._limits.take(charges, kept_free)) > 0:
+        while (seconds := await self._limits.take(charges, priority)) > 0:
             if waited + seconds > self._longest_wait_seconds:
                 return seconds
             await asyncio.sleep(seconds)
@@ -76,6 +63,9 @@ class PatientLimits:
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
         await self._limits.give_back(charges)
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        await self._limits.count(charges)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         await self._limits.exhaust(charges, seconds)
@@ -107,6 +97,8 @@ class Rule:
     with_parameter: str = ""
     cost_with_parameter: float = 0.0
     """The cost when the request has the parameter `with_parameter`."""
+    cost_of_refusal: float = 0.0
+    """What the broker counts in addition when it refuses the request."""
 
 
 def address_of(proxy: str | None) -> str:
@@ -117,30 +109,27 @@ def address_of(proxy: str | None) -> str:
 @asynccontextmanager
 async def units_for(
     budget: "Budget | None", method: str, paths: Sequence[str], parameters: Mapping[str, Any]
-) -> AsyncIterator[None]:
+) -> AsyncIterator["Budget | None"]:
     """Reserve the units for a whole search before its first request, so that no search begins that cannot finish.
 
-    `paths`: the private requests that the search usually needs when it finds nothing. Raises Throttled with the wait
-    for all of them. For further requests (long histories) the search waits in place, one request after another.
+    Returns the budget that the search must use. `paths`: the private requests that the search usually needs when it
+    finds nothing. Raises Throttled with the wait for all of them. For further requests (long histories) the search
+    waits in place, one request after another.
     """
     if budget is None:
-        yield
+        yield None
         return
     charges = (budget.charges("private", method, path, parameters) for path in paths)
     taken = await budget.reserve([charge for request in charges for charge in request])
     left = {bucket: charge.cost for bucket, charge in taken.items()}
-    before = _reserved.set(left)
-    try:
-        yield
-    finally:
-        _reserved.reset(before)
+    yield replace(budget, reserved=left)
     # Nothing is given back after an error: when the broker reports too many requests, nothing is left.
     unused = [charge._replace(cost=left[bucket]) for bucket, charge in taken.items() if left[bucket] > 0]
     if unused:
         await budget.limits.give_back(unused)
 
 
-@dataclass(slots=True)
+@dataclass(frozen=True, slots=True)
 class Budget:
     """The requests that one account may still send to its broker. An empty `key_hash` means the public side."""
 
@@ -148,46 +137,43 @@ class Budget:
     rules: Sequence[Rule]
     address: str
     key_hash: str = ""
-    _known: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
+    priority: Priority = Priority.FOREGROUND
+    """The priority of every request that is counted here."""
+    reserved: dict[str, float] | None = None
+    """Bucket → units that the current search has reserved and not used yet. None: this is no search."""
+    known: dict[str, tuple[Rule, ...]] = field(default_factory=dict)
     """Request → its rules. There are few kinds of requests and many of each kind. Copies share it."""
 
     def of_key(self, key_hash: str) -> "Budget":
         """The budget of the account with this key, at the same address."""
-        return Budget(self.limits, self.rules, self.address, key_hash, self._known)
+        return replace(self, key_hash=key_hash)
+
+    def at(self, priority: Priority) -> "Budget":
+        """The same budget for requests of this priority."""
+        return replace(self, priority=priority)
+
+    def for_listing(self) -> "Budget":
+        """The same budget for loading markets: several requests in the background, each of which waits in place."""
+        return replace(self, limits=PatientLimits(self.limits), priority=Priority.BACKGROUND)
 
     def charges(self, api: str, method: str, path: str, parameters: Any) -> list[Charge]:
         """The cost of a request. `api`: public or private; `parameters`: a dictionary, or a list with one per order."""
-        request = f"{api} {method} {path}"
-        rules = self._known.get(request)
-        if rules is None:
-            rules = self._known[request] = _rules_of(self.rules, request)
-        if not rules:
-            return []
-        named: Mapping[str, Any] = parameters if isinstance(parameters, Mapping) else {}
-        if not named and isinstance(parameters, list) and parameters and isinstance(parameters[0], Mapping):
-            named = parameters[0]
-        found = []
-        for rule in rules:
-            limit = rule.limit
-            cost = rule.cost_with_parameter if rule.with_parameter and rule.with_parameter in named else rule.cost
-            if not cost:
-                continue
-            whose = self.key_hash if limit.counted_per is CountedPer.KEY else self.address
-            bucket = f"{limit.name}:{whose}"
-            if limit.per_parameter:
-                bucket = f"{bucket}:{named.get(limit.per_parameter, '')}"
-            found.append(Charge(bucket, limit.capacity, limit.refill_per_second, min(cost, limit.capacity)))
-        return found
+        named = _named(parameters)
+
+        def cost(rule: Rule) -> float:
+            return rule.cost_with_parameter if rule.with_parameter and rule.with_parameter in named else rule.cost
+
+        return self._charges(f"{api} {method} {path}", named, cost)
 
     async def spend(self, charges: Sequence[Charge]) -> None:
         """Take the charges. Raises Throttled when too little is left; then the request must not be sent."""
-        limits, reserved = self.limits, _reserved.get()
-        if reserved is not None:
+        limits = self.limits
+        if self.reserved is not None:
             # A search that has begun is finished. One that starts over again and again would never finish.
-            limits, charges = PatientLimits(limits), _beyond(charges, reserved)
+            limits, charges = PatientLimits(limits), _beyond(charges, self.reserved)
         if not charges:
             return
-        seconds = await limits.take(charges, _kept_free())
+        seconds = await limits.take(charges, self.priority)
         if seconds > 0:
             raise Throttled(f"within our own limits the next request is due in {seconds:.1f} s", seconds)
 
@@ -200,6 +186,12 @@ class Budget:
         await self.spend(list(sums.values()))
         return sums
 
+    async def count_refusal(self, api: str, method: str, path: str, parameters: Any) -> None:
+        """Count what the broker takes for a request that it has refused, in addition to the request's own cost."""
+        charges = self._charges(f"{api} {method} {path}", _named(parameters), lambda rule: rule.cost_of_refusal)
+        if charges:
+            await self.limits.count(charges)
+
     async def refused(self, charges: Sequence[Charge], seconds: float, *, of_account_only: bool = False) -> None:
         """Empty the buckets for all processes, for `seconds`, because the broker has reported too many requests.
 
@@ -210,6 +202,29 @@ class Budget:
         if charges:
             await self.limits.exhaust(charges, min(max(seconds, 1.0), LONGEST_WAIT_SECONDS))
 
+    def _charges(self, request: str, named: Mapping[str, Any], cost_of: Callable[[Rule], float]) -> list[Charge]:
+        rules = self.known.get(request)
+        if rules is None:
+            rules = self.known[request] = _rules_of(self.rules, request)
+        found = []
+        for rule in rules:
+            limit, cost = rule.limit, cost_of(rule)
+            if not cost:
+                continue
+            whose = self.key_hash if limit.counted_per is CountedPer.KEY else self.address
+            bucket = f"{limit.name}:{whose}"
+            if limit.per_parameter:
+                bucket = f"{bucket}:{named.get(limit.per_parameter, '')}"
+            found.append(Charge(bucket, limit.capacity, limit.refill_per_second, min(cost, limit.capacity)))
+        return found
+
+
+def _named(parameters: Any) -> Mapping[str, Any]:
+    """The parameters by name. A list of orders stands for its first one."""
+    if isinstance(parameters, list) and parameters:
+        parameters = parameters[0]
+    return parameters if isinstance(parameters, Mapping) else {}
+
 
 def _rules_of(rules: Sequence[Rule], request: str) -> tuple[Rule, ...]:
     first: dict[str, Rule] = {}
@@ -217,10 +232,6 @@ def _rules_of(rules: Sequence[Rule], request: str) -> tuple[Rule, ...]:
         if rule.limit.name not in first and re.search(rule.request, request):
             first[rule.limit.name] = rule
     return tuple(first.values())
-
-
-def _kept_free() -> float:
-    return KEPT_FOR_ORDERS if _in_background.get() else 0.0
 
 
 def _beyond(charges: Sequence[Charge], reserved: dict[str, float]) -> list[Charge]:

@@ -3,7 +3,22 @@
 The numbers here are a broker's own counting units, never money, so they are floats.
 """
 
+from enum import Enum
 from typing import NamedTuple
+
+
+class Priority(Enum):
+    """How urgent a request is. Its value is the share of a bucket that the request must leave to more urgent ones.
+
+    So a request never waits for less urgent ones, as long as the more urgent ones come in bursts smaller than the share.
+    """
+
+    FOREGROUND = 0.0
+    """Orders, and look-ups that decide the fate of an order."""
+    WATCH = 0.25
+    """Polling the master's account."""
+    BACKGROUND = 0.5
+    """Reading accounts, listings and prices, and look-ups that come too early to decide."""
 
 
 class Charge(NamedTuple):

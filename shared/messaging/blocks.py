@@ -8,7 +8,7 @@ the units of its blocks until the bucket has refilled them.
 from dataclasses import dataclass
 from typing import Final
 
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 
 BLOCK_SHARE: Final = 0.05
 """The share of a lifetime's refill that one process may take ahead of need."""
@@ -17,8 +17,8 @@ BLOCK_SECONDS: Final = 1.0
 REQUESTS_PER_BLOCK: Final = 5
 """A block that serves fewer requests is not taken: giving back its rest would cost as many calls as it saves."""
 
-Bucket = tuple[str, float]
-"""The name of the bucket and the share that must be left in it. So background reading has blocks of its own."""
+Bucket = tuple[str, Priority]
+"""The name of the bucket and the priority of the requests. So background reading has blocks of its own."""
 
 
 def units_ahead(charge: Charge) -> float:
@@ -41,18 +41,18 @@ class Blocks:
     def __init__(self) -> None:
         self._blocks: dict[Bucket, _Block] = {}
 
-    def use(self, charge: Charge, kept_free: float, now: float) -> float:
+    def use(self, charge: Charge, priority: Priority, now: float) -> float:
         """Use the block for a charge, and return the units that it covers."""
-        block = self._blocks.get((charge.bucket, kept_free))
+        block = self._blocks.get((charge.bucket, priority))
         if block is None or block.until <= now:
             return 0.0
         covered = min(block.left, charge.cost)
         block.left -= covered
         return covered
 
-    def keep(self, charge: Charge, kept_free: float, units: float, now: float) -> None:
+    def keep(self, charge: Charge, priority: Priority, units: float, now: float) -> None:
         """Add units to the block, which lives for BLOCK_SECONDS from now on."""
-        name = (charge.bucket, kept_free)
+        name = (charge.bucket, priority)
         left = self._blocks[name].left if name in self._blocks else 0.0
         self._blocks[name] = _Block(charge, left + units, now + BLOCK_SECONDS)
 

@@ -14,7 +14,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 from shared.messaging.blocks import Blocks, Bucket, units_ahead
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import Argument, ScriptRunner
@@ -44,20 +44,20 @@ class RedisRateLimits:
         self._requests: dict[Bucket, _Request] = {}
         self._asking: asyncio.Task[None] | None = None
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         """Take all charges and return 0, or take none and return the seconds until the next try."""
         now = monotonic()
         taken: list[Charge] = []
         missing: list[tuple[Charge, float]] = []
         for charge in charges:
-            covered = self._blocks.use(charge, kept_free, now)
+            covered = self._blocks.use(charge, priority, now)
             if covered:
                 taken.append(charge._replace(cost=covered))
             if covered < charge.cost:
                 missing.append((charge, charge.cost - covered))
         if not missing:
             return 0.0
-        waits = await asyncio.gather(*(self._ask(charge, units, kept_free) for charge, units in missing))
+        waits = await asyncio.gather(*(self._ask(charge, units, priority) for charge, units in missing))
         longest = max(waits)
         if longest > 0:
             asked = zip(missing, waits, strict=True)
@@ -66,13 +66,12 @@ class RedisRateLimits:
         return longest
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
-        """Return units that were taken and not needed to their buckets."""
-        if not charges:
-            return
-        arguments: list[Argument] = []
-        for charge in charges:
-            arguments += [repr(charge.capacity), repr(charge.refill_per_second), repr(charge.cost)]
-        await self._scripts.run("give_back", [self._keys.limit(charge.bucket) for charge in charges], arguments)
+        """Return units that were taken and not needed to their buckets, if Redis answers."""
+        await self._correct(charges, 1.0)
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        """Count units that the broker has taken already, if Redis answers. A bucket may fall below zero."""
+        await self._correct(charges, -1.0)
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
         """Empty the buckets for all processes for `seconds`. The blocks of other processes expire within a second."""
@@ -88,12 +87,12 @@ class RedisRateLimits:
         returning, self._returning = self._returning, None
         if returning is not None:
             returning.cancel()
-        await self._give_back_if_possible(self._blocks.pop())
+        await self.give_back(self._blocks.pop())
 
-    def _keep(self, charge: Charge, kept_free: float, units: float) -> None:
+    def _keep(self, charge: Charge, priority: Priority, units: float) -> None:
         if units <= 0:
             return
-        self._blocks.keep(charge, kept_free, units, monotonic())
+        self._blocks.keep(charge, priority, units, monotonic())
         if self._returning is None:
             self._returning = asyncio.create_task(self._return_expired())
 
@@ -101,19 +100,24 @@ class RedisRateLimits:
         """Give back each block at the end of its lifetime, until there is none."""
         while (expiry := self._blocks.next_expiry()) is not None:
             await asyncio.sleep(max(expiry - monotonic(), 0.0))
-            await self._give_back_if_possible(self._blocks.pop(monotonic()))
+            await self.give_back(self._blocks.pop(monotonic()))
         self._returning = None
 
-    async def _give_back_if_possible(self, charges: Sequence[Charge]) -> None:
+    async def _correct(self, charges: Sequence[Charge], sign: float) -> None:
+        if not charges:
+            return
+        arguments: list[Argument] = []
+        for charge in charges:
+            arguments += [repr(charge.capacity), repr(charge.refill_per_second), repr(sign * charge.cost)]
         try:
-            await self.give_back(charges)
+            await self._scripts.run("correct", [self._keys.limit(charge.bucket) for charge in charges], arguments)
         except RedisError as error:
-            # The units are missing only until the buckets have refilled them.
-            log.info("unused units not given back", error=str(error))
+            # The reply of the broker matters more to the caller. The buckets refill what is missing.
+            log.info("rate limits not corrected", error=str(error))
 
-    def _ask(self, charge: Charge, units: float, kept_free: float) -> asyncio.Future[float]:
+    def _ask(self, charge: Charge, units: float, priority: Priority) -> asyncio.Future[float]:
         """Ask for units, in one call with all others of this tick. The result is a wait in seconds; 0: granted."""
-        request = self._requests.setdefault((charge.bucket, kept_free), _Request(charge))
+        request = self._requests.setdefault((charge.bucket, priority), _Request(charge))
         future: asyncio.Future[float] = asyncio.get_running_loop().create_future()
         request.waiting.append((units, future))
         if self._asking is None:
@@ -134,21 +138,21 @@ class RedisRateLimits:
                         raise
                     continue
                 surplus: list[Charge] = []
-                for ((_, kept_free), request), granted, free in zip(
+                for ((_, priority), request), granted, free in zip(
                     requests.items(), reply[::2], reply[1::2], strict=True
                 ):
                     charge, left = request.charge, _hand_out(request, float(granted), float(free))
                     block = min(left, units_ahead(charge))
-                    self._keep(charge, kept_free, block)
+                    self._keep(charge, priority, block)
                     if left > block:
                         surplus.append(charge._replace(cost=left - block))
-                await self._give_back_if_possible(surplus)
+                await self.give_back(surplus)
         finally:
             self._asking = None
 
     async def _take_from_redis(self, requests: dict[Bucket, _Request]) -> list[bytes]:
         arguments: list[Argument] = []
-        for (_, kept_free), request in requests.items():
+        for (_, priority), request in requests.items():
             charge = request.charge
             wanted = sum(cost for cost, _ in request.waiting)
             arguments += [
@@ -158,7 +162,7 @@ class RedisRateLimits:
                 repr(request.waiting[0][0]),
                 repr(units_ahead(charge)),
                 # A cost above the share of background reading would never be granted. It needs a full bucket instead.
-                repr(min(charge.capacity * kept_free, charge.capacity - request.waiting[0][0])),
+                repr(min(charge.capacity * priority.value, charge.capacity - request.waiting[0][0])),
             ]
         keys = [self._keys.limit(name) for name, _ in requests]
         reply: list[bytes] = await self._scripts.run("take", keys, arguments)

@@ -9,7 +9,7 @@ from redis.asyncio import Redis
 from shared.brokers.errors import Throttled
 from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.registry import connect
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
@@ -25,9 +25,9 @@ class RecordingLimits(RedisRateLimits):
         super().__init__(scripts, keys)
         self.asked: list[list[Charge]] = []
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         self.asked.append(list(charges))
-        return await super().take(charges, kept_free)
+        return await super().take(charges, priority)
 
 
 @pytest.fixture

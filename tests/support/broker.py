@@ -19,6 +19,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 
 
 @dataclass
@@ -35,6 +36,10 @@ class FakeAccount:
     """The ids of fills that the broker does not show yet, although the balances include them."""
     orders: dict[str, OrderReport] = field(default_factory=dict)
     traded: int = 0
+
+    def at(self, priority: Priority) -> "FakeAccount":
+        """The same account, because nothing is limited here."""
+        return self
 
     def trade(self, side: Side, symbol: str, quantity: str | Decimal, *, hidden: bool = False) -> AccountFill:
         """Execute at the present price, one second after the last trade. The fee is in the quote currency."""
@@ -149,7 +154,7 @@ class FakeConnection:
     def account(self, credentials: Credentials) -> BrokerAccount:
         return self.the_account
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         return {c: self.prices_now[c] for c in currencies if c in self.prices_now}
 
 

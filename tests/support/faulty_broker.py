@@ -28,6 +28,7 @@ from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
+from shared.domain.request_limits import Priority
 
 PRICE = Decimal(50000)
 
@@ -115,6 +116,10 @@ class FaultyAccount:
     """From when on each look-up searched."""
     booked: dict[str, BookedOrder] = field(default_factory=dict)
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
+
+    def at(self, priority: Priority) -> "FaultyAccount":
+        """The same account, because nothing is limited here."""
+        return self
 
     @property
     def executed(self) -> list[OrderReport]:

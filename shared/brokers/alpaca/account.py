@@ -5,6 +5,7 @@ refused, and the look-up then finds the first one. Amounts are sent as text, bec
 convert them to floats.
 """
 
+import copy
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Protocol, TypeVar
@@ -26,6 +27,7 @@ from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 # `after` is exclusive.
@@ -76,6 +78,15 @@ class AlpacaAccount:
         self._budget = budget
         self._orders: dict[str, OrderFacts] = {}
 
+    def at(self, priority: Priority) -> "AlpacaAccount":
+        """The same account for requests of this priority. It shares all that was learnt."""
+        return self._counted_in(self._budget.at(priority) if self._budget else None)
+
+    def _counted_in(self, budget: Budget | None) -> "AlpacaAccount":
+        account = copy.copy(self)
+        account._budget = budget  # noqa: SLF001 - it is a copy of this object
+        return account
+
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
         symbols = self._listing.symbols
@@ -107,10 +118,11 @@ class AlpacaAccount:
 
         Searching by id never creates a second order.
         """
-        async with units_for(self._budget, "GET", LOOK_UP, {}):
-            return await self._look_up(client_order_id, since)
+        async with units_for(self._budget, "GET", LOOK_UP, {}) as budget:
+            return await self._counted_in(budget).search(client_order_id, since)
 
-    async def _look_up(self, client_order_id: str, since: datetime) -> OrderReport | None:
+    async def search(self, client_order_id: str, since: datetime) -> OrderReport | None:
+        """Look the order up within a budget that has reserved the units."""
         call = Call("GET", "/orders:by_client_order_id", {"client_order_id": client_order_id})
         try:
             return await self._send(call, lambda reply: _same_order(self._report(reply), client_order_id))

@@ -34,6 +34,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, key_hash, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 PLACES = 64
@@ -148,7 +149,11 @@ class AlpacaConnection:
     def market_data(self) -> AlpacaMarketReader:
         return AlpacaMarketReader(self.symbols, self._ask_market)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(
+        self,
+        currencies: Collection[str],
+        priority: Priority = Priority.FOREGROUND,  # noqa: ARG002  # the data API has a limit of its own
+    ) -> dict[str, Decimal]:
         """Last prices in US dollars; USD, USDT and USDC count as one dollar.
 
         Prices from positions are used if the positions were read in the last seconds. The other prices are requested:

@@ -12,6 +12,7 @@ from shared.brokers.binance.client import BinanceClient
 from shared.brokers.binance.fill_search import FillSearch
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.binance.trades import Trade, trades_of_order, trades_since
+from shared.brokers.ccxt.account import CcxtAccount
 from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
@@ -51,10 +52,10 @@ _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-class BinanceAccount:
+class BinanceAccount(CcxtAccount):
     """Implements `BrokerAccount`. Requests carry a time and no nonce, so one may overtake another."""
 
-    __slots__ = ("_client", "_malformed_key", "_placed", "_search", "_size_types", "_symbols")
+    __slots__ = ("_malformed_key", "_placed", "_search", "_size_types", "_symbols")
 
     def __init__(self, client: BinanceClient, symbols: BinanceSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -107,10 +108,11 @@ class BinanceAccount:
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         wire_name = self._symbols.wire_name(symbol)
-        async with units_for(self._client.budget, "GET", LOOK_UP, {"symbol": wire_name}):
-            return await self._read(self._look_up(client_order_id, wire_name, since))
+        async with units_for(self._client.budget, "GET", LOOK_UP, {"symbol": wire_name}) as budget:
+            return await self._read(self._counted_in(budget).search(client_order_id, wire_name, since))
 
-    async def _look_up(self, client_order_id: str, wire_name: str, since: datetime) -> OrderReport | None:
+    async def search(self, client_order_id: str, wire_name: str, since: datetime) -> OrderReport | None:
+        """Look the order up within a budget that has reserved the units."""
         # One call finds open and closed orders. It may lag, so open orders and trades are searched as well.
         found = await self._find({"symbol": wire_name, "origClientOrderId": client_order_id})
         if found is None or found.get("clientOrderId") not in (client_order_id, None):

@@ -20,6 +20,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 _PATHS = {"public": "/api/v3", "private": "/api/v3", "v1": "/api/v1", "sapi": "/sapi/v1"}
@@ -64,24 +65,24 @@ class BinanceConnection(CcxtConnection):
     def market_data(self) -> BinanceMarketReader:
         return BinanceMarketReader(self.template, self._listed().listed, self.read)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols = self._listed()
+        symbols, client = self._listed(), self.template_at(priority)
         pairs = pairs_to_ask(currencies, symbols)
         tickers: Any = []
         if pairs:
             try:
-                tickers = await self._tickers({"symbols": json.dumps(pairs, separators=(",", ":"))})
+                tickers = await self._tickers(client, {"symbols": json.dumps(pairs, separators=(",", ":"))})
             except Rejected:
                 # One of the pairs is no longer listed, and Binance then returns no ticker at all. Request all tickers.
-                tickers = await self._tickers({})
+                tickers = await self._tickers(client, {})
         try:
             return dollar_prices(currencies, tickers, symbols)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Binance's tickers cannot be read: {error!r}"[:300]) from error
 
-    async def _tickers(self, request: dict[str, str]) -> Any:
-        return await self.read(self.template.publicGetTicker24hr(request))
+    async def _tickers(self, client: Any, request: dict[str, str]) -> Any:
+        return await self.read(client.publicGetTicker24hr(request))
 
     def _listed(self) -> BinanceSymbols:
         if self._symbols is None or self._template is None:

@@ -61,6 +61,9 @@ class SharedClient:
             seconds = getattr(error, "retry_after_seconds", RateLimited.DEFAULT_WAIT_SECONDS)
             await self.budget.refused(charges, seconds, of_account_only=isinstance(error, AccountBackOff))
             raise
+        except ccxt.BaseError:
+            await self.budget.count_refusal(side, method, path, parameters)
+            raise
 
     # JSON numbers stay text, so that no amount is ever a binary float. ccxt accepts text wherever it reads numbers.
     on_json_response = staticmethod(partial(json.loads, parse_float=str))

@@ -5,6 +5,7 @@ is built and what its replies mean.
 """
 
 import asyncio
+import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -22,6 +23,7 @@ from shared.brokers.port.market_data import MarketData
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 # What ccxt raises when a reply has another shape than it expects; it checks few of them itself.
@@ -62,7 +64,9 @@ class CcxtConnection(ABC):
     def market_data(self) -> MarketData: ...
 
     @abstractmethod
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]: ...
+    async def prices(
+        self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND
+    ) -> dict[str, Decimal]: ...
 
     async def open(self) -> None:
         """Load markets. Raises BrokerError; the connection is then closed again."""
@@ -86,8 +90,9 @@ class CcxtConnection(ABC):
 
     async def _load(self, session: SharedSession) -> None:
         template = self.build_template(session, asyncio.get_running_loop())
-        template.budget = self.budget
+        template.budget = self.budget.for_listing() if self.budget else None
         await self.read(template.load_markets())
+        template.budget = self.budget
         if self._session is not session:
             raise NotSent("the connection was closed meanwhile")
         self._instruments = self._usable(template)
@@ -125,6 +130,12 @@ class CcxtConnection(ABC):
         if self._template is None:
             raise RuntimeError(f"the connection to {self.broker.value} is not open")
         return self._template
+
+    def template_at(self, priority: Priority) -> Any:
+        """The client without keys, for public requests of this priority."""
+        client = copy.copy(self.template)
+        client.budget = self.budget.at(priority) if self.budget else None
+        return client
 
     async def read(self, request: Any) -> Any:
         """Await a public request of ccxt; raise our errors instead of ccxt's."""

@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
+from shared.brokers.ccxt.account import CcxtAccount
 from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.coinbase import replies
@@ -48,10 +49,10 @@ _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-class CoinbaseAccount:
+class CoinbaseAccount(CcxtAccount):
     """A `BrokerAccount`. The key is read at the first request, not before."""
 
-    __slots__ = ("_client", "_malformed_key", "_symbols")
+    __slots__ = ("_malformed_key", "_symbols")
 
     def __init__(self, client: CoinbaseClient, symbols: CoinbaseSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -99,10 +100,11 @@ class CoinbaseAccount:
 
         The search is not limited to the product: an alias may be listed under its other name.
         """
-        async with units_for(self._client.budget, "GET", LOOK_UP, {}):
-            return await self._look_up(client_order_id, symbol, since)
+        async with units_for(self._client.budget, "GET", LOOK_UP, {}) as budget:
+            return await self._counted_in(budget).search(client_order_id, symbol, since)
 
-    async def _look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
+    async def search(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
+        """Look the order up within a budget that has reserved the units."""
         start = _timestamp(since - OVERLAP)
         orders = await whole_list(
             self._request,

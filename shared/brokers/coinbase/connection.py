@@ -19,6 +19,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 
@@ -57,24 +58,24 @@ class CoinbaseConnection(CcxtConnection):
     def market_data(self) -> CoinbaseMarketReader:
         return CoinbaseMarketReader(self.template, self._listed().product_id, self.read)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols = self._listed()
+        symbols, client = self._listed(), self.template_at(priority)
         products: list[Any] = []
         wanted = products_to_ask(currencies, symbols)
         if wanted:
             try:
-                products = await self._products({"product_ids": wanted})
+                products = await self._products(client, {"product_ids": wanted})
             except Rejected:
                 # One of them is no longer listed: ask for all there are.
-                products = await self._products({})
+                products = await self._products(client, {})
         try:
             return dollar_prices(currencies, products, symbols)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Coinbase's list of products cannot be read: {error!r}"[:300]) from error
 
-    async def _products(self, request: dict[str, Any]) -> list[Any]:
-        reply = await self.read(self.template.v3PublicGetBrokerageMarketProducts(request))
+    async def _products(self, client: Any, request: dict[str, Any]) -> list[Any]:
+        reply = await self.read(client.v3PublicGetBrokerageMarketProducts(request))
         products = reply.get("products")
         return products if isinstance(products, list) else []
 

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
+from shared.brokers.ccxt.account import CcxtAccount
 from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
@@ -50,10 +51,10 @@ _Read = TypeVar("_Read")
 _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 
 
-class KrakenAccount:
+class KrakenAccount(CcxtAccount):
     """Implements `BrokerAccount`. Simultaneous calls wait for each other: Kraken refuses nonces out of order."""
 
-    __slots__ = ("_client", "_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
+    __slots__ = ("_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
 
     def __init__(self, client: KrakenClient, nonces: NonceBlock, symbols: KrakenSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -101,10 +102,11 @@ class KrakenAccount:
             raise NotVisibleYet(f"order {broker_order_id} cannot be read: {error}") from error
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        async with units_for(self._client.budget, "POST", LOOK_UP, {}):
-            return await self._look_up(client_order_id, symbol, since)
+        async with units_for(self._client.budget, "POST", LOOK_UP, {}) as budget:
+            return await self._counted_in(budget).search(client_order_id, symbol, since)
 
-    async def _look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
+    async def search(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
+        """Look the order up within a budget that has reserved the units."""
         # Open orders come first: an order that closes in between is then in at least one of the lists.
         for endpoint, listed_as in (
             (self._client.privatePostOpenOrders, "open"),

@@ -21,6 +21,7 @@ from shared.brokers.port.connection import NonceSource
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 
@@ -59,21 +60,21 @@ class KrakenConnection(CcxtConnection):
     def market_data(self) -> KrakenMarketReader:
         return KrakenMarketReader(self.template, self._listed().wire_name, self.read)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols = self._listed()
+        symbols, client = self._listed(), self.template_at(priority)
         pairs = pairs_to_ask(currencies, symbols)
         tickers: Mapping[str, Any] = {}
         if pairs:
             try:
-                tickers = await self._tickers({"pair": ",".join(pairs)})
+                tickers = await self._tickers(client, {"pair": ",".join(pairs)})
             except Rejected:
                 # One of the pairs is no longer listed, and Kraken then returns no ticker at all. Request all tickers.
-                tickers = await self._tickers({})
+                tickers = await self._tickers(client, {})
         return dollar_prices(currencies, tickers, symbols)
 
-    async def _tickers(self, request: dict[str, str]) -> Mapping[str, Any]:
-        reply = await self.read(self.template.publicGetTicker(request))
+    async def _tickers(self, client: Any, request: dict[str, str]) -> Mapping[str, Any]:
+        reply = await self.read(client.publicGetTicker(request))
         return reply["result"] if isinstance(reply["result"], dict) else {}
 
     def _listed(self) -> KrakenSymbols:

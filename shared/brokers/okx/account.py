@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
+from shared.brokers.ccxt.account import CcxtAccount
 from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
@@ -53,10 +54,10 @@ _Read = TypeVar("_Read")
 _Endpoint = Callable[[Any], Awaitable[Any]]
 
 
-class OkxAccount:
+class OkxAccount(CcxtAccount):
     """A `BrokerAccount`. Requests may overtake each other, because OKX checks a time, not a nonce."""
 
-    __slots__ = ("_client", "_malformed_key", "_size_types", "_symbols")
+    __slots__ = ("_malformed_key", "_size_types", "_symbols")
 
     def __init__(self, client: OkxClient, symbols: OkxSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -98,10 +99,11 @@ class OkxAccount:
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
         """Search by the client order id, which finds open and closed orders, and then among the fills."""
         pair = self._symbols.asked_name(symbol)
-        async with units_for(self._client.budget, "GET", LOOK_UP, {"instId": pair}):
-            return await self._look_up(client_order_id, symbol, pair, since)
+        async with units_for(self._client.budget, "GET", LOOK_UP, {"instId": pair}) as budget:
+            return await self._counted_in(budget).search(client_order_id, symbol, pair, since)
 
-    async def _look_up(self, client_order_id: str, symbol: Symbol, pair: str, since: datetime) -> OrderReport | None:
+    async def search(self, client_order_id: str, symbol: Symbol, pair: str, since: datetime) -> OrderReport | None:
+        """Look the order up within a budget that has reserved the units."""
         entry = await self._order_or_none({"instId": pair, "clOrdId": client_order_id})
         if entry is not None and self._is_ours(entry, client_order_id, symbol, since):
             return self._report(entry)

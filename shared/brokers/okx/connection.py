@@ -19,6 +19,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 
@@ -58,19 +59,19 @@ class OkxConnection(CcxtConnection):
     def market_data(self) -> OkxMarketReader:
         return OkxMarketReader(self.template, self._listed().wire_name, self.read)
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols = self._listed()
+        symbols, client = self._listed(), self.template_at(priority)
         pairs = pairs_to_ask(currencies, symbols)
         tickers: list[Any] = []
         if len(pairs) == 1:
             try:
-                tickers = await self._tickers(self.template.publicGetMarketTicker, {"instId": pairs[0]})
+                tickers = await self._tickers(client.publicGetMarketTicker, {"instId": pairs[0]})
             except Rejected:
                 # It is no longer listed: what remains has no price.
                 tickers = []
         elif pairs:
-            tickers = await self._tickers(self.template.publicGetMarketTickers, {"instType": "SPOT"})
+            tickers = await self._tickers(client.publicGetMarketTickers, {"instType": "SPOT"})
         try:
             return dollar_prices(currencies, tickers, symbols)
         except WRONG_SHAPE as error:

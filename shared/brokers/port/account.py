@@ -10,6 +10,7 @@ from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 
@@ -25,7 +26,14 @@ class KeyPermissions(BaseModel):
 
 
 class BrokerAccount(Protocol):
-    """One account at one broker. It handles one request at a time: the caller holds the follower's claim."""
+    """One account at one broker. It handles one request at a time: the caller holds the follower's claim.
+
+    Its requests are foreground requests. Use `at` for others.
+    """
+
+    def at(self, priority: Priority) -> "BrokerAccount":
+        """The same account for requests of this priority."""
+        ...
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once and never resend it. Raises every class of `errors`."""

@@ -9,6 +9,7 @@ from shared.brokers.port.market_data import MarketData
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 
@@ -50,6 +51,6 @@ class BrokerConnection(Protocol):
 
     def account(self, credentials: Credentials) -> BrokerAccount: ...
 
-    async def prices(self, currencies: Collection[str]) -> dict[str, Decimal]:
+    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         """Last price in US dollars per currency; currencies without a price are left out."""
         ...

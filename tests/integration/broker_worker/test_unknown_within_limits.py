@@ -17,6 +17,7 @@ from shared.domain.accounts.credentials import key_hash
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.events import Outcome
 from shared.domain.identity import Broker
+from shared.domain.request_limits import Priority
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
@@ -103,7 +104,7 @@ async def test_early_looks_leave_enough_for_the_one_that_decides(bench: Bench) -
     await bench.deliver(an_order(decided_at=datetime.now(UTC)))
     assert not await bench.serve(6.0)
     half = bench.call.capacity / 2
-    assert await bench.limits.take([bench.call._replace(cost=half)], 0.0) == 0
+    assert await bench.limits.take([bench.call._replace(cost=half)], Priority.FOREGROUND) == 0
 
 
 async def test_an_order_that_was_executed_is_found_early(bench: Bench) -> None:

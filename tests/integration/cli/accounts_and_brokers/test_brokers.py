@@ -17,7 +17,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 from shared.messaging.circuit import FAILURES_THAT_OPEN, RedisCircuit
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
@@ -35,7 +35,7 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
     async def seed(redis: Redis) -> None:
         await report_master(redis)
         limits = RedisRateLimits(ScriptRunner(redis), KEYS)
-        await limits.take([Charge("calls:0123", 15, 0.01, 6)], 0.0)
+        await limits.take([Charge("calls:0123", 15, 0.01, 6)], Priority.FOREGROUND)
         await redis.zadd(KEYS.ready, {"alice": datetime.now(UTC).timestamp() * 1000})
         await redis.rpush(KEYS.mailbox("alice"), "order", "order")
 

@@ -6,17 +6,20 @@ import pytest
 
 from shared.brokers.registry import CountsRequests, connect, profile_of, supported_brokers
 from shared.domain.identity import Broker
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 
 class NoLimits:
     """Grants every request."""
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         return 0.0
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
+        return
+
+    async def count(self, charges: Sequence[Charge]) -> None:
         return
 
     async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:

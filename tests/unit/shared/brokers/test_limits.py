@@ -6,29 +6,33 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.limits import Budget, PatientLimits, address_of, background_requests, units_for
+from shared.brokers.limits import Budget, PatientLimits, address_of, units_for
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
-from shared.domain.request_limits import Charge
+from shared.domain.request_limits import Charge, Priority
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
 
 
 class CountedLimits:
-    """Limits in memory: `waits` are given in turn, then everything is granted."""
+    """Limits in memory: `waits` are given in turn, then everything is granted. `taken` holds the shares kept free."""
 
     def __init__(self, *waits: float) -> None:
         self.waits = list(waits)
         self.taken: list[tuple[str, float, float]] = []
         self.exhausted: list[tuple[str, float]] = []
+        self.counted: list[tuple[str, float]] = []
 
-    async def take(self, charges: Sequence[Charge], kept_free: float) -> float:
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
         wait = self.waits.pop(0) if self.waits else 0.0
         if not wait:
-            self.taken += [(charge.bucket, charge.cost, kept_free) for charge in charges]
+            self.taken += [(charge.bucket, charge.cost, priority.value) for charge in charges]
         return wait
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        self.counted += [(charge.bucket, charge.cost) for charge in charges]
 
     async def give_back(self, charges: Sequence[Charge]) -> None:
         self.taken += [(charge.bucket, -charge.cost, 0.0) for charge in charges]
@@ -101,8 +105,7 @@ async def test_background_reading_leaves_half_of_the_bucket() -> None:
     limits = CountedLimits()
     budget = a_budget(Broker.BINANCE, limits)
     charges = budget.charges("private", "GET", "account", {})
-    with background_requests():
-        await budget.spend(charges)
+    await budget.at(Priority.BACKGROUND).spend(charges)
     await budget.spend(charges)
     assert limits.taken == [("weight:direct", 20, 0.5), ("weight:direct", 20, 0.0)]
 
@@ -110,8 +113,8 @@ async def test_background_reading_leaves_half_of_the_bucket() -> None:
 async def test_a_patient_process_waits_a_little_and_not_for_ever() -> None:
     """Short waits are waited for; a ban is passed on."""
     charge = Charge("calls:k1", 15, 0.33, 1)
-    assert await PatientLimits(CountedLimits(0.01, 0.01)).take([charge], 0.0) == 0
-    assert await PatientLimits(CountedLimits(0.01, 900.0)).take([charge], 0.0) == 900.0
+    assert await PatientLimits(CountedLimits(0.01, 0.01)).take([charge], Priority.FOREGROUND) == 0
+    assert await PatientLimits(CountedLimits(0.01, 900.0)).take([charge], Priority.FOREGROUND) == 900.0
 
 
 @pytest.fixture
@@ -173,10 +176,11 @@ async def test_a_search_has_its_units_before_it_begins_and_gives_back_the_rest()
     """One request for all; what it then spends is not taken again."""
     limits = CountedLimits()
     budget = a_budget(Broker.KRAKEN, limits)
-    async with units_for(budget, "POST", ["OpenOrders", "ClosedOrders", "TradesHistory"], {}):
+    async with units_for(budget, "POST", ["OpenOrders", "ClosedOrders", "TradesHistory"], {}) as reserved:
+        assert reserved is not None
         assert limits.taken == [("calls:k1", 4, 0.0)]
-        await budget.spend(budget.charges("private", "POST", "OpenOrders", {}))
-        await budget.spend(budget.charges("private", "POST", "TradesHistory", {}))
+        await reserved.spend(budget.charges("private", "POST", "OpenOrders", {}))
+        await reserved.spend(budget.charges("private", "POST", "TradesHistory", {}))
     assert limits.taken == [("calls:k1", 4, 0.0), ("calls:k1", -1, 0.0)]
 
 
@@ -197,12 +201,13 @@ async def test_a_search_that_takes_longer_waits_for_the_next_unit_in_its_place()
     history = budget.charges("private", "POST", "TradesHistory", {})
 
     async def search() -> None:
-        async with units_for(budget, "POST", ["OpenOrders"], {}):
-            await budget.spend(history)
+        async with units_for(budget.at(Priority.BACKGROUND), "POST", ["OpenOrders"], {}) as reserved:
+            assert reserved is not None
+            await reserved.spend(history)
             assert limits.waits == [120.0]
-            await budget.spend(history)
+            await reserved.spend(history)
 
-    with background_requests(), pytest.raises(Throttled):
+    with pytest.raises(Throttled):
         await search()
     assert limits.taken == [("calls:k1", 1, 0.5), ("calls:k1", 1, 0.5)]
     limits.waits.clear()
