@@ -17,6 +17,8 @@ from typing import Any, Final, Protocol
 from shared.brokers.errors import Throttled
 from shared.domain.request_limits import Charge, Priority
 
+WINDOW_BURST: Final = 0.25
+"""The part of a window's units that may be used at once."""
 LONGEST_WAIT_SECONDS: Final = 3 * 86_400.0
 """The longest ban that Binance imposes."""
 
@@ -85,6 +87,18 @@ class Limit:
     capacity: float
     refill_per_second: float
     per_parameter: str = ""
+
+    @classmethod
+    def of_window(
+        cls, name: str, counted_per: CountedPer, units: float, seconds: float, per_parameter: str = ""
+    ) -> "Limit":
+        """The limit of a broker that counts at most `units` in each window of `seconds`.
+
+        A part may be used at once, and the rest refills over one window. So no window ever sees more than `units`. A
+        bucket that held all units would allow almost twice as many, because it refills while it is emptied.
+        """
+        burst = units * WINDOW_BURST
+        return cls(name, counted_per, burst, (units - burst) / seconds, per_parameter)
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,11 +200,9 @@ class Budget:
         await self.spend(list(sums.values()))
         return sums
 
-    async def count_refusal(self, api: str, method: str, path: str, parameters: Any) -> None:
-        """Count what the broker takes for a request that it has refused, in addition to the request's own cost."""
-        charges = self._charges(f"{api} {method} {path}", _named(parameters), lambda rule: rule.cost_of_refusal)
-        if charges:
-            await self.limits.count(charges)
+    def charges_of_refusal(self, api: str, method: str, path: str, parameters: Any) -> list[Charge]:
+        """What the broker counts when it refuses a request, in addition to the request's own cost."""
+        return self._charges(f"{api} {method} {path}", _named(parameters), lambda rule: rule.cost_of_refusal)
 
     async def refused(self, charges: Sequence[Charge], seconds: float, *, of_account_only: bool = False) -> None:
         """Empty the buckets for all processes, for `seconds`, because the broker has reported too many requests.

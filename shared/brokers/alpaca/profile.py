@@ -11,7 +11,7 @@ from shared.domain.fees import fees
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
 
-_CALLS = Limit("calls", CountedPer.KEY, 200, 200 / 60)
+_CALLS = Limit.of_window("calls", CountedPer.KEY, 200, 60)
 
 _RATE_RULES: Final = (Rule(_CALLS, r"private ", 1),)
 _SHOWS_ITS_KIND: Final = re.compile(r"(PK|AK)[A-Z0-9]{18,24}")

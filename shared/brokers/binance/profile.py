@@ -9,17 +9,23 @@ from shared.domain.accounts.key_forms import PEM_PATTERN, KeyPart, KeyRules, key
 from shared.domain.fees import fees
 from shared.domain.identity import Broker
 
-# Weights are counted per address, for every account behind it; orders per account.
-_WEIGHT = Limit("weight", CountedPer.ADDRESS, 6_000, 100)
-_ORDERS = Limit("orders", CountedPer.KEY, 100, 10)
+# Weights and requests are counted per address, for every account behind it. Orders are counted per account. Since
+# 2026-04-02, an order request has weight 0 when it succeeds and weight 1 when it fails.
+_WEIGHT = Limit.of_window("weight", CountedPer.ADDRESS, 6_000, 60)
+_REQUESTS = Limit.of_window("requests", CountedPer.ADDRESS, 300_000, 300)
+_ORDERS = Limit.of_window("orders", CountedPer.KEY, 100, 10)
+_ORDERS_OF_A_DAY = Limit.of_window("orders-of-a-day", CountedPer.KEY, 200_000, 86_400)
 
 _RATE_RULES: Final = (
     Rule(_ORDERS, r"private POST order$", 1),
-    Rule(_WEIGHT, r" (POST|DELETE) order$", 1),
+    Rule(_ORDERS_OF_A_DAY, r"private POST order$", 1),
+    Rule(_REQUESTS, r" ", 1),
+    Rule(_WEIGHT, r" (POST|DELETE) order$", 0, cost_of_refusal=1),
     Rule(_WEIGHT, r" GET order$", 4),
     Rule(_WEIGHT, r" GET openOrders$", 80, "symbol", 6),
     Rule(_WEIGHT, r" GET myTrades$", 20, "orderId", 5),
     Rule(_WEIGHT, r" GET (account|allOrders|exchangeInfo)$", 20),
+    Rule(_WEIGHT, r" GET ticker/price$", 4, "symbol", 2),
     Rule(_WEIGHT, r" GET ticker/", 80, "symbol", 2),
     Rule(_WEIGHT, r" GET depth$", 5),  # up to 100 levels, which is the most that is asked for
     Rule(_WEIGHT, r" GET aggTrades$", 4),

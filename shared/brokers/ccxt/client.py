@@ -59,10 +59,12 @@ class SharedClient:
             return await send(path, api, method, parameters, config or {})
         except (ccxt.RateLimitExceeded, ccxt.DDoSProtection) as error:
             seconds = getattr(error, "retry_after_seconds", RateLimited.DEFAULT_WAIT_SECONDS)
+            # A ban also holds for a limit that the request would have cost nothing.
+            charges += self.budget.charges_of_refusal(side, method, path, parameters)
             await self.budget.refused(charges, seconds, of_account_only=isinstance(error, AccountBackOff))
             raise
         except ccxt.BaseError:
-            await self.budget.count_refusal(side, method, path, parameters)
+            await self.budget.limits.count(self.budget.charges_of_refusal(side, method, path, parameters))
             raise
 
     # JSON numbers stay text, so that no amount is ever a binary float. ccxt accepts text wherever it reads numbers.

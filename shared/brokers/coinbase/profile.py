@@ -20,8 +20,8 @@ from shared.domain.accounts.private_key import NEITHER_KIND, MalformedKey, read_
 from shared.domain.fees import fees
 from shared.domain.identity import Broker
 
-_PRIVATE = Limit("private", CountedPer.KEY, 30, 30)
-_PUBLIC = Limit("public", CountedPer.ADDRESS, 10, 10)
+_PRIVATE = Limit.of_window("private", CountedPer.KEY, 30, 1)
+_PUBLIC = Limit.of_window("public", CountedPer.ADDRESS, 10, 1)
 
 _RATE_RULES: Final = (
     Rule(_PRIVATE, r"private ", 1),

@@ -9,15 +9,15 @@ from shared.domain.accounts.key_forms import UUID_PATTERN, KeyPart, KeyRules, ke
 from shared.domain.fees import fees
 from shared.domain.identity import Broker
 
-# A limit for each endpoint; the order endpoints have one for each instrument too.
-_ORDERS = Limit("orders", CountedPer.KEY, 60, 30, per_parameter="instId")
-_CANCELS = Limit("cancels", CountedPer.KEY, 60, 30, per_parameter="instId")
-_LOOKUPS = Limit("order-reads", CountedPer.KEY, 60, 30, per_parameter="instId")
-_LISTS = Limit("order-lists", CountedPer.KEY, 40, 20)
-_ACCOUNT = Limit("account", CountedPer.KEY, 10, 5)
-_FILLS = Limit("fills", CountedPer.KEY, 10, 5)
-_CONFIG = Limit("configuration", CountedPer.KEY, 5, 2.5)
-_PUBLIC = Limit("public", CountedPer.ADDRESS, 20, 10)
+# Each endpoint has a limit per two seconds. The order endpoints have one for each instrument.
+_ORDERS = Limit.of_window("orders", CountedPer.KEY, 60, 2, per_parameter="instId")
+_CANCELS = Limit.of_window("cancels", CountedPer.KEY, 60, 2, per_parameter="instId")
+_LOOKUPS = Limit.of_window("order-reads", CountedPer.KEY, 60, 2, per_parameter="instId")
+_LISTS = Limit.of_window("order-lists", CountedPer.KEY, 40, 2)
+_ACCOUNT = Limit.of_window("account", CountedPer.KEY, 10, 2)
+_FILLS = Limit.of_window("fills", CountedPer.KEY, 10, 2)
+_CONFIG = Limit.of_window("configuration", CountedPer.KEY, 5, 2)
+_PUBLIC = Limit.of_window("public", CountedPer.ADDRESS, 20, 2)
 
 _RATE_RULES: Final = (
     Rule(_ORDERS, r"private POST trade/(batch-)?orders?$", 1),

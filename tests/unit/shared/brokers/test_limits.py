@@ -6,14 +6,16 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.limits import Budget, PatientLimits, address_of, units_for
+from shared.brokers.limits import Budget, CountedPer, Limit, PatientLimits, address_of, units_for
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect, profile_of
+from shared.brokers.registry import connect, profile_of, supported_brokers
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge, Priority
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
+
+RAW = "requests:direct"
 
 
 class CountedLimits:
@@ -59,15 +61,22 @@ def a_budget(broker: Broker, limits: CountedLimits | None = None) -> Budget:
         (Broker.OKX, "private GET trade/order", {"instId": "BTC-USDT"}, {"order-reads:k1:BTC-USDT": 1}),
         (Broker.OKX, "private GET account/balance", {}, {"account:k1": 1}),
         (Broker.OKX, "private GET account/config", {}, {"configuration:k1": 1}),
-        (Broker.BINANCE, "private POST order", {"symbol": "BTCUSDT"}, {"orders:k1": 1, "weight:direct": 1}),
-        (Broker.BINANCE, "private GET order", {"symbol": "BTCUSDT"}, {"weight:direct": 4}),
-        (Broker.BINANCE, "private GET account", {}, {"weight:direct": 20}),
-        (Broker.BINANCE, "private GET myTrades", {"symbol": "BTCUSDT"}, {"weight:direct": 20}),
-        (Broker.BINANCE, "private GET openOrders", {"symbol": "BTCUSDT"}, {"weight:direct": 6}),
-        (Broker.BINANCE, "private GET openOrders", {}, {"weight:direct": 80}),
-        (Broker.BINANCE, "public GET depth", {"symbol": "BTCUSDT", "limit": 100}, {"weight:direct": 5}),
-        (Broker.BINANCE, "public GET klines", {"symbol": "BTCUSDT", "interval": "5m"}, {"weight:direct": 2}),
-        (Broker.BINANCE, "public GET aggTrades", {"symbol": "BTCUSDT", "limit": 1}, {"weight:direct": 4}),
+        (
+            Broker.BINANCE,
+            "private POST order",
+            {"symbol": "BTCUSDT"},
+            {"orders:k1": 1, "orders-of-a-day:k1": 1, RAW: 1},
+        ),
+        (Broker.BINANCE, "private DELETE order", {"symbol": "BTCUSDT"}, {RAW: 1}),
+        (Broker.BINANCE, "public GET ticker/price", {}, {"weight:direct": 4, RAW: 1}),
+        (Broker.BINANCE, "private GET order", {"symbol": "BTCUSDT"}, {"weight:direct": 4, RAW: 1}),
+        (Broker.BINANCE, "private GET account", {}, {"weight:direct": 20, RAW: 1}),
+        (Broker.BINANCE, "private GET myTrades", {"symbol": "BTCUSDT"}, {"weight:direct": 20, RAW: 1}),
+        (Broker.BINANCE, "private GET openOrders", {"symbol": "BTCUSDT"}, {"weight:direct": 6, RAW: 1}),
+        (Broker.BINANCE, "private GET openOrders", {}, {"weight:direct": 80, RAW: 1}),
+        (Broker.BINANCE, "public GET depth", {"symbol": "BTCUSDT", "limit": 100}, {"weight:direct": 5, RAW: 1}),
+        (Broker.BINANCE, "public GET klines", {"symbol": "BTCUSDT", "interval": "5m"}, {"weight:direct": 2, RAW: 1}),
+        (Broker.BINANCE, "public GET aggTrades", {"symbol": "BTCUSDT", "limit": 1}, {"weight:direct": 4, RAW: 1}),
         (Broker.KRAKEN, "public GET OHLC", {"pair": "XXBTZUSD"}, {"public:direct": 1}),
         (Broker.OKX, "public GET market/history-candles", {"instId": "BTC-USDT"}, {"public:direct": 1}),
         (Broker.ALPACA, "private CALL place", {}, {"calls:k1": 1}),
@@ -92,6 +101,7 @@ def test_binance_counts_all_accounts_of_an_address_together_and_orders_apart() -
         {
             charge.bucket.split(":")[0]: charge.bucket
             for charge in budget.of_key(key).charges("private", "POST", "order", {})
+            + budget.of_key(key).charges("private", "GET", "account", {})
         }
         for budget, key in ((here, "k1"), (here, "k2"), (there, "k1"))
     )
@@ -107,7 +117,28 @@ async def test_background_reading_leaves_half_of_the_bucket() -> None:
     charges = budget.charges("private", "GET", "account", {})
     await budget.at(Priority.BACKGROUND).spend(charges)
     await budget.spend(charges)
-    assert limits.taken == [("weight:direct", 20, 0.5), ("weight:direct", 20, 0.0)]
+    assert [taken for taken in limits.taken if taken[0] != RAW] == [
+        ("weight:direct", 20, 0.5),
+        ("weight:direct", 20, 0.0),
+    ]
+
+
+def test_a_window_of_a_broker_never_sees_more_than_its_units() -> None:
+    """A full bucket that is used up at once, and then as fast as it refills, uses exactly the units of the window."""
+    for broker in supported_brokers():
+        for limit in {rule.limit for rule in profile_of(broker).rate_rules}:
+            assert limit.capacity > 0
+            assert limit.refill_per_second > 0
+    weight = Limit.of_window("weight", CountedPer.ADDRESS, 6_000, 60)
+    assert weight.capacity + 60 * weight.refill_per_second == 6_000
+
+
+async def test_a_refused_order_of_binance_costs_weight_and_a_ban_empties_it() -> None:
+    """An order that succeeds costs none, so its own charges do not name the bucket."""
+    budget = a_budget(Broker.BINANCE)
+    (charge,) = budget.charges_of_refusal("private", "POST", "order", {})
+    assert (charge.bucket, charge.cost) == ("weight:direct", 1)
+    assert budget.charges_of_refusal("private", "GET", "account", {}) == []
 
 
 async def test_a_patient_process_waits_a_little_and_not_for_ever() -> None:
