@@ -15,6 +15,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, AccountTrouble
 from shared.domain.accounts.equity import DOLLARS, snapshot
+from shared.domain.accounts.reading_schedule import reading_priority
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker, FollowerId
@@ -43,7 +44,8 @@ class Prices:
         now = time.monotonic()
         missing = [c for c in currencies if now - self._known.get(c, (-1e9, None))[0] > PRICES_MAX_AGE_SECONDS]
         if missing:
-            found = await self._connection.prices(missing, Priority.BACKGROUND)
+            # Not less urgent than any reading: without prices, the balances would have been read in vain.
+            found = await self._connection.prices(missing, Priority.OVERDUE)
             self._known.update({currency: (now, found.get(currency)) for currency in missing})
         priced = ((currency, self._known[currency][1]) for currency in currencies)
         return {currency: price for currency, price in priced if price is not None}
@@ -61,11 +63,12 @@ class AccountReader:
 
     async def read(self, follower_id: FollowerId, account: BrokerAccount) -> AccountSnapshot:
         """Read the account, publish its snapshot, and plan the next reading. Raises BrokerError, RedisError."""
-        balances = await account.at(Priority.BACKGROUND).balances()
-        prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
-        taken = snapshot(balances, prices, datetime.now(UTC))
         previous = await self._redis.hget(self._keys.accounts, follower_id)
         before = _stored(previous)
+        age_seconds = None if before is None else (datetime.now(UTC) - before.taken_at).total_seconds()
+        balances = await account.at(reading_priority(age_seconds)).balances()
+        prices = await self._prices.of([currency for currency in balances if currency not in DOLLARS])
+        taken = snapshot(balances, prices, datetime.now(UTC))
         async with self._redis.pipeline(transaction=True) as pipeline:
             pipeline.hset(self._keys.accounts, follower_id, taken.model_dump_json())
             pipeline.hdel(self._keys.account_trouble, follower_id)

@@ -16,9 +16,11 @@ class Priority(Enum):
     FOREGROUND = 0.0
     """Orders, and look-ups that decide the fate of an order."""
     WATCH = 0.25
-    """Polling the master's account."""
+    """Polling the master's account, and a price list that serves all accounts."""
+    OVERDUE = 0.375
+    """Reading an account that has not been read for long. So readings that are not overdue never starve it."""
     BACKGROUND = 0.5
-    """Reading accounts, listings and prices, and look-ups that come too early to decide."""
+    """Reading accounts and listings, and look-ups that come too early to decide."""
 
 
 class Charge(NamedTuple):
