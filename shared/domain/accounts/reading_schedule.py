@@ -36,7 +36,7 @@ class ReadingState:
 
 
 def reading_due_at(state: ReadingState) -> float:
-    """Return when the account is due. Of several accounts that are due, read the one with the earliest time first."""
+    """Return when the account is due. When several accounts are due, read the one with the earliest time first."""
     if state.read_at is None or state.is_unexplained:
         return state.not_before
     due_at = state.read_at + ROUTINE_SECONDS

@@ -1,11 +1,16 @@
 """A worker reads accounts that are due, and a failed reading never looks like an empty account."""
 
+import time
+from datetime import timedelta
+
 import pytest
 
-from shared.brokers.errors import BrokerError, KeyRefused, OutcomeUnknown, RateLimited, Throttled
+from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited, Throttled
 from shared.domain.accounts.balance import AccountTrouble
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.events import FollowerDisabled, SnapshotEvent
+from shared.domain.request_limits import Priority
+from tests.support.faulty_broker import FaultyAccount
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
@@ -92,9 +97,31 @@ async def test_an_account_that_was_never_read_is_not_read_as_empty(bench: Worker
 
 
 @pytest.mark.parametrize("error", [Throttled("later", 3.0), RateLimited("slow down")])
-async def test_being_held_back_is_no_failed_reading(bench: WorkerBench, error: BrokerError) -> None:
-    """A rate limit or an open circuit is no evidence about the account."""
+async def test_being_held_back_is_no_failed_reading(bench: WorkerBench, error: Throttled | RateLimited) -> None:
+    """A rate limit or an open circuit is no evidence about the account. It is read after the time that they name."""
     good = await read_account(bench)
     bench.account.read_errors = [error]
+    before_ms = time.time() * 1000
     assert await read_account(bench) == good
     assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
+    due_ms = await bench.redis.zscore(KEYS.refresh, "alice")
+    assert due_ms is not None
+    assert 0 <= due_ms - before_ms - error.retry_after_seconds * 1000 < 1_000
+
+
+async def test_a_reading_is_urgent_when_the_last_one_is_old(bench: WorkerBench) -> None:
+    """Otherwise the accounts that were just read could take the units of those that wait for their first reading."""
+    urgency: list[Priority] = []
+
+    def at(priority: Priority) -> FaultyAccount:
+        urgency.append(priority)
+        return bench.account
+
+    bench.account.at = at  # type: ignore[method-assign]
+    good = await read_account(bench)
+    assert good is not None
+    await read_account(bench)
+    old = good.model_copy(update={"taken_at": good.taken_at - timedelta(minutes=11)})
+    await bench.redis.hset(KEYS.accounts, "alice", old.model_dump_json())
+    await read_account(bench)
+    assert urgency == [Priority.OVERDUE, Priority.BACKGROUND, Priority.OVERDUE]

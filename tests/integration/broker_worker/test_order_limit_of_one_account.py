@@ -4,7 +4,7 @@ The paper broker enforces the limit.
 """
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from pathlib import Path
@@ -13,11 +13,12 @@ from uuid import uuid4
 import pytest
 from redis.asyncio import Redis
 
-from shared.brokers.errors import RateLimited, Throttled
+from shared.brokers.errors import RateLimited, Rejected, Throttled
 from shared.brokers.port.orders import MarketOrder
 from shared.brokers.registry import connect
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
+from shared.domain.request_limits import Charge
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
@@ -26,6 +27,20 @@ from tests.contract.paper import PaperServer
 
 KEYS = BrokerKeys(Broker.BINANCE)
 MORE_THAN_ALLOWED = 150
+
+
+class CountingLimits(RedisRateLimits):
+    """The buckets in Redis, and what was counted after the broker's reply."""
+
+    def __init__(self, scripts: ScriptRunner, keys: BrokerKeys) -> None:
+        super().__init__(scripts, keys)
+        self.counted: list[tuple[str, float]] = []
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        self.counted += [(charge.bucket, charge.cost) for charge in charges]
+        await super().count(charges)
+
+
 TRIES = 10
 
 
@@ -72,4 +87,20 @@ async def test_an_account_with_too_many_orders_holds_back_nobody_else(paper: Pap
         await ours.account(bob).place(an_order())
         assert "BTC" in await ours.account(alice).balances()
         await elsewhere.close()
+        await ours.close()
+
+
+async def test_only_an_order_that_binance_refuses_costs_weight(paper: PaperServer, fresh_redis_url: str) -> None:
+    """Since 2026-04-02. The weight belongs to the address, so one account's orders could hold up the readings of all."""
+    alice = paper.new_account("alice", {"USDT": "10000"})
+    async with Redis.from_url(fresh_redis_url) as redis:
+        scripts = ScriptRunner(redis)
+        limits = CountingLimits(scripts, KEYS)
+        ours = connect(Broker.BINANCE, base_url=paper.url, nonces=RedisNonceSource(scripts, KEYS), limits=limits)
+        await ours.open()
+        await ours.account(alice).place(an_order())
+        assert limits.counted == []
+        with pytest.raises(Rejected):
+            await ours.account(alice).place(an_order().model_copy(update={"quantity": Decimal("0.00000001")}))
+        assert limits.counted == [("weight:direct", 1)]
         await ours.close()

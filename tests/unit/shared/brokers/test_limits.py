@@ -183,6 +183,21 @@ async def test_a_request_that_would_be_too_much_is_not_sent(
     await connection.close()
 
 
+async def test_the_priority_of_an_account_reaches_the_limits_and_its_nonces_stay_shared(
+    server: RecordingServer, nonces: CountingNonces, limits: CountedLimits
+) -> None:
+    """Requests of both priorities go out with growing nonces, because Kraken refuses smaller ones."""
+    server.answers["BalanceEx"] = {}
+    connection = await an_open_connection(server, nonces, limits)
+    account = connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET))
+    for each in (account, account.at(Priority.BACKGROUND), account):
+        await each.balances()
+    assert [share for _, _, share in limits.taken] == [0.0, 0.5, 0.0]
+    sent = [int(request.fields["nonce"]) for request in server.requests]
+    assert sent == sorted(set(sent))
+    await connection.close()
+
+
 @pytest.mark.parametrize(
     ("answer", "seconds"),
     [
