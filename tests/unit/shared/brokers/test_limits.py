@@ -6,9 +6,9 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import RateLimited, Throttled
-from shared.brokers.limits import Budget, CountedPer, Limit, PatientLimits, address_of, units_for
+from shared.brokers.limits import Budget, PatientLimits, address_of, units_for
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect, profile_of, supported_brokers
+from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge, Priority
@@ -123,17 +123,49 @@ async def test_background_reading_leaves_half_of_the_bucket() -> None:
     ]
 
 
-def test_a_window_of_a_broker_never_sees_more_than_its_units() -> None:
-    """A full bucket that is used up at once, and then as fast as it refills, uses exactly the units of the window."""
-    for broker in supported_brokers():
-        for limit in {rule.limit for rule in profile_of(broker).rate_rules}:
-            assert limit.capacity > 0
-            assert limit.refill_per_second > 0
-    weight = Limit.of_window("weight", CountedPer.ADDRESS, 6_000, 60)
-    assert weight.capacity + 60 * weight.refill_per_second == 6_000
+DOCUMENTED = {
+    Broker.COINBASE: {"private": (30, 1), "public": (10, 1)},
+    Broker.OKX: {
+        "orders": (60, 2),
+        "cancels": (60, 2),
+        "order-reads": (60, 2),
+        "order-lists": (40, 2),
+        "account": (10, 2),
+        "fills": (10, 2),
+        "configuration": (5, 2),
+        "public": (20, 2),
+    },
+    Broker.BINANCE: {
+        "weight": (6_000, 60),
+        "requests": (300_000, 300),
+        "orders": (100, 10),
+        "orders-of-a-day": (200_000, 86_400),
+    },
+    Broker.ALPACA: {"calls": (200, 60)},
+}
+"""The units of each window, and its seconds."""
 
 
-async def test_a_refused_order_of_binance_costs_weight_and_a_ban_empties_it() -> None:
+@pytest.mark.parametrize("broker", DOCUMENTED)
+def test_no_window_of_a_broker_ever_sees_more_than_its_units(broker: Broker) -> None:
+    """A full bucket that is emptied at once, and then as fast as it refills, uses exactly the units of the window."""
+    limits = {rule.limit.name: rule.limit for rule in profile_of(broker).rate_rules}
+    used = {
+        name: limits[name].capacity + seconds * limits[name].refill_per_second
+        for name, (_, seconds) in DOCUMENTED[broker].items()
+    }
+    assert used == pytest.approx({name: units for name, (units, _) in DOCUMENTED[broker].items()})
+    assert limits.keys() == DOCUMENTED[broker].keys()
+
+
+def test_kraken_has_counters_that_decay_and_no_windows() -> None:
+    """A bucket is such a counter upside down, so it has the numbers of the lowest tier as they are."""
+    limits = {rule.limit.name: rule.limit for rule in profile_of(Broker.KRAKEN).rate_rules}
+    numbers = {name: (limit.capacity, limit.refill_per_second) for name, limit in limits.items()}
+    assert numbers == {"calls": (15, 0.33), "orders": (60, 1), "public": (15, 1)}
+
+
+def test_a_refused_order_of_binance_costs_weight_and_a_ban_empties_it() -> None:
     """An order that succeeds costs none, so its own charges do not name the bucket."""
     budget = a_budget(Broker.BINANCE)
     (charge,) = budget.charges_of_refusal("private", "POST", "order", {})
