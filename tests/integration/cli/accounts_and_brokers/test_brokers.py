@@ -56,7 +56,7 @@ def test_brokers_show_what_there_is_to_know(nija: Nija, environment: dict[str, s
     assert kraken["circuit"]["open"] is False
     ((limit),) = kraken["rate_limits"]
     assert (limit["name"], limit["buckets"]) == ("calls", 1)
-    assert 0.4 <= limit["highest_used"] <= 0.5
+    assert 0.3 <= limit["highest_used"] <= 0.4  # 6 of 15, less what came back since
     assert kraken["followers"] == {"active": 2}
     assert Decimal(kraken["fees"]["round_trip"]) == Decimal("0.0062")
     assert Decimal(kraken["fees"]["smallest_worthwhile_profit"]) == Decimal("0.0082")
