@@ -111,7 +111,7 @@ class RedisRateLimits:
             arguments += [repr(charge.capacity), repr(charge.refill_per_second), repr(sign * charge.cost)]
         try:
             await self._scripts.run("correct", [self._keys.limit(charge.bucket) for charge in charges], arguments)
-        except RedisError as error:
+        except (RedisError, OSError) as error:
             # The reply of the broker matters more to the caller. The buckets refill what is missing.
             log.info("rate limits not corrected", error=str(error))
 
