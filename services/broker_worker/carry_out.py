@@ -131,7 +131,7 @@ class Execution:
             except NotSent as error:
                 return Later(self._wait_after(error), forget_submission=True)
             except RateLimited as error:
-                return Later(error.retry_after_seconds)
+                return Later(error.retry_after_seconds, forget_submission=error.certainly_refused)
             except OutcomeUnknown as error:
                 return await self._resolve(submission, str(error))
             else:

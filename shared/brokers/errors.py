@@ -26,14 +26,18 @@ class InvalidNonce(BrokerError):
 
 
 class RateLimited(BrokerError):
-    """Too many requests. Back off; after an order POST, look up before sending again."""
+    """Too many requests. Back off. An order is looked up before it is sent again, unless it was certainly refused."""
 
     DEFAULT_WAIT_SECONDS: Final = 5.0
     """Used when the broker does not say how long to wait."""
 
-    def __init__(self, message: str, retry_after_seconds: float = DEFAULT_WAIT_SECONDS) -> None:
+    def __init__(
+        self, message: str, retry_after_seconds: float = DEFAULT_WAIT_SECONDS, *, certainly_refused: bool = False
+    ) -> None:
+        """`certainly_refused`: the broker documents that it does not execute a request that it answers in this way."""
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.certainly_refused = certainly_refused
 
 
 class NotSent(BrokerError):

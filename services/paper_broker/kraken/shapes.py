@@ -3,6 +3,7 @@
 Amounts are text; times are seconds since 1970 as JSON numbers, as Kraken sends them (time is not money).
 """
 
+from decimal import Decimal
 from typing import Any
 
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS, WirePair, asset_id
@@ -40,7 +41,7 @@ def order_flags(order: Order) -> str:
 
 
 def order_shape(order: Order, *, with_trades: bool) -> dict[str, Any]:
-    """An order as OpenOrders, ClosedOrders and QueryOrders show it."""
+    """An order as OpenOrders, ClosedOrders and QueryOrders show it. Its fee is in quote currency, whatever was taken."""
     pair = WIRE_PAIRS[order.symbol]
     instrument = pair.instrument
     limit = "0" if order.limit_price is None else f"{order.limit_price:.{instrument.price_decimals}f}"
@@ -65,7 +66,7 @@ def order_shape(order: Order, *, with_trades: bool) -> dict[str, Any]:
         "vol": f"{order.quantity:.8f}",
         "vol_exec": f"{order.filled:.8f}",
         "cost": f"{order.cost:.{instrument.cost_decimals}f}",
-        "fee": f"{order.fee:.8f}" if order.fee_in_base else f"{order.fee:.{instrument.cost_decimals}f}",
+        "fee": f"{sum((_fee_in_quote(fill) for fill in order.fills), Decimal(0)):.{instrument.cost_decimals}f}",
         "price": f"{average:.{max(instrument.price_decimals, 5)}f}",
         "stopprice": "0.00000",
         "limitprice": "0.00000",
@@ -87,7 +88,6 @@ def trade_shape(fill: Fill) -> dict[str, Any]:
     order = fill.order
     pair = WIRE_PAIRS[order.symbol]
     instrument = pair.instrument
-    fee = fill.fee * fill.price if order.fee_in_base else fill.fee
     return {
         "ordertxid": order.order_id,
         "postxid": "T" + order.order_id[1:],
@@ -97,7 +97,7 @@ def trade_shape(fill: Fill) -> dict[str, Any]:
         "ordertype": order.type.value,
         "price": f"{fill.price:.{max(instrument.price_decimals, 5)}f}",
         "cost": f"{fill.cost:.{instrument.cost_decimals}f}",
-        "fee": f"{fee:.{instrument.cost_decimals}f}",
+        "fee": f"{_fee_in_quote(fill):.{instrument.cost_decimals}f}",
         "vol": f"{fill.quantity:.8f}",
         "margin": "0.00000",
         "leverage": "0",
@@ -105,6 +105,10 @@ def trade_shape(fill: Fill) -> dict[str, Any]:
         "trade_id": fill.sequence,
         "maker": fill.is_maker,
     }
+
+
+def _fee_in_quote(fill: Fill) -> Decimal:
+    return fill.fee * fill.price if fill.order.fee_in_base else fill.fee
 
 
 def extended_balances(account: Account) -> dict[str, dict[str, str]]:

@@ -15,6 +15,7 @@ import requests
 from alpaca.common.exceptions import APIError
 from urllib3.exceptions import MaxRetryError, NewConnectionError, ProxyError
 
+from shared.brokers.alpaca.refusals import is_about_key, reaction_to
 from shared.brokers.errors import (
     BrokerError,
     InsufficientFunds,
@@ -24,24 +25,19 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
+from shared.brokers.refusals import Reaction
 
 MAXIMUM_TEXT_LENGTH = 300
 LONGEST_WAIT_SECONDS = 900.0
 
 _UNAUTHORIZED, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, _TOO_MANY = 401, 403, 404, 405, 429
+_RESTRICTED_LOCATION = 451
 _REFUSING = frozenset({400, _FORBIDDEN, _NOT_FOUND, _NOT_ALLOWED, 409, 422})
 _NOT_AUTHORIZED_CODES = range(40_100_000, 40_200_000)
 _DUPLICATE = re.compile(r"client_order_id.*(unique|exist|duplicate)", re.IGNORECASE)
-_KEY_TEXT = re.compile(r"forbidden\.?|unauthori[sz]ed|not authori[sz]ed|verification failed", re.IGNORECASE)
 # Alpaca does not explain why it refuses a key. Live and paper trading have separate keys and hosts.
 _KEY_HINT = (
     "a paper key (PK…) needs ALPACA_PAPER=true (ALPACA_USER_{NAME}_PAPER, --paper), a live key (AK…) must not have it"
-)
-# 40310000 has many meanings. These texts are about the account as a whole, so the next order would fail as well.
-_ACCOUNT_TEXT = re.compile(
-    r"trading is blocked|account (is |has been )?(blocked|suspended|closed|not active|not allowed)"
-    r"|rejected by user request",
-    re.IGNORECASE,
 )
 
 
@@ -84,9 +80,13 @@ def _of_reply(error: APIError, body: str) -> BrokerError:
     status = error.status_code
     document = _object(body)
     if status == _TOO_MANY:
-        return RateLimited(_text(status, document), _seconds_to_wait(error))
+        # Alpaca documents that it does not serve such a request. Its order ids also prevent a second order for ever.
+        return RateLimited(_text(status, document), _seconds_to_wait(error), certainly_refused=True)
     if status == _UNAUTHORIZED and (document is not None or not body.strip()):
         return KeyRefused(f"{_text(status, document)}; {_KEY_HINT}")
+    if status == _RESTRICTED_LOCATION:
+        # The address is refused, whatever the key is.
+        return KeyRefused(_text(status, document))
     if document is None and status in (_NOT_FOUND, _NOT_ALLOWED):
         return NoSuchPath(_text(status, document))
     if document is None or status not in _REFUSING:
@@ -104,11 +104,9 @@ def _refusal(status: int | None, document: Mapping[str, Any]) -> BrokerError:
         return OutcomeUnknown(text)
     if status == _NOT_FOUND:
         return NotFound(text)
-    if status == _FORBIDDEN:
-        if code in _NOT_AUTHORIZED_CODES if code is not None else _KEY_TEXT.search(message) is not None:
-            return KeyRefused(f"{text}; {_KEY_HINT}")
-        if _ACCOUNT_TEXT.search(message):
-            return KeyRefused(text)
+    if status == _FORBIDDEN and (code in _NOT_AUTHORIZED_CODES or reaction_to(message) is Reaction.KEY):
+        hint = f"; {_KEY_HINT}" if code in _NOT_AUTHORIZED_CODES or is_about_key(message) else ""
+        return KeyRefused(text + hint)
     if "insufficient" in message.lower():
         return InsufficientFunds(text)
     return Rejected(text)

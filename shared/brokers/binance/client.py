@@ -1,7 +1,7 @@
-"""Extends ccxt's Binance client for spot with an exception class for every error that Binance is known to send.
+"""Extends ccxt's Binance client for spot with the exception class that `refusals.py` gives to each error.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Binance's own
-words and no secret. ccxt chooses its error tables by the host of the real API; here they apply to every base URL.
+words and no secret.
 """
 
 import re
@@ -11,12 +11,14 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.binance import binance  # type: ignore[import-untyped]  # ccxt ships no type marker
 
+from shared.brokers.binance.refusals import reaction_to
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import AccountBackOff, BackOff, shortened, with_hint
+from shared.brokers.ccxt.errors import AccountBackOff, BackOff, error_for, shortened, with_hint
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_TROUBLE = 2, 5
 TEAPOT, TOO_MANY_REQUESTS = 418, 429
+RESTRICTED_LOCATION = 451
 
 # The account sent too many orders in 10 s or in a day. This error comes with HTTP 429, too.
 TOO_MANY_ORDERS = "-1015"
@@ -25,24 +27,6 @@ RATE_LIMIT_SECONDS = 10.0
 # An address that continues after a 429 is banned: for 2 minutes at first, for 3 days at the most.
 BAN_SECONDS = 120.0
 LONGEST_BAN_SECONDS = 3 * 86_400.0
-
-# -2010 has many meanings, which its text distinguishes. Any text that is not listed here means a rejected order.
-_TEXTS: dict[str, type[Exception]] = {
-    "insufficient balance": ccxt.InsufficientFunds,
-    # An order with this id exists, so it must be looked up.
-    "Duplicate order sent": ccxt.DuplicateOrderId,
-    "This action is disabled on this account": ccxt.AccountSuspended,
-    "This account may not place or cancel orders": ccxt.AccountSuspended,
-    "Rest API trading is not enabled": ccxt.PermissionDenied,
-}
-
-# After a first successful request ccxt treats -2015 as a rate limit. Here it always means a refused key.
-_CODES: dict[str, type[Exception]] = {
-    "-1002": ccxt.AuthenticationError,
-    "-1022": ccxt.AuthenticationError,
-    "-2014": ccxt.AuthenticationError,
-    "-2015": ccxt.AuthenticationError,
-}
 
 # Binance does not explain why it refuses a key with these codes.
 _KEY_CODES = ("-2008", "-2014", "-2015")
@@ -58,10 +42,6 @@ _SIGNATURE = re.compile(r"(signature=)[^&\s]+")
 class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships no type marker
     """One key's requests to Binance; the template has no key and sends public requests only."""
 
-    def get_exceptions_by_url(self, url: str | None, exact_or_broad: str) -> Any:  # noqa: ARG002  # ccxt's
-        """The spot tables for every address, because only spot requests are sent."""
-        return self.exceptions["spot"].get(exact_or_broad, {})
-
     async def fetch(self, url: str, method: str = "GET", headers: Any = None, body: Any = None) -> Any:
         """Send as ccxt does, but remove the signature in the address from every error."""
         try:
@@ -74,7 +54,7 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
         self,
         code: int,
         reason: str,
-        url: str,
+        _url: str,
         _method: str,
         headers: dict[str, str],
         _body: str,
@@ -88,28 +68,18 @@ class BinanceClient(SharedClient, binance):  # type: ignore[misc]  # ccxt ships 
             raise AccountBackOff(f"HTTP {code} {shown}", _seconds_to_wait(code, headers, message))
         if code in (TEAPOT, TOO_MANY_REQUESTS):
             raise BackOff(f"HTTP {code} {shown}".strip(), _seconds_to_wait(code, headers, message))
+        if code == RESTRICTED_LOCATION:
+            # The address is refused, whatever the key is. The reply has no code of its own.
+            words = str(_words_of(response) or reason)
+            raise ccxt.PermissionDenied(f"HTTP {code} {shortened(self._without_secrets(words))}")
         if code // 100 == SERVER_TROUBLE or (code // 100 != SUCCESS and not error_code):
             # A redirect, a proxy's page or trouble at Binance: none of them shows whether the order was accepted.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")
         if error_code:
-            error_class = self._class_of(url, error_code, message)
-            if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-                raise BackOff(shown, _seconds_to_wait(code, headers, message))
-            raise error_class(with_hint(shown, _KEY_HINT) if error_code in _KEY_CODES else shown)
+            shown = with_hint(shown, _KEY_HINT) if error_code in _KEY_CODES else shown
+            raise error_for(reaction_to(error_code, message), shown, _seconds_to_wait(code, headers, message))
         if not isinstance(response, dict | list):
             raise ccxt.BadResponse("the reply is not a JSON object or list")
-
-    def _class_of(self, url: str, error_code: str, message: str) -> type[Exception]:
-        if error_code == "-2010":
-            for text, error_class in _TEXTS.items():
-                if text in message:
-                    return error_class
-        spot, common = self.get_exceptions_by_url(url, "exact"), self.exceptions["exact"]
-        for table, key in ((_CODES, error_code), (spot, error_code), (common, error_code), (common, message)):
-            found: type[Exception] | None = table.get(key)
-            if found is not None:
-                return found
-        return ccxt.ExchangeError  # type: ignore[no-any-return]  # ccxt ships no type marker
 
     def _without_secrets(self, text: str) -> str:
         text = _SIGNATURE.sub(r"\1***", text)
@@ -127,6 +97,10 @@ def _error_of(response: Any) -> tuple[str, str]:
         return "", ""
     code = str(response["code"])
     return ("", "") if code in ("0", "200") else (code, str(response.get("msg") or ""))
+
+
+def _words_of(response: Any) -> Any:
+    return response.get("msg") if isinstance(response, dict) else None
 
 
 def _seconds_to_wait(code: int, headers: dict[str, str], message: str) -> float:

@@ -1,7 +1,7 @@
 """Translates ccxt's exceptions into our error classes, which say what the caller does next.
 
-The definite rejections are an allow-list. An error that is not on it is an unknown outcome. A broker's own texts that
-ccxt does not know get a ccxt class in that broker's client, so that this table is the only one.
+The definite rejections are an allow-list. An error that is not on it is an unknown outcome. Each broker's folder lists
+the refusals that the broker documents. ccxt's own tables are not used: they call some unknown outcomes rejected.
 """
 
 import aiohttp
@@ -18,6 +18,7 @@ from shared.brokers.errors import (
     RateLimited,
     Rejected,
 )
+from shared.brokers.refusals import Reaction
 
 MAXIMUM_TEXT_LENGTH = 300
 
@@ -27,11 +28,12 @@ class DeadlineElapsed(ccxt.OperationRejected):  # type: ignore[misc]  # ccxt shi
 
 
 class BackOff(ccxt.RateLimitExceeded):  # type: ignore[misc]  # ccxt ships no type marker
-    """A rate limit for which the broker says how long to wait."""
+    """A rate limit with the time to wait. By default the request was certainly refused."""
 
-    def __init__(self, message: str, retry_after_seconds: float) -> None:
+    def __init__(self, message: str, retry_after_seconds: float, *, certainly_refused: bool = True) -> None:
         super().__init__(message)
         self.retry_after_seconds = retry_after_seconds
+        self.certainly_refused = certainly_refused
 
 
 class AccountBackOff(BackOff):
@@ -56,6 +58,19 @@ _CLASSES: tuple[tuple[type[Exception], type[BrokerError]], ...] = (
     (ccxt.OperationRejected, Rejected),
 )
 
+# The ccxt class for each reaction. SLOW_DOWN is missing, because `BackOff` needs the time to wait.
+_CLASS_OF_REACTION: dict[Reaction, type[Exception]] = {
+    Reaction.REJECT: ccxt.OperationRejected,
+    Reaction.NOT_ENOUGH_MONEY: ccxt.InsufficientFunds,
+    Reaction.NOT_FOUND: ccxt.OrderNotFound,
+    Reaction.NOT_LISTED: ccxt.BadSymbol,
+    Reaction.EXPIRED: DeadlineElapsed,
+    Reaction.CLOCK: ccxt.InvalidNonce,
+    Reaction.KEY: ccxt.AuthenticationError,
+    Reaction.BUSY: ccxt.ExchangeNotAvailable,
+    Reaction.LOOK_UP: ccxt.ExchangeError,
+}
+
 # aiohttp raises these before a connection exists.
 _BEFORE_SENDING = (aiohttp.ClientConnectorError, aiohttp.ConnectionTimeoutError)
 
@@ -73,6 +88,13 @@ def with_hint(text: str, hint: str) -> str:
     return f"{text if len(text) <= room else text[: room - 1] + '…'}; {hint}"
 
 
+def error_for(reaction: Reaction, text: str, retry_after_seconds: float) -> Exception:
+    """The ccxt error to raise. `retry_after_seconds` is used for rate limits only."""
+    if reaction is Reaction.SLOW_DOWN:
+        return BackOff(text, retry_after_seconds)
+    return _CLASS_OF_REACTION[reaction](text)
+
+
 def classify(error: ccxt.BaseError) -> BrokerError:
     """The error to raise instead of ccxt's."""
     text = shortened(str(error)) or type(error).__name__
@@ -81,6 +103,6 @@ def classify(error: ccxt.BaseError) -> BrokerError:
     for ccxt_class, our_class in _CLASSES:
         if isinstance(error, ccxt_class):
             if our_class is RateLimited and isinstance(error, BackOff):
-                return RateLimited(text, error.retry_after_seconds)
+                return RateLimited(text, error.retry_after_seconds, certainly_refused=error.certainly_refused)
             return our_class(text)
     return OutcomeUnknown(f"{type(error).__name__}: {text}")

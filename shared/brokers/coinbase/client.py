@@ -1,4 +1,4 @@
-"""Extends ccxt's Coinbase client with our tokens and an exception class for every error that Coinbase is known to send.
+"""Extends ccxt's Coinbase client with our tokens and the exception class that `refusals.py` gives to each error.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Coinbase's own
 words and no secret.
@@ -13,9 +13,10 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.coinbase import coinbase  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened
-from shared.brokers.coinbase.reasons import error_class_of, order_failure_class
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, error_for, shortened
+from shared.brokers.coinbase.refusals import reaction_to_error, reaction_to_failure
 from shared.brokers.coinbase.tokens import LIFE_SECONDS, bearer_token, lifetime
+from shared.brokers.refusals import Reaction
 from shared.domain.accounts.private_key import MalformedKey, SigningKey, read_private_key
 
 # First digit of an HTTP status.
@@ -132,22 +133,22 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
         raise ccxt.AuthenticationError(self._shown(body) or "unauthorized")
 
     def _raise_for_content(self, code: int, response: dict[str, Any]) -> None:
-        error_class: type[Exception] | None = None
+        reaction: Reaction | None = None
         if response.get("success") is False or response.get("error_response"):
-            error_class = order_failure_class(response)
+            reaction = reaction_to_failure(response)
         else:
             errors = response.get("errors")
             first = errors[0] if isinstance(errors, list) and errors and isinstance(errors[0], dict) else {}
             text = response.get("error") or first.get("id") or (response.get("code") if code // 100 != SUCCESS else "")
             if text or errors:
-                error_class = error_class_of(code, str(text))
-        if error_class is None:
+                reaction = reaction_to_error(code, str(text))
+        if reaction is None:
             return
         placed = response.get("success_response")
         if response.get("order_id") or (isinstance(placed, dict) and placed.get("order_id")):
             # The reply has an order id, so an order may exist.
-            error_class = ccxt.ExchangeError
-        raise error_class(self._shown(self.json(response)))
+            reaction = Reaction.LOOK_UP
+        raise error_for(reaction, self._shown(self.json(response)), RATE_LIMIT_SECONDS)
 
     def _shown(self, text: str) -> str:
         """The text, shortened, with asterisks for secrets. They are replaced first: a cut could leave half a token."""

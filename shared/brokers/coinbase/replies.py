@@ -95,6 +95,9 @@ def _of_configuration(reply: Mapping[str, Any], field: str) -> Decimal | None:
 
 
 def _reason(reply: Mapping[str, Any]) -> str:
+    """Why the order ended. A filled order has no reason, although Coinbase sends "Internal error" with some."""
+    if reply["status"] == "FILLED":
+        return ""
     for field in ("cancel_message", "reject_message", "reject_reason"):
         text = str(reply.get(field) or "")
         if text not in _NO_REASON:

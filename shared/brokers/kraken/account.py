@@ -1,7 +1,7 @@
 """Turns the port's calls for one Kraken account into signed requests, and sends each once, one at a time."""
 
 from asyncio import Lock
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
@@ -29,7 +29,7 @@ from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, SizeType
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
@@ -54,7 +54,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 class KrakenAccount(CcxtAccount):
     """Implements `BrokerAccount`. Simultaneous calls wait for each other: Kraken refuses nonces out of order."""
 
-    __slots__ = ("_lock", "_malformed_key", "_nonces", "_size_types", "_symbols")
+    __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols")
 
     def __init__(self, client: KrakenClient, nonces: NonceBlock, symbols: KrakenSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -64,7 +64,7 @@ class KrakenAccount(CcxtAccount):
         self._symbols = symbols
         self._lock = Lock()
         self._malformed_key = malformed_key
-        self._size_types: dict[str, SizeType] = {}
+        self._order_flags: dict[str, frozenset[str]] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. The fee is requested in quote currency, so that the bought quantity is what is held."""
@@ -151,12 +151,10 @@ class KrakenAccount(CcxtAccount):
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         trades = await self._trades_since(since)
-        await self._learn_size_types(trade["ordertxid"] for trade in trades.values())
+        await self._learn_flags(trade["ordertxid"] for trade in trades.values())
         try:
             fills = [
-                replies.account_fill(
-                    trade_id, trade, self._size_types.get(trade["ordertxid"], SizeType.BASE), self._symbols
-                )
+                replies.account_fill(trade_id, trade, self._order_flags.get(trade["ordertxid"], ()), self._symbols)
                 for trade_id, trade in trades.items()
             ]
         except WRONG_SHAPE as error:
@@ -195,14 +193,14 @@ class KrakenAccount(CcxtAccount):
                 raise OutcomeUnknown(f"Kraken does not report order and pair of trade {shortened(trade_id)}")
         return trades
 
-    async def _learn_size_types(self, order_ids: Any) -> None:
-        unknown = [order_id for order_id in dict.fromkeys(order_ids) if order_id not in self._size_types]
+    async def _learn_flags(self, order_ids: Iterable[str]) -> None:
+        """Read the flags of new fills' orders. They say in which currency the fee was taken, which a fill does not."""
+        unknown = [order_id for order_id in dict.fromkeys(order_ids) if order_id not in self._order_flags]
         orders = await order_query(self._request, self._client.privatePostQueryOrders, unknown)
         for order_id, reply in orders.items():
-            in_quote = "viqc" in replies.order_flags(reply)
-            self._size_types[order_id] = SizeType.QUOTE if in_quote else SizeType.BASE
-        while len(self._size_types) > REMEMBERED_ORDERS + len(unknown):
-            del self._size_types[next(iter(self._size_types))]
+            self._order_flags[order_id] = replies.order_flags(reply)
+        while len(self._order_flags) > REMEMBERED_ORDERS + len(unknown):
+            del self._order_flags[next(iter(self._order_flags))]
 
     def _matching(
         self, orders: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime | None

@@ -1,4 +1,4 @@
-"""Extends ccxt's Kraken client with our nonce and an exception class for every error text that Kraken is known to send.
+"""Extends ccxt's Kraken client with our nonce and the exception class that `refusals.py` gives to each error.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds Kraken's own words
 and no secret.
@@ -12,7 +12,8 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.kraken import kraken  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened, with_hint
+from shared.brokers.ccxt.errors import BackOff, error_for, shortened, with_hint
+from shared.brokers.kraken.refusals import reaction_to
 from shared.brokers.nonces import NonceBlock
 
 # First digit of an HTTP status.
@@ -21,47 +22,12 @@ SUCCESS = 2
 RATE_LIMIT_SECONDS = 5.0
 LOCKOUT_SECONDS = 900.0
 
-# ccxt would raise a bare ExchangeError for these texts, which means an unknown outcome. Each text may stand anywhere
-# in an error; the first match decides. `cl_ord_id not unique` is left out on purpose: that order must be looked up.
-_TEXTS: dict[str, type[Exception]] = {
-    "EService:Deadline elapsed": DeadlineElapsed,
-    "EAPI:Invalid signature": ccxt.AuthenticationError,
-    "EAPI:Invalid key": ccxt.AuthenticationError,
-    "EGeneral:Permission denied": ccxt.PermissionDenied,
-    "EAuth:Account temporary disabled": ccxt.AccountSuspended,
-    "EAuth:Account unconfirmed": ccxt.AccountSuspended,
-    "EOrder:Cost minimum not met": ccxt.InvalidOrder,
-    "EOrder:Order minimum not met": ccxt.InvalidOrder,
-    "EOrder:Tick size check failed": ccxt.InvalidOrder,
-    "EOrder:Invalid price": ccxt.InvalidOrder,
-    "EOrder:Orders limit exceeded": ccxt.OperationRejected,
-    "EOrder:Positions limit exceeded": ccxt.OperationRejected,
-    "EOrder:Trading agreement required": ccxt.OperationRejected,
-    "EAccount:Invalid permissions": ccxt.OperationRejected,
-    "EOrder:Insufficient funds": ccxt.InsufficientFunds,
-    "EGeneral:Invalid arguments": ccxt.BadRequest,
-    "EQuery:Unknown asset pair": ccxt.BadSymbol,
-    "EQuery:Unknown asset": ccxt.BadSymbol,
-    "Too many requests": ccxt.DDoSProtection,
-}
-
 # Kraken does not explain why it refuses a key with these errors.
 _KEY_HINTS = {
     "EAPI:Invalid key": "a key of Kraken Futures or of its demo does not work here: make one at www.kraken.com"
 }
 
 _THROTTLED = re.compile(r"EService:\s*Throttled\D*(\d{9,11})?")
-
-
-def _class_of(text: str, exceptions: dict[str, dict[str, type[Exception]]]) -> type[Exception]:
-    exact = exceptions["exact"].get(text)
-    if exact is not None:
-        return exact
-    for table in (_TEXTS, exceptions["broad"]):
-        for known, error_class in table.items():
-            if known in text:
-                return error_class
-    return ccxt.ExchangeError  # type: ignore[no-any-return]  # ccxt ships no type marker
 
 
 def _seconds_to_wait(text: str) -> float:
@@ -103,6 +69,7 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
         if errors:
             self._raise_for(errors, response.get("result"))
         if code in (418, 429):
+            # Kraken documents that such a request did not reach its servers.
             raise BackOff(f"HTTP {code}", _seconds_from_header(headers))
         if code // 100 != SUCCESS:
             # A redirect, a proxy's page or trouble at Kraken: none of them shows whether the order was accepted.
@@ -117,19 +84,12 @@ class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no
         shown = shortened(self._without_secrets("; ".join(texts)))
         if isinstance(result, dict) and result.get("txid"):
             raise ccxt.ExchangeError(f"an order and errors: {shown}")
-        classes = {
-            ccxt.RateLimitExceeded if _THROTTLED.search(text) else _class_of(text, self.exceptions) for text in texts
-        }
-        if len(classes) > 1:
+        wanted = {reaction_to(text) for text in texts}
+        if len(wanted) > 1:
             # The reply does not show which of them decided.
             raise ccxt.ExchangeError(shown)
         hint = next((hint for known, hint in _KEY_HINTS.items() if known in shown), "")
-        if hint:
-            shown = with_hint(shown, hint)
-        error_class = classes.pop()
-        if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-            raise BackOff(shown, _seconds_to_wait(shown))
-        raise error_class(shown)
+        raise error_for(wanted.pop(), with_hint(shown, hint) if hint else shown, _seconds_to_wait(shown))
 
     def _without_secrets(self, text: str) -> str:
         sent = self.last_request_headers or {}

@@ -3,10 +3,10 @@
 Only the needed fields are required: recorded replies and other servers leave out many fields.
 """
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from shared.brokers.kraken.symbols import LOCKED_SUFFIXES, TRADABLE_SUFFIXES, KrakenSymbols
 from shared.brokers.port.account import KeyPermissions
@@ -16,6 +16,7 @@ from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill, Side, SizeType
 from shared.domain.identity import BrokerOrderId
+from shared.domain.symbol import Symbol
 
 _STATUSES = {
     "pending": OrderStatus.OPEN,
@@ -25,6 +26,8 @@ _STATUSES = {
     "expired": OrderStatus.DONE,
 }
 
+# Volumes have eight decimals. A finer fee would only repeat how Kraken rounded it in quote currency.
+_VOLUME_STEP = Decimal("1e-8")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -43,11 +46,11 @@ def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols
     """Convert an entry of QueryOrders, OpenOrders or ClosedOrders."""
     description = reply["descr"]
     symbol = symbols.symbol(description["pair"])
-    base, quote = symbol.currencies
     flags = order_flags(reply)
     filled = amount(reply, "vol_exec")
     # Kraken cuts the cost to the quote's decimals, and the average price to the pair's decimals, which loses more.
     cost = amount(reply, "cost") or amount(reply, "price") * filled
+    fee, fee_currency = _fee_taken(amount(reply, "fee"), filled, cost, flags, symbol)
     return OrderReport(
         broker_order_id=BrokerOrderId(order_id),
         client_order_id=reply.get("cl_ord_id") or None,
@@ -55,14 +58,20 @@ def order_report(order_id: str, reply: Mapping[str, Any], symbols: KrakenSymbols
         side=Side(description["type"]),
         status=_STATUSES[reply["status"]],
         # The volume of a viqc order is in quote currency; its quantity in base is then what was filled.
-        quantity=filled if "viqc" in flags else parse_amount(reply["vol"]),
+        quantity=filled if SIZED_IN_QUOTE in flags else parse_amount(reply["vol"]),
         limit_price=amount(description, "price") if description.get("ordertype") == "limit" else None,
         filled_quantity=filled,
         cost=cost,
-        fee=amount(reply, "fee"),
-        fee_currency=base if "fcib" in flags else quote,
+        fee=fee,
+        fee_currency=fee_currency,
         reason=str(reply.get("reason") or ""),
     )
+
+
+IN_BASE: Final = "fcib"
+"""The flag of an order whose fee is taken in base currency."""
+SIZED_IN_QUOTE: Final = "viqc"
+"""The flag of an order whose volume is in quote currency."""
 
 
 def order_flags(reply: Mapping[str, Any]) -> frozenset[str]:
@@ -70,10 +79,24 @@ def order_flags(reply: Mapping[str, Any]) -> frozenset[str]:
     return frozenset(flag.strip() for flag in (reply.get("oflags") or "").split(",") if flag.strip())
 
 
-def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, symbols: KrakenSymbols) -> AccountFill:
-    """Convert an entry of TradesHistory. Kraken reports the fee in quote currency, whatever it was taken in."""
+def _fee_taken(
+    fee: Decimal, quantity: Decimal, cost: Decimal, flags: Collection[str], symbol: Symbol
+) -> tuple[Decimal, str]:
+    """What was taken, and in which currency. Kraken reports every fee in quote currency, whatever it was taken in."""
+    base, quote = symbol.currencies
+    if IN_BASE in flags and cost > 0:
+        return (fee * quantity / cost).quantize(_VOLUME_STEP).normalize(), base
+    return fee, quote or symbol
+
+
+def account_fill(
+    trade_id: str, reply: Mapping[str, Any], flags: Collection[str], symbols: KrakenSymbols
+) -> AccountFill:
+    """Convert an entry of TradesHistory. `flags`: those of its order, which trades do not contain."""
     symbol = symbols.symbol(reply["pair"])
     price, quantity = parse_amount(reply["price"]), parse_amount(reply["vol"])
+    cost = amount(reply, "cost") or price * quantity
+    fee, fee_currency = _fee_taken(amount(reply, "fee"), quantity, cost, flags, symbol)
     return AccountFill(
         fill_id=trade_id,
         order_id=reply["ordertxid"],
@@ -81,10 +104,10 @@ def account_fill(trade_id: str, reply: Mapping[str, Any], size_type: SizeType, s
         side=Side(reply["type"]),
         price=price,
         quantity=quantity,
-        cost=amount(reply, "cost") or price * quantity,
-        fee=amount(reply, "fee"),
-        fee_currency=symbol.quote or symbol,
-        size_type=size_type,
+        cost=cost,
+        fee=fee,
+        fee_currency=fee_currency,
+        size_type=SizeType.QUOTE if SIZED_IN_QUOTE in flags else SizeType.BASE,
         executed_at=moment(reply["time"]),
     )
 

@@ -15,9 +15,6 @@ from shared.domain.symbol import Symbol
 # Used when the number of decimals is missing. Kraken rounds no amount that we send.
 _FINEST_STEP = Decimal("0.00000001")
 
-# Quote currencies by which an unlisted pair is split, longest first.
-_QUOTES = ("ZUSD", "ZEUR", "ZGBP", "ZCAD", "ZJPY", "XXBT", "XETH", "USDT", "USDC", "USD", "EUR", "GBP", "XBT", "ETH")
-
 # Suffixes of an asset. An asset with `F` earns rewards and may be traded like the coin. The others are locked (staked,
 # bonded, opted in, parachain, held back). `T` is a tokenized share, which is a different asset.
 TRADABLE_SUFFIXES = frozenset({"F"})
@@ -28,8 +25,9 @@ class KrakenSymbols:
     """Names and instruments of the markets that were listed when the connection was opened."""
 
     def __init__(self, client: Any) -> None:
-        """`client`: a ccxt client whose markets are loaded."""
+        """`client`: a ccxt client whose markets and currencies are loaded."""
         self._client = client
+        self._assets = _asset_names(client.currencies)
         self.instruments: dict[Symbol, Instrument] = {}
         self._wire_names: dict[Symbol, str] = {}
         self._symbols: dict[str, Symbol] = {}
@@ -63,21 +61,38 @@ class KrakenSymbols:
         return self._wire_names.get(symbol)
 
     def symbol(self, wire_name: str) -> Symbol:
-        """The canonical symbol of a pair in a reply. A pair that is not listed is split by its quote currency."""
+        """The canonical symbol of a pair in a reply.
+
+        A pair that is no longer listed is split where both parts are names on Kraken's list of assets: XICNXXBT is
+        ICN/BTC. If there is no such place, or more than one, the name stays whole and has no quote currency.
+        """
         known = self._symbols.get(wire_name)
         if known is not None:
             return known
         if "/" in wire_name:
             base, _, quote = wire_name.partition("/")
             return Symbol(self.currency(base), self.currency(quote))
-        for quote in _QUOTES:
-            if wire_name.endswith(quote) and len(wire_name) > len(quote):
-                return Symbol(self.currency(wire_name.removesuffix(quote)), self.currency(quote))
-        return Symbol(wire_name, "")
+        halves = ((wire_name[:place], wire_name[place:]) for place in range(1, len(wire_name)))
+        found = {
+            Symbol(self._assets[base], self._assets[quote])
+            for base, quote in halves
+            if base in self._assets and quote in self._assets
+        }
+        return found.pop() if len(found) == 1 else Symbol(wire_name, "")
 
     def currency(self, wire_name: str) -> str:
         """The canonical code of an asset without a suffix."""
-        return str(self._client.safe_currency_code(wire_name))
+        return self._assets.get(wire_name) or str(self._client.safe_currency_code(wire_name))
+
+
+def _asset_names(currencies: Mapping[str, Mapping[str, Any]]) -> dict[str, str]:
+    """Each name of an asset → its canonical code. Kraken has an id and a second name for each, as XXBT and XBT."""
+    return {
+        str(name): code
+        for code, currency in currencies.items()
+        for name in (currency["id"], (currency.get("info") or {}).get("altname"))
+        if name and "." not in name
+    }
 
 
 def _markets(markets_by_id: Mapping[str, Any]) -> Iterable[Mapping[str, Any]]:

@@ -1,4 +1,4 @@
-"""Extends ccxt's OKX client with `expTime` and an exception class for every error code that OKX is known to send.
+"""Extends ccxt's OKX client with `expTime` and the exception class that `refusals.py` gives to each error.
 
 It receives replies as ccxt read them from the network and raises ccxt exceptions. Their text holds OKX's own code and
 words and no secret.
@@ -11,7 +11,9 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.okx import okx  # type: ignore[import-untyped]  # ccxt ships no type marker
 
 from shared.brokers.ccxt.client import SharedClient
-from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, shortened, with_hint
+from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, error_for, shortened, with_hint
+from shared.brokers.okx.refusals import reaction_to
+from shared.brokers.refusals import Reaction
 
 # First digit of an HTTP status.
 SUCCESS, SERVER_ERROR = 2, 5
@@ -26,29 +28,6 @@ LONGEST_BACK_OFF_SECONDS = 900.0
 
 _TIMED_OUT = "51149"
 _PLACING = ("/trade/batch-orders", "/trade/order")
-
-# Codes that ccxt does not know, or for which its class is too general or too specific.
-_CODES: dict[str, type[Exception]] = {
-    # The order exists already. A look-up must show which one it is and how much of it is filled.
-    "51011": ccxt.DuplicateOrderId,
-    "51016": ccxt.DuplicateOrderId,
-    "50061": ccxt.RateLimitExceeded,
-    "50012": ccxt.AccountSuspended,
-    "50100": ccxt.AccountSuspended,
-    "50030": ccxt.PermissionDenied,
-    "50119": ccxt.AuthenticationError,
-    "50120": ccxt.PermissionDenied,
-    "50121": ccxt.PermissionDenied,
-    "50010": ccxt.BadRequest,
-    "50015": ccxt.BadRequest,
-    "50016": ccxt.BadRequest,
-    "50025": ccxt.BadRequest,
-    "50028": ccxt.OperationRejected,
-    "51017": ccxt.OperationRejected,
-    "51025": ccxt.OperationRejected,
-    "51405": ccxt.OrderNotFound,
-}
-
 
 # Hints that OKX does not give when it refuses a key. A key works only at its region's host, either live or in demo.
 _KEY_HINTS = {
@@ -96,7 +75,10 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
             # The content does not count: OKX was in trouble when it answered.
             raise ccxt.ExchangeNotAvailable(f"HTTP {code} {shown or shortened(str(reason))}")
         if code in TOO_MANY:
-            raise BackOff(shown or f"HTTP {code}", _seconds_from_header(headers))
+            # Only OKX's own code shows that OKX refused the request, and why.
+            wanted = {reaction_to(number, text) for number, text in problems}
+            certain = wanted == {Reaction.SLOW_DOWN}
+            raise BackOff(shown or f"HTTP {code}", _seconds_from_header(headers), certainly_refused=certain)
         if problems:
             if method == "POST" and url.endswith(_PLACING) and _names_an_order(response):
                 raise ccxt.ExchangeError(f"an order and errors: {shown}")
@@ -109,9 +91,8 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
             raise ccxt.BadResponse("the reply has no code or no list of data")
 
     def _error(self, problems: list[tuple[str, str]], shown: str, request_headers: dict[str, str]) -> Exception:
-        known = self.exceptions["exact"]
-        classes = {_CODES.get(number) or known.get(number) or ccxt.ExchangeError for number, _ in problems}
-        if len(classes) > 1:
+        wanted = {reaction_to(number, text) for number, text in problems}
+        if len(wanted) > 1:
             # The reply does not show which of them decided.
             return ccxt.ExchangeError(shown)  # type: ignore[no-any-return]  # ccxt ships no type marker
         if all(number == _TIMED_OUT for number, _ in problems):
@@ -120,12 +101,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
             is_over = expires_at.isdecimal() and time() * 1_000 >= int(expires_at)
             return DeadlineElapsed(shown) if is_over else ccxt.RequestTimeout(shown)
         hint = next((_KEY_HINTS[number] for number, _ in problems if number in _KEY_HINTS), "")
-        if hint:
-            shown = with_hint(shown, hint)
-        error_class = classes.pop()
-        if issubclass(error_class, ccxt.RateLimitExceeded | ccxt.DDoSProtection):
-            return BackOff(shown, RATE_LIMIT_SECONDS)
-        return error_class(shown)
+        return error_for(wanted.pop(), with_hint(shown, hint) if hint else shown, RATE_LIMIT_SECONDS)
 
     def _without_secrets(self, text: str) -> str:
         sent = self.last_request_headers or {}

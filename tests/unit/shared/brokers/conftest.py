@@ -23,6 +23,10 @@ ASSETS = {
     "ZUSD": {"altname": "USD", "decimals": 4, "status": "enabled"},
     "USDT": {"altname": "USDT", "decimals": 8, "status": "enabled"},
     "ZJPY": {"altname": "JPY", "decimals": 2, "status": "enabled"},
+    # Assets whose pairs are no longer listed.
+    "XICN": {"altname": "ICN", "decimals": 10, "status": "disabled"},
+    "DEAD": {"altname": "DEAD", "decimals": 8, "status": "disabled"},
+    "OLD": {"altname": "OLD", "decimals": 8, "status": "disabled"},
 }
 
 

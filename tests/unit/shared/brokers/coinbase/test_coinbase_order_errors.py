@@ -52,10 +52,12 @@ def failed(**details: str) -> dict[str, Any]:
         ({"error": "ORDER_ENTRY_DISABLED"}, Rejected),
         ({"error": "PERMISSION_DENIED"}, KeyRefused),
         ({"error": "DUPLICATE_CLIENT_ORDER_ID"}, OutcomeUnknown),
-        ({"error": "UNKNOWN_FAILURE_REASON"}, OutcomeUnknown),
-        ({"error": "SOMETHING_NOBODY_HAS_SEEN"}, OutcomeUnknown),
-        ({"error": "INSUFFICIENT_FUND", "preview_failure_reason": "PREVIEW_INVALID_SIDE"}, OutcomeUnknown),
-        ({}, OutcomeUnknown),
+        ({"error": "GEOFENCING_RESTRICTION"}, Rejected),
+        ({"error": "DUPLICATE_CLIENT_ORDER_ID", "preview_failure_reason": "PREVIEW_INVALID_SIDE"}, OutcomeUnknown),
+        ({"error": "UNKNOWN_FAILURE_REASON"}, Rejected),
+        ({"error": "SOMETHING_NOBODY_HAS_SEEN"}, Rejected),
+        ({"error": "INSUFFICIENT_FUND", "preview_failure_reason": "PREVIEW_INVALID_SIDE"}, Rejected),
+        ({}, Rejected),
     ],
 )
 async def test_each_failure_reason_has_the_class_of_what_to_do_next(

@@ -1,6 +1,7 @@
 """Tests that the gateway reads all fills of an account at Kraken and of compatible servers."""
 
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -66,6 +67,20 @@ async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAc
         "size_type": SizeType.BASE,
         "executed_at": datetime(2021, 3, 25, 9, 44, 56, 133_700, tzinfo=UTC),
     }
+
+
+@pytest.mark.parametrize(
+    ("flags", "fee", "currency"),
+    [("fcib", "0.00026", "BTC"), ("fcib,viqc", "0.00026", "BTC"), ("fciq", "7.80003", "USD"), ("", "7.80003", "USD")],
+)
+async def test_a_fee_has_the_currency_that_it_was_taken_in(
+    server: RecordingServer, account: BrokerAccount, flags: str, fee: str, currency: str
+) -> None:
+    """Kraken reports 7.80003 USD in any case. With the flag fcib it took the same value in the coin."""
+    server.answers["TradesHistory"] = {"trades": {"T1": trade()}, "count": 1}
+    server.answers["QueryOrders"] = lambda request: {request.fields["txid"]: {"oflags": flags}}
+    (fill,) = await account.fills_since(SINCE)
+    assert (fill.fee, fill.fee_currency) == (Decimal(fee), currency)
 
 
 async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
