@@ -178,6 +178,7 @@ class Execution:
         The look-up that decides comes when the broker can no longer execute the request. Earlier look-ups can only find the order sooner, so they leave half of
         every rate limit to other requests.
         """
+        why = why or (submission.why if submission else "")
         validity = timedelta(seconds=self.connection.request_validity_seconds)
         valid_until = submission.valid_until if submission else self.order.decided_at + validity
         window_ends = valid_until + timedelta(seconds=self.connection.lookup_margin_seconds)
@@ -186,16 +187,16 @@ class Execution:
         try:
             report = await self._look_up(Priority.BACKGROUND if is_early else Priority.FOREGROUND)
         except RateLimited as error:
-            return self._unresolved(submission, error.retry_after_seconds, str(error))
+            return self._unresolved(submission, error.retry_after_seconds, _words(why, error))
         except Throttled as error:
             await self.progress.note_unknown(submission, why or str(error))
             wait_seconds = error.retry_after_seconds
             if is_early:
                 wait_seconds = min(wait_seconds, until_after(window_ends))
-            return self._unresolved(submission, wait_seconds, str(error))
+            return self._unresolved(submission, wait_seconds, _words(why, error))
         except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
             await self.progress.note_unknown(submission, why or str(error))
-            return self._unresolved(submission, look_pause(since, window_ends), str(error))
+            return self._unresolved(submission, look_pause(since, window_ends), _words(why, error))
         if report is not None:
             return await self._adopt(report)
         if not is_early:
@@ -281,3 +282,8 @@ class Execution:
             found = {"stage": "accepted", "broker_order_id": broker_order_id, "accepted_at": self.progress.accepted_at}
             await self.progress.record(known.model_copy(update=found), OrderState.ACCEPTED)
         return Later(wait_by_age(known.submitted_at))
+
+
+def _words(why: str, error: BrokerError) -> str:
+    """The broker's words about the order, and why it could not be looked up."""
+    return f"{why}; not looked up: {error}" if why else str(error)

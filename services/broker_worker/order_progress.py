@@ -91,7 +91,7 @@ class OrderProgress:
         """Record that the outcome of the request is unknown, unless that is recorded already."""
         log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
         if submission is not None and submission.stage != "unknown":
-            await self.record(submission.model_copy(update={"stage": "unknown"}), OrderState.UNKNOWN, why)
+            await self.record(submission.model_copy(update={"stage": "unknown", "why": why}), OrderState.UNKNOWN, why)
 
     async def record(self, after: Submission, state: OrderState | None = None, message: str = "") -> None:
         """Store the submission, and the event of its state if there is one, in one step. Raises ClaimLost."""

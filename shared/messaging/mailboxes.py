@@ -53,6 +53,8 @@ class Submission(BaseModel):
     """The broker must not execute the newest attempt later than this."""
     broker_order_id: str | None = None
     accepted_at: Instant | None = None
+    why: str = ""
+    """Why the outcome of the newest attempt is unknown, in the broker's words."""
 
 
 @dataclass(frozen=True, slots=True)

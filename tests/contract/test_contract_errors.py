@@ -89,6 +89,9 @@ async def test_a_failed_order_is_not_sent_again_and_the_account_goes_on(
     with pytest.raises(expected) as raised:
         await trader.account.place(order)
     assert type(raised.value) is expected
+    if isinstance(raised.value, RateLimited):
+        # Each paper broker answers with the text that its broker documents as a refusal.
+        assert raised.value.certainly_refused
     assert trader.logged() == []
     assert await trader.account.look_up(order.client_order_id, trader.symbol, since) is None
     await trader.until_final(await trader.account.place(order))

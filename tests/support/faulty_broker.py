@@ -4,11 +4,12 @@ Honest otherwise: an order is executed once, not after its validity, never beyon
 found by its client order id as soon as the broker shows it. What it executed is the truth that tests compare with.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
+from functools import partial
 from itertools import count
 
 from shared.brokers.errors import (
@@ -46,7 +47,8 @@ class Fate(StrEnum):
     CANCELED = "accepted and canceled without any execution"
     INVALID_NONCE = "refused: nonce"
     EXPIRED = "refused: deadline"
-    RATE_LIMITED = "refused: too many requests"
+    RATE_LIMITED = "perhaps refused: too many requests"
+    SURELY_RATE_LIMITED = "certainly refused: too many requests"
     NOT_SENT = "no connection"
     INSUFFICIENT = "refused: funds"
     REJECTED = "refused for another reason"
@@ -64,7 +66,7 @@ EXECUTED = frozenset(
     }
 )
 
-_ANSWERS: dict[Fate, type[BrokerError]] = {
+_ANSWERS: dict[Fate, Callable[[str], BrokerError]] = {
     Fate.FILLED_REPLY_LOST: OutcomeUnknown,
     Fate.FILLED_LATE: OutcomeUnknown,
     Fate.FILLED_RATE_LIMITED: RateLimited,
@@ -72,6 +74,7 @@ _ANSWERS: dict[Fate, type[BrokerError]] = {
     Fate.INVALID_NONCE: InvalidNonce,
     Fate.EXPIRED: Expired,
     Fate.RATE_LIMITED: RateLimited,
+    Fate.SURELY_RATE_LIMITED: partial(RateLimited, certainly_refused=True),
     Fate.NOT_SENT: NotSent,
     Fate.INSUFFICIENT: InsufficientFunds,
     Fate.REJECTED: Rejected,

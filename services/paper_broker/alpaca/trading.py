@@ -29,7 +29,7 @@ def place(exchange: Exchange, key: ApiKey, body: bytes, execution: ExecutionTerm
     """POST /v2/orders. A client order id is taken once and never again, whatever became of its order."""
     new = new_order(body_fields(body), exchange)
     if shapes.TRADE not in key.permissions:
-        raise replies.AlpacaError(replies.FORBIDDEN, "trading is blocked for this account")
+        raise replies.AlpacaError(replies.FORBIDDEN, "account is not authorized to trade")
     if new.client_order_id is not None and new.client_order_id in key.account.orders_by_client_id:
         raise replies.of_refusal(refusals.DuplicateClientOrderId())
     try:

@@ -27,7 +27,7 @@ _REFUSALS: dict[type[refusals.Refused], str] = {
     refusals.BelowMinimumQuantity: "EOrder:Order minimum not met",
     refusals.BelowMinimumCost: "EOrder:Cost minimum not met",
     refusals.NotEnoughFunds: "EOrder:Insufficient funds",
-    refusals.DuplicateClientOrderId: "EOrder:cl_ord_id not unique",
+    refusals.DuplicateClientOrderId: "EGeneral:Invalid arguments:cl_ord_id not unique",
     refusals.DeadlinePassed: "EService:Deadline elapsed",
     refusals.WouldTake: "EOrder:Post only order",
     refusals.UnknownOrder: UNKNOWN_ORDER,

@@ -52,28 +52,30 @@ WRONG_SIGNATURE = Problem("50113", "Invalid Sign", _UNAUTHORIZED)
 UNKNOWN_KEY = Problem("50119", "API key doesn't exist", _UNAUTHORIZED)
 NO_PERMISSION = Problem("50120", "This API key doesn't have permission to use this function.", _UNAUTHORIZED)
 RATE_LIMIT = Problem("50011", "Too Many Requests", 429)
-MAINTENANCE = Problem("50001", "Service temporarily unavailable. Try again later.", 503)
-INTERNAL_ERROR = Problem("50026", "System error. Try again later.", 500)
+MAINTENANCE = Problem("50001", "Service temporarily unavailable. Please try again later.", 503)
+INTERNAL_ERROR = Problem("50026", "System error. Try again later", 500)
 EMPTY_BODY = Problem("50000", "Body for POST request cannot be empty.", _BAD_REQUEST)
 BAD_JSON = Problem("50002", "JSON syntax error", _BAD_REQUEST)
 WRONG_METHOD = Problem("50115", "Invalid request method", 405)
 UNKNOWN_PATH = Problem("404", "Invalid request URI", 404)
-UNKNOWN_INSTRUMENT = Problem("51001", "Instrument ID, Instrument ID code, or Spread ID doesn't exist.")
+UNKNOWN_INSTRUMENT = Problem("51001", "Instrument ID, Instrument ID code or Spread ID doesn't exist.")
 NEITHER_ID = Problem("51003", "Either client order ID or order ID is required.", _BAD_REQUEST)
-TOO_MANY_ORDERS = Problem("51111", "Up to 20 orders can be placed in bulk.", _BAD_REQUEST)
+TOO_MANY_ORDERS = Problem("51111", "Maximum 20 orders can be placed in bulk.", _BAD_REQUEST)
 UNKNOWN_ORDER = Problem("51603", "Order does not exist")
-NOTHING_TO_CANCEL = Problem("51400", "Cancellation failed as the order does not exist.")
-CANCELED_ALREADY = Problem("51401", "Cancellation failed as the order is already canceled.")
-FILLED_ALREADY = Problem("51402", "Cancellation failed as the order is already completed.")
+NOTHING_TO_CANCEL = Problem(
+    "51400", "Order cancellation failed as the order has been filled, canceled or does not exist."
+)
 _TOO_SMALL = Problem("51020", "Your order should meet or exceed the minimum order amount.")
 
 _REFUSALS: dict[type[refusals.Refused], Problem] = {
     refusals.UnknownSymbol: UNKNOWN_INSTRUMENT,
     refusals.BelowMinimumQuantity: _TOO_SMALL,
     refusals.BelowMinimumCost: _TOO_SMALL,
-    refusals.NotEnoughFunds: Problem("51008", "Order failed. Insufficient balance in account."),
     refusals.DuplicateClientOrderId: Problem("51016", "Client order ID already exists."),
-    refusals.DeadlinePassed: Problem("51149", "Order timed out. Please try again later."),
+    refusals.DeadlinePassed: Problem(
+        "50036",
+        "The expTime can't be earlier than the current system time. Please adjust the expTime and try again.",
+    ),
     # OKX itself accepts such an order and cancels it at once; here it is refused at the door.
     refusals.WouldTake: Problem("51000", "Parameter px error: a post-only order would be executed at once"),
     refusals.UnknownOrder: NOTHING_TO_CANCEL,
@@ -85,8 +87,10 @@ _FIELDS = {
 }
 
 
-def refusal(refused: refusals.Refused) -> Problem:
-    """OKX's code and words for a refusal of the exchange."""
+def refusal(refused: refusals.Refused, spent: str) -> Problem:
+    """OKX's code and words for a refusal of the exchange. `spent`: the currency that the order spends."""
+    if isinstance(refused, refusals.NotEnoughFunds):
+        return Problem("51008", f"Order failed. Insufficient {spent} balance in account")
     if isinstance(refused, refusals.InvalidField):
         return _FIELDS.get(refused.field, Problem("51000", f"Parameter {refused.field} error"))
     return _REFUSALS[type(refused)]

@@ -37,7 +37,7 @@ def place(
     except replies.OkxError as error:
         return _refused(fields, error.problem)
     except Refused as refused:
-        return _refused(fields, replies.refusal(refused))
+        return _refused(fields, replies.refusal(refused, _spent(fields)))
     return {
         "clOrdId": order.client_order_id or "",
         "ordId": order.order_id,
@@ -52,11 +52,8 @@ def cancel(exchange: Exchange, key: ApiKey, fields: Fields) -> dict[str, Any]:
     """Cancel one order by ordId or clOrdId."""
     try:
         order = named_order(exchange, key.account, fields)
-        if order is None:
+        if order is None or order.state is not ExchangeOrderState.OPEN:
             raise replies.OkxError(replies.NOTHING_TO_CANCEL)
-        if order.state is not ExchangeOrderState.OPEN:
-            filled = order.state is ExchangeOrderState.FILLED
-            raise replies.OkxError(replies.FILLED_ALREADY if filled else replies.CANCELED_ALREADY)
         exchange.cancel(order)
     except replies.OkxError as error:
         return _refused(fields, error.problem)
@@ -109,6 +106,11 @@ def _affordable(exchange: Exchange, account: Account, new: NewOrder) -> NewOrder
         executions = take_for_cost(exchange.book(new.symbol).asks, account.free(instrument.quote), instrument.lot)
         quantity = sum((part for _, part in executions), Decimal(0))
     return replace(new, quantity=quantity) if 0 < quantity < new.quantity else None
+
+
+def _spent(fields: Fields) -> str:
+    base, _, quote = str(fields["instId"]).partition("-")
+    return base if fields.get("side") == Side.SELL.value else quote
 
 
 def _refused(fields: Fields, problem: replies.Problem) -> dict[str, Any]:

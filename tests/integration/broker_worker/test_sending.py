@@ -80,6 +80,19 @@ async def test_a_rate_limit_is_a_later_due_time(bench: WorkerBench) -> None:
     assert submission.stage == "submitting"
 
 
+async def test_a_certain_rate_limit_costs_no_look_up(bench: WorkerBench) -> None:
+    """The order waits as long as the broker asks, without a recorded submission. Then it is sent once more."""
+    bench.account.fates = [Fate.SURELY_RATE_LIMITED]
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    due_ms = await bench.redis.zscore(KEYS.ready, "alice")
+    assert due_ms is not None
+    assert 4 < due_ms / 1000 - datetime.now(UTC).timestamp() <= 5.1
+    assert await bench.submission() is None
+    (final,) = await bench.serve()
+    assert (final.outcome, len(bench.account.placed), bench.account.lookups) == (Outcome.COPIED, 2, [])
+
+
 async def test_a_rejected_open_fails_with_the_brokers_words(bench: WorkerBench) -> None:
     """The rejection is final, so the next order is sent."""
     bench.account.fates = [Fate.REJECTED]

@@ -1,11 +1,13 @@
 """An order whose outcome is unknown is looked up, and is sent again only if it cannot be at the broker."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from services.broker_worker import serve
 from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
 from shared.domain.events import OrderEvent, OrderState, Outcome
+from shared.messaging.alerts import AlertKind, current_alerts
 from shared.messaging.mailboxes import ClaimLost
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, ProcessDied
@@ -69,6 +71,23 @@ async def test_an_unknown_outcome_is_told_once(bench: WorkerBench) -> None:
     await bench.serve()
     states = [e.state for e in await bench.events() if isinstance(e, OrderEvent)]
     assert states == [OrderState.UNKNOWN, OrderState.FILLED]
+
+
+@pytest.mark.parametrize("read_error", [None, OutcomeUnknown("no answer")])
+async def test_the_alert_about_an_unknown_order_repeats_the_brokers_words(
+    bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, read_error: BrokerError | None
+) -> None:
+    """The words stay known over later look-ups, which themselves may find nothing or fail."""
+    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta(0))
+    bench.account.fates = [Fate.LOST]
+    bench.account.read_errors = [read_error] * 2
+    await bench.deliver(an_order())
+    for _ in range(2):
+        await bench.serve_once()
+    [alert] = current_alerts(await bench.redis.hvals(KEYS.alerts), datetime.now(UTC))
+    assert alert.kind == AlertKind.UNKNOWN_ORDER
+    assert Fate.LOST.value in alert.message
+    assert (read_error is None) or (str(read_error) in alert.message)
 
 
 async def test_a_worker_that_died_after_the_send_is_replaced(bench: WorkerBench) -> None:

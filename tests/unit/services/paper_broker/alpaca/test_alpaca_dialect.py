@@ -189,7 +189,7 @@ def test_a_blocked_account_reads_and_does_not_trade() -> None:
     assert bench.ask("GET", "/v2/account")[1]["trading_blocked"] is True
     status, reply = bench.order()
     assert (status, reply["code"]) == (403, 40310000)
-    assert "trading is blocked" in reply["message"]
+    assert reply["message"] == "account is not authorized to trade"
 
 
 def test_orders_by_notional_are_sized_in_dollars(bench: Bench) -> None:
