@@ -51,6 +51,11 @@ class Expired(Rejected):
 class OutcomeUnknown(BrokerError):
     """There is no clear answer. After an order POST only a look-up shows the outcome; after a read, try again."""
 
+    def __init__(self, message: str, *, answered: bool = False) -> None:
+        """`answered`: the broker works and answered, in words that are on no list or that report an existing order."""
+        super().__init__(message)
+        self.answered = answered
+
 
 class NotVisibleYet(OutcomeUnknown):
     """The broker answered, but does not yet show an order that it must know; read again later."""

@@ -70,6 +70,8 @@ class Guard:
         try:
             await self._told(who, probe)
         except (NotSent, OutcomeUnknown) as error:
+            if isinstance(error, OutcomeUnknown) and error.answered:
+                return
             permit = await self._circuit.enter()
             raise Throttled(f"the broker does not answer: {error}", permit.wait_seconds or 1.0) from error
         except BrokerError:
@@ -85,7 +87,11 @@ class Guard:
             await self._circuit.answered()
             raise
         except (NotSent, OutcomeUnknown) as error:
-            await self._circuit.failed(who, str(error))
+            if isinstance(error, OutcomeUnknown) and error.answered:
+                # Unknown words concern the one request. They must not stop the broker's other orders.
+                await self._circuit.answered()
+            else:
+                await self._circuit.failed(who, str(error))
             raise
         except BrokerError:
             await self._circuit.answered()

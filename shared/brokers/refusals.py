@@ -29,9 +29,9 @@ class Reaction(Enum):
     KEY = auto()
     """The broker refuses the key, its address or the whole account. The next order would fail as well."""
     BUSY = auto()
-    """The broker is busy or closed. No broker documents that it did not execute the request, so look it up."""
+    """The broker is busy, closed or in trouble, and may have executed the request. Look it up. The circuit counts it."""
     LOOK_UP = auto()
-    """The outcome is unknown, or an order of this id exists. Look it up."""
+    """An order of this id exists, or the answer does not show the outcome. Look it up. The broker itself works."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -161,6 +161,20 @@ async def test_a_limit_order_whose_reply_was_lost_is_found(
     assert len(trader.logged()) == 1
 
 
+async def test_a_repeated_order_that_is_open_is_looked_up(trader: Trader, terms: Terms) -> None:
+    """The broker's text means that an earlier request arrived. It is no rejection, and the look-up finds the order."""
+    order = trader.limit(FAR_BELOW)
+    order_id = await trader.account.place(order)
+    if terms.repeated_id_returns_first:
+        assert await trader.account.place(order) == order_id
+    else:
+        with pytest.raises(OutcomeUnknown) as raised:
+            await trader.account.place(order)
+        assert type(raised.value) is OutcomeUnknown
+    assert (await trader.found(order)).broker_order_id == order_id
+    assert len(trader.logged()) == 1
+
+
 async def test_a_limit_order_that_the_broker_refuses_is_not_there(trader: Trader) -> None:
     """Too little money, a pair that is not listed, a validity that is over: nothing rests."""
     refused: list[tuple[LimitOrder, type[Exception]]] = [

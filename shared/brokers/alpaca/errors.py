@@ -80,7 +80,7 @@ def _of_reply(error: APIError, body: str) -> BrokerError:
     status = error.status_code
     document = _object(body)
     if status == _TOO_MANY:
-        # Alpaca documents that it does not serve such a request. Its order ids also prevent a second order for ever.
+        # Alpaca documents that it does not serve such a request. A used order id is also refused permanently.
         return RateLimited(_text(status, document), _seconds_to_wait(error), certainly_refused=True)
     if status == _UNAUTHORIZED and (document is not None or not body.strip()):
         return KeyRefused(f"{_text(status, document)}; {_KEY_HINT}")
@@ -101,7 +101,7 @@ def _refusal(status: int | None, document: Mapping[str, Any]) -> BrokerError:
         return OutcomeUnknown(text)
     if _DUPLICATE.search(message):
         # The order exists already. A look-up must show which one it is and how much of it is filled.
-        return OutcomeUnknown(text)
+        return OutcomeUnknown(text, answered=True)
     if status == _NOT_FOUND:
         return NotFound(text)
     if status == _FORBIDDEN and (code in _NOT_AUTHORIZED_CODES or reaction_to(message) is Reaction.KEY):

@@ -39,10 +39,11 @@ REFUSALS: Final = (
     Refusals(Reaction.KEY, _ORDER, ("-2008", "-2014", "-2015")),
     Refusals(Reaction.BUSY, f"{_SERVER}: overloaded", ("-1008",)),
     Refusals(
-        Reaction.LOOK_UP,
+        Reaction.BUSY,
         f"{_SERVER}: execution status unknown, or nothing is said about the order",
-        ("-1000", "-1001", "-1004", "-1006", "-1007", "-1010"),
+        ("-1000", "-1001", "-1004", "-1006", "-1007"),
     ),
+    Refusals(Reaction.LOOK_UP, f"{_MESSAGES}: the text decides", ("-1010",)),
     Refusals(Reaction.LOOK_UP, f"{_ORDER}: one of two requests failed", ("-2021", "-2022")),
 )
 

@@ -27,6 +27,10 @@ class DeadlineElapsed(ccxt.OperationRejected):  # type: ignore[misc]  # ccxt shi
     """The broker saw the request after its deadline and did not execute it."""
 
 
+class UnclearAnswer(ccxt.ExchangeError):  # type: ignore[misc]  # ccxt ships no type marker
+    """The broker answered, and the answer does not show the outcome."""
+
+
 class BackOff(ccxt.RateLimitExceeded):  # type: ignore[misc]  # ccxt ships no type marker
     """A rate limit with the time to wait. By default the request was certainly refused."""
 
@@ -68,7 +72,7 @@ _CLASS_OF_REACTION: dict[Reaction, type[Exception]] = {
     Reaction.CLOCK: ccxt.InvalidNonce,
     Reaction.KEY: ccxt.AuthenticationError,
     Reaction.BUSY: ccxt.ExchangeNotAvailable,
-    Reaction.LOOK_UP: ccxt.ExchangeError,
+    Reaction.LOOK_UP: UnclearAnswer,
 }
 
 # aiohttp raises these before a connection exists.
@@ -105,4 +109,4 @@ def classify(error: ccxt.BaseError) -> BrokerError:
             if our_class is RateLimited and isinstance(error, BackOff):
                 return RateLimited(text, error.retry_after_seconds, certainly_refused=error.certainly_refused)
             return our_class(text)
-    return OutcomeUnknown(f"{type(error).__name__}: {text}")
+    return OutcomeUnknown(f"{type(error).__name__}: {text}", answered=isinstance(error, UnclearAnswer))

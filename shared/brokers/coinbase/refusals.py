@@ -121,11 +121,12 @@ ERRORS: Final = (
     ),
     Refusals(Reaction.BUSY, _ERRORS, ("unavailable",)),
     Refusals(
-        Reaction.LOOK_UP,
+        Reaction.BUSY,
         f"{_ERRORS}: nothing is said about the order",
-        ("aborted", "already_exists", "cancelled", "data_loss", "deadline_exceeded", "internal", "unknown"),
+        ("aborted", "cancelled", "data_loss", "deadline_exceeded", "internal", "unknown"),
     ),
-    Refusals(Reaction.LOOK_UP, _OLDER_ERRORS, ("internal_server_error",)),
+    Refusals(Reaction.BUSY, _OLDER_ERRORS, ("internal_server_error",)),
+    Refusals(Reaction.LOOK_UP, _ERRORS, ("already_exists",)),
 )
 
 _PREVIEW: Final = "PREVIEW_"

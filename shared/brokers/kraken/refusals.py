@@ -85,13 +85,12 @@ REFUSALS: Final = (
         "recorded 2026-09-10, while the order of that id was open",
         ("EGeneral:Invalid arguments:cl_ord_id not unique",),
     ),
-    Refusals(
-        Reaction.LOOK_UP,
-        _SUPPORT,
-        ("EDatabase:Internal error", "EGeneral:Internal error", "EService:Timeout"),
-    ),
     Refusals(Reaction.BUSY, f"{_REST}: the matching engine or API is offline", ("EService:Unavailable",)),
-    Refusals(Reaction.BUSY, _SUPPORT, ("EService:Busy",)),
+    Refusals(
+        Reaction.BUSY,
+        _SUPPORT,
+        ("EDatabase:Internal error", "EGeneral:Internal error", "EService:Busy", "EService:Timeout"),
+    ),
     Refusals(Reaction.EXPIRED, _REST, ("EService:Deadline elapsed",)),
     Refusals(Reaction.CLOCK, _REST, ("EAPI:Invalid nonce",)),
     Refusals(

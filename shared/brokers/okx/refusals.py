@@ -71,12 +71,12 @@ REFUSALS: Final = (
     # An order of this id exists already, or this request was sent before.
     Refusals(Reaction.LOOK_UP, f"{_TRADE}: the id exists", ("51011", "51016", "51065", "51068")),
     Refusals(Reaction.LOOK_UP, f"{_GENERAL}: repeated request, or the id exists", ("50042", "50071")),
-    Refusals(Reaction.LOOK_UP, f"{_GENERAL}: {_EITHER_WAY}", ("50004",)),
     # 51149 is believed to mean "too late" once the order's time is over: see `OkxClient`.
-    Refusals(Reaction.LOOK_UP, f"{_TRADE}: HTTP 500, {_EITHER_WAY}", ("51054", "51149", "51412")),
+    Refusals(Reaction.BUSY, f"{_TRADE}: HTTP 500, {_EITHER_WAY}", ("51054", "51149", "51412")),
     # 1 and 2 say that orders in the reply failed; each order has a code of its own.
-    Refusals(Reaction.LOOK_UP, f"{_GENERAL}: nothing is said about the order", ("1", "2", "50026")),
-    Refusals(Reaction.BUSY, _GENERAL, ("50001", "50005", "50013")),
+    Refusals(Reaction.LOOK_UP, f"{_GENERAL}: nothing is said about the order", ("1", "2")),
+    Refusals(Reaction.BUSY, _GENERAL, ("50001", "50005", "50013", "50026")),
+    Refusals(Reaction.BUSY, f"{_GENERAL}: {_EITHER_WAY}", ("50004",)),
     Refusals(
         Reaction.SLOW_DOWN,
         "www.okx.com/docs-v5, Rate Limits: a request is rejected with 50011, an order of an account with 50061",

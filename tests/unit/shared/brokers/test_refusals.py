@@ -113,6 +113,8 @@ def test_every_listed_refusal_has_the_class_of_its_reaction(name: str, known: st
     assert known.strip() in str(error)
     if isinstance(error, RateLimited):
         assert error.certainly_refused
+    if isinstance(error, OutcomeUnknown):
+        assert error.answered is (reaction is Reaction.LOOK_UP)
 
 
 @pytest.mark.parametrize("name", LISTS)
@@ -125,11 +127,15 @@ def test_every_group_names_its_source_and_lists_nothing_twice(name: str) -> None
 
 @pytest.mark.parametrize("name", LISTS)
 def test_what_is_not_listed_is_reported_in_the_brokers_words(name: str) -> None:
-    """Where the reply shows no refusal, the outcome is unknown. Three kinds of reply are refusals by themselves."""
+    """Where the reply shows no refusal, the outcome is unknown, and the broker counts as working.
+
+    Three kinds of reply are refusals by themselves.
+    """
     refuses_anyway = name in ("binance-messages", "coinbase-reasons", "alpaca")
     words = "-9999" if name == "binance" else "SOMETHING NEW"
     error = LISTS[name][1](words)
     assert type(error) is (Rejected if refuses_anyway else OutcomeUnknown)
+    assert refuses_anyway or (isinstance(error, OutcomeUnknown) and error.answered)
     assert words in str(error)
 
 
