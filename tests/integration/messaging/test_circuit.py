@@ -121,6 +121,7 @@ async def test_one_account_alone_never_opens_it(redis: Redis) -> None:
         InvalidNonce("nonce"),
         RateLimited("slow down"),
         NotVisibleYet("unknown order"),
+        OutcomeUnknown("EOrder:Words that nobody has seen before", answered=True),
     ],
 )
 async def test_refusals_are_answers(redis: Redis, error: BrokerError) -> None:
