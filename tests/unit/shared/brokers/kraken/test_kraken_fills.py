@@ -8,6 +8,7 @@ import pytest
 
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
+from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import Side, SizeType
 from tests.support.recording_server import Recorded, RecordingServer
 
@@ -81,6 +82,31 @@ async def test_a_fee_has_the_currency_that_it_was_taken_in(
     server.answers["QueryOrders"] = lambda request: {request.fields["txid"]: {"oflags": flags}}
     (fill,) = await account.fills_since(SINCE)
     assert (fill.fee, fill.fee_currency) == (Decimal(fee), currency)
+
+
+async def test_a_master_that_pays_its_fees_in_coins_is_flat_after_each_round_trip(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """It sells all that it received, 20 times. Each sale closes the whole traded position, and nothing adds up."""
+    round_trips = 20
+    server.answers["TradesHistory"] = {
+        "trades": {
+            f"T{number:02}": trade(number, time=seconds(SINCE + timedelta(minutes=number)), **side)
+            for number, side in enumerate([{"type": "buy"}, {"type": "sell", "vol": "0.09974"}] * round_trips)
+        },
+        "count": 2 * round_trips,
+    }
+    server.answers["QueryOrders"] = lambda request: {
+        # Orders with an even number bought.
+        txid: {"oflags": "fcib" if int(txid[1:6]) % 2 == 0 else "fciq"}
+        for txid in request.fields["txid"].split(",")
+    }
+    position = Decimal(0)
+    for fill in await account.fills_since(SINCE):
+        change = apply_fill(position, fill, "BTC")
+        position = change.after
+        assert change.fraction_closed == (1 if fill.side is Side.SELL else 0)
+        assert position == (0 if fill.side is Side.SELL else Decimal("0.09974"))
 
 
 async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
