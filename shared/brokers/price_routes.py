@@ -1,6 +1,6 @@
 """Chooses the pairs through which a broker prices coins, and computes their prices in US dollars. Pure."""
 
-from collections.abc import Callable, Collection, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -18,39 +18,70 @@ class PriceRoutes:
     money_base: str | None = None
     """The base of pairs that are listed the other way round, as money is (USD/JPY); None where there are none."""
 
+    bridges: tuple[str, ...] = ()
+    """Other currencies that coins are quoted in, the most traded first. They price a coin that has no dollar pair."""
+
     def candidates(self, currency: str) -> Iterator[tuple[Symbol, bool]]:
-        """Symbols that price a currency, best first, each with whether its price is the inverse."""
+        """Symbols that price a currency in dollars, best first, each with whether its price is the inverse."""
         for quote in self.quotes:
             yield Symbol(currency, quote), False
         if self.money_base is not None:
             yield Symbol(self.money_base, currency), True
 
     def wire_names(self, currencies: Collection[str], wire_name: Callable[[Symbol], str | None]) -> list[str]:
-        """The best listed pair of each currency, as the broker names it; a currency without a pair needs none.
+        """The best listed pair of each currency, as the broker names it; both pairs of a currency that needs a bridge.
 
-        `wire_name` gives None for a symbol that is not listed.
+        A currency without a pair needs none. `wire_name` gives None for a symbol that is not listed.
         """
         found: dict[str, None] = {}
         for currency in currencies:
             if currency in DOLLARS:
                 continue
-            for symbol, _ in self.candidates(currency):
-                name = wire_name(symbol)
-                if name is not None:
-                    found[name] = None
+            name = _first_listed(self.candidates(currency), wire_name)
+            if name is not None:
+                found[name] = None
+                continue
+            for bridge in self.bridges:
+                first = _first_listed(_pairs_between(currency, bridge), wire_name)
+                second = _first_listed(self.candidates(bridge), wire_name)
+                if first is not None and second is not None:
+                    found |= {first: None, second: None}
                     break
         return list(found)
 
     def dollar_prices(self, currencies: Collection[str], last_prices: Mapping[Symbol, Decimal]) -> dict[str, Decimal]:
         """US dollars per currency, from the last price per symbol; who has none above 0 is left out."""
-        prices: dict[str, Decimal] = {}
-        for currency in currencies:
-            if currency in DOLLARS:
-                prices[currency] = ONE
-                continue
-            for symbol, inverse in self.candidates(currency):
-                last = last_prices.get(symbol, ZERO)
-                if last > 0:
-                    prices[currency] = ONE / last if inverse else last
-                    break
-        return prices
+        prices = {currency: self._price(currency, last_prices) for currency in currencies}
+        return {currency: price for currency, price in prices.items() if price is not None}
+
+    def _price(self, currency: str, last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
+        direct = self._direct(currency, last_prices)
+        if direct is not None:
+            return direct
+        for bridge in self.bridges:
+            first = _first_price(_pairs_between(currency, bridge), last_prices)
+            second = self._direct(bridge, last_prices)
+            if first is not None and second is not None:
+                return first * second
+        return None
+
+    def _direct(self, currency: str, last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
+        return ONE if currency in DOLLARS else _first_price(self.candidates(currency), last_prices)
+
+
+def _pairs_between(currency: str, bridge: str) -> Iterator[tuple[Symbol, bool]]:
+    yield Symbol(currency, bridge), False
+    yield Symbol(bridge, currency), True
+
+
+def _first_listed(candidates: Iterable[tuple[Symbol, bool]], wire_name: Callable[[Symbol], str | None]) -> str | None:
+    names = (wire_name(symbol) for symbol, _ in candidates)
+    return next((name for name in names if name is not None), None)
+
+
+def _first_price(candidates: Iterable[tuple[Symbol, bool]], last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
+    for symbol, inverse in candidates:
+        last = last_prices.get(symbol, ZERO)
+        if last > 0:
+            return ONE / last if inverse else last
+    return None

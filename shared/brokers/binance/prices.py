@@ -9,7 +9,9 @@ from shared.brokers.price_routes import PriceRoutes
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.errors import InvalidAmount
 
-_ROUTES = PriceRoutes(("USDT", "USDC", "USD"), money_base="USDT")
+_ROUTES = PriceRoutes(
+    ("USDT", "USDC", "USD"), money_base="USDT", bridges=("BTC", "FDUSD", "BNB", "ETH", "EUR", "TRY", "BRL", "JPY")
+)
 """Liras, reais and other money are listed the other way round."""
 
 

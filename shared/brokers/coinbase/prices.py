@@ -10,7 +10,7 @@ from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import parse_amount
 from shared.domain.errors import InvalidAmount
 
-_ROUTES = PriceRoutes(("USD", "USDC", "USDT"))
+_ROUTES = PriceRoutes(("USD", "USDC", "USDT"), bridges=("BTC", "EUR", "ETH", "GBP"))
 
 
 def products_to_ask(currencies: Collection[str], symbols: CoinbaseSymbols) -> list[str]:
@@ -21,8 +21,9 @@ def products_to_ask(currencies: Collection[str], symbols: CoinbaseSymbols) -> li
             continue
         ids = [symbols.product_id(symbol) for symbol, _ in _ROUTES.candidates(currency)]
         # All of them: one may be listed and never have traded.
-        found += [product_id for product_id in ids if product_id is not None]
-    return found
+        direct = [product_id for product_id in ids if product_id is not None]
+        found += direct or _ROUTES.wire_names([currency], symbols.product_id)
+    return list(dict.fromkeys(found))
 
 
 def dollar_prices(

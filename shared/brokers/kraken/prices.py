@@ -9,7 +9,9 @@ from shared.brokers.price_routes import PriceRoutes
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.errors import InvalidAmount
 
-_ROUTES = PriceRoutes(("USD", "USDT", "USDC"), money_base="USD")
+_ROUTES = PriceRoutes(
+    ("USD", "USDT", "USDC"), money_base="USD", bridges=("EUR", "BTC", "ETH", "GBP", "CAD", "AUD", "CHF", "JPY")
+)
 """Yen, Canadian dollars and francs are listed the other way round."""
 
 

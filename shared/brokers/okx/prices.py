@@ -9,7 +9,7 @@ from shared.brokers.price_routes import PriceRoutes
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.errors import InvalidAmount
 
-_ROUTES = PriceRoutes(("USDT", "USDC", "USD"))
+_ROUTES = PriceRoutes(("USDT", "USDC", "USD"), bridges=("BTC", "ETH", "OKB", "EUR", "BRL", "TRY", "AUD"))
 
 
 def pairs_to_ask(currencies: Collection[str], symbols: OkxSymbols) -> list[str]:

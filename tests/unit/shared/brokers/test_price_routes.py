@@ -35,3 +35,25 @@ def test_a_price_comes_from_the_best_pair_that_has_traded() -> None:
 def test_where_no_money_is_listed_nothing_is_inverted() -> None:
     """Without a base for money, a pair the other way round prices nothing."""
     assert PriceRoutes(("USD",)).dollar_prices(["JPY"], {"USD/JPY": Decimal(160)}) == {}
+
+
+BRIDGED = PriceRoutes(("USD",), bridges=("EUR", "BTC"))
+
+
+def test_a_coin_without_a_dollar_pair_is_priced_through_another_currency() -> None:
+    """Both pairs are asked for. A pair that is listed the other way round is inverted."""
+    listed = {"NEW/BTC": "NEWBTC", "BTC/USD": "BTCUSD", "EUR/USD": "EURUSD", "BTC/PLN": "BTCPLN", "ODD/XYZ": "ODDXYZ"}
+    assert BRIDGED.wire_names(["NEW", "PLN", "ODD"], listed.get) == ["NEWBTC", "BTCUSD", "BTCPLN"]
+    last = {
+        "NEW/BTC": Decimal("0.002"),
+        "BTC/USD": Decimal(50_000),
+        "BTC/PLN": Decimal(200_000),
+        "ODD/XYZ": Decimal(1),
+    }
+    assert BRIDGED.dollar_prices(["NEW", "PLN", "ODD"], last) == {"NEW": Decimal(100), "PLN": Decimal("0.25")}
+
+
+def test_a_direct_price_comes_before_two_steps() -> None:
+    """The dollar pair has traded, so the pair with BTC is not used."""
+    last = {"NEW/USD": Decimal(99), "NEW/BTC": Decimal("0.002"), "BTC/USD": Decimal(50_000)}
+    assert BRIDGED.dollar_prices(["NEW"], last) == {"NEW": Decimal(99)}
