@@ -66,6 +66,7 @@ def fill(sequence: int) -> MasterFill:
         fee_currency="USD",
         size_type=SizeType.BASE,
         master_equity_before=Decimal(100_000),
+        quote_price=Decimal(1),
         traded_position_before=Decimal(0) if is_buy else Decimal("0.5"),
         fraction_closed=Decimal(0) if is_buy else Decimal(1),
         executed_at=now,

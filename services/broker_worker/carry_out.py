@@ -111,17 +111,19 @@ class Execution:
             except InsufficientFunds as error:
                 self.certainly_not_sent = True
                 try:
-                    free = await self._free_to_sell(quantity)
+                    smaller = await self._smaller(quantity)
                 except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as unread:
                     log.warning("balance not read", follower=self.order.follower_id, error=str(unread))
                     return Later(self._wait_after(unread), forget_submission=True)
-                if free is None:
+                if smaller is None:
                     return self.progress.failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
                 log.warning(
-                    "the account holds less than was copied", follower=self.order.follower_id, copy_order=self.order.id
+                    "the account has less than the order needs",
+                    follower=self.order.follower_id,
+                    copy_order=self.order.id,
                 )
                 self.progress.short_of = self.progress.short_of or quantity
-                quantity = free
+                quantity = smaller
                 attempt += 1
             except Rejected as error:
                 return self.progress.failed(FailReason.REJECTED, str(error), exit_due)
@@ -159,15 +161,14 @@ class Execution:
         self.certainly_not_sent = False
         return submission
 
-    async def _free_to_sell(self, quantity: Decimal) -> Decimal | None:
-        """Return the free quantity after a refused sale, or None when no smaller order can be tried. Raises
-        BrokerError.
+    async def _smaller(self, quantity: Decimal) -> Decimal | None:
+        """Read the account after a refusal for lack of funds, and return a quantity that it pays for. Raises BrokerError.
+
+        An open is made smaller once. The second refusal ends it, because nothing of it is carried.
         """
-        if self.order.side is Side.BUY:
+        if self.order.side is Side.BUY and self.progress.short_of is not None:
             return None
-        balances = await self.account.balances()
-        held = balances.get(self.progress.instrument.base)
-        return self.progress.smaller_sale(quantity, held.free if held else ZERO)
+        return self.progress.smaller(quantity, await self.account.balances())
 
     async def _resolve(self, submission: Submission | None, why: str = "") -> Settled | Later:
         """Find out what became of a request without a clear answer.

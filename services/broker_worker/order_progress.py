@@ -3,18 +3,19 @@
 The amounts are in base currency.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import NamedTuple
 
 import structlog
 
 from services.broker_worker.order_events import Settled, order_event
+from services.broker_worker.order_size import OrderSize, Purse, order_size, smaller_size
 from shared.brokers.port.orders import OrderReport
+from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.copying.plan import exit_quantity
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.events import OrderState, Outcome
@@ -23,18 +24,6 @@ from shared.domain.instrument import Instrument
 from shared.messaging.mailboxes import Claim, Mailboxes, Submission
 
 log = structlog.get_logger()
-
-
-class OrderSize(NamedTuple):
-    """What an order has to buy or sell, now that it is at the head of the mailbox."""
-
-    quantity: Decimal
-    exit_due: Decimal
-    """What an exit should sell, which may be more than a broker accepts now. 0 for an open."""
-    skip_reason: SkipReason | None
-    """Set if nothing is to be sent."""
-    carried_exit: Decimal
-    """What later exits still have to sell if nothing is sent."""
 
 
 @dataclass(slots=True)
@@ -49,31 +38,18 @@ class OrderProgress:
     position: CopiedPosition
     instrument: Instrument
     mailboxes: Mailboxes
+    purse: Purse
     accepted_at: datetime | None = None
     short_of: Decimal | None = None
-    """What an exit should have sold, if the account had less."""
+    """The quantity that the order should have had, if the account had less."""
 
     def size(self) -> OrderSize:
-        """The size of the order. An exit's size follows from the position."""
-        if self.order.fraction is None:
-            quantity = self.order.quantity or ZERO
-            reason = None if quantity else SkipReason.NOT_REPEATED
-            return OrderSize(quantity, ZERO, reason, self.position.carried_exit)
-        planned = exit_quantity(
-            self.order.fraction,
-            self.position,
-            self.instrument,
-            self.order.reference_price,
-            self.order.minimum_notional,
-        )
-        due = planned.quantity + planned.carried_exit_after
-        return OrderSize(planned.quantity, due, planned.skip_reason, planned.carried_exit_after)
+        """The size of the order. It follows from the free cash of an open, and from the position of an exit."""
+        return order_size(self.order, self.position, self.instrument, self.purse)
 
-    def smaller_sale(self, quantity: Decimal, held: Decimal) -> Decimal | None:
-        """The sale to try when the account has only `held` of a refused `quantity`; None if there is none to try."""
-        free = self.instrument.rounded(held)
-        price, minimum = self.order.reference_price, self.order.minimum_notional
-        return free if free < quantity and self.instrument.is_orderable(free, price, minimum) else None
+    def smaller(self, refused: Decimal, balances: Mapping[str, Balance]) -> Decimal | None:
+        """The quantity to try after a refusal for lack of funds; None if there is none to try."""
+        return smaller_size(self.order, refused, self.instrument, balances, self.purse.cash_fee)
 
     def exit_due(self, ordered: Decimal) -> Decimal:
         """What an exit should sell, together with what earlier exits carried. 0 for an open.
@@ -130,13 +106,15 @@ class OrderProgress:
             # bought the carried quantity too, but the new plan did not know that and still carries it.
             self.order.carried if self.order.quantity == ZERO else ZERO,
         )
-        message = "" if self.short_of is None else f"the account had less to sell than {plain(self.short_of)}"
+        message = "" if self.short_of is None else f"the account had too little for {plain(self.short_of)}"
         return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
 
     def skipped(self, size: OrderSize) -> Settled:
         """The result of an order that is not sent, for the reason of its size."""
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=size.carried_exit)
-        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason)
+        return self._settled(
+            OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason, message=size.message
+        )
 
     def failed(
         self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None

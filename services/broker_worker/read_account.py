@@ -17,7 +17,7 @@ from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, AccountTr
 from shared.domain.accounts.equity import DOLLARS, snapshot
 from shared.domain.accounts.reading_schedule import reading_priority
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.events import SnapshotEvent
+from shared.domain.events import OrderEvent, SnapshotEvent
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.request_limits import Priority
 from shared.messaging.event_stream import add_event
@@ -110,6 +110,23 @@ class AccountReader:
         """Plan the reading again after `seconds`, because the rate limits did not allow it now."""
         due_ms = int((time.time() + seconds) * 1000)
         await self._redis.zadd(self._keys.refresh, {follower_id: due_ms})
+
+    async def free(self, follower_id: FollowerId, currency: str) -> Decimal | None:
+        """What is free of a currency: the last reading less own fills. None if no reading is known. No request."""
+        account = _stored(await self._redis.hget(self._keys.accounts, follower_id))
+        # A restore brings back the sums of a reading, and not its currencies.
+        return account.free_quantity(currency) if account is not None and account.total else None
+
+    async def filled(self, event: OrderEvent) -> None:
+        """Move the last reading by an own fill, until the next reading confirms it."""
+        account = _stored(await self._redis.hget(self._keys.accounts, event.follower_id))
+        # A reading that was taken after the order was sent may show the fill already.
+        if account is None or event.submitted_at is None or account.taken_at > event.submitted_at:
+            return
+        moved = account.after_fill(
+            event.side, event.symbol, event.filled_quantity, event.cost, event.fee, event.fee_currency
+        )
+        await self._redis.hset(self._keys.accounts, event.follower_id, moved.model_dump_json())
 
     async def forget(self, follower_id: FollowerId) -> None:
         """Stop reading an account that has no key any more."""

@@ -14,10 +14,12 @@ from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
+from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
@@ -131,6 +133,9 @@ class Serving:
         instrument = self.listing.find(order.symbol)
         if instrument is None:
             return await self._unlisted(order, submission, position, now)
+        free = None
+        if order.fraction is None and order.quantity:
+            free = await self.accounts.free(claim.follower_id, instrument.quote)
         progress = OrderProgress(
             order=order,
             claim=claim,
@@ -139,6 +144,7 @@ class Serving:
             position=position,
             instrument=instrument,
             mailboxes=self.mailboxes,
+            purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
         )
         execution = Execution(progress, access.account, self.connection)
         try:
@@ -179,6 +185,10 @@ class Serving:
     async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
         # The account has changed. Read it soon, but not while the next orders may still come.
         refresh_in_ms = random.randrange(3_000, 8_000) if settled.event.outcome is Outcome.COPIED else None  # noqa: S311
+        if settled.event.filled_quantity:
+            # Before the settlement, because the next order may belong to another worker from then on. If settling fails
+            # after this, cash is counted too low until the next reading.
+            await self.accounts.filled(settled.event)
         return await self.mailboxes.settle(
             claim,
             order.id,

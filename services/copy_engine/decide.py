@@ -6,18 +6,23 @@ Pure: the planner decides, and this module only puts its decisions into messages
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from decimal import Decimal
+
+import structlog
 
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, parse_amount, plain
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import plan
+from shared.domain.copying.plan import minimum_cost, plan, unplannable
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
 from shared.domain.identity import FollowerId, copy_order_id
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import carry_field
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,14 @@ def decide(
         copy_order_id=common.id, follower_id=FollowerId("nobody"), status=FollowerStatus.ACTIVE, minimum_notional=ZERO
     )
     for follower, account, carried_text in zip(followers, accounts, carried, strict=True):
-        carried_before = parse_amount(carried_text.decode()) if carried_text else ZERO
-        planned = plan(fill, follower, account, instrument, carried_before, now=now, snapshot_max_age=snapshot_max_age)
+        carried_before = _carried(carried_text)
+        try:
+            planned = plan(
+                fill, follower, account, instrument, carried_before, now=now, snapshot_max_age=snapshot_max_age
+            )
+        except Exception:
+            log.exception("cannot be planned", follower=follower.follower_id, sequence=fill.sequence)
+            planned = unplannable(fill, carried_before)
         order_id = copy_order_id(fill.broker, fill.master_account, fill.fill_id, follower.follower_id)
         decisions.append(
             undecided.model_copy(
@@ -77,7 +88,7 @@ def decide(
                     "quantity": planned.quantity,
                     "fraction": planned.fraction,
                     "carried": planned.carried_after,
-                    "minimum_notional": follower.policy.minimum_notional,
+                    "minimum_cost": minimum_cost(fill, follower) if planned.quantity else ZERO,
                 }
             )
             orders.append(follower.follower_id)
@@ -89,6 +100,15 @@ def decide(
     return Delivery(event=batch.model_dump_json().encode(), orders=orders, carries=carries)
 
 
+def _carried(text: bytes | None) -> Decimal:
+    """What is carried. A text that is no amount counts as nothing and is replaced by the next amount."""
+    try:
+        return parse_amount(text.decode()) if text else ZERO
+    except ValueError:
+        log.exception("carried open cannot be read")
+        return ZERO
+
+
 def _common_order(fill: MasterFill, now: datetime) -> CopyOrder:
     # What all orders of a fill have in common is checked once; a copy costs a fraction of a new model.
     return CopyOrder(
@@ -98,7 +118,6 @@ def _common_order(fill: MasterFill, now: datetime) -> CopyOrder:
         follower_id=FollowerId("nobody"),
         symbol=fill.symbol,
         side=fill.side,
-        minimum_notional=ZERO,
         reference_price=fill.price,
         executed_at=fill.executed_at,
         published_at=fill.published_at,

@@ -135,7 +135,9 @@ async def collect(
 
 
 def _equity_before(engine: Engine, broker: Broker) -> dict[int, Decimal]:
-    query = text("SELECT sequence, master_equity_before FROM master_fills WHERE broker = :broker")
+    query = text(
+        "SELECT sequence, master_equity_before FROM master_fills WHERE broker = :broker AND master_equity_before IS NOT NULL"
+    )
     with transaction(engine) as connection:
         return dict(connection.execute(query, {"broker": broker.value}).tuples().all())
 

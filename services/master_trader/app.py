@@ -81,6 +81,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
         redis=redis,
         keys=keys,
         report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
+        named_values=settings.master_values(broker),
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
     try:

@@ -14,6 +14,7 @@ from services.master_trader.unwind import currencies_to_price, equities_before, 
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import Balance, snapshot
+from shared.domain.accounts.master_value import Equity, MasterPrices, PriceMemory, UnknownEquity
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
@@ -34,6 +35,8 @@ class Sighting:
     """Those that are not known yet, each with the equity before it."""
     account: AccountSnapshot | None
     """The account after the last fill; read only when there are new fills."""
+    equity: Equity | None = None
+    """The equity of `account`; unknown also when it is unknown before one of the new fills."""
     agreed: bool = True
     """False: the account traded faster than it could be read. The equities may be off by that last trade's fee."""
 
@@ -46,11 +49,13 @@ async def poll_account(
     watched_since: datetime,
     known: Collection[str],
     now: datetime,
+    memory: PriceMemory,
+    last_read: Decimal = ZERO,
 ) -> Sighting:
     """Read the fills from `since` on; for new ones the balances and prices that go with them.
 
     Balances are read between two readings of the fills. When the second shows more, the account traded
-    meanwhile, and balances are read again.
+    meanwhile, and balances are read again. `last_read` is the equity (US dollars) of the last reading before.
     """
     fills = await _read_fills(account, since)
     new = new_fills(fills, known, watched_since)
@@ -66,21 +71,33 @@ async def poll_account(
             break
     new = new_fills(fills, known, watched_since)
     totals = {currency: balance.total for currency, balance in balances.items()}
-    prices = await connection.prices(currencies_to_price(totals, fills))
-    equities = equities_before(fills, new, totals, prices)
+    prices = memory.learn(await connection.prices(currencies_to_price(totals, fills)), now)
+    equities = equities_before(fills, new, totals, prices, last_read)
     return Sighting(
         fills=tuple(fills),
-        new=tuple(ObservedFill(fill, equities[fill.fill_id], _lot(connection, fill.symbol)) for fill in new),
-        account=snapshot(balances, prices, now),
+        new=tuple(
+            ObservedFill(fill, equities[fill.fill_id], prices.of(fill.symbol.quote), _lot(connection, fill.symbol))
+            for fill in new
+        ),
+        account=_valued(balances, prices, now),
+        equity=next((e for e in equities.values() if isinstance(e, UnknownEquity)), prices.equity(totals)),
         agreed=agreed,
     )
 
 
-async def read_equity(connection: BrokerConnection, account: BrokerAccount, now: datetime) -> AccountSnapshot:
+async def read_equity(
+    connection: BrokerConnection, account: BrokerAccount, now: datetime, memory: PriceMemory
+) -> tuple[AccountSnapshot, Equity]:
     """Read what the account is worth now; for `status`, and to find out that a key works."""
     balances: dict[str, Balance] = await account.balances()
     totals = {currency: balance.total for currency, balance in balances.items()}
-    return snapshot(balances, await connection.prices(currencies_to_price(totals, ())), now)
+    prices = memory.learn(await connection.prices(currencies_to_price(totals, ())), now)
+    return _valued(balances, prices, now), prices.equity(totals)
+
+
+def _valued(balances: dict[str, Balance], prices: MasterPrices, now: datetime) -> AccountSnapshot:
+    counted = {currency: balance for currency, balance in balances.items() if currency not in prices.ignored}
+    return snapshot(counted, {**prices.outdated, **prices.current}, now)
 
 
 def _lot(connection: BrokerConnection, symbol: Symbol) -> Decimal:

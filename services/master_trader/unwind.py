@@ -1,14 +1,20 @@
-"""Computes what the account was worth before each new fill, backwards from its totals after the last one. Pure."""
+"""Computes what the account was worth before each new fill, and which opens wait until that is known. Pure."""
 
 from collections.abc import Collection, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Final
 
-from shared.domain.accounts.equity import DOLLARS, equity_before_fills
+from shared.domain.accounts.equity import DOLLARS, totals_before_fills
+from shared.domain.accounts.master_value import Equity, MasterPrices, UnknownEquity
 from shared.domain.amounts import ZERO
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill, Side
 from shared.domain.symbol import Symbol
+from shared.persistence.ledger.master_fills import ObservedFill
+
+OPEN_HELD: Final = timedelta(seconds=60)
+"""How long an open waits for the master's equity. An older open is not worth copying any more."""
 
 
 def new_fills(fills: Sequence[AccountFill], known: Collection[str], watched_since: datetime) -> list[AccountFill]:
@@ -20,9 +26,13 @@ def equities_before(
     fills: Sequence[AccountFill],
     new: Sequence[AccountFill],
     totals_now: Mapping[str, Decimal],
-    prices: Mapping[str, Decimal],
-) -> dict[str, Decimal]:
-    """Return the equity in US dollars before each of `new`, by fill id.
+    prices: MasterPrices,
+    last_read: Decimal = ZERO,
+) -> dict[str, Equity]:
+    """Return the equity before each of `new`, by fill id.
+
+    It is the larger of the unwound equity and `last_read`, the equity (US dollars) that was read before these fills. A
+    reading that misses a part of the account is thereby never the one that decides.
 
     `fills` is all that the broker shows from the oldest new one on, oldest first, known ones too: a fill that
     became visible late happened before some that are known, and those have to be unwound with it.
@@ -30,8 +40,37 @@ def equities_before(
     wanted = {fill.fill_id for fill in new}
     first = next((i for i, fill in enumerate(fills) if fill.fill_id in wanted), len(fills))
     unwound = fills[first:]
-    equities = equity_before_fills(totals_now, unwound, prices)
-    return {fill.fill_id: equity for fill, equity in zip(unwound, equities, strict=True) if fill.fill_id in wanted}
+    befores = totals_before_fills(totals_now, unwound)
+    return {
+        fill.fill_id: _equity_before(fill, totals, prices, last_read)
+        for fill, totals in zip(unwound, befores, strict=True)
+        if fill.fill_id in wanted
+    }
+
+
+def _equity_before(
+    fill: AccountFill, totals: Mapping[str, Decimal], prices: MasterPrices, last_read: Decimal
+) -> Equity:
+    base, quote = fill.symbol.currencies
+    quote_price = prices.of(quote)
+    if quote_price is None:
+        # Without it, nothing bounds the cost of the fill.
+        return UnknownEquity((quote,))
+    unwound = prices.at_fill(base, fill.price * quote_price).equity(totals)
+    return unwound if isinstance(unwound, UnknownEquity) else max(unwound, last_read)
+
+
+def before_held_opens(new: Sequence[ObservedFill], now: datetime) -> int:
+    """Return how many of `new` (oldest first) come before the opens that are held, because the equity is unknown.
+
+    An open that a sale follows is not held, because an exit never waits. It is then skipped with a reason.
+    """
+    start = next((i for i in range(len(new), 0, -1) if new[i - 1].fill.side is Side.SELL), 0)
+    for index in range(start, len(new)):
+        observed = new[index]
+        if isinstance(observed.equity_before, UnknownEquity) and now - observed.fill.executed_at < OPEN_HELD:
+            return index
+    return len(new)
 
 
 def before_unexplained_sale(

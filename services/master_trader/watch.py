@@ -5,9 +5,10 @@ The results are numbered fills in the ledger and in the stream. Every step may b
 """
 
 import asyncio
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from decimal import Decimal
 from time import monotonic
 from typing import Final, NamedTuple
 
@@ -20,15 +21,18 @@ from services.master_trader.poll import Sighting, poll_account, read_equity
 from services.master_trader.progress import OVERLAP, Progress
 from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
-from services.master_trader.unwind import before_unexplained_sale
+from services.master_trader.unwind import before_held_opens, before_unexplained_sale
 from shared.brokers.errors import BrokerError
 from shared.brokers.port.account import BrokerAccount, SearchesForFills, TellsFees
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.master_value import Equity, PriceMemory, UnknownEquity, unpriced_text
 from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.amounts import ZERO
 from shared.domain.fill import Side
 from shared.domain.identity import MasterAccount
 from shared.domain.request_limits import Priority
+from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
 
@@ -63,6 +67,8 @@ class Master:
     redis: Redis
     keys: BrokerKeys
     report: Report
+    named_values: Mapping[str, Decimal | None] = field(default_factory=dict)
+    """US dollars per unit of assets, named by the operator. None means: leave the asset out."""
     late_purchase_seconds: float = LATE_PURCHASE_SECONDS
     now: Callable[[], datetime] = utc_now
 
@@ -84,6 +90,9 @@ class Watch:
         self._seen_seconds: dict[str, float] = {}
         self._instruments_due_seconds = 0.0
         self._missed_due_seconds = 0.0
+        self._memory = PriceMemory(master.named_values)
+        self._last_equity = ZERO
+        """US dollars, at the last valuation of the account."""
         self._unpriced: set[str] | None = None
         """Coins without a price at the last valuation of the account; None before the first one."""
         self._equity_due_seconds = 0.0
@@ -127,6 +136,8 @@ class Watch:
             watched_since=progress.watched_since,
             known=progress.known,
             now=master.now(),
+            memory=self._memory,
+            last_read=self._last_equity,
         )
         if any(each.fill.symbol not in reach.connection.instruments() for each in sighting.new) and self._may_ask():
             # The symbol may have been listed since the markets were loaded. If its fill were published now, it would be
@@ -134,7 +145,7 @@ class Watch:
             await self._load_again(reach)
             return 0
         sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
-        sighting = await self._without_unexplained_sales(sighting)
+        sighting = await self._without_unexplained_sales(self._without_held_opens(sighting))
         published: int | None = None
         if sighting.new:
             recorded = await asyncio.to_thread(master.ledger.record, broker, master.name, sighting.new, master.now())
@@ -178,12 +189,14 @@ class Watch:
         count = before_unexplained_sale(new, traded, lots)
         if count == len(new) or now_seconds - self._seen_seconds[new[count].fill_id] >= master.late_purchase_seconds:
             return sighting
-        held = {fill.fill_id for fill in new[count:]}
-        return replace(
-            sighting,
-            new=sighting.new[:count],
-            fills=tuple(fill for fill in sighting.fills if fill.fill_id not in held),
-        )
+        return _first(sighting, count)
+
+    def _without_held_opens(self, sighting: Sighting) -> Sighting:
+        """Leave out the opens that wait for the master's equity. A later poll finds them again."""
+        count = before_held_opens(sighting.new, self._master.now())
+        for observed in sighting.new[count:]:
+            log.warning("open held: the master's equity is unknown", fill_id=observed.fill.fill_id)
+        return _first(sighting, count)
 
     async def close(self) -> None:
         """Close the connection to the broker."""
@@ -251,13 +264,35 @@ class Watch:
 
     async def _report(self, reach: Reach, sighting: Sighting, published: int | None) -> None:
         master = self._master
-        valued = sighting.account
+        valued, equity = sighting.account, sighting.equity
         if valued is None and monotonic() >= self._equity_due_seconds:
-            valued = await read_equity(reach.connection, reach.account, master.now())
-        if valued is not None:
+            valued, equity = await read_equity(reach.connection, reach.account, master.now(), self._memory)
+        if valued is not None and equity is not None:
             await master.report.equity(valued)
             self._equity_due_seconds = monotonic() + EQUITY_SECONDS
             self._look_for_listing(valued)
+            self._last_equity = self._last_equity if isinstance(equity, UnknownEquity) else equity
+            await self._alert(equity)
         if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):
             await master.report.watching(watched_since=self._progress.watched_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
+
+    async def _alert(self, equity: Equity) -> None:
+        """Report the assets that keep the equity unknown, and clear what is over."""
+        unpriced = set(equity.unpriced) if isinstance(equity, UnknownEquity) else set()
+        alerts = Alerts(self._master.redis, self._master.keys)
+        setting = f"{self._master.keys.broker.name}_MASTER_VALUES"
+        for asset in sorted(unpriced):
+            until = self._master.now() + ALERT_LASTS
+            await alerts.sound(AlertKind.UNPRICED_ASSET, asset, unpriced_text(asset, setting), until=until)
+        await alerts.clear_all_but(AlertKind.UNPRICED_ASSET, unpriced)
+
+
+def _first(sighting: Sighting, count: int) -> Sighting:
+    """The sighting without its new fills from number `count` on."""
+    held = {observed.fill.fill_id for observed in sighting.new[count:]}
+    return replace(
+        sighting,
+        new=sighting.new[:count],
+        fills=tuple(fill for fill in sighting.fills if fill.fill_id not in held),
+    )

@@ -6,10 +6,12 @@ imports neither ccxt nor alpaca-py, so the command line and the settings may rea
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 
 from shared.brokers.limits import Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.domain.accounts.key_forms import KeyPart, KeyRules
+from shared.domain.amounts import ZERO
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
@@ -40,6 +42,8 @@ class BrokerProfile:
     """How the variables of the master begin; empty: with the broker's name."""
     fill_ids_per_symbol: bool = False
     """Whether the broker numbers the fills of each symbol separately. The adapter then puts the symbol in front."""
+    purchase_fee_in_base: bool = False
+    """Whether the fee of a purchase is taken from the coin (or from a third one), so that cash only pays the cost."""
     fee_doubt_lots: int = 1
     """Lots by which a position may differ from the broker's own books, because fees are rounded per execution."""
 
@@ -56,6 +60,10 @@ class BrokerProfile:
     @property
     def needs_passphrase(self) -> bool:
         return KeyPart.PASSPHRASE in self.keys.forms
+
+    def cash_fee(self, asset_class: AssetClass) -> Decimal:
+        """The fee of a purchase that cash has to pay on top of the cost, as a fraction of the cost."""
+        return ZERO if self.purchase_fee_in_base else self.fees_of(asset_class).taker
 
     def fees_of(self, asset_class: AssetClass) -> Fees:
         """Return the default fees for one class of assets."""

@@ -10,11 +10,12 @@ import difflib
 import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from typing import Self
 
 from shared.brokers.registry import profile_of
 from shared.config.errors import ConfigurationError
-from shared.config.values import base_url, parse_broker, proxy_url, redis_url
+from shared.config.values import asset_values, base_url, parse_broker, proxy_url, redis_url
 from shared.domain.accounts.credentials import (
     Credentials,
     EnvironmentFollower,
@@ -31,6 +32,8 @@ from shared.domain.identity import Broker, FollowerId, parse_follower_id
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
 """What {BROKER}_ may be followed by, and the check of its value (ValueError)."""
+PLAIN_PARTS = (*URL_PARTS, "MASTER_VALUES")
+"""What {BROKER}_ may be followed by in a file without secrets."""
 _ACCOUNT_PARTS = (*(part.name for part in KeyPart), "PAPER")
 _FOLLOWER_VARIABLE = re.compile(
     r"(?P<broker>[A-Z0-9]+)_USER_(?P<name>.+)_(?P<part>API_KEY|API_SECRET|PASSPHRASE|PAPER)"
@@ -43,7 +46,7 @@ def master_prefix(broker: Broker) -> str:
     return profile_of(broker).variables_of_master
 
 
-_NAMES = {f"{broker.name}_{part}" for broker in Broker for part in URL_PARTS}
+_NAMES = {f"{broker.name}_{part}" for broker in Broker for part in PLAIN_PARTS}
 _NAMES |= {f"{master_prefix(broker)}_{part}" for broker in Broker for part in _ACCOUNT_PARTS}
 
 
@@ -86,6 +89,14 @@ class BrokerVariables:
     def url(self, broker: Broker, part: str) -> str | None:
         """{BROKER}_{part}, where `part` is one of URL_PARTS; None: not set."""
         return bare(self.values.get(f"{broker.name}_{part}", "")) or None
+
+    def master_values(self, broker: Broker) -> dict[str, Decimal | None]:
+        """{BROKER}_MASTER_VALUES: US dollars per unit by asset; None: ignore the asset. Raises ConfigurationError."""
+        name = f"{broker.name}_MASTER_VALUES"
+        try:
+            return asset_values(bare(self.values.get(name, "")))
+        except ValueError as error:
+            raise ConfigurationError(f"{name} {error}") from None
 
     def master_credentials(self, broker: Broker) -> Credentials | None:
         """The master's key at this broker; None when there is none. Raises ConfigurationError when it is wrong."""
@@ -130,6 +141,7 @@ class BrokerVariables:
                     _ = url and check_url(url)
                 except ValueError as error:
                     raise ConfigurationError(f"{broker.name}_{part} {error}") from None
+            self.master_values(broker)
             master = self.master_credentials(broker)
             if master is not None:
                 owners[broker, key_hash(master.api_key)] = f"{master_prefix(broker)}_API_KEY"

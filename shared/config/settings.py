@@ -4,6 +4,7 @@ A field is one environment variable: its name in capitals after `NIJA_`, or the 
 """
 
 from collections.abc import Mapping
+from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -186,6 +187,10 @@ class Settings(BaseSettings):
     def proxy(self, broker: Broker) -> str | None:
         """{BROKER}_PROXY, an http(s) proxy that this broker's traffic goes through; None: none."""
         return self._of_brokers.url(broker, "PROXY")
+
+    def master_values(self, broker: Broker) -> dict[str, Decimal | None]:
+        """{BROKER}_MASTER_VALUES: US dollars per unit of assets that the broker does not price; None: ignore the asset."""
+        return self._of_brokers.master_values(broker)
 
     def keeps_rate_limits(self, broker: Broker) -> bool:
         """Whether requests to this broker are held within its limits, over all processes.

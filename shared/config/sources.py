@@ -25,7 +25,7 @@ from typing import Any
 from dotenv.parser import parse_stream
 from pydantic_settings import BaseSettings, DotEnvSettingsSource, EnvSettingsSource, TomlConfigSettingsSource
 
-from shared.config.broker_variables import SECRET_NAME, URL_PARTS, meant_by
+from shared.config.broker_variables import PLAIN_PARTS, SECRET_NAME, meant_by
 from shared.config.errors import ConfigurationError
 from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.identity import Broker
@@ -107,7 +107,7 @@ class TomlFile(TomlConfigSettingsSource):
         except (OSError, NotText, tomllib.TOMLDecodeError) as error:
             raise ConfigurationError(f"{file_path} is not valid TOML: {error}") from None
         allowed = {name.removeprefix("NIJA_").lower(): name for name in self._fields}
-        allowed |= {f"{b.value}_{part.lower()}": f"{b.name}_{part}" for b in Broker for part in URL_PARTS}
+        allowed |= {f"{b.value}_{part.lower()}": f"{b.name}_{part}" for b in Broker for part in PLAIN_PARTS}
         for key, value in document.items():
             if SECRET_NAME.search(key):
                 raise ConfigurationError(f"{file_path}: {key} is a secret: put it into .env or the environment")

@@ -5,6 +5,7 @@ A wrong text raises a ValueError that says what would be right.
 
 import re
 from collections.abc import Callable
+from decimal import Decimal
 from typing import Annotated, Any
 from urllib.parse import urlsplit
 
@@ -14,6 +15,8 @@ from pydantic_settings import NoDecode
 from shared.config.errors import ConfigurationError
 from shared.domain.accounts.key_text import bare
 from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
+from shared.domain.amounts import parse_amount
+from shared.domain.errors import InvalidAmount
 from shared.domain.identity import Broker, parse_follower_id
 
 PERCENT_ENCODE = (
@@ -23,6 +26,7 @@ PERCENT_ENCODE = (
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
+_LARGEST_PRICE = Decimal(10**12)
 
 
 def parse_broker(name: str, setting: str) -> Broker:
@@ -96,6 +100,25 @@ def _names(value: Any) -> Any:
 
 def _brokers(value: Any) -> Any:
     return tuple(parse_broker(name, "NIJA_BROKERS") for name in _names(value))
+
+
+def asset_values(text: str) -> dict[str, Decimal | None]:
+    """Parse `ABC:1.25,XYZ:ignore`: US dollars per unit by asset, None for an asset to ignore. Raises ValueError."""
+    values: dict[str, Decimal | None] = {}
+    for entry in _names(text):
+        asset, _, value = (part.strip() for part in entry.rpartition(":"))
+        try:
+            amount = None if value.lower() == "ignore" else parse_amount(value)
+        except InvalidAmount:
+            amount = Decimal(-1)
+        if not asset or (amount is not None and not 0 <= amount <= _LARGEST_PRICE):
+            raise ValueError(
+                f"has {entry!r}, which should be ASSET:<US dollars per unit> or ASSET:ignore, such as ABC:1.25,XYZ:ignore"
+            )
+        if asset.upper() in values:
+            raise ValueError(f"names {asset.upper()} twice: should name each asset once")
+        values[asset.upper()] = amount
+    return values
 
 
 redis_url = _url(("redis", "rediss", "unix"), "redis://:<password>@host:6379/0")

@@ -4,7 +4,7 @@ A float never becomes an amount: 0.1 + 0.2 has no place in a ledger.
 """
 
 from datetime import UTC, datetime
-from decimal import Decimal, InvalidOperation
+from decimal import ROUND_DOWN, Context, Decimal, InvalidOperation
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, AwareDatetime, BeforeValidator, PlainSerializer
@@ -13,6 +13,11 @@ from shared.domain.errors import InvalidAmount
 
 ZERO = Decimal(0)
 ONE = Decimal(1)
+
+# Powers of ten. Beyond them, PostgreSQL cannot store an amount, and its text has thousands of digits.
+_SMALLEST, _LARGEST = -5_000, 100
+# A quantity of a cheap coin may have more lots than the 28 digits of the default context can count.
+_WIDE = Context(prec=100, rounding=ROUND_DOWN)
 
 
 def parse_amount(value: Any) -> Decimal:
@@ -28,6 +33,8 @@ def parse_amount(value: Any) -> Decimal:
         raise InvalidAmount(f"{value!r} is a {type(value).__name__}; amounts are decimal text such as '0.25'")
     if not amount.is_finite():
         raise InvalidAmount(f"{value!r} is not a finite number")
+    if amount and not _SMALLEST <= amount.adjusted() <= _LARGEST:
+        raise InvalidAmount(f"{value!r} is beyond what an amount can be")
     return amount
 
 
@@ -40,15 +47,18 @@ def plain(amount: Decimal) -> str:
 
 
 def round_down(amount: Decimal, step: Decimal) -> Decimal:
-    """Return the largest multiple of `step` that is not above `amount` (both ≥ 0, same unit)."""
-    # Integer division is exact; a quotient of 28 digits may round up to a multiple that is above `amount`.
-    return amount // step * step
+    """Return the largest multiple of `step` that is not above `amount` (both ≥ 0, same unit).
+
+    Raises ArithmeticError if the quotient has more than 100 digits.
+    """
+    # Integer division is exact. The quotient of a plain division might be rounded up to a multiple above `amount`.
+    return _WIDE.multiply(_WIDE.divide_int(amount, step), step)
 
 
 def round_up(amount: Decimal, step: Decimal) -> Decimal:
     """Return the smallest multiple of `step` that is not below `amount` (both ≥ 0, same unit)."""
     below = round_down(amount, step)
-    return below if below == amount else below + step
+    return below if below == amount else _WIDE.add(below, step)
 
 
 Amount = Annotated[Decimal, BeforeValidator(parse_amount), PlainSerializer(plain, return_type=str)]

@@ -51,6 +51,8 @@ class Instrument(BaseModel):
     """Smallest step of a limit price."""
     minimum_quantity: Amount = ZERO
     minimum_cost: Amount = ZERO
+    maximum_quantity: Amount | None = None
+    """The largest market order; None: the broker states none."""
 
     def rounded(self, quantity: Decimal) -> Decimal:
         """The quantity rounded down to the lot: the one place where quantities are rounded."""
@@ -70,10 +72,6 @@ class Instrument(BaseModel):
         """How long the broker lets a limit order of this quantity wait: one for parts of a share for the day only."""
         return _DAY_ONLY if self.asset_class is AssetClass.STOCK and quantity % 1 else _ALWAYS_OPEN
 
-    def is_orderable(self, quantity: Decimal, price: Decimal, minimum_notional: Decimal = ZERO) -> bool:
-        """Whether the broker (and a policy's minimum in quote currency) takes an order of this quantity."""
-        return (
-            quantity > 0
-            and quantity >= self.minimum_quantity
-            and quantity * price >= max(self.minimum_cost, minimum_notional)
-        )
+    def is_orderable(self, quantity: Decimal, price: Decimal) -> bool:
+        """Whether an order of this quantity reaches the minimums of the broker."""
+        return quantity > 0 and quantity >= self.minimum_quantity and quantity * price >= self.minimum_cost

@@ -4,7 +4,7 @@ A process raises an alert again for as long as its reason lasts. So an old alert
 cleared.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from typing import Literal
@@ -37,6 +37,8 @@ class AlertKind(StrEnum):
     """The stored policy or account of a follower is damaged or of an unknown version. The follower gets no opens."""
     UNREADABLE_LISTING = "unreadable_listing"
     """The stored listing of a symbol is damaged or of an unknown version. No follower gets opens in it."""
+    UNPRICED_ASSET = "unpriced_asset"
+    """The master holds an asset that has no price. Its equity is unknown, and its opens are held."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has an open stray order."""
 
@@ -50,7 +52,7 @@ class Alert(BaseModel):
     kind: AlertKind | str = Field(union_mode="left_to_right")
     """A plain text is a kind that a newer version wrote. It is shown unchanged."""
     follower_id: str
-    """The follower, or the symbol if the problem concerns a symbol."""
+    """The follower, or the symbol or asset that the problem concerns."""
     message: str
     since: Instant
     at: Instant
@@ -86,6 +88,15 @@ class Alerts:
             log.error("alert", kind=kind.value, follower=follower_id, error=message, since=since.isoformat())
         alert = Alert(kind=kind, follower_id=follower_id, message=message, since=since, at=now, until=until)
         await self._redis.hset(self._keys.alerts, _field(kind, follower_id), alert.model_dump_json())
+
+    async def clear_all_but(self, kind: AlertKind, still: Collection[str]) -> None:
+        """Remove the alerts of this kind whose subject is not in `still`, also those of an earlier process."""
+        prefix = _field(kind, "")
+        stored = [
+            each.decode() if isinstance(each, bytes) else each for each in await self._redis.hkeys(self._keys.alerts)
+        ]
+        over = [each.removeprefix(prefix) for each in stored if each.startswith(prefix)]
+        await self.clear(kind, *(each for each in over if each not in still))
 
     async def clear(self, kind: AlertKind, *follower_ids: str) -> None:
         """Remove the alert of these followers or symbols. Harmless if there is none."""

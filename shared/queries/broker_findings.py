@@ -39,6 +39,7 @@ _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNLISTED_SYMBOL: "an exit cannot be sent",
     AlertKind.UNREADABLE_FOLLOWER: "it opens nothing, because its policy or account cannot be read",
     AlertKind.UNREADABLE_LISTING: "nothing is opened in it, because its listing cannot be read",
+    AlertKind.UNPRICED_ASSET: "the master's opens are held",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

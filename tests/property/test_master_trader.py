@@ -182,7 +182,7 @@ def test_what_a_process_records_after_it_lost_its_lease_is_published_by_the_next
             world = World(stream_url, ledger_engine)
             await world.run()
             fill = world.account.trade(Side.BUY, "BTC/USD", "0.02")
-            observed = [ObservedFill(fill, world.account.worth())]
+            observed = [ObservedFill(fill, world.account.worth(), Decimal(1))]
             record = partial(world.ledger.record, KEYS.broker, world.name, observed, world.account.clock)
             async with world.process(ends_at) as (watch, boundaries):
                 boundaries.instead = record
@@ -228,6 +228,7 @@ def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)
+        world.account.prices["EUR"] = Decimal("1.1")
         await world.run()
         older = world.account.trade(Side.BUY, "BTC/USD", "0.02", hidden=True)
         world.account.clock += timedelta(minutes=10)

@@ -15,7 +15,7 @@ from redis.asyncio import Redis
 from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
 from shared.domain.amounts import ZERO
 from shared.domain.events import OrderEvent, Outcome
-from tests.support.examples import an_order
+from tests.support.examples import an_instrument, an_order
 from tests.support.faulty_broker import Fate, FaultyAccount, ProcessDied
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
@@ -79,7 +79,7 @@ def test_at_most_one_order_and_exactly_one_final_state(
     hidden_seconds: float,
     fee_in_coin: Decimal,
 ) -> None:
-    """The records of worker and broker agree on every order, on its quantity and on the position."""
+    """The records of worker and broker agree on every order and quantity, and on the position to less than a lot."""
     account = FaultyAccount(
         fates=list(fates),
         read_errors=list(read_errors),
@@ -112,4 +112,5 @@ def test_at_most_one_order_and_exactly_one_final_state(
         report = by_id.get(final.copy_order_id)
         assert (final.outcome is Outcome.COPIED) == (report is not None)
         assert final.filled_quantity == (report.filled_quantity if report else ZERO)
-    assert position == account.free["BTC"] - coins_before
+    # An open that was made smaller has a fee that is no multiple of the lot. A full close lets less than a lot go.
+    assert 0 <= account.free["BTC"] - coins_before - position < an_instrument().lot

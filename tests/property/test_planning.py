@@ -8,11 +8,13 @@ from fractions import Fraction
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from shared.domain.accounts.equity import Balance, equity_before_fills, snapshot
-from shared.domain.amounts import ONE, ZERO
+from shared.domain.accounts.equity import Balance, snapshot, totals_before_fills
+from shared.domain.accounts.master_value import MasterPrices
+from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.copying.free_cash import affordable, is_worth_opening, price_margin
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import SELLABLE_SHARE, exit_quantity, plan
+from shared.domain.copying.plan import exit_quantity, plan
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.copying.traded_position import apply_fill
@@ -54,21 +56,20 @@ def test_nothing_owed_is_lost_or_invented(
     follower = a_follower(minimum_notional=minimum)
     carried, ordered, owed = ZERO, ZERO, Fraction(0)
     for quantity in quantities:
-        fill = a_fill(quantity=quantity, price=price, master_equity_before="70000")
-        owed += Fraction(quantity) * Fraction(equity) / 70000
+        fill = a_fill(quantity=quantity, price=price, master_equity_before="7000000")
+        owed += Fraction(quantity) * Fraction(equity) / 7000000
         planned = plan(
             fill, follower, an_account(equity), instrument, carried, now=NOW, snapshot_max_age=timedelta(minutes=1)
         )
         if planned.quantity is not None:
             assert planned.skip_reason is None
             assert planned.quantity % instrument.lot == 0
-            assert instrument.is_orderable(planned.quantity * SELLABLE_SHARE, price, minimum)
+            assert is_worth_opening(instrument, planned.quantity, price, minimum)
             assert planned.carried_after < instrument.lot
             ordered += planned.quantity
         else:
             assert planned.skip_reason is SkipReason.BELOW_MINIMUM
-            sellable = instrument.rounded(planned.carried_after) * SELLABLE_SHARE
-            assert not instrument.is_orderable(sellable, price, minimum)
+            assert not is_worth_opening(instrument, instrument.rounded(planned.carried_after), price, minimum)
         carried = planned.carried_after
         assert carried >= 0
         assert abs(Fraction(ordered) + Fraction(carried) - owed) < TINY
@@ -79,16 +80,16 @@ POSITIONS = st.tuples(amounts("0", "50"), amounts("0", "1", 4)).map(
 )
 
 
-@given(amounts("0.0001", "1", 4), POSITIONS, INSTRUMENTS, PRICES, MINIMUM_NOTIONALS)
+@given(amounts("0.0001", "1", 4), POSITIONS, INSTRUMENTS, PRICES)
 @settings(max_examples=300)
 def test_an_exit_never_sells_more_than_the_position_and_forgets_nothing(
-    fraction: Decimal, position: CopiedPosition, instrument: Instrument, price: Decimal, minimum: Decimal
+    fraction: Decimal, position: CopiedPosition, instrument: Instrument, price: Decimal
 ) -> None:
     """Sold + carried = due.
 
     A partial exit that sells leaves no remainder that is too small to sell. A full close leaves less than a lot.
     """
-    planned = exit_quantity(fraction, position, instrument, price, minimum)
+    planned = exit_quantity(fraction, position, instrument, price)
     due = Fraction(position.carried_exit) + Fraction(fraction) * Fraction(position.quantity - position.carried_exit)
     assert 0 <= planned.quantity <= position.quantity
     assert planned.quantity % instrument.lot == 0
@@ -98,13 +99,13 @@ def test_an_exit_never_sells_more_than_the_position_and_forgets_nothing(
     assert planned.carried_exit_after <= left
     assert (planned.quantity == 0) == (planned.skip_reason is not None)
     if planned.quantity:
-        assert instrument.is_orderable(planned.quantity, price, minimum)
+        assert instrument.is_orderable(planned.quantity, price)
         if fraction == 1:
             assert left < instrument.lot
         elif left:
-            assert instrument.is_orderable(left, price, minimum)
+            assert instrument.is_orderable(left, price)
     elif position.quantity and fraction == 1:
-        assert not instrument.is_orderable(instrument.rounded(position.quantity), price, minimum)
+        assert not instrument.is_orderable(instrument.rounded(position.quantity), price)
 
 
 @given(POSITIONS, st.sampled_from(Side), amounts("0.01", "50"), amounts("0", "0.01"), amounts("0", "60"), INSTRUMENTS)
@@ -120,6 +121,10 @@ def test_a_settled_position_is_never_short_and_never_carries_more_than_it_has(
     else:
         lost = max(position.quantity - filled - fee, ZERO) - moved.quantity
         assert 0 <= lost < instrument.lot
+
+
+MASTER_EQUITY = Decimal(10**9)
+"""More than any of its purchases costs."""
 
 
 @dataclass
@@ -146,7 +151,7 @@ class Life:
                 side=side,
                 quantity=quantity,
                 price=self.price,
-                master_equity_before=ONE,
+                master_equity_before=MASTER_EQUITY,
                 fraction_closed=change.fraction_closed,
             )
         )
@@ -159,7 +164,7 @@ class Life:
         planned = plan(
             fill,
             a_follower(minimum_notional=self.minimum),
-            an_account(self.ratio),
+            an_account(self.ratio * MASTER_EQUITY),
             self.instrument,
             self.carried,
             now=NOW,
@@ -174,7 +179,7 @@ class Life:
             self._exit(planned.fraction)
 
     def _exit(self, fraction: Decimal) -> None:
-        sale = exit_quantity(fraction, self.copied, self.instrument, self.price, self.minimum)
+        sale = exit_quantity(fraction, self.copied, self.instrument, self.price)
         if sale.skip_reason is not None:
             self.copied = CopiedPosition(quantity=self.copied.quantity, carried_exit=sale.carried_exit_after)
             return
@@ -221,7 +226,7 @@ def test_a_whole_life_keeps_to_the_target_and_ends_at_zero(
     assert life.traded == 0
     assert life.carried == 0
     rest = life.copied.quantity
-    assert rest == 0 or not instrument.is_orderable(instrument.rounded(rest), price, minimum)
+    assert rest == 0 or not instrument.is_orderable(instrument.rounded(rest), price)
     assert rest == life.copied.carried_exit or not steps
 
 
@@ -236,7 +241,7 @@ def test_fees_taken_in_the_coin_do_not_pile_up(
     assume(life.traded > 0)
     life.master_fills(Side.SELL, life.traded)
     rest = life.copied.quantity
-    assert rest == 0 or not instrument.is_orderable(instrument.rounded(rest), price, Decimal(1))
+    assert rest == 0 or not instrument.is_orderable(instrument.rounded(rest), price)
 
 
 @given(
@@ -245,7 +250,7 @@ def test_fees_taken_in_the_coin_do_not_pile_up(
     ),
     st.sampled_from(["USD", "BTC", "KFEE"]),
 )
-def test_equity_before_fills_is_what_a_reading_before_each_would_have_said(
+def test_holdings_before_fills_are_what_a_reading_before_each_would_have_said(
     trades: list[tuple[Side, Decimal, Decimal]], fee_currency: str
 ) -> None:
     """Unwinding from the last fill gives exactly the equities of a simulation from the first fill."""
@@ -264,4 +269,57 @@ def test_equity_before_fills_is_what_a_reading_before_each_would_have_said(
         totals["USD"] -= sign * fill.cost
         totals[fee_currency] -= fill.fee
         fills.append(fill)
-    assert equity_before_fills(totals, fills, {**others, "BTC": Decimal(1)}) == expected
+    assert [
+        MasterPrices({**others, "BTC": fill.price}).equity({**held, "KFEE": ZERO})
+        for fill, held in zip(fills, totals_before_fills(totals, fills), strict=True)
+    ] == expected
+
+
+@given(
+    INSTRUMENTS,
+    MINIMUM_NOTIONALS,
+    st.sampled_from(["1", "0.05", "50000"]).map(Decimal),
+    st.lists(
+        st.tuples(amounts("0.00000001", "10"), PRICES, amounts("0.01", "1000000", 2), amounts("0.01", "100000", 2)),
+        max_size=10,
+    ),
+)
+@settings(max_examples=300, deadline=None)
+def test_the_bounds_of_opens_always_hold(
+    instrument: Instrument,
+    minimum: Decimal,
+    quote_price: Decimal,
+    entries: list[tuple[Decimal, Decimal, Decimal, Decimal]],
+) -> None:
+    """Whatever the equities are, even ones that are much too small.
+
+    All opens together are at most the scaled share of all entries. One order is at most its entry's part and the carry.
+    A spot purchase costs at most the equity of its master, so no entry's part costs more than the follower's equity.
+    """
+    follower = a_follower(minimum_notional=minimum)
+    carried, ordered, share = ZERO, Fraction(0), Fraction(0)
+    for quantity, price, master_equity, equity in entries:
+        fill = a_fill(quantity=quantity, price=price, master_equity_before=master_equity, quote_price=quote_price)
+        planned = plan(
+            fill, follower, an_account(equity), instrument, carried, now=NOW, snapshot_max_age=timedelta(minutes=1)
+        )
+        part = Fraction(quantity) * Fraction(equity) / Fraction(master_equity)
+        costs = Fraction(price) * Fraction(quote_price)
+        share += part
+        new = planned.quantity or ZERO
+        ordered += Fraction(new)
+        assert Fraction(new) <= Fraction(carried) + part
+        assert (Fraction(new) + Fraction(planned.carried_after) - Fraction(carried)) * costs <= Fraction(equity)
+        assert ordered + Fraction(planned.carried_after) <= share
+        carried = planned.carried_after
+
+
+@given(INSTRUMENTS, amounts("0", "1000000", 8), PRICES, amounts("0", "0.02", 4))
+def test_an_open_never_costs_more_than_the_free_cash(
+    instrument: Instrument, free: Decimal, price: Decimal, fee: Decimal
+) -> None:
+    """The fee and the margin of the price are included. One lot more could not be paid."""
+    quantity = affordable(instrument, free, price, fee)
+    unit_cost = Fraction(price) * (1 + Fraction(price_margin(instrument))) * (1 + Fraction(fee))
+    assert Fraction(quantity) * unit_cost <= Fraction(free)
+    assert Fraction(quantity + instrument.lot) * unit_cost > Fraction(free)

@@ -58,6 +58,7 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USD", "USDC", "USDT"),
     connect=_connect,
+    purchase_fee_in_base=True,
     fees_by_class={AssetClass.COIN: fees("0.0025", "0.0015", "0.001")},
     fee_doubt_lots=2,
 )

@@ -60,5 +60,6 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USDT", "USDC", "USD"),
     connect=_connect,
+    purchase_fee_in_base=True,
     fill_ids_per_symbol=True,
 )

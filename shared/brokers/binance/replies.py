@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from shared.brokers.binance.asset_names import locked_asset
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
@@ -152,12 +153,20 @@ def _truth(value: Any) -> bool:
 
 
 def balances(reply: Mapping[str, Any], symbols: BinanceSymbols) -> dict[str, Balance]:
-    """The balances in the reply to GET account, by canonical currency. Zero balances are left out."""
+    """The balances in the reply to GET account, by canonical currency. Zero balances are left out.
+
+    What earns or is staked (LDUSDT) counts in the total of its asset. It is not free, because an order cannot use it.
+    """
     found: dict[str, Balance] = {}
     for entry in reply["balances"]:
         free, locked = parse_amount(entry["free"]), amount(entry, "locked")
-        if free + locked:
-            found[symbols.currency(entry["asset"])] = Balance(free=free, total=free + locked)
+        if not free + locked:
+            continue
+        name = symbols.currency(entry["asset"])
+        asset = locked_asset(name, symbols.currencies)
+        before = found.get(asset or name, Balance(free=ZERO, total=ZERO))
+        usable = ZERO if asset else free
+        found[asset or name] = Balance(free=before.free + usable, total=before.total + free + locked)
     return found
 
 

@@ -1,9 +1,9 @@
 """Derives canonical symbols, wire names and instruments from the Binance markets that ccxt loaded.
 
-`BTCUSDT` is `BTC/USDT`. Lots and minimums are the strictest ones of all filters that a market order must pass.
+`BTCUSDT` is `BTC/USDT`. Lots, minimums and maximums are the strictest ones of all filters that a market order must pass.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from decimal import Decimal
 from typing import Any
 
@@ -51,6 +51,7 @@ class BinanceSymbols:
             price_tick=_step(_number(filters.get("PRICE_FILTER", {}).get("tickSize")), market["precision"]["price"]),
             minimum_quantity=max(_number(entry.get("minQty")) for entry in lots),
             minimum_cost=max(_number(entry.get("minNotional")) for entry in notionals),
+            maximum_quantity=min((most for entry in lots if (most := _number(entry.get("maxQty"))) > 0), default=None),
         )
         for currency in (base, quote):
             self._touching.setdefault(currency, []).append(symbol)
@@ -76,6 +77,11 @@ class BinanceSymbols:
     def currency(self, wire_name: str) -> str:
         """The canonical code of an asset."""
         return str(self._client.safe_currency_code(wire_name))
+
+    @property
+    def currencies(self) -> Collection[str]:
+        """The currencies that can be traded in some pair."""
+        return self._touching.keys()
 
     def touching(self, currency: str) -> list[Symbol]:
         """The pairs in which trading moves this currency."""

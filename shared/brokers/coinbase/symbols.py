@@ -44,6 +44,7 @@ class CoinbaseSymbols:
             price_tick=_step(precision["price"]),
             minimum_quantity=_number(limits["amount"]["min"]),
             minimum_cost=_number(limits["cost"]["min"]),
+            maximum_quantity=_number(info.get("base_max_size")) or None,
         )
         self._product_ids[symbol] = product_id
         self._symbols[product_id] = symbol

@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from shared.brokers.kraken.symbols import LOCKED_SUFFIXES, TRADABLE_SUFFIXES, KrakenSymbols
+from shared.brokers.kraken.asset_names import LOCKED_SUFFIXES, unstaked
+from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
@@ -122,10 +123,8 @@ def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Bal
     frees: dict[str, Decimal] = {}
     for name, entry in result.items():
         asset, _, suffix = name.partition(".")
-        if not suffix or suffix in TRADABLE_SUFFIXES or suffix in LOCKED_SUFFIXES:
-            currency = symbols.currency(asset)
-        else:
-            currency = f"{symbols.currency(asset)}.{suffix}"
+        coin = symbols.currency(asset)
+        currency = unstaked(coin, suffix, symbols.currencies) or f"{coin}.{suffix}"
         # An older format has only the balance.
         total, held = (
             (amount(entry, "balance"), amount(entry, "hold_trade"))
@@ -136,7 +135,8 @@ def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Bal
             )
         )
         totals[currency] = totals.get(currency, ZERO) + total
-        frees[currency] = frees.get(currency, ZERO) + (ZERO if suffix in LOCKED_SUFFIXES else total - held)
+        is_locked = suffix in LOCKED_SUFFIXES or (not suffix and currency != coin)
+        frees[currency] = frees.get(currency, ZERO) + (ZERO if is_locked else total - held)
     return {
         currency: Balance(free=max(frees[currency], ZERO), total=total) for currency, total in totals.items() if total
     }

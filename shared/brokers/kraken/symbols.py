@@ -15,11 +15,6 @@ from shared.domain.symbol import Symbol
 # Used when the number of decimals is missing. Kraken rounds no amount that we send.
 _FINEST_STEP = Decimal("0.00000001")
 
-# Suffixes of an asset. An asset with `F` earns rewards and may be traded like the coin. The others are locked (staked,
-# bonded, opted in, parachain, held back). `T` is a tokenized share, which is a different asset.
-TRADABLE_SUFFIXES = frozenset({"F"})
-LOCKED_SUFFIXES = frozenset({"S", "M", "B", "P", "HOLD"})
-
 
 class KrakenSymbols:
     """Names and instruments of the markets that were listed when the connection was opened."""
@@ -31,6 +26,8 @@ class KrakenSymbols:
         self.instruments: dict[Symbol, Instrument] = {}
         self._wire_names: dict[Symbol, str] = {}
         self._symbols: dict[str, Symbol] = {}
+        self.currencies: set[str] = set()
+        """The currencies that can be traded in some pair."""
         for market in _markets(client.markets_by_id):
             self._add(market)
 
@@ -51,6 +48,7 @@ class KrakenSymbols:
             minimum_quantity=_number(limits["amount"]["min"]),
             minimum_cost=_number(limits["cost"]["min"]),
         )
+        self.currencies.update((base, quote))
         self._wire_names[symbol] = wire_name
         for name in (symbol, wire_name, info.get("altname"), info.get("wsname")):
             if name:

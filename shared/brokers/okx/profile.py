@@ -57,4 +57,5 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USDT", "USDC", "USD"),
     connect=_connect,
+    purchase_fee_in_base=True,
 )

@@ -8,6 +8,7 @@ from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
+from shared.brokers.okx.asset_names import staked_asset
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
@@ -136,7 +137,11 @@ def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
             if entry.get("availBal") in (None, "") and entry.get("availEq") in (None, ""):
                 free = total - frozen
         if total:
-            found[symbols.currency(entry["ccy"])] = Balance(free=max(free, ZERO), total=total)
+            name = symbols.currency(entry["ccy"])
+            asset = staked_asset(name, symbols.currencies)
+            before = found.get(asset or name, Balance(free=ZERO, total=ZERO))
+            usable = ZERO if asset else max(free, ZERO)
+            found[asset or name] = Balance(free=before.free + usable, total=before.total + total)
     return found
 
 

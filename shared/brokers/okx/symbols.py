@@ -24,6 +24,8 @@ class OkxSymbols:
         self.instruments: dict[Symbol, Instrument] = {}
         self._wire_names: dict[Symbol, str] = {}
         self._symbols: dict[str, Symbol] = {}
+        self.currencies: set[str] = set()
+        """The currencies that can be traded in some pair."""
         for market in _spot_markets(client.markets_by_id):
             self._add(market)
 
@@ -38,7 +40,9 @@ class OkxSymbols:
             lot=_step(market["precision"]["amount"]),
             price_tick=_step(market["precision"]["price"]),
             minimum_quantity=_number(market["limits"]["amount"]["min"]),
+            maximum_quantity=_number(market["info"].get("maxMktSz")) or None,
         )
+        self.currencies.update((base, quote))
         self._wire_names[symbol] = wire_name
         self._symbols[wire_name] = symbol
 

@@ -1,4 +1,4 @@
-"""Computes an account's equity (cash + held + positions at market), now and before fills that already happened."""
+"""Computes an account's equity (cash + held + positions at market), and its holdings before known fills."""
 
 from collections.abc import Mapping, Sequence
 from datetime import datetime
@@ -54,28 +54,20 @@ def snapshot(balances: Mapping[str, Balance], prices: Mapping[str, Decimal], tak
     )
 
 
-def equity_before_fills(
-    totals_now: Mapping[str, Decimal], fills: Sequence[AccountFill], prices: Mapping[str, Decimal]
-) -> list[Decimal]:
-    """Return the account's equity in US dollars before each of `fills` (oldest first).
+def totals_before_fills(totals_now: Mapping[str, Decimal], fills: Sequence[AccountFill]) -> list[dict[str, Decimal]]:
+    """Return what the account held before each of `fills` (oldest first), as a quantity per currency.
 
-    `totals_now` are the quantities per currency after the last fill. The fills are undone from there. This needs no
-    earlier reading, so it also works for fills that happened while nija was not running. Each fill's own coin is valued
-    at the fill's price, the others at `prices` (dollars per currency).
+    `totals_now` are the quantities after the last fill. The fills are undone from there. This needs no earlier reading,
+    so it also works for fills that happened while nija was not running.
     """
     totals = dict(totals_now)
-    equities: list[Decimal] = []
+    before: list[dict[str, Decimal]] = []
     for fill in reversed(fills):
         base, quote = fill.symbol.currencies
         sign = 1 if fill.side is Side.BUY else -1
         totals[base] = totals.get(base, ZERO) - sign * fill.quantity
         totals[quote] = totals.get(quote, ZERO) + sign * fill.cost
         totals[fill.fee_currency] = totals.get(fill.fee_currency, ZERO) + fill.fee
-        quote_price = Decimal(1) if quote in DOLLARS else prices.get(quote)
-        # Without a price of the quote currency, the fill gives no dollar price of the coin. `prices` may have one.
-        at_fill = prices if quote_price is None else {**prices, base: fill.price * quote_price}
-        equities.append(
-            snapshot({c: Balance(free=q, total=q) for c, q in totals.items()}, at_fill, fill.executed_at).equity
-        )
-    equities.reverse()
-    return equities
+        before.append(dict(totals))
+    before.reverse()
+    return before

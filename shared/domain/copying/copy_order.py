@@ -33,8 +33,8 @@ class CopyOrder(BaseModel):
     """Set for an exit: the share (0 to 1) of the copied position to sell."""
     carried: Amount = ZERO
     """Opens in this symbol that are still owed after the decision, in base currency."""
-    minimum_notional: Amount
-    """The policy's minimum, in quote currency. An exit needs it when its quantity is known."""
+    minimum_cost: Amount = ZERO
+    """Set for an open: the policy's minimum, in quote currency. An exit obeys the minimums of the broker only."""
     reference_price: Amount
     """The master's price, in quote currency."""
     executed_at: Instant

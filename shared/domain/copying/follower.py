@@ -23,7 +23,7 @@ class FollowerPolicy(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     minimum_notional: Amount = ONE
-    """The smallest order worth sending, in quote currency."""
+    """The smallest open that is worth sending, in US dollars. Exits obey the minimums of the broker only."""
 
 
 class Follower(BaseModel):

@@ -30,8 +30,11 @@ class MasterFill(BaseModel):
     fee: Amount
     fee_currency: str
     size_type: SizeType
-    master_equity_before: Amount
-    """Cash + held + positions at market in US dollars, before this fill."""
+    master_equity_before: Amount | None
+    """Cash + held + positions at market in US dollars, before this fill. None: unknown, because too much of the account
+    had no price. Nothing is then opened."""
+    quote_price: Amount | None = None
+    """US dollars per unit of the quote currency; None: unknown."""
     traded_position_before: Amount
     """What watched fills had built up in this symbol before this fill, base currency."""
     fraction_closed: Amount

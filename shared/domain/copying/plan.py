@@ -5,23 +5,25 @@ head of the follower's mailbox.
 """
 
 from datetime import datetime, timedelta
-from decimal import Decimal
+from decimal import ROUND_DOWN, Context, Decimal
 from typing import NamedTuple
 
 from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.amounts import ONE, ZERO, Amount
+from shared.domain.amounts import ONE, ZERO
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.follower import Follower, FollowerStatus
+from shared.domain.copying.free_cash import is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
 
-SELLABLE_SHARE = Decimal("0.9")
-"""A fee taken in the coin, and a fall of the price, may leave a tenth less to sell."""
-
 CLOCKS_DIFFER = timedelta(seconds=5)
+
+# Rounded down, so that a follower never opens more than its scaled share, not even by a rounding.
+_DOWN = Context(prec=28, rounding=ROUND_DOWN)
+_EXACT = Context(prec=100, rounding=ROUND_DOWN)
 
 
 class Plan(NamedTuple):
@@ -35,6 +37,17 @@ class Plan(NamedTuple):
     skip_reason: SkipReason | None
     carried_after: Decimal
     """Opens still owed to this follower in this symbol, in base currency."""
+
+
+def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
+    """The plan for a follower for which `plan` raised an error.
+
+    It concerns one follower, and stops no other. An exit is planned without what is carried, because it needs no other
+    input than its fraction.
+    """
+    if fill.side is Side.SELL and fill.fraction_closed > 0:
+        return Plan(None, fill.fraction_closed, None, ZERO)
+    return _skip(SkipReason.CANNOT_BE_PLANNED, carried)
 
 
 class ExitPlan(NamedTuple):
@@ -74,7 +87,7 @@ def plan(
     if fill.side is Side.SELL:
         if fill.fraction_closed == 0:
             return _skip(SkipReason.NO_POSITION, carried)
-        return Plan(None, fill.fraction_closed, None, carried * (ONE - fill.fraction_closed))
+        return Plan(None, fill.fraction_closed, None, _DOWN.multiply(carried, ONE - fill.fraction_closed))
     if instrument is SkipReason.UNSUPPORTED_SYMBOL:
         return _skip(instrument, carried)
     if isinstance(instrument, SkipReason):
@@ -114,14 +127,30 @@ def _plan_open(
         return _skip(SkipReason.ACCOUNT_UNAVAILABLE, carried)
     if now - account.taken_at > snapshot_max_age:
         return _skip(SkipReason.ACCOUNT_STALE, carried)
+    if fill.master_equity_before is None or fill.quote_price is None:
+        return _skip(SkipReason.MASTER_EQUITY_UNKNOWN, carried)
     if account.equity <= 0 or fill.master_equity_before <= 0:
         return _skip(SkipReason.NO_EQUITY, carried)
-    owed = carried + fill.quantity * account.equity / fill.master_equity_before
+    owed = _DOWN.add(carried, scaled_quantity(fill, account.equity, fill.master_equity_before, fill.quote_price))
     quantity = instrument.rounded(owed)
-    # What is bought must be large enough to be sold again by itself.
-    if not instrument.is_orderable(quantity * SELLABLE_SHARE, fill.price, follower.policy.minimum_notional):
+    if not is_worth_opening(instrument, quantity, fill.price, minimum_cost(fill, follower)):
         return _skip(SkipReason.BELOW_MINIMUM, owed)
-    return Plan(quantity, None, None, owed - quantity)
+    return Plan(quantity, None, None, _DOWN.subtract(owed, quantity))
+
+
+def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, quote_price: Decimal) -> Decimal:
+    """The part of the fill that belongs to a follower with `equity`, before rounding to lots.
+
+    A spot purchase costs at most the equity of its master. A smaller `master_equity` is wrong, and the cost replaces it.
+    So no fill lets a follower buy for more than its own equity.
+    """
+    cost = _EXACT.multiply(_EXACT.multiply(fill.quantity, fill.price), quote_price)
+    return _DOWN.divide(_EXACT.multiply(fill.quantity, equity), max(master_equity, cost))
+
+
+def minimum_cost(fill: MasterFill, follower: Follower) -> Decimal:
+    """The policy's minimum for an open, converted from US dollars into the quote currency of the fill."""
+    return follower.policy.minimum_notional / fill.quote_price if fill.quote_price else ZERO
 
 
 def _skip(reason: SkipReason, carried: Decimal) -> Plan:
@@ -133,7 +162,6 @@ def exit_quantity(
     position: CopiedPosition,
     instrument: Instrument,
     price: Decimal,
-    minimum_notional: Amount,
 ) -> ExitPlan:
     """Return the quantity of a copied position that an exit sells, and the quantity carried to the next exit.
 
@@ -148,15 +176,15 @@ def exit_quantity(
         due = position.carried_exit + fraction * (position.quantity - position.carried_exit)
     quantity = instrument.rounded(due)
     left = position.quantity - quantity
-    if fraction != 1 and left > 0 and not instrument.is_orderable(left, price, minimum_notional):
-        quantity = instrument.rounded(position.quantity - _smallest_orderable(instrument, price, minimum_notional))
-    if not instrument.is_orderable(quantity, price, minimum_notional):
+    if fraction != 1 and left > 0 and not instrument.is_orderable(left, price):
+        quantity = instrument.rounded(position.quantity - _smallest_orderable(instrument, price))
+    if not instrument.is_orderable(quantity, price):
         return ExitPlan(ZERO, due, SkipReason.BELOW_MINIMUM)
     return ExitPlan(quantity, due - quantity, None)
 
 
-def _smallest_orderable(instrument: Instrument, price: Decimal, minimum_notional: Decimal) -> Decimal:
-    by_cost = max(instrument.minimum_cost, minimum_notional) / price
+def _smallest_orderable(instrument: Instrument, price: Decimal) -> Decimal:
+    by_cost = instrument.minimum_cost / price
     # The cost limit gets a tenth more, because the price may fall before the rest is sold.
     smallest = max(instrument.minimum_quantity, by_cost * Decimal("1.1"), instrument.lot)
     lots = instrument.rounded(smallest)

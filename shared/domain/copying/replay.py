@@ -9,7 +9,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import Plan, plan
+from shared.domain.copying.plan import Plan, plan, unplannable
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
@@ -70,15 +70,18 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
     )
     unreadable = recorded.skip_reason is SkipReason.INSTRUMENT_UNREADABLE
     no_instrument = SkipReason.INSTRUMENT_UNREADABLE if unreadable else SkipReason.UNSUPPORTED_SYMBOL
-    return plan(
-        fill,
-        follower,
-        account,
-        recorded.instrument or no_instrument,
-        recorded.carried_before,
-        now=recorded.decided_at,
-        snapshot_max_age=snapshot_max_age,
-    )
+    try:
+        return plan(
+            fill,
+            follower,
+            account,
+            recorded.instrument or no_instrument,
+            recorded.carried_before,
+            now=recorded.decided_at,
+            snapshot_max_age=snapshot_max_age,
+        )
+    except ArithmeticError:
+        return unplannable(fill, recorded.carried_before)
 
 
 def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: timedelta) -> list[Difference]:

@@ -13,6 +13,7 @@ from pydantic import ValidationError
 from sqlalchemy import Engine, text
 
 from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
@@ -35,7 +36,7 @@ _DECIDED = text("""
 
 _PENDING = text("""
     SELECT d.copy_order_id, d.sequence, d.follower_id, d.symbol, d.side, d.quantity, d.fraction, d.carried_after,
-           d.minimum_notional, f.price, f.executed_at, f.published_at, f.trace_id
+           d.minimum_notional / NULLIF(f.quote_price, 0) AS minimum_cost, f.price, f.executed_at, f.published_at, f.trace_id
     FROM decisions d
     JOIN master_fills f ON f.broker = d.broker AND f.sequence = d.sequence
     WHERE d.broker = :broker AND d.skip_reason IS NULL AND NOT EXISTS (
@@ -124,7 +125,7 @@ class Copies:
                 quantity=row.quantity,
                 fraction=row.fraction,
                 carried=row.carried_after,
-                minimum_notional=row.minimum_notional,
+                minimum_cost=row.minimum_cost or ZERO,
                 reference_price=row.price,
                 executed_at=row.executed_at,
                 published_at=row.published_at,

@@ -18,6 +18,7 @@ from sqlalchemy import Connection, Engine, RowMapping, func, insert, select, tex
 from sqlalchemy.dialects.postgresql import insert as upsert
 from sqlmodel import col
 
+from shared.domain.accounts.master_value import Equity, UnknownEquity
 from shared.domain.amounts import ZERO
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
@@ -37,8 +38,9 @@ class ObservedFill:
     """An execution on the master's account, with the equity of the account before it."""
 
     fill: AccountFill
-    equity_before: Decimal
-    """US dollars."""
+    equity_before: Equity
+    quote_price: Decimal | None = None
+    """US dollars per unit of the quote currency; None if it has no price."""
     lot: Decimal = ZERO
     """The smallest step of a quantity, in base currency. A sale that leaves less than this is a full close."""
 
@@ -169,7 +171,8 @@ class MasterFills:
                     sequence=sequence,
                     broker=broker,
                     master_account=master_account,
-                    master_equity_before=each.equity_before,
+                    master_equity_before=None if isinstance(each.equity_before, UnknownEquity) else each.equity_before,
+                    quote_price=each.quote_price,
                     traded_position_before=change.before,
                     fraction_closed=change.fraction_closed,
                     published_at=recorded_at,

@@ -12,6 +12,14 @@ from tests.support.faulty_broker import Fate
 from tests.support.running.worker_bench import WorkerBench, held
 
 
+async def test_an_exit_obeys_the_minimum_of_the_broker_only(bench: WorkerBench) -> None:
+    """A full close of 47.60 dollars is sent although the follower opens nothing below 50 dollars."""
+    await bench.hold("0.000952")
+    await bench.deliver(an_order(fraction="1", minimum_cost="50"))
+    (final,) = await bench.serve()
+    assert (final.outcome, final.filled_quantity) == (Outcome.COPIED, Decimal("0.000952"))
+
+
 async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBench) -> None:
     """Fees in the coin have made the balance smaller.
 
@@ -23,7 +31,7 @@ async def test_a_sale_of_more_than_is_there_sells_what_is_free(bench: WorkerBenc
     (final,) = await bench.serve()
     assert [o.quantity for o in bench.account.placed] == [Decimal("0.01"), Decimal("0.00998765")]
     assert (final.outcome, final.filled_quantity) == (Outcome.COPIED, Decimal("0.00998765"))
-    assert final.message == "the account had less to sell than 0.01"
+    assert final.message == "the account had too little for 0.01"
     assert await bench.position() == held("0.00001235", "0.00001235")
 
 

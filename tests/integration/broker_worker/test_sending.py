@@ -104,15 +104,6 @@ async def test_a_rejected_open_fails_with_the_brokers_words(bench: WorkerBench) 
     assert len(bench.account.placed) == 2
 
 
-async def test_an_open_without_funds_fails(bench: WorkerBench) -> None:
-    """A purchase fails without funds and is not sent again with a smaller quantity."""
-    bench.account.fates = [Fate.INSUFFICIENT]
-    await bench.deliver(an_order())
-    (final,) = await bench.serve()
-    assert (final.outcome, final.reason) == (Outcome.FAILED, FailReason.INSUFFICIENT_FUNDS)
-    assert len(bench.account.placed) == 1
-
-
 async def test_a_partly_filled_order_counts_what_was_filled(bench: WorkerBench) -> None:
     """The order counts as copied with the executed half."""
     bench.account.fates = [Fate.PARTIAL]

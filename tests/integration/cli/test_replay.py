@@ -26,7 +26,7 @@ def nija(
     """Runs `nija …` on a ledger that has fill 1 of Kraken and fill 1 of OKX."""
     engine = open_engine(fresh_database_url, pool_size=1)
     for broker in (Broker.KRAKEN, Broker.OKX):
-        seen = ObservedFill(an_account_fill(fill_id=f"T-{broker.value}"), Decimal(1_000))
+        seen = ObservedFill(an_account_fill(fill_id=f"T-{broker.value}"), Decimal(1_000), Decimal(1))
         MasterFills(engine).record(broker, "master", [seen], NOW + timedelta(seconds=1))
     engine.dispose()
 

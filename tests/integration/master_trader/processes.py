@@ -186,3 +186,12 @@ async def open_bench(paper: Paper, redis_url: str, database_url: str, folder: Pa
             for process in bench.processes:
                 end(process)
             await person.close()
+
+
+def check_equity(fill: MasterFill, unwound: Decimal) -> None:
+    """The equity is the unwound one, or the one read before the fill if that is larger.
+
+    The two differ by the distance between bid and ask, and by the fees paid since the reading: less than 0.05 %.
+    """
+    assert fill.master_equity_before is not None
+    assert unwound <= fill.master_equity_before <= unwound * Decimal("1.0005")

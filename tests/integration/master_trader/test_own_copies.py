@@ -21,7 +21,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.ledger import Ledger
-from tests.integration.master_trader.processes import KEYS, START, Bench, end
+from tests.integration.master_trader.processes import KEYS, START, Bench, check_equity, end
 from tests.support.ledger_examples import a_filled_event
 
 
@@ -71,7 +71,7 @@ def check_equities(fills: list[MasterFill], truth: list[dict[str, Any]]) -> None
     for each in truth:
         price, quantity, cost, fee = (Decimal(each[name]) for name in ("price", "quantity", "cost", "fee"))
         if each["fill_id"] in by_id:
-            assert by_id[each["fill_id"]].master_equity_before == usd + btc * price
+            check_equity(by_id[each["fill_id"]], usd + btc * price)
         sign = 1 if each["side"] == "buy" else -1
         usd -= sign * cost + fee
         btc += sign * quantity

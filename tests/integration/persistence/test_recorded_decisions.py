@@ -26,7 +26,10 @@ MAX_AGE = timedelta(minutes=15)
 def fill(fills: MasterFills) -> MasterFill:
     """A recorded fill, number 1 with the id T1."""
     [recorded] = fills.record(
-        Broker.KRAKEN, "main", [ObservedFill(an_account_fill(), Decimal("98765.4321"))], NOW + timedelta(seconds=1)
+        Broker.KRAKEN,
+        "main",
+        [ObservedFill(an_account_fill(), Decimal("98765.4321"), Decimal(1))],
+        NOW + timedelta(seconds=1),
     )
     return recorded
 

@@ -146,7 +146,7 @@ class RestoreWorld:
         self.fills += 1
         now = datetime.now(UTC)
         fill = an_account_fill(fill_id=f"T{self.fills}", side=side, quantity=quantity, executed_at=now)
-        MasterFills(self.engine).record(KRAKEN, "master", [ObservedFill(fill, MASTER_EQUITY)], now)
+        MasterFills(self.engine).record(KRAKEN, "master", [ObservedFill(fill, MASTER_EQUITY, Decimal(1))], now)
 
     async def publish(self) -> None:
         """Publish all recorded fills, also those of earlier processes, as a master process does at its start."""

@@ -2,6 +2,7 @@
 
 import re
 from base64 import b64encode
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
@@ -127,6 +128,12 @@ BAD_INPUT = [
     ({"DATABASE_URL": "mysql://host/nija"}, "DATABASE_URL should be a URL such as postgresql://"),
     ({"KRAKEN_BASE_URL": "127.0.0.1:80"}, "KRAKEN_BASE_URL should be a URL such as http://"),
     ({"KRAKEN_BASE_URL": "http://[bad"}, "KRAKEN_BASE_URL should be a URL such as http://"),
+    (
+        {"KRAKEN_MASTER_VALUES": "ABC=1.25"},
+        "KRAKEN_MASTER_VALUES has 'ABC=1.25', which should be ASSET:<US dollars per unit> or ASSET:ignore",
+    ),
+    ({"OKX_MASTER_VALUES": "ABC:-1"}, "OKX_MASTER_VALUES has 'ABC:-1', which should be ASSET:<US dollars per unit>"),
+    ({"OKX_MASTER_VALUES": "ABC:1,abc:2"}, "OKX_MASTER_VALUES names ABC twice"),
     ({"NIJA_SECRET_KEY": "zzz"}, "NIJA_SECRET_KEY should be one or more Fernet keys, separated by commas; make one"),
     ({"KRAKEN_MASTER_API_KEY": "zzz"}, "KRAKEN_MASTER_API_SECRET missing: KRAKEN_MASTER_API_KEY is set"),
     ({"KRAKEN_MASTER_API_SECRET": "zzz"}, "KRAKEN_MASTER_API_KEY missing: KRAKEN_MASTER_API_SECRET is set"),
@@ -261,6 +268,17 @@ def test_the_secret_key_may_come_from_the_data_folder(tmp_path: Path) -> None:
     (tmp_path / "secret.key").write_text("zzz")
     with pytest.raises(ConfigurationError, match=r"secret\.key should be one or more Fernet keys"):
         _ = settings.secret_key
+
+
+def test_an_operator_names_what_assets_of_a_master_are_worth(tmp_path: Path) -> None:
+    """A value is in US dollars per unit, and an asset may be ignored. nija.toml may hold it, too, and children get it."""
+    settings = load(tmp_path, KRAKEN_MASTER_VALUES="DOT28.S:4.5, xyz:ignore")
+    named = {"DOT28.S": Decimal("4.5"), "XYZ": None}
+    assert settings.master_values(Broker.KRAKEN) == named
+    assert settings.master_values(Broker.OKX) == {}
+    assert load_settings(settings.environment(), folder=tmp_path).master_values(Broker.KRAKEN) == named
+    (tmp_path / "nija.toml").write_text('okx_master_values = ["ABC:1", "DEF:ignore"]\n')
+    assert load(tmp_path).master_values(Broker.OKX) == {"ABC": Decimal(1), "DEF": None}
 
 
 def test_child_processes_get_the_same_settings(tmp_path: Path) -> None:

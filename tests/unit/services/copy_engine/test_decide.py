@@ -46,7 +46,7 @@ def test_everybody_gets_one_decision_and_only_orders_go_into_mailboxes() -> None
     assert (batch.sequence, batch.shard, batch.instrument) == (1, 3, an_instrument())
     assert made.orders[::2] == ["alice"]
     assert orders[0].quantity == Decimal("0.001")
-    assert orders[0].minimum_notional == 2
+    assert orders[0].minimum_cost == 2
     assert orders[0].id == copy_order_id(a_fill().broker, "main", "T1", "alice") == batch.decisions[0].copy_order_id
 
 
@@ -88,3 +88,22 @@ def test_a_replayed_fill_makes_replayed_orders() -> None:
     assert [order.replayed for order in orders] == [True] * 4
     assert [order.quantity for order in orders] == [Decimal("0.001"), 0, 0, 0]
     assert {decision.skip_reason for decision in batch.decisions} == {None}
+
+
+def test_a_follower_that_cannot_be_planned_stops_no_other() -> None:
+    """Carol's equity has 100 digits, and bob's carry is no number. Each ends with a decision; alice and dave copy."""
+    names = ["alice", "bob", "carol", "dave"]
+    made = decide(
+        a_fill(),
+        3,
+        [a_follower(name) for name in names],
+        [an_account("1000"), an_account("1000"), an_account("1E+100"), an_account("1000")],
+        [None, b"broken", None, None],
+        an_instrument(),
+        now=NOW,
+        snapshot_max_age=timedelta(minutes=5),
+    )
+    batch = EVENT.validate_json(made.event)
+    assert isinstance(batch, DecisionBatch)
+    assert [d.skip_reason for d in batch.decisions] == [None, None, SkipReason.CANNOT_BE_PLANNED, None]
+    assert made.orders[::2] == ["alice", "bob", "dave"]

@@ -5,6 +5,7 @@ from decimal import Decimal
 from typing import Any
 
 from services.master_trader.poll import Sighting, poll_account, read_equity
+from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
 from shared.domain.fill import AccountFill, Side
 from tests.support.broker import FakeAccount, FakeConnection
 
@@ -45,6 +46,7 @@ async def see(account: CountingAccount, known: set[str]) -> Sighting:
         watched_since=since,
         known=known,
         now=account.clock,
+        memory=PriceMemory({"XYZ": None}),
     )
 
 
@@ -67,7 +69,7 @@ async def test_new_fills_come_once_each_with_the_equity_before_them() -> None:
         (second, Decimal(15_000) - first.fee),
     ]
     assert sighting.account is not None
-    assert sighting.account.unpriced == ("XYZ",)
+    assert sighting.account.unpriced == ()  # the operator ignores XYZ
     assert sighting.agreed
 
 
@@ -100,5 +102,7 @@ async def test_an_account_that_never_rests_is_taken_as_it_is() -> None:
 async def test_the_equity_is_everything_at_market_and_unpriced_coins_are_named() -> None:
     """10,000 dollars and 2 ETH; XYZ has no price."""
     account = new_account()
-    snapshot = await read_equity(FakeConnection(account, account.prices), account, account.clock)
+    connection, memory = FakeConnection(account, account.prices), PriceMemory({})
+    snapshot, equity = await read_equity(connection, account, account.clock, memory)
+    assert equity == UnknownEquity(("XYZ",))
     assert (snapshot.equity, snapshot.cash, snapshot.unpriced) == (Decimal(15_000), Decimal(10_000), ("XYZ",))

@@ -22,10 +22,10 @@ class Payment(BaseModel):
 
 
 @pytest.mark.parametrize(
-    "value", [0.25, 1.0, float("nan"), True, None, b"1", [1], "abc", "", "NaN", "-Infinity", "1,5"]
+    "value", [0.25, 1.0, float("nan"), True, None, b"1", [1], "abc", "", "NaN", "-Infinity", "1,5", "1E+101", "1E-9999"]
 )
 def test_what_is_no_exact_decimal_is_refused(value: Any) -> None:
-    """A float, a bool, NaN, infinity and text that is not a number are rejected."""
+    """A float, a bool, NaN, infinity, text that is not a number and absurd sizes are rejected."""
     with pytest.raises(InvalidAmount):
         parse_amount(value)
 
@@ -82,3 +82,10 @@ def test_moments_become_utc_and_naive_ones_are_refused() -> None:
     assert Payment(amount=Decimal(1), at=vienna).at.isoformat() == "2026-01-05T12:00:00+00:00"
     with pytest.raises(ValidationError):
         Payment(amount=Decimal(1), at=datetime(2026, 1, 5, 12))  # noqa: DTZ001  that is what is refused
+
+
+def test_a_quantity_of_more_than_28_digits_is_rounded_to_its_lot() -> None:
+    """Cheap coins have balances with more lots than the usual 28 digits can count."""
+    balance = Decimal("123456789012345678.901234567890123456")
+    assert round_down(balance, Decimal("0.000000000000000001")) == balance
+    assert round_down(balance, Decimal("0.00000001")) == Decimal("123456789012345678.90123456")

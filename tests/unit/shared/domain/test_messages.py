@@ -48,7 +48,7 @@ VERSION_1: dict[str, str] = {
     ),
     "CopyOrder": (
         '{"version":1,"id":"17f3a9b93119523ba4f9fe063dd4a6a2","broker":"kraken","sequence":7,"follower_id":"alice",'
-        '"symbol":"BTC/USD","side":"sell","quantity":null,"fraction":"0.25","minimum_notional":"1",'
+        '"symbol":"BTC/USD","side":"sell","quantity":null,"fraction":"0.25","minimum_cost":"0",'
         '"reference_price":"50000","executed_at":"2026-01-05T12:00:00.123456Z",'
         '"published_at":"2026-01-05T12:00:01Z","decided_at":"2026-01-05T12:00:01.5Z","replayed":false,'
         '"trace_id":"trace-7"}'
@@ -63,7 +63,7 @@ VERSION_1: dict[str, str] = {
     "DecisionBatch": (
         '{"version":1,"type":"decisions","broker":"kraken","sequence":7,"shard":3,"symbol":"BTC/USD","side":"buy",'
         '"instrument":{"broker":"kraken","symbol":"BTC/USD","asset_class":"coin","base":"BTC","quote":"USD","lot":"0.00000001",'
-        '"price_tick":"0.1","minimum_quantity":"0.00005","minimum_cost":"0.5"},'
+        '"price_tick":"0.1","minimum_quantity":"0.00005","minimum_cost":"0.5","maximum_quantity":null},'
         '"decided_at":"2026-01-05T12:00:01.5Z","decisions":[{"copy_order_id":"17f3a9b93119523ba4f9fe063dd4a6a2",'
         '"follower_id":"alice","skip_reason":"below_minimum","quantity":null,"fraction":null,"status":"active",'
         '"minimum_notional":"1","equity":"1000","snapshot_at":"2026-01-05T12:00:00Z","carried_before":"0",'

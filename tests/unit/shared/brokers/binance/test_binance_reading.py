@@ -69,17 +69,21 @@ async def test_markets_that_cannot_be_read_do_not_open(binance: RecordingServer,
 
 
 async def test_balances_are_free_and_locked_together(binance: RecordingServer, account: BinanceAccount) -> None:
-    """Numbers may be text. Zero balances are left out, and without `locked` the whole balance is free."""
+    """Numbers may be text. Zero balances are left out, and without `locked` the whole balance is free.
+
+    What earns (LDUSDT) is a part of the total that no order can use.
+    """
     binance.answers["GET account"] = {
         "balances": [
             {"asset": "BTC", "free": "0.10000000", "locked": "0.02000000"},
             {"asset": "USDT", "free": 100.5},
+            {"asset": "LDUSDT", "free": "900", "locked": "0"},
             {"asset": "ETH", "free": "0.00000000", "locked": "0.00000000"},
         ]
     }
     assert await account.balances() == {
         "BTC": Balance(free=Decimal("0.1"), total=Decimal("0.12")),
-        "USDT": Balance(free=Decimal("100.5"), total=Decimal("100.5")),
+        "USDT": Balance(free=Decimal("100.5"), total=Decimal("1000.5")),
     }
     assert binance.requests[0].fields["omitZeroBalances"] == "true"
 

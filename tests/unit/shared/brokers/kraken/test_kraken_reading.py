@@ -148,6 +148,7 @@ async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServ
         "XBT.F": {"balance": "0.5", "hold_trade": "0"},
         "XBT.S": {"balance": "2"},
         "ETH.B": {"balance": "3"},
+        "ETH2.S": {"balance": "1"},
         "SOL.M": {"balance": "4"},
         "USD.HOLD": {"balance": "10"},
         "AAPLx.T": {"balance": "6"},
@@ -157,7 +158,7 @@ async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServ
     assert await account.balances() == {
         "USD": Balance(free=Decimal("60.25"), total=Decimal("110.5")),
         "BTC": Balance(free=Decimal("0.9012"), total=Decimal("3.7435")),
-        "ETH": Balance(free=Decimal(0), total=Decimal(3)),
+        "ETH": Balance(free=Decimal(0), total=Decimal(4)),
         "SOL": Balance(free=Decimal(0), total=Decimal(4)),
         "AAPLX.T": Balance(free=Decimal(6), total=Decimal(6)),
         "DOGE": Balance(free=Decimal(5), total=Decimal(5)),

@@ -12,10 +12,10 @@ PRICE = Decimal(100)
 LOT = an_instrument(lot="0.01", minimum_quantity="0.1", minimum_cost="5")
 
 
-def sold(fraction: str, quantity: str, carried: str = "0", minimum_notional: str = "1") -> ExitPlan:
+def sold(fraction: str, quantity: str, carried: str = "0") -> ExitPlan:
     """Plan an exit at a price of 100, a lot of 0.01 and a minimum of 0.1."""
     position = CopiedPosition(quantity=Decimal(quantity), carried_exit=Decimal(carried))
-    return exit_quantity(Decimal(fraction), position, LOT, PRICE, Decimal(minimum_notional))
+    return exit_quantity(Decimal(fraction), position, LOT, PRICE)
 
 
 def test_a_partial_exit_sells_the_fraction() -> None:
@@ -61,9 +61,11 @@ def test_a_partial_exit_leaves_nothing_that_cannot_be_sold() -> None:
     assert sold("0.95", "1") == ExitPlan(Decimal("0.9"), Decimal("0.05"), None)
 
 
-def test_what_stays_also_meets_the_policy_with_room_for_a_falling_price() -> None:
-    """The policy's minimum of 50 USD is 0.5 at a price of 100. A tenth more than that stays."""
-    assert sold("0.95", "2", minimum_notional="50") == ExitPlan(Decimal("1.45"), Decimal("0.45"), None)
+def test_what_stays_meets_the_cost_minimum_with_room_for_a_falling_price() -> None:
+    """The broker's minimum of 50 USD is 0.5 at a price of 100. A tenth more than that stays."""
+    position = CopiedPosition(quantity=Decimal(2), carried_exit=ZERO)
+    dear = LOT.model_copy(update={"minimum_cost": Decimal(50)})
+    assert exit_quantity(Decimal("0.95"), position, dear, PRICE) == ExitPlan(Decimal("1.45"), Decimal("0.45"), None)
 
 
 def test_a_position_that_can_only_be_sold_whole_waits_for_the_full_close() -> None:
@@ -80,6 +82,6 @@ def test_no_position_is_nothing_to_sell() -> None:
 
 def test_everything_carried_is_everything_sold() -> None:
     """A partial exit may be due for all that is left."""
-    assert exit_quantity(Decimal("0.5"), CopiedPosition(quantity=ONE, carried_exit=ONE), LOT, PRICE, ONE) == ExitPlan(
+    assert exit_quantity(Decimal("0.5"), CopiedPosition(quantity=ONE, carried_exit=ONE), LOT, PRICE) == ExitPlan(
         ONE, ZERO, None
     )

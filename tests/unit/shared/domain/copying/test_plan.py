@@ -9,7 +9,7 @@ import pytest
 from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import Plan, plan
+from shared.domain.copying.plan import Plan, plan, unplannable
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
 from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
@@ -82,6 +82,7 @@ def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
         ({"account": an_account("0")}, SkipReason.NO_EQUITY),
         ({"account": an_account("-5")}, SkipReason.NO_EQUITY),
         ({"fill": a_fill(master_equity_before="0")}, SkipReason.NO_EQUITY),
+        ({"fill": a_fill(master_equity_before=None)}, SkipReason.MASTER_EQUITY_UNKNOWN),
         ({"fill": a_sale("0")}, SkipReason.NO_POSITION),
         ({"fill": a_sale("1"), "follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
     ],
@@ -105,6 +106,7 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
         {"account": an_account("0")},
         {"instrument": SkipReason.INSTRUMENT_UNREADABLE},
         {"fill": a_sale("0.25", master_equity_before="0")},
+        {"fill": a_sale("0.25", master_equity_before=None, quote_price=None)},
     ],
 )
 def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
@@ -148,3 +150,37 @@ def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
     result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))
     looked_for = Plan(ZERO, None, None, Decimal("0.5"))
     assert result == (looked_for if is_looked_for else Plan(None, None, SkipReason.DISABLED, Decimal("0.5")))
+
+
+def test_the_minimum_of_a_policy_is_in_dollars_in_every_pair() -> None:
+    """An open of 0.2 ETH costs 0.01 BTC, which is 500 dollars at 50,000 dollars per BTC."""
+    fill = a_fill(symbol="ETH/BTC", price="0.05", quantity="20", cost="1", quote_price="50000")
+    eth = an_instrument(symbol="ETH/BTC", base="ETH", quote="BTC", minimum_cost="0.00001")
+    for minimum, reason in (("500", None), ("500.01", SkipReason.BELOW_MINIMUM)):
+        result = planned(fill=fill, instrument=eth, follower=a_follower(minimum_notional=minimum))
+        assert result.skip_reason is reason
+
+
+def test_a_fill_that_costs_more_than_the_equity_is_scaled_by_its_cost() -> None:
+    """The master bought for 5,000 dollars. Its equity cannot be 500, so a follower with 1,000 buys for 1,000."""
+    assert planned(fill=a_fill(master_equity_before="500")).quantity == Decimal("0.02")
+
+
+def test_an_input_that_cannot_be_planned_ends_with_a_reason() -> None:
+    """More digits than any quantity has. The carry stays as it was."""
+    with pytest.raises(ArithmeticError):
+        planned(account=an_account("1E+100"))
+    assert unplannable(a_fill(), Decimal("0.5")) == Plan(None, None, SkipReason.CANNOT_BE_PLANNED, Decimal("0.5"))
+
+
+def test_an_exit_that_cannot_be_planned_is_planned_without_the_carry() -> None:
+    """The exit needs only its fraction. A sale of what the master did not trade stays a skip."""
+    with pytest.raises(ArithmeticError):
+        planned(fill=a_sale("0.25"), carried=Decimal("sNaN"))
+    assert unplannable(a_sale("0.25"), Decimal("sNaN")) == Plan(None, Decimal("0.25"), None, ZERO)
+    assert unplannable(a_sale("0"), ZERO).skip_reason is SkipReason.CANNOT_BE_PLANNED
+
+
+def test_the_equity_of_the_finding_is_planned_within_the_followers_own_equity() -> None:
+    """A master's equity of 0.00000001 dollars once stopped the engine of its broker."""
+    assert planned(fill=a_fill(master_equity_before="0.00000001")).quantity == Decimal("0.02")

@@ -1,0 +1,80 @@
+"""Decides the quantity of the order at the head of a mailbox, from what the follower has now. Pure.
+
+The engine planned an open by equity and an exit as a fraction. Only here is it known what cash is free and what position
+is left. Quantities are in base currency.
+"""
+
+from collections.abc import Mapping
+from decimal import Decimal
+from typing import NamedTuple
+
+from shared.domain.accounts.equity import Balance
+from shared.domain.amounts import ONE, ZERO, plain
+from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.free_cash import cut_open, is_worth_opening, price_margin
+from shared.domain.copying.plan import exit_quantity
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.fill import Side
+from shared.domain.instrument import Instrument
+
+
+class Purse(NamedTuple):
+    """What a follower can pay with."""
+
+    cash_fee: Decimal
+    """The usual fee that cash pays on top of the cost, as a fraction of the cost."""
+    free_quote: Decimal | None = None
+    """The free quote currency as far as nija knows it; None if the account was never read."""
+
+
+class OrderSize(NamedTuple):
+    """The quantity to send, or the reason to send nothing."""
+
+    quantity: Decimal
+    exit_due: Decimal
+    """The quantity that an exit is to sell, including what was carried; 0 for an open."""
+    skip_reason: SkipReason | None
+    carried_exit: Decimal
+    """The exit that is carried if nothing is sent."""
+    message: str = ""
+
+
+def order_size(order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse) -> OrderSize:
+    """Return the size of an open that the free cash pays for, or of an exit that the position allows."""
+    try:
+        if order.fraction is None:
+            return _open_size(order, position, instrument, purse)
+        planned = exit_quantity(order.fraction, position, instrument, order.reference_price)
+    except ArithmeticError as error:
+        why = f"{type(error).__name__}: {error}"
+        return OrderSize(ZERO, ZERO, SkipReason.CANNOT_BE_PLANNED, position.carried_exit, why)
+    due = planned.quantity + planned.carried_exit_after
+    return OrderSize(planned.quantity, due, planned.skip_reason, planned.carried_exit_after)
+
+
+def _open_size(order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse) -> OrderSize:
+    wanted = order.quantity or ZERO
+    if not wanted:
+        return OrderSize(ZERO, ZERO, SkipReason.NOT_REPEATED, position.carried_exit)
+    quantity = cut_open(wanted, instrument, purse.free_quote, order.reference_price, purse.cash_fee)
+    if quantity < wanted and not is_worth_opening(instrument, quantity, order.reference_price, order.minimum_cost):
+        free = f"{plain(purse.free_quote or ZERO)} {instrument.quote} is free"
+        why = f"{free}, which pays for {plain(quantity)} of {plain(wanted)} {instrument.base}"
+        return OrderSize(ZERO, ZERO, SkipReason.NO_QUOTE_CASH, position.carried_exit, why)
+    return OrderSize(quantity, ZERO, None, position.carried_exit)
+
+
+def smaller_size(
+    order: CopyOrder, refused: Decimal, instrument: Instrument, balances: Mapping[str, Balance], cash_fee: Decimal
+) -> Decimal | None:
+    """The quantity to try after the broker refused `refused` for lack of funds; None if a smaller one cannot be sent."""
+    price = order.reference_price
+    if order.side is Side.BUY:
+        held = balances.get(instrument.quote)
+        # If the cash seems to be enough, the price has moved further than the margin.
+        below = instrument.rounded(refused * (ONE - price_margin(instrument)))
+        smaller = cut_open(below, instrument, held.free if held else ZERO, price, cash_fee)
+        return smaller if is_worth_opening(instrument, smaller, price, order.minimum_cost) else None
+    held = balances.get(instrument.base)
+    smaller = instrument.rounded(held.free) if held else ZERO
+    return smaller if smaller < refused and instrument.is_orderable(smaller, price) else None
