@@ -216,8 +216,8 @@ class Bulkhead:
             await asyncio.sleep(0.25)
 
 
-async def _hang(session: aiohttp.ClientSession, whom: Mapping[str, str]) -> None:
-    async with session.post("faults", json={"kind": "hang", **whom}) as reply:
+async def _hang(session: aiohttp.ClientSession, subject: Mapping[str, str]) -> None:
+    async with session.post("faults", json={"kind": "hang", **subject}) as reply:
         reply.raise_for_status()
 
 

@@ -104,7 +104,7 @@ class ReconciliationRounds:
             repaired = 0
             for some in _parts(drifting):
                 await _keep(lease)
-                repaired += await self._look_again(some, seen)
+                repaired += await self._read_again(some, seen)
         finally:
             # The lease lasts for half an interval. It prevents a second round in this interval, but not the next round,
             # because clocks differ by less than that.
@@ -119,7 +119,7 @@ class ReconciliationRounds:
         )
         return True
 
-    async def _look_again(self, followers: Collection[str], seen: Mapping[_Name, Drift]) -> int:
+    async def _read_again(self, followers: Collection[str], seen: Mapping[_Name, Drift]) -> int:
         """Read the accounts again. Repair drift that has not changed (if repairs are on), and alert about the rest.
 
         Return the number of repairs.

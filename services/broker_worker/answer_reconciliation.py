@@ -25,7 +25,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimLost, Mailboxes, Submission
 from shared.messaging.reconciliation import ReconciliationRequest, ReconciliationRequests
 
-MAIL_TOLD = 100
+MOST_MAIL_LISTED = 100
 RETRY_SECONDS = 2.0
 
 log = structlog.get_logger()
@@ -121,7 +121,7 @@ class ReconciliationResponder:
 
     async def _mail(self, follower_id: FollowerId) -> tuple[tuple[WaitingOrder, ...], int]:
         async with self.redis.pipeline(transaction=True) as pipeline:
-            pipeline.lrange(self.keys.mailbox(follower_id), 0, MAIL_TOLD - 1)
+            pipeline.lrange(self.keys.mailbox(follower_id), 0, MOST_MAIL_LISTED - 1)
             pipeline.llen(self.keys.mailbox(follower_id))
             pipeline.hget(self.keys.submitting, follower_id)
             texts, count, recorded = await pipeline.execute()

@@ -152,8 +152,8 @@ def build_child(**_: Any) -> None:
             circuit=RedisCircuit(scripts, keys),
         )
 
-    def is_told_to_stop() -> bool:
-        return Worker.children.is_told_to_stop
+    def is_stopping() -> bool:
+        return Worker.children.is_stopping
 
     def load_credentials(ids: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
         try:
@@ -163,7 +163,7 @@ def build_child(**_: Any) -> None:
             raise
 
     slot.begin()
-    Worker.child = Child(settings, broker, connect_broker, load_credentials, is_told_to_stop, slot.beat)
+    Worker.child = Child(settings, broker, connect_broker, load_credentials, is_stopping, slot.beat)
 
 
 def stop_child(**_: Any) -> None:
@@ -192,7 +192,7 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
     Worker.sweeper.start()
 
 
-def tell_to_stop(**_: Any) -> None:
+def begin_stop(**_: Any) -> None:
     """In the main process, inside the handler of SIGTERM: nothing here may block."""
     Worker.children.stop()
     ending = threading.Timer(END_SECONDS, end_now)
@@ -228,5 +228,5 @@ signals.worker_process_init.connect(build_child)
 signals.worker_process_shutdown.connect(stop_child)
 signals.worker_ready.connect(start_sweeper)
 signals.task_received.connect(note_hint)
-signals.worker_shutting_down.connect(tell_to_stop)
+signals.worker_shutting_down.connect(begin_stop)
 signals.worker_shutdown.connect(stop_sweeper)

@@ -13,7 +13,7 @@ import structlog
 
 from services.broker_worker.order_events import Later, Settled
 from services.broker_worker.order_progress import OrderProgress
-from services.broker_worker.pauses import look_pause, until_after, wait_by_age
+from services.broker_worker.pauses import look_up_pause, until_after, wait_by_age
 from shared.brokers.errors import (
     BrokerError,
     Expired,
@@ -49,7 +49,7 @@ UNREAD_AFTER = timedelta(seconds=60)
 """After this time, an accepted order that cannot be read by the broker's id is searched for by our id."""
 UNREAD_RETRY_SECONDS = 30.0
 """Long, because a search costs many requests."""
-LOOK_BACK = timedelta(minutes=5)
+LOOK_UP_STARTS_BEFORE = timedelta(minutes=5)
 """How far before the decision a look-up begins, because clocks differ."""
 
 log = structlog.get_logger()
@@ -197,13 +197,13 @@ class Execution:
             return self._unresolved(submission, wait_seconds, _words(why, error))
         except (InvalidNonce, NotSent, OutcomeUnknown, Rejected) as error:
             await self.progress.note_unknown(submission, why or str(error))
-            return self._unresolved(submission, look_pause(since, window_ends), _words(why, error))
+            return self._unresolved(submission, look_up_pause(since, window_ends), _words(why, error))
         if report is not None:
             return await self._adopt(report)
         if not is_early:
             return await self._send(submission.attempt + 1 if submission else 1)
         await self.progress.note_unknown(submission, why or "not found yet")
-        return self._unresolved(submission, look_pause(since, window_ends), why or "not found yet")
+        return self._unresolved(submission, look_up_pause(since, window_ends), why or "not found yet")
 
     def _unresolved(self, submission: Submission | None, wait_seconds: float, why: str) -> Later:
         since = submission.submitted_at if submission else self.order.decided_at
@@ -212,7 +212,7 @@ class Execution:
     async def _look_up(self, priority: Priority) -> OrderReport | None:
         # A replayed order may have been sent at any time since the fill of the master.
         since = min(self.order.executed_at, self.order.decided_at) if self.order.replayed else self.order.decided_at
-        return await self.account.at(priority).look_up(self.order.id, self.order.symbol, since - LOOK_BACK)
+        return await self.account.at(priority).look_up(self.order.id, self.order.symbol, since - LOOK_UP_STARTS_BEFORE)
 
     async def _adopt(self, report: OrderReport) -> Settled | Later:
         """Continue with an order that was found at the broker."""

@@ -50,17 +50,17 @@ class Child:
         broker: Broker,
         connect: Callable[[ScriptRunner, RateLimits | None], BrokerConnection],
         load_credentials: LoadCredentials,
-        is_told_to_stop: Callable[[], bool],
+        is_stopping: Callable[[], bool],
         beat: Callable[[], None],
     ) -> None:
-        """`is_told_to_stop` returns whether the main process is to stop, because a child gets no signal of its own. The
+        """`is_stopping` returns whether the main process is to stop, because a child gets no signal of its own. The
         event loop calls `beat` regularly.
         """
         self._settings = settings
         self._broker = broker
         self._connect = connect
         self._load_credentials = load_credentials
-        self._is_told_to_stop = is_told_to_stop
+        self._is_stopping = is_stopping
         self._beat = beat
         self._stopping = asyncio.Event()
         self._drain: Drain | None = None
@@ -70,7 +70,7 @@ class Child:
         self._loop = uvloop.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="broker-traffic", daemon=True)
         self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._finish_when_told(), self._loop)
+        asyncio.run_coroutine_threadsafe(self._finish_when_stopping(), self._loop)
 
     def drain(self) -> None:
         """Serve ready followers. Return when none is left, the time box is over or the process is to stop."""
@@ -133,9 +133,9 @@ class Child:
         self._listing = asyncio.create_task(listing.keep_fresh())
         return drain
 
-    async def _finish_when_told(self) -> None:
+    async def _finish_when_stopping(self) -> None:
         # Celery would be too late: before it ends its children, it says goodbye to a Redis that may hang.
-        while not self._is_told_to_stop():
+        while not self._is_stopping():
             self._beat()
             await asyncio.sleep(STOP_CHECK_SECONDS)
         await self._finish_once()

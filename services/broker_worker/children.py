@@ -58,7 +58,7 @@ class Children:
         self._numbers[0] = 1.0
 
     @property
-    def is_told_to_stop(self) -> bool:
+    def is_stopping(self) -> bool:
         return self._numbers[0] != 0.0
 
     def slot(self, index: int) -> ChildSlot:

@@ -57,7 +57,7 @@ def _open_size(order: CopyOrder, position: CopiedPosition, instrument: Instrumen
     if not wanted:
         return OrderSize(ZERO, ZERO, SkipReason.NOT_REPEATED, position.carried_exit)
     quantity = cut_open(wanted, instrument, purse.free_quote, order.reference_price, purse.cash_fee)
-    if quantity < wanted and not is_worth_opening(instrument, quantity, order.reference_price, order.minimum_cost):
+    if quantity < wanted and not is_worth_opening(instrument, quantity, order.reference_price, order.policy_minimum):
         free = f"{plain(purse.free_quote or ZERO)} {instrument.quote} is free"
         why = f"{free}, which pays for {plain(quantity)} of {plain(wanted)} {instrument.base}"
         return OrderSize(ZERO, ZERO, SkipReason.NO_QUOTE_CASH, position.carried_exit, why)
@@ -74,7 +74,7 @@ def smaller_size(
         # If the cash seems to be enough, the price has moved further than the margin.
         below = instrument.rounded(refused * (ONE - price_margin(instrument)))
         smaller = cut_open(below, instrument, held.free if held else ZERO, price, cash_fee)
-        return smaller if is_worth_opening(instrument, smaller, price, order.minimum_cost) else None
+        return smaller if is_worth_opening(instrument, smaller, price, order.policy_minimum) else None
     held = balances.get(instrument.base)
     smaller = instrument.rounded(held.free) if held else ZERO
     return smaller if smaller < refused and instrument.is_orderable(smaller, price) else None

@@ -16,7 +16,7 @@ def wait_by_age(since: datetime) -> float:
     return PROGRESS_BACKOFF.at_age((datetime.now(UTC) - since).total_seconds())
 
 
-def look_pause(since: datetime, window_ends: datetime) -> float:
+def look_up_pause(since: datetime, window_ends: datetime) -> float:
     """The wait before the next look-up of a request without a clear answer.
 
     It grows with the age of the request. One look-up always comes when the window ends, and the growth begins again then.

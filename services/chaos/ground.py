@@ -50,7 +50,7 @@ PAUSE_SECONDS = CLAIM_SECONDS + 3
 """Long enough that a paused process loses its claims and leases."""
 WARM_UP_SECONDS = 120.0
 BETWEEN_ORDERS_SECONDS = 0.5
-LOOK_SECONDS = 0.5
+POLL_SECONDS = 0.5
 RECONCILE_EVERY_SECONDS = 20.0
 ROUND = 4
 """The person's orders from the first buy to the full close."""
@@ -175,7 +175,7 @@ class Ground:
                 now_written = await asyncio.to_thread(_written, self.engine)
                 if now_written != written:
                     written, gone_on_at = now_written, time.monotonic()
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         return time.monotonic() - started
 
     async def check(self) -> dict[Broker, Found]:
@@ -210,7 +210,7 @@ class Ground:
             ):
                 if time.monotonic() > deadline:
                     raise LocalSystemError(f"{broker.value}: not every account was read in time")
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
 
     async def _is_settled(self) -> bool:
         # Quiet is checked twice: a fill that was not in the ledger yet may have arrived in between. First, because it

@@ -56,7 +56,7 @@ def check(seen: Evidence) -> Found:
     """Check every invariant."""
     ordered = {copy.copy_order_id: copy for copy in seen.copies if copy.skip_reason is None}
     doubled = _one_order(seen, ordered)
-    missing = _nobody_missing(seen, ordered)
+    missing = _none_missing(seen, ordered)
     pending = [f"{copy.follower_id} fill {copy.sequence}" for copy in ordered.values() if copy.outcome is None]
     broken = {
         "at most one broker order per fill and follower": doubled,
@@ -84,7 +84,7 @@ def _one_order(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
     ]
 
 
-def _nobody_missing(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+def _none_missing(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
     missing = [f"master fill {fill_id}" for fill_id in seen.master_fills if fill_id not in seen.ledger_fills]
     decided: dict[int, list[str]] = defaultdict(list)
     for copy in seen.copies:

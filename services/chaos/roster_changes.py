@@ -34,7 +34,7 @@ class RosterChanges:
         self._accounts = accounts
         self._followers = dict.fromkeys(accounts, in_at_first)
         self._redis_url = redis_url
-        self._untold = False
+        self._is_unannounced = False
 
     def make(self, kind: Kind, broker: Broker, number: int) -> bool:
         """Make one of ROSTER_CHANGES with the follower of that number. Return False when nija has disabled the
@@ -76,8 +76,8 @@ class RosterChanges:
         self._followers[broker] += 1
 
     def _announce_or_not(self, broker: Broker) -> None:
-        self._untold = not self._untold
-        if not self._untold:
+        self._is_unannounced = not self._is_unannounced
+        if not self._is_unannounced:
             self._announce(broker)
 
     def _announce(self, broker: Broker) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from sqlalchemy import Engine, text
 
 from services.chaos.evidence import recovery_seconds
-from services.chaos.ground import LOOK_SECONDS, PAUSE_SECONDS, Ground
+from services.chaos.ground import PAUSE_SECONDS, POLL_SECONDS, Ground
 from services.chaos.inject import Injector
 from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import Injection
@@ -108,7 +108,7 @@ class Chaos:
         async with self._ground.person(broker) as person:
             while self._trading:
                 if await self._ground.backlog(broker) > MOST_WAITING:
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
                 else:
                     await self._ground.trade_round(broker, person)
 
@@ -130,7 +130,7 @@ class Chaos:
                 ordered = await asyncio.to_thread(_ordered, self._ground.engine)
                 if ordered >= self._plan.orders and time.monotonic() >= not_before:
                     return
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
 
     async def _report(self, injector: Injector, wake_ups: WakeUps, seconds: float, settled_in: float) -> dict[str, Any]:
         seen = {broker: await self._ground.evidence(broker) for broker in self._plan.brokers}
@@ -151,7 +151,7 @@ class Chaos:
             "requests_hit": dict(injector.requests_hit),
             "recovery_seconds": _p50_and_max(waits),
             "recovery_seconds_by_fault": {kind: _p50_and_max(each) for kind, each in recovery.items()},
-            "wake_ups_watched": wake_ups.looks,
+            "wake_ups_watched": wake_ups.polls,
             "seconds": round(seconds, 1),
             "settled_in_seconds": round(settled_in, 1),
         }

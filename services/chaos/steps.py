@@ -28,7 +28,7 @@ REACH_SECONDS = 60.0
 """A step that is not reached within this time is no longer a step of the protocol."""
 TRIGGER_EVERY_SECONDS = 5.0
 SETTLE_SECONDS = 90.0
-LOOK_SECONDS = 0.05
+POLL_SECONDS = 0.05
 LANES = 3
 """The number of systems that run side by side."""
 Strike = tuple[Step, str]
@@ -187,7 +187,7 @@ class StepRun:
             if step.trigger is not None and time.monotonic() >= trigger_at:
                 await self._injector.inject(Injection(step.trigger, self._broker, 0.0, 0))
                 trigger_at = time.monotonic() + TRIGGER_EVERY_SECONDS
-            await asyncio.sleep(LOOK_SECONDS)
+            await asyncio.sleep(POLL_SECONDS)
         return pid
 
     def _broken(self, found: Found) -> dict[str, int]:

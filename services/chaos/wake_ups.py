@@ -16,7 +16,7 @@ from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.keys import BrokerKeys
 from shared.running import wait
 
-LOOK_EVERY_SECONDS = 0.25
+POLL_EVERY_SECONDS = 0.25
 
 # KEYS  1 ready  2 claims  3 epoch
 # ARGV  1 prefix of mailboxes  2 run id of this Redis
@@ -40,7 +40,7 @@ class WakeUps:
     def __init__(self, redis: Redis, brokers: Sequence[Broker]) -> None:
         self.lost: dict[Broker, set[str]] = {broker: set() for broker in brokers}
         """Followers whose wake-up was lost at some time."""
-        self.looks = 0
+        self.polls = 0
         """How often a Redis that was in line with the ledger was checked, all brokers together."""
         self._redis = redis
 
@@ -59,15 +59,15 @@ class WakeUps:
     async def _watch(self, stopping: asyncio.Event) -> None:
         while not stopping.is_set():
             with contextlib.suppress(RedisError, OSError):  # killed or emptied meanwhile: the next check comes soon
-                await self._look()
-            await wait(stopping, LOOK_EVERY_SECONDS)
+                await self._poll()
+            await wait(stopping, POLL_EVERY_SECONDS)
 
-    async def _look(self) -> None:
+    async def _poll(self) -> None:
         run_id = await run_id_of(self._redis)
         for broker, lost in self.lost.items():
             keys = BrokerKeys(broker)
             in_line, *asleep = await self._redis.eval(
                 _ASLEEP, 3, keys.ready, keys.claims, keys.epoch, keys.mailbox_prefix, run_id
             )
-            self.looks += in_line
+            self.polls += in_line
             lost.update(follower.decode() for follower in asleep)

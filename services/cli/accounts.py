@@ -29,7 +29,7 @@ def accounts(
     the account opens nothing more.
     """
     where = chosen_broker(broker)
-    who = chosen_follower(follower)
+    follower_id = chosen_follower(follower)
     settings = reached_settings()
     maximum_age = timedelta(seconds=settings.snapshot_max_age_seconds)
     with (
@@ -38,15 +38,15 @@ def accounts(
         about("--follower", UnknownFollower),
     ):
         found = read_accounts(
-            connections, settings.enabled_brokers(), broker=where, follower_id=who, maximum_age=maximum_age
+            connections, settings.enabled_brokers(), broker=where, follower_id=follower_id, maximum_age=maximum_age
         )
     if as_json:
         output.print_json([state.model_dump(mode="json") for state in found])
     elif found:
         show_accounts(found)
-    elif who:
+    elif follower_id:
         place = f" at {where.value}" if where else ""
-        output.console.print(f"{who}{place} was removed: nija has no key to read the account any more")
+        output.console.print(f"{follower_id}{place} was removed: nija has no key to read the account any more")
     else:
         place = f" at {where.value}" if where else ""
         output.console.print(f"no accounts{place}: no master has been watched yet, and there is no follower")

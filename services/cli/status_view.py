@@ -74,7 +74,7 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     if master is None:
         yield "master", "not watched yet"
     else:
-        looked = master.last_look_age_seconds
+        looked = master.last_poll_age_seconds
         seen = "not polled yet" if looked is None else f"last polled {output.duration(looked)} ago"
         equity = "" if master.equity is None else f"; equity {plain(master.equity)} USD"
         yield "master", f"{master.account}: {master.state}, {seen}{equity}"
@@ -85,8 +85,8 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     yield "followers", f"{pipeline.ready_followers} ready{wait}; {pipeline.claimed_followers} being served"
     yield "queue", output.counted(pipeline.queued_hints, "hint")
     yield "alive", _alive(pipeline)
-    looked_for = f", {pipeline.looked_for_orders} looked for" if pipeline.looked_for_orders else ""
-    yield "unknown orders", f"{pipeline.unknown_orders}{looked_for}"
+    looked_up = f", {pipeline.orders_looked_up} being looked up" if pipeline.orders_looked_up else ""
+    yield "unknown orders", f"{pipeline.unknown_orders}{looked_up}"
     yield "alerts", str(len(pipeline.alerts))
     yield "not in the ledger", output.counted(pipeline.events_not_in_ledger, "event")
     yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"

@@ -15,7 +15,7 @@ from shared.domain.amounts import ZERO, parse_amount, plain
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import minimum_cost, plan, unplannable
+from shared.domain.copying.plan import plan, policy_minimum, unplannable
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
 from shared.domain.identity import FollowerId, copy_order_id
@@ -88,7 +88,7 @@ def decide(
                     "quantity": planned.quantity,
                     "fraction": planned.fraction,
                     "carried": planned.carried_after,
-                    "minimum_cost": minimum_cost(fill, follower) if planned.quantity else ZERO,
+                    "policy_minimum": policy_minimum(fill, follower) if planned.quantity else ZERO,
                 }
             )
             orders.append(follower.follower_id)

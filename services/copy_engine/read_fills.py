@@ -269,9 +269,9 @@ class FillReader:
             (AlertKind.UNREADABLE_FOLLOWER, each): error for each, error in unreadable.items()
         }
         alerts |= {(AlertKind.UNREADABLE_LISTING, each): e for each, e in self._inputs.instrument_errors.items()}
-        for kind, whom in self._alerted - alerts.keys():
-            await self._alerts.clear(kind, whom)
+        for kind, subject in self._alerted - alerts.keys():
+            await self._alerts.clear(kind, subject)
         self._alerted = set(alerts)
         until = datetime.now(UTC) + ALERT_LASTS
-        for (kind, whom), error in alerts.items():
-            await self._alerts.sound(kind, whom, error, until=until)
+        for (kind, subject), error in alerts.items():
+            await self._alerts.sound(kind, subject, error, until=until)

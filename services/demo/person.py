@@ -19,7 +19,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId
 
 _AWAY_SECONDS = 0.3
-_LOOK_BACK = timedelta(minutes=1)
+_LOOK_UP_STARTS_BEFORE = timedelta(minutes=1)
 _Answer = TypeVar("_Answer")
 
 
@@ -75,7 +75,7 @@ class Person:
         executed: list[str] = []
         bought = ZERO
         while bought < done.filled_quantity:
-            fills = await self._patiently(self._account.fills_since, began_at - _LOOK_BACK)
+            fills = await self._patiently(self._account.fills_since, began_at - _LOOK_UP_STARTS_BEFORE)
             of_order = [fill for fill in fills if fill.order_id == done.broker_order_id]
             executed, bought = [fill.fill_id for fill in of_order], sum((fill.quantity for fill in of_order), ZERO)
         return Placed(done.broker_order_id, tuple(executed))
@@ -86,7 +86,7 @@ class Person:
             name = CopyOrderId(uuid.uuid4().hex)
             began_at = datetime.now(UTC)
             valid_until = began_at + timedelta(seconds=self._connection.request_validity_seconds)
-            last_look = valid_until + timedelta(seconds=self._connection.lookup_margin_seconds)
+            last_look_up = valid_until + timedelta(seconds=self._connection.lookup_margin_seconds)
             try:
                 order = MarketOrder(
                     client_order_id=name,
@@ -99,13 +99,15 @@ class Person:
             except OutcomeUnknown:
                 pass
             except BrokerError:
-                last_look = began_at
+                last_look_up = began_at
             while True:
                 asked_at = datetime.now(UTC)
-                found = await self._patiently(self._account.look_up, name, step.symbol, began_at - _LOOK_BACK)
+                found = await self._patiently(
+                    self._account.look_up, name, step.symbol, began_at - _LOOK_UP_STARTS_BEFORE
+                )
                 if found is not None and found.status is OrderStatus.DONE:
                     return found
-                if found is None and asked_at >= last_look:
+                if found is None and asked_at >= last_look_up:
                     break
                 await asyncio.sleep(_AWAY_SECONDS)
 

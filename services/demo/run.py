@@ -34,7 +34,7 @@ POLL_SECONDS = 0.25
 """How often the masters' accounts are looked at; a paper broker has no rate limit to respect."""
 WARM_UP_SECONDS = 300.0
 SETTLE_SECONDS = 300.0
-LOOK_SECONDS = 0.25
+POLL_SECONDS = 0.25
 LIVE_ROWS = 12
 AWAY = (DatabaseUnavailable, RedisError, OSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 """A process that was killed and comes back."""
@@ -150,7 +150,7 @@ class Demo:
                     progress.update(task, completed=known)
                 if time.monotonic() > deadline:
                     raise LocalSystemError(f"only {known} of {wanted} accounts were read in time")
-                await asyncio.sleep(LOOK_SECONDS)
+                await asyncio.sleep(POLL_SECONDS)
         self._announce(f"{wanted} accounts read; the masters trade now, as a person would")
 
     async def _place_and_watch(self, engine: Engine) -> None:
@@ -175,7 +175,7 @@ class Demo:
                             break
                         if time.monotonic() > deadline:
                             raise LocalSystemError("not every copy was settled in time")
-                    await asyncio.sleep(LOOK_SECONDS)
+                    await asyncio.sleep(POLL_SECONDS)
         finally:
             trading.cancel()
             with contextlib.suppress(asyncio.CancelledError):

@@ -24,10 +24,10 @@ class Progress:
         """The moment from which to read next."""
         return max(self.read_until - self._overlap, self.watched_since)
 
-    def learn(self, sighting: Sighting, looked_at_seconds: float) -> bool:
+    def learn(self, sighting: Sighting, polled_at_seconds: float) -> bool:
         """Add what was recorded and published. Return whether `read_until` moved.
 
-        `looked_at_seconds` is the monotonic clock before the poll. Wall clocks jump. After a jump, reading could begin
+        `polled_at_seconds` is the monotonic clock before the poll. Wall clocks jump. After a jump, reading could begin
         at a moment that the broker has not reached, and miss fills that it has yet to report.
         """
         before = self.read_until
@@ -38,8 +38,8 @@ class Progress:
         self.read_until = max([before, *(fill.executed_at for fill in sighting.fills)])
         if is_news:
             self._overlap = OVERLAP
-            self._news_at_seconds = looked_at_seconds
-        elif looked_at_seconds - self._news_at_seconds >= OVERLAP.total_seconds():
+            self._news_at_seconds = polled_at_seconds
+        elif polled_at_seconds - self._news_at_seconds >= OVERLAP.total_seconds():
             # Everything executed before the newest fill is visible by now. After a burst of trading, its pages need not
             # be read again and again until the next fill.
             self._overlap = timedelta(0)

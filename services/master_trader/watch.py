@@ -23,7 +23,7 @@ from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
 from services.master_trader.unwind import before_held_opens, before_unexplained_sale
 from shared.brokers.errors import BrokerError
-from shared.brokers.port.account import BrokerAccount, SearchesForFills, TellsFees
+from shared.brokers.port.account import BrokerAccount, HasFeeRates, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.master_value import Equity, PriceMemory, UnknownEquity, unpriced_text
@@ -128,7 +128,7 @@ class Watch:
         reach, progress = self._reach, self._progress
         if reach is None or progress is None:
             raise RuntimeError("begin() comes before poll()")
-        looked_at_seconds = monotonic()
+        polled_at_seconds = monotonic()
         sighting = await poll_account(
             reach.connection,
             reach.account,
@@ -163,7 +163,7 @@ class Watch:
                 )
             if not sighting.agreed:
                 log.warning("the account traded faster than it could be read", fills=len(sighting.new))
-        if progress.learn(sighting, looked_at_seconds):
+        if progress.learn(sighting, polled_at_seconds):
             self._advance_due = True
         # Fills that the search has not found yet may be older. The next process must begin before them.
         if self._advance_due and not (isinstance(reach.account, SearchesForFills) and reach.account.is_searching):
@@ -212,7 +212,7 @@ class Watch:
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
         return self._reach
 
-    def _look_for_listing(self, valued: AccountSnapshot) -> None:
+    def _check_listing(self, valued: AccountSnapshot) -> None:
         """Have the markets loaded again when the account holds a new coin for which they have no price.
 
         Perhaps it was listed since they were loaded. Binance reports fills by pair, so a fill of an unknown pair is not
@@ -251,7 +251,7 @@ class Watch:
 
     async def _read_fees(self, account: BrokerAccount) -> None:
         self._fees_due_seconds = monotonic() + FEES_SECONDS
-        if not isinstance(account, TellsFees):
+        if not isinstance(account, HasFeeRates):
             return
         try:
             rates = await account.fee_rates()
@@ -270,7 +270,7 @@ class Watch:
         if valued is not None and equity is not None:
             await master.report.equity(valued)
             self._equity_due_seconds = monotonic() + EQUITY_SECONDS
-            self._look_for_listing(valued)
+            self._check_listing(valued)
             self._last_equity = self._last_equity if isinstance(equity, UnknownEquity) else equity
             await self._alert(equity)
         if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):

@@ -107,15 +107,15 @@ async def _check(connection: BrokerConnection, key: AccountKey, *, all_paper: bo
         is_paper=all_paper or key.credentials.paper,
         allowed=key.allowed,
     )
-    if verdict is KeyVerdict.MAY_WITHDRAW and not permissions.told:
+    if verdict is KeyVerdict.MAY_WITHDRAW and not permissions.answered:
         message = f"{no_answer(key.broker)}: it counts as one that may withdraw; try again, or allow it by name"
-    return _checked(key, verdict, message, told=permissions.told)
+    return _checked(key, verdict, message, answered=permissions.answered)
 
 
 async def _ask_until_answered(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
     permissions = await _ask(connection, key)
     for _ in range(ANSWER_TRIES - 1):
-        if permissions.told:
+        if permissions.answered:
             break
         # A short failure of the broker must not decide about a key.
         await asyncio.sleep(ANSWER_PAUSE_SECONDS)
@@ -149,7 +149,7 @@ def _unlike(key: AccountKey) -> str:
     return f"; {unlike}" if unlike else ""
 
 
-def _checked(key: AccountKey, verdict: KeyVerdict, message: str, *, told: bool = True) -> CheckedKey:
+def _checked(key: AccountKey, verdict: KeyVerdict, message: str, *, answered: bool = True) -> CheckedKey:
     return CheckedKey(
-        broker=key.broker, account=key.account, role=key.role, verdict=verdict, message=message, told=told
+        broker=key.broker, account=key.account, role=key.role, verdict=verdict, message=message, answered=answered
     )

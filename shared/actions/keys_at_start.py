@@ -62,9 +62,9 @@ async def check_keys_at_start(
         if each.verdict is KeyVerdict.NOT_CHECKED:
             notes.append(f"{name} was not checked: {each.message}")
         elif each.usable:
-            if not is_master and each.told and key in disabled:
+            if not is_master and each.answered and key in disabled:
                 notes += await asyncio.to_thread(_bring_back, context.store, each)
-        elif not each.told and (is_master or key not in not_in_use):
+        elif not each.answered and (is_master or key not in not_in_use):
             notes.append(f"{name} was not checked: {no_answer(each.broker)}; it is used nevertheless")
         elif is_master:
             left_out[each.broker] = each.message

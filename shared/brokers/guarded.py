@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
-from shared.brokers.port.account import BrokerAccount, KeyPermissions, SearchesForFills, TellsFees
+from shared.brokers.port.account import BrokerAccount, HasFeeRates, KeyPermissions, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import USUAL_LEVELS, CandleLimits, MarketData
 from shared.brokers.port.orders import OrderReport, OrderRequest
@@ -34,7 +34,7 @@ class Circuit(Protocol):
 
     async def enter(self) -> Permit: ...
 
-    async def failed(self, who: str, error: str) -> None:
+    async def failed(self, hashed_key: str, error: str) -> None:
         """A request of this account had no answer."""
         ...
 
@@ -51,7 +51,7 @@ class Guard:
 
     async def call(
         self,
-        who: str,
+        hashed_key: str,
         request: Callable[[], Awaitable[_Answer]],
         probe: Callable[[], Awaitable[object]] | None = None,
     ) -> _Answer:
@@ -63,12 +63,12 @@ class Guard:
         if permit.wait_seconds > 0:
             raise Throttled("the broker does not answer; waiting for the next probe", permit.wait_seconds)
         if permit.is_probe and probe is not None:
-            await self._probe(who, probe)
-        return await self._told(who, request)
+            await self._probe(hashed_key, probe)
+        return await self._counted(hashed_key, request)
 
-    async def _probe(self, who: str, probe: Callable[[], Awaitable[object]]) -> None:
+    async def _probe(self, hashed_key: str, probe: Callable[[], Awaitable[object]]) -> None:
         try:
-            await self._told(who, probe)
+            await self._counted(hashed_key, probe)
         except (NotSent, OutcomeUnknown) as error:
             if isinstance(error, OutcomeUnknown) and error.answered:
                 return
@@ -78,7 +78,7 @@ class Guard:
             # A refusal is an answer: the request itself will hear it, if it concerns that too.
             return
 
-    async def _told(self, who: str, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    async def _counted(self, hashed_key: str, request: Callable[[], Awaitable[_Answer]]) -> _Answer:
         try:
             answer = await request()
         except Throttled:
@@ -91,7 +91,7 @@ class Guard:
                 # Unknown words concern the one request. They must not stop the broker's other orders.
                 await self._circuit.answered()
             else:
-                await self._circuit.failed(who, str(error))
+                await self._circuit.failed(hashed_key, str(error))
             raise
         except BrokerError:
             await self._circuit.answered()
@@ -103,37 +103,37 @@ class Guard:
 class GuardedAccount:
     """A `BrokerAccount` behind a circuit breaker."""
 
-    __slots__ = ("_account", "_guard", "_who")
+    __slots__ = ("_account", "_guard", "_hashed_key")
 
-    def __init__(self, account: BrokerAccount, guard: Guard, who: str) -> None:
+    def __init__(self, account: BrokerAccount, guard: Guard, hashed_key: str) -> None:
         self._account = account
         self._guard = guard
-        self._who = who
+        self._hashed_key = hashed_key
 
     def at(self, priority: Priority) -> "GuardedAccount":
-        return GuardedAccount(self._account.at(priority), self._guard, self._who)
+        return GuardedAccount(self._account.at(priority), self._guard, self._hashed_key)
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         account = self._account
-        return await self._guard.call(self._who, lambda: account.place(order), account.balances)
+        return await self._guard.call(self._hashed_key, lambda: account.place(order), account.balances)
 
     async def order(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> OrderReport:
-        return await self._guard.call(self._who, lambda: self._account.order(broker_order_id, symbol))
+        return await self._guard.call(self._hashed_key, lambda: self._account.order(broker_order_id, symbol))
 
     async def look_up(self, client_order_id: str, symbol: Symbol, since: datetime) -> OrderReport | None:
-        return await self._guard.call(self._who, lambda: self._account.look_up(client_order_id, symbol, since))
+        return await self._guard.call(self._hashed_key, lambda: self._account.look_up(client_order_id, symbol, since))
 
     async def open_orders(self) -> list[OrderReport]:
-        return await self._guard.call(self._who, self._account.open_orders)
+        return await self._guard.call(self._hashed_key, self._account.open_orders)
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: Symbol) -> None:
-        await self._guard.call(self._who, lambda: self._account.cancel(broker_order_id, symbol))
+        await self._guard.call(self._hashed_key, lambda: self._account.cancel(broker_order_id, symbol))
 
     async def balances(self) -> dict[str, Balance]:
-        return await self._guard.call(self._who, self._account.balances)
+        return await self._guard.call(self._hashed_key, self._account.balances)
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
-        return await self._guard.call(self._who, lambda: self._account.fills_since(since))
+        return await self._guard.call(self._hashed_key, lambda: self._account.fills_since(since))
 
     @property
     def is_searching(self) -> bool:
@@ -141,11 +141,11 @@ class GuardedAccount:
         return isinstance(account, SearchesForFills) and account.is_searching
 
     async def key_permissions(self) -> KeyPermissions:
-        return await self._guard.call(self._who, self._account.key_permissions)
+        return await self._guard.call(self._hashed_key, self._account.key_permissions)
 
     async def fee_rates(self) -> FeeRates | None:
         account = self._account
-        return await self._guard.call(self._who, account.fee_rates) if isinstance(account, TellsFees) else None
+        return await self._guard.call(self._hashed_key, account.fee_rates) if isinstance(account, HasFeeRates) else None
 
 
 class GuardedMarketData:
@@ -203,8 +203,8 @@ class GuardedConnection:
         return GuardedMarketData(self._connection.market_data, self._guard)
 
     def account(self, credentials: Credentials) -> BrokerAccount:
-        who = key_hash(credentials.api_key)
-        return GuardedAccount(self._connection.account(credentials), self._guard, who)
+        hashed_key = key_hash(credentials.api_key)
+        return GuardedAccount(self._connection.account(credentials), self._guard, hashed_key)
 
     async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
         return await self._guard.call(PUBLIC, lambda: self._connection.prices(currencies, priority))

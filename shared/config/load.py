@@ -65,8 +65,8 @@ def misspelt_variables(environment: Mapping[str, str]) -> dict[str, str]:
 def log_misspelt_variables() -> None:
     """Warn of them in the log, once: for a stage's start, when its log is set up."""
     if found := misspelt_variables(os.environ):
-        told = [f"{name} is not a setting; did you mean {meant}?" for name, meant in found.items()]
-        log.warning("variables may be misspelt", variables=told)
+        reported = [f"{name} is not a setting; did you mean {meant}?" for name, meant in found.items()]
+        log.warning("variables may be misspelt", variables=reported)
 
 
 def without_settings(environment: Mapping[str, str]) -> dict[str, str]:

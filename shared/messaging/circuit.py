@@ -67,13 +67,13 @@ class RedisCircuit:
             return Permit()
         return Permit(probe_in_ms / 1000) if probe_in_ms else Permit(is_probe=True)
 
-    async def failed(self, who: str, error: str) -> None:
+    async def failed(self, hashed_key: str, error: str) -> None:
         """Count a request of account `who` that got no answer."""
         is_open, probe_in_ms = await self._scripts.run(
             "circuit_failed",
             self._keys,
             [
-                who,
+                hashed_key,
                 error[:_LONGEST_ERROR],
                 self._failures_that_open,
                 int(COUNT_FOR_SECONDS * 1000),

@@ -9,7 +9,7 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker
-from shared.queries.broker_findings import LOOK_SECONDS, follower_findings
+from shared.queries.broker_findings import LONGEST_POLL_AGE_SECONDS, follower_findings
 from shared.queries.findings import Finding, FindingKind
 
 
@@ -88,7 +88,7 @@ class BrokerFacts(_Facts):
     master_state: str | None
     consecutive_errors: int
     last_error: str | None
-    last_look_age_seconds: float | None
+    last_poll_age_seconds: float | None
     equity: EquitySplit | None
     queue: QueueDepth | None
     circuit: CircuitFacts | None
@@ -106,7 +106,7 @@ class BrokerFacts(_Facts):
     @property
     def connected(self) -> bool:
         """The master's account was looked at, successfully and lately."""
-        looked = self.last_look_age_seconds is not None and self.last_look_age_seconds <= LOOK_SECONDS
+        looked = self.last_poll_age_seconds is not None and self.last_poll_age_seconds <= LONGEST_POLL_AGE_SECONDS
         return self.master_state == MasterState.WATCHING.value and looked
 
     @computed_field  # type: ignore[prop-decorator]  # pydantic's way

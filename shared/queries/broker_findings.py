@@ -27,9 +27,9 @@ LEDGER_SECONDS: Final = 15.0
 """The bookkeeper works at low priority on purpose: the ledger may come some seconds later than the next order."""
 TROUBLE_SECONDS: Final = 15.0
 """What is over sooner is a reconnect, or a start in which one process waits for another."""
-LOOK_SECONDS: Final = 60.0
+LONGEST_POLL_AGE_SECONDS: Final = 60.0
 """A master account is polled every few seconds, and with the longest NIJA_MASTER_POLL_SECONDS every 30 s."""
-WAITING_LOOK_SECONDS: Final = 15.0
+LONGEST_POLL_AGE_WHILE_WAITING_SECONDS: Final = 15.0
 """A process that says that it waits is reported sooner. One lost answer of a broker is tried again at once."""
 ALERTS_SHOWN: Final = 5
 _ALERTS: Final[Mapping[str, str]] = {
@@ -153,10 +153,10 @@ def _master_findings(broker: Broker, master: MasterFacts | None, presence: Prese
         message = f"the master account cannot be watched: {why or 'read the log of master_trader'}"
         yield Finding(kind=FindingKind.MASTER_FAILED, broker=broker, subject=subject, message=message)
         return
-    polled_seconds = None if master is None else master.last_look_age_seconds
+    polled_seconds = None if master is None else master.last_poll_age_seconds
     waited = working_seconds if polled_seconds is None else min(polled_seconds, working_seconds)
     is_waiting = state == MasterState.WAITING.value
-    if waited > (WAITING_LOOK_SECONDS if is_waiting else LOOK_SECONDS):
+    if waited > (LONGEST_POLL_AGE_WHILE_WAITING_SECONDS if is_waiting else LONGEST_POLL_AGE_SECONDS):
         when = "was never polled" if polled_seconds is None else f"was last polled {duration(polled_seconds)} ago"
         because = f": {why}" if is_waiting and why else ". Read the log of master_trader"
         message = f"the master's account {when}{because}"
@@ -172,13 +172,13 @@ def _order_findings(broker: Broker, pipeline: Pipeline) -> Iterator[Finding]:
             subject="orders",
             message=f"{pipeline.unknown_orders} {have} no clear outcome yet (`nija orders --unknown`)",
         )
-    if pipeline.looked_for_orders:
-        are = "order is" if pipeline.looked_for_orders == 1 else "orders are"
+    if pipeline.orders_looked_up:
+        are = "order is" if pipeline.orders_looked_up == 1 else "orders are"
         yield Finding(
             kind=FindingKind.REPLAYED_ORDERS,
             broker=broker,
             subject="orders",
-            message=f"{pipeline.looked_for_orders} {are} looked up at the broker after a restart of Redis (`nija orders`)",
+            message=f"{pipeline.orders_looked_up} {are} looked up at the broker after a restart of Redis (`nija orders`)",
         )
     if pipeline.dead_letters:
         count = "1 message" if pipeline.dead_letters == 1 else f"{pipeline.dead_letters} messages"

@@ -78,7 +78,7 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
         master_state=reported.state if reported else None,
         consecutive_errors=reported.consecutive_errors if reported else 0,
         last_error=reported.last_error if reported and reported.consecutive_errors else None,
-        last_look_age_seconds=reported.last_look_age_seconds if reported else None,
+        last_poll_age_seconds=reported.last_poll_age_seconds if reported else None,
         equity=_equity(master),
         queue=QueueDepth(
             hints=pipeline.queued_hints,
@@ -103,7 +103,7 @@ def unreachable(broker: Broker, followers: dict[str, int] | None, error: str) ->
         master_state=None,
         consecutive_errors=0,
         last_error=None,
-        last_look_age_seconds=None,
+        last_poll_age_seconds=None,
         equity=None,
         queue=None,
         circuit=None,

@@ -47,7 +47,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
     submitting, alerts, *lengths = remaining
     now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
     now_ms = now.timestamp() * 1000
-    mail = _look_into_mail(redis, keys, dict(ready), dict(claims), now_ms)
+    mail = _read_mail(redis, keys, dict(ready), dict(claims), now_ms)
     event_ms = _oldest_event_ms(redis, keys)
     return Pipeline(
         asked_at=now,
@@ -63,7 +63,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         longest_wait_seconds=mail.longest_wait_seconds,
         unread_fill=_unread_fill(redis, keys, now),
         unknown_orders=sum(_is_unknown(each) for each in submitting),
-        looked_for_orders=mail.looked_for,
+        orders_looked_up=mail.looked_up,
         events_not_in_ledger=lengths[0],
         oldest_event_age_seconds=None if event_ms is None else max(0.0, (now_ms - event_ms) / 1000),
         alerts=tuple(current_alerts(alerts, now)),
@@ -102,11 +102,11 @@ class _Mail(NamedTuple):
     orders: int
     due: int
     longest_wait_seconds: float
-    looked_for: int
+    looked_up: int
     """Followers whose next order may have been sent before Redis restarted."""
 
 
-def _look_into_mail(
+def _read_mail(
     redis: Redis,
     keys: BrokerKeys,
     ready: Mapping[FollowerId, float],
@@ -114,7 +114,7 @@ def _look_into_mail(
     now_ms: float,
 ) -> _Mail:
     """Count what waits. A follower with mail is ready or leased, so no other mailbox needs to be asked about."""
-    orders = due = looked_for = 0
+    orders = due = looked_up = 0
     first_due_ms = now_ms
     followers = sorted({*ready, *leases})
     for start in range(0, len(followers), _AT_ONCE):
@@ -127,13 +127,13 @@ def _look_into_mail(
             submitting, *mail = pipeline.execute()
         for follower_id, under_way, waiting, head in zip(some, submitting, mail[0::2], mail[1::2], strict=True):
             orders += waiting
-            looked_for += not under_way and _is_replayed(head)
+            looked_up += not under_way and _is_replayed(head)
             # Due since then. A lease that has run out may be taken, too.
             since_ms = ready.get(follower_id, leases.get(follower_id, now_ms))
             if waiting and since_ms < now_ms:
                 due += 1
                 first_due_ms = min(first_due_ms, since_ms)
-    return _Mail(orders, due, (now_ms - first_due_ms) / 1000, looked_for)
+    return _Mail(orders, due, (now_ms - first_due_ms) / 1000, looked_up)
 
 
 def _is_unknown(submission: str) -> bool:
@@ -204,7 +204,7 @@ def _master(fields: dict[str, str], now: datetime) -> MasterFacts | None:
     return MasterFacts(
         state=fields.get("state", "starting"),
         account=fields.get("master_account", ""),
-        last_look_age_seconds=age("last_poll_at"),
+        last_poll_age_seconds=age("last_poll_at"),
         consecutive_errors=int(fields.get("consecutive_errors", "0")),
         last_error=fields.get("last_error"),
         last_error_at=fields.get("last_error_at"),

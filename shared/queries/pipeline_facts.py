@@ -18,7 +18,7 @@ class MasterFacts(Facts):
 
     state: str
     account: str
-    last_look_age_seconds: float | None
+    last_poll_age_seconds: float | None
     consecutive_errors: int
     last_error: str | None
     last_error_at: Instant | None
@@ -76,7 +76,7 @@ class Pipeline(Facts):
     """For how long the first of them has been due."""
     unread_fill: UnreadFill | None = None
     unknown_orders: int
-    looked_for_orders: int
+    orders_looked_up: int
     """Followers whose next order may have been sent before Redis restarted: the broker is asked before anything else."""
     events_not_in_ledger: int
     """Entries of the stream; an entry of decisions covers up to some hundred followers."""

@@ -125,9 +125,9 @@ async def test_key_permissions_are_the_brokers_own(
     trading = new_trader(terms, paper, connection, {}, terms.trading_permissions)
     reading = new_trader(terms, paper, connection, {}, terms.reading_permissions)
     withdrawing = new_trader(terms, paper, connection, {}, terms.withdrawing_permissions)
-    untold = not terms.tells_permissions
-    assert await trading.account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=untold)
-    assert await reading.account.key_permissions() == KeyPermissions(may_trade=False, may_withdraw=untold)
+    unseen = not terms.tells_permissions
+    assert await trading.account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=unseen)
+    assert await reading.account.key_permissions() == KeyPermissions(may_trade=False, may_withdraw=unseen)
     assert (await withdrawing.account.key_permissions()).may_withdraw
     trading.fault("html", endpoint=terms.permissions_endpoint)
     assert (await trading.account.key_permissions()).may_withdraw

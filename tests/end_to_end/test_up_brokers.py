@@ -159,9 +159,9 @@ def test_a_persons_orders_are_copied_and_sold_again(system: Running, broker: str
     if course.nothing_left:
         left = {name: coins_left(url, name) for name in ("master", *FOLLOWERS)}
         assert left == {name: dict.fromkeys(coins, Decimal(0)) for name, coins in left.items()}
-    told = "".join(file.read_text() for file in (system.folder / ".nija" / "logs").iterdir())
-    assert [secret for secret in secrets(system, broker) if secret in told] == []
-    assert "PRIVATE KEY" not in told
+    reported = "".join(file.read_text() for file in (system.folder / ".nija" / "logs").iterdir())
+    assert [secret for secret in secrets(system, broker) if secret in reported] == []
+    assert "PRIVATE KEY" not in reported
 
 
 def positions(system: Running) -> list[dict[str, Any]]:

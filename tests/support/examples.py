@@ -94,7 +94,7 @@ def an_order(follower_id: str = "alice", sequence: int = 1, **changes: Any) -> C
         "symbol": "BTC/USD",
         "side": Side.SELL if "fraction" in changes else Side.BUY,
         "quantity": None if "fraction" in changes else "0.001",
-        "minimum_cost": "1",
+        "policy_minimum": "1",
         "reference_price": "50000",
         "executed_at": NOW,
         "published_at": NOW,

@@ -32,7 +32,10 @@ def files_that_name(field: str) -> set[str]:
 
 @pytest.mark.parametrize(
     ("heading", "field", "count"),
-    [("A new sizing mode", "minimum_notional", 9 + 3), ("A new field of a decision", "snapshot_at", 7)],
+    [
+        ("A new sizing mode", "(minimum_notional|policy_minimum)", 9 + 3),
+        ("A new field of a decision", "snapshot_at", 7),
+    ],
 )
 def test_the_steps_of_a_change_are_the_files_that_name_such_a_field(heading: str, field: str, count: int) -> None:
     """A field that is already there shows which files a new one of its kind needs."""

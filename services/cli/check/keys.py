@@ -27,14 +27,14 @@ def keys(
     A master whose key is not set here is listed, not checked, and no finding.
     """
     where = chosen_broker(broker)
-    who = chosen_follower(follower)
+    follower_id = chosen_follower(follower)
     settings, all_paper = running_system(load_settings())
     with (
         output.progress("asking the brokers"),
         open_actions(settings, keys=Keys.OPEN, all_paper=all_paper) as context,
         about("--follower", UnknownFollower),
     ):
-        found = check_keys(context, broker=where, follower_id=who)
+        found = check_keys(context, broker=where, follower_id=follower_id)
     if as_json:
         output.print_json([each.model_dump(mode="json") for each in found])
     else:

@@ -42,7 +42,7 @@ def orders(
     """
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)
-    who = chosen_follower(follower)
+    follower_id = chosen_follower(follower)
     with about("--broker", ContradictingBrokers):
         asked_fill = None if fill is None else FillName.parse(fill, where)
     where = where if asked_fill is None else asked_fill.broker
@@ -52,14 +52,14 @@ def orders(
         about("--fill", UnknownFill),
         about("--follower", UnknownFollower),
     ):
-        found = read_orders(connections, where, follower_id=who, fill=asked_fill, state=wanted, limit=limit)
+        found = read_orders(connections, where, follower_id=follower_id, fill=asked_fill, state=wanted, limit=limit)
     if as_json:
         output.print_json([order.model_dump(mode="json") for order in found])
     elif found:
         show_orders(found)
     else:
         number = asked_fill and asked_fill.name.lstrip("0")
-        asked = [where and f"at {where.value}", who and f"of {who}", number and f"of fill {number}"]
+        asked = [where and f"at {where.value}", follower_id and f"of {follower_id}", number and f"of fill {number}"]
         asked.append(wanted and f"in state {wanted}")
         output.console.print(" ".join(["no copy orders", *(text for text in asked if text)]))
 

@@ -28,19 +28,19 @@ def positions(
     """
     where = chosen_broker(broker)
     wanted = Symbol.parse(symbol.upper()) if symbol else None
-    who = chosen_follower(follower)
+    follower_id = chosen_follower(follower)
     with (
         open_connections(reached_settings()) as connections,
         output.progress("reading the ledger"),
         about("--follower", UnknownFollower),
     ):
-        found = read_positions(connections, where, follower_id=who, symbol=wanted, closed=closed)
+        found = read_positions(connections, where, follower_id=follower_id, symbol=wanted, closed=closed)
     if as_json:
         output.print_json([position.model_dump(mode="json") for position in found])
     elif found:
         show_positions(found)
     else:
-        asked = [where and f"at {where.value}", who and f"of {who}", wanted and f"in {wanted}"]
+        asked = [where and f"at {where.value}", follower_id and f"of {follower_id}", wanted and f"in {wanted}"]
         what = "no copied positions" if closed else "no open copied positions"
         output.console.print(" ".join([what, *(text for text in asked if text)]))
 

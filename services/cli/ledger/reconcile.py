@@ -56,9 +56,9 @@ def reconcile(
     where = chosen_broker(broker)
     if history and repair:
         raise ConfigurationError("--history shows repairs and makes none: give it or --repair")
-    who = chosen_follower(follower)
+    follower_id = chosen_follower(follower)
     if history:
-        _history(where, who, as_json=as_json)
+        _history(where, follower_id, as_json=as_json)
         return
     with (
         open_actions(reached_settings()) as context,
@@ -67,7 +67,7 @@ def reconcile(
     ):
         found = asyncio.run(
             action.reconcile(
-                context, broker=where, follower_id=who, repair=repair, timeout_seconds=timeout, actor=actor()
+                context, broker=where, follower_id=follower_id, repair=repair, timeout_seconds=timeout, actor=actor()
             )
         )
     errors = [each.error for each in found.values() if each.error is not None]
@@ -84,19 +84,19 @@ def reconcile(
         raise typer.Exit(1)
 
 
-def _history(where: Broker | None, who: FollowerId | None, *, as_json: bool) -> None:
+def _history(where: Broker | None, follower_id: FollowerId | None, *, as_json: bool) -> None:
     with (
         open_connections(reached_settings()) as connections,
         output.progress("reading the ledger"),
         about("--follower", UnknownFollower),
     ):
-        found = read_adjustments(connections, where, follower_id=who)
+        found = read_adjustments(connections, where, follower_id=follower_id)
     if as_json:
         output.print_json([line.model_dump(mode="json") for line in found])
     elif found:
         show_adjustments(found)
     else:
-        asked = [who and f" of {who}", where and f" at {where.value}"]
+        asked = [follower_id and f" of {follower_id}", where and f" at {where.value}"]
         output.console.print(f"no copied position{''.join(text for text in asked if text)} was repaired")
 
 
@@ -144,7 +144,7 @@ def _document(found: Found) -> dict[str, Any]:
             for broker, each in found.items()
             for line in each.open_orders
         ],
-        "open_orders_untold": [
+        "open_orders_unlisted": [
             {"broker": broker.value, "follower_id": follower_id}
             for broker, each in found.items()
             for follower_id in each.unlisted

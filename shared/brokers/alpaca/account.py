@@ -139,12 +139,12 @@ class AlpacaAccount:
                 for order in (*listed, *behind.values())
                 if order.get("client_order_id") == client_order_id
             ]
-            told = behind.keys() | {order["id"] for order in listed}
-            untold = next((fill["order_id"] for fill in fills if fill["order_id"] not in told), None)
+            reported = behind.keys() | {order["id"] for order in listed}
+            unseen = next((fill["order_id"] for fill in fills if fill["order_id"] not in reported), None)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
-        if not named and untold is not None:
-            raise NotVisibleYet(f"order {untold} was executed, but Alpaca does not return it yet: it may be this one")
+        if not named and unseen is not None:
+            raise NotVisibleYet(f"order {unseen} was executed, but Alpaca does not return it yet: it may be this one")
         return named[0] if named else None
 
     async def open_orders(self) -> list[OrderReport]:
@@ -195,7 +195,7 @@ class AlpacaAccount:
         try:
             return await self._send(Call("GET", "/account"), replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+            return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
     async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""

@@ -160,19 +160,19 @@ class AlpacaConnection:
         one request for coins and one for stocks.
         """
         now = monotonic()
-        told = {
+        reported = {
             currency: price
             for currency, (at, price) in self._position_prices.items()
             if now - at <= PRICE_MAX_AGE_SECONDS
         }
-        names = PriceNames(currencies, told, self.symbols)
+        names = PriceNames(currencies, reported, self.symbols)
         wire_prices: dict[str, Decimal] = {}
         if names.pairs:
             path = "/crypto/us/latest/trades"
             wire_prices |= await self._last_prices(self._keyless(), path, "v1beta3", names.pairs)
         if names.tickers and self._lent is not None:
             wire_prices |= await self._last_prices(self._lent, "/stocks/trades/latest", "v2", names.tickers)
-        return dollar_prices(currencies, told, wire_prices, self.symbols)
+        return dollar_prices(currencies, reported, wire_prices, self.symbols)
 
     def tier(self, client: TradingClient) -> FeeTier:
         """The fee tier of the account with this client's key; the first tier until Alpaca has reported one."""

@@ -14,12 +14,12 @@ _QUOTES = ("USD", "USDC", "USDT")
 class PriceNames:
     """The wire names whose prices are needed: pairs of coins and tickers of stocks."""
 
-    def __init__(self, currencies: Collection[str], told: Collection[str], symbols: AlpacaSymbols) -> None:
-        """`told`: currencies whose price is known already."""
+    def __init__(self, currencies: Collection[str], reported: Collection[str], symbols: AlpacaSymbols) -> None:
+        """`reported`: currencies whose price is known already."""
         self.pairs: list[str] = []
         self.tickers: list[str] = []
         for currency in currencies:
-            if currency in DOLLARS or currency in told:
+            if currency in DOLLARS or currency in reported:
                 continue
             symbol = _listed(currency, symbols)
             if symbol is not None:
@@ -29,7 +29,7 @@ class PriceNames:
 
 def dollar_prices(
     currencies: Collection[str],
-    told: Mapping[str, Decimal],
+    reported: Mapping[str, Decimal],
     wire_prices: Mapping[str, Decimal],
     symbols: AlpacaSymbols,
 ) -> dict[str, Decimal]:
@@ -40,7 +40,7 @@ def dollar_prices(
             prices[currency] = ONE
             continue
         symbol = _listed(currency, symbols)
-        price = told.get(currency)
+        price = reported.get(currency)
         if price is None and symbol is not None:
             price = wire_prices.get(symbols.wire_name(symbol) or symbol)
         if price is not None and price > 0:

@@ -120,17 +120,17 @@ class BinanceAccount(CcxtAccount):
             found = next((order for order in open_orders if order.get("clientOrderId") == client_order_id), None)
         if found is None:
             trades = await trades_since(self._trades, wire_name, since - OVERLAP)
-            untold = ""
+            unseen = ""
             for order_id in dict.fromkeys(str(trade["orderId"]) for trade in reversed(trades)):
                 order = await self._find({"symbol": wire_name, "orderId": order_id})
                 if order is None:
-                    untold = order_id
+                    unseen = order_id
                 elif order.get("clientOrderId") == client_order_id:
                     found = order
                     break
-            if found is None and untold:
+            if found is None and unseen:
                 raise NotVisibleYet(
-                    f"order {untold} was executed, but Binance does not return it yet: it may be this one"
+                    f"order {unseen} was executed, but Binance does not return it yet: it may be this one"
                 )
         return None if found is None else await self._with_fees(found)
 
@@ -176,7 +176,7 @@ class BinanceAccount(CcxtAccount):
         try:
             return await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+            return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
     def _accepted(self, reply: Mapping[str, Any]) -> BrokerOrderId:
         order_id = replies.order_id(reply)

@@ -86,7 +86,7 @@ class FillSearch:
             books = self._books
             await self._go_on(books, since)
         await self._search_pending(books, since)
-        return self._told(since)
+        return self._since(since)
 
     async def _begin(self, since: datetime) -> Books:
         """Search the likely pairs between two readings of the balances.
@@ -214,7 +214,7 @@ class FillSearch:
         explained_at = self._explained_at or datetime.now(UTC)
         return max(self._searched_from or explained_at, explained_at - OVERLAP)
 
-    def _told(self, since: datetime) -> list[AccountFill]:
+    def _since(self, since: datetime) -> list[AccountFill]:
         clock = monotonic()
         self._late_until = {fill_id: until for fill_id, until in self._late_until.items() if until > clock}
         horizon = since - KEPT
@@ -227,8 +227,10 @@ class FillSearch:
                 for fill_id, fill in self._fills.items()
                 if fill.executed_at >= horizon or fill_id in self._late_until
             }
-        told = [fill for fill in self._fills.values() if fill.executed_at >= since or fill.fill_id in self._late_until]
-        return sorted(told, key=lambda fill: (fill.executed_at, int(fill.fill_id.rpartition("-")[2])))
+        reported = [
+            fill for fill in self._fills.values() if fill.executed_at >= since or fill.fill_id in self._late_until
+        ]
+        return sorted(reported, key=lambda fill: (fill.executed_at, int(fill.fill_id.rpartition("-")[2])))
 
 
 def _currencies(fill: AccountFill) -> tuple[str, ...]:

@@ -181,7 +181,7 @@ class CoinbaseAccount(CcxtAccount):
         try:
             return await self._request(self._client.v3PrivateGetBrokerageKeyPermissions, {}, replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+            return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
     async def fee_rates(self) -> FeeRates:
         """The account's own fee tier, as fractions. Raises BrokerError."""

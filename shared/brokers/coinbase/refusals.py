@@ -141,8 +141,8 @@ _REFUSING: Final = (400, 401, 403, 404, 429)
 def reaction_to_failure(reply: Mapping[str, Any]) -> Reaction:
     """The reaction to a reply with `success: false`. Coinbase gives the reason in up to four fields, which vary."""
     details = reply.get("error_response")
-    told = details if isinstance(details, dict) else {}
-    names = [told.get(field) for field in ("error", "new_order_failure_reason", "preview_failure_reason")]
+    reported = details if isinstance(details, dict) else {}
+    names = [reported.get(field) for field in ("error", "new_order_failure_reason", "preview_failure_reason")]
     names.append(reply.get("failure_reason"))
     reasons = {str(name or "").upper().replace(_PREVIEW, "") for name in names} - _NOTHING
     wanted = {_TO_REASONS.get(reason, Reaction.REJECT) for reason in reasons}

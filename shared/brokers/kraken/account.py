@@ -123,9 +123,9 @@ class KrakenAccount(CcxtAccount):
         }
         orders = await order_query(self._request, self._client.privatePostQueryOrders, list(order_ids))
         found = self._matching(orders, client_order_id, symbol, None)
-        untold = next((order_id for order_id in order_ids if order_id not in orders), None)
-        if found is None and untold is not None:
-            raise NotVisibleYet(f"order {untold} was executed, but Kraken does not return it yet: it may be this one")
+        unseen = next((order_id for order_id in order_ids if order_id not in orders), None)
+        if found is None and unseen is not None:
+            raise NotVisibleYet(f"order {unseen} was executed, but Kraken does not return it yet: it may be this one")
         return found
 
     async def open_orders(self) -> list[OrderReport]:
@@ -171,7 +171,7 @@ class KrakenAccount(CcxtAccount):
         try:
             return await self._request(self._client.privatePostGetApiKeyInfo, {}, replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+            return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
         except KeyRefused as error:
             if "Permission denied" in str(error):
                 return KeyPermissions(may_trade=True, may_withdraw=True)

@@ -160,7 +160,7 @@ class OkxAccount(CcxtAccount):
         try:
             return await self._request(self._client.privateGetAccountConfig, {}, replies.key_permissions)
         except (Rejected, OutcomeUnknown):
-            return KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+            return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
         except KeyRefused as error:
             if str(error).startswith(_READING_NOT_ALLOWED):
                 return KeyPermissions(may_trade=True, may_withdraw=True)

@@ -21,7 +21,7 @@ class KeyPermissions(BaseModel):
 
     may_trade: bool
     may_withdraw: bool
-    told: bool = True
+    answered: bool = True
     """False: the broker answered with an error, so the worst is assumed. A later request may succeed."""
 
 
@@ -69,7 +69,7 @@ class BrokerAccount(Protocol):
 
 
 @runtime_checkable
-class TellsFees(Protocol):
+class HasFeeRates(Protocol):
     """An account at a broker that reports its fee tier."""
 
     async def fee_rates(self) -> FeeRates | None:

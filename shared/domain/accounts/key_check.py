@@ -41,7 +41,7 @@ class CheckedKey(BaseModel):
     verdict: KeyVerdict
     message: str
     """Text for people: what the verdict means, and what would be right."""
-    told: bool = True
+    answered: bool = True
     """False: the broker answered with errors only, so the verdict assumes the worst."""
 
     @property

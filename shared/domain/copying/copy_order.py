@@ -33,7 +33,7 @@ class CopyOrder(BaseModel):
     """Set for an exit: the share (0 to 1) of the copied position to sell."""
     carried: Amount = ZERO
     """Opens in this symbol that are still owed after the decision, in base currency."""
-    minimum_cost: Amount = ZERO
+    policy_minimum: Amount = ZERO
     """Set for an open: the policy's minimum, in quote currency. An exit obeys the minimums of the broker only."""
     reference_price: Amount
     """The master's price, in quote currency."""

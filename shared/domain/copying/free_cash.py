@@ -40,6 +40,6 @@ def cut_open(
     return quantity if free is None else min(quantity, affordable(instrument, free, price, cash_fee))
 
 
-def is_worth_opening(instrument: Instrument, quantity: Decimal, price: Decimal, minimum_cost: Decimal) -> bool:
+def is_worth_opening(instrument: Instrument, quantity: Decimal, price: Decimal, least_cost: Decimal) -> bool:
     """Whether the open reaches the policy's minimum, and is large enough to be sold again by itself."""
-    return instrument.is_orderable(quantity * SELLABLE_SHARE, price) and quantity * price >= minimum_cost
+    return instrument.is_orderable(quantity * SELLABLE_SHARE, price) and quantity * price >= least_cost

@@ -82,7 +82,7 @@ def plan(
             before = follower.model_copy(update={"status": FollowerStatus.ACTIVE})
             ordered = plan(fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age)
             if ordered.skip_reason is None:
-                return _look_for(carried)
+                return _look_up_only(carried)
         return _skip(SkipReason.DISABLED, carried)
     if fill.side is Side.SELL:
         if fill.fraction_closed == 0:
@@ -95,7 +95,7 @@ def plan(
     else:
         planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
     if fill.replayed and planned.skip_reason is not None:
-        return _look_for(planned.carried_after)
+        return _look_up_only(planned.carried_after)
     return planned
 
 
@@ -104,7 +104,7 @@ def _was_disabled_after(follower: Follower, fill: MasterFill) -> bool:
     return follower.status_changed_at is not None and follower.status_changed_at >= fill.executed_at - CLOCKS_DIFFER
 
 
-def _look_for(carried: Decimal) -> Plan:
+def _look_up_only(carried: Decimal) -> Plan:
     return Plan(ZERO, None, None, carried)
 
 
@@ -133,7 +133,7 @@ def _plan_open(
         return _skip(SkipReason.NO_EQUITY, carried)
     owed = _DOWN.add(carried, scaled_quantity(fill, account.equity, fill.master_equity_before, fill.quote_price))
     quantity = instrument.rounded(owed)
-    if not is_worth_opening(instrument, quantity, fill.price, minimum_cost(fill, follower)):
+    if not is_worth_opening(instrument, quantity, fill.price, policy_minimum(fill, follower)):
         return _skip(SkipReason.BELOW_MINIMUM, owed)
     return Plan(quantity, None, None, _DOWN.subtract(owed, quantity))
 
@@ -148,7 +148,7 @@ def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, q
     return _DOWN.divide(_EXACT.multiply(fill.quantity, equity), max(master_equity, cost))
 
 
-def minimum_cost(fill: MasterFill, follower: Follower) -> Decimal:
+def policy_minimum(fill: MasterFill, follower: Follower) -> Decimal:
     """The policy's minimum for an open, converted from US dollars into the quote currency of the fill."""
     return follower.policy.minimum_notional / fill.quote_price if fill.quote_price else ZERO
 

@@ -25,7 +25,7 @@ from shared.persistence.followers.environment import Registration, register
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerChange, FollowerRecord, Source
 from shared.persistence.followers.secrets import SecretBox
-from shared.persistence.followers.writes import Announce, joining, nobody_to_tell
+from shared.persistence.followers.writes import Announce, announce_nothing, joining
 from shared.persistence.sequence import await_sequence
 from shared.persistence.tables.operational import FollowerRow
 
@@ -152,7 +152,7 @@ class FollowerStore:
         withdraw_allowed: bool = False,
         actor: str,
         reason: str = "",
-        announce: Announce = nobody_to_tell,
+        announce: Announce = announce_nothing,
     ) -> None:
         """Let a follower join from the next fill on.
 
@@ -170,7 +170,7 @@ class FollowerStore:
             return records.taken(connection, rows)
 
     def import_rows(
-        self, rows: Sequence[NewFollower], *, actor: str, reason: str = "", announce: Announce = nobody_to_tell
+        self, rows: Sequence[NewFollower], *, actor: str, reason: str = "", announce: Announce = announce_nothing
     ) -> None:
         """Let all these followers join, or none of them.
 
@@ -199,7 +199,7 @@ class FollowerStore:
         unless: FollowerStatus | None = None,
         actor: str,
         reason: str = "",
-        announce: Announce = nobody_to_tell,
+        announce: Announce = announce_nothing,
     ) -> bool:
         """Set the status of a follower and return whether it changed. Raises UnknownFollower, FollowerGone.
 
@@ -221,7 +221,7 @@ class FollowerStore:
         *,
         disabled_by: str,
         reason: str,
-        announce: Announce = nobody_to_tell,
+        announce: Announce = announce_nothing,
     ) -> FollowerStatus | None:
         """Restore the status that a follower had before the actor `disabled_by` disabled it, and return that status.
 
@@ -248,7 +248,7 @@ class FollowerStore:
         withdraw_allowed: bool = False,
         actor: str,
         reason: str = "",
-        announce: Announce = nobody_to_tell,
+        announce: Announce = announce_nothing,
     ) -> None:
         """Replace the key of a follower. A disabled follower becomes active again.
 
@@ -273,7 +273,7 @@ class FollowerStore:
         *,
         actor: str,
         reason: str = "",
-        announce: Announce = nobody_to_tell,
+        announce: Announce = announce_nothing,
     ) -> bool:
         """Delete a follower's keys and stop serving it permanently. Its history stays, and its id stays taken.
 
@@ -286,7 +286,7 @@ class FollowerStore:
         return True
 
     def register_environment(
-        self, followers: Sequence[EnvironmentFollower], *, announce: Announce = nobody_to_tell
+        self, followers: Sequence[EnvironmentFollower], *, announce: Announce = announce_nothing
     ) -> Registration:
         """Store the followers that the environment names. The rules are in `followers/environment.py`."""
         return register(self._engine, self._need_box(), followers, announce)

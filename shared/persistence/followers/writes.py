@@ -28,7 +28,7 @@ Announce = Callable[[Broker], None]
 """Notifies the stages that a broker's followers changed: after the commit, or in `joining` just before it."""
 
 
-def nobody_to_tell(_broker: Broker) -> None:
+def announce_nothing(_broker: Broker) -> None:
     """The `announce` of a caller that runs before the stages start. They read the list when they start."""
 
 

@@ -36,7 +36,7 @@ _DECIDED = text("""
 
 _PENDING = text("""
     SELECT d.copy_order_id, d.sequence, d.follower_id, d.symbol, d.side, d.quantity, d.fraction, d.carried_after,
-           d.minimum_notional / NULLIF(f.quote_price, 0) AS minimum_cost, f.price, f.executed_at, f.published_at, f.trace_id
+           d.minimum_notional / NULLIF(f.quote_price, 0) AS policy_minimum, f.price, f.executed_at, f.published_at, f.trace_id
     FROM decisions d
     JOIN master_fills f ON f.broker = d.broker AND f.sequence = d.sequence
     WHERE d.broker = :broker AND d.skip_reason IS NULL AND NOT EXISTS (
@@ -125,7 +125,7 @@ class Copies:
                 quantity=row.quantity,
                 fraction=row.fraction,
                 carried=row.carried_after,
-                minimum_cost=row.minimum_cost or ZERO,
+                policy_minimum=row.policy_minimum or ZERO,
                 reference_price=row.price,
                 executed_at=row.executed_at,
                 published_at=row.published_at,

@@ -75,7 +75,7 @@ def test_a_key_about_which_the_broker_reports_nothing_is_refused(operator: Opera
     add_follower(operator.context, KRAKEN, ALICE, key, actor=ACTOR)
     operator.paper.fault("http_error", endpoint="GetApiKeyInfo", count=3)
     (found,) = check_keys(operator.context, follower_id=ALICE)
-    assert (found.verdict, found.told) == (KeyVerdict.MAY_WITHDRAW, False)
+    assert (found.verdict, found.answered) == (KeyVerdict.MAY_WITHDRAW, False)
 
 
 def test_a_master_without_a_key_here_is_listed(operator: Operator) -> None:

@@ -69,8 +69,8 @@ async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBen
     assert recovered is not None
     assert recovered.failed_reads == 0
     assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
-    told = [e for e in await bench.events() if isinstance(e, SnapshotEvent)]
-    assert [event.stale for event in told] == [False, True, False]
+    reported = [e for e in await bench.events() if isinstance(e, SnapshotEvent)]
+    assert [event.stale for event in reported] == [False, True, False]
 
 
 async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> None:

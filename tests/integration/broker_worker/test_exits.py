@@ -15,7 +15,7 @@ from tests.support.running.worker_bench import WorkerBench, held
 async def test_an_exit_obeys_the_minimum_of_the_broker_only(bench: WorkerBench) -> None:
     """A full close of 47.60 dollars is sent although the follower opens nothing below 50 dollars."""
     await bench.hold("0.000952")
-    await bench.deliver(an_order(fraction="1", minimum_cost="50"))
+    await bench.deliver(an_order(fraction="1", policy_minimum="50"))
     (final,) = await bench.serve()
     assert (final.outcome, final.filled_quantity) == (Outcome.COPIED, Decimal("0.000952"))
 

@@ -44,12 +44,12 @@ def test_an_interrupted_run_leaves_data_only_if_it_is_to_be_kept(tmp_path: Path)
         assert time.monotonic() < deadline, f"not started: {starting}"
         time.sleep(0.02)
     for name, process in running.items():
-        told, _ = process.communicate(timeout=60)
+        reported, _ = process.communicate(timeout=60)
         assert process.returncode != 0
         left = [path.name for path in (tmp_path / name).glob("*")]
-        assert left == (["demo"] if name == "demo-keep" else []), told
-        assert ("kept: " in told) is (name == "demo-keep")
-        assert "Traceback" not in told
+        assert left == (["demo"] if name == "demo-keep" else []), reported
+        assert ("kept: " in reported) is (name == "demo-keep")
+        assert "Traceback" not in reported
 
 
 def test_somebody_elses_folder_named_demo_or_chaos_is_not_deleted(tmp_path: Path) -> None:

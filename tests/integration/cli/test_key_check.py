@@ -193,9 +193,9 @@ def test_a_master_whose_key_is_not_here_is_listed_and_no_finding(
     assert add(nija, "ivan", account("ivan")).code == 0
     checked = nija("check", "keys", "--json", **nowhere)
     assert (checked.code, verdicts(checked)) == (0, {"master": "not_set", "ivan": "fine"})
-    told = {each["account"]: each["message"] for each in checked.json()}
-    assert told["master"] == "not checked: KRAKEN_MASTER_API_KEY is not set here"
-    assert told["master"] in nija("check", "keys", **nowhere).out
+    reported = {each["account"]: each["message"] for each in checked.json()}
+    assert reported["master"] == "not checked: KRAKEN_MASTER_API_KEY is not set here"
+    assert reported["master"] in nija("check", "keys", **nowhere).out
     both = nija("check", "keys", "--json", NIJA_BROKERS="kraken,okx").json()
     assert [(each["broker"], each["role"], each["verdict"]) for each in both] == [
         ("okx", "master", "not_set"),

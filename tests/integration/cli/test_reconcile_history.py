@@ -103,5 +103,5 @@ def test_the_history_for_people_tells_amounts_and_reason(nija: Nija) -> None:
 
 def test_the_history_repairs_nothing(nija: Nija) -> None:
     """Both at once is wrong use."""
-    code, _, told = nija("--history", "--repair")
-    assert (code, told) == (2, "nija: --history shows repairs and makes none: give it or --repair\n")
+    code, _, reported = nija("--history", "--repair")
+    assert (code, reported) == (2, "nija: --history shows repairs and makes none: give it or --repair\n")

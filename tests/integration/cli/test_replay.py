@@ -54,19 +54,19 @@ def test_a_fill_is_found_by_argument_and_option(nija: Nija) -> None:
 
 def test_a_number_of_two_brokers_says_how_to_name_one(nija: Nija) -> None:
     """What it suggests can be typed."""
-    code, _, told = nija("replay", "1")
-    assert (code, told) == (2, "nija: FILL: '1' is a fill of kraken, okx; choose one: kraken:1\n")
+    code, _, reported = nija("replay", "1")
+    assert (code, reported) == (2, "nija: FILL: '1' is a fill of kraken, okx; choose one: kraken:1\n")
 
 
 @pytest.mark.parametrize(
-    ("arguments", "told"),
+    ("arguments", "reported"),
     [
         (["kraken:9"], "FILL: there is no fill '9' at kraken"),
         (["kraken:1", "--broker", "okx"], "--broker: kraken:1 is a fill of kraken, not of okx"),
     ],
 )
-def test_a_fill_that_is_not_there_is_wrong_use(nija: Nija, arguments: list[str], told: str) -> None:
+def test_a_fill_that_is_not_there_is_wrong_use(nija: Nija, arguments: list[str], reported: str) -> None:
     """Exit code 2, and what was understood."""
     code, _, error = nija("replay", *arguments)
     assert code == 2
-    assert told in error
+    assert reported in error

@@ -41,7 +41,7 @@ def test_every_stage_warns_once_before_anything_else(tmp_path: Path) -> None:
         "DATABSE_URL": "postgresql://zzz",
         "KRAKEN_API_KEY": "zzz",
     }
-    told = [
+    reported = [
         "DATABSE_URL is not a setting; did you mean DATABASE_URL?",
         "KRAKEN_API_KEY is not a setting; did you mean KRAKEN_MASTER_API_KEY?",
     ]
@@ -52,6 +52,6 @@ def test_every_stage_warns_once_before_anything_else(tmp_path: Path) -> None:
     for name, process in running.items():
         _, log = process.communicate(timeout=60)
         assert process.returncode == 2
-        assert warnings_in(log) == [(name, "warning", told)]
+        assert warnings_in(log) == [(name, "warning", reported)]
         assert "DATABASE_URL is missing" in log
         assert "zzz" not in log

@@ -122,5 +122,5 @@ async def assert_everybody_has(redis: Redis, count: int, names: list[str] = NAME
     """Check that each of `names` has the fills 1 to `count` once and in order, and one decision for each."""
     expected = list(range(1, count + 1))
     assert {name: await sequences(redis, name) for name in names} == dict.fromkeys(names, expected)
-    told = [(sequence, name) for sequence, name, _ in await decisions(redis) if name in names]
-    assert sorted(told) == sorted((sequence, name) for sequence in expected for name in names)
+    reported = [(sequence, name) for sequence, name, _ in await decisions(redis) if name in names]
+    assert sorted(reported) == sorted((sequence, name) for sequence in expected for name in names)

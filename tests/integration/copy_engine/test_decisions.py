@@ -19,15 +19,15 @@ async def test_followers_that_may_not_open_still_close(redis: Redis, everybody: 
     await publish(redis, a_fill(), a_sale("0.5"))
     await engine.catch_up(2)
     assert [await sequences(redis, name) for name in NAMES[:3]] == [[2], [], [1, 2]]
-    told = [d for d in await decisions(redis) if d[1] in NAMES[:2]]
-    assert sorted(told) == sorted(
+    reported = [d for d in await decisions(redis) if d[1] in NAMES[:2]]
+    assert sorted(reported) == sorted(
         [
             (1, NAMES[0], SkipReason.PAUSED),
             (2, NAMES[0], None),
             (1, NAMES[1], SkipReason.DISABLED),
             (2, NAMES[1], SkipReason.DISABLED),
         ],
-        key=lambda told: told[:2],
+        key=lambda reported: reported[:2],
     )
 
 
@@ -62,5 +62,5 @@ async def test_carried_remainders_go_into_the_next_open(redis: Redis, everybody:
     await engine.catch_up(2)
     assert [order.quantity for order in await mail(redis, NAMES[0])] == [Decimal("0.00006")]
     assert await redis.hlen(KEYS.carries) == 0
-    told = [d for d in await decisions(redis) if d[1] == NAMES[0]]
-    assert told == [(1, NAMES[0], SkipReason.BELOW_MINIMUM), (2, NAMES[0], None)]
+    reported = [d for d in await decisions(redis) if d[1] == NAMES[0]]
+    assert reported == [(1, NAMES[0], SkipReason.BELOW_MINIMUM), (2, NAMES[0], None)]

@@ -59,8 +59,8 @@ def a_circuit(redis: Redis, broker: Broker = Broker.KRAKEN) -> RedisCircuit:
     )
 
 
-def guarded(circuit: RedisCircuit, account: FaultyAccount, who: str = "k1") -> GuardedAccount:
-    return GuardedAccount(account, Guard(circuit), who)
+def guarded(circuit: RedisCircuit, account: FaultyAccount, hashed_key: str = "k1") -> GuardedAccount:
+    return GuardedAccount(account, Guard(circuit), hashed_key)
 
 
 def an_order_to_place() -> MarketOrder:

@@ -63,12 +63,12 @@ def test_a_policy_of_a_newer_version_takes_nobody_along(store: FollowerStore, en
 def test_a_new_follower_copies_from_the_next_fill_on(store: FollowerStore, fills: MasterFills) -> None:
     """The joined sequence of a follower is the newest recorded fill of its broker."""
     fills.record(KRAKEN, "main", [ObservedFill(an_account_fill(fill_id=n), Decimal(1)) for n in "ab"], NOW)
-    told: list[Broker] = []
-    store.add(KRAKEN, "alice", key("k1"), actor="test", announce=told.append)
+    reported: list[Broker] = []
+    store.add(KRAKEN, "alice", key("k1"), actor="test", announce=reported.append)
     [follower] = store.roster(KRAKEN)
     assert (follower.follower_id, follower.joined_sequence, follower.status) == ("alice", 2, FollowerStatus.ACTIVE)
     assert store.credentials(KRAKEN, ["alice", "nobody"]) == {"alice": key("k1")}
-    assert told == [KRAKEN]
+    assert reported == [KRAKEN]
     assert store.roster(Broker.OKX) == []
 
 
@@ -203,19 +203,19 @@ def test_removing_wipes_the_keys_and_keeps_the_id_taken(store: FollowerStore, en
 
 def test_every_change_counts_and_is_announced_again_when_it_is_repeated(store: FollowerStore) -> None:
     """A repeated change is announced again, because the first announcement may have been lost."""
-    told: list[Broker] = []
+    reported: list[Broker] = []
     counts = [store.count_changes(KRAKEN)]
     store.add(KRAKEN, "alice", key("a"), actor="test")
     counts.append(store.count_changes(KRAKEN))
     for _ in range(2):
-        store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="test", announce=told.append)
+        store.set_status(KRAKEN, "alice", FollowerStatus.PAUSED, actor="test", announce=reported.append)
         counts.append(store.count_changes(KRAKEN))
     store.replace_credentials(KRAKEN, "alice", key("b"), actor="test")
     counts.append(store.count_changes(KRAKEN))
     store.remove(KRAKEN, "alice", actor="test")
     counts.append(store.count_changes(KRAKEN))
     assert counts == [0, 1, 2, 2, 3, 4]
-    assert told == [KRAKEN, KRAKEN]
+    assert reported == [KRAKEN, KRAKEN]
     assert store.count_changes(Broker.OKX) == 0
 
 

@@ -52,11 +52,11 @@ def test_a_decision_keeps_all_of_its_inputs(engine: Engine) -> None:
         "SELECT d.*, i.instrument FROM decisions d JOIN instruments i ON digest = instrument_digest"
         " WHERE follower_id = 'alice'",
     )
-    told = a_batch(a_decision("alice"))
+    reported = a_batch(a_decision("alice"))
     kept = Decision.model_validate({name: alice[name] for name in Decision.model_fields})
-    assert kept.model_dump_json() == told.decisions[0].model_dump_json()
+    assert kept.model_dump_json() == reported.decisions[0].model_dump_json()
     assert (alice["broker"], alice["sequence"], alice["shard"], alice["side"]) == ("kraken", 1, 3, "buy")
-    assert alice["decided_at"] == told.decided_at
+    assert alice["decided_at"] == reported.decided_at
     assert type(an_instrument()).model_validate(alice["instrument"]) == an_instrument()
     carol = rows(engine, "SELECT * FROM decisions WHERE follower_id = 'carol'")[0]
     assert (carol["instrument_digest"], carol["equity"], carol["snapshot_at"]) == (None, None, None)

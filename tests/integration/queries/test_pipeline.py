@@ -74,10 +74,10 @@ def test_orders_that_may_have_been_sent_before_a_restart_are_counted(fresh_redis
         redis.rpush(KEYS.mailbox("anna"), replayed, replayed)
         redis.rpush(KEYS.mailbox("ben"), an_order().model_dump_json(), replayed)
         redis.rpush(KEYS.mailbox("carl"), replayed)
-        assert pipeline_in(fresh_redis_url).looked_for_orders == 2
+        assert pipeline_in(fresh_redis_url).orders_looked_up == 2
         redis.hset(KEYS.submitting, "carl", submission("submitting"))
     found = pipeline_in(fresh_redis_url)
-    assert (found.looked_for_orders, found.orders_waiting) == (1, 5)
+    assert (found.orders_looked_up, found.orders_waiting) == (1, 5)
 
 
 def test_more_mailboxes_than_one_round_trip_takes_are_all_counted(fresh_redis_url: str) -> None:
@@ -110,8 +110,8 @@ def test_the_master_is_shown_in_the_words_of_its_process(fresh_redis_url: str) -
     assert master is not None
     assert (master.state, master.account, master.consecutive_errors) == ("waiting", "main", 3)
     assert str(master.equity) == "99962.729533988"
-    assert master.last_look_age_seconds is not None
-    assert 90 <= master.last_look_age_seconds < 120
+    assert master.last_poll_age_seconds is not None
+    assert 90 <= master.last_poll_age_seconds < 120
 
 
 def test_only_mail_that_could_be_served_is_due(fresh_redis_url: str) -> None:

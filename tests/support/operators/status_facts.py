@@ -55,7 +55,7 @@ def master(**changes: Any) -> MasterFacts:
     values: dict[str, Any] = {
         "state": "watching",
         "account": "master",
-        "last_look_age_seconds": 1.0,
+        "last_poll_age_seconds": 1.0,
         "consecutive_errors": 0,
         "last_error": None,
         "last_error_at": None,
@@ -85,7 +85,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "orders_waiting": 0,
         "longest_wait_seconds": 0.0,
         "unknown_orders": 0,
-        "looked_for_orders": 0,
+        "orders_looked_up": 0,
         "alerts": (),
         "events_not_in_ledger": 0,
         "dead_letters": 0,

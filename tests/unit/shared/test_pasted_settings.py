@@ -69,7 +69,7 @@ def test_blanks_and_quotes_alone_mean_not_set(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("variables", "told"),
+    ("variables", "reported"),
     [
         (OKX | {"OKX_PASSPHRASE": " zzz"}, "OKX_PASSPHRASE: the passphrase has blanks"),
         (OKX | {"OKX_PASSPHRASE": '"zzz"'}, "OKX_PASSPHRASE: the passphrase has quotes"),
@@ -87,12 +87,12 @@ def test_blanks_and_quotes_alone_mean_not_set(tmp_path: Path) -> None:
         ({"NIJA_SECRET_KEY": "NIJA_SECRET_KEY=zzz"}, "NIJA_SECRET_KEY should be one or more Fernet keys"),
     ],
 )
-def test_what_cannot_be_repaired_is_refused_by_name(tmp_path: Path, variables: dict[str, str], told: str) -> None:
+def test_what_cannot_be_repaired_is_refused_by_name(tmp_path: Path, variables: dict[str, str], reported: str) -> None:
     """One line with the name of the variable, and nothing of its value; nor does the redaction of logs spoil it."""
     with pytest.raises(ConfigurationError) as raised:
         load(tmp_path, variables)
     shown = Redactor().text(str(raised.value))
-    assert told in shown
+    assert reported in shown
     assert "\n" not in shown
     assert "zzz" not in shown.lower()
     assert SECRET not in shown

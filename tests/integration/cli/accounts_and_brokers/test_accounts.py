@@ -78,5 +78,5 @@ def test_a_removed_follower_has_no_account_to_show(
             patch.setattr(sys, "argv", ["nija", "accounts", "--follower", "alice", *arguments])
             with pytest.raises(SystemExit):
                 main()
-        told = f"alice{place} was removed: nija has no key to read the account any more\n"
-        assert capfd.readouterr().out == told
+        reported = f"alice{place} was removed: nija has no key to read the account any more\n"
+        assert capfd.readouterr().out == reported

@@ -45,7 +45,7 @@ def test_a_follower_is_added_shown_paused_resumed_and_removed(
 def test_a_follower_is_shown_in_words(nija: Nija, alice: None) -> None:
     """The text has no Python notation. It shows policy, key and missing values as words."""
     shown = " ".join(nija("show", "alice").stdout.split())
-    assert all(told in shown for told in ("policy minimum notional 1 ", "paper no ", "passphrase – "))
+    assert all(reported in shown for reported in ("policy minimum notional 1 ", "paper no ", "passphrase – "))
     assert not set("{}[]'") & set(shown)
     # Times are local with their zone, as in all text output.
     assert re.search(r"created at \d{4}-\d\d-\d\d \d\d:\d\d:\d\d \(\S+\) ", shown)

@@ -82,11 +82,11 @@ def test_one_child_in_a_crash_loop_leaves_the_others_to_work(clock: Clock, child
 def test_the_children_are_told_to_stop() -> None:
     """By the main process; nothing else changes what they read."""
     children = Children()
-    assert not children.is_told_to_stop
+    assert not children.is_stopping
     children.slot(SLOTS - 1).begin()
-    assert not children.is_told_to_stop
+    assert not children.is_stopping
     children.stop()
-    assert children.is_told_to_stop
+    assert children.is_stopping
 
 
 def test_keys_that_cannot_be_read_are_known_for_ten_seconds(clock: Clock, children: Children) -> None:

@@ -18,5 +18,5 @@ def test_a_number_of_orders_is_refused_where_it_would_be_ignored(
         with pytest.raises(SystemExit) as ended:
             main()
         assert ended.value.code == 2
-        told = f"nija: --orders: {run} makes as many orders as it needs; give one of the two\n"
-        assert capfd.readouterr().err == told
+        reported = f"nija: --orders: {run} makes as many orders as it needs; give one of the two\n"
+        assert capfd.readouterr().err == reported

@@ -80,10 +80,10 @@ def test_a_long_message_of_a_broker_leaves_the_table_on_an_80_column_screen(monk
     words = set(text.replace(",", "").split())
     assert {"0.00765432", "28391.18230816", "73.81874001", "BTC/USD", "paper_three"} <= words
     _, heading, *rows = text.splitlines()
-    told = "".join(row[heading.index("why") :].strip() for row in rows).replace(" ", "")
-    assert LONG[:150].replace(" ", "") in told
-    assert "…" in told
-    assert "sMsg" not in told
+    reported = "".join(row[heading.index("why") :].strip() for row in rows).replace(" ", "")
+    assert LONG[:150].replace(" ", "") in reported
+    assert "…" in reported
+    assert "sMsg" not in reported
 
 
 def test_a_decision_against_a_copy_is_shown_with_the_reason() -> None:

@@ -116,9 +116,9 @@ def test_durations_are_told_in_two_units(seconds: float, words: str) -> None:
 def test_a_duration_is_never_off_by_more_than_its_smaller_unit(seconds: int) -> None:
     """Read back, it is the same up to a unit of the next size."""
     units = {"s": 1, "min": 60, "h": 3_600, "d": 86_400}
-    told = [(int(number), unit) for number, unit in re.findall(r"(\d+) (\w+)", output.duration(seconds))]
-    read = timedelta(seconds=sum(number * units[unit] for number, unit in told))
-    allowed = {"s": 1, "min": 1, "h": 60, "d": 3_600}[told[0][1]]
+    reported = [(int(number), unit) for number, unit in re.findall(r"(\d+) (\w+)", output.duration(seconds))]
+    read = timedelta(seconds=sum(number * units[unit] for number, unit in reported))
+    allowed = {"s": 1, "min": 1, "h": 60, "d": 3_600}[reported[0][1]]
     assert timedelta(0) <= timedelta(seconds=seconds) - read < timedelta(seconds=allowed)
 
 

@@ -11,7 +11,7 @@ from shared.persistence.reports.reports import PositionLine
 
 
 @pytest.mark.parametrize(
-    ("carried", "told"),
+    ("carried", "reported"),
     [
         ("0", " 0 "),
         ("0.000000009840637450199203187251", "< 0.00000001"),
@@ -19,7 +19,7 @@ from shared.persistence.reports.reports import PositionLine
         ("0.5", " 0.5 "),
     ],
 )
-def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, told: str) -> None:
+def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, reported: str) -> None:
     """More places do not help a reader, and make the table wider than a screen."""
     line = PositionLine.model_validate(
         {
@@ -34,6 +34,6 @@ def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, told: str) 
     )
     with output.console.capture() as captured:
         positions.show_positions([line])
-    assert told in captured.get()
+    assert reported in captured.get()
     assert max(map(len, captured.get().splitlines())) <= 80
     assert line.model_dump(mode="json")["carried_exit"] == carried

@@ -46,7 +46,7 @@ def test_everybody_gets_one_decision_and_only_orders_go_into_mailboxes() -> None
     assert (batch.sequence, batch.shard, batch.instrument) == (1, 3, an_instrument())
     assert made.orders[::2] == ["alice"]
     assert orders[0].quantity == Decimal("0.001")
-    assert orders[0].minimum_cost == 2
+    assert orders[0].policy_minimum == 2
     assert orders[0].id == copy_order_id(a_fill().broker, "main", "T1", "alice") == batch.decisions[0].copy_order_id
 
 

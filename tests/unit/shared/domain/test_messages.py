@@ -48,7 +48,7 @@ VERSION_1: dict[str, str] = {
     ),
     "CopyOrder": (
         '{"version":1,"id":"17f3a9b93119523ba4f9fe063dd4a6a2","broker":"kraken","sequence":7,"follower_id":"alice",'
-        '"symbol":"BTC/USD","side":"sell","quantity":null,"fraction":"0.25","minimum_cost":"0",'
+        '"symbol":"BTC/USD","side":"sell","quantity":null,"fraction":"0.25","policy_minimum":"0",'
         '"reference_price":"50000","executed_at":"2026-01-05T12:00:00.123456Z",'
         '"published_at":"2026-01-05T12:00:01Z","decided_at":"2026-01-05T12:00:01.5Z","replayed":false,'
         '"trace_id":"trace-7"}'

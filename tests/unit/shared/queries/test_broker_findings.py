@@ -191,12 +191,12 @@ def test_the_ledger_lags_by_fifteen_seconds_at_most(age: float, found: list[str]
 @pytest.mark.parametrize(
     ("changes", "found"),
     [
-        ({"last_look_age_seconds": 60.0}, []),
-        ({"last_look_age_seconds": 60.1}, ["master_not_polled"]),
-        ({"last_look_age_seconds": None}, ["master_not_polled"]),
-        ({"state": "waiting", "last_look_age_seconds": 15.0, "last_error": "HTTP 502"}, []),
-        ({"state": "waiting", "last_look_age_seconds": 15.1, "last_error": "HTTP 502"}, ["master_not_polled"]),
-        ({"state": "failed", "last_look_age_seconds": 1.0, "last_error": "refused"}, ["master_failed"]),
+        ({"last_poll_age_seconds": 60.0}, []),
+        ({"last_poll_age_seconds": 60.1}, ["master_not_polled"]),
+        ({"last_poll_age_seconds": None}, ["master_not_polled"]),
+        ({"state": "waiting", "last_poll_age_seconds": 15.0, "last_error": "HTTP 502"}, []),
+        ({"state": "waiting", "last_poll_age_seconds": 15.1, "last_error": "HTTP 502"}, ["master_not_polled"]),
+        ({"state": "failed", "last_poll_age_seconds": 1.0, "last_error": "refused"}, ["master_failed"]),
     ],
 )
 def test_a_master_account_is_polled_all_the_time(changes: dict[str, Any], found: list[str]) -> None:
@@ -206,7 +206,7 @@ def test_a_master_account_is_polled_all_the_time(changes: dict[str, Any], found:
 
 def test_a_master_that_cannot_be_polled_is_reported_with_its_error() -> None:
     """The broker's words are part of the sentence."""
-    waiting = master(state="waiting", last_look_age_seconds=70.0, last_error="HTTP 502")
+    waiting = master(state="waiting", last_poll_age_seconds=70.0, last_error="HTTP 502")
     [found] = found_in(pipeline(master=waiting))
     assert found.message == "the master's account was last polled 1 min 10 s ago: HTTP 502"
     refused = master(state="failed", last_error="EAPI:Invalid key")
@@ -305,10 +305,10 @@ def test_what_waited_while_redis_was_away_is_no_fault_of_the_stages(up: float, f
         "unread_fill": UnreadFill(sequence=7, age_seconds=90.0),
     }
     lagging = {"events_not_in_ledger": 3, "oldest_event_age_seconds": 90.0}
-    assert kinds(**waiting, **lagging, master=master(last_look_age_seconds=90.0), redis_up_seconds=up) == found
+    assert kinds(**waiting, **lagging, master=master(last_poll_age_seconds=90.0), redis_up_seconds=up) == found
 
 
 def test_a_master_that_failed_before_redis_went_away_is_still_found() -> None:
     """Its process wrote that once, and waits for an operator."""
-    failed = master(state="failed", last_error="refused", last_look_age_seconds=95.0, updated_age_seconds=95.0)
+    failed = master(state="failed", last_error="refused", last_poll_age_seconds=95.0, updated_age_seconds=95.0)
     assert kinds(master=failed, redis_up_seconds=5.0) == ["master_failed"]

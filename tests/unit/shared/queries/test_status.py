@@ -103,7 +103,7 @@ def test_a_fault_of_the_run_is_the_one_finding(changes: dict[str, Any], kind: st
             "kraken: 1 order has no clear outcome yet (`nija orders --unknown`)",
         ),
         (
-            {"pipeline": pipeline(looked_for_orders=1)},
+            {"pipeline": pipeline(orders_looked_up=1)},
             "replayed_orders",
             "kraken: 1 order is looked up at the broker after a restart of Redis (`nija orders`)",
         ),
@@ -318,7 +318,7 @@ def test_a_report_of_trouble_in_postgresql_expires(age: float, found: list[str])
 def test_the_master_of_a_previous_run_is_no_finding_at_the_start() -> None:
     """The hash still says what an earlier process wrote an hour ago; the present one has just started."""
     young = (*all_stages(Stage.MASTER_TRADER), stage(Stage.MASTER_TRADER, started_at=ago(20)))
-    old = {"last_look_age_seconds": 3600.0, "updated_age_seconds": 3600.0}
+    old = {"last_poll_age_seconds": 3600.0, "updated_age_seconds": 3600.0}
     for state in ("stopped", "failed", "waiting", "watching"):
         stale = master(state=state, last_error="of the past", **old)
         assert at_kraken(stages=young, master=stale).findings() == [], state

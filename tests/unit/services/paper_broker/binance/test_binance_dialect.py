@@ -230,14 +230,14 @@ def test_trades_are_told_per_symbol_oldest_first_and_by_id(bench: Bench) -> None
     ids = [trade["id"] for trade in trades]
     assert ids == sorted(ids)
 
-    def told(**parameters: Any) -> list[int]:
+    def reported(**parameters: Any) -> list[int]:
         return [trade["id"] for trade in bench.ask("GET", path, symbol="BTCUSDT", **parameters)[1]]
 
-    assert told(fromId=ids[2], limit=2) == ids[2:4]
-    assert told(fromId=ids[4] + 1) == []
-    assert told(limit=2) == ids[3:]
-    assert told(startTime=trades[1]["time"], limit=2) == ids[1:3]
-    assert told(orderId=orders[3]) == ids[3:4]
+    assert reported(fromId=ids[2], limit=2) == ids[2:4]
+    assert reported(fromId=ids[4] + 1) == []
+    assert reported(limit=2) == ids[3:]
+    assert reported(startTime=trades[1]["time"], limit=2) == ids[1:3]
+    assert reported(orderId=orders[3]) == ids[3:4]
     assert bench.ask("GET", path, symbol="BTCUSDT", fromId=1, startTime=1)[1]["code"] == -1128
     assert bench.ask("GET", path, symbol="BTCUSDT", startTime=1, endTime=86_400_002)[1]["code"] == -1127
     assert bench.ask("GET", path)[1]["code"] == -1102

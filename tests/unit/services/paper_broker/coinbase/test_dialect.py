@@ -224,8 +224,8 @@ def test_a_key_does_what_it_may(bench: Any) -> None:
     assert reading.read("accounts")["size"] == 2
     reply = reading.ask("orders", order("a", {"market_market_ioc": {"base_size": "0.01"}}))
     assert (reply.status, orjson.loads(reply.body)["error"]) == (403, "PERMISSION_DENIED")
-    told = make_caller(bench, "moving", "can_transfer").read("key_permissions")
-    assert (told["can_view"], told["can_trade"], told["can_transfer"]) == (False, False, True)
+    reported = make_caller(bench, "moving", "can_transfer").read("key_permissions")
+    assert (reported["can_view"], reported["can_trade"], reported["can_transfer"]) == (False, False, True)
 
 
 def test_without_a_token_only_market_data_is_served(caller: Caller) -> None:

@@ -235,7 +235,7 @@ async def test_every_key_counts_as_one_that_may_withdraw(
 async def test_an_error_tells_nothing_of_the_account(server: RecordingServer, account: BrokerAccount) -> None:
     """The worst is assumed, and the result says that the permissions are not known."""
     server.answers[ACCOUNT] = lambda _: web.Response(status=502, text="Bad Gateway")
-    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
 
 async def test_a_key_that_does_not_work_is_told_by_the_key_check(

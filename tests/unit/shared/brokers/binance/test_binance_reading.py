@@ -23,7 +23,7 @@ from tests.unit.shared.brokers.binance.conftest import listed, refused
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
-UNTOLD = KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+NOT_ANSWERED = KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
 
 async def test_only_spot_markets_are_loaded_and_from_the_given_address(binance: RecordingServer) -> None:
@@ -157,10 +157,10 @@ ALLOWED = {
         ({**ALLOWED, "permitsUniversalTransfer": True}, NEVER),
         ({key: value for key, value in ALLOWED.items() if key != "enableWithdrawals"}, NEVER),
         ({}, NEVER),
-        ([], UNTOLD),
-        ("text", UNTOLD),
-        (refused(-1100, "?"), UNTOLD),
-        (refused(-1000, "?", 500), UNTOLD),
+        ([], NOT_ANSWERED),
+        ("text", NOT_ANSWERED),
+        (refused(-1100, "?"), NOT_ANSWERED),
+        (refused(-1000, "?", 500), NOT_ANSWERED),
     ],
 )
 async def test_what_a_key_may_do(
@@ -168,7 +168,7 @@ async def test_what_a_key_may_do(
 ) -> None:
     """A transfer counts as a withdrawal. An error or a missing field counts as "may withdraw".
 
-    After an error, `told` is False, so the answer may change later.
+    After an error, `answered` is False, so the answer may change later.
     """
     binance.answers["GET apiRestrictions"] = answer
     assert await account.key_permissions() == expected

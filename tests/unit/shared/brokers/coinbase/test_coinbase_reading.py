@@ -177,16 +177,18 @@ async def test_a_list_that_goes_round_in_circles_ends(
 async def test_what_coinbase_does_not_tell_of_a_key_counts_as_allowed(
     server: RecordingServer, account: BrokerAccount, reply: Any, expected: tuple[bool, bool, bool]
 ) -> None:
-    """Only a plain `false` means that the key cannot transfer. An unreadable reply leaves `told` False."""
+    """Only a plain `false` means that the key cannot transfer. An unreadable reply leaves `answered` False."""
     server.answers[PERMISSIONS] = lambda _: web.json_response(reply)
-    may_trade, may_withdraw, told = expected
-    assert await account.key_permissions() == KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
+    may_trade, may_withdraw, reported = expected
+    assert await account.key_permissions() == KeyPermissions(
+        may_trade=may_trade, may_withdraw=may_withdraw, answered=reported
+    )
 
 
 async def test_an_error_of_coinbase_tells_nothing_of_a_key(server: RecordingServer, account: BrokerAccount) -> None:
-    """The worst is assumed, and `told` is False."""
+    """The worst is assumed, and `answered` is False."""
     server.answers[PERMISSIONS] = lambda _: web.Response(status=502, text="Bad Gateway")
-    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+    assert await account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
 
 async def test_a_key_that_does_not_work_at_all_is_told(server: RecordingServer, account: BrokerAccount) -> None:

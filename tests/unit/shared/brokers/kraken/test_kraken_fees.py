@@ -6,14 +6,14 @@ from typing import Any
 import pytest
 
 from shared.brokers.errors import OutcomeUnknown
-from shared.brokers.port.account import BrokerAccount, TellsFees
+from shared.brokers.port.account import BrokerAccount, HasFeeRates
 from shared.domain.fees import FeeRates
 from tests.support.recording_server import RecordingServer
 
 
 def fees(taker: str, maker: str | None) -> dict[str, Any]:
-    told: dict[str, Any] = {"currency": "ZUSD", "volume": "12.5", "fees": {"XXBTZUSD": {"fee": taker}}}
-    return told if maker is None else told | {"fees_maker": {"XXBTZUSD": {"fee": maker}}}
+    reported: dict[str, Any] = {"currency": "ZUSD", "volume": "12.5", "fees": {"XXBTZUSD": {"fee": taker}}}
+    return reported if maker is None else reported | {"fees_maker": {"XXBTZUSD": {"fee": maker}}}
 
 
 @pytest.mark.parametrize(
@@ -29,7 +29,7 @@ async def test_the_tier_is_read_as_fractions(
 ) -> None:
     """Percent becomes a fraction. One private request names the pair."""
     server.answers["TradeVolume"] = fees(taker, maker)
-    assert isinstance(account, TellsFees)
+    assert isinstance(account, HasFeeRates)
     assert await account.fee_rates() == FeeRates(taker=Decimal(rates[0]), maker=Decimal(rates[1]))
     (request,) = server.sent_to("TradeVolume")
     assert request.fields["pair"] == "XXBTZUSD"
@@ -40,6 +40,6 @@ async def test_a_tier_that_cannot_be_read_is_an_error_and_no_zero(
 ) -> None:
     """The caller then keeps the default rates."""
     server.answers["TradeVolume"] = {"currency": "ZUSD", "fees": {}}
-    assert isinstance(account, TellsFees)
+    assert isinstance(account, HasFeeRates)
     with pytest.raises(OutcomeUnknown):
         await account.fee_rates()

@@ -15,7 +15,7 @@ from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_reply, pair
 
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
-UNTOLD = KeyPermissions(may_trade=True, may_withdraw=True, told=False)
+NOT_ANSWERED = KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
 
 
 def test_instruments_have_the_lot_and_the_minimums(connection: BrokerConnection) -> None:
@@ -198,15 +198,15 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
         ({"permissions": ["modify-trades", "withdraw-funds"]}, NEVER),
         ({}, NEVER),
         ({"permissions": None}, NEVER),
-        ("text", UNTOLD),
+        ("text", NOT_ANSWERED),
         (error_reply("EGeneral:Permission denied"), NEVER),
-        (error_reply("EGeneral:Unknown method"), UNTOLD),
+        (error_reply("EGeneral:Unknown method"), NOT_ANSWERED),
     ],
 )
 async def test_what_a_key_may_do(
     server: RecordingServer, account: BrokerAccount, answer: Any, expected: KeyPermissions
 ) -> None:
-    """An error or a missing field counts as "may withdraw". After an error, `told` is False."""
+    """An error or a missing field counts as "may withdraw". After an error, `answered` is False."""
     server.answers["GetApiKeyInfo"] = answer
     assert await account.key_permissions() == expected
 

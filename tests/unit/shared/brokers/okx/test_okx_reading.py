@@ -80,7 +80,7 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
 
 
 @pytest.mark.parametrize(
-    ("data", "may_trade", "may_withdraw", "told"),
+    ("data", "may_trade", "may_withdraw", "reported"),
     [
         ([{"perm": "read_only,trade"}], True, False, True),
         ([{"perm": "read_only"}], False, False, True),
@@ -95,11 +95,11 @@ async def test_balances_that_cannot_be_read_are_not_guessed(
     ],
 )
 async def test_what_is_not_told_of_a_key_counts_as_allowed(
-    server: RecordingServer, account: BrokerAccount, data: Any, may_trade: bool, may_withdraw: bool, told: bool
+    server: RecordingServer, account: BrokerAccount, data: Any, may_trade: bool, may_withdraw: bool, reported: bool
 ) -> None:
-    """The field may be missing, the request may fail (then `told` is False), or the key may not read this."""
+    """The field may be missing, the request may fail (then `answered` is False), or the key may not read this."""
     server.answers["account/config"] = data
-    expected = KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, told=told)
+    expected = KeyPermissions(may_trade=may_trade, may_withdraw=may_withdraw, answered=reported)
     assert await account.key_permissions() == expected
 
 

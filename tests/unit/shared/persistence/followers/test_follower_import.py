@@ -137,10 +137,10 @@ def test_an_empty_file_is_an_error(text: str) -> None:
 )
 def test_a_wrong_header_is_the_files_fault(header: str, fault: str) -> None:
     """Missing, doubled and unknown columns are named by their place; no cell is repeated."""
-    told = whole_fault(f"{header}\n{GOOD}")
-    assert fault in told
-    assert "row 0" not in told
-    assert "key-of-alice" not in told
+    reported = whole_fault(f"{header}\n{GOOD}")
+    assert fault in reported
+    assert "row 0" not in reported
+    assert "key-of-alice" not in reported
 
 
 @pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
