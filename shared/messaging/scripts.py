@@ -67,12 +67,13 @@ class ScriptRunner:
                     await self._redis.script_load(needed.text)
                 for i, reply in zip(missing, await self._evaluate([batch[i] for i in missing]), strict=True):
                     replies[i] = reply
-        except (RedisError, OSError) as error:
+        except Exception as error:  # noqa: BLE001  each caller gets it; the next batch must still be sent
             replies = [error] * len(batch)
-        except BaseException as error:
-            for _, _, future in batch:
+        except BaseException:
+            waiting, self._waiting = [*batch, *self._waiting], []
+            for _, _, future in waiting:
                 if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else RedisError("interrupted"))
+                    future.set_exception(RedisError("interrupted"))
             raise
         for (_, _, future), reply in zip(batch, replies, strict=True):
             if future.done():  # who asked has been cancelled
