@@ -9,7 +9,9 @@ from typing import Any, Final
 
 import redis
 from redis import asyncio as redis_asyncio
+from redis.asyncio.connection import AbstractConnection
 from redis.backoff import NoBackoff
+from redis.exceptions import ConnectionError as RedisConnectionError
 from redis.retry import Retry
 
 CONNECT_SECONDS: Final = 5.0
@@ -28,7 +30,10 @@ def open_redis(
 
     `on_connect` replaces what redis-py does with each new connection. Using the client raises RedisError and OSError.
     """
-    return redis_asyncio.Redis.from_url(url, redis_connect_func=on_connect, **_limits(answer_seconds))
+    client = redis_asyncio.Redis.from_url(url, redis_connect_func=on_connect, **_limits(answer_seconds))
+    pool = client.connection_pool
+    pool.connection_class = _raising_redis_errors(pool.connection_class)
+    return client
 
 
 def open_blocking_redis(
@@ -43,6 +48,23 @@ def open_blocking_redis(
     if not retries:
         options["retry"] = Retry(NoBackoff(), 0)
     return redis.Redis.from_url(url, decode_responses=as_text, **options)
+
+
+def _raising_redis_errors(connection_class: type[AbstractConnection]) -> type[AbstractConnection]:
+    """The same class of connection, but a closed transport is a lost connection.
+
+    uvloop raises RuntimeError for a write to a transport that it has closed. redis-py lets that through, and callers
+    would take it for a defect.
+    """
+
+    class RaisingRedisErrors(connection_class):  # type: ignore[valid-type,misc]
+        async def send_packed_command(self, command: Any, check_health: bool = True) -> None:
+            try:
+                await super().send_packed_command(command, check_health)
+            except RuntimeError as error:
+                raise RedisConnectionError(f"the connection is closed: {error}") from error
+
+    return RaisingRedisErrors
 
 
 def _limits(answer_seconds: float) -> dict[str, Any]:
