@@ -24,6 +24,7 @@ class Fault:
     """What was broken, whose copies it holds up, and when: the fault was over at `ended_at`."""
 
     name: str
+    service: str
     brokers: Sequence[Broker]
     began_at: datetime
     ended_at: datetime
@@ -41,7 +42,7 @@ def kill(project: Project, service: str, brokers: Sequence[Broker]) -> Fault:
     while not _was_restarted(before, inspect(container)):
         assert time.monotonic() < deadline, f"{service} was killed and did not come back"
         time.sleep(0.1)
-    return Fault(f"SIGKILL {service}", brokers, began_at, began_at, datetime.now(UTC))
+    return Fault(f"SIGKILL {service}", service, brokers, began_at, began_at, datetime.now(UTC))
 
 
 def send_sigkill(pid: int) -> None:
@@ -76,4 +77,4 @@ class Cut:
         docker("network", "connect", *aliases, self._network, self._container)
         now = datetime.now(UTC)
         seconds = round((now - self._began_at).total_seconds())
-        return Fault(f"{self._service} cut off for {seconds} s", self._brokers, self._began_at, now, now)
+        return Fault(f"{self._service} cut off for {seconds} s", self._service, self._brokers, self._began_at, now, now)

@@ -165,7 +165,10 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
             lambda: paper.ground.copied_at(fault.brokers, fault.began_at, fault.back_at),
             "the fills of that time are copied",
             RECOVERY_SECONDS,
-            instead=lambda: paper.ground.copies(fault.brokers, fault.began_at, fault.back_at),
+            instead=lambda: (
+                f"{paper.ground.copies(fault.brokers, fault.began_at, fault.back_at)}; {fault.service} wrote\n"
+                f"{paper.project.logs(fault.service)[-20_000:]}"
+            ),
         )
         # Where nothing was traded meanwhile, or nothing waited, it took as long as the container was away.
         row.recovery = round((max(copied_at, fault.back_at) - fault.ended_at).total_seconds(), 1)
