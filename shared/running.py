@@ -11,6 +11,7 @@ import structlog
 
 from shared.domain.errors import HostUnknown
 from shared.domain.identity import Broker
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.errors import RedisUnavailable, RedisUnusable
 from shared.observability.vitals import Duty, Vitals
 from shared.persistence.errors import DatabaseUnavailable
@@ -52,8 +53,7 @@ async def run_each(
         tasks = [group.create_task(_keep_running(broker, work, stopping, vitals.duty(broker))) for broker in brokers]
         await stopping.wait()
         _, hanging = await asyncio.wait(tasks, timeout=GRACE_SECONDS)
-        for task in hanging:
-            task.cancel()
+        await end_tasks(*hanging)
 
 
 async def _keep_running(

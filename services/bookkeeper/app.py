@@ -31,6 +31,7 @@ from shared.config import (
     settings_of_stage,
 )
 from shared.domain.identity import Broker
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.connect import open_redis
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.event_stream import EventStream
@@ -73,9 +74,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
             await run_each(brokers, work, stopping, vitals)
         log.info("bookkeeper stopped")
     finally:
-        for task in rounds:
-            task.cancel()
-        await asyncio.gather(*rounds, return_exceptions=True)
+        await end_tasks(*rounds)
         engine.dispose()
 
 

@@ -24,6 +24,7 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.config import Settings
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alerts
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
@@ -159,8 +160,7 @@ class Child:
             await self._drain.finish(FINISH_SECONDS)
         except (RedisError, OSError) as error:
             log.warning("redis is away; claims run out by themselves", error=str(error))
-        self._renewing.cancel()
-        self._listing.cancel()
+        await end_tasks(self._renewing, self._listing)
         if self._limits is not None:
             await self._limits.release()
         await self._connection.close()

@@ -14,6 +14,7 @@ from services.broker_worker.serve import Serving
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
 from shared.domain.identity import FollowerId
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.mailboxes import Claim, ClaimedFollower, ClaimLost, Mailboxes
 from shared.persistence.errors import BadSecretKey
 
@@ -110,9 +111,7 @@ class Drain:
             return
         await asyncio.wait(self._under_way, timeout=within_seconds)
         hanging = dict(self._under_way)
-        for task in hanging:
-            task.cancel()
-        await asyncio.gather(*hanging, return_exceptions=True)
+        await end_tasks(*hanging)
         if hanging:
             log.warning("left to the next worker", followers=[claim.follower_id for claim in hanging.values()])
             await asyncio.gather(*(self._mailboxes.release(claim) for claim in hanging.values()))

@@ -22,6 +22,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
 from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.epoch import RedisNotRestored
 from shared.messaging.fills import FillEntry, UnreadableFill, read_fills
 from shared.messaging.keys import BrokerKeys
@@ -111,9 +112,9 @@ class FillReader:
                     self._log.warning("the follower list cannot be read", error=str(error))
                     await wait(stopping, AWAY_RETRY_SECONDS)
         finally:
-            watching.cancel()
+            await end_tasks(watching)
             if not stopping.is_set():
-                balancing.cancel()
+                await end_tasks(balancing)
             for task in (watching, balancing):
                 with contextlib.suppress(asyncio.CancelledError):
                     await task

@@ -21,6 +21,7 @@ from redis.asyncio import Redis
 from redis.exceptions import RedisError, WatchError
 
 from shared.domain.errors import NijaError
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.scripts import script
 
 Command = tuple[str | bytes | int, ...]
@@ -124,8 +125,7 @@ async def work_while_held(lease: Lease, acquired_at: float, work: Callable[[], A
             held_until = asked_at + lease.seconds
     finally:
         if not working.done():
-            working.cancel()
-            await asyncio.wait({working})
+            await end_tasks(working)
             if not working.cancelled():
                 working.result()  # its own error, if it ended with one instead of obeying
     return await working
