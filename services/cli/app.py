@@ -6,28 +6,13 @@ codes: 0 good, 1 a finding, 2 wrong use or a wrong setting.
 
 import os
 import sys
-from importlib.metadata import version
 from typing import Annotated, Final
 
 import typer
 from redis.exceptions import RedisError
 
-from services.cli import bench, output
-from services.cli.accounts import accounts
-from services.cli.brokers import brokers
-from services.cli.chaos import chaos
-from services.cli.check.app import app as check
-from services.cli.demo import demo
-from services.cli.followers.app import app as followers
-from services.cli.ledger.fills import fills
-from services.cli.ledger.orders import orders
-from services.cli.ledger.positions import positions
-from services.cli.ledger.reconcile import reconcile
-from services.cli.ledger.replay import replay
-from services.cli.migrate import migrate_database
-from services.cli.paper_accounts import paper_accounts
-from services.cli.status import status
-from services.cli.up import up
+from services.cli import output
+from services.cli.first_use import CommandOnFirstUse, group_of
 from services.local_system.errors import NothingRuns
 from shared.actions.errors import ChangeNotAnnounced, ChangeNotRead
 from shared.config import misspelt_variables, secrets_among
@@ -47,27 +32,119 @@ class RedisDoesNotAnswer(NijaError):
     """Redis does not answer, or answers with an error."""
 
 
-app = typer.Typer(name="nija", no_args_is_help=True, pretty_exceptions_show_locals=False, rich_markup_mode="markdown")
-app.command("demo", rich_help_panel="Run")(demo)
-app.command("up", rich_help_panel="Run")(up)
-app.command("status", rich_help_panel="See")(status)
-app.command("brokers", rich_help_panel="See")(brokers)
-app.command("accounts", rich_help_panel="See")(accounts)
-app.command("fills", rich_help_panel="See")(fills)
-app.command("orders", rich_help_panel="See")(orders)
-app.command("positions", rich_help_panel="See")(positions)
-app.command("replay", rich_help_panel="See")(replay)
-app.command("paper-accounts", rich_help_panel="Run")(paper_accounts)
-app.add_typer(check, name="check", rich_help_panel="See")
-app.add_typer(followers, name="followers", rich_help_panel="Change")
-app.command("reconcile", rich_help_panel="Change")(reconcile)
-app.command("migrate", rich_help_panel="Change")(migrate_database)
-app.command("chaos", rich_help_panel="Measure")(chaos)
-app.add_typer(bench.app, name="bench", rich_help_panel="Measure")
+COMMANDS: Final = (
+    CommandOnFirstUse(
+        "demo",
+        "Run",
+        "services.cli.demo:demo",
+        "Run the whole system on paper brokers: a person trades, the followers copy, every copy is checked.",
+    ),
+    CommandOnFirstUse(
+        "up",
+        "Run",
+        "services.cli.up:up",
+        "Run every process on this machine until Ctrl-C; a process that dies is started again.",
+    ),
+    CommandOnFirstUse(
+        "status",
+        "See",
+        "services.cli.status:status",
+        "Show every process, and for each broker the master, the mailboxes and the last fill.",
+    ),
+    CommandOnFirstUse(
+        "brokers",
+        "See",
+        "services.cli.brokers:brokers",
+        "Show each broker: connected, served, funded, equity, health, queue, circuit, rate limits, fees and followers.",
+    ),
+    CommandOnFirstUse(
+        "accounts",
+        "See",
+        "services.cli.accounts:accounts",
+        "Show the balance of every master and follower account: total = available + locked, in US dollars.",
+    ),
+    CommandOnFirstUse(
+        "fills",
+        "See",
+        "services.cli.ledger.fills:fills",
+        "Show the masters' fills, newest first, and how each ended for the followers.",
+    ),
+    CommandOnFirstUse(
+        "orders",
+        "See",
+        "services.cli.ledger.orders:orders",
+        "Show the followers' copy orders, those of the newest fill first.",
+    ),
+    CommandOnFirstUse(
+        "positions",
+        "See",
+        "services.cli.ledger.positions:positions",
+        "Show the followers' copied positions.",
+    ),
+    CommandOnFirstUse(
+        "replay",
+        "See",
+        "services.cli.ledger.replay:replay",
+        "Compute the decisions for a past fill again, from the inputs in the ledger.",
+    ),
+    CommandOnFirstUse(
+        "paper-accounts",
+        "Run",
+        "services.cli.paper_accounts:paper_accounts",
+        "Make a master and a few followers at the paper brokers that `{BROKER}_BASE_URL` name, and write FOLDER/paper.env.",
+    ),
+    CommandOnFirstUse(
+        "check",
+        "See",
+        "services.cli.check.app:app",
+        "Questions for a monitoring script: exit code 0 yes, 1 no or a finding, 2 wrong use.",
+    ),
+    CommandOnFirstUse(
+        "reconcile",
+        "Change",
+        "services.cli.ledger.reconcile:reconcile",
+        "Compare what followers really hold and have ordered with what the ledger says that they copied.",
+    ),
+    CommandOnFirstUse(
+        "migrate",
+        "Change",
+        "services.cli.migrate:migrate_database",
+        "Apply the missing migrations to DATABASE_URL, or to the database of the nija that runs here.",
+    ),
+    CommandOnFirstUse(
+        "followers",
+        "Change",
+        "services.cli.followers.app:app",
+        "The accounts that copy: add, import, show, pause, resume, remove.",
+    ),
+    CommandOnFirstUse(
+        "chaos",
+        "Measure",
+        "services.cli.chaos:chaos",
+        "Break the whole system on purpose, on paper brokers, and check that no order was doubled or lost.",
+    ),
+    CommandOnFirstUse(
+        "bench",
+        "Measure",
+        "services.cli.bench:app",
+        "Measure nija on this machine, with servers of its own; in a checkout of the repository.",
+    ),
+)
+"""In the order of `nija --help`."""
+
+app = typer.Typer(
+    name="nija",
+    cls=group_of(COMMANDS),
+    no_args_is_help=True,
+    pretty_exceptions_show_locals=False,
+    rich_markup_mode="markdown",
+)
 
 
 def _print_version(wanted: bool) -> None:
     if wanted:
+        from importlib.metadata import version
+
         typer.echo(f"nija {version('nija')}")
         raise typer.Exit
 
