@@ -13,7 +13,6 @@ import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from services.local_system.embedded import free_port
 from shared.domain.events import OrderEvent
 from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
@@ -104,7 +103,7 @@ def test_a_broker_without_redis_does_not_hold_up_another(
     environment: dict[str, str], engine: Engine, tmp_path: Path
 ) -> None:
     """The Redis of OKX is not reachable, and the events of Kraken are written nevertheless."""
-    environment |= {"NIJA_BROKERS": "okx,kraken", "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0"}
+    environment |= {"NIJA_BROKERS": "okx,kraken", "OKX_REDIS_URL": "redis://127.0.0.1:1/0"}
     with Redis.from_url(environment["REDIS_URL"]) as redis, a_bookkeeper(environment, tmp_path / "log"):
         tell(redis, [an_order_event()])
         until(lambda: order_events(engine) == 1, "the event in the ledger")
@@ -142,7 +141,7 @@ def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
     """
     environment |= {
         "NIJA_BROKERS": "okx,kraken",
-        "OKX_REDIS_URL": f"redis://127.0.0.1:{free_port()}/0",
+        "OKX_REDIS_URL": "redis://127.0.0.1:1/0",
         "NIJA_RECONCILE_EVERY_SECONDS": "1",
     }
 

@@ -7,7 +7,6 @@ from redis.asyncio import Redis
 from structlog.testing import capture_logs
 
 from services.broker_worker.sweep import Sweeper
-from services.local_system.embedded import free_port
 from shared.domain.identity import Broker
 from shared.messaging.celery_app import HintPublisher
 from tests.support.examples import an_order
@@ -23,7 +22,7 @@ async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> 
         await in_line(redis, KEYS)
         await WorkerBench(redis).deliver(an_order())
         health = a_health()
-        hints = HintPublisher(Broker.KRAKEN, f"redis://127.0.0.1:{free_port()}/0")
+        hints = HintPublisher(Broker.KRAKEN, "redis://127.0.0.1:1/0")
         sweeper = Sweeper(
             Broker.KRAKEN,
             fresh_redis_url,

@@ -7,8 +7,6 @@ from pathlib import Path
 
 import pytest
 
-from services.local_system.embedded import free_port
-
 
 def without_a_reader(folder: Path, *arguments: str, both: bool = False, **variables: str) -> tuple[int, str]:
     """Run `nija` with a standard output that has no reader; return the exit code and standard error.
@@ -54,7 +52,7 @@ def test_it_ends_as_if_somebody_had_read_it(
 
 def test_a_finding_keeps_its_exit_code(fresh_database_url: str, tmp_path: Path) -> None:
     """A script that reads the exit code gets the same one as with a reader; wrong use stays wrong use."""
-    away = f"redis://127.0.0.1:{free_port()}/0"
+    away = "redis://127.0.0.1:1/0"
     servers = {"DATABASE_URL": fresh_database_url, "REDIS_URL": away}
     assert without_a_reader(tmp_path, "check", "brokers", both=True, **servers)[0] == 1
     assert without_a_reader(tmp_path, "fills", "--broker", "krakn", both=True, **servers)[0] == 2

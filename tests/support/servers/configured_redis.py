@@ -1,6 +1,5 @@
 """Starts a Redis for one test, with the test's own lines in its configuration."""
 
-import socket
 import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -8,7 +7,7 @@ from pathlib import Path
 
 from redis import Redis
 
-from services.local_system.embedded import run_server
+from services.local_system.embedded import free_port, run_server
 from tests.support.servers.redis_versions import RedisOfVersion, program_of_version
 
 
@@ -51,8 +50,7 @@ def redis_with_tls(folder: Path) -> Iterator[tuple[str, str, Path]]:
         check=True,
         capture_output=True,
     )
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port = free.getsockname()[1]
+    port = free_port()
     options = (f"tls-cert-file {certificate}", f"tls-key-file {key}", "tls-auth-clients no", f"tls-port {port}")
     with redis_with(folder, *options, version="7") as url:
         login = url.partition("//")[2].rpartition("@")[0]
