@@ -9,6 +9,12 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --root-user-action=ignore --require-hashes
 
+# Most tests wait for servers, leases and time-outs, so more processes than cores pay. Each process starts its own
+# servers, and runs whole files, so that the tests of a file share what they start. The order stays: the slow files of
+# end_to_end/ and integration/ come first, and the quick ones of unit/ fill the end.
+PROCESSES ?= 4
+SIDE_BY_SIDE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
 .PHONY: help
 help: ## show this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 12
@@ -19,7 +25,7 @@ demo: $(VENV)/.runtime ## run the whole system on paper brokers
 
 .PHONY: test
 test: $(VENV)/.dev ## run the tests; they start their own servers
-	$(VENV)/bin/pytest -m "not long and not containers"
+	$(VENV)/bin/pytest -m "not long and not containers" $(SIDE_BY_SIDE)
 
 .PHONY: check
 check: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
@@ -30,7 +36,8 @@ check: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
 
 .PHONY: ci-long
 ci-long: $(VENV)/.dev ## run the tests that take minutes
-	$(VENV)/bin/pytest -m "long and not containers"
+	$(VENV)/bin/pytest -m "long and not alone and not containers" $(SIDE_BY_SIDE)
+	$(VENV)/bin/pytest -m "long and alone and not containers"
 
 .PHONY: containers
 containers: $(VENV)/.dev ## test the image and Compose in a real Docker engine; start one where there is none
