@@ -13,7 +13,7 @@ from services.chaos.protocol_steps import STEPS
 from services.chaos.steps import ACTIONS
 from shared.domain.identity import Broker
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(2400)]
 
 SEEDS = 5
 SIDE_BY_SIDE = 3
