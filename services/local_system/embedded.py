@@ -12,6 +12,7 @@ import signal
 import socket
 import stat
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -26,6 +27,8 @@ _FIRST_PORT: Final = 20_000
 _LAST_PORT: Final = 32_000
 _OURS: Final = {"chaos", "demo", "logs", "lost+found", "paper", "postgres", "redis", "run", "secret.key"}
 """What a data folder may hold before `nija up` has run in it. Chaos has one folder per lane, `chaos-…`."""
+_RESERVED: Final[dict[int, socket.socket]] = {}
+"""The ports that this process has chosen. The sockets are never used; they end with the process."""
 _ORPHAN_SECONDS: Final = 15.0
 """How long the server of a killed owner may take to end."""
 
@@ -113,22 +116,40 @@ def port_is_free(port: int) -> bool:
     return True
 
 
-def free_port() -> int:
-    """Return a free loopback port below those that the kernel gives to outgoing connections.
+def _reserve(port: int) -> bool:
+    """Reserve the port for this process until it ends. False: another process of nija has reserved it.
 
-    A server that is restarted needs the same port again. A port from the kernel's range could be taken meanwhile.
+    No server may listen yet, or it may be about to start again: another process must not choose the port meanwhile. A
+    name in Linux' abstract namespace belongs to one process, and the kernel frees it when that process ends.
+    """
+    if port in _RESERVED or sys.platform != "linux":
+        return True
+    reservation = socket.socket(socket.AF_UNIX)
+    try:
+        reservation.bind(f"\0nija-port-{port}")
+    except OSError:
+        reservation.close()
+        return False
+    _RESERVED[port] = reservation
+    return True
+
+
+def free_port() -> int:
+    """Return a loopback port that is free, and that no other process of nija returns while this one lives.
+
+    It is below the ports that the kernel gives to outgoing connections: a server that is restarted needs its port again.
     """
     for _ in range(1000):
         port = _FIRST_PORT + secrets.randbelow(_LAST_PORT - _FIRST_PORT + 1)
-        if port_is_free(port):
+        if port not in _RESERVED and port_is_free(port) and _reserve(port):
             return port
     raise LocalSystemError(f"no free port between {_FIRST_PORT} and {_LAST_PORT} on 127.0.0.1")
 
 
 def kept_port(path: Path) -> int:
-    """Return the port in the file. A new one is chosen when there is none or it is in use."""
+    """Return the port in the file. A new one is chosen when there is none, or it is in use or reserved."""
     port = int(kept(path, lambda: str(free_port())))
-    if not port_is_free(port):
+    if not (port_is_free(port) and _reserve(port)):
         port = free_port()
         write_private(path, str(port))
     return port

@@ -16,7 +16,7 @@ import psycopg
 import pytest
 import redis
 
-from services.local_system import embedded_postgres
+from services.local_system import embedded, embedded_postgres
 from services.local_system.child import UserAccount
 from services.local_system.embedded import (
     free_port,
@@ -201,6 +201,24 @@ def test_a_server_that_cannot_start_shows_the_end_of_its_log(tmp_path: Path) -> 
     (tmp_path / "redis" / "redis.conf").write_text("no-such-setting 1\n")
     with pytest.raises(StartFailed, match="no-such-setting"):
         start_server(server, tmp_path / "log")
+
+
+def test_two_processes_never_choose_the_same_port(tmp_path: Path) -> None:
+    """A port is reserved from the choice on, although no server listens yet, and until the process ends."""
+    port, file = free_port(), tmp_path / "port"
+    file.write_text(str(port))
+    choose = (
+        "import sys; from pathlib import Path; from services.local_system import embedded as it\n"
+        f"it._FIRST_PORT = it._LAST_PORT = {port}\n"
+        "try: print(it.kept_port(Path(sys.argv[1])))\n"
+        "except it.LocalSystemError as error: print(error)"
+    )
+    command = [sys.executable, "-c", choose, str(file)]
+    meanwhile = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert meanwhile.stdout == f"no free port between {port} and {port} on 127.0.0.1\n"
+    embedded._RESERVED.pop(port).close()
+    afterwards = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert afterwards.stdout == f"{port}\n"
 
 
 def test_a_folder_that_cannot_be_made_is_named_with_its_setting(tmp_path: Path) -> None:
