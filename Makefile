@@ -13,6 +13,8 @@ INSTALL := $(PIP) install --root-user-action=ignore --require-hashes
 # servers, and runs whole files, so that the tests of a file share what they start. The order stays: the slow files of
 # end_to_end/ and integration/ come first, and the quick ones of unit/ fill the end.
 PROCESSES ?= 4
+# Python keeps what it compiled, or each process would compile all tests again.
+unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .PHONY: help
