@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
 
+import hypothesis
 import pytest
 import redis
 
@@ -23,6 +24,12 @@ from tests.support.servers.redis_versions import VERSIONS, RedisOfVersion, progr
 
 # A failed assertion in a helper next to the tests shows its values, as in a test.
 pytest.register_assert_rewrite("tests.integration", "tests.property")
+
+# How long an example takes says something about the machine, not about nija.
+hypothesis.settings.register_profile(
+    "nija", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True
+)
+hypothesis.settings.load_profile("nija")
 
 _LOGICAL_DATABASES = cycle(range(1, 64))
 _DATABASE_NUMBERS = count(1)
