@@ -6,6 +6,10 @@ by default) and ends when the last order is settled.
 
 The baseline places the same number of orders at the same stub from one process, and reads their final states. It has
 no queue and no database. Both sides keep the same number of orders in flight.
+
+Alternating rounds do not cancel the noise of a busy machine. The processes of nija need about twice the CPU time of the
+baseline for each order, and on two cores they need both of them. The baseline needs little more than one core. So any
+other work on the machine lowers the ratio. Compare two commits only on an idle machine, in alternating runs.
 """
 
 import asyncio
