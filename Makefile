@@ -9,10 +9,10 @@ VENV := .venv
 PIP := $(VENV)/bin/python -m pip -qq --disable-pip-version-check --no-input
 INSTALL := $(PIP) install --root-user-action=ignore --require-hashes
 
-# Most tests wait for servers, leases and time-outs, so more processes than cores pay. Each process starts its own
-# servers, and runs whole files, so that the tests of a file share what they start. The order stays: the slow files of
-# end_to_end/ and integration/ come first, and the quick ones of unit/ fill the end.
-PROCESSES ?= 4
+# Most tests wait for servers, leases and time-outs: one process uses about a quarter of two cores, so three fit. Each
+# process starts its own servers, and runs whole files, so that the tests of a file share what they start. The order
+# stays: the slow files of end_to_end/ and integration/ come first, and the quick ones of unit/ fill the end.
+PROCESSES ?= 3
 # Python keeps what it compiled, or each process would compile all tests again.
 unexport PYTHONDONTWRITEBYTECODE
 SIDE_BY_SIDE = -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
