@@ -188,7 +188,7 @@ def trading_codes_of_ccxt() -> Iterator[Any]:
         if code[:2] in ("50", "51", "54") and code[:3] not in ("513", "515", "516", "517") and len(code) == 5:
             yield pytest.param(okx.REFUSALS, code, id=f"okx-{code}")
     tables = ccxt.binance().exceptions
-    for code in {*tables["spot"]["exact"], *tables["exact"]}:
+    for code in sorted({*tables["spot"]["exact"], *tables["exact"]}):
         if code[:2] in ("-1", "-2") and len(code) == 5:
             yield pytest.param(binance.REFUSALS, code, id=f"binance-{code}")
 
