@@ -13,7 +13,7 @@ from pydantic import SecretStr
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
 
-START_SECONDS = 30.0
+START_SECONDS = 60.0
 
 
 class PaperServer:
