@@ -44,6 +44,12 @@ class RunRecord:
         self._write(self._system, {"marker": marker, "environment": {}})
         self.write_processes([])
 
+    def forget_servers(self) -> None:
+        """Keep only the marker of the last run. Status would take its servers and processes for those of the next one."""
+        marker = self.marker()
+        if marker is not None:
+            self.open(marker)
+
     def write_environment(self, marker: str, environment: Mapping[str, str], *, paper: bool) -> None:
         """Record how to reach the running system."""
         self._write(self._system, {"marker": marker, "environment": dict(environment), "paper": paper})

@@ -129,6 +129,7 @@ class LocalSystem:
         brokers = self._choose_brokers()
         home_folder(self._home)
         stack.enter_context(lock.exclusive(self._home))
+        self._record.forget_servers()
         ended = await _in_thread(end_leftovers, self._record)
         if ended:
             self._announce(f"ended {ended} {'process' if ended == 1 else 'processes'} that an earlier run left behind")
