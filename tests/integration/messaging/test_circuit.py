@@ -40,6 +40,8 @@ from tests.support.running.worker_bench import WorkerBench
 KEYS = BrokerKeys(Broker.KRAKEN)
 HANGS = OutcomeUnknown("timeout")
 FIRST_DISTANCE_SECONDS = 0.2
+LONG_DISTANCE_SECONDS = 60.0
+"""No probe is due during a test, however slow the machine is."""
 
 
 @pytest.fixture
@@ -49,13 +51,15 @@ async def redis(each_redis_url: str) -> AsyncIterator[Redis]:
         yield client
 
 
-def a_circuit(redis: Redis, broker: Broker = Broker.KRAKEN) -> RedisCircuit:
+def a_circuit(
+    redis: Redis, broker: Broker = Broker.KRAKEN, first_distance_seconds: float = FIRST_DISTANCE_SECONDS
+) -> RedisCircuit:
     """The circuit as one process uses it."""
     return RedisCircuit(
         ScriptRunner(redis),
         BrokerKeys(broker),
-        first_distance_seconds=FIRST_DISTANCE_SECONDS,
-        longest_distance_seconds=4 * FIRST_DISTANCE_SECONDS,
+        first_distance_seconds=first_distance_seconds,
+        longest_distance_seconds=4 * first_distance_seconds,
     )
 
 
@@ -95,14 +99,14 @@ async def opened(redis: Redis) -> RedisCircuit:
 @pytest.mark.parametrize("error", [HANGS, NotSent("refused")])
 async def test_failures_of_several_accounts_open_it_for_every_process(redis: Redis, error: BrokerError) -> None:
     """After timeouts or refused connections a request of another process is not sent, and gets a time to wait."""
-    circuit = a_circuit(redis)
+    circuit = a_circuit(redis, first_distance_seconds=LONG_DISTANCE_SECONDS)
     await fail(circuit, [error] * (FAILURES_THAT_OPEN - 1))
     assert not await is_open(redis)
     await fail(circuit, [error])
     untouched = FaultyAccount()
     with pytest.raises(Throttled) as throttled:
         await guarded(a_circuit(redis), untouched).place(an_order_to_place())
-    assert 0 < throttled.value.retry_after_seconds <= FIRST_DISTANCE_SECONDS
+    assert 0 < throttled.value.retry_after_seconds <= LONG_DISTANCE_SECONDS
     assert untouched.placed == []
 
 
@@ -151,22 +155,36 @@ async def test_other_brokers_are_not_touched(redis: Redis) -> None:
     assert not await is_open(redis, Broker.OKX)
 
 
-async def until_probe(circuit: RedisCircuit) -> None:
+async def redis_clock_ms(redis: Redis) -> int:
+    seconds, microseconds = await redis.time()
+    return int(seconds) * 1000 + int(microseconds) // 1000
+
+
+async def next_probe_in(redis: Redis, circuit: RedisCircuit) -> tuple[int, int]:
+    """Wait for the probe, and return the least and the most milliseconds between it and the next one.
+
+    They are a few milliseconds apart on a quiet machine. On a slow one they are further apart and still right.
+    """
     deadline = time.monotonic() + 10
-    while not (permit := await circuit.enter()).is_probe:
+    while True:
+        before_ms = await redis_clock_ms(redis)
+        permit = await circuit.enter()
+        after_ms = await redis_clock_ms(redis)
+        if permit.is_probe:
+            break
         assert time.monotonic() < deadline
         await asyncio.sleep(min(permit.wait_seconds, 0.05))
+    next_ms = int(await redis.hget(KEYS.circuit, "probe_ms") or 0)
+    return next_ms - after_ms, next_ms - before_ms
 
 
 async def test_one_process_probes_at_growing_distances(redis: Redis) -> None:
     """Each failed probe doubles the wait before the next one, up to a limit. Meanwhile no other request is sent."""
     circuit = await opened(redis)
-    distances = []
-    for _ in range(4):
-        await until_probe(circuit)
-        distances.append((await a_circuit(redis).enter()).wait_seconds / FIRST_DISTANCE_SECONDS)
+    for distance in (1, 2, 4, 4):
+        shortest_ms, longest_ms = await next_probe_in(redis, circuit)
+        assert shortest_ms <= distance * FIRST_DISTANCE_SECONDS * 1000 <= longest_ms
         await circuit.failed("k1", "timeout")
-    assert [round(distance) for distance in distances] == [1, 2, 4, 4]
 
 
 async def test_a_probe_that_is_answered_closes_it_for_everybody(redis: Redis) -> None:
@@ -204,10 +222,12 @@ async def test_orders_wait_in_their_mailboxes_while_it_is_open_and_are_copied_af
     circuit = await opened(redis)
     bench = WorkerBench(redis)
     bench.connection.the_account = guarded(circuit, bench.account)
+    bench.account.read_errors = [HANGS] * 100
     await bench.deliver(an_order())
     await bench.serve_once()
     assert bench.account.placed == []
     assert await bench.submission() is None
+    bench.account.read_errors = []
     (final,) = await bench.serve()
     assert final.outcome is Outcome.COPIED
     assert len(bench.account.placed) == 1
