@@ -38,7 +38,8 @@ check: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
 
 .PHONY: ci-long
 ci-long: $(VENV)/.dev ## run the tests that take minutes
-	$(VENV)/bin/pytest -m "long and not alone and not containers" $(SIDE_BY_SIDE)
+	$(VENV)/bin/pytest -m "long and not alone and not waits and not containers" $(SIDE_BY_SIDE)
+	$(VENV)/bin/pytest -m "long and waits and not containers" -n 2
 	$(VENV)/bin/pytest -m "long and alone and not containers"
 
 .PHONY: containers

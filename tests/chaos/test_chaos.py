@@ -13,7 +13,7 @@ from services.chaos.protocol_steps import STEPS
 from services.chaos.steps import ACTIONS
 from shared.domain.identity import Broker
 
-pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.long, pytest.mark.timeout(2400)]
 
 SEEDS = 5
 SIDE_BY_SIDE = 3
@@ -43,6 +43,7 @@ def verdict(code: int, report: dict[str, Any]) -> dict[str, Any]:
 SOUND = {"broken": {}, "never made": [], "duplicates": 0, "missing": 0, "unresolved": 0, "exit code": 0}
 
 
+@pytest.mark.alone
 def test_no_fault_doubles_or_loses_an_order_at_all_brokers_together(tmp_path: Path) -> None:
     """Every kind of fault twice, on five brokers side by side: each promise holds, and the load was real."""
     code, report = chaos(tmp_path, "--seed", "11", "--orders", "500")
@@ -51,6 +52,7 @@ def test_no_fault_doubles_or_loses_an_order_at_all_brokers_together(tmp_path: Pa
     assert report["copied"] >= 500
 
 
+@pytest.mark.alone
 def test_no_fault_doubles_or_loses_an_order_whatever_the_seed(tmp_path: Path) -> None:
     """Every kind of fault, with five more seeds, one at each broker alone."""
     runs = {seed: list(Broker)[seed % len(Broker)] for seed in range(101, 101 + SEEDS)}
@@ -65,6 +67,7 @@ def test_no_fault_doubles_or_loses_an_order_whatever_the_seed(tmp_path: Path) ->
     assert {seed: found for seed, found in verdicts.items() if found != SOUND} == {}
 
 
+@pytest.mark.waits
 def test_no_step_of_the_protocol_is_a_wrong_moment_to_die_or_to_sleep(tmp_path: Path) -> None:
     """At each step its process, Redis or PostgreSQL is struck: the step is reached, and every promise holds."""
     code, report = chaos(tmp_path, "--seed", "13", "--steps")
@@ -74,6 +77,7 @@ def test_no_step_of_the_protocol_is_a_wrong_moment_to_die_or_to_sleep(tmp_path: 
     assert code == 0
 
 
+@pytest.mark.waits
 def test_each_check_can_fail(tmp_path: Path) -> None:
     """With a protection switched off the run reports the violation that it protects from; with all on, none."""
     code, report = chaos(tmp_path, "--seed", "12", "--self-test")
