@@ -95,7 +95,12 @@ class Bulkhead:
         settings = load_settings(no_files, folder=folder, home=folder, master_poll_seconds=POLL_SECONDS)
         async with (
             LocalSystem(
-                settings, brokers=self._brokers, paper=True, prepare=self._prepare, announce=self._announce
+                settings,
+                brokers=self._brokers,
+                paper=True,
+                lift_rate_limits=True,
+                prepare=self._prepare,
+                announce=self._announce,
             ) as system,
             open_redis(system.settings.redis_url_for(self._hanging)) as redis,
             contextlib.AsyncExitStack() as stack,

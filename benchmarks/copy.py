@@ -125,6 +125,7 @@ def _environment(redis_url: str, database_url: str, base_url: str) -> dict[str, 
         "NIJA_CONFIG_FILE": "",
         "NIJA_DRAIN_PLACES": str(PLACES),
         "NIJA_LOG_LEVEL": "warning",
+        "NIJA_RATE_LIMITS": "false",
         f"{BROKER.name}_BASE_URL": base_url,
     }
 

@@ -18,7 +18,7 @@ async def paper_broker(broker: Broker, folder: Path) -> AsyncIterator[str]:
     """Run it for as long as the block."""
     port_file = folder / f"{broker.value}.port"
     with (folder / f"{broker.value}.log").open("wb") as log:
-        arguments = ["services.paper_broker.app", "--broker", broker.value, "--port", "0"]
+        arguments = ["services.paper_broker.app", "--broker", broker.value, "--port", "0", "--no-rate-limits"]
         process = await asyncio.create_subprocess_exec(
             sys.executable,
             "-P",

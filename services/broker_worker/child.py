@@ -115,7 +115,7 @@ class Child:
         redis = guarded_redis(settings.redis_url_for(self._broker), keys)
         scripts = ScriptRunner(redis)
         mailboxes = Mailboxes(scripts, keys, int(settings.claim_seconds * 1000), Alerts(redis, keys))
-        self._limits = RedisRateLimits(scripts, keys) if settings.keeps_rate_limits(self._broker) else None
+        self._limits = RedisRateLimits(scripts, keys) if settings.rate_limits else None
         connection = self._connect(scripts, self._limits)
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)

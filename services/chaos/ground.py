@@ -99,7 +99,6 @@ class Ground:
         children = 2 if len(self.brokers) == 1 else 1  # there is also a spare of each worker
         settings = load_settings(
             home=self.home,
-            master_poll_seconds=0.25,
             claim_seconds=CLAIM_SECONDS,
             worker_children=children,
             # No account is traded by hand here. A repair would be a mistake, and would show as a wrong position.

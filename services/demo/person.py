@@ -9,16 +9,20 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
+from services.demo.own_limits import OwnLimits
 from services.demo.scenario import ScenarioStep
-from shared.brokers.errors import BrokerError, OutcomeUnknown
+from shared.brokers.errors import BrokerError, OutcomeUnknown, RateLimited, Throttled
+from shared.brokers.limits import PatientLimits
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ONE, ZERO
 from shared.domain.fill import Side
-from shared.domain.identity import Broker, CopyOrderId
+from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
 
 _AWAY_SECONDS = 0.3
+_LONGEST_WAIT_SECONDS = 120.0
+"""The longest wait for the rate limits before a request."""
 _LOOK_UP_STARTS_BEFORE = timedelta(minutes=1)
 _Answer = TypeVar("_Answer")
 
@@ -46,7 +50,9 @@ class Person:
     """`async with Person(…)`. Trades, and knows nothing of followers."""
 
     def __init__(self, broker: Broker, base_url: str, credentials: Credentials, dollars: Decimal) -> None:
-        self._connection = connect(broker, base_url=base_url, nonces=OwnNonces())
+        self._connection = connect(
+            broker, base_url=base_url, nonces=OwnNonces(), limits=PatientLimits(OwnLimits(), _LONGEST_WAIT_SECONDS)
+        )
         self._credentials = credentials
         self._dollars = dollars
 
@@ -95,9 +101,14 @@ class Person:
                     quantity=quantity,
                     valid_until=valid_until,
                 )
-                await self._account.place(order)
+                order_id = await self._account.place(order)
+                # One reading of the order costs less of the limits than a search for its client order id.
+                return await self._final(order_id, step)
             except OutcomeUnknown:
                 pass
+            except (Throttled, RateLimited) as error:
+                await asyncio.sleep(error.retry_after_seconds)
+                last_look_up = began_at
             except BrokerError:
                 last_look_up = began_at
             while True:
@@ -111,10 +122,19 @@ class Person:
                     break
                 await asyncio.sleep(_AWAY_SECONDS)
 
+    async def _final(self, order_id: BrokerOrderId, step: ScenarioStep) -> OrderReport:
+        while True:
+            report = await self._patiently(self._account.order, order_id, step.symbol)
+            if report.status is OrderStatus.DONE:
+                return report
+            await asyncio.sleep(_AWAY_SECONDS)
+
     async def _patiently(self, call: Callable[..., Awaitable[_Answer]], *arguments: Any) -> _Answer:
         """Retry until the broker answers: it may have been killed, and comes back."""
         while True:
             try:
                 return await call(*arguments)
+            except (Throttled, RateLimited) as error:
+                await asyncio.sleep(error.retry_after_seconds)
             except BrokerError:
                 await asyncio.sleep(_AWAY_SECONDS)

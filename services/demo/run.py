@@ -30,8 +30,6 @@ from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import FillReport, Reports
 
-POLL_SECONDS = 0.25
-"""How often the masters' accounts are looked at; a paper broker has no rate limit to respect."""
 WARM_UP_SECONDS = 300.0
 SETTLE_SECONDS = 300.0
 POLL_SECONDS = 0.25
@@ -68,7 +66,7 @@ class Demo:
         """
         home = load_settings().home.absolute() / "demo"
         lock.delete_data(home)
-        configured = load_settings(home=home, master_poll_seconds=POLL_SECONDS)
+        configured = load_settings(home=home)
         # Servers and a key of its own: a demo leaves no trace in a real installation.
         settings = configured.model_copy(
             update={"redis_url": None, "database_url": None, "configured_secret_key": None}

@@ -54,13 +54,22 @@ def server_spec(server: EmbeddedServer, around: Surroundings) -> ProcessSpec:
 
 
 def paper_broker_spec(
-    broker: Broker, port: int, data_folder: Path, around: Surroundings, *, seed: int, candles: Path | None
+    broker: Broker,
+    port: int,
+    data_folder: Path,
+    around: Surroundings,
+    *,
+    seed: int,
+    candles: Path | None,
+    lift_rate_limits: bool = False,
 ) -> ProcessSpec:
     """The paper broker of one broker, on a loopback port; its state outlives it in `data_folder`."""
     arguments = ["--broker", broker.value, "--port", str(port), "--seed", str(seed)]
     arguments += ["--state", str(data_folder / f"{broker.value}.journal")]
     if candles is not None:
         arguments += ["--candles", str(candles.absolute())]
+    if lift_rate_limits:
+        arguments.append("--no-rate-limits")
     name = f"paper_broker-{broker.value}"
     return ProcessSpec(
         name=name,

@@ -68,6 +68,7 @@ class LocalSystem:
         paper: bool = False,
         seed: int = 7,
         candles: Path | None = None,
+        lift_rate_limits: bool = False,
         prepare: Prepare | None = None,
         arrange: Arrange = list,
         announce: Callable[[str], None] = print,
@@ -77,7 +78,8 @@ class LocalSystem:
 
         In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
         have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
-        processes to the stages, such as spares.
+        processes to the stages, such as spares. `lift_rate_limits` is for benchmarks: neither the paper brokers nor nija
+        limit requests.
         """
         self.settings = settings
         """As configured, and after the start as the processes have them."""
@@ -86,6 +88,7 @@ class LocalSystem:
         self._paper = paper
         self._seed = seed
         self._candles = candles
+        self._lift_rate_limits = lift_rate_limits
         self._prepare = prepare
         self._arrange = arrange
         self._announce = announce
@@ -182,7 +185,7 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            settings = settings.with_variables({})
+            settings = settings.with_variables({}).model_copy(update={"rate_limits": not self._lift_rate_limits})
         return {**settings.environment(), "NIJA_SECRET_KEY": self._secret_key()}
 
     def _secret_key(self) -> str:
@@ -235,7 +238,17 @@ class LocalSystem:
         for broker in brokers:
             port = kept_port(self._data / f"{broker.value}.port")
             self.paper_urls[broker] = f"http://127.0.0.1:{port}"
-            specs.append(paper_broker_spec(broker, port, self._data, around, seed=self._seed, candles=self._candles))
+            specs.append(
+                paper_broker_spec(
+                    broker,
+                    port,
+                    self._data,
+                    around,
+                    seed=self._seed,
+                    candles=self._candles,
+                    lift_rate_limits=self._lift_rate_limits,
+                )
+            )
         await self._supervisor.start(specs)
         return {f"{broker.name}_BASE_URL": url for broker, url in self.paper_urls.items()}
 

@@ -56,7 +56,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
     scripts = ScriptRunner(redis)
     nonces = RedisNonceSource(scripts, keys)
     buckets = RedisRateLimits(scripts, keys)
-    limits = PatientLimits(buckets) if settings.keeps_rate_limits(broker) else None
+    limits = PatientLimits(buckets) if settings.rate_limits else None
     circuit = RedisCircuit(scripts, keys)
     token = process_token()
 

@@ -64,12 +64,14 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--candles", type=Path, help=f"candle file whose prices {CANDLE_COIN} follows")
     parser.add_argument("--candle-seconds", type=Decimal, default=Decimal(1), help="how long one candle lasts")
     parser.add_argument("--state", type=Path, help="journal that is read at the start and appended to")
-    parser.add_argument("--rate-limits", action="store_true", help="enforce the broker's rate limits")
+    parser.add_argument(
+        "--no-rate-limits", action="store_true", help="lift the broker's rate limits; for benchmarks only"
+    )
     return parser.parse_args()
 
 
 async def _serve(options: argparse.Namespace, start: Start) -> int:
-    dialect = dialect_of(Broker(options.broker))(enforces_rate_limits=options.rate_limits)
+    dialect = dialect_of(Broker(options.broker))(enforces_rate_limits=not options.no_rate_limits)
     journal = Journal(options.state)
     market_candles = None if options.candles is None else load_candles(options.candles)
     if not _LEAST_CANDLE_SECONDS <= options.candle_seconds <= _MOST_CANDLE_SECONDS:
@@ -105,9 +107,10 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
     server = Server(
         dialect=dialect,
         exchange=exchange,
-        admin=Admin(options.broker, exchange, dialect, faults),
+        admin=Admin(options.broker, exchange, dialect, faults, clock),
         faults=faults,
         journal=journal,
+        clock=clock,
         on_failure=fail,
     )
     # Hundreds of thousands of orders and fills stay in memory, so the collector need not scan them again and again.

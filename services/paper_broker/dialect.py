@@ -5,7 +5,7 @@ constant `DIALECT` that names the class.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib import import_module
 from typing import Protocol, runtime_checkable
 
@@ -14,6 +14,7 @@ from shared.domain.symbol import Symbol
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import PaperInstrument
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 
 
@@ -26,6 +27,8 @@ class Request:
     query: str
     headers: Mapping[str, str]
     body: bytes
+    address: str = "127.0.0.1"
+    """The IP address of the caller."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +38,7 @@ class Reply:
     body: bytes
     status: int = 200
     content_type: str = "application/json"
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class Dialect(Protocol):
@@ -43,6 +47,10 @@ class Dialect(Protocol):
     permission_names: frozenset[str]
     default_permissions: frozenset[str]
     fee_rates: ChargeRates
+    market_modes: frozenset[MarketMode]
+    """The modes that a market of this broker can be in, besides open."""
+    has_largest_market_order: bool
+    """Whether the broker refuses market orders above a size."""
 
     @property
     def instruments(self) -> Mapping[Symbol, PaperInstrument]:
@@ -69,6 +77,10 @@ class Dialect(Protocol):
 
     def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         """Serve one request. An order that it places is executed as `execution` says."""
+        ...
+
+    def forget_counts(self) -> None:
+        """Forget all counted requests and bans, as if nothing had been sent for days."""
         ...
 
     def fault_reply(self, kind: str, endpoint: str) -> Reply:

@@ -3,10 +3,11 @@
 Times are microseconds since 1970, amounts are text, quantities in base and costs in quote currency.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 from shared.domain.amounts import plain
-from shared.exchange.accounts import Account
+from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.orders import Fill, Order
 
 
@@ -57,7 +58,8 @@ def shown_fill(fill: Fill) -> dict[str, Any]:
     }
 
 
-def shown_account(account: Account) -> dict[str, Any]:
+def shown_account(account: Account, keys: Sequence[ApiKey]) -> dict[str, Any]:
+    """An account with its keys, without their secrets."""
     return {
         "account": account.name,
         "balances": {
@@ -65,6 +67,15 @@ def shown_account(account: Account) -> dict[str, Any]:
             for currency, holding in account.holdings.items()
         },
         "api_keys": account.api_keys,
+        "keys": [
+            {
+                "api_key": key.api_key,
+                "permissions": sorted(key.permissions),
+                "addresses": sorted(key.addresses),
+                "last_nonce": key.last_nonce,
+            }
+            for key in keys
+        ],
         "orders": len(account.orders),
         "open_orders": len(account.open_orders),
         "fills": len(account.fills),

@@ -6,18 +6,21 @@ the cost of every request counts and routing is one dictionary look-up in the di
 
 import asyncio
 from collections.abc import Callable
+from email.utils import formatdate
 
 from aiohttp import web
 
 from services.paper_broker.admin import PREFIX, Admin
 from services.paper_broker.dialect import Dialect, Reply, Request
 from services.paper_broker.faults import Fault, FaultKind, Faults, execution_under
+from shared.exchange.clock import MonotonicClock
 from shared.exchange.exchange import Exchange
 from shared.exchange.journal import Journal, JournalWriteFailed
 from shared.exchange.orders import AT_ONCE, ExecutionTerms
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 _TICK_SECONDS = 0.1
+_MICROSECONDS = 1_000_000
 _HTML = Reply(b"<html><head><title>Error</title></head><body><h1>Please stand by</h1></body></html>", 200, "text/html")
 
 
@@ -32,6 +35,7 @@ class Server:
         admin: Admin,
         faults: Faults,
         journal: Journal,
+        clock: MonotonicClock,
         on_failure: Callable[[JournalWriteFailed], None],
     ) -> None:
         self._dialect = dialect
@@ -39,21 +43,22 @@ class Server:
         self._admin = admin
         self._faults = faults
         self._journal = journal
+        self._clock = clock
         self._on_failure = on_failure
 
     async def handle(self, http_request: web.BaseRequest) -> web.StreamResponse:
         """Answer one request."""
         body = await http_request.read() if http_request.body_exists else b""
         path, _, query = http_request.path_qs.partition("?")
-        request = Request(http_request.method, path, query, http_request.headers, body)
+        request = Request(http_request.method, path, query, http_request.headers, body, http_request.remote or "")
         try:
             if path.startswith(PREFIX):
                 reply = self._admin.answer(request)
                 self._journal.commit()
-                return _response(reply)
+                return self._response(reply)
             if self._faults.active:
                 return await self._handle_under_faults(http_request, request)
-            return _response(self._execute(request, AT_ONCE))
+            return self._response(self._execute(request, AT_ONCE))
         except JournalWriteFailed as error:
             self._on_failure(error)
             return _dropped(http_request)
@@ -74,6 +79,13 @@ class Server:
         self._journal.commit()
         return reply
 
+    def _response(self, reply: Reply) -> web.Response:
+        headers = {"Content-Type": reply.content_type, **reply.headers}
+        if self._clock.offset:
+            # Otherwise aiohttp writes the machine's time.
+            headers["Date"] = formatdate(self._clock() / _MICROSECONDS, usegmt=True)
+        return web.Response(body=reply.body, status=reply.status, headers=headers)
+
     async def _handle_under_faults(self, http_request: web.BaseRequest, request: Request) -> web.StreamResponse:
         endpoint = self._dialect.endpoint(request)
         key = self._exchange.state.keys.get(self._dialect.api_key(request) or "")
@@ -87,7 +99,7 @@ class Server:
             elif fault.kind is FaultKind.RESET:
                 return _dropped(http_request)
             elif fault.kind in (FaultKind.RATE_LIMIT, FaultKind.INVALID_NONCE, FaultKind.MAINTENANCE):
-                return _response(self._dialect.fault_reply(fault.kind.value, endpoint))
+                return self._response(self._dialect.fault_reply(fault.kind.value, endpoint))
             elif fault.kind is FaultKind.REPLY_LOST:
                 self._execute(request, execution)
                 return _dropped(http_request)
@@ -101,8 +113,8 @@ class Server:
                 whole = whole or self._dialect.fault_reply("internal_error", endpoint)
                 if fault.connection_cut:
                     return await _cut(http_request, whole)
-                return _response(_broken(fault, whole))
-        return _response(self._execute(request, execution))
+                return self._response(_broken(fault, whole))
+        return self._response(self._execute(request, execution))
 
 
 def _broken(fault: Fault, whole: Reply) -> Reply:
@@ -137,7 +149,3 @@ def _dropped(http_request: web.BaseRequest) -> web.StreamResponse:
     if http_request.transport is not None:
         http_request.transport.abort()
     return web.Response()
-
-
-def _response(reply: Reply) -> web.Response:
-    return web.Response(body=reply.body, status=reply.status, headers={"Content-Type": reply.content_type})

@@ -77,9 +77,8 @@ class Settings(BaseSettings):
     """NIJA_RECONCILE_REPAIR: whether it then repairs what `nija reconcile --repair` would, or only alerts."""
     allow_withdraw_keys: AccountNames = ()
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
-    rate_limits: bool | None = None
-    """NIJA_RATE_LIMITS: keep within the brokers' limits; None: at the brokers themselves, other hosts of theirs
-    included, and not at a {BROKER}_BASE_URL that begins with http://. Ask `keeps_rate_limits`."""
+    rate_limits: bool = True
+    """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Only benchmarks lift them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     log_file: Path | None = None
@@ -191,17 +190,6 @@ class Settings(BaseSettings):
     def master_values(self, broker: Broker) -> dict[str, Decimal | None]:
         """{BROKER}_MASTER_VALUES: US dollars per unit of assets that the broker does not price; None: ignore the asset."""
         return self._of_brokers.master_values(broker)
-
-    def keeps_rate_limits(self, broker: Broker) -> bool:
-        """Whether requests to this broker are held within its limits, over all processes.
-
-        Brokers have hosts for regions (OKX_BASE_URL=https://eea.okx.com), all of them with https. What speaks plain
-        http is a paper broker or a test server.
-        """
-        if self.rate_limits is not None:
-            return self.rate_limits
-        base_url = self.base_url(broker)
-        return base_url is None or base_url.lower().startswith("https:")
 
     def allows_withdraw(self, broker: Broker, account: str) -> bool:
         """Whether the key of this account (`master`, or a follower's id) may be one that may withdraw."""

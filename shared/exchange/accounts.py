@@ -33,6 +33,8 @@ class Account:
     orders: list[Order] = field(default_factory=list)
     orders_by_client_id: dict[str, list[Order]] = field(default_factory=dict)
     fills: list[Fill] = field(default_factory=list)
+    shows_identity: bool = True
+    """Whether the broker reports whose account this is, where it may leave that out (Kraken)."""
 
     def holding(self, currency: str) -> Holding:
         """The holding, created empty on first use."""
@@ -56,3 +58,8 @@ class ApiKey:
     account: Account
     permissions: frozenset[str]
     last_nonce: int = 0
+    addresses: frozenset[str] = frozenset()
+    """The only IP addresses that may use the key; empty: all may."""
+
+    def is_usable_from(self, address: str) -> bool:
+        return not self.addresses or address in self.addresses

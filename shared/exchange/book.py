@@ -9,6 +9,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
+from shared.domain.fill import Side
+from shared.exchange.charges import Executed
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import ZERO
 
@@ -91,3 +93,20 @@ def take_for_cost(levels: Iterable[Level], cost: Decimal, lot: Decimal) -> list[
         if part < level.quantity:
             break
     return taken
+
+
+def executable(
+    side: Side,
+    book: SimulatedBook,
+    instrument: PaperInstrument,
+    quantity: Decimal,
+    limit_price: Decimal | None,
+    *,
+    quote_sized: bool = False,
+) -> list[Executed]:
+    """What the book gives now for `quantity` (quote currency if `quote_sized`), up to the limit price."""
+    buying = side is Side.BUY
+    levels = book.asks if buying else book.bids
+    if quote_sized:
+        return take_for_cost(levels, quantity, instrument.lot)
+    return take(levels, quantity, up_to=limit_price, buying=buying)

@@ -12,11 +12,13 @@ class MonotonicClock:
 
     def __init__(self) -> None:
         self._last = 0
+        self.offset = 0
+        """Microseconds by which the exchange's clock is wrong. Only a change of it can make the time step back."""
 
     def __call__(self) -> int:
         now = time.time_ns() // 1_000
         self._last = max(self._last, now)
-        return self._last
+        return self._last + self.offset
 
 
 class SimulatedClock:

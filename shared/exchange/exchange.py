@@ -16,10 +16,11 @@ from shared.domain.symbol import Symbol
 from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
 from shared.exchange.accounts import ApiKey
-from shared.exchange.book import SimulatedBook, book_around, take, take_for_cost
+from shared.exchange.book import SimulatedBook, book_around, executable
 from shared.exchange.charges import ChargeRates, Executed, Terms
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import Market
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import (
     AT_ONCE,
     ZERO,
@@ -71,6 +72,7 @@ class Exchange:
         self._books: dict[Symbol, SimulatedBook] = {}
         self._resting: dict[Symbol, dict[str, Order]] = {}
         self._due: list[tuple[int, int, Order]] = []
+        self._latest = 0
         for account in state.accounts.values():
             for order in account.open_orders.values():
                 self._schedule(order)
@@ -79,6 +81,21 @@ class Exchange:
         """The price of a listed pair now."""
         pinned = self.state.pinned_prices.get(symbol)
         return self.market.price(symbol, self.clock()) if pinned is None else pinned
+
+    def mode(self, symbol: Symbol) -> MarketMode:
+        """The mode of a pair's market."""
+        return self.state.market_modes.get(symbol, MarketMode.OPEN)
+
+    def instrument(self, symbol: Symbol) -> PaperInstrument:
+        """A listed pair with its present largest market order. Raises UnknownSymbol."""
+        instrument = self._instrument(symbol)
+        largest = self.state.largest_market_orders.get(symbol)
+        return instrument if largest is None else replace(instrument, largest_market_quantity=largest)
+
+    def _log_time(self) -> int:
+        """The time for the logs. It never goes back, although a person may set the exchange's clock back."""
+        self._latest = max(self._latest, self.clock())
+        return self._latest
 
     def book(self, symbol: Symbol) -> SimulatedBook:
         """The order book of a listed pair now."""
@@ -118,11 +135,12 @@ class Exchange:
 
     def place(self, key: ApiKey, new: NewOrder, execution: ExecutionTerms = AT_ONCE) -> Order:
         """Accept an order and execute what can be executed, or raise Refused with nothing changed."""
-        now = self.clock()
-        instrument = self._instrument(new.symbol)
+        # A deadline is compared with the exchange's clock, right or wrong.
+        deadline_now, now = self.clock(), self._log_time()
+        instrument = self.instrument(new.symbol)
         book = self.book(new.symbol)
-        check_acceptable(new, key.account, instrument, book, now)
-        planned = _executable(new.side, book, instrument, new.quantity, new.limit_price, quote_sized=new.quote_sized)
+        check_acceptable(new, key.account, instrument, book, deadline_now, self.mode(new.symbol))
+        planned = executable(new.side, book, instrument, new.quantity, new.limit_price, quote_sized=new.quote_sized)
         if new.post_only and planned:
             raise refusals.WouldTake("a post-only order would be executed at once")
         terms = Terms(instrument, self._rates(instrument), new.side, new.fee_in_base)
@@ -138,7 +156,7 @@ class Exchange:
         at_once = planned
         if execution.fraction < 1:
             quantity = sum((part for _, part in planned), ZERO) * execution.fraction
-            at_once = _executable(
+            at_once = executable(
                 new.side, book, instrument, quantity.quantize(instrument.lot, ROUND_DOWN), new.limit_price
             )
         order = self._accepted(key, new, execution, fee_in_base=terms.fee_in_base, price=book.last, now=now)
@@ -155,18 +173,20 @@ class Exchange:
         """Cancel an open order; UnknownOrder when it is closed already."""
         if order.state is not ExchangeOrderState.OPEN:
             raise refusals.UnknownOrder(f"order {order.order_id} is not open")
-        self._close(order, ExchangeOrderState.CANCELED, self.clock(), reason)
+        self._close(order, ExchangeOrderState.CANCELED, self._log_time(), reason)
 
     def advance(self) -> None:
         """Do what time and price have brought: due executions, and resting orders that the price has crossed."""
         if not self._due and not self._resting:
             return
-        now = self.clock()
+        now = self._log_time()
         while self._due and self._due[0][0] <= now:
             order = heapq.heappop(self._due)[2]
             if order.state is ExchangeOrderState.OPEN:
                 self._when_due(order, now)
         for symbol in list(self._resting):
+            if not self.mode(symbol).executes:
+                continue
             book = self.book(symbol)
             for order in list(self._resting[symbol].values()):
                 self._cross(order, book, now)
@@ -248,7 +268,7 @@ class Exchange:
             return
         instrument, terms = self.instruments[order.symbol], self._terms(order)
         account = self.state.accounts[order.account]
-        planned = _executable(
+        planned = executable(
             order.side,
             self.book(order.symbol),
             instrument,
@@ -316,23 +336,6 @@ class Exchange:
             resting.pop(order.order_id, None)
             if not resting:
                 del self._resting[order.symbol]
-
-
-def _executable(
-    side: Side,
-    book: SimulatedBook,
-    instrument: PaperInstrument,
-    quantity: Decimal,
-    limit_price: Decimal | None,
-    *,
-    quote_sized: bool = False,
-) -> list[Executed]:
-    """What the book gives now for `quantity` (quote currency if `quote_sized`), up to the limit price."""
-    buying = side is Side.BUY
-    levels = book.asks if buying else book.bids
-    if quote_sized:
-        return take_for_cost(levels, quantity, instrument.lot)
-    return take(levels, quantity, up_to=limit_price, buying=buying)
 
 
 def _need(new: NewOrder, terms: Terms, planned: list[Executed]) -> Decimal:

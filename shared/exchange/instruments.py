@@ -26,6 +26,10 @@ class PaperInstrument:
     cost_decimals: int = 5
     step_millionths: int = 250
     """The largest change of the seeded generator's price from one candle to the next."""
+    largest_market_quantity: Decimal | None = None
+    """The largest market order in base currency; None: the broker limits it in another way or not at all."""
+    largest_market_cost: Decimal | None = None
+    """The largest market order in quote currency."""
     commission_free: bool = False
     """Whether the broker takes no fee for this pair, whatever its rates are (stocks)."""
     base_fee_decimals: int | None = None

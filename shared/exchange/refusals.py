@@ -1,5 +1,7 @@
 """Defines why an order or an administrative request is refused. A dialect gives each class its own words."""
 
+from decimal import Decimal
+
 from shared.domain.errors import NijaError
 
 
@@ -41,6 +43,23 @@ class DeadlinePassed(Refused):
 
 class WouldTake(Refused):
     """A post-only order would have been executed at once."""
+
+
+class MarketOrderTooLarge(Refused):
+    """More than the pair's largest market order. `in_quote`: the limit is an amount of quote currency."""
+
+    def __init__(self, largest: Decimal, message: str, *, in_quote: bool) -> None:
+        super().__init__(message)
+        self.largest = largest
+        self.in_quote = in_quote
+
+
+class MarketRefuses(Refused):
+    """The market is in a mode that does not accept this kind of order."""
+
+    def __init__(self, mode: str, message: str) -> None:
+        super().__init__(message)
+        self.mode = mode
 
 
 class UnknownOrder(Refused):

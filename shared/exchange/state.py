@@ -16,6 +16,7 @@ from shared.domain.symbol import Symbol
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.journal import Event, Journal, JournalUnusable
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import (
     DueAction,
     ExchangeOrderState,
@@ -44,6 +45,8 @@ class State:
         self.fills: list[Fill] = []
         self.fills_by_id: dict[str, Fill] = {}
         self.pinned_prices: dict[str, Decimal] = {}
+        self.market_modes: dict[str, MarketMode] = {}
+        self.largest_market_orders: dict[str, Decimal] = {}
         self._instruments = instruments
         self._journal = journal
         self._readers: dict[str, Callable[..., None]] = {
@@ -54,6 +57,10 @@ class State:
             "fill": self._read_fill,
             "close": self._read_close,
             "price": self._read_price,
+            "mode": self._read_mode,
+            "largest": self._read_largest,
+            "key": self._read_key,
+            "access": self._read_access,
         }
 
     def replay(self, event: Event) -> None:
@@ -64,18 +71,38 @@ class State:
             raise JournalUnusable(f"--state: an event cannot be applied: {event!r:.200} ({error!r})") from error
 
     def add_account(
-        self, name: str, balances: Mapping[str, Decimal], keys: list[tuple[str, str]], permissions: frozenset[str]
+        self,
+        name: str,
+        balances: Mapping[str, Decimal],
+        keys: list[tuple[str, str]],
+        permissions: frozenset[str],
+        *,
+        shows_identity: bool = True,
     ) -> Account:
         """Open an account with its keys (api_key, api_secret)."""
-        account = self.accounts[name] = Account(name)
+        account = self.accounts[name] = Account(name, shows_identity=shows_identity)
         for currency, total in balances.items():
             account.holding(currency).total = total
         for api_key, api_secret in keys:
-            self.keys[api_key] = ApiKey(api_key, api_secret, secret_bytes_of(api_secret), account, permissions)
-            account.api_keys.append(api_key)
+            self._open_key(account, api_key, api_secret, permissions)
         amounts = {currency: str(total) for currency, total in balances.items()}
-        self._journal.record(["account", name, amounts, keys, sorted(permissions)])
+        self._journal.record(["account", name, amounts, keys, sorted(permissions), shows_identity])
         return account
+
+    def add_key(self, account: Account, api_key: str, api_secret: str, permissions: frozenset[str]) -> ApiKey:
+        """Give an account one more key."""
+        self._journal.record(["key", account.name, api_key, api_secret, sorted(permissions)])
+        return self._open_key(account, api_key, api_secret, permissions)
+
+    def _open_key(self, account: Account, api_key: str, api_secret: str, permissions: frozenset[str]) -> ApiKey:
+        key = self.keys[api_key] = ApiKey(api_key, api_secret, secret_bytes_of(api_secret), account, permissions)
+        account.api_keys.append(api_key)
+        return key
+
+    def change_access(self, key: ApiKey, permissions: frozenset[str], addresses: frozenset[str]) -> None:
+        """Set what a key may do, and from where."""
+        key.permissions, key.addresses = permissions, addresses
+        self._journal.record(["access", key.api_key, sorted(permissions), sorted(addresses)])
 
     def set_balance(self, account: Account, currency: str, total: Decimal) -> None:
         account.holding(currency).total = total
@@ -150,6 +177,18 @@ class State:
             self.pinned_prices[symbol] = price
         self._journal.record(["price", symbol, None if price is None else str(price)])
 
+    def set_market_mode(self, symbol: Symbol, mode: MarketMode) -> None:
+        self.market_modes[symbol] = mode
+        self._journal.record(["mode", symbol, mode.value])
+
+    def set_largest_market_order(self, symbol: Symbol, quantity: Decimal | None) -> None:
+        """Set the pair's largest market order, in base currency; None: what the instrument says."""
+        if quantity is None:
+            self.largest_market_orders.pop(symbol, None)
+        else:
+            self.largest_market_orders[symbol] = quantity
+        self._journal.record(["largest", symbol, None if quantity is None else str(quantity)])
+
     def spent_currency(self, order: Order) -> str:
         """What the order gives away and therefore holds."""
         instrument = self._instruments[order.symbol]
@@ -157,9 +196,24 @@ class State:
 
     # Reading an event back: the journal does not record while it is being replayed.
 
-    def _read_account(self, name: str, balances: dict[str, str], keys: list[list[str]], permissions: list[str]) -> None:
+    def _read_account(
+        self, name: str, balances: dict[str, str], keys: list[list[str]], permissions: list[str], shows_identity: bool
+    ) -> None:
         amounts = {currency: Decimal(total) for currency, total in balances.items()}
-        self.add_account(name, amounts, [(pair[0], pair[1]) for pair in keys], frozenset(permissions))
+        pairs = [(pair[0], pair[1]) for pair in keys]
+        self.add_account(name, amounts, pairs, frozenset(permissions), shows_identity=shows_identity)
+
+    def _read_key(self, name: str, api_key: str, api_secret: str, permissions: list[str]) -> None:
+        self.add_key(self.accounts[name], api_key, api_secret, frozenset(permissions))
+
+    def _read_access(self, api_key: str, permissions: list[str], addresses: list[str]) -> None:
+        self.change_access(self.keys[api_key], frozenset(permissions), frozenset(addresses))
+
+    def _read_mode(self, symbol: Symbol, mode: str) -> None:
+        self.set_market_mode(symbol, MarketMode(mode))
+
+    def _read_largest(self, symbol: Symbol, quantity: str | None) -> None:
+        self.set_largest_market_order(symbol, None if quantity is None else Decimal(quantity))
 
     def _read_balance(self, name: str, currency: str, total: str) -> None:
         self.set_balance(self.accounts[name], currency, Decimal(total))

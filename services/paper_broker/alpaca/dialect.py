@@ -24,6 +24,7 @@ from services.paper_broker.dialect import DialectMaker, Reply, Request
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
@@ -47,6 +48,8 @@ class AlpacaDialect:
     default_permissions = frozenset({"read", TRADE})
     fee_rates = ChargeRates(taker=Decimal("0.0025"), maker=Decimal("0.0015"))
     instruments = INSTRUMENTS
+    market_modes = frozenset({MarketMode.HALTED})
+    has_largest_market_order = True
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = AlpacaRateCounters() if enforces_rate_limits else None
@@ -79,8 +82,14 @@ class AlpacaDialect:
             return replies.error(problem)
         except Refused as refusal:
             return replies.error(replies.of_refusal(refusal))
+        except replies.TooManyDataRequests:
+            return replies.TOO_MANY_DATA_REQUESTS
         except market_data.BadDataRequest as problem:
             return Reply(orjson.dumps({"message": str(problem)}), 400)
+
+    def forget_counts(self) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits = AlpacaRateCounters()
 
     def fault_reply(self, kind: str, endpoint: str) -> Reply:  # noqa: ARG002 - all calls fail alike
         return replies.error(_FAULTS.get(kind, _INTERNAL))
@@ -90,12 +99,14 @@ class AlpacaDialect:
         data_call = market_data.CALLS.get(path)
         if data_call is not None and request.method == "GET" and path.startswith(market_data.CRYPTO):
             # Prices of coins need no key.
+            self._count_data(request, exchange)
             return replies.result(data_call(exchange, _parameters(request), stocks=False))
         key = _authenticated(request, exchange)
+        if data_call is not None and request.method == "GET":
+            self._count_data(request, exchange)
+            return replies.result(data_call(exchange, _parameters(request), stocks=True))
         if self._rate_limits is not None:
             self._rate_limits.count(key, exchange.clock())
-        if data_call is not None and request.method == "GET":
-            return replies.result(data_call(exchange, _parameters(request), stocks=True))
         exchange.advance()
         if request.method == "GET":
             return _reading(request, path, exchange, key)
@@ -107,6 +118,12 @@ class AlpacaDialect:
             trading.cancel(exchange, key, path[len(_ORDER) :])
             return replies.NO_CONTENT
         raise _no_route(request)
+
+    def _count_data(self, request: Request, exchange: Exchange) -> None:
+        if self._rate_limits is not None:
+            key = exchange.state.keys.get(self.api_key(request) or "")
+            sender = request.address if key is None else f"account {key.account.name}"
+            self._rate_limits.count_data(sender, exchange.clock())
 
 
 DIALECT: Final[DialectMaker] = AlpacaDialect
@@ -158,4 +175,6 @@ def _authenticated(request: Request, exchange: Exchange) -> ApiKey:
     key = exchange.state.keys.get(api_key or "")
     if key is None or not compare_digest(key.api_secret.encode(), api_secret.encode()):
         raise replies.not_authorized()
+    if not key.is_usable_from(request.address):
+        raise replies.forbidden()
     return key

@@ -14,6 +14,7 @@ from shared.exchange.instruments import PaperInstrument
 _QUANTITY_DECIMALS = 9
 _LOT = Decimal(1).scaleb(-_QUANTITY_DECIMALS)
 _CRYPTO_MINIMUM_COST = Decimal(10)
+_CRYPTO_LARGEST_COST = Decimal(200_000)
 _STOCK_MINIMUM_COST = Decimal(1)
 
 
@@ -24,6 +25,7 @@ def _coin(instrument: PaperInstrument) -> PaperInstrument:
         quantity_decimals=_QUANTITY_DECIMALS,
         minimum_quantity=(1 / instrument.start_price).quantize(_LOT, ROUND_CEILING),
         minimum_cost=_CRYPTO_MINIMUM_COST,
+        largest_market_cost=_CRYPTO_LARGEST_COST,
         cost_decimals=_QUANTITY_DECIMALS,
     )
 

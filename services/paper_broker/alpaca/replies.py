@@ -16,6 +16,11 @@ class AlpacaError(NijaError):
         super().__init__(message)
         self.code = code
         self.details = details
+        self.headers: dict[str, str] = {}
+
+
+class TooManyDataRequests(NijaError):
+    """A request to the data API is one too many."""
 
 
 # `code` of the errors; the status is what they begin with.
@@ -47,6 +52,22 @@ def not_authorized() -> AlpacaError:
     return AlpacaError(NOT_AUTHORIZED, "request is not authorized")
 
 
+def forbidden() -> AlpacaError:
+    """The key may not be used from this address. Alpaca's own text for that is not known to us."""
+    return AlpacaError(FORBIDDEN, "forbidden.")
+
+
+def rate_limited(limit: int, resets_at: int) -> AlpacaError:
+    """`resets_at` in seconds since 1970."""
+    problem = AlpacaError(RATE_LIMITED, "rate limit exceeded")
+    problem.headers = {
+        "X-RateLimit-Limit": str(limit),
+        "X-RateLimit-Remaining": "0",
+        "X-RateLimit-Reset": str(resets_at),
+    }
+    return problem
+
+
 def of_refusal(refusal: refusals.Refused) -> AlpacaError:
     """Alpaca's words for a refusal of the exchange, where they do not depend on the order."""
     if isinstance(refusal, refusals.InvalidField):
@@ -57,7 +78,11 @@ def of_refusal(refusal: refusals.Refused) -> AlpacaError:
 
 def error(problem: AlpacaError) -> Reply:
     body = {"code": problem.code, "message": str(problem), **problem.details}
-    return Reply(orjson.dumps(body), _STATUS.get(problem.code, problem.code // _CODE_TO_STATUS))
+    status = _STATUS.get(problem.code, problem.code // _CODE_TO_STATUS)
+    return Reply(orjson.dumps(body), status, headers=problem.headers)
+
+
+TOO_MANY_DATA_REQUESTS = Reply(orjson.dumps({"message": "too many requests."}), 429)
 
 
 def result(value: Any) -> Reply:

@@ -14,6 +14,7 @@ from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ZERO, ExchangeOrderState, Fill, Order
 
 TRADE = "trade"
@@ -216,7 +217,7 @@ def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
     }
 
 
-def asset_shape(instrument: PaperInstrument) -> dict[str, Any]:
+def asset_shape(instrument: PaperInstrument, mode: MarketMode) -> dict[str, Any]:
     """The listing of an instrument. Only coins have increments."""
     stock = is_stock(instrument)
     shape: dict[str, Any] = {
@@ -226,7 +227,7 @@ def asset_shape(instrument: PaperInstrument) -> dict[str, Any]:
         "symbol": wire_symbol(instrument),
         "name": f"{instrument.base} common stock" if stock else f"{instrument.base} / US Dollar",
         "status": "active",
-        "tradable": True,
+        "tradable": mode is MarketMode.OPEN,
         "marginable": stock,
         "maintenance_margin_requirement": 30 if stock else 100,
         "shortable": False,

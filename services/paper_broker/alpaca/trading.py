@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.paper_broker.alpaca import replies, shapes
-from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock
+from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock, wire_symbol
 from services.paper_broker.alpaca.order_request import body_fields, new_order
 from shared.domain.amounts import plain
 from shared.domain.fill import Side
@@ -38,6 +38,12 @@ def place(exchange: Exchange, key: ApiKey, body: bytes, execution: ExecutionTerm
         raise _below_minimum(exchange, new) from refusal
     except refusals.NotEnoughFunds as refusal:
         raise _insufficient(exchange, key, new) from refusal
+    except refusals.MarketOrderTooLarge as refusal:
+        what = "notional amount" if refusal.in_quote else "qty"
+        raise replies.AlpacaError(replies.FORBIDDEN, f"{what} must be <= {plain(refusal.largest)}") from refusal
+    except refusals.MarketRefuses as refusal:
+        name = wire_symbol(exchange.instruments[new.symbol])
+        raise replies.AlpacaError(replies.UNPROCESSABLE, f"asset {name} is not tradable") from refusal
     return shapes.accepted_shape(order)
 
 
@@ -168,7 +174,7 @@ def assets(exchange: Exchange, key: ApiKey, parameters: Parameters) -> Any:
     if parameters.get("status", "active") != "active":
         return []
     return [
-        shapes.asset_shape(instrument)
+        shapes.asset_shape(instrument, exchange.mode(instrument.symbol))
         for instrument in exchange.instruments.values()
         if wanted is None or shapes.asset_class(instrument) == wanted
     ]
@@ -176,11 +182,11 @@ def assets(exchange: Exchange, key: ApiKey, parameters: Parameters) -> Any:
 
 def asset(exchange: Exchange, key: ApiKey, symbol: str) -> Any:
     """GET /v2/assets/{symbol}."""
-    del exchange, key
+    del key
     instrument = BY_ANY_NAME.get(symbol)
     if instrument is None:
         raise replies.AlpacaError(replies.NOT_FOUND, f"asset not found for {symbol}")
-    return shapes.asset_shape(instrument)
+    return shapes.asset_shape(instrument, exchange.mode(instrument.symbol))
 
 
 def clock(exchange: Exchange, key: ApiKey, parameters: Parameters) -> Any:

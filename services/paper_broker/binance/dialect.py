@@ -7,19 +7,21 @@ arguments. The window is checked again when the order reaches the exchange.
 import secrets
 import string
 from collections.abc import Mapping
+from dataclasses import replace
 from decimal import Decimal
 from typing import Final
 from urllib.parse import parse_qsl
 
 from services.paper_broker.binance import private, public, replies
 from services.paper_broker.binance.identifiers import identifiers
-from services.paper_broker.binance.rate_limits import BinanceRateCounters
+from services.paper_broker.binance.rate_limits import WEIGHT_A_MINUTE, BinanceRateCounters
 from services.paper_broker.binance.signature import is_signed, split
 from services.paper_broker.binance.wire_names import INSTRUMENTS
 from services.paper_broker.dialect import DialectMaker, Reply, Request
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
@@ -42,6 +44,8 @@ class BinanceDialect:
     default_permissions = private.READING | private.TRADING
     fee_rates = ChargeRates(taker=Decimal("0.001"), maker=Decimal("0.001"))
     instruments = INSTRUMENTS
+    market_modes = frozenset(MarketMode(name) for name in replies.MODES)
+    has_largest_market_order = True
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = BinanceRateCounters() if enforces_rate_limits else None
@@ -65,18 +69,34 @@ class BinanceDialect:
         return endpoint == _PLACES_ORDER
 
     def answer(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
+        reply = self._answered(request, exchange, execution)
+        if self._rate_limits is None:
+            return reply
+        used = str(self._rate_limits.used_weight(request.address))
+        return replace(reply, headers={**reply.headers, "X-MBX-USED-WEIGHT-1M": used})
+
+    def forget_counts(self) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits = BinanceRateCounters()
+
+    def _answered(self, request: Request, exchange: Exchange, execution: ExecutionTerms) -> Reply:
         try:
             signed = private.CALLS.get(f"{request.method} {request.path}")
             if signed is not None:
                 needed, serve = signed
                 call = self._checked(request, exchange, execution, needed)
                 exchange.advance()
-                return replies.result(serve(call))
+                try:
+                    return replies.result(serve(call))
+                except (replies.BinanceError, Refused):
+                    self._count_failure(request, exchange)
+                    raise
             if request.method == "GET" and request.path.startswith(_SPOT):
                 public_call = public.CALLS.get(request.path[len(_SPOT) :])
                 if public_call is not None:
-                    self._count(request, exchange)
-                    return replies.result(public_call(exchange, _parameters(request.query)))
+                    parameters = _parameters(request.query)
+                    self._count(request, parameters, exchange)
+                    return replies.result(public_call(exchange, parameters))
         except replies.BinanceError as error:
             return replies.error(error)
         except Refused as refusal:
@@ -86,7 +106,7 @@ class BinanceDialect:
     def fault_reply(self, kind: str, endpoint: str) -> Reply:
         del endpoint
         if kind == "rate_limit":
-            return replies.error(replies.too_much_weight(6_000))
+            return replies.error(replies.too_much_weight(WEIGHT_A_MINUTE, 1))
         if kind == "invalid_nonce":
             return replies.error(replies.outside_window())
         if kind == "maintenance":
@@ -112,12 +132,16 @@ class BinanceDialect:
         deadline_at = _deadline(parameters, exchange.clock())
         if not needed <= key.permissions:
             raise replies.key_refused()
-        self._count(request, exchange)
+        self._count(request, parameters, exchange)
         return private.SignedCall(exchange, key, parameters, deadline_at, execution, self._rate_limits)
 
-    def _count(self, request: Request, exchange: Exchange) -> None:
+    def _count(self, request: Request, parameters: Mapping[str, str], exchange: Exchange) -> None:
         if self._rate_limits is not None:
-            self._rate_limits.count_call(self.endpoint(request), exchange.clock())
+            self._rate_limits.count_call(self.endpoint(request), parameters, request.address, exchange.clock())
+
+    def _count_failure(self, request: Request, exchange: Exchange) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits.count_failure(self.endpoint(request), request.address, exchange.clock())
 
 
 DIALECT: Final[DialectMaker] = BinanceDialect
@@ -126,7 +150,7 @@ DIALECT: Final[DialectMaker] = BinanceDialect
 def _key(request: Request, exchange: Exchange) -> ApiKey:
     text = request.headers.get("X-MBX-APIKEY", "")
     key = exchange.state.keys.get(text)
-    if key is not None:
+    if key is not None and key.is_usable_from(request.address):
         return key
     is_well_formed = len(text) == _KEY_LENGTH and text.isascii() and text.isalnum()
     raise replies.key_refused() if is_well_formed else replies.key_malformed()

@@ -8,9 +8,11 @@ import orjson
 from services.paper_broker.binance import replies
 from services.paper_broker.binance.order_request import instrument_named
 from services.paper_broker.binance.wire_names import ASSET_DECIMALS, INSTRUMENTS_BY_WIRE_NAME, WIRE_NAMES
+from shared.domain.symbol import Symbol
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import TimedBar
+from shared.exchange.market_modes import MarketMode
 
 Parameters = Mapping[str, str]
 _MINUTES = {
@@ -29,6 +31,7 @@ _MINUTES = {
     "3d": 4_320,
     "1w": 10_080,
 }
+_STATUSES = {MarketMode.HALTED: "HALT", MarketMode.CLOSED: "BREAK"}
 _MOST_CANDLES = 1_000
 _MOST_LEVELS = 5_000
 _DAY_MILLISECONDS = 86_400_000
@@ -52,19 +55,22 @@ def exchange_info(exchange: Exchange, parameters: Parameters) -> Any:
         "serverTime": exchange.clock() // _MICROSECONDS,
         "rateLimits": [
             {"rateLimitType": "REQUEST_WEIGHT", "interval": "MINUTE", "intervalNum": 1, "limit": 6_000},
+            {"rateLimitType": "RAW_REQUESTS", "interval": "MINUTE", "intervalNum": 5, "limit": 300_000},
             {"rateLimitType": "ORDERS", "interval": "SECOND", "intervalNum": 10, "limit": 100},
             {"rateLimitType": "ORDERS", "interval": "DAY", "intervalNum": 1, "limit": 200_000},
         ],
         "exchangeFilters": [],
-        "symbols": [_symbol(instrument) for instrument in _instruments(parameters)],
+        "symbols": [_symbol(exchange, instrument.symbol) for instrument in _instruments(parameters)],
     }
 
 
-def _symbol(instrument: PaperInstrument) -> dict[str, Any]:
+def _symbol(exchange: Exchange, symbol: Symbol) -> dict[str, Any]:
+    instrument, mode = exchange.instrument(symbol), exchange.mode(symbol)
+    largest = instrument.largest_market_quantity
     lot, most = f"{instrument.lot:.8f}", "900000.00000000"
     return {
         "symbol": WIRE_NAMES[instrument.symbol],
-        "status": "TRADING",
+        "status": _STATUSES.get(mode, "TRADING"),
         "baseAsset": instrument.base,
         "baseAssetPrecision": ASSET_DECIMALS,
         "quoteAsset": instrument.quote,
@@ -72,7 +78,7 @@ def _symbol(instrument: PaperInstrument) -> dict[str, Any]:
         "quoteAssetPrecision": ASSET_DECIMALS,
         "baseCommissionPrecision": ASSET_DECIMALS,
         "quoteCommissionPrecision": ASSET_DECIMALS,
-        "orderTypes": ["LIMIT", "LIMIT_MAKER", "MARKET"],
+        "orderTypes": ["LIMIT", "LIMIT_MAKER", *([] if mode is MarketMode.LIMIT_ONLY else ["MARKET"])],
         "icebergAllowed": False,
         "ocoAllowed": False,
         "otoAllowed": False,
@@ -92,7 +98,7 @@ def _symbol(instrument: PaperInstrument) -> dict[str, Any]:
             {
                 "filterType": "MARKET_LOT_SIZE",
                 "minQty": "0.00000000",
-                "maxQty": most,
+                "maxQty": most if largest is None else f"{largest:.8f}",
                 "stepSize": "0.00000000",
             },
             {

@@ -10,10 +10,12 @@ import orjson
 from services.paper_broker.dialect import Reply
 from shared.domain.errors import NijaError
 from shared.exchange import refusals
+from shared.exchange.market_modes import MarketMode
 
 BAD_REQUEST = 400
 UNAUTHORIZED = 401
 NOT_FOUND = 404
+BANNED = 418
 TOO_MANY_REQUESTS = 429
 INTERNAL_ERROR = 500
 UNAVAILABLE = 503
@@ -22,10 +24,13 @@ UNAVAILABLE = 503
 class BinanceError(NijaError):
     """A request is answered with this code and text."""
 
-    def __init__(self, code: int, message: str, status: int = BAD_REQUEST) -> None:
+    def __init__(
+        self, code: int, message: str, status: int = BAD_REQUEST, *, retry_after_seconds: int | None = None
+    ) -> None:
         super().__init__(message)
         self.code = code
         self.status = status
+        self.retry_after_seconds = retry_after_seconds
 
 
 def key_malformed() -> BinanceError:
@@ -49,15 +54,26 @@ def ahead_of_server() -> BinanceError:
     return BinanceError(-1021, "Timestamp for this request was 1000ms ahead of the server's time.")
 
 
-def too_much_weight(limit: int) -> BinanceError:
-    text = f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE."
-    return BinanceError(-1003, text, TOO_MANY_REQUESTS)
-
-
-def too_many_orders(limit: int) -> BinanceError:
-    return BinanceError(
-        -1015, f"Too many new orders; current limit is {limit} orders per 10 SECOND.", TOO_MANY_REQUESTS
+def too_much_weight(limit: int, retry_after_seconds: int) -> BinanceError:
+    text = (
+        f"Too much request weight used; current limit is {limit} request weight per 1 MINUTE. "
+        "Please use WebSocket Streams for live updates to avoid polling the API."
     )
+    return BinanceError(-1003, text, TOO_MANY_REQUESTS, retry_after_seconds=retry_after_seconds)
+
+
+def banned(until: int, now: int) -> BinanceError:
+    """The address is banned `until` that moment; both in microseconds since 1970."""
+    text = (
+        f"Way too much request weight used; IP banned until {until // 1_000}. "
+        "Please use WebSocket Streams for live updates to avoid bans."
+    )
+    return BinanceError(-1003, text, BANNED, retry_after_seconds=-(-(until - now) // 1_000_000))
+
+
+def too_many_orders(limit: int, period: str, retry_after_seconds: int) -> BinanceError:
+    text = f"Too many new orders; current limit is {limit} orders per {period}."
+    return BinanceError(-1015, text, TOO_MANY_REQUESTS, retry_after_seconds=retry_after_seconds)
 
 
 def missing(name: str) -> BinanceError:
@@ -93,6 +109,11 @@ def filter_failure(name: str) -> BinanceError:
     return BinanceError(-1013, f"Filter failure: {name}")
 
 
+MODES: dict[str, BinanceError] = {
+    MarketMode.LIMIT_ONLY: BinanceError(-2010, "Market orders are not supported for this symbol."),
+    MarketMode.HALTED: BinanceError(-1013, "Market is closed."),
+    MarketMode.CLOSED: BinanceError(-1013, "Market is closed."),
+}
 _FILTERS = {"quantity": "LOT_SIZE", "limit_price": "PRICE_FILTER"}
 
 
@@ -117,6 +138,10 @@ def of_refusal(refusal: refusals.Refused) -> BinanceError:
             return outside_window()
         case refusals.UnknownOrder():
             return not_cancelable()
+        case refusals.MarketOrderTooLarge():
+            return filter_failure("MARKET_LOT_SIZE")
+        case refusals.MarketRefuses():
+            return MODES[refusal.mode]
     return BinanceError(-1013, str(refusal))
 
 
@@ -125,4 +150,6 @@ def result(value: Any) -> Reply:
 
 
 def error(problem: BinanceError) -> Reply:
-    return Reply(orjson.dumps({"code": problem.code, "msg": str(problem)}), problem.status)
+    wait = problem.retry_after_seconds
+    headers = {} if wait is None else {"Retry-After": str(wait)}
+    return Reply(orjson.dumps({"code": problem.code, "msg": str(problem)}), problem.status, headers=headers)

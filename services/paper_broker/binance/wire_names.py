@@ -10,6 +10,8 @@ from shared.exchange.instruments import PaperInstrument
 
 QUOTE = "USDT"
 ASSET_DECIMALS = 8
+# About what MARKET_LOT_SIZE allows in the large pairs, in dollars.
+_LARGEST_MARKET_ORDER = Decimal(5_000_000)
 
 
 def _pair(
@@ -24,6 +26,7 @@ def _pair(
         quantity_decimals=quantity_decimals,
         minimum_quantity=Decimal(1).scaleb(-quantity_decimals),
         minimum_cost=Decimal(5),
+        largest_market_quantity=(_LARGEST_MARKET_ORDER / Decimal(start_price)).quantize(Decimal(1)),
         cost_decimals=ASSET_DECIMALS,
         base_fee_decimals=ASSET_DECIMALS,
         step_millionths=step_millionths,

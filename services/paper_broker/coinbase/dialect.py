@@ -17,6 +17,7 @@ from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 
 _BROKERAGE = "/api/v3/brokerage/"
@@ -51,7 +52,6 @@ _BY_ID: tuple[tuple[str, dict[str, str]], ...] = (
 """What the path begins with, and what may follow the id."""
 
 _OPEN_TO_ALL = (_BROKERAGE + "market/", _BROKERAGE + "time", "/v2/currencies", "/v2/exchange-rates", "/v2/time")
-_TRADING = frozenset({"create_order", "cancel_orders"})
 
 
 class CoinbaseDialect:
@@ -61,6 +61,8 @@ class CoinbaseDialect:
     default_permissions = frozenset({VIEW, TRADE})
     fee_rates = ChargeRates(taker=Decimal("0.006"), maker=Decimal("0.004"))
     instruments = INSTRUMENTS
+    market_modes = frozenset(MarketMode(name) for name in replies.MODES)
+    has_largest_market_order = True
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = rate_limits.CoinbaseRateCounters() if enforces_rate_limits else None
@@ -88,13 +90,18 @@ class CoinbaseDialect:
             return replies.error(404, "NOT_FOUND", "no such call")
         try:
             return self._answered(name, argument, request, exchange, execution)
+        except replies.TooManyRequests:
+            return replies.too_many_requests(name)
         except replies.CoinbaseError as error:
             return replies.error(error.status, error.code, str(error))
 
+    def forget_counts(self) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits = rate_limits.CoinbaseRateCounters()
+
     def fault_reply(self, kind: str, endpoint: str) -> Reply:
-        del endpoint
         if kind == "rate_limit":
-            return replies.error(429, rate_limits.CODE, rate_limits.TEXT)
+            return replies.too_many_requests(endpoint)
         if kind == "invalid_nonce":
             text = "request timestamp expired"
             return Reply(orjson.dumps({"errors": [{"id": "authentication_error", "message": text}]}), 401)
@@ -110,12 +117,12 @@ class CoinbaseDialect:
         if not request.path.startswith(_OPEN_TO_ALL):
             call = request.method, request.headers.get("Host", ""), request.path
             key = self._tokens.key_of(request.headers.get("Authorization", ""), call, exchange.state.keys, now)
-            if key is None:
+            if key is None or not key.is_usable_from(request.address):
                 return replies.UNAUTHORIZED
-            if (TRADE if name in _TRADING else VIEW) not in key.permissions and name != "key_permissions":
+            if (TRADE if name in replies.TRADING else VIEW) not in key.permissions and name != "key_permissions":
                 raise replies.CoinbaseError(403, "PERMISSION_DENIED", "Missing required scopes")
         if self._rate_limits is not None:
-            self._rate_limits.count(key, now)
+            self._rate_limits.count(key, request.address, now)
         market_data = public.MARKET_DATA.get(name)
         if market_data is not None:
             return replies.result(market_data(exchange, arguments_of(request.query), argument))

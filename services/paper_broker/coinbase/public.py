@@ -11,6 +11,7 @@ from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, PRODUCTS, uui
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import TimedBar
+from shared.exchange.market_modes import MarketMode
 
 _MICROSECONDS = 1_000_000
 _MINUTE_SECONDS = 60
@@ -212,6 +213,7 @@ def _best(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
 
 def _product(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     product_id = PRODUCT_IDS[instrument.symbol]
+    mode, largest = exchange.mode(instrument.symbol), exchange.instrument(instrument.symbol).largest_market_quantity
     book = exchange.book(instrument.symbol)
     day = exchange.market.day(instrument.symbol, exchange.clock())
     return {
@@ -225,17 +227,17 @@ def _product(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
         "quote_min_size": f"{instrument.minimum_cost:f}",
         "quote_max_size": "150000000",
         "base_min_size": f"{instrument.minimum_quantity:f}",
-        "base_max_size": "1000000000",
+        "base_max_size": "1000000000" if largest is None else f"{largest:f}",
         "base_name": instrument.base,
         "quote_name": "US Dollar",
         "watched": False,
         "is_disabled": False,
         "new": False,
         "status": "online",
-        "cancel_only": False,
-        "limit_only": False,
-        "post_only": False,
-        "trading_disabled": False,
+        "cancel_only": mode is MarketMode.CANCEL_ONLY,
+        "limit_only": mode is MarketMode.LIMIT_ONLY,
+        "post_only": mode is MarketMode.POST_ONLY,
+        "trading_disabled": mode is MarketMode.HALTED,
         "auction_mode": False,
         "product_type": "SPOT",
         "quote_currency_id": instrument.quote,

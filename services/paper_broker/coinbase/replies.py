@@ -10,10 +10,33 @@ import orjson
 from services.paper_broker.dialect import Reply
 from shared.domain.errors import NijaError
 from shared.exchange import refusals
+from shared.exchange.market_modes import MarketMode
 
 UNAUTHORIZED = Reply(b"Unauthorized\n", 401, "text/plain")
 UNKNOWN_REASON = "UNKNOWN_FAILURE_REASON"
-_SUCCESS = 200
+_SUCCESS, _TOO_MANY_REQUESTS = 200, 429
+TRADING = frozenset({"create_order", "cancel_orders"})
+"""The calls that trade."""
+_PAGE = b"""<html>
+  <head>
+    <title>Coinbase</title>
+    <meta name="robots" content="noindex">
+  </head>
+  <body></body>
+</html>
+"""
+MODES: dict[str, tuple[str, str, str]] = {
+    MarketMode.CANCEL_ONLY: ("NOT_ALLOWED_BY_MARKET_STATE", "Orderbook is in cancel only mode", ""),
+    MarketMode.POST_ONLY: ("NOT_ALLOWED_BY_MARKET_STATE", "Orderbook is in post only mode", ""),
+    # The only text of the four that is recorded.
+    MarketMode.LIMIT_ONLY: (
+        "NOT_ALLOWED_BY_MARKET_STATE",
+        "Orderbook is in limit only mode - please use limit order type",
+        "",
+    ),
+    MarketMode.HALTED: ("TRADING_DISABLED", "Trading is disabled", ""),
+}
+"""`error`, `message` and `preview_failure_reason` by the mode of the market."""
 
 _REFUSALS: dict[type[refusals.Refused], tuple[str, str, str]] = {
     refusals.BelowMinimumQuantity: (UNKNOWN_REASON, "", "PREVIEW_INVALID_BASE_SIZE_TOO_SMALL"),
@@ -55,6 +78,17 @@ class OrderFailed(NijaError):
         self.preview_failure_reason = preview_failure_reason
 
 
+class TooManyRequests(NijaError):
+    """The request is one too many."""
+
+
+def too_many_requests(name: str) -> Reply:
+    """The reply to a call that is one too many. For a call that trades it is a web page, as recorded in 2025."""
+    if name in TRADING:
+        return Reply(_PAGE, _TOO_MANY_REQUESTS, "text/html")
+    return error(_TOO_MANY_REQUESTS, "resource_exhausted", "too many requests")
+
+
 def invalid_argument(message: str) -> CoinbaseError:
     return CoinbaseError(400, "INVALID_ARGUMENT", message)
 
@@ -67,6 +101,11 @@ def order_failure(refusal: refusals.Refused) -> OrderFailed:
     """Coinbase's words for a refusal of the exchange."""
     if isinstance(refusal, refusals.InvalidField):
         return OrderFailed(UNKNOWN_REASON, "", _FIELDS.get(refusal.field, "PREVIEW_INVALID_ORDER_CONFIG"))
+    if isinstance(refusal, refusals.MarketOrderTooLarge):
+        size = "QUOTE" if refusal.in_quote else "BASE"
+        return OrderFailed(UNKNOWN_REASON, "", f"PREVIEW_INVALID_{size}_SIZE_TOO_LARGE")
+    if isinstance(refusal, refusals.MarketRefuses):
+        return OrderFailed(*MODES[refusal.mode])
     return OrderFailed(*_REFUSALS[type(refusal)])
 
 

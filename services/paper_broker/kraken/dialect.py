@@ -22,6 +22,7 @@ from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
 
@@ -58,6 +59,7 @@ _NEEDED: dict[str, frozenset[str]] = {
     "CancelOrder": frozenset({"close-trades"}),
     "ClosedOrders": frozenset({"query-closed-trades"}),
     "GetApiKeyInfo": frozenset(),
+    "Ledgers": frozenset({"query-ledger"}),
     "OpenOrders": frozenset({"query-open-trades"}),
     "QueryOrders": frozenset({"query-open-trades", "query-closed-trades"}),
     "QueryTrades": frozenset({"query-open-trades", "query-closed-trades"}),
@@ -73,6 +75,8 @@ class KrakenDialect:
     default_permissions = _DEFAULT_PERMISSIONS
     fee_rates = ChargeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
     instruments = INSTRUMENTS
+    market_modes = frozenset(MarketMode(name) for name in replies.MODES)
+    has_largest_market_order = False
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = KrakenRateCounters() if enforces_rate_limits else None
@@ -105,6 +109,10 @@ class KrakenDialect:
             return replies.error(replies.refusal_text(refusal))
         return replies.error(replies.UNKNOWN_METHOD)
 
+    def forget_counts(self) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits = KrakenRateCounters()
+
     def fault_reply(self, kind: str, endpoint: str) -> Reply:
         if kind == "rate_limit":
             return replies.error(replies.ORDER_RATE_LIMIT if endpoint == "AddOrder" else replies.API_RATE_LIMIT)
@@ -120,6 +128,8 @@ class KrakenDialect:
         call = public.CALLS.get(request.path[len(_PUBLIC) :])
         if call is None:
             return replies.error(replies.UNKNOWN_METHOD)
+        if self._rate_limits is not None:
+            self._rate_limits.count_public(request.address, exchange.clock())
         parameters = dict(parse_qsl(request.query))
         if request.method == "POST" and request.body:
             parameters.update(_fields(request))
@@ -166,7 +176,8 @@ def _fields(request: Request) -> Mapping[str, str]:
 
 def _authenticated(request: Request, fields: Mapping[str, str], exchange: Exchange) -> ApiKey:
     key = exchange.state.keys.get(request.headers.get("API-Key", ""))
-    if key is None:
+    # Kraken gives a key that is used from another address the answer for an unknown one.
+    if key is None or not key.is_usable_from(request.address):
         raise replies.KrakenError(replies.INVALID_KEY)
     nonce = fields.get("nonce", "")
     signature = request.headers.get("API-Sign", "")

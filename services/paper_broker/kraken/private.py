@@ -23,7 +23,7 @@ def add_order(
 ) -> Any:
     new = new_order(fields, exchange.clock())
     if rate_limits is not None:
-        rate_limits.count_order(key, new.symbol, exchange.clock())
+        rate_limits.count_order(key.account, new.symbol, exchange.clock())
     pair = WIRE_PAIRS[new.symbol]
     if _flag(fields, "validate"):
         kind = new.type.value if new.limit_price is None else f"{new.type.value} {new.limit_price}"
@@ -146,12 +146,20 @@ def get_api_key_info(exchange: Exchange, key: ApiKey, fields: Fields) -> Any:
     return shapes.key_info(key)
 
 
+def ledgers(exchange: Exchange, key: ApiKey, fields: Fields) -> Any:
+    """Only the oldest entry: trades are in TradesHistory, and the paper broker has no other bookings."""
+    del exchange
+    found = shapes.opening_entry(key.account) if fields.get("type", "all") in ("all", "deposit") else {}
+    return {"ledger": {} if _offset(fields) else found, "count": len(found)}
+
+
 CALLS: dict[str, Callable[[Exchange, ApiKey, Fields], Any]] = {
     "Balance": balance,
     "BalanceEx": balance_ex,
     "CancelAll": cancel_all,
     "ClosedOrders": closed_orders,
     "GetApiKeyInfo": get_api_key_info,
+    "Ledgers": ledgers,
     "OpenOrders": open_orders,
     "QueryOrders": query_orders,
     "QueryTrades": query_trades,

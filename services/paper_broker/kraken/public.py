@@ -11,6 +11,7 @@ from services.paper_broker.kraken.wire_names import PAIRS_BY_ANY_NAME, WIRE_PAIR
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import MINUTE_MICROSECONDS, TimedBar
+from shared.exchange.market_modes import MarketMode
 
 Parameters = Mapping[str, str]
 _INTERVALS = (1, 5, 15, 30, 60, 240, 1440, 10080, 21600)
@@ -18,6 +19,8 @@ _MOST_CANDLES = 720
 _MOST_TRADES = 1000
 _DAY_MINUTES = 1440
 _MICROSECONDS = 1_000_000
+# Kraken has no status of its own for a market that is halted or closed.
+_STATUSES = {MarketMode.OPEN: "online", MarketMode.HALTED: "cancel_only", MarketMode.CLOSED: "cancel_only"}
 
 
 def server_time(exchange: Exchange, parameters: Parameters) -> Any:
@@ -86,7 +89,7 @@ def _asset_pair(exchange: Exchange, pair: WirePair) -> dict[str, Any]:
         "ordermin": f"{instrument.minimum_quantity:f}",
         "costmin": f"{instrument.minimum_cost:f}",
         "tick_size": f"{instrument.price_tick:f}",
-        "status": "online",
+        "status": _STATUSES.get(mode := exchange.mode(instrument.symbol), mode.value),
     }
 
 

@@ -7,11 +7,15 @@ import orjson
 from services.paper_broker.dialect import Reply
 from shared.domain.errors import NijaError
 from shared.exchange import refusals
+from shared.exchange.market_modes import MarketMode
 
 INVALID_KEY = "EAPI:Invalid key"
 INVALID_SIGNATURE = "EAPI:Invalid signature"
 INVALID_NONCE = "EAPI:Invalid nonce"
 API_RATE_LIMIT = "EAPI:Rate limit exceeded"
+TOO_MANY_REQUESTS = "EGeneral:Too many requests"
+LOCKED_OUT = "EGeneral:Temporary lockout"
+TOO_MANY_OPEN_ORDERS = "EOrder:Orders limit exceeded"
 ORDER_RATE_LIMIT = "EOrder:Rate limit exceeded"
 PERMISSION_DENIED = "EGeneral:Permission denied"
 UNAVAILABLE = "EService:Unavailable"
@@ -32,6 +36,13 @@ _REFUSALS: dict[type[refusals.Refused], str] = {
     refusals.WouldTake: "EOrder:Post only order",
     refusals.UnknownOrder: UNKNOWN_ORDER,
 }
+MODES: dict[str, str] = {
+    MarketMode.CANCEL_ONLY: "EService:Market in cancel_only mode",
+    MarketMode.POST_ONLY: "EService:Market in post_only mode",
+    MarketMode.LIMIT_ONLY: "EService:Market in limit_only mode",
+    MarketMode.HALTED: "EOrder:Trading disabled",
+    MarketMode.CLOSED: "EOrder:Market is closed",
+}
 _FIELDS = {"quantity": "volume", "quote_sized": "viqc", "limit_price": "price"}
 
 
@@ -48,6 +59,8 @@ def refusal_text(refusal: refusals.Refused) -> str:
     """Kraken's words for a refusal of the exchange."""
     if isinstance(refusal, refusals.InvalidField):
         return f"EGeneral:Invalid arguments:{_FIELDS.get(refusal.field, refusal.field)}"
+    if isinstance(refusal, refusals.MarketRefuses):
+        return MODES[refusal.mode]
     return _REFUSALS[type(refusal)]
 
 

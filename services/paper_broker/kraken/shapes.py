@@ -3,7 +3,9 @@
 Amounts are text; times are seconds since 1970 as JSON numbers, as Kraken sends them (time is not money).
 """
 
+from base64 import b32encode
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 from services.paper_broker.kraken.wire_names import WIRE_PAIRS, WirePair, asset_id
@@ -124,6 +126,31 @@ def balances(account: Account) -> dict[str, str]:
     return {asset_id(currency): f"{holding.total:f}" for currency, holding in account.holdings.items()}
 
 
+def iban(account: Account) -> str:
+    """The account's number at Kraken, which looks like "AA12 N84G 3RFV WD6Y"."""
+    digest = b32encode(blake2b(account.name.encode(), person=b"iban", digest_size=10).digest()).decode()
+    return " ".join(("AA" + digest[:2], digest[2:6], digest[6:10], digest[10:14]))
+
+
+def opening_entry(account: Account) -> dict[str, Any]:
+    """The oldest entry of the account's ledger: the deposit that opened it."""
+    digest = b32encode(blake2b(account.name.encode(), person=b"ledger", digest_size=10).digest()).decode()
+    ledger_id = f"L{digest[:5]}-{digest[5:10]}-{digest[10:16]}"
+    currency = next(iter(account.holdings), "USD")
+    entry = {
+        "aclass": "currency",
+        "amount": "0.0000",
+        "asset": asset_id(currency),
+        "balance": "0.0000",
+        "fee": "0.0000",
+        "refid": ledger_id.replace("L", "Q", 1),
+        "subtype": "",
+        "time": 0,
+        "type": "deposit",
+    }
+    return {ledger_id: entry}
+
+
 def key_info(key: ApiKey) -> dict[str, Any]:
     """GetApiKeyInfo of the key that asks."""
     return {
@@ -132,12 +159,12 @@ def key_info(key: ApiKey) -> dict[str, Any]:
         "nonce": str(key.last_nonce),
         "nonceWindow": 0,
         "permissions": sorted(key.permissions),
-        "iban": "",
+        "iban": iban(key.account) if key.account.shows_identity else "",
         "validUntil": "0",
         "queryFrom": "0",
         "queryTo": "0",
         "createdTime": "0",
         "modifiedTime": "0",
-        "ipAllowlist": [],
+        "ipAllowlist": sorted(key.addresses),
         "lastUsed": "0",
     }

@@ -27,6 +27,7 @@ from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_SYMBOL
 from shared.exchange.accounts import ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 
 _PREFIX = "/api/v5/"
@@ -44,6 +45,8 @@ class OkxDialect:
     default_permissions = frozenset({"read_only", "trade"})
     fee_rates = ChargeRates(taker=Decimal("0.0015"), maker=Decimal("0.0010"))
     instruments = INSTRUMENTS_BY_SYMBOL
+    market_modes = frozenset(MarketMode(name) for name in replies.MODES)
+    has_largest_market_order = True
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = OkxRateCounters() if enforces_rate_limits else None
@@ -80,12 +83,19 @@ class OkxDialect:
             if path in public.CALLS:
                 if request.method != "GET":
                     raise replies.OkxError(replies.WRONG_METHOD)
-                return replies.result(public.CALLS[path](exchange, _parameters(request)))
+                parameters, limits = _parameters(request), self._rate_limits
+                if limits is not None:
+                    limits.count_public(request.address, path, parameters.get("instType", ""), exchange.clock())
+                return replies.result(public.CALLS[path](exchange, parameters))
             if path in private.CALLS or path in _PLACING or path in _CANCELING:
                 return self._private(request, path, exchange, execution)
         except replies.OkxError as error:
             return replies.error(error.problem)
         return replies.error(replies.UNKNOWN_PATH)
+
+    def forget_counts(self) -> None:
+        if self._rate_limits is not None:
+            self._rate_limits = OkxRateCounters()
 
     def fault_reply(self, kind: str, endpoint: str) -> Reply:
         del endpoint
@@ -104,22 +114,24 @@ class OkxDialect:
                 raise replies.OkxError(replies.WRONG_METHOD)
             if "read_only" not in key.permissions:
                 raise replies.OkxError(replies.NO_PERMISSION)
+            parameters = _parameters(request)
             if self._rate_limits is not None:
-                self._rate_limits.count_read(key, path, exchange.clock())
+                self._rate_limits.count_read(key, path, parameters.get("instId", ""), exchange.clock())
             exchange.advance()
-            return replies.result(private.CALLS[path](exchange, key, _parameters(request)))
+            return replies.result(private.CALLS[path](exchange, key, parameters))
         if request.method != "POST" or not (path in _PLACING or path in _CANCELING):
             raise replies.OkxError(replies.WRONG_METHOD)
         if "trade" not in key.permissions:
             raise replies.OkxError(replies.NO_PERMISSION)
         entries = _entries(request, is_batch="batch" in path)
+        if self._rate_limits is not None:
+            count = self._rate_limits.count_cancels if path in _CANCELING else self._rate_limits.count_orders
+            count(key, [str(entry.get("instId")) for entry in entries], exchange.clock())
         exchange.advance()
         if path in _CANCELING:
             return replies.results([trading.cancel(exchange, key, entry) for entry in entries])
         expires_at = expiry(request.headers.get("expTime"))
-        return replies.results(
-            [trading.place(exchange, key, entry, expires_at, execution, self._rate_limits) for entry in entries]
-        )
+        return replies.results([trading.place(exchange, key, entry, expires_at, execution) for entry in entries])
 
     def _authenticated(self, request: Request, exchange: Exchange) -> ApiKey:
         headers = request.headers
@@ -134,6 +146,8 @@ class OkxDialect:
         key = exchange.state.keys.get(headers["OK-ACCESS-KEY"])
         if key is None:
             raise replies.OkxError(replies.UNKNOWN_KEY)
+        if not key.is_usable_from(request.address):
+            raise replies.wrong_address(request.address)
         timestamp = headers["OK-ACCESS-TIMESTAMP"]
         _check_fresh(timestamp, exchange.clock())
         expected = self.passphrase(key.api_secret)

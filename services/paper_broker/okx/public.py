@@ -7,10 +7,12 @@ from services.paper_broker.okx import replies
 from services.paper_broker.okx.shapes import milliseconds
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID
 from shared.domain.amounts import plain
+from shared.domain.symbol import Symbol
 from shared.exchange.book import Level
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import TimedBar
+from shared.exchange.market_modes import MarketMode
 
 Parameters = Mapping[str, str]
 _BAR_MINUTES = {
@@ -27,6 +29,7 @@ _BAR_MINUTES = {
     "1D": 1_440,
     "1W": 10_080,
 }
+_STATES = {MarketMode.LIMIT_ONLY: "preopen", MarketMode.HALTED: "suspend", MarketMode.CLOSED: "suspend"}
 _CANDLES, _MOST_CANDLES = 100, 300
 _LEVELS, _MOST_LEVELS = 1, 400
 _MICROSECONDS = 1_000_000
@@ -45,14 +48,15 @@ def system_status(exchange: Exchange, parameters: Parameters) -> list[Any]:
 
 
 def instruments(exchange: Exchange, parameters: Parameters) -> list[Any]:
-    del exchange
     kind = parameters.get("instType")
     if not kind:
         raise replies.missing("instType")
-    return [_instrument(instrument) for instrument in _chosen(parameters)] if kind == "SPOT" else []
+    return [_instrument(exchange, each.symbol) for each in _chosen(parameters)] if kind == "SPOT" else []
 
 
-def _instrument(instrument: PaperInstrument) -> dict[str, Any]:
+def _instrument(exchange: Exchange, symbol: Symbol) -> dict[str, Any]:
+    instrument = exchange.instrument(symbol)
+    largest, largest_value = instrument.largest_market_quantity, instrument.largest_market_cost
     return {
         "alias": "",
         "baseCcy": instrument.base,
@@ -69,14 +73,14 @@ def _instrument(instrument: PaperInstrument) -> dict[str, Any]:
         "listTime": _LISTED_AT,
         "lotSz": plain(instrument.lot),
         "maxLmtSz": "9999999999",
-        "maxMktAmt": "1000000",
-        "maxMktSz": "1000000",
+        "maxMktAmt": "" if largest_value is None else plain(largest_value),
+        "maxMktSz": "9999999999" if largest is None else plain(largest),
         "minSz": plain(instrument.minimum_quantity),
         "optType": "",
         "quoteCcy": instrument.quote,
         "ruleType": "normal",
         "settleCcy": "",
-        "state": "live",
+        "state": _STATES.get(exchange.mode(symbol), "live"),
         "stk": "",
         "tickSz": plain(instrument.price_tick),
         "uly": "",

@@ -11,6 +11,7 @@ import orjson
 from services.paper_broker.dialect import Reply
 from shared.domain.errors import NijaError
 from shared.exchange import refusals
+from shared.exchange.market_modes import MarketMode
 
 _OK = 200
 _BAD_REQUEST = 400
@@ -37,6 +38,12 @@ def parameter_error(name: str) -> OkxError:
     return OkxError(Problem("51000", f"Parameter {name} error", _BAD_REQUEST))
 
 
+def wrong_address(address: str) -> OkxError:
+    """The key is bound to other IP addresses."""
+    text = f"Your IP {address} is not included in your API key's IP whitelist."
+    return OkxError(Problem("50110", text, _UNAUTHORIZED))
+
+
 def missing(name: str) -> OkxError:
     return OkxError(Problem("50014", f"Parameter {name} cannot be empty.", _BAD_REQUEST))
 
@@ -51,9 +58,15 @@ WRONG_TIMESTAMP = Problem("50112", "Invalid OK-ACCESS-TIMESTAMP", _UNAUTHORIZED)
 WRONG_SIGNATURE = Problem("50113", "Invalid Sign", _UNAUTHORIZED)
 UNKNOWN_KEY = Problem("50119", "API key doesn't exist", _UNAUTHORIZED)
 NO_PERMISSION = Problem("50120", "This API key doesn't have permission to use this function.", _UNAUTHORIZED)
+ACCOUNT_RATE_LIMIT = Problem("50061", "You've reached the maximum order rate limit for this account.")
 RATE_LIMIT = Problem("50011", "Too Many Requests", 429)
 MAINTENANCE = Problem("50001", "Service temporarily unavailable. Please try again later.", 503)
 INTERNAL_ERROR = Problem("50026", "System error. Try again later", 500)
+MODES: dict[str, Problem] = {
+    MarketMode.LIMIT_ONLY: Problem("51124", "You can only place limit orders during call auction."),
+    MarketMode.HALTED: Problem("51022", "Contract suspended."),
+    MarketMode.CLOSED: Problem("51087", "Listing canceled for this crypto"),
+}
 EMPTY_BODY = Problem("50000", "Body for POST request cannot be empty.", _BAD_REQUEST)
 BAD_JSON = Problem("50002", "JSON syntax error", _BAD_REQUEST)
 WRONG_METHOD = Problem("50115", "Invalid request method", 405)
@@ -91,6 +104,12 @@ def refusal(refused: refusals.Refused, spent: str) -> Problem:
     """OKX's code and words for a refusal of the exchange. `spent`: the currency that the order spends."""
     if isinstance(refused, refusals.NotEnoughFunds):
         return Problem("51008", f"Order failed. Insufficient {spent} balance in account")
+    if isinstance(refused, refusals.MarketOrderTooLarge):
+        if refused.in_quote:
+            return Problem("51201", f"The value of a market order can't exceed {refused.largest}.")
+        return Problem("51202", "Market order amount exceeds the maximum amount.")
+    if isinstance(refused, refusals.MarketRefuses):
+        return MODES[refused.mode]
     if isinstance(refused, refusals.InvalidField):
         return _FIELDS.get(refused.field, Problem("51000", f"Parameter {refused.field} error"))
     return _REFUSALS[type(refused)]

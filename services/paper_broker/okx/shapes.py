@@ -4,6 +4,7 @@ Everything is text, also numbers; times are milliseconds since 1970; a fee that 
 """
 
 from decimal import Decimal
+from hashlib import blake2b
 from typing import Any
 
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_SYMBOL, QUOTE
@@ -181,6 +182,12 @@ def _balance_detail(exchange: Exchange, currency: str, holding: Holding, now: st
     }
 
 
+def user_id(account: Account) -> str:
+    """The account's number at OKX: eighteen digits, the same at every request."""
+    digest = blake2b(account.name.encode(), person=b"uid", digest_size=8).digest()
+    return str(10**17 + int.from_bytes(digest, "big") % (9 * 10**17))
+
+
 def account_config(key: ApiKey) -> dict[str, Any]:
     """account/config of the key that asks."""
     return {
@@ -190,12 +197,12 @@ def account_config(key: ApiKey) -> dict[str, Any]:
         "ctIsoMode": "automatic",
         "enableSpotBorrow": False,
         "greeksType": "PA",
-        "ip": "",
+        "ip": ",".join(sorted(key.addresses)),
         "kycLv": "3",
         "label": key.account.name,
         "level": "Lv1",
         "levelTmp": "",
-        "mainUid": "1",
+        "mainUid": user_id(key.account),
         "mgnIsoMode": "automatic",
         "opAuth": "0",
         "perm": ",".join(sorted(key.permissions)),
@@ -203,5 +210,5 @@ def account_config(key: ApiKey) -> dict[str, Any]:
         "roleType": "0",
         "spotOffsetType": "",
         "type": "0",
-        "uid": "1",
+        "uid": user_id(key.account),
     }

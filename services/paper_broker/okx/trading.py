@@ -7,7 +7,6 @@ from typing import Any
 
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.order_request import Requested, requested_order
-from services.paper_broker.okx.rate_limits import OkxRateCounters
 from services.paper_broker.okx.wire_names import INSTRUMENTS_BY_ID
 from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
@@ -26,13 +25,10 @@ def place(
     fields: Fields,
     expires_at: int | None,
     execution: ExecutionTerms,
-    rate_limits: OkxRateCounters | None,
 ) -> dict[str, Any]:
     """Place one order; its refusal is an entry of the reply as well."""
     try:
         requested = requested_order(fields, expires_at)
-        if rate_limits is not None:
-            rate_limits.count_order(key, requested.new.symbol, exchange.clock())
         order = _placed(exchange, key, requested, execution)
     except replies.OkxError as error:
         return _refused(fields, error.problem)

@@ -12,6 +12,7 @@ _SIZES = {"BTC": ("0.00001", 8), "ETH": ("0.0001", 6), "SOL": ("0.001", 6), "LTC
 _OTHER_SIZES = ("0.1", 6)
 # OKX rounds fees much finer than lots, so what a buyer holds is seldom a multiple of the lot.
 _FEE_DECIMALS = 12
+_LARGEST_MARKET_ORDER = Decimal(1_000_000)
 
 
 def _pair(listed: PaperInstrument) -> PaperInstrument:
@@ -23,6 +24,7 @@ def _pair(listed: PaperInstrument) -> PaperInstrument:
         quantity_decimals=quantity_decimals,
         minimum_quantity=Decimal(minimum_quantity),
         minimum_cost=Decimal(0),
+        largest_market_cost=_LARGEST_MARKET_ORDER,
         # Prices times quantities, exactly: OKX does not round what is paid.
         cost_decimals=listed.price_decimals + quantity_decimals,
         base_fee_decimals=_FEE_DECIMALS,

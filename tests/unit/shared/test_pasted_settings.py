@@ -149,21 +149,11 @@ def test_a_binary_file_is_no_file_of_settings(tmp_path: Path, raw: bytes) -> Non
         _ = load(tmp_path, {"NIJA_HOME": str(tmp_path)}).secret_key
 
 
-@pytest.mark.parametrize(
-    ("base_url", "kept"),
-    [
-        ("", True),
-        ("https://eea.okx.com", True),
-        ("HTTPS://us.okx.com/", True),
-        ("http://127.0.0.1:8123", False),
-        ("http://paper-broker-okx:8080", False),
-    ],
-)
-def test_a_brokers_own_host_in_another_region_has_the_brokers_limits(tmp_path: Path, base_url: str, kept: bool) -> None:
-    """A paper broker speaks plain http and has none; NIJA_RATE_LIMITS decides where it is set."""
-    assert load(tmp_path, {"OKX_BASE_URL": base_url}).keeps_rate_limits(Broker.OKX) is kept
-    said = {"OKX_BASE_URL": base_url, "NIJA_RATE_LIMITS": str(not kept)}
-    assert load(tmp_path, said).keeps_rate_limits(Broker.OKX) is not kept
+@pytest.mark.parametrize("base_url", ["", "https://eea.okx.com", "http://127.0.0.1:8123"])
+def test_limits_are_kept_at_every_host_unless_they_are_lifted(tmp_path: Path, base_url: str) -> None:
+    """A paper broker has the limits of the real one, so its address changes nothing."""
+    assert load(tmp_path, {"OKX_BASE_URL": base_url}).rate_limits
+    assert not load(tmp_path, {"OKX_BASE_URL": base_url, "NIJA_RATE_LIMITS": "false"}).rate_limits
 
 
 def test_a_quoted_name_of_a_file_names_the_file(tmp_path: Path) -> None:

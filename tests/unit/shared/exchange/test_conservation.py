@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from services.paper_broker.order_log import shown_account, shown_fill, shown_order
 from shared.domain.fill import Side
 from shared.exchange.accounts import ApiKey
+from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, NewOrder, OrderType
 from shared.exchange.refusals import Refused
 
@@ -103,10 +104,12 @@ def _shown(bench: Any) -> Any:
     """All that is remembered, as plain values."""
     state = bench.state
     return (
-        [shown_account(account) for account in state.accounts.values()],
+        [shown_account(each, [state.keys[name] for name in each.api_keys]) for each in state.accounts.values()],
         [(shown_order(order), order.hold, order.due_at, order.visible_at) for order in state.orders],
         [shown_fill(fill) for fill in state.fills],
         state.pinned_prices,
+        state.market_modes,
+        state.largest_market_orders,
     )
 
 
@@ -135,6 +138,10 @@ def test_a_restart_stands_where_the_killed_exchange_stood(
         keys = [bench.account(name, **deposit) for name, deposit in zip("ab", DEPOSITS, strict=True)]
         for step in steps:
             _do(bench, keys, step)
+        bench.state.change_access(keys[0], frozenset({"trade"}), frozenset({"10.0.0.1"}))
+        bench.state.add_key(keys[0].account, "second", "c2VjcmV0", frozenset())
+        bench.state.set_market_mode("BTC/USD", MarketMode.LIMIT_ONLY)
+        bench.state.set_largest_market_order("BTC/USD", Decimal("0.5"))
         bench.journal.commit()
         before = _shown(bench)
         bench.journal.close()

@@ -145,7 +145,7 @@ def test_an_id_is_taken_once_and_for_good(bench: Bench) -> None:
         ({"qty": "0.0001"}, 403, 40310000, "cost basis must be >= minimal amount of order 10"),
         ({"symbol": "AAPL", "time_in_force": "day", "qty": "0.001"}, 403, 40310000, "must be >= 1"),
         ({"qty": "1"}, 403, 40310000, "insufficient balance for USD"),
-        ({"side": "sell", "qty": "9"}, 403, 40310000, "insufficient balance for BTC"),
+        ({"side": "sell", "qty": "3"}, 403, 40310000, "insufficient balance for BTC"),
         ({"symbol": "AAPL", "time_in_force": "day", "qty": "900"}, 403, 40310000, "insufficient buying power"),
         ({"symbol": "AAPL", "time_in_force": "day", "side": "sell", "qty": "9"}, 403, 40310000, "insufficient qty"),
         ({"symbol": "NO/USD"}, 422, 42210000, "not found"),
@@ -274,14 +274,26 @@ def test_an_order_that_shows_late_is_not_found_before(bench: Bench) -> None:
 
 
 def test_the_limit_is_200_requests_a_minute() -> None:
-    """The limit is per account. Beyond it, the reply is 429 for a while. Prices of coins do not count."""
+    """The limit is per account. Beyond it, the reply is 429 until the minute is over. Prices have their own limit."""
     bench = Bench(enforces_rate_limits=True)
     assert {bench.ask("GET", "/v2/clock")[0] for _ in range(200)} == {200}
     status, reply = bench.ask("GET", "/v2/clock")
     assert (status, reply["code"]) == (429, 42910000)
     assert bench.ask("GET", "/v1beta3/crypto/us/latest/trades", symbols="BTC/USD")[0] == 200
+    bench.now += 59_000_000
+    assert bench.ask("GET", "/v2/clock")[0] == 429
     bench.now += 1_000_000
     assert bench.ask("GET", "/v2/clock")[0] == 200
+
+
+def test_prices_of_coins_are_limited_per_address_and_in_other_words() -> None:
+    """200 requests a minute without a key; beyond it, the reply has no code."""
+    bench = Bench(enforces_rate_limits=True)
+    path = "/v1beta3/crypto/us/latest/trades"
+    statuses = {bench.ask("GET", path, headers={}, symbols="BTC/USD")[0] for _ in range(200)}
+    assert statuses == {200}
+    assert bench.ask("GET", path, headers={}, symbols="BTC/USD") == (429, {"message": "too many requests."})
+    assert bench.ask("GET", path, symbols="BTC/USD")[0] == 200
 
 
 @pytest.mark.parametrize(("timeframe", "minutes"), [("1Min", 1), ("5Min", 5), ("1Hour", 60), ("1Day", 1_440)])

@@ -260,12 +260,51 @@ def test_an_order_can_be_late_to_fill(bench: Bench) -> None:
 
 
 def test_the_weight_of_requests_is_limited_per_address() -> None:
-    """The limit is 6,000 a minute: 300 account readings succeed, and the next request is answered with 429."""
+    """The limit is 6,000 in each minute of the clock: 300 account readings succeed, and the next request gets 429."""
     bench = Bench(enforces_rate_limits=True)
+    bench.now -= bench.now % 60_000_000
     statuses = [bench.ask("GET", "/api/v3/account")[0] for _ in range(301)]
     assert statuses == [200] * 300 + [429]
+    bench.now += 59_000_000
+    assert bench.ask("GET", "/api/v3/account")[0] == 429
     bench.now += 1_000_000
     assert bench.ask("GET", "/api/v3/account")[0] == 200
+
+
+def test_orders_weigh_nothing_unless_they_are_refused() -> None:
+    """This holds since April 2026. The used weight is in a header of each reply."""
+    bench = Bench(enforces_rate_limits=True)
+    used = bench.dialect._rate_limits
+    assert used is not None
+    assert bench.order()[0] == 200
+    assert used.used_weight("127.0.0.1") == 0
+    assert bench.order(quantity="900")[0] == 400
+    assert used.used_weight("127.0.0.1") == 1
+
+
+def test_an_address_that_does_not_slow_down_is_banned_for_longer_each_time() -> None:
+    """The first ban lasts two minutes, the second four. Another address goes on meanwhile."""
+    bench = Bench(enforces_rate_limits=True)
+    bench.now -= bench.now % 60_000_000
+    for seconds in (120, 240):
+        replies = [bench.ask("GET", "/api/v3/account") for _ in range(312)]
+        assert [status for status, _ in replies] == [200] * 300 + [429] * 10 + [418] * 2
+        until = (bench.now + seconds * 1_000_000) // 1_000
+        assert replies[-1][1]["code"] == -1003
+        assert f"IP banned until {until}." in replies[-1][1]["msg"]
+        request = Request("GET", "/api/v3/ping", "", {}, b"", "10.0.0.9")
+        assert bench.dialect.answer(request, bench.exchange, AT_ONCE).status == 200
+        bench.now += seconds * 1_000_000
+    assert bench.ask("GET", "/api/v3/account")[0] == 200
+
+
+def test_a_refused_request_names_the_seconds_to_wait() -> None:
+    """Retry-After is the rest of the minute, or of the ban."""
+    bench = Bench(enforces_rate_limits=True)
+    bench.now += 13_000_000 - bench.now % 60_000_000
+    request = Request("GET", "/api/v3/ticker/24hr", "", {}, b"")
+    replies = [bench.dialect.answer(request, bench.exchange, AT_ONCE) for _ in range(87)]
+    assert [reply.headers.get("Retry-After") for reply in replies] == [None] * 75 + ["47"] * 10 + ["120"] * 2
 
 
 def test_new_orders_are_limited_per_account() -> None:

@@ -250,15 +250,21 @@ def test_limits_are_thirty_private_calls_a_second_and_ten_public_ones(bench: Any
     assert limited.ask("accounts").status == 200
 
 
-@pytest.mark.parametrize(
-    ("kind", "status"), [("rate_limit", 429), ("invalid_nonce", 401), ("maintenance", 503), ("internal_error", 500)]
-)
+@pytest.mark.parametrize(("kind", "status"), [("invalid_nonce", 401), ("maintenance", 503), ("internal_error", 500)])
 def test_each_fault_has_coinbases_shape(kind: str, status: int) -> None:
     """JSON with a status; ccxt knows the codes."""
     reply = CoinbaseDialect(enforces_rate_limits=False).fault_reply(kind, "create_order")
     assert reply.status == status
     document = orjson.loads(reply.body)
     assert document.get("error") or document["errors"][0]["id"] == "authentication_error"
+
+
+def test_an_order_too_many_gets_a_page_and_a_reading_too_many_gets_json() -> None:
+    """This was recorded in 2025: the page is the one for browsers."""
+    dialect = CoinbaseDialect(enforces_rate_limits=False)
+    order, reading = (dialect.fault_reply("rate_limit", name) for name in ("create_order", "get_order"))
+    assert (order.status, order.content_type) == (429, "text/html")
+    assert (reading.status, orjson.loads(reading.body)["error"]) == (429, "resource_exhausted")
 
 
 def test_calls_have_the_names_that_faults_use(caller: Caller) -> None:
