@@ -53,7 +53,11 @@ def shared_paper(terms: Terms, tmp_path_factory: pytest.TempPathFactory) -> Iter
 
 @pytest.fixture
 def paper(shared_paper: PaperServer, terms: Terms) -> Iterator[PaperServer]:
-    """The paper server of the broker, with bitcoin at 50,000 dollars and without faults."""
+    """The paper server of the broker, with bitcoin at 50,000 dollars and without faults.
+
+    Its rate limits are in force. A test begins as after a long pause, with nothing counted yet.
+    """
+    shared_paper.ask("DELETE", "limits")
     shared_paper.pin_price(terms.symbol, str(PRICE))
     yield shared_paper
     shared_paper.ask("DELETE", "faults")

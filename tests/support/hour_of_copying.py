@@ -148,7 +148,7 @@ class Hour:
         stale_after_seconds: float,
         due_at: Callable[[ReadingState], float] = reading_due_at,
     ) -> None:
-        self._budget = Budget(_NO_LIMITS, profile_of(broker).rate_rules, "direct")
+        self._budget = Budget(NO_LIMITS, profile_of(broker).rate_rules, "direct")
         self._limits = VirtualLimits()
         self._due_at = due_at
         self._stale_after_seconds = stale_after_seconds
@@ -261,4 +261,4 @@ class _NoLimits:
         raise NotImplementedError
 
 
-_NO_LIMITS: Final[RateLimits] = _NoLimits()
+NO_LIMITS: Final[RateLimits] = _NoLimits()
