@@ -11,6 +11,7 @@ from decimal import Decimal
 
 import structlog
 
+from services.broker_worker.open_bounds import OpenBounds
 from services.broker_worker.order_events import Later, Settled
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.pauses import look_up_pause, until_after, wait_by_age
@@ -28,7 +29,7 @@ from shared.brokers.errors import (
 )
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
+from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.reasons import FailReason
@@ -62,6 +63,7 @@ class Execution:
     progress: OrderProgress
     account: BrokerAccount
     connection: BrokerConnection
+    bounds: OpenBounds
     certainly_not_sent: bool = False
 
     @property
@@ -95,17 +97,13 @@ class Execution:
         quantity, exit_due = size.quantity, size.exit_due
         last_attempt = attempt + SENDS_AT_ONCE
         while attempt < last_attempt:
+            # Every earlier attempt has certainly not been executed, so the order may still be skipped.
+            skipped = await self.bounds.skip()
+            if skipped is not None:
+                return skipped
             submission = await self._begin(attempt, quantity, exit_due)
             try:
-                broker_order_id = await self.account.place(
-                    MarketOrder(
-                        client_order_id=self.order.id,
-                        symbol=self.order.symbol,
-                        side=self.order.side,
-                        quantity=quantity,
-                        valid_until=submission.valid_until,
-                    )
-                )
+                broker_order_id = await self.account.place(self.progress.request(quantity, submission.valid_until))
             except (InvalidNonce, Expired):
                 attempt += 1
             except InsufficientFunds as error:
@@ -130,10 +128,9 @@ class Execution:
             except KeyRefused:
                 self.certainly_not_sent = True
                 raise
-            except NotSent as error:
-                return Later(self._wait_after(error), forget_submission=True)
-            except RateLimited as error:
-                return Later(error.retry_after_seconds, forget_submission=error.certainly_refused)
+            except (NotSent, RateLimited) as error:
+                is_certain = isinstance(error, NotSent) or error.certainly_refused
+                return Later(self._wait_after(error), forget_submission=is_certain)
             except OutcomeUnknown as error:
                 return await self._resolve(submission, str(error))
             else:
@@ -142,8 +139,10 @@ class Execution:
         return Later(wait_by_age(self.order.decided_at), forget_submission=True)
 
     def _wait_after(self, error: BrokerError) -> float:
-        """Seconds to wait. A throttled request knows when the limits allow it to continue."""
-        return error.retry_after_seconds if isinstance(error, Throttled) else wait_by_age(self.order.decided_at)
+        """Seconds to wait. A request that is too much for the limits knows when they allow it to continue."""
+        if isinstance(error, Throttled | RateLimited):
+            return error.retry_after_seconds
+        return wait_by_age(self.order.decided_at)
 
     async def _begin(self, attempt: int, quantity: Decimal, exit_due: Decimal) -> Submission:
         now = datetime.now(UTC)
@@ -239,7 +238,8 @@ class Execution:
                 return self.progress.final(report)
         if unread is not None:
             return await self._unread(broker_order_id, unread)
-        return await self._wait_for(broker_order_id, self.order.quantity or ZERO)
+        later = await self._wait_for(broker_order_id, self.order.quantity or ZERO)
+        return await self.bounds.end(broker_order_id, later)
 
     async def _unread(self, broker_order_id: BrokerOrderId, error: BrokerError) -> Settled | Later:
         """Handle an accepted order that cannot be read by the broker's id. After a while, search for it by our id.

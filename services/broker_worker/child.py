@@ -120,7 +120,7 @@ class Child:
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
         listing = Listing(connection.instruments, connection.reload)
-        serving = Serving(redis, keys, mailboxes, connection, accounts, listing, self._stopping)
+        serving = Serving(redis, keys, mailboxes, connection, accounts, listing, self._stopping, settings.open_limits)
         drain = Drain(
             serving,
             mailboxes,

@@ -12,15 +12,16 @@ import structlog
 
 from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_size import OrderSize, Purse, order_size, smaller_size
-from shared.brokers.port.orders import OrderReport
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
-from shared.domain.instrument import Instrument
+from shared.domain.instrument import Instrument, TimeInForce
 from shared.messaging.mailboxes import Claim, Mailboxes, Submission
 
 log = structlog.get_logger()
@@ -39,17 +40,39 @@ class OrderProgress:
     instrument: Instrument
     mailboxes: Mailboxes
     purse: Purse
+    limits: OpenLimits
     accepted_at: datetime | None = None
     short_of: Decimal | None = None
     """The quantity that the order should have had, if the account had less."""
 
     def size(self) -> OrderSize:
         """The size of the order. It follows from the free cash of an open, and from the position of an exit."""
-        return order_size(self.order, self.position, self.instrument, self.purse)
+        return order_size(self.order, self.position, self.instrument, self.purse, self.limits)
+
+    def request(self, quantity: Decimal, valid_until: datetime) -> OrderRequest:
+        """The order to send: an exit at the market, an open up to its price limit and at once where the broker can."""
+        market_order = MarketOrder(
+            client_order_id=self.order.id,
+            symbol=self.order.symbol,
+            side=self.order.side,
+            quantity=quantity,
+            valid_until=valid_until,
+        )
+        if self.order.side is Side.SELL:
+            return market_order
+        return LimitOrder(
+            **market_order.model_dump(),
+            limit_price=self.limits.highest_price(self.instrument, self.order.reference_price),
+            time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL if self._is_immediate(quantity) else TimeInForce.DAY,
+        )
+
+    def _is_immediate(self, quantity: Decimal) -> bool:
+        """Whether the broker cancels what it cannot execute at once of an open of this quantity."""
+        return TimeInForce.IMMEDIATE_OR_CANCEL in self.instrument.times_in_force(quantity)
 
     def smaller(self, refused: Decimal, balances: Mapping[str, Balance]) -> Decimal | None:
         """The quantity to try after a refusal for lack of funds; None if there is none to try."""
-        return smaller_size(self.order, refused, self.instrument, balances, self.purse.cash_fee)
+        return smaller_size(self.order, refused, self.instrument, balances, self.purse.cash_fee, self.limits)
 
     def exit_due(self, ordered: Decimal) -> Decimal:
         """What an exit should sell, together with what earlier exits carried. 0 for an open.
@@ -94,6 +117,9 @@ class OrderProgress:
         """The result of an order that is done at the broker."""
         exit_due = self.exit_due(report.quantity)
         if report.filled_quantity == 0:
+            reason = self._unfilled_reason(report)
+            if reason is not None:
+                return self._unfilled(reason, report)
             return self.failed(FailReason.CANCELED, report.reason, exit_due, report)
         position = settled_position(
             self.position,
@@ -107,7 +133,26 @@ class OrderProgress:
             self.order.carried if self.order.quantity == ZERO else ZERO,
         )
         message = "" if self.short_of is None else f"the account had too little for {plain(self.short_of)}"
+        if self.order.side is Side.BUY and report.limit_price is not None and report.filled_quantity < report.quantity:
+            message = (
+                f"{plain(report.filled_quantity)} of {plain(report.quantity)} at {plain(report.limit_price)} or below"
+            )
         return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
+
+    def _unfilled_reason(self, report: OrderReport) -> SkipReason | None:
+        """Why an open ended without a fill, if its limits are the reason. Otherwise, the broker ended the order."""
+        if self.order.side is Side.SELL or report.limit_price is None:
+            return None
+        if self.submission is not None and self.submission.canceled_for is not None:
+            return self.submission.canceled_for
+        return SkipReason.PRICE_LIMIT if self._is_immediate(report.quantity) else None
+
+    def _unfilled(self, reason: SkipReason, report: OrderReport) -> Settled:
+        message = f"nothing at {plain(report.limit_price or ZERO)} or below"
+        message += f" ({report.reason})" if report.reason else ""
+        return self._settled(
+            OrderState.UNFILLED, Outcome.SKIPPED, self.position, reason=reason, message=message, report=report
+        )
 
     def skipped(self, size: OrderSize) -> Settled:
         """The result of an order that is not sent, for the reason of its size."""
@@ -115,6 +160,10 @@ class OrderProgress:
         return self._settled(
             OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason, message=size.message
         )
+
+    def not_opened(self, reason: SkipReason, message: str) -> Settled:
+        """The result of an open that is not sent, or not again. The broker certainly executed nothing of it."""
+        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message)
 
     def failed(
         self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None

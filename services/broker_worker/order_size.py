@@ -11,7 +11,8 @@ from typing import NamedTuple
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ONE, ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.copying.free_cash import cut_open, is_worth_opening, price_margin
+from shared.domain.copying.free_cash import cut_open, is_worth_opening
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.plan import exit_quantity
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
@@ -39,11 +40,13 @@ class OrderSize(NamedTuple):
     message: str = ""
 
 
-def order_size(order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse) -> OrderSize:
+def order_size(
+    order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse, limits: OpenLimits
+) -> OrderSize:
     """Return the size of an open that the free cash pays for, or of an exit that the position allows."""
     try:
         if order.fraction is None:
-            return _open_size(order, position, instrument, purse)
+            return _open_size(order, position, instrument, purse, limits)
         planned = exit_quantity(order.fraction, position, instrument, order.reference_price)
     except ArithmeticError as error:
         why = f"{type(error).__name__}: {error}"
@@ -52,11 +55,17 @@ def order_size(order: CopyOrder, position: CopiedPosition, instrument: Instrumen
     return OrderSize(planned.quantity, due, planned.skip_reason, planned.carried_exit_after)
 
 
-def _open_size(order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse) -> OrderSize:
+def _open_size(
+    order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse, limits: OpenLimits
+) -> OrderSize:
     wanted = order.quantity or ZERO
     if not wanted:
         return OrderSize(ZERO, ZERO, SkipReason.NOT_REPEATED, position.carried_exit)
-    quantity = cut_open(wanted, instrument, purse.free_quote, order.reference_price, purse.cash_fee)
+    limit_price = limits.highest_price(instrument, order.reference_price)
+    if not limit_price:
+        why = f"the price limit is below one tick ({plain(instrument.price_tick)} {instrument.quote})"
+        return OrderSize(ZERO, ZERO, SkipReason.PRICE_LIMIT, position.carried_exit, why)
+    quantity = cut_open(wanted, instrument, purse.free_quote, limit_price, purse.cash_fee)
     if quantity < wanted and not is_worth_opening(instrument, quantity, order.reference_price, order.policy_minimum):
         free = f"{plain(purse.free_quote or ZERO)} {instrument.quote} is free"
         why = f"{free}, which pays for {plain(quantity)} of {plain(wanted)} {instrument.base}"
@@ -65,15 +74,21 @@ def _open_size(order: CopyOrder, position: CopiedPosition, instrument: Instrumen
 
 
 def smaller_size(
-    order: CopyOrder, refused: Decimal, instrument: Instrument, balances: Mapping[str, Balance], cash_fee: Decimal
+    order: CopyOrder,
+    refused: Decimal,
+    instrument: Instrument,
+    balances: Mapping[str, Balance],
+    cash_fee: Decimal,
+    limits: OpenLimits,
 ) -> Decimal | None:
     """The quantity to try after the broker refused `refused` for lack of funds; None if a smaller one cannot be sent."""
     price = order.reference_price
     if order.side is Side.BUY:
         held = balances.get(instrument.quote)
-        # If the cash seems to be enough, the price has moved further than the margin.
-        below = instrument.rounded(refused * (ONE - price_margin(instrument)))
-        smaller = cut_open(below, instrument, held.free if held else ZERO, price, cash_fee)
+        # The broker refused although the cash seemed to be enough. It counts more than nija knows, such as a higher fee.
+        below = instrument.rounded(refused * (ONE - limits.margin_of(instrument)))
+        limit_price = limits.highest_price(instrument, price)
+        smaller = cut_open(below, instrument, held.free if held else ZERO, limit_price, cash_fee)
         return smaller if is_worth_opening(instrument, smaller, price, order.policy_minimum) else None
     held = balances.get(instrument.base)
     smaller = instrument.rounded(held.free) if held else ZERO

@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
+from services.broker_worker.open_bounds import OpenBounds
 from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
@@ -23,8 +24,10 @@ from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
+from shared.domain.fill import Side
 from shared.domain.identity import FollowerId
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.event_stream import publish_event
@@ -41,6 +44,10 @@ UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
 """
 
 log = structlog.get_logger()
+
+
+def _machine_clock() -> datetime:
+    return datetime.now(UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +70,10 @@ class Serving:
     listing: Listing
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is to stop. Then only the first order of a claim is begun."""
+    limits: OpenLimits = field(default_factory=OpenLimits)
+    """How old an open may become, and how much it may pay."""
+    broker_clock: Callable[[], datetime] = _machine_clock
+    """The present by the broker's clock. The ages of opens are measured with it."""
 
     async def follower(self, claimed: ClaimedFollower, credentials: Credentials | None) -> None:
         """Do the work for a claimed follower. Raises ClaimLost and RedisError.
@@ -145,13 +156,26 @@ class Serving:
             instrument=instrument,
             mailboxes=self.mailboxes,
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
+            limits=self.limits,
         )
-        execution = Execution(progress, access.account, self.connection)
+        bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows)
+        execution = Execution(progress, access.account, self.connection, bounds)
         try:
             return await execution.run()
         except KeyRefused as error:
             await self._disable(claim.follower_id, access, error)
             return execution.refused(error)
+
+    async def _exit_follows(self, order: CopyOrder) -> bool:
+        """Whether an exit of the same symbol waits behind the order, which is the head of its mailbox."""
+        for text in await self.redis.lrange(self.keys.mailbox(order.follower_id), 1, -1):
+            try:
+                behind = CopyOrder.model_validate_json(text)
+            except ValueError:  # reported when it is the head
+                continue
+            if behind.symbol == order.symbol and behind.side is Side.SELL:
+                return True
+        return False
 
     async def _unlisted(
         self, order: CopyOrder, submission: Submission | None, position: CopiedPosition, now: datetime

@@ -10,7 +10,7 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
-from shared.brokers.port.account import BrokerAccount, HasFeeRates, KeyPermissions, SearchesForFills
+from shared.brokers.port.account import BrokerAccount, HasFeeRates, HasTradingHours, KeyPermissions, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import USUAL_LEVELS, CandleLimits, MarketData
 from shared.brokers.port.orders import OrderReport, OrderRequest
@@ -146,6 +146,12 @@ class GuardedAccount:
     async def fee_rates(self) -> FeeRates | None:
         account = self._account
         return await self._guard.call(self._hashed_key, account.fee_rates) if isinstance(account, HasFeeRates) else None
+
+    async def closed_until(self, symbol: Symbol) -> datetime | None:
+        account = self._account
+        if not isinstance(account, HasTradingHours):
+            return None
+        return await self._guard.call(self._hashed_key, lambda: account.closed_until(symbol))
 
 
 class GuardedMarketData:

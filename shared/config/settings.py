@@ -4,6 +4,7 @@ A field is one environment variable: its name in capitals after `NIJA_`, or the 
 """
 
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Literal, Self
@@ -20,6 +21,7 @@ from shared.config.values import (
     BasicAuth,
     Brokers,
     DatabaseUrl,
+    Percent,
     PollSeconds,
     Port,
     RedisUrl,
@@ -31,6 +33,7 @@ from shared.config.values import (
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
 
 
@@ -70,6 +73,12 @@ class Settings(BaseSettings):
     worker_children: int = Field(default=2, ge=1, le=64)
     snapshot_max_age_seconds: Seconds = 900.0
     snapshot_refresh_seconds: Seconds = 60.0
+    open_max_age_seconds: Seconds = 60.0
+    """NIJA_OPEN_MAX_AGE_SECONDS: an open is sent only within this time after the master's execution."""
+    open_price_limit_percent: Percent = Decimal("1.5")
+    """NIJA_OPEN_PRICE_LIMIT_PERCENT: how far above the master's price an open may buy."""
+    open_price_limit_liquid_percent: Percent = Decimal("0.5")
+    """NIJA_OPEN_PRICE_LIMIT_LIQUID_PERCENT: the same for BTC and ETH."""
     request_timeout_seconds: Seconds = 10.0
     reconcile_every_seconds: SecondsOrNever = 3600.0
     """NIJA_RECONCILE_EVERY_SECONDS: how often the bookkeeper compares accounts with the ledger by itself; 0: never."""
@@ -126,6 +135,15 @@ class Settings(BaseSettings):
         copy = self.model_copy()
         copy._of_brokers = BrokerVariables(dict(variables))  # noqa: SLF001 - our own
         return copy
+
+    @property
+    def open_limits(self) -> OpenLimits:
+        """The limits of age and price that hold for every open."""
+        return OpenLimits(
+            max_age=timedelta(seconds=self.open_max_age_seconds),
+            margin=self.open_price_limit_percent.scaleb(-2),
+            margin_of_liquid=self.open_price_limit_liquid_percent.scaleb(-2),
+        )
 
     @property
     def secret_key(self) -> SecretStr:

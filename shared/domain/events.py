@@ -72,6 +72,8 @@ class OrderState(StrEnum):
     """Done with some quantity executed, which is in `filled_quantity`. Copied."""
     NOT_SENT = "not_sent"
     """At the head of the mailbox it was decided to send nothing. Skipped."""
+    UNFILLED = "unfilled"
+    """Ended at the broker without any fill, because of the limits of the open. Skipped."""
     REJECTED = "rejected"
     """Certainly refused by the broker, or ended without any fill. Failed."""
 

@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError
 from shared.domain.identity import CopyOrderId, FollowerId
 from shared.domain.symbol import Symbol
@@ -53,6 +54,8 @@ class Submission(BaseModel):
     """The broker must not execute the newest attempt later than this."""
     broker_order_id: str | None = None
     accepted_at: Instant | None = None
+    canceled_for: SkipReason | None = None
+    """Why nija cancels the accepted open. It is recorded before the request to cancel."""
     why: str = ""
     """Why the outcome of the newest attempt is unknown, in the broker's words."""
 

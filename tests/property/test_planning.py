@@ -12,14 +12,15 @@ from shared.domain.accounts.equity import Balance, snapshot, totals_before_fills
 from shared.domain.accounts.master_value import MasterPrices
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition
-from shared.domain.copying.free_cash import affordable, is_worth_opening, price_margin
+from shared.domain.copying.free_cash import affordable, is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.plan import exit_quantity, plan
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill, Side
-from shared.domain.instrument import Instrument
+from shared.domain.instrument import AssetClass, Instrument
 from tests.support.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
 
 # The rounding error of 28-digit decimals for numbers below 10^9. It is far less than any lot.
@@ -316,10 +317,31 @@ def test_the_bounds_of_opens_always_hold(
 
 @given(INSTRUMENTS, amounts("0", "1000000", 8), PRICES, amounts("0", "0.02", 4))
 def test_an_open_never_costs_more_than_the_free_cash(
-    instrument: Instrument, free: Decimal, price: Decimal, fee: Decimal
+    instrument: Instrument, free: Decimal, limit_price: Decimal, fee: Decimal
 ) -> None:
-    """The fee and the margin of the price are included. One lot more could not be paid."""
-    quantity = affordable(instrument, free, price, fee)
-    unit_cost = Fraction(price) * (1 + Fraction(price_margin(instrument))) * (1 + Fraction(fee))
+    """At its limit price, and with the fee. One lot more could not be paid."""
+    quantity = affordable(instrument, free, limit_price, fee)
+    unit_cost = Fraction(limit_price) * (1 + Fraction(fee))
     assert Fraction(quantity) * unit_cost <= Fraction(free)
     assert Fraction(quantity + instrument.lot) * unit_cost > Fraction(free)
+
+
+@given(
+    PRICES,
+    st.sampled_from([Decimal(tick) for tick in ("0.00000001", "0.01", "0.1", "0.25", "0.05", "1", "3", "100")]),
+    st.sampled_from(["BTC", "ETH", "SOL"]),
+    st.sampled_from(AssetClass),
+    amounts("0.01", "100", 4),
+)
+def test_an_open_never_buys_above_its_price_limit(
+    price: Decimal, tick: Decimal, base: str, asset_class: AssetClass, percent: Decimal
+) -> None:
+    """The limit price is on the tick, not above the limit, and less than one tick below it."""
+    instrument = an_instrument(symbol=f"{base}/USD", base=base, price_tick=tick, asset_class=asset_class)
+    limits = OpenLimits(margin=percent / 100, margin_of_liquid=Decimal("0.005"))
+    limit_price = limits.highest_price(instrument, price)
+    margin = Fraction(percent) / 100 if base == "SOL" else Fraction(5, 1000)
+    assert Fraction(limit_price) <= Fraction(price) * (1 + margin)
+    assert Fraction(limit_price) + Fraction(tick) > Fraction(price) * (1 + margin)
+    # Stocks below one dollar have a finer tick.
+    assert Fraction(limit_price) % (Fraction(tick) / (100 if asset_class is AssetClass.STOCK else 1)) == 0

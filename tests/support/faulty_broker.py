@@ -24,11 +24,12 @@ from shared.brokers.errors import (
     Rejected,
 )
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
-from shared.brokers.port.orders import OrderReport, OrderRequest, OrderStatus
+from shared.brokers.port.orders import LimitOrder, OrderReport, OrderRequest, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
+from shared.domain.instrument import TimeInForce
 from shared.domain.request_limits import Priority
 
 PRICE = Decimal(50000)
@@ -93,6 +94,8 @@ class BookedOrder:
     report: OrderReport
     visible_at: datetime
     reads_until_done: int = 0
+    is_waiting: bool = False
+    """Waits in the book until it is canceled. What is executed of it is in the report."""
 
 
 @dataclass
@@ -105,6 +108,14 @@ class FaultyAccount:
     hidden_seconds: float = 0.0
     """How long an executed order stays invisible to look-ups."""
     reads_until_done: int = 3
+    ask: Decimal = PRICE
+    """The price at which coins are offered. A limit order below it buys nothing."""
+    offered: Decimal | None = None
+    """How many coins are offered to each limit order. None: more than any order wants."""
+    opens_at: datetime | None = None
+    """When the market opens. None: it is open."""
+    cancel_errors: list[BrokerError | None] = field(default_factory=list)
+    """For cancellations, in the order of the calls; None: this one goes well."""
     read_errors: list[BrokerError | None] = field(default_factory=list)
     """For order reads, look-ups, open orders and balances, in the order of the calls; None: this one goes well."""
     locked: dict[str, Decimal] = field(default_factory=dict)
@@ -146,7 +157,9 @@ class FaultyAccount:
         return broker_order_id
 
     def _book(self, order: OrderRequest, fate: Fate) -> BrokerOrderId:
-        filled = {Fate.CANCELED: ZERO, Fate.PARTIAL: order.quantity / 2}.get(fate, order.quantity)
+        filled = min(
+            {Fate.CANCELED: ZERO, Fate.PARTIAL: order.quantity / 2}.get(fate, order.quantity), self._available(order)
+        )
         broker_order_id = BrokerOrderId(f"O{next(self._numbers)}")
         report = OrderReport(
             broker_order_id=broker_order_id,
@@ -155,8 +168,9 @@ class FaultyAccount:
             side=order.side,
             status=OrderStatus.DONE,
             quantity=order.quantity,
+            limit_price=order.limit_price if isinstance(order, LimitOrder) else None,
             filled_quantity=filled,
-            cost=filled * PRICE,
+            cost=filled * self.ask,
             fee=filled * self.fee_in_coin if order.side is Side.BUY else ZERO,
             fee_currency="BTC",
             reason="canceled by the broker" if fate in (Fate.CANCELED, Fate.PARTIAL) else "",
@@ -164,13 +178,28 @@ class FaultyAccount:
         executed_at = order.valid_until if fate is Fate.FILLED_LATE else datetime.now(UTC)
         visible_at = executed_at + timedelta(seconds=self.hidden_seconds)
         reads = self.reads_until_done if fate is Fate.OPEN else 0
-        self.booked[broker_order_id] = BookedOrder(report, visible_at, reads)
+        is_waiting = (
+            isinstance(order, LimitOrder)
+            and order.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
+            and filled < order.quantity
+        )
+        self.booked[broker_order_id] = BookedOrder(report, visible_at, reads, is_waiting)
         sign = 1 if order.side is Side.BUY else -1
         self.free["BTC"] = self.free.get("BTC", ZERO) + sign * filled - report.fee
         return broker_order_id
 
+    def _available(self, order: OrderRequest) -> Decimal:
+        """How much of the order the book executes at once."""
+        if not isinstance(order, LimitOrder):
+            return order.quantity
+        if order.limit_price < self.ask:
+            return ZERO
+        return order.quantity if self.offered is None else min(order.quantity, self.offered)
+
     def _seen(self, order: BookedOrder) -> OrderReport:
-        """An open order is done after so many reads."""
+        """An open order is done after so many reads, or when it is canceled."""
+        if order.is_waiting:
+            return order.report.model_copy(update={"status": OrderStatus.OPEN})
         if order.reads_until_done == 0:
             return order.report
         order.reads_until_done -= 1
@@ -196,11 +225,19 @@ class FaultyAccount:
 
     async def open_orders(self) -> list[OrderReport]:
         self._fail_as_told()
-        under_way = [order.report for order in self.booked.values() if order.reads_until_done]
+        under_way = [order.report for order in self.booked.values() if order.reads_until_done or order.is_waiting]
         return [*(report.model_copy(update={"status": OrderStatus.OPEN}) for report in under_way), *self.resting]
 
     async def cancel(self, broker_order_id: BrokerOrderId, symbol: str) -> None:
         self.canceled.append(broker_order_id)
+        error = self.cancel_errors.pop(0) if self.cancel_errors else None
+        if error is not None:
+            raise error
+        booked = self.booked.get(broker_order_id)
+        if booked is not None and booked.is_waiting:
+            booked.is_waiting = False
+            booked.report = booked.report.model_copy(update={"reason": "canceled"})
+            return
         found = [order for order in self.resting if order.broker_order_id == broker_order_id]
         if not found:
             raise Rejected("no longer open")
@@ -212,6 +249,9 @@ class FaultyAccount:
             currency: Balance(free=free, total=free + self.locked.get(currency, ZERO))
             for currency, free in self.free.items()
         }
+
+    async def closed_until(self, symbol: str) -> datetime | None:
+        return self.opens_at
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         return []

@@ -78,6 +78,15 @@ class HasFeeRates(Protocol):
 
 
 @runtime_checkable
+class HasTradingHours(Protocol):
+    """An account at a broker with markets that close."""
+
+    async def closed_until(self, symbol: Symbol) -> datetime | None:
+        """When the closed market of a symbol opens again; None while it is open. Raises BrokerError."""
+        ...
+
+
+@runtime_checkable
 class SearchesForFills(Protocol):
     """An account at a broker whose fills are found step by step."""
 

@@ -117,10 +117,11 @@ async def test_a_partly_filled_order_counts_what_was_filled(bench: WorkerBench) 
     assert await bench.position() == held("0.0005")
 
 
-async def test_an_order_canceled_without_a_fill_failed(bench: WorkerBench) -> None:
+async def test_an_exit_canceled_without_a_fill_failed(bench: WorkerBench) -> None:
     """The outcome is failed, with the reason that the broker gave."""
     bench.account.fates = [Fate.CANCELED]
-    await bench.deliver(an_order())
+    await bench.hold("0.01")
+    await bench.deliver(an_order(fraction="1"))
     (final,) = await bench.serve()
     assert (final.reason, final.message) == (FailReason.CANCELED, "canceled by the broker")
 

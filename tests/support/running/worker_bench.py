@@ -1,6 +1,6 @@
 """Runs a broker worker on a real Redis with one account in memory, and serves mail until none is left."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -15,6 +15,7 @@ from services.broker_worker.serve import Serving
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.events import EVENT, Event, OrderEvent
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
@@ -22,7 +23,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import ClaimedFollower, Mailboxes, Submission
 from shared.messaging.scripts import ScriptRunner
 from tests.support.broker import FakeConnection
-from tests.support.examples import FIRST_ROSTER, an_instrument
+from tests.support.examples import FIRST_ROSTER, NOW, an_instrument
 from tests.support.faulty_broker import PRICE, FaultyAccount
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -42,6 +43,9 @@ class WorkerBench:
     instruments: Mapping[str, Instrument] = field(default_factory=lambda: {"BTC/USD": an_instrument()})
     listed_next: Mapping[str, Instrument] | None = None
     """What the broker lists after a reload. None means: the same as before."""
+    limits: OpenLimits = field(default_factory=OpenLimits)
+    broker_clock: Callable[[], datetime] | None = None
+    """None means: the clock of this machine."""
     reloads: int = 0
     sequence: int = 0
 
@@ -50,9 +54,23 @@ class WorkerBench:
         self.connection.request_validity_seconds = VALIDITY_SECONDS
         self.connection.lookup_margin_seconds = MARGIN_SECONDS
         self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.claim_ms)
+        self.serving = self.new_serving(limits=self.limits, broker_clock=self.broker_clock)
+
+    def new_serving(
+        self, *, limits: OpenLimits | None = None, broker_clock: Callable[[], datetime] | None = None
+    ) -> Serving:
+        """A worker's `Serving` with these limits of opens and this clock of the broker."""
         reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
-        self.serving = Serving(
-            self.redis, KEYS, self.mailboxes, self.connection, reader, Listing(lambda: self.instruments, self._reload)
+        listing = Listing(lambda: self.instruments, self._reload)
+        return Serving(
+            self.redis,
+            KEYS,
+            self.mailboxes,
+            self.connection,
+            reader,
+            listing,
+            limits=limits or OpenLimits(),
+            broker_clock=broker_clock or (lambda: datetime.now(UTC)),
         )
 
     async def _reload(self) -> None:
@@ -113,8 +131,11 @@ class WorkerBench:
 
 
 def now_decided(order: CopyOrder) -> CopyOrder:
-    """The order with the present as the time of its decision."""
-    return order.model_copy(update={"decided_at": datetime.now(UTC)})
+    """The order with the present as the time of its decision, and of the master's execution if the test names none."""
+    now = datetime.now(UTC)
+    return order.model_copy(
+        update={"decided_at": now, "executed_at": now if order.executed_at == NOW else order.executed_at}
+    )
 
 
 def held(quantity: str, carried_exit: str = "0") -> CopiedPosition:

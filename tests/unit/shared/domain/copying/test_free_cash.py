@@ -5,6 +5,7 @@ from decimal import Decimal
 import pytest
 
 from shared.domain.copying.free_cash import cut_open, is_worth_opening
+from shared.domain.copying.open_limits import OpenLimits
 from tests.support.examples import an_instrument
 
 FEE = Decimal("0.0026")
@@ -16,7 +17,8 @@ def test_followers_of_an_all_in_master_buy_nearly_all_that_their_cash_pays(symbo
     base = symbol.partition("/")[0]
     price, free = Decimal(50000), Decimal(1000)
     wanted = Decimal("0.02") / (1 + FEE)
-    ordered = cut_open(wanted, an_instrument(symbol=symbol, base=base), free, price, FEE)
+    instrument = an_instrument(symbol=symbol, base=base)
+    ordered = cut_open(wanted, instrument, free, OpenLimits().highest_price(instrument, price), FEE)
     higher = price * Decimal("1.001")
     assert ordered * higher * (1 + FEE) <= free
     assert ordered >= Decimal(least) * free / (higher * (1 + FEE))
