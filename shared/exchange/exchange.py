@@ -240,7 +240,8 @@ class Exchange:
         if self._is_complete(order):
             self._close(order, ExchangeOrderState.FILLED, now)
         elif execution.fraction < 1:
-            if execution.rest_is_canceled and order.due_at is None:
+            is_over = order.is_immediate and bool(order.fills)
+            if is_over or (execution.rest_is_canceled and order.due_at is None):
                 self._close(order, ExchangeOrderState.CANCELED, now, NO_LIQUIDITY)
             else:
                 self._schedule(order)

@@ -114,7 +114,12 @@ class Order:
     @property
     def may_rest(self) -> bool:
         """Whether the part that is not executed at once waits in the book."""
-        return self.type is OrderType.LIMIT and self.time_in_force is not TimeInForce.IMMEDIATE_OR_CANCEL
+        return self.type is OrderType.LIMIT and not self.is_immediate
+
+    @property
+    def is_immediate(self) -> bool:
+        """Whether the order ends with its first executions, and what they leave is canceled."""
+        return self.type is OrderType.LIMIT and self.time_in_force is TimeInForce.IMMEDIATE_OR_CANCEL
 
     @property
     def remaining(self) -> Decimal:

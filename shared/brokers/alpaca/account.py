@@ -16,13 +16,14 @@ from shared.brokers.alpaca import replies
 from shared.brokers.alpaca.errors import NoSuchPath, NotFound
 from shared.brokers.alpaca.fees import FeeTier
 from shared.brokers.alpaca.history import all_fills, entries, orders_of_fills, orders_since
+from shared.brokers.alpaca.hours import TradingHours
 from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVisibleYet, OutcomeUnknown, Rejected
 from shared.brokers.limits import Budget, units_for
 from shared.brokers.port.account import KeyPermissions
-from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fill import AccountFill, Side
@@ -57,6 +58,13 @@ class AlpacaListing(Protocol):
 
     def learn_tier(self, client: TradingClient, tier: int | None) -> None: ...
 
+    hours: TradingHours | None
+    """The trading hours of stocks, as an account has read them last."""
+
+    async def listed(self) -> None:
+        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+        ...
+
     def learn_prices(self, prices: dict[str, Any]) -> None:
         """Remember prices in dollars, by canonical currency, as positions report them."""
         ...
@@ -89,6 +97,8 @@ class AlpacaAccount:
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
+        if isinstance(order, LimitOrder):
+            await self._check_tick(order)
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
         if wire_name is None:
@@ -196,6 +206,30 @@ class AlpacaAccount:
             return await self._send(Call("GET", "/account"), replies.key_permissions)
         except (Rejected, OutcomeUnknown):
             return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
+
+    async def closed_until(self, symbol: Symbol) -> datetime | None:
+        """When the closed stock market opens again; None while it is open, and for coins, which trade day and night."""
+        if self._listing.symbols.is_crypto(symbol):
+            return None
+        now = datetime.now(UTC)
+        hours = self._listing.hours
+        if hours is None or now >= hours.known_until:
+            call = Call("GET", "/clock")
+            hours = self._listing.hours = await self._send(call, lambda reply: TradingHours.of_clock(reply, now))
+        return hours.opens_at
+
+    async def _check_tick(self, order: LimitOrder) -> None:
+        """Raises NotSent when the list of assets names another tick than the one by which the price was rounded.
+
+        Before the list is read, the ticks of coins are not known. The caller computes the price again and sends again.
+        """
+        before = self._listing.symbols
+        await self._listing.listed()
+        instrument = self._listing.symbols.instruments.get(order.symbol)
+        if self._listing.symbols is before or instrument is None:
+            return
+        if instrument.limit_price(order.limit_price, order.side) != order.limit_price:
+            raise NotSent(f"not sent: {plain(order.limit_price)} is not on the tick of {plain(instrument.price_tick)}")
 
     async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""

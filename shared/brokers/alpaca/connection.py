@@ -20,6 +20,7 @@ from alpaca.trading.client import TradingClient
 from shared.brokers.alpaca.account import AlpacaAccount
 from shared.brokers.alpaca.errors import NoSuchPath
 from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
+from shared.brokers.alpaca.hours import TradingHours
 from shared.brokers.alpaca.market_data import AlpacaMarketReader
 from shared.brokers.alpaca.places import Places
 from shared.brokers.alpaca.prices import PriceNames, dollar_prices
@@ -80,6 +81,8 @@ class AlpacaConnection:
         self._position_prices: dict[str, tuple[float, Decimal]] = {}
         self._stock_feed: dict[str, str] = {}
         self.symbols = AlpacaSymbols([])
+        self.hours: TradingHours | None = None
+        """The trading hours of stocks, as an account has read them last."""
 
     def lend_key(self, credentials: Credentials) -> None:
         """Let `open` read the list of assets with this key."""
@@ -184,6 +187,11 @@ class AlpacaConnection:
             self._tiers[_key_of(client)] = rates
         elif tier is not None:
             self._tiers.pop(_key_of(client), None)
+
+    async def listed(self) -> None:
+        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+        if self._loading is not None:
+            await asyncio.wait({self._loading})
 
     def learn_prices(self, prices: dict[str, Decimal]) -> None:
         """Remember prices in dollars, by canonical currency, as positions report them."""

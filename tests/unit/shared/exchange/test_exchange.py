@@ -112,6 +112,17 @@ def test_an_immediate_or_cancel_order_never_rests(bench: Any) -> None:
     assert (order.state, order.filled) == (ExchangeOrderState.CANCELED, 0)
 
 
+def test_an_immediate_or_cancel_order_ends_with_its_first_executions(bench: Any) -> None:
+    """A partial fill of such an order is never completed later: the rest is canceled at once."""
+    key = bench.account("a", USD="10000")
+    execution = ExecutionTerms(Decimal("0.25"), rest_after_microseconds=2 * SECOND)
+    new = _limit(Side.BUY, "0.1", "60000", time_in_force=TimeInForce.IMMEDIATE_OR_CANCEL)
+    order = bench.exchange.place(key, new, execution)
+    assert (order.state, order.filled) == (ExchangeOrderState.CANCELED, Decimal("0.025"))
+    bench.wait(3)
+    assert (order.filled, order.hold) == (Decimal("0.025"), 0)
+
+
 @pytest.mark.parametrize(
     ("new", "refusal"),
     [
