@@ -20,13 +20,14 @@ from services.demo.audit import BrokerOrder
 from services.demo.figures import read_log
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopiedPosition
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker, FillId, FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import transaction
 from shared.persistence.followers.store import FollowerStore
-from shared.persistence.reports.reports import Reports
+from shared.persistence.reports.reports import FillReport, Reports
 
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
@@ -45,14 +46,13 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
     async with aiohttp.ClientSession(paper_url) as session:
         orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]
         fills = await read_log(session, "fills")
+    ledger_fills = reports.fills(broker, limit=1_000_000)
     instruments = [Instrument.model_validate_json(each) for each in await redis.hvals(keys.instruments)]
     followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
     return Evidence(
         followers={follower.follower_id: follower.joined_sequence for follower in followers},
         master_fills=frozenset(fill["fill_id"] for fill in fills if fill["account"] == MASTER),
-        ledger_fills={
-            _id_in_log(broker, fill.fill_id): fill.sequence for fill in reports.fills(broker, limit=1_000_000)
-        },
+        ledger_fills={_id_in_log(broker, fill.fill_id): fill.sequence for fill in ledger_fills},
         copies=reports.copies(broker),
         finals=_finals(engine, broker),
         orders=[order for order in orders if order.account != MASTER],
@@ -64,8 +64,16 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
         },
         dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
         nonces=await asyncio.to_thread(_nonces, journal),
+        highest_prices=_highest_prices(ledger_fills, instruments),
         lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
     )
+
+
+def _highest_prices(fills: Sequence[FillReport], instruments: Sequence[Instrument]) -> dict[int, Decimal]:
+    """The stages run with the default limits."""
+    by_symbol = {each.symbol: each for each in instruments}
+    limits = OpenLimits()
+    return {fill.sequence: limits.highest_price(by_symbol[fill.symbol], fill.price) for fill in fills}
 
 
 def _id_in_log(broker: Broker, fill_id: FillId) -> str:

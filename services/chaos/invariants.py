@@ -39,6 +39,8 @@ class Evidence(NamedTuple):
     """By key, the accepted nonces in the order of acceptance."""
     lots: Mapping[str, Decimal]
     """By symbol, the smallest difference that counts. Less cannot be sold, or cannot be distinguished."""
+    highest_prices: Mapping[int, Decimal]
+    """By fill, the highest price at which a follower may buy."""
     asleep: Sequence[str] = ()
     """Followers that had mail at some time, but were neither ready nor claimed."""
 
@@ -64,6 +66,7 @@ def check(seen: Evidence) -> Found:
         "no order is left without a final state": pending,
         "exactly one final state each": [f"{name}: {count}" for name, count in seen.finals.items() if count != 1],
         "orders per follower in the order of the fills": _in_order(seen, ordered),
+        "no open is sent without its price limit": _limits(seen, ordered),
         "executed quantities as the ledger says": _quantities(seen, ordered),
         "positions as the ledger says": _positions(seen, ordered),
         "mailboxes are empty": [f"{name}: {length}" for name, length in seen.mailboxes.items()],
@@ -107,6 +110,18 @@ def _in_order(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
         if copy.sequence < newest[copy.follower_id]:
             wrong.append(f"{copy.follower_id}: fill {copy.sequence} after {newest[copy.follower_id]}")
         newest[copy.follower_id] = max(newest[copy.follower_id], copy.sequence)
+    return wrong
+
+
+def _limits(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
+    wrong = []
+    for order in seen.orders:
+        copy = ordered.get(order.client_order_id or "")
+        if copy is None or order.side != "buy":
+            continue
+        highest = seen.highest_prices[copy.sequence]
+        if order.limit_price is None or order.limit_price > highest:
+            wrong.append(f"{copy.follower_id} fill {copy.sequence}: sent up to {order.limit_price}, limit {highest}")
     return wrong
 
 

@@ -6,14 +6,27 @@ Pure. The inputs are lines of the ledger and of the log. Quantities are in base 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ONE, ZERO, Amount
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FillId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
+
+LIMITED: Final = frozenset(
+    reason.value
+    for reason in (
+        SkipReason.NO_QUOTE_CASH,
+        SkipReason.TOO_OLD,
+        SkipReason.PRICE_LIMIT,
+        SkipReason.MARKET_CLOSED,
+        SkipReason.EXIT_FOLLOWED,
+    )
+)
+"""Why an open that was planned is not bought. Nothing of it is owed afterwards."""
 
 
 class BrokerOrder(BaseModel):
@@ -26,6 +39,8 @@ class BrokerOrder(BaseModel):
     symbol: Symbol
     side: str
     filled: Amount
+    limit_price: Amount | None = None
+    """None: a market order."""
     fee: Amount = ZERO
     fee_currency: str = ""
 
@@ -57,6 +72,8 @@ class AuditReport(NamedTuple):
     """Master fills that the ledger lacks, followers without a decision, and copied orders that the broker lacks."""
     duplicates: int
     """Orders at the broker beyond the first for one client order id, and orders that the ledger does not know."""
+    cut: int
+    """Opens that were bought in part: as much as the free cash paid for, or as was offered within the price limit."""
     mismatched: int
     """Orders whose executed quantity differs between ledger and broker."""
     max_position_error_lots: Decimal
@@ -107,6 +124,7 @@ def audit(
         pending=sum(1 for copy in ordered.values() if copy.outcome is None),
         missing=missing,
         duplicates=duplicates,
+        cut=sum(1 for copy in copied if _left_out(copy, by_id.get(copy.copy_order_id)) > 0),
         mismatched=mismatched,
         max_position_error_lots=error,
         open_positions=open_positions,
@@ -115,6 +133,15 @@ def audit(
 
 def _filled(order: BrokerOrder | None) -> Decimal:
     return order.filled if order else ZERO
+
+
+def _left_out(copy: CopyLine, order: BrokerOrder | None) -> Decimal:
+    """The part of a planned open that its limits or the free cash left out. It is not carried."""
+    if copy.side != "buy" or copy.skip_reason is not None:
+        return ZERO
+    is_limited = copy.outcome == "skipped" and copy.reason in LIMITED
+    is_cut = copy.outcome == "copied" and order is not None and order.limit_price is not None
+    return max((copy.quantity or ZERO) - _filled(order), ZERO) if is_limited or is_cut else ZERO
 
 
 def _positions(
@@ -146,6 +173,7 @@ def _positions(
                 target[key] -= fee  # each follower pays its own fee, so it is no error
                 if copy.skip_reason in (None, "below_minimum") and copy.equity is not None:
                     target[key] += fill.quantity * copy.equity / equity_before[fill.sequence]
+                target[key] -= _left_out(copy, order)
             else:
                 actual[key] -= filled + fee
                 target[key] *= ONE - fill.fraction_closed

@@ -147,7 +147,8 @@ REASONS: Final = """
 
 COPIES: Final = """
     SELECT d.broker, d.sequence, d.follower_id, d.copy_order_id, d.symbol, d.side, d.skip_reason, d.quantity,
-           d.fraction, d.equity, d.carried_after, e.outcome, coalesce(e.filled_quantity, 0) AS filled_quantity,
+           d.fraction, d.equity, d.carried_after, e.outcome, e.reason,
+           coalesce(e.filled_quantity, 0) AS filled_quantity,
            coalesce(e.position_after, 0) AS position_after, coalesce(e.carried_exit_after, 0) AS carried_exit_after
     FROM decisions d
     LEFT JOIN order_events e ON e.copy_order_id = d.copy_order_id AND e.outcome IS NOT NULL

@@ -161,6 +161,8 @@ class CopyLine(_Row):
     carried_after: Amount
     outcome: str | None
     """The final state of the order. None: it has none yet, or there is no order."""
+    reason: str | None = None
+    """The reason of that final state, if it is not copied."""
     filled_quantity: Amount
     position_after: Amount
     carried_exit_after: Amount

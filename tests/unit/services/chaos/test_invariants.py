@@ -38,9 +38,16 @@ def copy(sequence: int, **changes: Any) -> CopyLine:
     return CopyLine(**{**values, **changes})
 
 
-def order(name: str, filled: str = "1") -> BrokerOrder:
+def order(name: str, filled: str = "1", limit_price: str | None = "50250") -> BrokerOrder:
     """A purchase in the broker's log."""
-    return BrokerOrder(account="anna", client_order_id=name, symbol=SYMBOL, side="buy", filled=Decimal(filled))
+    return BrokerOrder(
+        account="anna",
+        client_order_id=name,
+        symbol=SYMBOL,
+        side="buy",
+        filled=Decimal(filled),
+        limit_price=None if limit_price is None else Decimal(limit_price),
+    )
 
 
 def a_sound_run(**changes: Any) -> Evidence:
@@ -58,6 +65,7 @@ def a_sound_run(**changes: Any) -> Evidence:
         "dead_letters": 0,
         "nonces": {"key": [1, 2, 3]},
         "lots": {SYMBOL: Decimal("0.001")},
+        "highest_prices": {1: Decimal(50_250), 2: Decimal(50_250)},
     }
     return Evidence(**{**values, **changes})
 
@@ -101,6 +109,11 @@ def test_a_sound_run_breaks_nothing() -> None:
         ({"copies": [copy(1), copy(2, outcome=None)]}, "no order is left without a final state"),
         ({"finals": {"order-1": 2}}, "exactly one final state each"),
         ({"orders": [order("order-2"), order("order-1")]}, "orders per follower in the order of the fills"),
+        (
+            {"orders": [order("order-1"), order("order-2", limit_price="50250.1")]},
+            "no open is sent without its price limit",
+        ),
+        ({"orders": [order("order-1"), order("order-2", limit_price=None)]}, "no open is sent without its price limit"),
         ({"orders": [order("order-1"), order("order-2", "0.5")]}, "executed quantities as the ledger says"),
         ({"positions": [_position("1")]}, "positions as the ledger says"),
         ({"redis_positions": {}}, "positions as the ledger says"),

@@ -61,7 +61,9 @@ def copied(sequence: int, side: str, quantity: str, **changes: Any) -> CopyLine:
     return CopyLine(**values | changes)
 
 
-def executed(sequence: int, side: str, quantity: str, order_id: str | None = None) -> BrokerOrder:
+def executed(
+    sequence: int, side: str, quantity: str, order_id: str | None = None, limit_price: Decimal | None = None
+) -> BrokerOrder:
     """The same order in the order log of the broker."""
     return BrokerOrder(
         account="anna",
@@ -69,6 +71,7 @@ def executed(sequence: int, side: str, quantity: str, order_id: str | None = Non
         symbol="BTC/USD",
         side=side,
         filled=Decimal(quantity),
+        limit_price=limit_price,
     )
 
 
@@ -108,6 +111,7 @@ def test_a_sound_ledger_has_nothing_to_show() -> None:
         pending=0,
         missing=0,
         duplicates=0,
+        cut=0,
         mismatched=0,
         max_position_error_lots=Decimal(0),
         open_positions=0,
@@ -211,6 +215,29 @@ def test_an_open_below_the_minimum_is_owed_too() -> None:
         )
         found = compare(fills=FILLS[:1], copies=[skipped], orders=[], broker_fills=MASTER_FILLS[:1])
         assert (found.max_position_error_lots, found.skipped, found.missing) == (0, 1, 0)
+
+
+@pytest.mark.parametrize(("limit_price", "error", "cut"), [(Decimal(40_200), 0, 1), (None, 60, 0)])
+def test_what_the_price_limit_or_the_cash_left_out_is_not_owed(
+    limit_price: Decimal | None, error: int, cut: int
+) -> None:
+    """0.04 of 0.1 were bought, and a full close sold them. Of a market order nothing may be left out."""
+    found = compare(
+        copies=[copied(1, "buy", "0.1", filled_quantity=Decimal("0.04")), copied(2, "sell", "0.04")],
+        orders=[executed(1, "buy", "0.04", limit_price=limit_price), executed(2, "sell", "0.04")],
+    )
+    assert (found.max_position_error_lots, found.cut, found.mismatched) == (error, cut, 0)
+
+
+@pytest.mark.parametrize(
+    ("reason", "error"),
+    [("price_limit", 0), ("too_old", 0), ("market_closed", 0), ("no_quote_cash", 0), ("not_repeated", 100)],
+)
+def test_an_open_that_its_limits_skipped_is_not_owed(reason: str, error: int) -> None:
+    """The position stays behind for good. Without such a reason, a planned open must be bought."""
+    skipped = copied(1, "buy", "0.1", outcome="skipped", reason=reason, filled_quantity=Decimal(0))
+    found = compare(fills=FILLS[:1], copies=[skipped], orders=[], broker_fills=MASTER_FILLS[:1])
+    assert (found.max_position_error_lots, found.skipped, found.missing) == (error, 1, 0)
 
 
 def test_a_partial_exit_is_measured_by_its_fraction() -> None:
