@@ -145,7 +145,7 @@ def build_child(**_: Any) -> None:
         return connect(
             broker,
             base_url=settings.base_url(broker),
-            nonces=RedisNonceSource(scripts, keys),
+            nonces=RedisNonceSource(scripts, keys, settings.nonce_above(broker)),
             proxy=settings.proxy(broker),
             request_timeout_seconds=settings.request_timeout_seconds,
             limits=limits,

@@ -54,7 +54,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
     redis = guarded_redis(redis_url, keys)
     engine = open_engine(database_url, pool_size=2)
     scripts = ScriptRunner(redis)
-    nonces = RedisNonceSource(scripts, keys)
+    nonces = RedisNonceSource(scripts, keys, settings.nonce_above(broker))
     buckets = RedisRateLimits(scripts, keys)
     limits = PatientLimits(buckets) if settings.rate_limits else None
     circuit = RedisCircuit(scripts, keys)

@@ -42,6 +42,8 @@ class BrokerAccess:
     proxies: Mapping[Broker, str] = field(repr=False)
     """URLs, which may contain a password."""
     request_timeout_seconds: float
+    nonces_above: Mapping[Broker, int] = field(default_factory=dict)
+    """Nonces that other tools have used with keys of a broker."""
     all_paper: bool = False
     """No account is a real one, whatever the brokers report."""
 

@@ -73,7 +73,7 @@ async def _ask_at(access: BrokerAccess, broker: Broker, keys: Sequence[AccountKe
         connection = connect(
             broker,
             base_url=access.base_urls.get(broker),
-            nonces=RedisNonceSource(ScriptRunner(redis), BrokerKeys(broker)),
+            nonces=RedisNonceSource(ScriptRunner(redis), BrokerKeys(broker), access.nonces_above.get(broker, 0)),
             proxy=access.proxies.get(broker),
             request_timeout_seconds=min(access.request_timeout_seconds, LONGEST_REQUEST_SECONDS),
             markets_key=keys[0].credentials,

@@ -15,7 +15,7 @@ from typing import Self
 
 from shared.brokers.registry import profile_of
 from shared.config.errors import ConfigurationError
-from shared.config.values import asset_values, base_url, parse_broker, proxy_url, redis_url
+from shared.config.values import asset_values, base_url, nonce, parse_broker, proxy_url, redis_url
 from shared.domain.accounts.credentials import (
     Credentials,
     EnvironmentFollower,
@@ -32,7 +32,7 @@ from shared.domain.identity import Broker, FollowerId, parse_follower_id
 SECRET_NAME = re.compile(r"(?i)(api_key|api_secret|passphrase|secret_key|api_token|basic_auth)$")
 URL_PARTS: Mapping[str, Callable[[str], str]] = {"BASE_URL": base_url, "PROXY": proxy_url, "REDIS_URL": redis_url}
 """What {BROKER}_ may be followed by, and the check of its value (ValueError)."""
-PLAIN_PARTS = (*URL_PARTS, "MASTER_VALUES")
+PLAIN_PARTS = (*URL_PARTS, "MASTER_VALUES", "NONCE_ABOVE")
 """What {BROKER}_ may be followed by in a file without secrets."""
 _ACCOUNT_PARTS = (*(part.name for part in KeyPart), "PAPER")
 _FOLLOWER_VARIABLE = re.compile(
@@ -98,6 +98,14 @@ class BrokerVariables:
         except ValueError as error:
             raise ConfigurationError(f"{name} {error}") from None
 
+    def nonce_above(self, broker: Broker) -> int:
+        """{BROKER}_NONCE_ABOVE: a nonce that another tool has used; 0: not set. Raises ConfigurationError."""
+        name = f"{broker.name}_NONCE_ABOVE"
+        try:
+            return nonce(bare(self.values.get(name, "")))
+        except ValueError as error:
+            raise ConfigurationError(f"{name} {error}") from None
+
     def master_credentials(self, broker: Broker) -> Credentials | None:
         """The master's key at this broker; None when there is none. Raises ConfigurationError when it is wrong."""
         return self._credentials(broker, master_prefix(broker))
@@ -142,6 +150,7 @@ class BrokerVariables:
                 except ValueError as error:
                     raise ConfigurationError(f"{broker.name}_{part} {error}") from None
             self.master_values(broker)
+            self.nonce_above(broker)
             master = self.master_credentials(broker)
             if master is not None:
                 owners[broker, key_hash(master.api_key)] = f"{master_prefix(broker)}_API_KEY"

@@ -43,6 +43,7 @@ def action_context(
             base_urls={broker: url for broker in Broker if (url := settings.base_url(broker)) is not None},
             proxies={broker: url for broker in Broker if (url := settings.proxy(broker)) is not None},
             request_timeout_seconds=settings.request_timeout_seconds,
+            nonces_above={broker: settings.nonce_above(broker) for broker in Broker},
             all_paper=all_paper,
         ),
         masters={broker: key for broker in Broker if (key := settings.master_credentials(broker)) is not None},

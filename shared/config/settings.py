@@ -205,6 +205,10 @@ class Settings(BaseSettings):
         """{BROKER}_PROXY, an http(s) proxy that this broker's traffic goes through; None: none."""
         return self._of_brokers.url(broker, "PROXY")
 
+    def nonce_above(self, broker: Broker) -> int:
+        """{BROKER}_NONCE_ABOVE: nija uses only larger nonces with keys of this broker; 0: the clock decides alone."""
+        return self._of_brokers.nonce_above(broker)
+
     def master_values(self, broker: Broker) -> dict[str, Decimal | None]:
         """{BROKER}_MASTER_VALUES: US dollars per unit of assets that the broker does not price; None: ignore the asset."""
         return self._of_brokers.master_values(broker)

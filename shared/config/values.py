@@ -27,6 +27,8 @@ _END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
 _LARGEST_PRICE = Decimal(10**12)
+# Nonces are 64-bit integers. What is left above this number lasts for centuries of nanoseconds.
+_LARGEST_NONCE = 9 * 10**18
 
 
 def parse_broker(name: str, setting: str) -> Broker:
@@ -119,6 +121,13 @@ def asset_values(text: str) -> dict[str, Decimal | None]:
             raise ValueError(f"names {asset.upper()} twice: should name each asset once")
         values[asset.upper()] = amount
     return values
+
+
+def nonce(text: str) -> int:
+    """Read a nonce; an empty text is 0. Raises ValueError."""
+    if not (text == "" or (text.isascii() and text.isdecimal() and int(text) < _LARGEST_NONCE)):
+        raise ValueError("should be a whole number of at most 19 digits, below 9000000000000000000")
+    return int(text or "0")
 
 
 redis_url = _url(("redis", "rediss", "unix"), "redis://:<password>@host:6379/0")

@@ -17,7 +17,7 @@ class NonceSource(Protocol):
     """Hands out nonces that only grow, over all processes that use a key."""
 
     async def reserve(self, key_hash: str, count: int) -> int:
-        """Reserve `count` successive nonces (µs since 1970 or later numbers); return the first."""
+        """Reserve `count` successive nonces (ns since 1970 or later numbers); return the first."""
         ...
 
 

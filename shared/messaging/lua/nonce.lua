@@ -1,13 +1,29 @@
--- nonce: reserve successive nonces for an API key, never below the clock and never twice.
+-- nonce: reserve successive nonces for an API key: never below the clock, never below a floor, and never twice.
 --
 -- KEYS  1 newest nonce of the key
--- ARGV  1 how many
--- Returns the first of them as text, in microseconds since 1970 or later.
+-- ARGV  1 how many  2 floor: every nonce is above it, a decimal number
+-- Returns the last of them as text, in nanoseconds since 1970 or later.
+--
+-- A nonce has 19 digits, and a number of Lua is exact up to 16. So nonces are compared as text and added by Redis, which
+-- counts in exact 64-bit integers.
 local newest_nonce = KEYS[1]
-local how_many = ARGV[1]
+local how_many, floor = ARGV[1], ARGV[2]
+
+-- Whether the decimal number `a` is above `b`. Neither has a leading zero.
+local function is_above(a, b)
+  if #a ~= #b then
+    return #a > #b
+  end
+  return a > b
+end
 
 local time = redis.call('TIME')
-local now_us = time[1] * 1000000 + time[2]
-local first = math.max(tonumber(redis.call('GET', newest_nonce) or '0') + 1, now_us)
-redis.call('SET', newest_nonce, string.format('%.0f', first + how_many - 1))
-return string.format('%.0f', first)
+local newest = redis.call('GET', newest_nonce) or '0'
+for _, lowest in ipairs({ time[1] .. string.format('%06d', time[2]) .. '000', floor }) do
+  if is_above(lowest, newest) then
+    newest = lowest
+    redis.call('SET', newest_nonce, newest)
+  end
+end
+redis.call('INCRBY', newest_nonce, how_many)
+return redis.call('GET', newest_nonce)

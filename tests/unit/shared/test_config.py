@@ -132,6 +132,8 @@ BAD_INPUT = [
         {"KRAKEN_MASTER_VALUES": "ABC=1.25"},
         "KRAKEN_MASTER_VALUES has 'ABC=1.25', which should be ASSET:<US dollars per unit> or ASSET:ignore",
     ),
+    ({"KRAKEN_NONCE_ABOVE": "1.7e18"}, "KRAKEN_NONCE_ABOVE should be a whole number of at most 19 digits"),
+    ({"KRAKEN_NONCE_ABOVE": "-1"}, "KRAKEN_NONCE_ABOVE should be a whole number of at most 19 digits"),
     ({"OKX_MASTER_VALUES": "ABC:-1"}, "OKX_MASTER_VALUES has 'ABC:-1', which should be ASSET:<US dollars per unit>"),
     ({"OKX_MASTER_VALUES": "ABC:1,abc:2"}, "OKX_MASTER_VALUES names ABC twice"),
     ({"NIJA_SECRET_KEY": "zzz"}, "NIJA_SECRET_KEY should be one or more Fernet keys, separated by commas; make one"),
