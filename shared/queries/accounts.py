@@ -144,7 +144,7 @@ def _follower_state(
         available_for_opens=reached and active and usable and failed_reads < READINGS_UNTIL_UNAVAILABLE,
         balance=balance,
         open_positions=tuple(positions),
-        last_update=balance.taken_at if balance else None,
+        last_updated=balance.taken_at if balance else None,
         failed_reads=failed_reads,
         error=trouble.error if trouble else (follower.status_reason or None),
     )
@@ -175,7 +175,7 @@ def _master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maxi
         connected=watching,
         available_for_opens=watching,
         balance=balance,
-        last_update=balance.taken_at if balance else None,
+        last_updated=balance.taken_at if balance else None,
         failed_reads=failed_reads,
         error=None if watching else fields.get("last_error"),
     )

@@ -77,7 +77,7 @@ class UserBrokerState(BaseModel):
     balance: BalanceSnapshot | None
     """None when the account was never read."""
     open_positions: tuple[OpenPosition, ...] = ()
-    last_update: Instant | None
+    last_updated: Instant | None
     failed_reads: int = 0
     error: str | None = None
 

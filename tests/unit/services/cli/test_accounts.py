@@ -55,7 +55,7 @@ def test_the_shown_total_is_the_sum_of_available_and_locked() -> None:
         connected=True,
         available_for_opens=True,
         balance=balance,
-        last_update=now,
+        last_updated=now,
     )
     with output.console.capture() as captured:
         accounts.show_accounts([state])
