@@ -9,7 +9,7 @@ from shared.brokers.registry import EXAMPLE_BROKER
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
 
@@ -64,7 +64,6 @@ def fill(sequence: int) -> MasterFill:
         cost=Decimal(20_000),
         fee=Decimal(52),
         fee_currency="USD",
-        size_type=SizeType.BASE,
         master_equity_before=Decimal(100_000),
         quote_price=Decimal(1),
         traded_position_before=Decimal(0) if is_buy else Decimal("0.5"),

@@ -1,20 +1,20 @@
-"""Polls the account: reads its fills, and for new ones balances and prices that agree with them.
+"""Reads the account: its fills at each poll, and now and then its balances and prices.
 
-A poll returns a `Sighting` with the new fills, oldest first, each with the equity before it. It raises what the
-gateway raises, and writes nothing.
+It raises what the gateway raises, and writes nothing.
 """
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
+from services.master_trader.books import Books
 from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import Balance, snapshot
-from shared.domain.accounts.master_value import Equity, MasterPrices, PriceMemory, UnknownEquity
+from shared.domain.accounts.master_value import Equity, MasterPrices, PriceMemory
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
@@ -26,73 +26,115 @@ _AGREEMENT_TRIES: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
+class Reading:
+    """The account as read once, with the value of everything it holds."""
+
+    totals: dict[str, Decimal]
+    """Quantity per currency."""
+    account: AccountSnapshot
+    equity: Equity
+
+
+@dataclass(frozen=True, slots=True)
+class Stock:
+    """A first reading, and the fills that it contains."""
+
+    reading: Reading
+    fills: tuple[AccountFill, ...]
+    """All that the broker shows of the window, oldest first."""
+    agreed: bool
+    """False: the account traded faster than it could be read. The equities may be off by the last trade's fee."""
+
+
+@dataclass(frozen=True, slots=True)
 class Sighting:
     """What one poll of the account found."""
 
     fills: tuple[AccountFill, ...]
-    """All that the broker shows of the window, oldest first."""
+    """All that the broker shows of the window, oldest first, without those that are held back."""
     new: tuple[ObservedFill, ...]
     """Those that are not known yet, each with the equity before it."""
-    account: AccountSnapshot | None
-    """The account after the last fill; read only when there are new fills."""
-    equity: Equity | None = None
-    """The equity of `account`; unknown also when it is unknown before one of the new fills."""
-    agreed: bool = True
-    """False: the account traded faster than it could be read. The equities may be off by that last trade's fee."""
+    held_from: datetime | None = None
+    """The execution time of the oldest fill that is held back; None if there is none."""
+
+    def without(self, held: Collection[str]) -> "Sighting":
+        """The sighting without these fills, by id. A later poll finds them again."""
+        if not held:
+            return self
+        times = [fill.executed_at for fill in self.fills if fill.fill_id in held]
+        return Sighting(
+            fills=tuple(fill for fill in self.fills if fill.fill_id not in held),
+            new=tuple(observed for observed in self.new if observed.fill.fill_id not in held),
+            held_from=min([*times, *([self.held_from] if self.held_from else [])], default=None),
+        )
 
 
-async def poll_account(
+async def read_fills(account: BrokerAccount, since: datetime) -> tuple[AccountFill, ...]:
+    """The fills from `since` on, oldest first and once each: pages shift while fills arrive."""
+    by_id = {fill.fill_id: fill for fill in await account.fills_since(since)}
+    return tuple(sorted(by_id.values(), key=lambda fill: fill.executed_at))
+
+
+async def read_account(
     connection: BrokerConnection,
     account: BrokerAccount,
-    *,
-    since: datetime,
-    watched_since: datetime,
-    known: Collection[str],
+    fills: Sequence[AccountFill],
     now: datetime,
     memory: PriceMemory,
-    last_read: Decimal = ZERO,
-) -> Sighting:
-    """Read the fills from `since` on; for new ones the balances and prices that go with them.
+) -> Reading:
+    """Read what the account holds and is worth now. `fills`: recent ones, whose currencies need a price too."""
+    balances: dict[str, Balance] = await account.balances()
+    totals = {currency: balance.total for currency, balance in balances.items()}
+    prices = memory.learn(await connection.prices(currencies_to_price(totals, fills)), now)
+    return Reading(totals, _valued(balances, prices, now), prices.equity(totals))
 
-    Balances are read between two readings of the fills. When the second shows more, the account traded
-    meanwhile, and balances are read again. `last_read` is the equity (US dollars) of the last reading before.
+
+async def take_stock(
+    connection: BrokerConnection,
+    account: BrokerAccount,
+    since: datetime,
+    now: Callable[[], datetime],
+    memory: PriceMemory,
+) -> Stock:
+    """Read the account between two readings of its fills, until both show the same fills.
+
+    The reading then contains exactly these fills.
     """
-    fills = await _read_fills(account, since)
-    new = new_fills(fills, known, watched_since)
-    if not new:
-        return Sighting(tuple(fills), (), None)
-    agreed = False
+    account = account.at(Priority.FOREGROUND)
+    fills = await read_fills(account, since)
     for _ in range(_AGREEMENT_TRIES):
-        balances = await account.at(Priority.FOREGROUND).balances()
-        again = await _read_fills(account, since)
+        reading = await read_account(connection, account, fills, now(), memory)
+        again = await read_fills(account, since)
         agreed = {fill.fill_id for fill in again} == {fill.fill_id for fill in fills}
         fills = again
         if agreed:
             break
+    return Stock(reading, fills, agreed)
+
+
+def sight(
+    connection: BrokerConnection,
+    fills: Sequence[AccountFill],
+    books: Books,
+    prices: MasterPrices,
+    *,
+    known: Collection[str],
+    watched_since: datetime,
+    last_read: Decimal = ZERO,
+) -> Sighting:
+    """Find the new fills, and the equity before each from the books, without a request.
+
+    `books` have counted `fills`. `last_read` is the equity (US dollars) of the last reading.
+    """
     new = new_fills(fills, known, watched_since)
-    totals = {currency: balance.total for currency, balance in balances.items()}
-    prices = memory.learn(await connection.prices(currencies_to_price(totals, fills)), now)
-    equities = equities_before(fills, new, totals, prices, last_read)
+    equities = equities_before(fills, new, books.totals, prices, last_read)
     return Sighting(
-        fills=tuple(fills),
-        new=tuple(
+        tuple(fills),
+        tuple(
             ObservedFill(fill, equities[fill.fill_id], prices.of(fill.symbol.quote), _lot(connection, fill.symbol))
             for fill in new
         ),
-        account=_valued(balances, prices, now),
-        equity=next((e for e in equities.values() if isinstance(e, UnknownEquity)), prices.equity(totals)),
-        agreed=agreed,
     )
-
-
-async def read_equity(
-    connection: BrokerConnection, account: BrokerAccount, now: datetime, memory: PriceMemory
-) -> tuple[AccountSnapshot, Equity]:
-    """Read what the account is worth now; for `status`, and to find out that a key works."""
-    balances: dict[str, Balance] = await account.balances()
-    totals = {currency: balance.total for currency, balance in balances.items()}
-    prices = memory.learn(await connection.prices(currencies_to_price(totals, ())), now)
-    return _valued(balances, prices, now), prices.equity(totals)
 
 
 def _valued(balances: dict[str, Balance], prices: MasterPrices, now: datetime) -> AccountSnapshot:
@@ -103,9 +145,3 @@ def _valued(balances: dict[str, Balance], prices: MasterPrices, now: datetime) -
 def _lot(connection: BrokerConnection, symbol: Symbol) -> Decimal:
     instrument = connection.instruments().get(symbol)
     return instrument.lot if instrument else ZERO
-
-
-async def _read_fills(account: BrokerAccount, since: datetime) -> list[AccountFill]:
-    # Pages shift while fills arrive, so the same fill may come twice.
-    by_id = {fill.fill_id: fill for fill in await account.fills_since(since)}
-    return sorted(by_id.values(), key=lambda fill: fill.executed_at)

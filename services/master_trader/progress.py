@@ -35,7 +35,11 @@ class Progress:
         is_news = any(fill.fill_id not in self.known for fill in sighting.fills)
         # Ids outside the window are forgotten, because the window only moves forward.
         self.known = {fill.fill_id for fill in sighting.fills}
-        self.read_until = max([before, *(fill.executed_at for fill in sighting.fills)])
+        # A fill that is held back must be found again, also by the next process.
+        until = sighting.held_from
+        self.read_until = max(
+            [before, *(fill.executed_at for fill in sighting.fills if until is None or fill.executed_at <= until)]
+        )
         if is_news:
             self._overlap = OVERLAP
             self._news_at_seconds = polled_at_seconds

@@ -1,6 +1,6 @@
 """Computes what the account was worth before each new fill, and which opens wait until that is known. Pure."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
@@ -37,15 +37,19 @@ def equities_before(
     `fills` is all that the broker shows from the oldest new one on, oldest first, known ones too: a fill that
     became visible late happened before some that are known, and those have to be unwound with it.
     """
+    holdings = holdings_before(fills, new, totals_now)
+    return {fill.fill_id: _equity_before(fill, holdings[fill.fill_id], prices, last_read) for fill in new}
+
+
+def holdings_before(
+    fills: Sequence[AccountFill], new: Sequence[AccountFill], totals_now: Mapping[str, Decimal]
+) -> dict[str, dict[str, Decimal]]:
+    """Return what the account held before each of `new`, by fill id, as a quantity per currency."""
     wanted = {fill.fill_id for fill in new}
     first = next((i for i, fill in enumerate(fills) if fill.fill_id in wanted), len(fills))
     unwound = fills[first:]
     befores = totals_before_fills(totals_now, unwound)
-    return {
-        fill.fill_id: _equity_before(fill, totals, prices, last_read)
-        for fill, totals in zip(unwound, befores, strict=True)
-        if fill.fill_id in wanted
-    }
+    return {fill.fill_id: totals for fill, totals in zip(unwound, befores, strict=True) if fill.fill_id in wanted}
 
 
 def _equity_before(
@@ -73,22 +77,28 @@ def before_held_opens(new: Sequence[ObservedFill], now: datetime) -> int:
     return len(new)
 
 
-def before_unexplained_sale(
-    new: Sequence[AccountFill], traded: Mapping[Symbol, Decimal], lots: Mapping[Symbol, Decimal]
-) -> int:
-    """Return how many of `new` come before a sale of more than was traded; all of them if there is none.
+def held_fills(
+    new: Sequence[ObservedFill],
+    traded: Mapping[Symbol, Decimal],
+    explains: Callable[[ObservedFill, Decimal], bool],
+) -> set[str]:
+    """Return the ids of the fills in `new` (oldest first) that wait for an unexplained sale.
 
-    `traded` is the traded position before them, base currency by symbol. Such a sale is either of coins from
-    elsewhere, or its purchase is not visible yet. A lot more than was traded is neither: what earlier full closes
-    left, less than a lot each, goes with a later one.
+    `traded` is the traded position before them, base currency by symbol. `explains` says for a sale and the traded
+    position before it whether the sale may be published. Only its asset waits: later fills that touch it are held, too,
+    so that the fills of an asset stay in order.
     """
-    positions = dict(traded)
-    for index, fill in enumerate(new):
-        position, lot = positions.get(fill.symbol, ZERO), lots.get(fill.symbol, ZERO)
-        if fill.side is Side.SELL and fill.quantity > (position + lot if position else ZERO):
-            return index
-        positions[fill.symbol] = apply_fill(position, fill, fill.symbol.base, lot).after
-    return len(new)
+    positions, waiting, held = dict(traded), set[str](), set[str]()
+    for observed in new:
+        fill = observed.fill
+        position = positions.get(fill.symbol, ZERO)
+        is_free = waiting.isdisjoint(fill.symbol.currencies)
+        if is_free and (fill.side is Side.BUY or explains(observed, position)):
+            positions[fill.symbol] = apply_fill(position, fill, fill.symbol.base, observed.lot).after
+        else:
+            held.add(fill.fill_id)
+            waiting.add(fill.symbol.base)
+    return held
 
 
 def currencies_to_price(totals: Mapping[str, Decimal], fills: Sequence[AccountFill]) -> set[str]:

@@ -5,8 +5,8 @@ The results are numbered fills in the ledger and in the stream. Every step may b
 """
 
 import asyncio
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from decimal import Decimal
 from time import monotonic
@@ -16,37 +16,35 @@ import structlog
 from redis.asyncio import Redis
 
 from services.master_trader.copies import without_copies
+from services.master_trader.held_sales import HeldSales
 from services.master_trader.list_instruments import list_instruments
-from services.master_trader.poll import Sighting, poll_account, read_equity
+from services.master_trader.poll import Reading, Sighting
 from services.master_trader.progress import OVERLAP, Progress
 from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
-from services.master_trader.unwind import before_held_opens, before_unexplained_sale
-from shared.brokers.errors import BrokerError
-from shared.brokers.port.account import BrokerAccount, HasFeeRates, SearchesForFills
+from services.master_trader.unwind import before_held_opens
+from services.master_trader.valuation import Valuation
+from shared.brokers.errors import BrokerError, Throttled
+from shared.brokers.port.account import BrokerAccount, HasFeeRates, LearnsFees, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.accounts.master_value import Equity, PriceMemory, UnknownEquity, unpriced_text
+from shared.domain.accounts.master_value import UnknownEquity, unpriced_text
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.amounts import ZERO
-from shared.domain.fill import Side
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import MasterAccount
 from shared.domain.request_limits import Priority
+from shared.domain.symbol import Symbol
 from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
-from shared.persistence.ledger.master_fills import MasterFills
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 
 INSTRUMENTS_SECONDS: Final = 3600.0
 INSTRUMENTS_RETRY_SECONDS: Final = 60.0
-EQUITY_SECONDS: Final = 60.0
 FEES_SECONDS: Final = 3600.0
 """Tiers follow the trading volume of a month."""
 REPORT_SECONDS: Final = 1.0
 LATE_PURCHASE_SECONDS: Final = 3.0
-"""How long a sale of more than was traded is held back, because its purchase may become visible later.
-
-If the sale were published first, it would copy as nothing, and the purchase as a position that no sale closes.
-"""
+"""How long a sale that the books do not explain is held back. `held_sales.py` describes why."""
 
 log = structlog.get_logger()
 
@@ -87,15 +85,14 @@ class Watch:
         self._master = master
         self._progress: Progress | None = None
         self._reach: Reach | None = None
-        self._seen_seconds: dict[str, float] = {}
         self._instruments_due_seconds = 0.0
         self._missed_due_seconds = 0.0
-        self._memory = PriceMemory(master.named_values)
-        self._last_equity = ZERO
-        """US dollars, at the last valuation of the account."""
+        self._held_sales = HeldSales(master.late_purchase_seconds)
+        self._valuation = Valuation(master.named_values, self._held_sales, master.now)
+        self._shown_fees: dict[str, AccountFill] = {}
+        """The fills of the last poll by id, as they were recorded."""
         self._unpriced: set[str] | None = None
         """Coins without a price at the last valuation of the account; None before the first one."""
-        self._equity_due_seconds = 0.0
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
         self._advance_due = False
@@ -104,7 +101,8 @@ class Watch:
         """Publish what an earlier process left, load the markets, and continue from the checkpoint."""
         master = self._master
         self._progress = None
-        self._equity_due_seconds = self._report_due_seconds = 0.0
+        self._report_due_seconds = 0.0
+        self._valuation.begin()
         # First, because it needs no broker: recorded fills must not wait for a broker that is down.
         await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         reach = self._reach or await self._open()
@@ -123,80 +121,92 @@ class Watch:
         self._progress = Progress(checkpoint.watched_since, checkpoint.read_until, known, monotonic())
 
     async def poll(self) -> int:
-        """Poll the account once, and record and publish new fills. Return their number."""
-        master, broker = self._master, self._master.keys.broker
+        """Poll the account once, and record and publish new fills. Return their number.
+
+        The account itself is read after that, if it is due.
+        """
         reach, progress = self._reach, self._progress
         if reach is None or progress is None:
             raise RuntimeError("begin() comes before poll()")
         polled_at_seconds = monotonic()
-        sighting = await poll_account(
-            reach.connection,
-            reach.account,
-            since=progress.since,
-            watched_since=progress.watched_since,
-            known=progress.known,
-            now=master.now(),
-            memory=self._memory,
-            last_read=self._last_equity,
-        )
-        if any(each.fill.symbol not in reach.connection.instruments() for each in sighting.new) and self._may_ask():
+        fills, reading = await self._valuation.poll(reach.connection, reach.account, progress.since)
+        seen = self._valuation.sight(reach.connection, fills, progress.known, progress.watched_since)
+        if any(each.fill.symbol not in reach.connection.instruments() for each in seen.new) and self._may_ask():
             # The symbol may have been listed since the markets were loaded. If its fill were published now, it would be
             # skipped for every follower. An error of the broker interrupts the watch, and a later poll finds the fill.
             await self._load_again(reach)
             return 0
-        sighting = await without_copies(sighting, master.ledger, master.redis, master.keys)
-        sighting = await self._without_unexplained_sales(self._without_held_opens(sighting))
-        published: int | None = None
-        if sighting.new:
-            recorded = await asyncio.to_thread(master.ledger.record, broker, master.name, sighting.new, master.now())
-            published = await publish_recorded(master.redis, master.keys, master.ledger, master.now)
-            for fill in recorded:
-                log.info(
-                    "fill published",
-                    sequence=fill.sequence,
-                    fill_id=fill.fill_id,
-                    symbol=fill.symbol,
-                    side=fill.side.value,
-                    quantity=str(fill.quantity),
-                    price=str(fill.price),
-                    trace_id=fill.trace_id,
-                )
-            if not sighting.agreed:
-                log.warning("the account traded faster than it could be read", fills=len(sighting.new))
+        await self._correct_fees(fills)
+        sighting = await without_copies(seen, self._master.ledger, self._master.redis, self._master.keys)
+        sighting = await self._without_unexplained_sales(reach, self._without_held_opens(sighting), fills)
+        published = await self._publish(sighting.new)
         if progress.learn(sighting, polled_at_seconds):
             self._advance_due = True
         # Fills that the search has not found yet may be older. The next process must begin before them.
         if self._advance_due and not (isinstance(reach.account, SearchesForFills) and reach.account.is_searching):
-            await asyncio.to_thread(master.ledger.advance, broker, master.name, progress.read_until)
+            await asyncio.to_thread(
+                self._master.ledger.advance, self._master.keys.broker, self._master.name, progress.read_until
+            )
             self._advance_due = False
-        await self._report(reach, sighting, published)
+        await self._read_what_is_due(reach, seen, fills, reading)
+        await self._report(progress, sighting, published)
         if monotonic() >= self._fees_due_seconds:
             await self._read_fees(reach.account)
         if monotonic() >= self._instruments_due_seconds:
             await self._reload_instruments(reach)
         return len(sighting.new)
 
-    async def _without_unexplained_sales(self, sighting: Sighting) -> Sighting:
-        master, now_seconds = self._master, monotonic()
-        new = [observed.fill for observed in sighting.new]
-        # Kept only while a fill is held back. It is forgotten when the fill is recorded or explained.
-        self._seen_seconds = {f.fill_id: self._seen_seconds.get(f.fill_id, now_seconds) for f in new}
-        sold = {fill.symbol for fill in new if fill.side is Side.SELL}
-        if not sold:
-            return sighting
-        traded = await asyncio.to_thread(master.ledger.traded_positions, master.keys.broker, master.name, sold)
-        lots = {observed.fill.symbol: observed.lot for observed in sighting.new}
-        count = before_unexplained_sale(new, traded, lots)
-        if count == len(new) or now_seconds - self._seen_seconds[new[count].fill_id] >= master.late_purchase_seconds:
-            return sighting
-        return _first(sighting, count)
+    async def _publish(self, new: Sequence[ObservedFill]) -> int | None:
+        """Record the fills and publish them; return the last one's number, None: none."""
+        master = self._master
+        if not new:
+            return None
+        recorded = await asyncio.to_thread(master.ledger.record, master.keys.broker, master.name, new, master.now())
+        published = await publish_recorded(master.redis, master.keys, master.ledger, master.now)
+        for fill in recorded:
+            log.info(
+                "fill published",
+                sequence=fill.sequence,
+                fill_id=fill.fill_id,
+                symbol=fill.symbol,
+                side=fill.side.value,
+                quantity=str(fill.quantity),
+                price=str(fill.price),
+                trace_id=fill.trace_id,
+            )
+        return published
+
+    async def _correct_fees(self, fills: Sequence[AccountFill]) -> None:
+        """Correct the traded position where a fee turned out to be another one than the fill showed at first."""
+        master = self._master
+        for fill in fills:
+            if self._shown_fees.get(fill.fill_id, fill) != fill:
+                await asyncio.to_thread(master.ledger.correct_fee, master.keys.broker, master.name, fill)
+        self._shown_fees = {fill.fill_id: fill for fill in fills}
+
+    async def _without_unexplained_sales(
+        self, reach: Reach, sighting: Sighting, fills: Sequence[AccountFill]
+    ) -> Sighting:
+        master = self._master
+        sold = {observed.fill.symbol for observed in sighting.new if observed.fill.side is Side.SELL}
+        traded = (
+            await asyncio.to_thread(master.ledger.traded_positions, master.keys.broker, master.name, sold)
+            if sold
+            else {}
+        )
+        held = self._held_sales.hold(
+            sighting.new, fills, self._valuation.books, traded, _unsure(reach.account, fills, sold), monotonic()
+        )
+        return sighting.without(held)
 
     def _without_held_opens(self, sighting: Sighting) -> Sighting:
         """Leave out the opens that wait for the master's equity. A later poll finds them again."""
-        count = before_held_opens(sighting.new, self._master.now())
-        for observed in sighting.new[count:]:
-            log.warning("open held: the master's equity is unknown", fill_id=observed.fill.fill_id)
-        return _first(sighting, count)
+        held = [
+            observed.fill.fill_id for observed in sighting.new[before_held_opens(sighting.new, self._master.now()) :]
+        ]
+        for fill_id in held:
+            log.warning("open held: the master's equity is unknown", fill_id=fill_id)
+        return sighting.without(held)
 
     async def close(self) -> None:
         """Close the connection to the broker."""
@@ -262,24 +272,31 @@ class Watch:
         if rates is not None:
             await self._master.report.fees(rates)
 
-    async def _report(self, reach: Reach, sighting: Sighting, published: int | None) -> None:
-        master = self._master
-        valued, equity = sighting.account, sighting.equity
-        if valued is None and monotonic() >= self._equity_due_seconds:
-            valued, equity = await read_equity(reach.connection, reach.account, master.now(), self._memory)
-        if valued is not None and equity is not None:
-            await master.report.equity(valued)
-            self._equity_due_seconds = monotonic() + EQUITY_SECONDS
-            self._check_listing(valued)
-            self._last_equity = self._last_equity if isinstance(equity, UnknownEquity) else equity
-            await self._alert(equity)
-        if self._progress is not None and (sighting.new or monotonic() >= self._report_due_seconds):
-            await master.report.watching(watched_since=self._progress.watched_since, published_sequence=published)
+    async def _read_what_is_due(
+        self, reach: Reach, seen: Sighting, fills: Sequence[AccountFill], reading: Reading | None
+    ) -> None:
+        """Read the account and the orders of new fills. `reading`: one that was taken at this poll already."""
+        try:
+            if isinstance(reach.account, LearnsFees):
+                await reach.account.learn_fees()
+            if reading is None and self._valuation.is_due:
+                reading = await self._valuation.read(reach.connection, reach.account, fills)
+        except Throttled as error:
+            # It stays due. The polls go on, because they find the fills.
+            log.info("account not read", error=str(error))
+        if reading is not None:
+            await self._master.report.equity(reading.account)
+            self._check_listing(reading.account)
+            unpriced = set(reading.equity.unpriced) if isinstance(reading.equity, UnknownEquity) else set[str]()
+            await self._alert(unpriced | self._valuation.still_unpriced(seen.new))
+
+    async def _report(self, progress: Progress, sighting: Sighting, published: int | None) -> None:
+        if sighting.new or monotonic() >= self._report_due_seconds:
+            await self._master.report.watching(watched_since=progress.watched_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
 
-    async def _alert(self, equity: Equity) -> None:
+    async def _alert(self, unpriced: set[str]) -> None:
         """Report the assets that keep the equity unknown, and clear what is over."""
-        unpriced = set(equity.unpriced) if isinstance(equity, UnknownEquity) else set()
         alerts = Alerts(self._master.redis, self._master.keys)
         setting = f"{self._master.keys.broker.name}_MASTER_VALUES"
         for asset in sorted(unpriced):
@@ -288,11 +305,9 @@ class Watch:
         await alerts.clear_all_but(AlertKind.UNPRICED_ASSET, unpriced)
 
 
-def _first(sighting: Sighting, count: int) -> Sighting:
-    """The sighting without its new fills from number `count` on."""
-    held = {observed.fill.fill_id for observed in sighting.new[count:]}
-    return replace(
-        sighting,
-        new=sighting.new[:count],
-        fills=tuple(fill for fill in sighting.fills if fill.fill_id not in held),
-    )
+def _unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:
+    """The ones of `symbols` in which the fee of a purchase is not known yet."""
+    if not isinstance(account, LearnsFees):
+        return set()
+    bought = [fill for fill in fills if fill.side is Side.BUY and fill.symbol in symbols]
+    return {fill.symbol for fill in bought if not account.knows_fee(fill)}

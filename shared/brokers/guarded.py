@@ -10,7 +10,14 @@ from decimal import Decimal
 from typing import Protocol, TypeVar
 
 from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUnknown, Throttled
-from shared.brokers.port.account import BrokerAccount, HasFeeRates, HasTradingHours, KeyPermissions, SearchesForFills
+from shared.brokers.port.account import (
+    BrokerAccount,
+    HasFeeRates,
+    HasTradingHours,
+    KeyPermissions,
+    LearnsFees,
+    SearchesForFills,
+)
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import USUAL_LEVELS, CandleLimits, MarketData
 from shared.brokers.port.orders import OrderReport, OrderRequest
@@ -134,6 +141,15 @@ class GuardedAccount:
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         return await self._guard.call(self._hashed_key, lambda: self._account.fills_since(since))
+
+    async def learn_fees(self) -> None:
+        account = self._account
+        if isinstance(account, LearnsFees):
+            await self._guard.call(self._hashed_key, account.learn_fees)
+
+    def knows_fee(self, fill: AccountFill) -> bool:
+        account = self._account
+        return account.knows_fee(fill) if isinstance(account, LearnsFees) else True
 
     @property
     def is_searching(self) -> bool:

@@ -14,13 +14,6 @@ class Side(StrEnum):
     SELL = "sell"
 
 
-class SizeType(StrEnum):
-    """In which currency the master's order named its size."""
-
-    BASE = "base"
-    QUOTE = "quote"
-
-
 class AccountFill(BaseModel):
     """One execution as the broker reports it, before nija knows what it means for the traded position."""
 
@@ -37,5 +30,4 @@ class AccountFill(BaseModel):
     """Quote currency, without the fee."""
     fee: Amount
     fee_currency: str
-    size_type: SizeType
     executed_at: Instant

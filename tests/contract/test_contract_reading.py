@@ -10,7 +10,7 @@ from shared.brokers.errors import BrokerError, KeyRefused
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import snapshot
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
@@ -103,7 +103,7 @@ async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, ter
     assert {fill.order_id for fill in fills} == set(order_ids)
     assert sum(fill.quantity for fill in fills) == Decimal(terms.small_quantity) * orders
     for fill in fills:
-        assert (fill.symbol, fill.side, fill.size_type) == (terms.symbol, Side.BUY, SizeType.BASE)
+        assert (fill.symbol, fill.side) == (terms.symbol, Side.BUY)
         assert fill.fee_currency == terms.fee_currency(Side.BUY)
         assert fill.fee > 0
     everything = await trader.account.fills_since(earlier[0].executed_at)

@@ -16,7 +16,7 @@ from shared.brokers.port.orders import OrderReport, OrderRequest, OrderStatus
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.instrument import Instrument
 from shared.domain.request_limits import Priority
@@ -58,7 +58,6 @@ class FakeAccount:
             cost=cost,
             fee=cost * self.fee_rate,
             fee_currency=quote,
-            size_type=SizeType.BASE,
             executed_at=self.clock,
         )
         sign = 1 if side is Side.BUY else -1

@@ -8,7 +8,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower, FollowerPolicy
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, copy_order_id
 from shared.domain.instrument import Instrument
 
@@ -45,7 +45,6 @@ def an_account_fill(**changes: Any) -> AccountFill:
         "cost": "5000",
         "fee": "13",
         "fee_currency": "USD",
-        "size_type": SizeType.BASE,
         "executed_at": NOW,
     }
     return AccountFill(**{**fields, **changes})

@@ -3,7 +3,7 @@
 from datetime import datetime
 from decimal import Decimal
 
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 
 
 def buy(number: int, executed_at: datetime) -> AccountFill:
@@ -18,6 +18,5 @@ def buy(number: int, executed_at: datetime) -> AccountFill:
         cost=Decimal(100),
         fee=Decimal(0),
         fee_currency="USD",
-        size_type=SizeType.BASE,
         executed_at=executed_at,
     )

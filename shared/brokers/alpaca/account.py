@@ -73,7 +73,7 @@ class AlpacaListing(Protocol):
 class AlpacaAccount:
     """Implements `BrokerAccount` for one key of Alpaca."""
 
-    __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender")
+    __slots__ = ("_budget", "_client", "_listing", "_malformed_key", "_orders", "_sender", "_unread_fills")
 
     def __init__(
         self, client: TradingClient, sender: Sender, listing: AlpacaListing, malformed_key: str, budget: Budget | None
@@ -85,6 +85,8 @@ class AlpacaAccount:
         self._malformed_key = malformed_key
         self._budget = budget
         self._orders: dict[str, OrderFacts] = {}
+        self._unread_fills: dict[str, dict[str, Any]] = {}
+        """The activities of the last reading whose orders are missing, by activity id."""
 
     def at(self, priority: Priority) -> "AlpacaAccount":
         """The same account for requests of this priority. It shares all that was learnt."""
@@ -182,20 +184,37 @@ class AlpacaAccount:
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         activities = await all_fills(self._read_list, since - OVERLAP)
         try:
-            orders = await orders_of_fills(
-                self._read_list, self._read_order, activities, self._orders, LIST_FROM_ORDERS
-            )
-            self._remember(orders)
             symbols, tier = self._listing.symbols, self._listing.tier(self._client)
             fills = [
                 replies.account_fill(activity, self._orders.get(activity["order_id"], OrderFacts()), symbols, tier)
                 for activity in activities
             ]
+            self._unread_fills.clear()
+            for activity, fill in zip(activities, fills, strict=True):
+                if fill.order_id not in self._orders and symbols.is_crypto(fill.symbol):
+                    self._unread_fills[fill.fill_id] = activity
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Alpaca's fills cannot be read: {error!r}"[:300]) from error
         return sorted(
             (fill for fill in fills if fill.executed_at >= since), key=lambda fill: (fill.executed_at, fill.fill_id)
         )
+
+    async def learn_fees(self) -> None:
+        """Read the orders of new fills of coins. They show whether a fill pays the maker's rate. Stocks have no fee."""
+        activities = list(self._unread_fills.values())
+        try:
+            orders = await orders_of_fills(
+                self._read_list, self._read_order, activities, self._orders, LIST_FROM_ORDERS
+            )
+            # An order that Alpaca no longer has counts as a market order.
+            gone = {activity["order_id"]: OrderFacts() for activity in activities}
+            self._remember(gone | {order_id: replies.order_facts(reply) for order_id, reply in orders.items()})
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Alpaca's orders cannot be read: {error!r}"[:300]) from error
+        self._unread_fills.clear()
+
+    def knows_fee(self, fill: AccountFill) -> bool:
+        return fill.order_id in self._orders or not self._listing.symbols.is_crypto(fill.symbol)
 
     async def key_permissions(self) -> KeyPermissions:
         """Whether the account may trade. Alpaca reports nothing about keys, so every key counts as "may withdraw".
@@ -260,8 +279,8 @@ class AlpacaAccount:
         except NotFound:
             return None
 
-    def _remember(self, orders: dict[str, dict[str, Any]]) -> None:
-        self._orders.update({order_id: replies.order_facts(reply) for order_id, reply in orders.items()})
+    def _remember(self, orders: dict[str, OrderFacts]) -> None:
+        self._orders.update(orders)
         while len(self._orders) > REMEMBERED_ORDERS + len(orders):
             del self._orders[next(iter(self._orders))]
 

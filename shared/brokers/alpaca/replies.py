@@ -14,7 +14,7 @@ from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 
 # `done_for_day`, `calculated` and `stopped` may still change, so they do not end an order.
@@ -33,7 +33,6 @@ _TAKES_WITHIN = timedelta(seconds=1)
 class OrderFacts(NamedTuple):
     """The facts that a fill's order adds to the fill."""
 
-    size_type: SizeType = SizeType.BASE
     asset_class: str | None = None
     rested_from: datetime | None = None
     """When a limit order was submitted. Executions well after that time pay the maker's rate."""
@@ -94,7 +93,6 @@ def order_report(reply: Mapping[str, Any], symbols: AlpacaSymbols, tier: FeeTier
 def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
     """The facts of a fill's order that `account_fill` needs."""
     return OrderFacts(
-        size_type=SizeType.QUOTE if amount(reply, "notional") else SizeType.BASE,
         asset_class=reply.get("asset_class"),
         rested_from=_rested_from(reply),
     )
@@ -132,7 +130,6 @@ def account_fill(activity: Mapping[str, Any], order: OrderFacts, symbols: Alpaca
         cost=price * quantity,
         fee=taken,
         fee_currency=currency,
-        size_type=order.size_type,
         executed_at=executed_at,
     )
 

@@ -30,7 +30,7 @@ from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest, O
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, SizeType
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
@@ -42,7 +42,6 @@ LONGEST_WINDOW = timedelta(seconds=60)
 OVERLAP = timedelta(seconds=2)
 TRADES_VISIBLE_WITHIN = timedelta(seconds=60)
 """How long to wait for trades that the order's state already counts."""
-REMEMBERED_ORDERS = 512
 
 _TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
 
@@ -55,7 +54,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 class BinanceAccount(CcxtAccount):
     """Implements `BrokerAccount`. Requests carry a time and no nonce, so one may overtake another."""
 
-    __slots__ = ("_malformed_key", "_placed", "_search", "_size_types", "_symbols")
+    __slots__ = ("_malformed_key", "_placed", "_search", "_symbols")
 
     def __init__(self, client: BinanceClient, symbols: BinanceSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -64,7 +63,6 @@ class BinanceAccount(CcxtAccount):
         self._malformed_key = malformed_key
         self._placed: OrderReport | None = None
         self._search: FillSearch | None = None
-        self._size_types: dict[tuple[str, str], SizeType] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. When the reply shows its final state and all its fills, `order` needs no request."""
@@ -224,23 +222,7 @@ class BinanceAccount(CcxtAccount):
             if isinstance(error.__cause__, ccxt.BadSymbol):
                 return []  # delisted since the markets were loaded
             raise
-        return [
-            replies.account_fill(trade, await self._size_type(trade), self._symbols)
-            for trade in trades
-            if replies.fill_id(trade) not in known
-        ]
-
-    async def _size_type(self, trade: Trade) -> SizeType:
-        """The currency in which a trade's order gave its size; base if Binance does not report it."""
-        named = (trade["symbol"], str(trade["orderId"]))
-        known = self._size_types.get(named)
-        if known is None:
-            order = await self._find({"symbol": named[0], "orderId": named[1]})
-            in_quote = order is not None and replies.is_quote_sized(order)
-            known = self._size_types[named] = SizeType.QUOTE if in_quote else SizeType.BASE
-            while len(self._size_types) > REMEMBERED_ORDERS:
-                del self._size_types[next(iter(self._size_types))]
-        return known
+        return [replies.account_fill(trade, self._symbols) for trade in trades if replies.fill_id(trade) not in known]
 
     async def _trades(self, request: dict[str, Any]) -> Sequence[Trade]:
         return await self._request(self._client.privateGetMyTrades, request, _list)

@@ -7,18 +7,9 @@ fill is missing, whatever symbol it might be in; and a change that they do not e
 from collections.abc import Mapping
 from decimal import Decimal
 
+from shared.domain.accounts.equity import effects
 from shared.domain.amounts import ZERO
-from shared.domain.fill import AccountFill, Side
-
-
-def effects(fill: AccountFill) -> dict[str, Decimal]:
-    """How a fill moves the balances, by currency, its fee included."""
-    base, quote = fill.symbol.currencies
-    sign = 1 if fill.side is Side.BUY else -1
-    moved = {base: sign * fill.quantity, quote: -sign * fill.cost}
-    if fill.fee:
-        moved[fill.fee_currency] = moved.get(fill.fee_currency, ZERO) - fill.fee
-    return moved
+from shared.domain.fill import AccountFill
 
 
 class Books:

@@ -15,7 +15,7 @@ from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 
 _STATUSES = {
@@ -126,7 +126,7 @@ def fill_id(trade: Mapping[str, Any]) -> str:
     return f"{trade['symbol']}-{whole_number(trade['id'])}"
 
 
-def account_fill(trade: Mapping[str, Any], size_type: SizeType, symbols: BinanceSymbols) -> AccountFill:
+def account_fill(trade: Mapping[str, Any], symbols: BinanceSymbols) -> AccountFill:
     """Convert an entry of myTrades."""
     price, quantity = parse_amount(trade["price"]), parse_amount(trade["qty"])
     asset = trade.get("commissionAsset")
@@ -141,7 +141,6 @@ def account_fill(trade: Mapping[str, Any], size_type: SizeType, symbols: Binance
         cost=amount(trade, "quoteQty") or price * quantity,
         fee=amount(trade, "commission"),
         fee_currency=symbols.currency(asset) if asset else symbol.quote,
-        size_type=size_type,
         executed_at=moment(trade["time"]),
     )
 

@@ -14,7 +14,7 @@ from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.symbol import Symbol
 
@@ -125,7 +125,6 @@ def account_fill(reply: Mapping[str, Any], symbols: CoinbaseSymbols) -> AccountF
         cost=size if in_quote else price * size,
         fee=amount(reply, "commission"),
         fee_currency=symbol.quote or symbol,
-        size_type=SizeType.QUOTE if in_quote else SizeType.BASE,
         executed_at=moment(reply["trade_time"]),
     )
 

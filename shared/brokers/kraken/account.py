@@ -42,6 +42,8 @@ OVERLAP = timedelta(seconds=1)
 USUAL_FEES = Symbol("BTC", "USD")
 # How many orders' flags are remembered. A master's fills are read again with overlap at every poll.
 REMEMBERED_ORDERS = 512
+TRIES_PER_ORDER = 3
+"""How often the flags of an order are requested. An order that Kraken never returns counts as one without flags."""
 
 _TIMES_IN_FORCE = {TimeInForce.GOOD_TIL_CANCELED: "GTC", TimeInForce.IMMEDIATE_OR_CANCEL: "IOC"}
 
@@ -54,7 +56,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 class KrakenAccount(CcxtAccount):
     """Implements `BrokerAccount`. Simultaneous calls wait for each other: Kraken refuses nonces out of order."""
 
-    __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols")
+    __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols", "_unread_orders")
 
     def __init__(self, client: KrakenClient, nonces: NonceBlock, symbols: KrakenSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -65,6 +67,8 @@ class KrakenAccount(CcxtAccount):
         self._lock = Lock()
         self._malformed_key = malformed_key
         self._order_flags: dict[str, frozenset[str]] = {}
+        self._unread_orders: dict[str, int] = {}
+        """How often each order was requested whose flags are still missing. The orders of the fills returned last."""
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. The fee is requested in quote currency, so that the bought quantity is what is held."""
@@ -151,7 +155,7 @@ class KrakenAccount(CcxtAccount):
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         trades = await self._trades_since(since)
-        await self._learn_flags(trade["ordertxid"] for trade in trades.values())
+        self._note_orders(trade["ordertxid"] for trade in trades.values())
         try:
             fills = [
                 replies.account_fill(trade_id, trade, self._order_flags.get(trade["ordertxid"], ()), self._symbols)
@@ -193,14 +197,30 @@ class KrakenAccount(CcxtAccount):
                 raise OutcomeUnknown(f"Kraken does not report order and pair of trade {shortened(trade_id)}")
         return trades
 
-    async def _learn_flags(self, order_ids: Iterable[str]) -> None:
-        """Read the flags of new fills' orders. They say in which currency the fee was taken, which a fill does not."""
-        unknown = [order_id for order_id in dict.fromkeys(order_ids) if order_id not in self._order_flags]
-        orders = await order_query(self._request, self._client.privatePostQueryOrders, unknown)
-        for order_id, reply in orders.items():
-            self._order_flags[order_id] = replies.order_flags(reply)
-        while len(self._order_flags) > REMEMBERED_ORDERS + len(unknown):
+    def _note_orders(self, order_ids: Iterable[str]) -> None:
+        shown = dict.fromkeys(order_ids)
+        for order_id in [each for each in self._unread_orders if each not in shown]:
+            del self._unread_orders[order_id]
+        for order_id in shown:
+            if order_id not in self._order_flags:
+                self._unread_orders.setdefault(order_id, 0)
+
+    async def learn_fees(self) -> None:
+        """Read the flags of new fills' orders. They say in which currency a fee was taken, which a fill does not."""
+        unread = list(self._unread_orders)
+        orders = await order_query(self._request, self._client.privatePostQueryOrders, unread)
+        for order_id in unread:
+            reply, tries = orders.get(order_id), self._unread_orders.get(order_id, 0) + 1
+            if reply is None and tries < TRIES_PER_ORDER:
+                self._unread_orders[order_id] = tries
+                continue
+            self._order_flags[order_id] = frozenset() if reply is None else replies.order_flags(reply)
+            self._unread_orders.pop(order_id, None)
+        while len(self._order_flags) > REMEMBERED_ORDERS + len(unread):
             del self._order_flags[next(iter(self._order_flags))]
+
+    def knows_fee(self, fill: AccountFill) -> bool:
+        return fill.order_id in self._order_flags
 
     def _matching(
         self, orders: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime | None

@@ -15,7 +15,7 @@ from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.symbol import Symbol
 
@@ -93,7 +93,7 @@ def _fee_taken(
 def account_fill(
     trade_id: str, reply: Mapping[str, Any], flags: Collection[str], symbols: KrakenSymbols
 ) -> AccountFill:
-    """Convert an entry of TradesHistory. `flags`: those of its order, which trades do not contain."""
+    """Convert an entry of TradesHistory. `flags`: those of its order, which trades do not contain, as far as known."""
     symbol = symbols.symbol(reply["pair"])
     price, quantity = parse_amount(reply["price"]), parse_amount(reply["vol"])
     cost = amount(reply, "cost") or price * quantity
@@ -108,7 +108,6 @@ def account_fill(
         cost=cost,
         fee=fee,
         fee_currency=fee_currency,
-        size_type=SizeType.QUOTE if SIZED_IN_QUOTE in flags else SizeType.BASE,
         executed_at=moment(reply["time"]),
     )
 

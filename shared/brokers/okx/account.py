@@ -11,12 +11,9 @@ from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
     Expired,
-    InvalidNonce,
     KeyRefused,
-    NotSent,
     NotVisibleYet,
     OutcomeUnknown,
-    RateLimited,
     Rejected,
 )
 from shared.brokers.limits import units_for
@@ -29,7 +26,7 @@ from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, SizeType
+from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import TimeInForce
 from shared.domain.symbol import Symbol
@@ -38,12 +35,8 @@ from shared.domain.symbol import Symbol
 SHORTEST_VALIDITY = timedelta(milliseconds=200)
 # The largest assumed difference between OKX's clock and ours when an order is distinguished from an earlier one.
 OVERLAP = timedelta(seconds=1)
-# How many orders' size types are remembered, and how many orders are read for them at one poll.
-REMEMBERED_ORDERS = 512
-LEARNED_AT_ONCE = 20
 ORDERS_PER_PAGE = 100
 
-_UNREADABLE_YET = (Rejected, OutcomeUnknown, RateLimited, NotSent, InvalidNonce)
 _READING_NOT_ALLOWED = ("50120", "50030")
 
 _LIMIT_TYPES = {TimeInForce.GOOD_TIL_CANCELED: "limit", TimeInForce.IMMEDIATE_OR_CANCEL: "ioc"}
@@ -57,14 +50,13 @@ _Endpoint = Callable[[Any], Awaitable[Any]]
 class OkxAccount(CcxtAccount):
     """A `BrokerAccount`. Requests may overtake each other, because OKX checks a time, not a nonce."""
 
-    __slots__ = ("_malformed_key", "_size_types", "_symbols")
+    __slots__ = ("_malformed_key", "_symbols")
 
     def __init__(self, client: OkxClient, symbols: OkxSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
         self._client = client
         self._symbols = symbols
         self._malformed_key = malformed_key
-        self._size_types: dict[str, SizeType] = {}
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. OKX must refuse it rather than reduce it, and must refuse it after `valid_until`."""
@@ -143,12 +135,8 @@ class OkxAccount(CcxtAccount):
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         entries = await self._fills(since, {})
-        await self._learn_size_types(entries)
         try:
-            return [
-                replies.account_fill(entry, self._size_types.get(replies.order_id(entry), SizeType.BASE), self._symbols)
-                for entry in entries
-            ]
+            return [replies.account_fill(entry, self._symbols) for entry in entries]
         except WRONG_SHAPE as error:
             raise _unreadable("fills-history", error) from error
 
@@ -178,25 +166,6 @@ class OkxAccount(CcxtAccount):
             return await fills_since(ask, since, filters)
         except WRONG_SHAPE as error:
             raise _unreadable("fills-history", error) from error
-
-    async def _learn_size_types(self, fills: list[Mapping[str, Any]]) -> None:
-        """Read in which currency the orders of new fills gave their size, because fills do not contain it.
-
-        The size type is only information and decides nothing. So an order that cannot be read now must not delay the
-        fills: it counts as sized in base. The same holds for the orders of a long absence.
-        """
-        order_ids = dict.fromkeys(replies.order_id(fill) for fill in fills)
-        unknown = {order_id: fill for fill in fills if (order_id := replies.order_id(fill)) not in self._size_types}
-        for order_id, fill in list(unknown.items())[-LEARNED_AT_ONCE:]:
-            try:
-                entry = await self._order({"instId": fill["instId"], "ordId": order_id})
-            except _UNREADABLE_YET:
-                break
-            self._size_types[order_id] = replies.size_type(entry)
-        for order_id in unknown:
-            self._size_types.setdefault(order_id, SizeType.BASE)
-        while len(self._size_types) > REMEMBERED_ORDERS + len(order_ids):
-            del self._size_types[next(iter(self._size_types))]
 
     def _is_ours(self, entry: Mapping[str, Any], client_order_id: str, symbol: Symbol, since: datetime) -> bool:
         """Whether an order found by our id is ours: it has the id, or it has no id and the rest fits."""

@@ -15,7 +15,7 @@ from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.fees import FeeRates
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.instrument import Instrument
 
@@ -76,7 +76,7 @@ def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
         side=side,
         status=_STATUSES[reply["state"]],
         # The size of an order by cost is in quote currency; its quantity in base is then what was filled.
-        quantity=filled if size_type(reply) is SizeType.QUOTE else parse_amount(reply["sz"]),
+        quantity=filled if _is_sized_in_quote(reply) else parse_amount(reply["sz"]),
         limit_price=None if reply.get("ordType") == "market" or not reply.get("px") else amount(reply, "px"),
         filled_quantity=filled,
         cost=_cost(filled, amount(reply, "avgPx"), symbols.instruments.get(symbol)),
@@ -86,13 +86,12 @@ def order_report(reply: Mapping[str, Any], symbols: OkxSymbols) -> OrderReport:
     )
 
 
-def size_type(reply: Mapping[str, Any]) -> SizeType:
-    """The currency of the order's `sz`. OKX reports it for market orders only."""
-    in_quote = reply.get("ordType") == "market" and reply.get("tgtCcy") == "quote_ccy"
-    return SizeType.QUOTE if in_quote else SizeType.BASE
+def _is_sized_in_quote(reply: Mapping[str, Any]) -> bool:
+    """Whether the order's `sz` is in quote currency. OKX reports it for market orders only."""
+    return reply.get("ordType") == "market" and reply.get("tgtCcy") == "quote_ccy"
 
 
-def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) -> AccountFill:
+def account_fill(reply: Mapping[str, Any], symbols: OkxSymbols) -> AccountFill:
     """Convert an entry of fills-history."""
     symbol = symbols.symbol(reply["instId"])
     base, quote = symbol.currencies
@@ -109,7 +108,6 @@ def account_fill(reply: Mapping[str, Any], size: SizeType, symbols: OkxSymbols) 
         cost=price * quantity,
         fee=-amount(reply, "fee"),
         fee_currency=symbols.currency(fee_currency),
-        size_type=size,
         executed_at=executed_at(reply),
     )
 

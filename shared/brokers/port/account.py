@@ -87,6 +87,23 @@ class HasTradingHours(Protocol):
 
 
 @runtime_checkable
+class LearnsFees(Protocol):
+    """An account at a broker where only the order of a fill shows how its fee was taken.
+
+    `fills_since` does not wait for that. It returns a new fill with the fee that is usual, and with the right one as
+    soon as its order was read.
+    """
+
+    async def learn_fees(self) -> None:
+        """Read the missing orders of the fills that `fills_since` returned last. Raises BrokerError."""
+        ...
+
+    def knows_fee(self, fill: AccountFill) -> bool:
+        """Whether the order of this fill was read."""
+        ...
+
+
+@runtime_checkable
 class SearchesForFills(Protocol):
     """An account at a broker whose fills are found step by step."""
 

@@ -54,6 +54,16 @@ def snapshot(balances: Mapping[str, Balance], prices: Mapping[str, Decimal], tak
     )
 
 
+def effects(fill: AccountFill) -> dict[str, Decimal]:
+    """How a fill moves the holdings, by currency, its fee included."""
+    base, quote = fill.symbol.currencies
+    sign = 1 if fill.side is Side.BUY else -1
+    moved = {base: sign * fill.quantity, quote: -sign * fill.cost}
+    if fill.fee:
+        moved[fill.fee_currency] = moved.get(fill.fee_currency, ZERO) - fill.fee
+    return moved
+
+
 def totals_before_fills(totals_now: Mapping[str, Decimal], fills: Sequence[AccountFill]) -> list[dict[str, Decimal]]:
     """Return what the account held before each of `fills` (oldest first), as a quantity per currency.
 
@@ -63,11 +73,8 @@ def totals_before_fills(totals_now: Mapping[str, Decimal], fills: Sequence[Accou
     totals = dict(totals_now)
     before: list[dict[str, Decimal]] = []
     for fill in reversed(fills):
-        base, quote = fill.symbol.currencies
-        sign = 1 if fill.side is Side.BUY else -1
-        totals[base] = totals.get(base, ZERO) - sign * fill.quantity
-        totals[quote] = totals.get(quote, ZERO) + sign * fill.cost
-        totals[fill.fee_currency] = totals.get(fill.fee_currency, ZERO) + fill.fee
+        for currency, change in effects(fill).items():
+            totals[currency] = totals.get(currency, ZERO) - change
         before.append(dict(totals))
     before.reverse()
     return before

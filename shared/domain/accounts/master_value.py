@@ -11,11 +11,14 @@ from typing import Final, NamedTuple
 
 from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE, ZERO
+from shared.domain.fill import AccountFill
 
 UNPRICED_LIMIT: Final = Decimal("0.01")
 """The share of an account that may be without a current price."""
 PRICE_LASTS: Final = timedelta(hours=1)
 """A price that is older than this is only an estimate."""
+SAME_PRICE_WITHIN: Final = timedelta(minutes=2)
+"""The age up to which a price of the base shows, with the price of a fill, what the quote currency is worth."""
 
 
 class UnknownEquity(NamedTuple):
@@ -82,6 +85,25 @@ class PriceMemory:
     def learn(self, prices: Mapping[str, Decimal], now: datetime) -> MasterPrices:
         """Add prices that the broker reported at `now`, and return everything that is known then."""
         self._last.update({asset: (price, now) for asset, price in prices.items()})
+        return self.at(now)
+
+    def learn_fill(self, fill: AccountFill) -> None:
+        """Add the price at which the master traded: of the base, or of a quote that has no price yet.
+
+        A newer price stays.
+        """
+        base, quote = fill.symbol.currencies
+        base_price, base_at = self._last.get(base, (None, fill.executed_at))
+        if quote not in DOLLARS and quote not in self._named and quote not in self._last:
+            if base_price is not None and fill.executed_at - base_at <= SAME_PRICE_WITHIN and fill.price > 0:
+                self._last[quote] = (base_price / fill.price, fill.executed_at)
+            return
+        quote_price = ONE if quote in DOLLARS else self._named.get(quote) or self._last[quote][0]
+        if base not in DOLLARS and (base_price is None or base_at < fill.executed_at):
+            self._last[base] = (fill.price * quote_price, fill.executed_at)
+
+    def at(self, now: datetime) -> MasterPrices:
+        """Everything that is known at `now`."""
         fresh = {asset: price for asset, (price, at) in self._last.items() if now - at <= PRICE_LASTS}
         return MasterPrices(
             current={**fresh, **self._named},

@@ -5,7 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from shared.domain.identity import Broker, FillId, MasterAccount
 from shared.domain.symbol import Symbol
 
@@ -29,7 +29,6 @@ class MasterFill(BaseModel):
     cost: Amount
     fee: Amount
     fee_currency: str
-    size_type: SizeType
     master_equity_before: Amount | None
     """Cash + held + positions at market in US dollars, before this fill. None: unknown, because too much of the account
     had no price. Nothing is then opened."""

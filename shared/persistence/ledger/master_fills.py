@@ -22,7 +22,7 @@ from shared.domain.accounts.master_value import Equity, UnknownEquity
 from shared.domain.amounts import ZERO
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
-from shared.domain.fill import AccountFill
+from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
@@ -69,6 +69,20 @@ class ExecutedCopy:
     follower_id: FollowerId
     occurred_at: datetime
     """The time of the newest event of the order in the ledger."""
+
+
+_MOVE_POSITION: Final = text("""
+    UPDATE master_fills SET traded_position_after = greatest(traded_position_after + :change, 0)
+    WHERE broker = :broker AND sequence = (
+        SELECT max(sequence) FROM master_fills
+        WHERE broker = :broker AND master_account = :master_account AND symbol = :symbol
+    ) AND NOT EXISTS (
+        SELECT FROM master_fills
+        WHERE broker = :broker AND master_account = :master_account AND symbol = :symbol
+          AND sequence > :sequence AND fraction_closed = 1
+    )
+""")
+"""Change the newest traded position of a symbol, unless it was closed after the fill `sequence`."""
 
 
 class MasterFills:
@@ -185,6 +199,50 @@ class MasterFills:
             if rows:
                 connection.execute(insert(MasterFillRow), rows)
         return fills
+
+    def correct_fee(self, broker: Broker, master_account: MasterAccount, fill: AccountFill) -> bool:
+        """Store the fee of a recorded fill as `fill` shows it now, and move the traded position accordingly.
+
+        A full close after the fill has closed that part, too. Returns whether anything was changed.
+        """
+        with transaction(self._engine) as connection:
+            lock_sequence(connection, broker)
+            row = connection.execute(
+                text(
+                    "SELECT sequence, fee, fee_currency FROM master_fills WHERE broker = :broker"
+                    " AND master_account = :master_account AND fill_id = :fill_id"
+                ),
+                {"broker": broker.value, "master_account": master_account, "fill_id": fill.fill_id},
+            ).one_or_none()
+            if row is None or (row.fee, row.fee_currency) == (fill.fee, fill.fee_currency):
+                return False
+            connection.execute(
+                text(
+                    "UPDATE master_fills SET fee = :fee, fee_currency = :fee_currency"
+                    " WHERE broker = :broker AND sequence = :sequence"
+                ),
+                {
+                    "fee": fill.fee,
+                    "fee_currency": fill.fee_currency,
+                    "broker": broker.value,
+                    "sequence": row.sequence,
+                },
+            )
+            base = fill.symbol.base
+            kept = row.fee if row.fee_currency == base else ZERO
+            taken = fill.fee if fill.fee_currency == base else ZERO
+            if fill.side is Side.BUY and kept != taken:
+                connection.execute(
+                    _MOVE_POSITION,
+                    {
+                        "change": kept - taken,
+                        "broker": broker.value,
+                        "master_account": master_account,
+                        "symbol": fill.symbol,
+                        "sequence": row.sequence,
+                    },
+                )
+        return True
 
     def traded_positions(
         self, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]

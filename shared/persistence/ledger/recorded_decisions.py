@@ -15,7 +15,7 @@ from shared.persistence.database import transaction
 
 _FILLS = text("""
     SELECT sequence, broker, master_account, fill_id, order_id, symbol, side, price, quantity, cost, fee, fee_currency,
-           size_type, master_equity_before, quote_price, traded_position_before, fraction_closed, executed_at,
+           master_equity_before, quote_price, traded_position_before, fraction_closed, executed_at,
            published_at, trace_id
     FROM master_fills
     WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)

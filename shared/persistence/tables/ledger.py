@@ -39,7 +39,6 @@ class MasterFillRow(SQLModel, table=True):
     cost: Decimal = columns.amount()
     fee: Decimal = columns.amount()
     fee_currency: str = columns.text()
-    size_type: str = columns.text()
     master_equity_before: Decimal | None = columns.optional_amount()
     quote_price: Decimal | None = columns.optional_amount()
     traded_position_before: Decimal = columns.amount()

@@ -10,7 +10,7 @@ from redis.asyncio import Redis
 
 from services.master_trader.list_instruments import list_instruments
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.messaging.fills import (
@@ -48,7 +48,6 @@ def fill(sequence: int, fill_id: str = "") -> MasterFill:
         cost=Decimal("1000.002"),
         fee=Decimal("2.6"),
         fee_currency="USD",
-        size_type=SizeType.BASE,
         master_equity_before=Decimal(10_000),
         traded_position_before=Decimal(0),
         fraction_closed=Decimal(0),

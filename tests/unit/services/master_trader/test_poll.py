@@ -1,10 +1,11 @@
-"""Tests one poll of an account, on the fake that stands for the port."""
+"""Tests the readings of an account, and the new fills of a poll, on the fake that stands for the port."""
 
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.master_trader.poll import Sighting, poll_account, read_equity
+from services.master_trader.books import Books
+from services.master_trader.poll import Sighting, Stock, read_account, read_fills, sight, take_stock
 from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
 from shared.domain.fill import AccountFill, Side
 from tests.support.broker import FakeAccount, FakeConnection
@@ -37,40 +38,44 @@ def new_account() -> CountingAccount:
     )
 
 
-async def see(account: CountingAccount, known: set[str]) -> Sighting:
+MEMORY = PriceMemory({"XYZ": None})
+
+
+async def stock_of(account: CountingAccount) -> Stock:
     since = account.clock - timedelta(hours=1)
-    return await poll_account(
+    return await take_stock(FakeConnection(account, account.prices), account, since, lambda: account.clock, MEMORY)
+
+
+def seen(account: CountingAccount, stock: Stock, known: set[str]) -> Sighting:
+    return sight(
         FakeConnection(account, account.prices),
-        account,
-        since=since,
-        watched_since=since,
+        stock.fills,
+        Books(stock.reading.totals, stock.reading.account.taken_at, stock.fills),
+        MEMORY.at(account.clock),
         known=known,
-        now=account.clock,
-        memory=PriceMemory({"XYZ": None}),
+        watched_since=account.clock - timedelta(hours=1),
     )
 
 
-async def test_without_new_fills_nothing_but_the_fills_is_read() -> None:
-    """A poll of a quiet account costs one request."""
+async def test_a_known_fill_is_not_new() -> None:
+    """It stays among the fills that the broker shows."""
     account = new_account()
     fill = account.trade(Side.BUY, "BTC/USD", "0.01")
-    sighting = await see(account, {fill.fill_id})
-    assert (sighting.new, sighting.account) == ((), None)
-    assert (account.fill_readings, account.balance_readings) == (1, 0)
+    sighting = seen(account, await stock_of(account), {fill.fill_id})
+    assert (sighting.new, sighting.fills) == ((), (fill,))
 
 
 async def test_new_fills_come_once_each_with_the_equity_before_them() -> None:
     """A fill that two pages show counts once; only the first fill's fee is gone before the second."""
     account = new_account()
     first, second = account.trade(Side.BUY, "BTC/USD", "0.01"), account.trade(Side.SELL, "BTC/USD", "0.004")
-    sighting = await see(account, set())
-    assert [(o.fill, o.equity_before) for o in sighting.new] == [
+    stock = await stock_of(account)
+    assert [(o.fill, o.equity_before) for o in seen(account, stock, set()).new] == [
         (first, Decimal(15_000)),
         (second, Decimal(15_000) - first.fee),
     ]
-    assert sighting.account is not None
-    assert sighting.account.unpriced == ()  # the operator ignores XYZ
-    assert sighting.agreed
+    assert stock.reading.account.unpriced == ()  # the operator ignores XYZ
+    assert stock.agreed
 
 
 async def test_fills_that_happen_during_the_reading_are_included_and_read_again() -> None:
@@ -78,11 +83,11 @@ async def test_fills_that_happen_during_the_reading_are_included_and_read_again(
     account = new_account()
     account.trades_during_readings = 2
     account.trade(Side.BUY, "BTC/USD", "0.01")
-    sighting = await see(account, set())
+    stock = await stock_of(account)
     fees = [fill.fee for fill in account.fills]
-    assert sighting.agreed
+    assert stock.agreed
     assert account.balance_readings == 3
-    assert [o.equity_before for o in sighting.new] == [
+    assert [o.equity_before for o in seen(account, stock, set()).new] == [
         Decimal(15_000),
         Decimal(15_000) - fees[0],
         Decimal(15_000) - fees[0] - fees[1],
@@ -90,19 +95,38 @@ async def test_fills_that_happen_during_the_reading_are_included_and_read_again(
 
 
 async def test_an_account_that_never_rests_is_taken_as_it_is() -> None:
-    """The tries are bounded, every fill seen is returned, and the poll says that they did not agree."""
+    """The tries are bounded, every fill seen is returned, and the reading says that they did not agree."""
     account = new_account()
     account.trades_during_readings = 1000
     account.trade(Side.BUY, "BTC/USD", "0.01")
-    sighting = await see(account, set())
-    assert not sighting.agreed
-    assert len(sighting.new) == len(account.fills) == 1 + account.balance_readings
+    stock = await stock_of(account)
+    assert not stock.agreed
+    assert len(stock.fills) == len(account.fills) == 1 + account.balance_readings
 
 
 async def test_the_equity_is_everything_at_market_and_unpriced_coins_are_named() -> None:
     """10,000 dollars and 2 ETH; XYZ has no price."""
     account = new_account()
     connection, memory = FakeConnection(account, account.prices), PriceMemory({})
-    snapshot, equity = await read_equity(connection, account, account.clock, memory)
-    assert equity == UnknownEquity(("XYZ",))
-    assert (snapshot.equity, snapshot.cash, snapshot.unpriced) == (Decimal(15_000), Decimal(10_000), ("XYZ",))
+    reading = await read_account(connection, account, (), account.clock, memory)
+    assert reading.equity == UnknownEquity(("XYZ",))
+    valued = reading.account
+    assert (valued.equity, valued.cash, valued.unpriced) == (Decimal(15_000), Decimal(10_000), ("XYZ",))
+
+
+async def test_a_poll_of_fills_reads_nothing_else() -> None:
+    """The fill comes once, although two pages show it."""
+    account = new_account()
+    fill = account.trade(Side.BUY, "BTC/USD", "0.01")
+    assert await read_fills(account, account.clock - timedelta(hours=1)) == (fill,)
+    assert (account.fill_readings, account.balance_readings) == (1, 0)
+
+
+def test_a_fill_that_is_held_back_is_neither_new_nor_shown() -> None:
+    """The other fills stay. The sighting remembers the time from which the next reading must begin."""
+    account = new_account()
+    fills = tuple(account.trade(Side.BUY, "BTC/USD", "0.01") for _ in range(3))
+    sighting = Sighting(fills, ()).without({fills[1].fill_id})
+    assert sighting.fills == (fills[0], fills[2])
+    assert sighting.held_from == fills[1].executed_at
+    assert sighting.without({fills[0].fill_id}).held_from == fills[0].executed_at

@@ -7,13 +7,12 @@ import pytest
 
 from services.master_trader.unwind import (
     before_held_opens,
-    before_unexplained_sale,
     currencies_to_price,
     equities_before,
     new_fills,
 )
 from shared.domain.accounts.master_value import Equity, MasterPrices, UnknownEquity
-from shared.domain.fill import AccountFill, Side, SizeType
+from shared.domain.fill import AccountFill, Side
 from shared.persistence.ledger.master_fills import ObservedFill
 from tests.support.examples import an_account_fill
 
@@ -31,7 +30,6 @@ def fill(number: int, side: Side, quantity: str, price: str, *, fee: str = "0", 
         cost=Decimal(quantity) * Decimal(price),
         fee=Decimal(fee),
         fee_currency=symbol.partition("/")[2],
-        size_type=SizeType.BASE,
         executed_at=NOON + timedelta(seconds=number),
     )
 
@@ -137,27 +135,3 @@ def test_prices_are_asked_for_everything_held_now_or_before_but_dollars() -> Non
     totals = {"USD": Decimal(5), "USDC": Decimal(1), "ETH": Decimal(1), "DOGE": Decimal(0)}
     fills = [fill(1, Side.SELL, "1", "100", symbol="BTC/EUR")]
     assert currencies_to_price(totals, fills) == {"ETH", "BTC", "EUR"}
-
-
-def test_a_sale_of_more_than_was_traded_is_unexplained_and_so_is_all_after_it() -> None:
-    """The position counts on with each fill; a sale of just all of it is explained."""
-    new = [
-        fill(1, Side.BUY, "2", "100"),
-        fill(2, Side.SELL, "3", "100"),
-        fill(3, Side.SELL, "1", "100"),
-        fill(4, Side.BUY, "9", "100"),
-    ]
-    assert before_unexplained_sale(new, {"BTC/USD": Decimal(1)}, {}) == 2
-    assert before_unexplained_sale(new, {"BTC/USD": Decimal(2)}, {}) == 4
-    assert before_unexplained_sale(new, {"ETH/USD": Decimal(2)}, {}) == 1
-
-
-def test_remains_of_earlier_closes_are_no_unexplained_sale() -> None:
-    """Up to a lot more than was traded goes with a full close; without a traded position nothing is explained."""
-    lots = {"BTC/USD": Decimal("0.01")}
-    traded = {"BTC/USD": Decimal("0.5")}
-    assert before_unexplained_sale([fill(1, Side.SELL, "0.51", "100")], traded, lots) == 1
-    assert before_unexplained_sale([fill(1, Side.SELL, "0.52", "100")], traded, lots) == 0
-    assert before_unexplained_sale([fill(1, Side.SELL, "0.01", "100")], {}, lots) == 0
-    left_less_than_a_lot = [fill(1, Side.SELL, "0.495", "100"), fill(2, Side.SELL, "0.01", "100")]
-    assert before_unexplained_sale(left_less_than_a_lot, traded, lots) == 1

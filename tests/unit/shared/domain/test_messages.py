@@ -42,7 +42,7 @@ VERSION_1: dict[str, str] = {
     "MasterFill": (
         '{"version":1,"sequence":7,"broker":"kraken","master_account":"main","fill_id":"T7","order_id":"O7",'
         '"symbol":"BTC/USD","side":"sell","price":"50000.1","quantity":"0.00012345","cost":"6.1725","fee":"0.016",'
-        '"fee_currency":"USD","size_type":"base","master_equity_before":"100000","traded_position_before":"0.5",'
+        '"fee_currency":"USD","master_equity_before":"100000","traded_position_before":"0.5",'
         '"fraction_closed":"0.0002469","executed_at":"2026-01-05T12:00:00.123456Z",'
         '"published_at":"2026-01-05T12:00:01Z","replayed":false,"trace_id":"trace-7"}'
     ),

@@ -8,8 +8,8 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import OutcomeUnknown
-from shared.brokers.port.account import BrokerAccount
-from shared.domain.fill import Side, SizeType
+from shared.brokers.port.account import BrokerAccount, LearnsFees
+from shared.domain.fill import Side
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import FILLS, ORDER_ID, fill_reply, order_reply
 
@@ -33,8 +33,8 @@ async def test_fills_are_read_to_their_end(server: RecordingServer, account: Bro
     assert (first["direction"], first["after"]) == ("asc", "2024-05-01T09:59:59.002000Z")
 
 
-async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account: BrokerAccount) -> None:
-    """The taker fee is 0.25%, the maker fee 0.15%, stocks are free. The order shows whether its size was in dollars."""
+async def test_a_fill_has_its_fee_when_its_order_was_read(server: RecordingServer, account: BrokerAccount) -> None:
+    """The taker fee is 0.25%, the maker fee 0.15%, stocks are free. Until then a fill pays the taker fee."""
     orders = {
         "market": order_reply(id="market", notional="10000", qty=None),
         "limit": order_reply(id="limit", type="limit", submitted_at="2024-05-01T09:00:00Z"),
@@ -54,21 +54,32 @@ async def test_a_fill_has_its_fee_and_size_type(server: RecordingServer, account
             fill_reply(5, activity_type="CFEE"),
         ]
     )
+    assert isinstance(account, LearnsFees)
+    first = await account.fills_since(SINCE)
+    assert [account.knows_fee(fill) for fill in first] == [False, False, False, True]
+    assert (first[1].fee, first[1].fee_currency) == (Decimal(25), "USD")
+    assert {request.path for request in server.requests} == {"/v2/account/activities/FILL"}
+    await account.learn_fees()
     market, limit, taking, stock = await account.fills_since(SINCE)
-    assert (market.size_type, market.fee, market.fee_currency) == (SizeType.QUOTE, Decimal("0.0005"), "BTC")
-    assert (limit.size_type, limit.fee, limit.fee_currency) == (SizeType.BASE, Decimal(15), "USD")
+    assert all(account.knows_fee(fill) for fill in (market, limit, taking, stock))
+    assert (market.fee, market.fee_currency) == (Decimal("0.0005"), "BTC")
+    assert (limit.fee, limit.fee_currency) == (Decimal(15), "USD")
     assert (taking.fee, taking.fee_currency) == (Decimal("0.0005"), "BTC")
     assert (stock.symbol, stock.side, stock.fee, stock.cost) == ("AAPL/USD", Side.SELL, Decimal(0), Decimal(10_000))
-    await account.fills_since(SINCE)
+    await account.learn_fees()
     assert len(server.sent_to("GET /v2/orders")) <= 2  # Each order is read once.
     assert not [request for request in server.requests if request.path.startswith("/v2/orders/")]
 
 
-async def test_a_fill_whose_order_is_gone_is_still_a_fill(server: RecordingServer, account: BrokerAccount) -> None:
-    """The defaults are a size in the base currency and the taker fee."""
+async def test_an_order_that_is_gone_is_asked_for_once(server: RecordingServer, account: BrokerAccount) -> None:
+    """Its fill keeps the taker fee."""
     server.answers[FILLS] = [fill_reply(1)]
-    (fill,) = await account.fills_since(SINCE)
-    assert (fill.size_type, fill.fee) == (SizeType.BASE, Decimal("0.0005"))
+    assert isinstance(account, LearnsFees)
+    for _ in range(3):
+        (fill,) = await account.fills_since(SINCE)
+        await account.learn_fees()
+    assert (fill.fee, account.knows_fee(fill)) == (Decimal("0.0005"), True)
+    assert len(server.sent_to(f"GET /v2/orders/{ORDER_ID}")) == 1
 
 
 @pytest.mark.parametrize("broken", [{}, [1], [{"id": 5}], [fill_reply(1, price=None)], [fill_reply(1, side="up")]])

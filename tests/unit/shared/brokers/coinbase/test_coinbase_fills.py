@@ -8,7 +8,7 @@ import pytest
 
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import FILLS
 
@@ -44,7 +44,7 @@ async def test_fills_are_every_execution_since_then_in_order(server: RecordingSe
     found = await account.fills_since(EXECUTED)
     assert [each.fill_id for each in found] == ["entry-2", "entry-3"]
     first, last = found
-    assert (first.symbol, first.side, first.size_type) == ("BTC/USD", Side.SELL, SizeType.BASE)
+    assert (first.symbol, first.side) == ("BTC/USD", Side.SELL)
     assert (first.price, first.quantity, first.cost) == (Decimal("21220.64"), Decimal("0.5"), Decimal("10610.32"))
     assert (first.fee, first.fee_currency, first.executed_at) == (Decimal("63.66"), "USD", EXECUTED)
     assert (last.symbol, last.side) == ("ETH/USD", Side.BUY)
@@ -58,7 +58,7 @@ async def test_a_fill_sized_in_quote_currency_is_told_in_base(server: RecordingS
     """The size is the cost, and the quantity is size ÷ price with sixteen decimals, as at Coinbase."""
     server.answers[FILLS] = {"fills": [fill(size="100", price="40000", size_in_quote=True, side="BUY")]}
     (found,) = await account.fills_since(EXECUTED - timedelta(seconds=1))
-    assert (found.quantity, found.cost, found.size_type) == (Decimal("0.0025"), Decimal(100), SizeType.QUOTE)
+    assert (found.quantity, found.cost) == (Decimal("0.0025"), Decimal(100))
 
 
 async def test_a_fill_of_a_product_that_is_no_longer_listed_keeps_its_name(

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from shared.brokers.errors import OutcomeUnknown
-from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.account import BrokerAccount, LearnsFees
 from shared.domain.copying.traded_position import apply_fill
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from tests.support.recording_server import Recorded, RecordingServer
 
 SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
@@ -65,7 +65,6 @@ async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAc
         "cost": "3000.01",
         "fee": "7.80003",
         "fee_currency": "USD",
-        "size_type": SizeType.BASE,
         "executed_at": datetime(2021, 3, 25, 9, 44, 56, 133_700, tzinfo=UTC),
     }
 
@@ -77,10 +76,19 @@ async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAc
 async def test_a_fee_has_the_currency_that_it_was_taken_in(
     server: RecordingServer, account: BrokerAccount, flags: str, fee: str, currency: str
 ) -> None:
-    """Kraken reports 7.80003 USD in any case. With the flag fcib it took the same value in the coin."""
+    """Kraken reports 7.80003 USD in any case. With the flag fcib it took the same value in the coin.
+
+    The fill does not wait for the flags, which only its order has.
+    """
     server.answers["TradesHistory"] = {"trades": {"T1": trade()}, "count": 1}
     server.answers["QueryOrders"] = lambda request: {request.fields["txid"]: {"oflags": flags}}
+    assert isinstance(account, LearnsFees)
     (fill,) = await account.fills_since(SINCE)
+    assert (fill.fee, fill.fee_currency, account.knows_fee(fill)) == (Decimal("7.80003"), "USD", False)
+    assert [request.path.rpartition("/")[2] for request in server.requests] == ["TradesHistory"]
+    await account.learn_fees()
+    (fill,) = await account.fills_since(SINCE)
+    assert account.knows_fee(fill)
     assert (fill.fee, fill.fee_currency) == (Decimal(fee), currency)
 
 
@@ -101,6 +109,9 @@ async def test_a_master_that_pays_its_fees_in_coins_is_flat_after_each_round_tri
         txid: {"oflags": "fcib" if int(txid[1:6]) % 2 == 0 else "fciq"}
         for txid in request.fields["txid"].split(",")
     }
+    assert isinstance(account, LearnsFees)
+    await account.fills_since(SINCE)
+    await account.learn_fees()
     position = Decimal(0)
     for fill in await account.fills_since(SINCE):
         change = apply_fill(position, fill, "BTC")
@@ -124,19 +135,31 @@ async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingS
     assert int(server.requests[0].fields["start"]) == int(SINCE.timestamp()) - 1
 
 
-async def test_the_size_type_is_the_orders(server: RecordingServer, account: BrokerAccount) -> None:
-    """The flag viqc means that the master named a size in dollars. Orders are read once, 20 in a request."""
-    trades = {f"T{number:02}": trade(number) for number in range(25)}
-    server.answers["TradesHistory"] = {"trades": trades, "count": 25}
-    flags = {"O00003-BBBBB-CCCCCC": "fciq,viqc", "O00004-BBBBB-CCCCCC": "fciq"}
+async def test_the_orders_of_fills_are_read_once_and_20_in_a_request(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """The fills of a master are read again, with overlap, at every poll."""
+    server.answers["TradesHistory"] = {"trades": {f"T{number:02}": trade(number) for number in range(25)}, "count": 25}
     server.answers["QueryOrders"] = lambda request: {
-        txid: {"oflags": flags.get(txid, "")} for txid in request.fields["txid"].split(",")
+        txid: {"oflags": "fciq"} for txid in request.fields["txid"].split(",")
     }
-    by_quote = [fill.fill_id for fill in await account.fills_since(SINCE) if fill.size_type is SizeType.QUOTE]
-    assert by_quote == ["T03"]
+    assert isinstance(account, LearnsFees)
+    for _ in range(2):
+        await account.fills_since(SINCE)
+        await account.learn_fees()
     assert [len(request.fields["txid"].split(",")) for request in server.sent_to("QueryOrders")] == [20, 5]
-    await account.fills_since(SINCE)
-    assert len(server.sent_to("QueryOrders")) == 2
+
+
+async def test_an_order_that_kraken_never_returns_is_given_up(server: RecordingServer, account: BrokerAccount) -> None:
+    """It counts as one without flags, so its fee was taken in quote currency."""
+    server.answers["TradesHistory"] = {"trades": {"T1": trade()}, "count": 1}
+    server.answers["QueryOrders"] = {}
+    assert isinstance(account, LearnsFees)
+    for _ in range(5):
+        (fill,) = await account.fills_since(SINCE)
+        await account.learn_fees()
+    assert len(server.sent_to("QueryOrders")) == 3
+    assert (fill.fee_currency, account.knows_fee(fill)) == ("USD", True)
 
 
 async def test_pages_without_a_count_are_read_to_the_end(server: RecordingServer, account: BrokerAccount) -> None:

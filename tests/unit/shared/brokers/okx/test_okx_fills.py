@@ -7,7 +7,6 @@ import pytest
 
 from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
-from shared.domain.fill import SizeType
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.okx.conftest import (
     FILLS,
@@ -18,7 +17,6 @@ from tests.unit.shared.brokers.okx.conftest import (
     fill_entry,
     order_entry,
     pages,
-    refused,
 )
 
 
@@ -47,26 +45,16 @@ async def test_a_fill_is_read_exactly(server: RecordingServer, account: BrokerAc
         "cost": "3000.12",
         "fee": "0.00015",
         "fee_currency": "BTC",
-        "size_type": "quote",
         "executed_at": "2021-03-25T09:44:56.134000Z",
     }
 
 
-async def test_how_an_order_named_its_size_is_asked_once(server: RecordingServer, account: BrokerAccount) -> None:
-    """The fills of a master are read again, with overlap, at every poll."""
-    server.answers |= {FILLS: pages([fill_entry(1), fill_entry(2)], 100), ORDER: [order_entry()]}
+async def test_a_reading_of_fills_asks_for_nothing_else(server: RecordingServer, account: BrokerAccount) -> None:
+    """A fill is published as soon as it is seen. Its order is not requested."""
+    server.answers |= {FILLS: pages([fill_entry(1), fill_entry(2)], 100)}
     for _ in range(3):
         await account.fills_since(SINCE)
-    assert len(server.sent_to(ORDER)) == 1
-
-
-async def test_an_order_that_cannot_be_read_does_not_hold_up_its_fills(
-    server: RecordingServer, account: BrokerAccount
-) -> None:
-    """Such fills count as sized in the base currency."""
-    server.answers |= {FILLS: pages([fill_entry()], 100), ORDER: refused("50011", status=429)}
-    (fill,) = await account.fills_since(SINCE)
-    assert fill.size_type is SizeType.BASE
+    assert {request.path for request in server.requests} == {"/api/v5/trade/fills-history"}
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ from aiohttp import web
 
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.errors import OutcomeUnknown
-from shared.domain.fill import Side, SizeType
+from shared.domain.fill import Side
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.binance.conftest import refused
 from tests.unit.shared.brokers.binance.fills.conftest import Exchange, milliseconds
@@ -31,24 +31,18 @@ async def test_a_fill_is_read_in_full(exchange: Exchange, account: BinanceAccoun
         "cost": "500.001",
         "fee": "0.500001",
         "fee_currency": "USDT",
-        "size_type": SizeType.BASE,
         "executed_at": datetime.fromtimestamp(trade["time"] / 1_000, UTC),
     }
 
 
-async def test_the_size_type_is_the_orders_and_asked_for_once(
+async def test_the_order_of_a_fill_is_not_requested(
     binance: RecordingServer, exchange: Exchange, account: BinanceAccount
 ) -> None:
-    """An order with quoteOrderQty was sized in dollars by the master. Each order is read once."""
+    """A fill is published as soon as it is seen. Everything that is needed is in the trade."""
     since = datetime.now(UTC) - timedelta(minutes=1)
-    exchange.quote_sized.add(1_020)
-    for _ in range(2):
-        exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
-    exchange.trade("BTC", "USDT", "buy", "0.01", "50000", orderId=1_020)
-    for _ in range(2):
-        fills = await account.fills_since(since)
-    assert [fill.size_type for fill in fills] == [SizeType.BASE, SizeType.QUOTE, SizeType.QUOTE]
-    assert len(binance.sent_to("GET order")) == 2
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    assert len(await account.fills_since(since)) == 1
+    assert not binance.sent_to("GET order")
 
 
 async def test_many_trades_are_read_page_by_page(exchange: Exchange, account: BinanceAccount) -> None:
@@ -89,7 +83,7 @@ async def test_a_failed_question_loses_nothing(
     since = datetime.now(UTC) - timedelta(minutes=1)
     await account.fills_since(since)
     exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
-    for name in ("GET account", "GET myTrades", "GET order"):
+    for name in ("GET account", "GET myTrades"):
         kept = binance.answers[name]
         binance.answers[name] = web.Response(status=502)
         with pytest.raises(OutcomeUnknown):

@@ -1,0 +1,80 @@
+"""Holds back a sale that the books do not explain, because its purchase may become visible later.
+
+If the sale were published first, it would copy as nothing, and the purchase as a position that no sale closes. One
+reading of the account answers the question: where it shows as much of the asset as the books, no purchase is missing.
+Otherwise the sale is published after some seconds. Other assets of the master do not wait.
+"""
+
+from collections.abc import Collection, Mapping, Sequence
+from decimal import Decimal
+from typing import Final
+
+from services.master_trader.books import Books
+from services.master_trader.unwind import held_fills, holdings_before
+from shared.domain.amounts import ZERO
+from shared.domain.fill import AccountFill
+from shared.domain.symbol import Symbol
+from shared.persistence.ledger.master_fills import ObservedFill
+
+NEARLY_ALL: Final = Decimal("0.99")
+"""A sale of this share of the position may be all of it, if a fee of its purchase was taken in the coin."""
+
+
+class HeldSales:
+    """Remembers which sales wait, since when, and what a reading said about them. Pure except for its memory."""
+
+    def __init__(self, patience_seconds: float) -> None:
+        """`patience_seconds`: how long a sale waits at most."""
+        self._patience_seconds = patience_seconds
+        self._seen_seconds: dict[str, float] = {}
+        self._verdicts: dict[str, bool] = {}
+        """Whether a reading explained a sale, by fill id."""
+        self.waiting: tuple[ObservedFill, ...] = ()
+        """The held fills of the last poll."""
+
+    def hold(
+        self,
+        new: Sequence[ObservedFill],
+        shown: Sequence[AccountFill],
+        books: Books,
+        traded: Mapping[Symbol, Decimal],
+        unsure: Collection[Symbol],
+        now_seconds: float,
+    ) -> set[str]:
+        """Return the ids of the fills in `new` that wait.
+
+        `shown`: all fills of the window; `books` have counted them. `traded`: the traded positions before `new`.
+        `unsure`: symbols in which the fee of a purchase is not known yet.
+        """
+        self._seen_seconds = {o.fill.fill_id: self._seen_seconds.get(o.fill.fill_id, now_seconds) for o in new}
+        self._verdicts = {name: verdict for name, verdict in self._verdicts.items() if name in self._seen_seconds}
+        holdings = holdings_before(shown, [observed.fill for observed in new], books.totals)
+
+        def explains(observed: ObservedFill, position: Decimal) -> bool:
+            fill, lot = observed.fill, observed.lot
+            waited_seconds = now_seconds - self._seen_seconds[fill.fill_id]
+            if waited_seconds >= self._patience_seconds or self._verdicts.get(fill.fill_id, False):
+                return True
+            if fill.symbol in unsure and position * NEARLY_ALL <= fill.quantity < position - lot:
+                return False
+            # A lot more than was traded is no news: what earlier full closes left goes with a later one.
+            most = position + lot if position else ZERO
+            return fill.quantity <= min(most, holdings[fill.fill_id].get(fill.symbol.base, ZERO) + lot)
+
+        held = held_fills(new, traded, explains)
+        self.waiting = tuple(observed for observed in new if observed.fill.fill_id in held)
+        return held
+
+    @property
+    def needs_reading(self) -> bool:
+        """Whether a fill waits that no reading was taken for."""
+        return any(observed.fill.fill_id not in self._verdicts for observed in self.waiting)
+
+    def judge(self, waited: Sequence[ObservedFill], totals: Mapping[str, Decimal], books: Books) -> None:
+        """Compare a reading (`totals`) with the books. `waited`: the fills that were held when it was taken.
+
+        The first reading counts. After it, the books agree with the account in any case.
+        """
+        for observed in waited:
+            agrees = books.agree(totals, observed.fill.symbol.base, observed.lot)
+            self._verdicts.setdefault(observed.fill.fill_id, agrees)

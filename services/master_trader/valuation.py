@@ -1,0 +1,158 @@
+"""Knows what a master's account holds and is worth: it keeps the books, and has the account read when that is due.
+
+The readings of the account follow the publication of fills and never precede it. The first one after a start, or after
+a time without polls, is the exception: without it there are no books.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+from time import monotonic
+from typing import Final
+
+import structlog
+
+from services.master_trader.books import JUST_BEFORE, Books
+from services.master_trader.held_sales import HeldSales
+from services.master_trader.poll import Reading, Sighting, read_account, read_fills, sight, take_stock
+from shared.brokers.port.account import BrokerAccount
+from shared.brokers.port.connection import BrokerConnection
+from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
+from shared.domain.amounts import ZERO
+from shared.domain.fill import AccountFill
+from shared.persistence.ledger.master_fills import ObservedFill
+
+READING_SECONDS: Final = 60.0
+AFTER_FILLS_SECONDS: Final = 10.0
+"""When the account is read after new fills. The books are right without it; `nija status` shows the reading."""
+BOOKS_LAST_SECONDS: Final = 60.0
+"""How long books may go without a poll. Another process may have published fills that leave the window of polls."""
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Pending:
+    """A reading that the next poll confirms, if it shows no fill whose place before or after it is unclear."""
+
+    totals: dict[str, Decimal]
+    read_at: datetime
+    held: tuple[ObservedFill, ...]
+
+
+class Valuation:
+    """One process's knowledge of the account. `now`: the time of the broker."""
+
+    def __init__(
+        self, named_values: Mapping[str, Decimal | None], held_sales: HeldSales, now: Callable[[], datetime]
+    ) -> None:
+        self.held_sales = held_sales
+        self._memory = PriceMemory(named_values)
+        self._now = now
+        self._books: Books | None = None
+        self._pending: _Pending | None = None
+        self._last_equity = ZERO
+        """US dollars, at the last reading."""
+        self._polled_seconds = monotonic()
+        self._due_seconds = 0.0
+
+    @property
+    def books(self) -> Books:
+        """The books as of the last poll."""
+        if self._books is None:
+            raise RuntimeError("poll() comes first")
+        return self._books
+
+    def begin(self) -> None:
+        """Continue after an interruption."""
+        self._due_seconds = 0.0
+        if monotonic() - self._polled_seconds > BOOKS_LAST_SECONDS:
+            self._books = self._pending = None
+
+    async def poll(
+        self, connection: BrokerConnection, account: BrokerAccount, since: datetime
+    ) -> tuple[tuple[AccountFill, ...], Reading | None]:
+        """Read the fills from `since` on, and count them in the books.
+
+        Returns them, and the reading that was needed if there were no books.
+        """
+        reading: Reading | None = None
+        if self._books is None:
+            stock = await take_stock(connection, account, since, self._now, self._memory)
+            fills, reading = stock.fills, stock.reading
+            if not stock.agreed:
+                log.warning("the account traded faster than it could be read", fills=len(fills))
+            self._books = Books(reading.totals, reading.account.taken_at, fills)
+            self._learn(reading)
+        else:
+            fills = await read_fills(account, since)
+            self._confirm(fills)
+            self._books.count(fills)
+        self._polled_seconds = monotonic()
+        for fill in fills:
+            self._memory.learn_fill(fill)
+        return fills, reading
+
+    def sight(
+        self,
+        connection: BrokerConnection,
+        fills: Sequence[AccountFill],
+        known: set[str],
+        watched_since: datetime,
+    ) -> Sighting:
+        """Find the new ones of the fills of the last poll, and the equity before each, from the books."""
+        sighting = sight(
+            connection,
+            fills,
+            self.books,
+            self._memory.at(self._now()),
+            known=known,
+            watched_since=watched_since,
+            last_read=self._last_equity,
+        )
+        if sighting.new:
+            self._due_seconds = min(self._due_seconds, monotonic() + AFTER_FILLS_SECONDS)
+        if any(isinstance(observed.equity_before, UnknownEquity) for observed in sighting.new):
+            self._due_seconds = 0.0
+        return sighting
+
+    @property
+    def is_due(self) -> bool:
+        """Whether the account is to be read."""
+        return monotonic() >= self._due_seconds or (self.held_sales.needs_reading and self._pending is None)
+
+    async def read(self, connection: BrokerConnection, account: BrokerAccount, fills: Sequence[AccountFill]) -> Reading:
+        """Read the account. `fills`: those of the last poll."""
+        reading = await read_account(connection, account, fills, self._now(), self._memory)
+        self._pending = _Pending(reading.totals, reading.account.taken_at, self.held_sales.waiting)
+        self._learn(reading)
+        return reading
+
+    def still_unpriced(self, new: Sequence[ObservedFill]) -> set[str]:
+        """The assets without a price that keep the equity before one of `new` unknown."""
+        prices = self._memory.at(self._now())
+        named = {asset for o in new if isinstance(o.equity_before, UnknownEquity) for asset in o.equity_before.unpriced}
+        return {asset for asset in named if asset not in prices.ignored and prices.of(asset) is None}
+
+    def _learn(self, reading: Reading) -> None:
+        self._due_seconds = monotonic() + READING_SECONDS
+        if not isinstance(reading.equity, UnknownEquity):
+            self._last_equity = reading.equity
+
+    def _confirm(self, fills: Sequence[AccountFill]) -> None:
+        """Take the last reading into the books, unless it is unclear which fills it contains."""
+        pending, self._pending = self._pending, None
+        if pending is None:
+            return
+        unclear = [
+            fill
+            for fill in fills
+            if not self.books.has_counted(fill) and abs(fill.executed_at - pending.read_at) < JUST_BEFORE
+        ]
+        if unclear:
+            # The books stay right, because each fill is counted once.
+            self._due_seconds = min(self._due_seconds, monotonic() + AFTER_FILLS_SECONDS)
+            return
+        self.held_sales.judge(pending.held, pending.totals, self.books)
+        self.books.read(pending.totals, pending.read_at)
