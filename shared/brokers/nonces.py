@@ -1,42 +1,30 @@
-"""Gives each request of one API key a nonce, from blocks of nonces that all processes reserve in one place."""
+"""Gives each request of one API key a nonce, which all processes that use the key reserve in one place.
 
-from time import monotonic
+One nonce is reserved for each request, right before it is sent. A process that reserved several would send lower ones
+than another process has sent meanwhile, and the broker would refuse them.
+"""
 
 from shared.brokers.port.connection import NonceSource
 from shared.domain.accounts.credentials import key_hash
 
-BLOCK_SIZE = 32
-# Another process may use the key once we are idle; its numbers are higher, and ours would then be refused.
-IDLE_SECONDS = 0.5
 
+class Nonces:
+    """The nonces of one key. Reserve before a request is signed, because signing cannot wait."""
 
-class NonceBlock:
-    """Successive nonces of one key. Reserve before a request is signed, because signing cannot wait."""
-
-    __slots__ = ("_end", "_key_hash", "_next", "_source", "_used_at")
+    __slots__ = ("_key_hash", "_reserved", "_source")
 
     def __init__(self, source: NonceSource, api_key: str) -> None:
         self._source = source
         self._key_hash = key_hash(api_key)
-        self._next = self._end = 0
-        self._used_at = 0.0
+        self._reserved: int | None = None
 
-    async def ensure(self) -> None:
-        """Make sure that `take` has a nonce. Raises what the source raises."""
-        if self._next >= self._end or monotonic() - self._used_at > IDLE_SECONDS:
-            self._next = await self._source.reserve(self._key_hash, BLOCK_SIZE)
-            self._end = self._next + BLOCK_SIZE
-            self._used_at = monotonic()
+    async def reserve(self) -> None:
+        """Reserve the nonce that `take` returns next. Raises what the source raises."""
+        self._reserved = await self._source.reserve(self._key_hash, 1)
 
     def take(self) -> int:
-        """The next nonce; only after `ensure`."""
-        nonce = self._next
-        if nonce >= self._end:
+        """The reserved nonce, once."""
+        nonce, self._reserved = self._reserved, None
+        if nonce is None:
             raise RuntimeError("a nonce was taken that had not been reserved")
-        self._next = nonce + 1
-        self._used_at = monotonic()
         return nonce
-
-    def drop(self) -> None:
-        """Forget the block: the broker has seen a higher nonce, so the rest of it is useless."""
-        self._next = self._end = 0

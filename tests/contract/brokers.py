@@ -28,12 +28,12 @@ class Terms:
     withdrawing_permissions: tuple[str, ...]
     filled_id_buys_again: bool
     """Whether the client order id of a filled order may be used again. The broker then buys a second time."""
-    refuses_low_nonces: bool
-    """Whether a request is refused when its nonce is not above the last one of its key."""
     unlisted_name: str
     """The name of a pair that the broker does not list, in the spelling of the broker."""
     page_size: int
     """The number of fills on one page."""
+    pages_after_the_last: int
+    """How many pages of fills are read to find out that the page before was the last one."""
     open_orders_page: int
     """The number of open orders on one page. Any number, if the broker returns all of them at once."""
     symbol: Symbol = BITCOIN
@@ -82,9 +82,9 @@ BROKERS = [
         reading_permissions=("query-funds", "query-open-trades", "query-closed-trades"),
         withdrawing_permissions=("query-funds", "modify-trades", "withdraw-funds"),
         filled_id_buys_again=True,
-        refuses_low_nonces=True,
         unlisted_name="NOPEUSD",
         page_size=50,
+        pages_after_the_last=0,
         open_orders_page=50,
         shows_time_in_force=False,
         ccxt_paths={"public": "", "private": ""},
@@ -100,9 +100,9 @@ BROKERS = [
         reading_permissions=("can_view",),
         withdrawing_permissions=("can_view", "can_trade", "can_transfer"),
         filled_id_buys_again=False,
-        refuses_low_nonces=False,
         unlisted_name="NOPE-USD",
         page_size=250,
+        pages_after_the_last=0,
         open_orders_page=250,
         repeated_id_returns_first=True,
         leaves_quiet_candles_out=True,
@@ -118,9 +118,9 @@ BROKERS = [
         reading_permissions=("read_only",),
         withdrawing_permissions=("read_only", "trade", "withdraw"),
         filled_id_buys_again=True,
-        refuses_low_nonces=False,
         unlisted_name="NOPE-USDT",
         page_size=100,
+        pages_after_the_last=1,
         open_orders_page=100,
         symbol=Symbol("BTC", "USDT"),
         fee_in_received=True,
@@ -136,9 +136,9 @@ BROKERS = [
         reading_permissions=("enableReading",),
         withdrawing_permissions=("enableReading", "enableSpotAndMarginTrading", "enableWithdrawals"),
         filled_id_buys_again=True,
-        refuses_low_nonces=False,
         unlisted_name="NOPEUSDT",
         page_size=500,
+        pages_after_the_last=1,
         open_orders_page=50,
         symbol=Symbol("BTC", "USDT"),
         fee_in_received=True,
@@ -155,9 +155,9 @@ BROKERS = [
         reading_permissions=("read",),
         withdrawing_permissions=("read", "trade"),
         filled_id_buys_again=False,
-        refuses_low_nonces=False,
         unlisted_name="NOPE/USD",
         page_size=100,
+        pages_after_the_last=1,
         open_orders_page=500,
         fee_in_received=True,
         request_expires=False,

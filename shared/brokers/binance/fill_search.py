@@ -37,6 +37,8 @@ this time is already part of the first balances, so no change of balances points
 LIKELY_SECONDS = 10.0
 """For how long after a change of balances likely pairs are read at every call. After that the search of all other
 pairs uses the whole allowance, and the likely pairs are read once more at its end."""
+REST_WAITS_SECONDS = 10.0
+"""How long the pairs that no change of balances points to are left unread while every call finds a fill."""
 CLOCKS_DIFFER = timedelta(seconds=2)
 WRITE_OFF_SECONDS = 60.0
 LATE_SECONDS = 3600.0
@@ -69,7 +71,7 @@ class FillSearch:
         """Pairs still to read. True: for the first search; False: because balances changed."""
         self._searched_currencies: set[str] = set()
         self._allowance = float(SYMBOLS_AT_ONCE)
-        self._allowed_at = monotonic()
+        self._allowed_at = self._rest_read_at = monotonic()
         self._unexplained: dict[str, Decimal] = {}
         self._unexplained_since = 0.0
 
@@ -83,9 +85,15 @@ class FillSearch:
         if self._books is None or self._searched_from is None or since < self._searched_from:
             books = await self._begin(since)
         else:
-            books = self._books
-            await self._go_on(books, since)
+            books, known = self._books, len(self._fills)
+            await self._explain(books, since)
+            if len(self._fills) > known and monotonic() - self._rest_read_at < REST_WAITS_SECONDS:
+                # What was found does not wait for the search of the rest.
+                self._hot_until = {symbol: until + REST_WAITS_SECONDS for symbol, until in self._still_hot().items()}
+                return self._since(since)
+            await self._read_hot(books, since)
         await self._search_pending(books, since)
+        self._rest_read_at = monotonic()
         return self._since(since)
 
     async def _begin(self, since: datetime) -> Books:
@@ -117,13 +125,11 @@ class FillSearch:
         self._explained_at = read_at
         return books
 
-    async def _go_on(self, books: Books, since: datetime) -> None:
+    async def _explain(self, books: Books, since: datetime) -> None:
+        """Read the balances, and the likely pairs until the found fills explain them."""
         read_at = datetime.now(UTC)
         books.read(await self._read_totals())
         clock = monotonic()
-        self._hot_until = {symbol: until for symbol, until in self._hot_until.items() if until > clock}
-        for symbol in self._hot_until:
-            await self._take(books, symbol, self._overlapping(), since)
         is_news = books.unexplained != self._unexplained or clock - self._unexplained_since < LIKELY_SECONDS
         for symbol in self._likely(books) if is_news or not self._pending else ():
             if not books.unexplained:
@@ -142,6 +148,15 @@ class FillSearch:
                 self._unexplained = {}
         if not books.unexplained:
             self._explained_at = read_at
+
+    async def _read_hot(self, books: Books, since: datetime) -> None:
+        self._hot_until = self._still_hot()
+        for symbol in self._hot_until:
+            await self._take(books, symbol, self._overlapping(), since)
+
+    def _still_hot(self) -> dict[Symbol, float]:
+        clock = monotonic()
+        return {symbol: until for symbol, until in self._hot_until.items() if until > clock}
 
     async def _search_pending(self, books: Books, since: datetime) -> None:
         clock = monotonic()

@@ -12,7 +12,6 @@ from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import classify, shortened
 from shared.brokers.errors import (
     Expired,
-    InvalidNonce,
     KeyRefused,
     NotVisibleYet,
     OutcomeUnknown,
@@ -23,7 +22,7 @@ from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.history import order_query, whole_history
 from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.limits import units_for
-from shared.brokers.nonces import NonceBlock
+from shared.brokers.nonces import Nonces
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
@@ -58,7 +57,7 @@ class KrakenAccount(CcxtAccount):
 
     __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols", "_unread_orders")
 
-    def __init__(self, client: KrakenClient, nonces: NonceBlock, symbols: KrakenSymbols, malformed_key: str) -> None:
+    def __init__(self, client: KrakenClient, nonces: Nonces, symbols: KrakenSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
         client.nonces = nonces
         self._client = client
@@ -248,17 +247,14 @@ class KrakenAccount(CcxtAccount):
     async def _ready(self) -> None:
         if self._malformed_key:
             raise KeyRefused(self._malformed_key)
-        await self._nonces.ensure()
+        await self._nonces.reserve()
 
     async def _send(self, endpoint: _Endpoint, request: dict[str, Any], read: Callable[[Any], _Read]) -> _Read:
         try:
             reply = await endpoint(request)
             return read(reply["result"])
         except ccxt.BaseError as error:
-            ours = classify(error)
-            if isinstance(ours, InvalidNonce):
-                self._nonces.drop()
-            raise ours from error
+            raise classify(error) from error
         except (*WRONG_SHAPE, OSError) as error:
             raise _unreadable("the request", error) from error
 

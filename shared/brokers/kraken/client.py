@@ -14,7 +14,7 @@ from ccxt.async_support.kraken import kraken  # type: ignore[import-untyped]  # 
 from shared.brokers.ccxt.client import SharedClient
 from shared.brokers.ccxt.errors import BackOff, error_for, shortened, with_hint
 from shared.brokers.kraken.refusals import reaction_to
-from shared.brokers.nonces import NonceBlock
+from shared.brokers.nonces import Nonces
 
 # First digit of an HTTP status.
 SUCCESS = 2
@@ -45,7 +45,7 @@ def _seconds_from_header(headers: dict[str, str]) -> float:
 class KrakenClient(SharedClient, kraken):  # type: ignore[misc]  # ccxt ships no type marker
     """One key's requests to Kraken; the template has no key and sends public requests only."""
 
-    nonces: NonceBlock | None = None
+    nonces: Nonces | None = None
 
     def nonce(self) -> int:
         """A nonce reserved across all processes. ccxt's own nonces are per client, and two clients' would collide."""

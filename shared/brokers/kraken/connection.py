@@ -15,7 +15,7 @@ from shared.brokers.kraken.market_data import KrakenMarketReader
 from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
 from shared.brokers.kraken.profile import PROFILE
 from shared.brokers.kraken.symbols import KrakenSymbols
-from shared.brokers.nonces import NonceBlock
+from shared.brokers.nonces import Nonces
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import NonceSource
 from shared.domain.accounts.credentials import Credentials, malformed
@@ -54,7 +54,7 @@ class KrakenConnection(CcxtConnection):
         wrong = malformed(PROFILE.keys, credentials) or ""
         if not wrong and not client.apiKey.isprintable():
             wrong = "the API key contains characters that no key has; copy it again"
-        return KrakenAccount(client, NonceBlock(self._nonces, client.apiKey), self._listed(), wrong)
+        return KrakenAccount(client, Nonces(self._nonces, client.apiKey), self._listed(), wrong)
 
     @property
     def market_data(self) -> KrakenMarketReader:

@@ -5,14 +5,14 @@ from typing import Any
 
 import pytest
 
-from shared.brokers.errors import InvalidNonce, KeyRefused
+from shared.brokers.errors import KeyRefused
 from shared.brokers.kraken.client import KrakenClient
-from shared.brokers.nonces import BLOCK_SIZE, NonceBlock
+from shared.brokers.nonces import Nonces
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials, key_hash
 from tests.support.recording_server import RecordingServer
-from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces, error_reply
+from tests.unit.shared.brokers.conftest import API_KEY, API_SECRET, CountingNonces
 from tests.unit.shared.brokers.kraken.conftest import market_order
 
 
@@ -35,52 +35,38 @@ async def test_the_signature_is_krakens(monkeypatch: pytest.MonkeyPatch) -> None
 async def test_nonces_come_from_the_source_one_by_one(
     server: RecordingServer, account: BrokerAccount, nonces: CountingNonces
 ) -> None:
-    """One block of nonces serves many requests, under a hash that does not reveal the key. Nonces only grow."""
+    """Each request reserves its own, under a hash that does not reveal the key."""
     server.answers["BalanceEx"] = {}
-    for _ in range(BLOCK_SIZE + 1):
+    for _ in range(3):
         await account.balances()
     sent = [int(request.fields["nonce"]) for request in server.requests]
     assert sent == sorted(set(sent))
-    assert nonces.reserved == [(key_hash(API_KEY), BLOCK_SIZE)] * 2
+    assert nonces.reserved == [(key_hash(API_KEY), 1)] * 3
     assert len(key_hash(API_KEY)) == 64
     assert API_KEY not in key_hash(API_KEY)
 
 
-async def test_a_refused_nonce_makes_the_next_request_reserve_afresh(
-    server: RecordingServer, account: BrokerAccount, nonces: CountingNonces
+async def test_processes_that_share_a_key_send_growing_nonces(
+    server: RecordingServer, connection: BrokerConnection
 ) -> None:
-    """Another process has used a higher nonce, so the rest of the block is useless."""
-    server.answers["BalanceEx"] = error_reply("EAPI:Invalid nonce")
-    with pytest.raises(InvalidNonce):
-        await account.balances()
-    nonces.last += 10_000
+    """Two processes take turns. A block of reserved nonces would be below what the other one has sent."""
     server.answers["BalanceEx"] = {}
-    await account.balances()
-    assert int(server.requests[-1].fields["nonce"]) > nonces.last - BLOCK_SIZE
-
-
-async def test_an_idle_accounts_nonces_are_not_used_any_more(
-    server: RecordingServer, account: BrokerAccount, nonces: CountingNonces, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Another process may have used the key with higher nonces, so a new block is reserved."""
-    server.answers["BalanceEx"] = {}
-    await account.balances()
-    monkeypatch.setattr("shared.brokers.nonces.IDLE_SECONDS", 0)
-    await account.balances()
-    assert len(nonces.reserved) == 2
-    assert int(server.requests[1].fields["nonce"]) == int(server.requests[0].fields["nonce"]) + BLOCK_SIZE
+    accounts = [connection.account(Credentials(api_key=API_KEY, api_secret=API_SECRET)) for _ in range(2)]
+    for turn in range(6):
+        await accounts[turn % 2].balances()
+    sent = [int(request.fields["nonce"]) for request in server.requests]
+    assert sent == sorted(set(sent))
 
 
 async def test_a_nonce_that_was_not_reserved_cannot_be_taken(nonces: CountingNonces) -> None:
     """Signing cannot wait for the source, so a missing reservation is a defect that raises at once."""
-    block = NonceBlock(nonces, API_KEY)
+    of_key = Nonces(nonces, API_KEY)
     with pytest.raises(RuntimeError):
-        block.take()
-    await block.ensure()
-    assert block.take() > 0
-    block.drop()
+        of_key.take()
+    await of_key.reserve()
+    assert of_key.take() > 0
     with pytest.raises(RuntimeError):
-        block.take()
+        of_key.take()
 
 
 async def test_calls_of_one_account_wait_for_each_other(server: RecordingServer, account: BrokerAccount) -> None:
