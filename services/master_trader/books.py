@@ -9,6 +9,7 @@ from decimal import Decimal
 from typing import Final
 
 from shared.domain.accounts.equity import effects
+from shared.domain.accounts.master_value import MasterPrices
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
 
@@ -56,6 +57,10 @@ class Books:
         self._included |= {name: fill.executed_at for name, fill in self._moved.items()}
         self._moved.clear()
         self.totals, self._read_at = dict(totals), read_at
+
+    def fees_since_reading(self, prices: MasterPrices) -> Decimal:
+        """What the fills since the reading have cost in fees, in US dollars."""
+        return sum((fill.fee * (prices.of(fill.fee_currency) or ZERO) for fill in self._moved.values()), ZERO)
 
     def agree(self, totals: Mapping[str, Decimal], asset: str, tolerance: Decimal) -> bool:
         """Whether a reading shows as much of the asset as the books."""

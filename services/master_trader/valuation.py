@@ -102,14 +102,15 @@ class Valuation:
         watched_since: datetime,
     ) -> Sighting:
         """Find the new ones of the fills of the last poll, and the equity before each, from the books."""
+        prices = self._memory.at(self._now())
         sighting = sight(
             connection,
             fills,
             self.books,
-            self._memory.at(self._now()),
+            prices,
             known=known,
             watched_since=watched_since,
-            last_read=self._last_equity,
+            last_read=self._last_equity - self.books.fees_since_reading(prices),
         )
         if sighting.new:
             self._due_seconds = min(self._due_seconds, monotonic() + AFTER_FILLS_SECONDS)

@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 from services.master_trader.books import Books
+from shared.domain.accounts.master_value import MasterPrices
 from shared.domain.fill import Side
 from tests.unit.services.master_trader.test_unwind import NOON, fill
 
@@ -48,6 +49,17 @@ def test_a_fee_that_is_known_later_corrects_the_holdings() -> None:
     books.count([bought])
     books.count([bought.model_copy(update={"fee": Decimal("0.01"), "fee_currency": "BTC"})])
     assert held(books) == {"USD": Decimal(800), "BTC": Decimal("1.99")}
+
+
+def test_the_fees_since_the_reading_are_known_in_dollars() -> None:
+    """The equity of the last reading minus these fees is what the account is still worth at the same prices."""
+    books = Books({"USD": Decimal(1000)}, NOON, ())
+    bought = fill(5, Side.BUY, "2", "100", fee="1")
+    books.count([bought, fill(6, Side.SELL, "1", "50", fee="0.01", symbol="ETH/BTC")])
+    prices = MasterPrices({"BTC": Decimal(100)})
+    assert books.fees_since_reading(prices) == Decimal(2)
+    books.read(books.totals, NOON + 7 * SECOND)
+    assert books.fees_since_reading(prices) == 0
 
 
 def test_an_old_fill_that_is_shown_again_after_hours_moves_nothing() -> None:
