@@ -111,6 +111,9 @@ class Rule:
     with_parameter: str = ""
     cost_with_parameter: float = 0.0
     """The cost when the request has the parameter `with_parameter`."""
+    counted_parameter: str = ""
+    costs_by_count: tuple[tuple[int, float], ...] = ()
+    """The cost when the request has `counted_parameter`, a JSON list: (most names, cost), the smallest first."""
     cost_of_refusal: float = 0.0
     """What the broker counts in addition when it refuses the request."""
 
@@ -175,6 +178,9 @@ class Budget:
         named = _named(parameters)
 
         def cost(rule: Rule) -> float:
+            if rule.counted_parameter and rule.counted_parameter in named:
+                count = str(named[rule.counted_parameter]).count(",") + 1
+                return next((cost for most, cost in rule.costs_by_count if count <= most), rule.cost)
             return rule.cost_with_parameter if rule.with_parameter and rule.with_parameter in named else rule.cost
 
         return self._charges(f"{api} {method} {path}", named, cost)

@@ -32,6 +32,8 @@ _WEIGHTS = {
 }
 _UNKNOWN_WEIGHT = 2
 _FAILED_ORDER = 1
+# Names in the list `symbols` → weight.
+_TICKERS = ((20, 2), (100, 40), (1_000, 80))
 # Levels of the book that are asked for → weight.
 _DEPTHS = ((100, 5), (500, 25), (1_000, 50), (5_000, 250))
 # Binance documents that bans last from 2 minutes to 3 days and grow, and not how many refusals lead to the first one.
@@ -107,10 +109,15 @@ def _weight(endpoint: str, parameters: Mapping[str, str]) -> int:
             return 5 if "orderId" in parameters else 20
         case "ticker/price" | "ticker/bookTicker":
             return 2 if has_symbol else 4
+        case "ticker/24hr" if not has_symbol:
+            return _by_count(parameters["symbols"].count(",") + 1, _TICKERS) if "symbols" in parameters else 80
         case "ticker/24hr":
-            return 2 if has_symbol else 80
+            return 2
         case "depth":
             wanted = parameters.get("limit", "100")
-            levels = int(wanted) if wanted.isdecimal() else 0
-            return next((weight for most, weight in _DEPTHS if levels <= most), _DEPTHS[-1][1])
+            return _by_count(int(wanted) if wanted.isdecimal() else 0, _DEPTHS)
     return _WEIGHTS.get(endpoint, _UNKNOWN_WEIGHT)
+
+
+def _by_count(count: int, weights: tuple[tuple[int, int], ...]) -> int:
+    return next((weight for most, weight in weights if count <= most), weights[-1][1])

@@ -26,6 +26,15 @@ _RATE_RULES: Final = (
     Rule(_WEIGHT, r" GET myTrades$", 20, "orderId", 5),
     Rule(_WEIGHT, r" GET (account|allOrders|exchangeInfo)$", 20),
     Rule(_WEIGHT, r" GET ticker/price$", 4, "symbol", 2),
+    Rule(
+        _WEIGHT,
+        r" GET ticker/24hr$",
+        80,
+        "symbol",
+        2,
+        counted_parameter="symbols",
+        costs_by_count=((20, 2), (100, 40)),
+    ),
     Rule(_WEIGHT, r" GET ticker/", 80, "symbol", 2),
     Rule(_WEIGHT, r" GET depth$", 5),  # up to 100 levels, which is the most that is asked for
     Rule(_WEIGHT, r" GET aggTrades$", 4),

@@ -46,7 +46,7 @@ TRIES = 10
 
 @pytest.fixture
 def paper(tmp_path: Path) -> Iterator[PaperServer]:
-    server = PaperServer(Broker.BINANCE, tmp_path, "--rate-limits")
+    server = PaperServer(Broker.BINANCE, tmp_path)
     server.pin_price("BTC/USDT", "50000")
     yield server
     server.stop()

@@ -15,7 +15,7 @@ def paper(tmp_path: Path) -> Iterator[Paper]:
     port_file = tmp_path / "port"
     process = start(
         "services.paper_broker.app",
-        ["--broker", "kraken", "--port", "0", "--port-file", str(port_file), "--seed", "7"],
+        ["--broker", "kraken", "--port", "0", "--port-file", str(port_file), "--seed", "7", "--no-rate-limits"],
         tmp_path / "paper.log",
         {},
     )

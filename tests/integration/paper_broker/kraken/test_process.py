@@ -48,16 +48,22 @@ async def test_a_killed_broker_comes_back_with_everything(tmp_path: Path, run_pa
             await client.fetch_balance()
 
 
-async def test_rate_limits_are_counted_when_asked_for(tmp_path: Path, run_paper: Any, connect: Any) -> None:
-    """Twenty reads in a burst pass, the next do not; another key has its own counter."""
-    with run_paper(tmp_path, "--rate-limits") as paper:
+async def test_rate_limits_are_in_force_unless_they_are_lifted(tmp_path: Path, run_paper: Any, connect: Any) -> None:
+    """Fifteen reads in a burst pass, the next do not; another key has its own counter."""
+    with run_paper(tmp_path) as paper:
         _, keys = paper.account({"USD": "1000"}, keys=2)
         client = connect(paper, keys[0])
-        for _ in range(20):
+        for _ in range(15):
             await client.fetch_balance()
         bursts = await asyncio.gather(*(client.fetch_balance() for _ in range(20)), return_exceptions=True)
         assert any(isinstance(answer, ccxt.DDoSProtection) for answer in bursts)
         await connect(paper, keys[1]).fetch_balance()
+    lifted = tmp_path / "lifted"
+    lifted.mkdir()
+    with run_paper(lifted, "--no-rate-limits") as paper:
+        client = connect(paper, paper.account({"USD": "1000"})[1][0])
+        for _ in range(40):
+            await client.fetch_balance()
 
 
 @pytest.mark.parametrize(

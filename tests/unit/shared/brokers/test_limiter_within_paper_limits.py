@@ -53,6 +53,8 @@ KINDS: list[tuple[Broker, str, Any]] = [
     (Broker.BINANCE, "public GET exchangeInfo", {}),
     (Broker.BINANCE, "public GET ticker/price", {}),
     (Broker.BINANCE, "public GET ticker/24hr", {}),
+    (Broker.BINANCE, "public GET ticker/24hr", {"symbols": '["BTCUSDT","ETHUSDT"]'}),
+    (Broker.BINANCE, "public GET ticker/24hr", {"symbols": ",".join(["BTCUSDT"] * 21)}),
     (Broker.BINANCE, "public GET depth", {"symbol": "BTCUSDT"}),
     (Broker.ALPACA, "private POST /orders", {}),
 ]
