@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
@@ -36,6 +37,17 @@ class Terms:
     """How many pages of fills are read to find out that the page before was the last one."""
     open_orders_page: int
     """The number of open orders on one page. Any number, if the broker returns all of them at once."""
+    pressed_call: tuple[Any, ...]
+    """A call of the ordinary client library, with its parameters, that is sent until it is refused."""
+    requests_before_refusal: int
+    """How many of these calls pass at once."""
+    too_many_text: str
+    mode_texts: Mapping[str, str]
+    """By the mode of a market, the words in which an order is refused."""
+    ban_text: str = ""
+    """The answer to a client that does not slow down after ten refusals, if that changes anything."""
+    has_odd_wallets: bool = True
+    """Whether accounts hold staked and wrapped coins under names of their own."""
     symbol: Symbol = BITCOIN
     """The pair in which orders are placed: bitcoin against a kind of dollar."""
     fee_in_received: bool = False
@@ -73,6 +85,17 @@ class Terms:
 BROKERS = [
     Terms(
         broker=Broker.KRAKEN,
+        pressed_call=("private_post_balanceex",),
+        requests_before_refusal=15,
+        too_many_text="EAPI:Rate limit exceeded",
+        ban_text="EGeneral:Temporary lockout",
+        mode_texts={
+            "cancel_only": "EService:Market in cancel_only mode",
+            "post_only": "EService:Market in post_only mode",
+            "limit_only": "EService:Market in limit_only mode",
+            "halted": "EOrder:Trading disabled",
+            "closed": "EOrder:Market is closed",
+        },
         place_endpoint="AddOrder",
         order_endpoint="QueryOrders",
         balances_endpoint="BalanceEx",
@@ -91,6 +114,15 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.COINBASE,
+        pressed_call=("v3_public_get_brokerage_market_product_book", {"product_id": "BTC-USD"}),
+        requests_before_refusal=10,
+        too_many_text="too many requests",
+        mode_texts={
+            "cancel_only": "cancel only mode",
+            "post_only": "post only mode",
+            "limit_only": "limit only mode - please use limit order type",
+            "halted": "TRADING_DISABLED",
+        },
         place_endpoint="create_order",
         order_endpoint="get_order",
         balances_endpoint="list_accounts",
@@ -109,6 +141,10 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.OKX,
+        pressed_call=("private_get_account_balance",),
+        requests_before_refusal=10,
+        too_many_text='"code":"50011"',
+        mode_texts={"limit_only": "51124", "halted": "51022", "closed": "51087"},
         place_endpoint="trade/batch-orders",
         order_endpoint="GET trade/order",
         balances_endpoint="account/balance",
@@ -127,6 +163,15 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.BINANCE,
+        pressed_call=("public_get_ticker_24hr",),
+        requests_before_refusal=75,
+        too_many_text="Too much request weight used; current limit is 6000 request weight per 1 MINUTE.",
+        ban_text="Way too much request weight used; IP banned until ",
+        mode_texts={
+            "limit_only": "Market orders are not supported for this symbol.",
+            "halted": "Market is closed.",
+            "closed": "Market is closed.",
+        },
         place_endpoint="POST order",
         order_endpoint="GET order",
         balances_endpoint="GET account",
@@ -146,6 +191,11 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.ALPACA,
+        pressed_call=("get_clock",),
+        requests_before_refusal=200,
+        too_many_text="rate limit exceeded",
+        mode_texts={"halted": "asset BTC/USD is not tradable"},
+        has_odd_wallets=False,
         place_endpoint="POST /v2/orders",
         order_endpoint="GET /v2/orders/{id}",
         balances_endpoint="GET /v2/account",

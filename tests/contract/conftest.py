@@ -3,6 +3,7 @@
 Nonces come from a real Redis through the script that production uses.
 """
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
@@ -35,6 +36,8 @@ from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 PRICE = Decimal(50_000)
 FAR_BELOW, FAR_ABOVE = "40000", "60000"
 FINAL_SECONDS = 10
+POLL_SECONDS = 0.15
+ORDERS_BETWEEN_PAUSES = 20
 _NUMBERS = count(1)
 
 
@@ -57,7 +60,7 @@ def paper(shared_paper: PaperServer, terms: Terms) -> Iterator[PaperServer]:
 
     Its rate limits are in force. A test begins as after a long pause, with nothing counted yet.
     """
-    shared_paper.ask("DELETE", "limits")
+    shared_paper.pause()
     shared_paper.pin_price(terms.symbol, str(PRICE))
     yield shared_paper
     shared_paper.ask("DELETE", "faults")
@@ -121,6 +124,7 @@ class Trader:
                 report = await self.account.order(order_id, self.symbol)
                 if report.status is OrderStatus.DONE:
                     return report
+            await asyncio.sleep(POLL_SECONDS)
         raise AssertionError(f"order {order_id} did not become final in {FINAL_SECONDS} s")
 
     def fault(self, kind: str, **parameters: Any) -> None:

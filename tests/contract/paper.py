@@ -76,6 +76,10 @@ class PaperServer:
         """Switch a fault on; it hits once unless `count` says otherwise."""
         self.ask("POST", "faults", {"kind": kind, "count": 1, **parameters})
 
+    def pause(self) -> None:
+        """Let all counted requests be forgotten, as after a long pause. The limits stay in force."""
+        self.ask("DELETE", "limits")
+
     def pin_price(self, symbol: str, price: str) -> None:
         self.ask("POST", "price", {"symbol": symbol, "price": price})
 

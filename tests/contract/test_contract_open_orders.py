@@ -5,7 +5,7 @@ from decimal import Decimal
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.fill import Side
 from tests.contract.brokers import Terms
-from tests.contract.conftest import FAR_BELOW, Trader
+from tests.contract.conftest import FAR_BELOW, ORDERS_BETWEEN_PAUSES, Trader
 from tests.contract.person import AlpacaPerson, CcxtPerson
 
 
@@ -59,7 +59,9 @@ async def test_open_orders_are_all_of_them(
     shared_trader: Trader, person: AlpacaPerson | CcxtPerson, terms: Terms
 ) -> None:
     """All open orders are listed once, even if they fill more than one page."""
-    placed = {
-        await person.limit_order(terms.symbol, Side.BUY, "0.0003", FAR_BELOW) for _ in range(terms.open_orders_page + 5)
-    }
+    placed = set()
+    for number in range(terms.open_orders_page + 5):
+        if number % ORDERS_BETWEEN_PAUSES == 0:
+            shared_trader.paper.pause()
+        placed.add(await person.limit_order(terms.symbol, Side.BUY, "0.0003", FAR_BELOW))
     assert by_id(await shared_trader.account.open_orders()).keys() == placed

@@ -115,6 +115,7 @@ async def test_an_order_that_shows_late_is_found_late(trader: Trader) -> None:
     answers = []
     while not (answers and answers[-1]) and datetime.now(UTC) < deadline:
         answers.append(await trader.account.look_up(order.client_order_id, trader.symbol, since))
+        await asyncio.sleep(0.25)
     assert answers[0] is None
     assert answers[-1] is not None
     assert answers[-1].broker_order_id == order_id

@@ -12,7 +12,7 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import snapshot
 from shared.domain.fill import Side
 from tests.contract.brokers import Terms
-from tests.contract.conftest import PRICE, Trader, new_trader
+from tests.contract.conftest import ORDERS_BETWEEN_PAUSES, PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
 
 
@@ -95,7 +95,11 @@ async def test_fills_since_a_moment_are_all_of_them_in_order(trader: Trader, ter
     earlier = await trader.account.fills_since(datetime.now(UTC) - timedelta(hours=1))
     since = earlier[-1].executed_at + timedelta(microseconds=1)
     orders = terms.page_size + 5
-    order_ids = [await trader.account.place(trader.order(terms.small_quantity)) for _ in range(orders)]
+    order_ids = []
+    for number in range(orders):
+        if number % ORDERS_BETWEEN_PAUSES == 0:
+            trader.paper.pause()
+        order_ids.append(await trader.account.place(trader.order(terms.small_quantity)))
     await trader.until_final(order_ids[-1])
     fills = await trader.account.fills_since(since)
     assert [fill.executed_at for fill in fills] == sorted(fill.executed_at for fill in fills)

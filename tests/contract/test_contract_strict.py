@@ -9,12 +9,12 @@ from typing import Any
 import ccxt.async_support as ccxt
 import pytest
 from alpaca.common.exceptions import APIError
+from alpaca.trading.client import TradingClient
 
 from services.paper_broker.dialect import dialect_of
 from shared.brokers.errors import InvalidNonce, KeyRefused, Rejected
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
-from shared.domain.identity import Broker
 from tests.contract.brokers import Terms
 from tests.contract.conftest import Trader
 from tests.contract.paper import PaperServer
@@ -22,53 +22,14 @@ from tests.contract.person import a_person
 
 ODD_WALLETS = {"DOT28.S": "3", "XBT.M": "0.25", "ETH2": "1.5", "LDUSDT": "900", "XICNX": "12"}
 """Staked, wrapped and delisted names. None of them has a price."""
-MODE_TEXTS = {
-    (Broker.KRAKEN, "cancel_only"): "EService:Market in cancel_only mode",
-    (Broker.KRAKEN, "post_only"): "EService:Market in post_only mode",
-    (Broker.KRAKEN, "limit_only"): "EService:Market in limit_only mode",
-    (Broker.KRAKEN, "halted"): "EOrder:Trading disabled",
-    (Broker.KRAKEN, "closed"): "EOrder:Market is closed",
-    (Broker.COINBASE, "cancel_only"): "cancel only mode",
-    (Broker.COINBASE, "post_only"): "post only mode",
-    (Broker.COINBASE, "limit_only"): "limit only mode - please use limit order type",
-    (Broker.COINBASE, "halted"): "TRADING_DISABLED",
-    (Broker.OKX, "limit_only"): "51124",
-    (Broker.OKX, "halted"): "51022",
-    (Broker.OKX, "closed"): "51087",
-    (Broker.BINANCE, "limit_only"): "Market orders are not supported for this symbol.",
-    (Broker.BINANCE, "halted"): "Market is closed.",
-    (Broker.BINANCE, "closed"): "Market is closed.",
-    (Broker.ALPACA, "halted"): "asset BTC/USD is not tradable",
-}
-REFUSED = {
-    Broker.KRAKEN: (15, "EAPI:Rate limit exceeded"),
-    Broker.COINBASE: (10, "too many requests"),
-    Broker.OKX: (10, '"code":"50011"'),
-    Broker.BINANCE: (75, "Too much request weight used; current limit is 6000 request weight per 1 MINUTE."),
-    Broker.ALPACA: (200, "rate limit exceeded"),
-}
-"""How many requests pass, and the refusal of the next one."""
-BANNED = {
-    Broker.KRAKEN: "EGeneral:Temporary lockout",
-    Broker.BINANCE: "Way too much request weight used; IP banned until ",
-}
-"""The answer to a client that does not slow down after ten refusals."""
 
 
-def _request(broker: Broker, client: Any) -> Callable[[], Awaitable[Any]]:
+def _request(terms: Terms, client: Any) -> Callable[[], Awaitable[Any]]:
     """One request to the broker, through its ordinary client library."""
-    match broker:
-        case Broker.KRAKEN:
-            request = client.private_post_balanceex
-        case Broker.COINBASE:
-            request = partial(client.v3_public_get_brokerage_market_product_book, {"product_id": "BTC-USD"})
-        case Broker.OKX:
-            request = client.private_get_account_balance
-        case Broker.BINANCE:
-            request = client.public_get_ticker_24hr
-        case Broker.ALPACA:
-            request = partial(asyncio.to_thread, client.get_clock)
-    asked: Callable[[], Awaitable[Any]] = request
+    call, *parameters = terms.pressed_call
+    if isinstance(client, TradingClient):
+        return partial(asyncio.to_thread, getattr(client, call))
+    asked: Callable[[], Awaitable[Any]] = partial(getattr(client, call), *parameters)
     return asked
 
 
@@ -76,38 +37,38 @@ async def test_a_client_without_a_limiter_is_refused_and_then_banned(
     terms: Terms, paper: PaperServer, two_keys: tuple[str, Credentials, Credentials]
 ) -> None:
     """It is the broker's ordinary library, unmodified and without nija's limiter."""
-    most, text = REFUSED[terms.broker]
+    most, text = terms.requests_before_refusal, terms.too_many_text
     async with a_person(terms.broker, paper.url, two_keys[2]) as person:
         client = person._client
-        if terms.broker is Broker.ALPACA:
+        if isinstance(client, TradingClient):
             client._retry_wait = 0
-        request = _request(terms.broker, client)
+        request = _request(terms, client)
         for _ in range(most):
             await request()
         refusals = []
         # The counters decay while the requests are sent, so a few more may pass before the first refusal.
-        for _ in range(14 if terms.broker in BANNED else 4):
+        for _ in range(14 if terms.ban_text else 4):
             try:
                 await request()
             except (ccxt.BaseError, APIError) as error:
                 refusals.append(str(error))
         assert refusals
         assert text in refusals[0]
-        if terms.broker in BANNED:
-            assert BANNED[terms.broker] in refusals[-1]
-    paper.ask("DELETE", "limits")
+        if terms.ban_text:
+            assert terms.ban_text in refusals[-1]
+    paper.pause()
 
 
 async def test_a_market_in_a_mode_refuses_orders_in_the_brokers_words(trader: Trader, terms: Terms) -> None:
     """nija takes each of them for a final refusal of this order. Afterwards the market accepts the same order."""
     modes = dialect_of(terms.broker)(enforces_rate_limits=True).market_modes
-    assert {mode for broker, mode in MODE_TEXTS if broker is terms.broker} == set(modes)
+    assert set(terms.mode_texts) == set(modes)
     for mode in sorted(modes):
         trader.paper.ask("POST", "market", {"symbol": terms.symbol, "mode": mode})
         try:
             with pytest.raises(Rejected) as raised:
                 await trader.account.place(trader.order())
-            assert MODE_TEXTS[terms.broker, mode] in str(raised.value)
+            assert terms.mode_texts[mode] in str(raised.value)
         finally:
             trader.paper.ask("POST", "market", {"symbol": terms.symbol, "mode": "open"})
     await trader.account.place(trader.order())
@@ -115,7 +76,7 @@ async def test_a_market_in_a_mode_refuses_orders_in_the_brokers_words(trader: Tr
 
 async def test_a_market_for_limit_orders_only_accepts_them(trader: Trader, terms: Terms) -> None:
     """A person can still trade there, and a marketable limit order is executed."""
-    if (terms.broker, "limit_only") not in MODE_TEXTS:
+    if "limit_only" not in terms.mode_texts:
         pytest.skip("this broker has no such mode")
     trader.paper.ask("POST", "market", {"symbol": terms.symbol, "mode": "limit_only"})
     try:
@@ -127,8 +88,8 @@ async def test_a_market_for_limit_orders_only_accepts_them(trader: Trader, terms
 
 async def test_a_market_order_above_the_largest_one_is_rejected(trader: Trader, terms: Terms) -> None:
     """Kraken has no such limit. The others reject the order, and one of half the size is executed."""
-    if terms.broker is Broker.KRAKEN:
-        pytest.skip("Kraken limits no market order")
+    if not dialect_of(terms.broker)(enforces_rate_limits=True).has_largest_market_order:
+        pytest.skip("this broker limits no market order")
     trader.paper.ask("POST", "market", {"symbol": terms.symbol, "largest_market_order": "0.05"})
     try:
         with pytest.raises(Rejected):
@@ -160,8 +121,8 @@ async def test_a_key_that_loses_its_permission_to_trade_is_refused(trader: Trade
 
 async def test_wallets_hold_staked_wrapped_and_delisted_names(trader: Trader, terms: Terms) -> None:
     """They are shown as the broker shows them. Alpaca has no such names."""
-    if terms.broker is Broker.ALPACA:
-        pytest.skip("Alpaca has no staked or wrapped coins")
+    if not terms.has_odd_wallets:
+        pytest.skip("this broker has no staked or wrapped coins")
     before = await trader.account.balances()
     trader.paper.ask("POST", f"accounts/{trader.name}/balances", {"set": ODD_WALLETS})
     shown = await trader.account.balances()

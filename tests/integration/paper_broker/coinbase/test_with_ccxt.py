@@ -24,6 +24,7 @@ def shared_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServ
 @pytest.fixture
 def paper(shared_paper: PaperServer) -> Iterator[PaperServer]:
     """The server with BTC/USD at 50,000; faults are switched off afterwards."""
+    shared_paper.pause()
     shared_paper.pin_price("BTC/USD", "50000")
     yield shared_paper
     shared_paper.ask("DELETE", "faults")

@@ -124,6 +124,7 @@ def shared_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Paper]:
 @pytest.fixture
 def paper(shared_paper: Paper) -> Iterator[Paper]:
     """The shared server with BTC/USD at 50000; faults are switched off afterwards."""
+    shared_paper.call("DELETE", "/paper/limits")
     shared_paper.call("POST", "/paper/price", {"symbol": "BTC/USD", "price": "50000"})
     yield shared_paper
     shared_paper.call("DELETE", "/paper/faults")

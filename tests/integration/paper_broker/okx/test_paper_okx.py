@@ -27,6 +27,7 @@ def shared_paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServ
 @pytest.fixture
 def paper(shared_paper: PaperServer) -> Iterator[PaperServer]:
     """The server with bitcoin at 50,000 and without faults."""
+    shared_paper.pause()
     shared_paper.pin_price(SYMBOL, "50000")
     yield shared_paper
     shared_paper.ask("DELETE", "faults")

@@ -159,10 +159,10 @@ def test_no_window_of_a_broker_ever_sees_more_than_its_units(broker: Broker) -> 
 
 
 def test_kraken_has_counters_that_decay_and_no_windows() -> None:
-    """A bucket is such a counter upside down, so it has the numbers of the lowest tier as they are."""
+    """A bucket is such a counter upside down. It has the numbers of the lowest tier, less one unit for each key."""
     limits = {rule.limit.name: rule.limit for rule in profile_of(Broker.KRAKEN).rate_rules}
     numbers = {name: (limit.capacity, limit.refill_per_second) for name, limit in limits.items()}
-    assert numbers == {"calls": (15, 0.33), "orders": (60, 1), "public": (15, 1)}
+    assert numbers == {"calls": (14, 0.33), "orders": (59, 1), "public": (15, 1)}
 
 
 def test_a_refused_order_of_binance_costs_weight_and_a_ban_empties_it() -> None:
