@@ -9,16 +9,19 @@ from decimal import Decimal
 from types import TracebackType
 from typing import Any, NamedTuple, Self, TypeVar
 
+import aiohttp
+
 from services.demo.own_limits import OwnLimits
 from services.demo.scenario import ScenarioStep
 from shared.brokers.errors import BrokerError, OutcomeUnknown, RateLimited, Throttled
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
-from shared.brokers.registry import connect
+from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ONE, ZERO
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
+from shared.domain.symbol import Symbol
 
 _AWAY_SECONDS = 0.3
 _LONGEST_WAIT_SECONDS = 120.0
@@ -54,6 +57,10 @@ class Person:
             broker, base_url=base_url, nonces=OwnNonces(), limits=PatientLimits(OwnLimits(), _LONGEST_WAIT_SECONDS)
         )
         self._credentials = credentials
+        self._base_url = base_url
+        self._ids_per_symbol = profile_of(broker).fill_ids_per_symbol
+        self._logged = 0
+        self._fills: dict[str, list[str]] = {}
         self._dollars = dollars
 
     async def __aenter__(self) -> Self:
@@ -76,17 +83,33 @@ class Person:
             balances = await self._patiently(self._account.balances)
             held = balances[instrument.base].free if instrument.base in balances else ZERO
             quantity = held * min(step.share, ONE)
-        began_at = datetime.now(UTC)
-        done = await self._place(step, instrument.rounded(quantity))
-        executed: list[str] = []
-        bought = ZERO
-        while bought < done.filled_quantity:
-            fills = await self._patiently(self._account.fills_since, began_at - _LOOK_UP_STARTS_BEFORE)
-            of_order = [fill for fill in fills if fill.order_id == done.broker_order_id]
-            executed, bought = [fill.fill_id for fill in of_order], sum((fill.quantity for fill in of_order), ZERO)
-        return Placed(done.broker_order_id, tuple(executed))
+        name, done = await self._place(step, instrument.rounded(quantity))
+        return Placed(done.broker_order_id, await self._fill_ids(name, step.symbol))
 
-    async def _place(self, step: ScenarioStep, quantity: Decimal) -> OrderReport:
+    async def _fill_ids(self, name: CopyOrderId, symbol: Symbol) -> tuple[str, ...]:
+        """The executions of an order, from the paper broker's own log.
+
+        The broker's API would show them, too, but Binance lets nobody list them cheaply, and nija shares its limits.
+        """
+        while True:
+            try:
+                async with aiohttp.ClientSession(self._base_url) as session:
+                    while rows := await self._read_log(session):
+                        self._fills |= {row["client_order_id"]: row["fills"] for row in rows}
+            except (aiohttp.ClientError, OSError):
+                await asyncio.sleep(_AWAY_SECONDS)
+                continue
+            ids = self._fills[name]
+            return tuple(f"{symbol.base}{symbol.quote}-{each}" if self._ids_per_symbol else each for each in ids)
+
+    async def _read_log(self, session: aiohttp.ClientSession) -> list[dict[str, Any]]:
+        async with session.get(f"/paper/orders?since_sequence={self._logged}&limit=1000") as reply:
+            page = await reply.json()
+        self._logged = page["next_since_sequence"]
+        found: list[dict[str, Any]] = page["orders"]
+        return found
+
+    async def _place(self, step: ScenarioStep, quantity: Decimal) -> tuple[CopyOrderId, OrderReport]:
         """Place an order. After an error, look up whether it was executed, and only then try again."""
         while True:
             name = CopyOrderId(uuid.uuid4().hex)
@@ -103,7 +126,7 @@ class Person:
                 )
                 order_id = await self._account.place(order)
                 # One reading of the order costs less of the limits than a search for its client order id.
-                return await self._final(order_id, step)
+                return name, await self._final(order_id, step)
             except OutcomeUnknown:
                 pass
             except (Throttled, RateLimited) as error:
@@ -117,7 +140,7 @@ class Person:
                     self._account.look_up, name, step.symbol, began_at - _LOOK_UP_STARTS_BEFORE
                 )
                 if found is not None and found.status is OrderStatus.DONE:
-                    return found
+                    return name, found
                 if found is None and asked_at >= last_look_up:
                     break
                 await asyncio.sleep(_AWAY_SECONDS)

@@ -170,4 +170,5 @@ async def test_a_late_visible_order_is_in_no_look_up_at_first(trader: tuple[str,
     until = time.monotonic() + DEADLINE_SECONDS
     while not await client.fetch_closed_orders(None, None, None, params):
         assert time.monotonic() < until
+        await asyncio.sleep(0.3)
     assert len(await client.fetch_my_trades()) == 1
