@@ -4,7 +4,6 @@ import asyncio
 import time
 from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -24,7 +23,7 @@ from shared.messaging.scripts import ScriptRunner
 from tests.contract.paper import PaperServer
 from tests.support.examples import FIRST_ROSTER, an_order
 from tests.support.faulty_broker import Fate
-from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench, now_decided
 
 GIVE_UP_AFTER_SECONDS = 60.0
 
@@ -90,7 +89,7 @@ async def test_it_is_sent_again_although_its_look_up_must_wait_for_units(bench: 
     bench.connection.request_validity_seconds, bench.connection.lookup_margin_seconds = 3.0, 1.0
     if not replayed:
         bench.paper.fault("http_error", account="alice", endpoint="AddOrder", status=502, executed=False)
-    order = an_order(decided_at=datetime.now(UTC), replayed=replayed)
+    order = now_decided(an_order(replayed=replayed))
     await bench.limits.exhaust([bench.call], 0.0)
     await bench.deliver(order)
     assert await bench.serve(GIVE_UP_AFTER_SECONDS), "the order is still unknown"
@@ -101,7 +100,7 @@ async def test_it_is_sent_again_although_its_look_up_must_wait_for_units(bench: 
 async def test_early_looks_leave_enough_for_the_one_that_decides(bench: Bench) -> None:
     """However many come before the window ends, half of the bucket stays."""
     bench.paper.fault("http_error", account="alice", endpoint="AddOrder", status=502, executed=False)
-    await bench.deliver(an_order(decided_at=datetime.now(UTC)))
+    await bench.deliver(now_decided(an_order()))
     assert not await bench.serve(6.0)
     half = bench.call.capacity / 2
     assert await bench.limits.take([bench.call._replace(cost=half)], Priority.FOREGROUND) == 0
@@ -110,7 +109,7 @@ async def test_early_looks_leave_enough_for_the_one_that_decides(bench: Bench) -
 async def test_an_order_that_was_executed_is_found_early(bench: Bench) -> None:
     """Long before its window ends, within the limits, too."""
     bench.paper.fault("http_error", account="alice", endpoint="AddOrder", status=502, executed=True)
-    order = an_order(decided_at=datetime.now(UTC))
+    order = now_decided(an_order())
     bench.connection.request_validity_seconds = GIVE_UP_AFTER_SECONDS
     await bench.deliver(order)
     assert await bench.serve(GIVE_UP_AFTER_SECONDS / 2)
