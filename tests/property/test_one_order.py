@@ -5,6 +5,7 @@ Redis is real. The broker is an account in memory whose own records are taken as
 
 import asyncio
 from collections.abc import Sequence
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -14,9 +15,12 @@ from redis.asyncio import Redis
 
 from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
 from shared.domain.amounts import ZERO
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.events import OrderEvent, Outcome
+from shared.domain.fill import Side
+from shared.domain.instrument import AssetClass
 from tests.support.examples import an_instrument, an_order
-from tests.support.faulty_broker import Fate, FaultyAccount, ProcessDied
+from tests.support.faulty_broker import PRICE, Fate, FaultyAccount, ProcessDied
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 # Each order meets up to three fates. The list is long enough for a second order to meet some of them, too.
@@ -25,6 +29,15 @@ READ_ERRORS = st.lists(
     st.sampled_from([None, OutcomeUnknown("?"), NotSent("away"), InvalidNonce("nonce"), RateLimited("slow", 0.01)]),
     max_size=5,
 )
+
+MARKETS = [
+    (PRICE, None),
+    (PRICE, Decimal("0.0004")),
+    (PRICE * Decimal("1.004"), None),
+    (PRICE * Decimal("1.006"), None),
+]
+"""The price at which coins are offered, and how many. An open pays half a percent more than the master at the most."""
+HIGHEST_PRICE = PRICE * Decimal("1.005")
 
 
 async def run_life(
@@ -68,6 +81,9 @@ async def end_claims(bench: WorkerBench) -> None:
     is_replayed=st.booleans(),
     hidden_seconds=st.sampled_from([0.0, 0.018]),
     fee_in_coin=st.sampled_from([ZERO, Decimal("0.0015")]),
+    market=st.sampled_from(MARKETS),
+    asset_class=st.sampled_from(AssetClass),
+    max_age=st.sampled_from([timedelta(seconds=60), timedelta(seconds=0.04)]),
 )
 def test_at_most_one_order_and_exactly_one_final_state(
     fresh_redis_url: str,
@@ -78,21 +94,31 @@ def test_at_most_one_order_and_exactly_one_final_state(
     is_replayed: bool,
     hidden_seconds: float,
     fee_in_coin: Decimal,
+    market: tuple[Decimal, Decimal | None],
+    asset_class: AssetClass,
+    max_age: timedelta,
 ) -> None:
-    """The records of worker and broker agree on every order and quantity, and on the position to less than a lot."""
+    """The records of worker and broker agree on every order and quantity, and on the position to less than a lot.
+
+    Coins are bought at once or not at all. A part of a share waits at the broker until the exit behind it cancels it.
+    """
+    ask, offered = market
     account = FaultyAccount(
         fates=list(fates),
         read_errors=list(read_errors),
         hidden_seconds=hidden_seconds,
         fee_in_coin=fee_in_coin,
         reads_until_done=2,
+        ask=ask,
+        offered=offered,
     )
     coins_before = account.free["BTC"]
 
     async def live() -> tuple[list[OrderEvent], Decimal]:
         async with Redis.from_url(fresh_redis_url) as redis:
             await redis.flushdb()
-            bench = WorkerBench(redis, account)
+            instruments = {"BTC/USD": an_instrument(asset_class=asset_class)}
+            bench = WorkerBench(redis, account, instruments=instruments, limits=OpenLimits(max_age=max_age))
             # The periods are short. On a busy machine more requests then expire, which tests one more fate.
             bench.connection.request_validity_seconds = 0.03
             bench.connection.lookup_margin_seconds = 0.02
@@ -112,5 +138,7 @@ def test_at_most_one_order_and_exactly_one_final_state(
         report = by_id.get(final.copy_order_id)
         assert (final.outcome is Outcome.COPIED) == (report is not None)
         assert final.filled_quantity == (report.filled_quantity if report else ZERO)
+        if report is not None and report.side is Side.BUY:
+            assert report.cost <= report.filled_quantity * HIGHEST_PRICE
     # An open that was made smaller has a fee that is no multiple of the lot. A full close lets less than a lot go.
     assert 0 <= account.free["BTC"] - coins_before - position < an_instrument().lot

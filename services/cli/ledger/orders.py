@@ -36,9 +36,10 @@ def orders(
     """Show the followers' copy orders, those of the newest fill first.
 
     queued: no worker has reported about it yet. unknown: a send had no clear answer; it is looked up until it has one.
-    accepted: the broker has it. filled, not_sent (skipped at the last moment) and rejected are final. skipped: nija
-    decided against a copy, and says why; shown with --fill, --follower or --state skipped. Long messages of brokers
-    are cut short, amounts have eight places at most; --json has the whole.
+    accepted: the broker has it. filled, not_sent (skipped at the last moment), unfilled (nothing was offered within the
+    limits of the purchase) and rejected are final. skipped: nija decided against a copy, and says why; shown with
+    --fill, --follower or --state skipped. Long messages of brokers are cut short, amounts have eight places at most;
+    --json has the whole.
     """
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)

@@ -204,7 +204,7 @@ async def test_a_waiting_open_is_canceled_at_its_age_limit(shares: WorkerBench) 
 
 
 async def test_a_waiting_open_without_a_fill_is_skipped_at_its_age_limit(redis: Redis, shares: WorkerBench) -> None:
-    """Its price limit is the reason, because nobody sold at that price within its age."""
+    """Its price limit is the reason, because no seller took that price within its age."""
     shares.account.ask = PRICE * 2
     shares.serving = shares.new_serving(limits=OpenLimits(max_age=timedelta(seconds=0.1)))
     await shares.deliver(a_share_order())

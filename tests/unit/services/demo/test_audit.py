@@ -221,7 +221,7 @@ def test_an_open_below_the_minimum_is_owed_too() -> None:
 def test_what_the_price_limit_or_the_cash_left_out_is_not_owed(
     limit_price: Decimal | None, error: int, cut: int
 ) -> None:
-    """0.04 of 0.1 were bought, and a full close sold them. Of a market order nothing may be left out."""
+    """0.04 of 0.1 were bought, and a full close sold them. A market order may leave nothing out."""
     found = compare(
         copies=[copied(1, "buy", "0.1", filled_quantity=Decimal("0.04")), copied(2, "sell", "0.04")],
         orders=[executed(1, "buy", "0.04", limit_price=limit_price), executed(2, "sell", "0.04")],
@@ -234,7 +234,7 @@ def test_what_the_price_limit_or_the_cash_left_out_is_not_owed(
     [("price_limit", 0), ("too_old", 0), ("market_closed", 0), ("no_quote_cash", 0), ("not_repeated", 100)],
 )
 def test_an_open_that_its_limits_skipped_is_not_owed(reason: str, error: int) -> None:
-    """The position stays behind for good. Without such a reason, a planned open must be bought."""
+    """The position stays smaller. Without such a reason, a planned open must be bought."""
     skipped = copied(1, "buy", "0.1", outcome="skipped", reason=reason, filled_quantity=Decimal(0))
     found = compare(fills=FILLS[:1], copies=[skipped], orders=[], broker_fills=MASTER_FILLS[:1])
     assert (found.max_position_error_lots, found.skipped, found.missing) == (error, 1, 0)
