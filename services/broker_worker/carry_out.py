@@ -30,6 +30,7 @@ from shared.brokers.errors import (
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import OrderReport, OrderStatus
+from shared.domain.accounts.refused_key import RETRY_AFTER
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.reasons import FailReason
@@ -45,7 +46,6 @@ SENDS_AT_ONCE = 5
 The first time is included.
 """
 OPEN_ORDER_READS_SECONDS = (0.0, 0.15)
-KEY_REFUSED_RETRY_SECONDS = 60.0
 UNREAD_AFTER = timedelta(seconds=60)
 """After this time, an accepted order that cannot be read by the broker's id is searched for by our id."""
 UNREAD_RETRY_SECONDS = 30.0
@@ -84,11 +84,11 @@ class Execution:
         return await self._resolve(self.progress.submission)
 
     def refused(self, error: KeyRefused) -> Settled | Later:
-        """The result for this order when the key is refused: failed if it was certainly not sent, otherwise unknown."""
-        if self.certainly_not_sent:
-            exit_due = self.progress.submission.exit_due if self.progress.submission else ZERO
-            return self.progress.failed(FailReason.KEY_REFUSED, str(error), exit_due)
-        return self._unresolved(self.progress.submission, KEY_REFUSED_RETRY_SECONDS, str(error))
+        """The result for this order when the key is refused. An order that was certainly not sent is not unknown."""
+        wait_seconds = RETRY_AFTER.total_seconds()
+        if not self.certainly_not_sent:
+            return self._unresolved(self.progress.submission, wait_seconds, str(error))
+        return self.progress.without_key(str(error), wait_seconds)
 
     async def _send(self, attempt: int) -> Settled | Later:
         size = self.progress.size()

@@ -19,7 +19,7 @@ from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader, Prices
 from services.broker_worker.serve import Serving
 from shared.brokers.errors import BrokerError
-from shared.brokers.limits import RateLimits
+from shared.brokers.limits import RateLimits, address_of
 from shared.brokers.port.connection import BrokerConnection
 from shared.config import Settings
 from shared.domain.identity import Broker
@@ -29,6 +29,7 @@ from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.rate_limits import RedisRateLimits
+from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 
 OPEN_RETRY_SECONDS = 2.0
@@ -120,7 +121,10 @@ class Child:
         await connection.open()
         accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
         listing = Listing(connection.instruments, connection.reload)
-        serving = Serving(redis, keys, mailboxes, connection, accounts, listing, self._stopping, settings.open_limits)
+        refused_keys = RefusedKeys(redis, keys, address_of(settings.proxy(self._broker)))
+        serving = Serving(
+            redis, keys, mailboxes, connection, accounts, listing, refused_keys, self._stopping, settings.open_limits
+        )
         drain = Drain(
             serving,
             mailboxes,

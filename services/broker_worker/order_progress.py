@@ -10,7 +10,7 @@ from decimal import Decimal
 
 import structlog
 
-from services.broker_worker.order_events import Settled, order_event
+from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.order_size import OrderSize, Purse, order_size, smaller_size
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
@@ -164,6 +164,14 @@ class OrderProgress:
     def not_opened(self, reason: SkipReason, message: str) -> Settled:
         """The result of an open that is not sent, or not again. The broker certainly executed nothing of it."""
         return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message)
+
+    def without_key(self, why: str, wait_seconds: float) -> Settled | Later:
+        """The result of an order that was certainly not sent, because the key is refused. An exit waits for the key."""
+        if self.order.side is Side.SELL:
+            return Later(wait_seconds, forget_submission=True, why=why)
+        return self._settled(
+            OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=SkipReason.KEY_REFUSED, message=why
+        )
 
     def failed(
         self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None

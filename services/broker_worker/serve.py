@@ -22,6 +22,7 @@ from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, key_hash
+from shared.domain.accounts.refused_key import RETRY_AFTER, RefusedKey
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
@@ -33,6 +34,7 @@ from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
+from shared.messaging.refused_keys import RefusedKeys
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 UNREADABLE_RETRY_SECONDS = 60.0
@@ -50,12 +52,13 @@ def _machine_clock() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Access:
-    """The account of a follower and the key that opens it."""
+    """The account of a follower, the hash of the key that opens it, and the last refusals of this key."""
 
     account: BrokerAccount
-    credentials: Credentials
+    key_hash: str
+    refused: RefusedKey | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +71,7 @@ class Serving:
     connection: BrokerConnection
     accounts: AccountReader
     listing: Listing
+    refused_keys: RefusedKeys
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is to stop. Then only the first order of a claim is begun."""
     limits: OpenLimits = field(default_factory=OpenLimits)
@@ -81,7 +85,7 @@ class Serving:
         Without credentials (the follower was removed), its orders are skipped.
         """
         claim = claimed.claim
-        access = Access(self.connection.account(credentials), credentials) if credentials else None
+        access = await self._access(claim.follower_id, credentials) if credentials else None
         if not claimed.head and claimed.request:
             await self._reconcile(claimed, access)
             await self.mailboxes.release(claim)
@@ -126,6 +130,11 @@ class Serving:
         await self._reconcile(claimed, None)
         await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
 
+    async def _access(self, follower_id: FollowerId, credentials: Credentials) -> Access:
+        hashed = key_hash(credentials.api_key)
+        refused = await self.refused_keys.of(follower_id, hashed)
+        return Access(self.connection.account(credentials), hashed, refused)
+
     async def _carry_out(
         self,
         order: CopyOrder,
@@ -159,12 +168,20 @@ class Serving:
             limits=self.limits,
         )
         bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows)
+        wait_seconds = self._wait_seconds(access)
+        if access.refused and wait_seconds and submission is None and not order.replayed:
+            return progress.without_key(access.refused.message, wait_seconds)
         execution = Execution(progress, access.account, self.connection, bounds)
         try:
-            return await execution.run()
+            result = await execution.run()
         except KeyRefused as error:
-            await self._disable(claim.follower_id, access, error)
+            await self._key_refused(claim.follower_id, access, error, trading=execution.certainly_not_sent)
             return execution.refused(error)
+        is_refused = isinstance(result, Settled) and result.event.outcome is Outcome.FAILED
+        if progress.accepted_at is not None or is_refused:
+            # A refusal for another reason shows, too, that the broker accepts the key.
+            await self._key_accepted(claim.follower_id, access, trading=True)
+        return result
 
     async def _exit_follows(self, order: CopyOrder) -> bool:
         """Whether an exit of the same symbol waits behind the order, which is the head of its mailbox."""
@@ -231,19 +248,21 @@ class Serving:
         account = access.account if access else None
         copied = claimed.positions if positions is None else positions
         refused = await responder.answer(claimed.request, claimed.claim, account, copied)
-        if refused is not None:
-            await self._disable(claimed.claim.follower_id, access, refused)
+        if refused is not None and access is not None:
+            await self._key_refused(claimed.claim.follower_id, access, refused, trading=False)
 
     async def _read_account(self, claim: Claim, access: Access | None) -> None:
         try:
             if access is None:
                 await self.accounts.forget(claim.follower_id)
+            elif access.refused and access.refused.reading and (wait_seconds := self._wait_seconds(access)):
+                await self.accounts.postpone(claim.follower_id, wait_seconds)
             else:
                 await self.accounts.read(claim.follower_id, access.account)
+                await self._key_accepted(claim.follower_id, access, trading=False)
         except KeyRefused as error:
-            # Forget the account first. After the event, the engines load the roster and plan a reading if the key is new.
-            await self.accounts.forget(claim.follower_id)
-            await self._disable(claim.follower_id, access, error)
+            if access is not None:
+                await self._key_refused(claim.follower_id, access, error, trading=False)
         except (Throttled, RateLimited) as error:
             # The account itself may be fine. The limiter names the time of the next try, so reading is no lottery.
             log.info("account not read yet", follower=claim.follower_id, error=str(error))
@@ -253,13 +272,29 @@ class Serving:
             await self.accounts.failed(claim.follower_id, error)
         await self.mailboxes.release(claim)
 
-    async def _disable(self, follower_id: FollowerId, access: Access | None, error: KeyRefused) -> None:
+    def _wait_seconds(self, access: Access) -> float:
+        """How long the key is not tried, because it was refused a moment ago."""
+        return max(access.refused.waits(self.refused_keys.now()).total_seconds(), 0.0) if access.refused else 0.0
+
+    async def _key_accepted(self, follower_id: FollowerId, access: Access, *, trading: bool) -> None:
+        await self.refused_keys.accepted(follower_id, access.refused, trading=trading)
+        access.refused = access.refused.accepted(trading=trading) if access.refused else None
+
+    async def _key_refused(self, follower_id: FollowerId, access: Access, error: KeyRefused, *, trading: bool) -> None:
+        """Note the refusal, and have the key tried again later. Disable the follower when the key itself is bad."""
         log.error("key refused", follower=follower_id, error=str(error))
+        refusal = await self.refused_keys.refused(follower_id, access.key_hash, str(error), trading=trading)
+        access.refused = refusal.run
+        if not refusal.is_to_be_disabled:
+            await self.accounts.postpone(follower_id, RETRY_AFTER.total_seconds())
+            return
+        # Forget the account first. After the event, the engines load the roster and plan a reading if the key is new.
+        await self.accounts.forget(follower_id)
         event = FollowerDisabled(
             broker=self.keys.broker,
             follower_id=follower_id,
             message=str(error),
-            key_hash=key_hash(access.credentials.api_key) if access else None,
+            key_hash=access.key_hash,
             occurred_at=datetime.now(UTC),
         )
         await publish_event(self.redis, self.keys, event)

@@ -15,7 +15,7 @@ import uvloop
 from services.master_trader.report import Report
 from services.master_trader.serve import serve
 from services.master_trader.watch import Master, Watch, utc_now
-from shared.brokers.limits import PatientLimits
+from shared.brokers.limits import PatientLimits, address_of
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.config import Settings, database_is_usable, parse_broker, redis_is_usable, settings_of_stage
@@ -82,6 +82,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
         keys=keys,
         report=Report(redis, keys, MASTER_ACCOUNT, token, utc_now),
         named_values=settings.master_values(broker),
+        address=address_of(settings.proxy(broker)),
     )
     lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
     try:

@@ -12,7 +12,7 @@ from shared.persistence.errors import DatabaseUnavailable
 
 _NONCE: Final = Backoff(0.1, 15)
 _BROKER: Final = Backoff(0.5, 15)
-_KEY: Final = Backoff(5, 300)
+_KEY: Final = Backoff(5, 60)
 _SERVER: Final = Backoff(0.25, 2)
 """For Redis and PostgreSQL: each try is cheap, and fills wait for it."""
 _DEFECT: Final = Backoff(2, 60)

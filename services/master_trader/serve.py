@@ -4,6 +4,7 @@ The state is reported in the hash `master`. app.py builds the collaborators, and
 """
 
 import asyncio
+import contextlib
 from time import monotonic
 from typing import Final
 
@@ -13,6 +14,7 @@ from redis.exceptions import RedisError
 from services.master_trader.judge import judge
 from services.master_trader.report import Report
 from services.master_trader.watch import Watch
+from shared.brokers.errors import KeyRefused
 from shared.messaging.lease import Lease, LeaseLost, work_while_held
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable
@@ -75,6 +77,7 @@ async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_sec
                 await watch.begin()
                 begun = True
             await watch.poll()
+            await watch.key_accepted()
         except Exception as error:
             begun = False
             consecutive_errors += 1
@@ -92,6 +95,9 @@ async def _watch(watch: Watch, report: Report, stopping: asyncio.Event, poll_sec
                 duty.without_server(text)
             else:
                 duty.worked()
+            if isinstance(error, KeyRefused):
+                with contextlib.suppress(RedisError, OSError):
+                    await watch.key_refused(error)
             await report.trouble(verdict.state, text, consecutive_errors)
             await wait(stopping, verdict.wait_seconds)
         else:

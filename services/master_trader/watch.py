@@ -24,11 +24,12 @@ from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
 from services.master_trader.unwind import before_held_opens
 from services.master_trader.valuation import Valuation
-from shared.brokers.errors import BrokerError, Throttled
+from shared.brokers.errors import BrokerError, KeyRefused, Throttled
 from shared.brokers.port.account import BrokerAccount, HasFeeRates, LearnsFees, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.accounts.master_value import UnknownEquity, unpriced_text
+from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import MasterAccount
@@ -36,6 +37,7 @@ from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.refused_keys import RefusedKeys
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 
 INSTRUMENTS_SECONDS: Final = 3600.0
@@ -67,6 +69,8 @@ class Master:
     report: Report
     named_values: Mapping[str, Decimal | None] = field(default_factory=dict)
     """US dollars per unit of assets, named by the operator. None means: leave the asset out."""
+    address: str = "direct"
+    """The name of the egress address, without a password."""
     late_purchase_seconds: float = LATE_PURCHASE_SECONDS
     now: Callable[[], datetime] = utc_now
 
@@ -96,6 +100,23 @@ class Watch:
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
         self._advance_due = False
+        self._refused_keys = RefusedKeys(master.redis, master.keys, master.address)
+        self._key_hash = key_hash(master.credentials.api_key)
+        self._refused: RefusedKey | None = None
+
+    async def key_refused(self, error: KeyRefused) -> None:
+        """Note that the broker refused the key. A master is never disabled. Raises RedisError."""
+        self._refused = (await self._refused_keys.refused(self._account, self._key_hash, str(error), trading=False)).run
+
+    async def key_accepted(self) -> None:
+        """Note that the broker accepted the key. Raises RedisError."""
+        await self._refused_keys.accepted(self._account, self._refused, trading=False)
+        self._refused = None
+
+    @property
+    def _account(self) -> str:
+        # No follower id contains a colon.
+        return f"master:{self._master.name}"
 
     async def begin(self) -> None:
         """Publish what an earlier process left, load the markets, and continue from the checkpoint."""
@@ -103,6 +124,7 @@ class Watch:
         self._progress = None
         self._report_due_seconds = 0.0
         self._valuation.begin()
+        self._refused = await self._refused_keys.of(self._account, self._key_hash)
         # First, because it needs no broker: recorded fills must not wait for a broker that is down.
         await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         reach = self._reach or await self._open()

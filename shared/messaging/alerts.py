@@ -39,6 +39,8 @@ class AlertKind(StrEnum):
     """The stored listing of a symbol is damaged or of an unknown version. No follower gets opens in it."""
     UNPRICED_ASSET = "unpriced_asset"
     """The master holds an asset that has no price. Its equity is unknown, and its opens are held."""
+    KEY_REFUSED = "key_refused"
+    """The broker refuses one key, or all keys of an egress address. Opens are skipped, and exits wait."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has an open stray order."""
 
@@ -52,7 +54,7 @@ class Alert(BaseModel):
     kind: AlertKind | str = Field(union_mode="left_to_right")
     """A plain text is a kind that a newer version wrote. It is shown unchanged."""
     follower_id: str
-    """The follower, or the symbol or asset that the problem concerns."""
+    """The account, or the symbol, asset or egress address that the problem concerns."""
     message: str
     since: Instant
     at: Instant
@@ -88,6 +90,15 @@ class Alerts:
             log.error("alert", kind=kind.value, follower=follower_id, error=message, since=since.isoformat())
         alert = Alert(kind=kind, follower_id=follower_id, message=message, since=since, at=now, until=until)
         await self._redis.hset(self._keys.alerts, _field(kind, follower_id), alert.model_dump_json())
+
+    async def renew(self, kind: AlertKind, follower_id: str, until: datetime) -> bool:
+        """Let a current alert last until `until`, with its text. Return False if there is none."""
+        now = datetime.now(UTC)
+        current = current_alerts([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
+        for alert in current:
+            renewed = alert.model_copy(update={"at": now, "until": until})
+            await self._redis.hset(self._keys.alerts, _field(kind, follower_id), renewed.model_dump_json())
+        return bool(current)
 
     async def clear_all_but(self, kind: AlertKind, still: Collection[str]) -> None:
         """Remove the alerts of this kind whose subject is not in `still`, also those of an earlier process."""

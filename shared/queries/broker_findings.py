@@ -40,6 +40,7 @@ _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNREADABLE_FOLLOWER: "it opens nothing, because its policy or account cannot be read",
     AlertKind.UNREADABLE_LISTING: "nothing is opened in it, because its listing cannot be read",
     AlertKind.UNPRICED_ASSET: "the master's opens are held",
+    AlertKind.KEY_REFUSED: "keys are refused",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

@@ -13,6 +13,7 @@ from shared.domain.reconciliation.readings import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests
+from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, Trader
@@ -36,7 +37,7 @@ async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_per
         accounts = AccountReader(redis, broker_keys, terms.broker, Prices(shared_trader.connection), 60)
         connection = shared_trader.connection
         listing = Listing(connection.instruments, connection.reload)
-        serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing)
+        serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing, RefusedKeys(redis, broker_keys))
         reconciliation = ReconciliationRequests(redis, broker_keys)
 
         async def read(*cancellations: Cancellation) -> AccountReading:

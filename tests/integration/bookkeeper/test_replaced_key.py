@@ -1,6 +1,7 @@
 """Tests that a refused key disables its follower only if it is still the key of that follower."""
 
 from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
@@ -8,7 +9,8 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from shared.brokers.errors import KeyRefused
-from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.credentials import Credentials, key_hash
+from shared.domain.accounts.refused_key import Acceptance, RefusedKey
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
@@ -17,6 +19,7 @@ from tests.support.faulty_broker import Fate
 from tests.support.running.restore_world import KEYS, RestoreWorld
 
 OLD = Credentials(api_key=SecretStr("key-alice"), api_secret=SecretStr("c2VjcmV0"))
+MINUTE = timedelta(minutes=1)
 NEW = Credentials(api_key=SecretStr("another"), api_secret=SecretStr("c2VjcmV0"))
 
 
@@ -31,6 +34,17 @@ async def world(fresh_redis_url: str, fresh_database_url: str) -> AsyncIterator[
     engine.dispose()
 
 
+async def refused_for_ten_minutes(world: RestoreWorld, *, trading: bool) -> None:
+    """Let the key OLD be one that was refused twice, while the account of `bob` was accepted."""
+    now = datetime.now(UTC)
+    begun = RefusedKey.first("alice", key_hash(OLD.api_key), now - 10 * MINUTE, "EAPI:Invalid key", trading=trading)
+    run = begun.again(now - 2 * MINUTE, "EAPI:Invalid key", trading=trading)
+    await world.redis.hset(KEYS.refused_keys, "alice", run.model_dump_json())
+    witness = Acceptance(account="bob", at=now - 5 * MINUTE)
+    field = "direct|order" if trading else "direct|reading"
+    await world.redis.hset(KEYS.accepted_keys, field, witness.model_dump_json())
+
+
 async def status_after_refusal_of_the_old_key(world: RestoreWorld, *, replaced: bool, mail: bool) -> FollowerStatus:
     """Serve `alice` with the key OLD, which the broker refuses; perhaps she has another one since she was claimed."""
     if mail:
@@ -40,6 +54,7 @@ async def status_after_refusal_of_the_old_key(world: RestoreWorld, *, replaced: 
     (claimed,) = await world.bench.claim()
     if replaced:
         world.store.replace_credentials(Broker.KRAKEN, "alice", NEW, actor="test")
+    await refused_for_ten_minutes(world, trading=mail)
     world.bench.account.fates = [Fate.KEY_REFUSED]
     world.bench.account.read_errors = [] if mail else [KeyRefused("EAPI:Invalid key")]
     await world.bench.serving.follower(claimed, OLD)

@@ -8,7 +8,7 @@ import pytest
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited, Throttled
 from shared.domain.accounts.balance import AccountTrouble
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.events import FollowerDisabled, SnapshotEvent
+from shared.domain.events import SnapshotEvent
 from shared.domain.request_limits import Priority
 from tests.support.faulty_broker import FaultyAccount
 from tests.support.running.worker_bench import KEYS, WorkerBench
@@ -31,14 +31,18 @@ async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
     assert await bench.serve_once() == 0
 
 
-async def test_a_key_refused_on_reading_the_account_disables_the_follower(bench: WorkerBench) -> None:
-    """The account is not read again until the follower has another key."""
-    bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
-    await bench.redis.zadd(KEYS.refresh, {"alice": 0})
-    await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
-    await bench.serve_once()
-    assert [type(e) for e in await bench.events()] == [FollowerDisabled]
-    assert await bench.redis.zcard(KEYS.refresh) == 0
+async def test_an_account_whose_key_is_refused_is_read_again_after_a_minute(bench: WorkerBench) -> None:
+    """One refusal disables nothing. A reading that is due earlier sends no request."""
+    bench.account.read_errors = [KeyRefused("EAPI:Invalid key"), KeyRefused("a second request")]
+    for _ in range(2):
+        await bench.redis.zadd(KEYS.refresh, {"alice": 0})
+        await bench.mailboxes.sweep(limit=10, account_reads=10, account_read_again_ms=1000, overdue_ms=1)
+        await bench.serve_once()
+    assert await bench.events() == []
+    assert len(bench.account.read_errors) == 1
+    due_ms = await bench.redis.zscore(KEYS.refresh, "alice")
+    assert due_ms is not None
+    assert 50 < due_ms / 1000 - time.time() <= 60
 
 
 async def read_account(bench: WorkerBench) -> AccountSnapshot | None:

@@ -58,7 +58,7 @@ async def test_a_sale_without_any_coin_fails_and_stays_due(bench: WorkerBench) -
     assert await bench.position() == held("0.01", "0.0055")
 
 
-@pytest.mark.parametrize("fate", [Fate.REJECTED, Fate.CANCELED, Fate.KEY_REFUSED])
+@pytest.mark.parametrize("fate", [Fate.REJECTED, Fate.CANCELED])
 async def test_what_a_failed_exit_should_have_sold_stays_due(bench: WorkerBench, fate: Fate) -> None:
     """The position does not change, and the next exit sells both shares."""
     bench.account.fates = [fate]

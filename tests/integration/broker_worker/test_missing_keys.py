@@ -1,24 +1,27 @@
-"""Orders of a follower without a working key fail or are skipped, and wait if they may have been executed."""
+"""Orders of a follower without a working key are skipped or wait, also if they may have been executed."""
 
 import pytest
 
 from shared.brokers.errors import KeyRefused
-from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, Outcome
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, ProcessDied
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
-async def test_a_refused_key_disables_the_follower_and_fails_the_order(bench: WorkerBench) -> None:
-    """The order was certainly not executed. Other followers are not affected."""
+async def test_a_refused_key_skips_opens_and_disables_nobody_at_once(bench: WorkerBench) -> None:
+    """The open was certainly not executed, and the next one is skipped without a request. Others are not affected."""
     bench.account.fates = [Fate.KEY_REFUSED]
     await bench.deliver(an_order(), an_order("bob"))
-    finals = {e.follower_id: e for e in await bench.serve()}
-    refused = [e for e in await bench.events() if isinstance(e, FollowerDisabled)]
-    assert len(refused) == 1
-    assert finals[refused[0].follower_id].reason is FailReason.KEY_REFUSED
-    assert sorted(e.outcome or "" for e in finals.values()) == [Outcome.COPIED, Outcome.FAILED]
+    finals = await bench.serve()
+    (refused,) = [e for e in finals if e.outcome is Outcome.SKIPPED]
+    assert (refused.reason, refused.message) == (SkipReason.KEY_REFUSED, "refused: key")
+    assert sorted(e.outcome or "" for e in finals) == [Outcome.COPIED, Outcome.SKIPPED]
+    await bench.deliver(an_order(refused.follower_id, sequence=2))
+    assert [e.reason for e in (await bench.serve())[2:]] == [SkipReason.KEY_REFUSED]
+    assert len(bench.account.placed) == 2
+    assert not [e for e in await bench.events() if isinstance(e, FollowerDisabled)]
 
 
 async def test_a_key_refused_while_an_order_is_under_way_leaves_it_unknown(bench: WorkerBench) -> None:

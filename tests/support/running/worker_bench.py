@@ -21,6 +21,7 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import ClaimedFollower, Mailboxes, Submission
+from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.support.broker import FakeConnection
 from tests.support.examples import FIRST_ROSTER, NOW, an_instrument
@@ -48,6 +49,8 @@ class WorkerBench:
     """None means: the clock of this machine."""
     reloads: int = 0
     sequence: int = 0
+    later: timedelta = timedelta()
+    """How far ahead the clock of the refused keys is."""
 
     def __post_init__(self) -> None:
         self.connection = FakeConnection(self.account, {"BTC": PRICE})
@@ -62,6 +65,7 @@ class WorkerBench:
         """A worker's `Serving` with these limits of opens and this clock of the broker."""
         reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
         listing = Listing(lambda: self.instruments, self._reload)
+        self.refused_keys = RefusedKeys(self.redis, KEYS, now=lambda: datetime.now(UTC) + self.later)
         return Serving(
             self.redis,
             KEYS,
@@ -69,6 +73,7 @@ class WorkerBench:
             self.connection,
             reader,
             listing,
+            self.refused_keys,
             limits=limits or OpenLimits(),
             broker_clock=broker_clock or (lambda: datetime.now(UTC)),
         )
