@@ -1,6 +1,7 @@
 """`nija followers pause`, `resume` and `remove`: the commands that change a status."""
 
 import sys
+from typing import Annotated
 
 import typer
 
@@ -14,9 +15,10 @@ from services.cli.followers.options import (
     NoCheckOption,
     ReasonOption,
 )
-from services.cli.followers.output import print_notes, print_result, stays_open
+from services.cli.followers.output import print_notes, print_result, print_resumed, stays_open
 from shared.actions.followers import FollowerResult, pause_follower, remove_follower, resume_follower
-from shared.config import Settings
+from shared.actions.resume_followers import resume_disabled_followers
+from shared.config import ConfigurationError, Settings
 from shared.config.operator import Keys, open_actions, open_connections
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.errors import AmbiguousFollower
@@ -34,16 +36,19 @@ def pause(
 
 
 def resume(
-    follower: FollowerArgument,
+    follower: Annotated[str | None, typer.Argument(metavar="FOLLOWER", help="The follower's id.")] = None,
     broker: BrokerOption = None,
+    every: Annotated[bool, typer.Option("--all", help="All that nija disabled. Paused followers stay paused.")] = False,
     no_check: NoCheckOption = False,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
     """Copy again after a pause, or after nija disabled the follower because the broker refused its key.
 
-    After a refusal the broker is asked again what the key may do; one that it still refuses is to be replaced.
+    After a refusal the broker is asked again what the key may do. A key that it still refuses must be replaced.
     """
+    if (follower is None) != every:
+        raise ConfigurationError("name one follower, or give --all for every follower that nija disabled")
     where = chosen_broker(broker)
     settings, all_paper = reached_system()
     with (
@@ -51,7 +56,15 @@ def resume(
         about("--broker", AmbiguousFollower),
         output.progress("asking the broker what the key may do"),
     ):
-        result = resume_follower(context, FollowerId(follower), where, check=not no_check, actor=actor(), reason=reason)
+        if follower is None:
+            found = resume_disabled_followers(context, where, check=not no_check, actor=actor(), reason=reason)
+        else:
+            result = resume_follower(
+                context, FollowerId(follower), where, check=not no_check, actor=actor(), reason=reason
+            )
+    if follower is None:
+        print_resumed(found, as_json=as_json)
+        raise typer.Exit(1 if found.still_disabled else 0)
     print_notes(result.notes)
     _print_status(result, as_json=as_json)
 

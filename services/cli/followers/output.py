@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from services.cli import output
+from shared.actions.resume_followers import ResumedFollowers
 from shared.domain.amounts import plain
 from shared.domain.copying.follower import FollowerStatus
 from shared.queries.followers import FollowerChange, FollowerDetails, FollowerList, FollowerRecord, PositionLine
@@ -50,6 +51,22 @@ def print_result(record: FollowerRecord, what: str, *, as_json: bool) -> None:
         output.print_json(record_json(record))
     else:
         output.console.print(f"{record.follower_id} at {record.broker.value} {what}")
+
+
+def print_resumed(found: ResumedFollowers, *, as_json: bool) -> None:
+    """Print the followers that copy again, and those that stay disabled with the reason."""
+    print_notes(found.notes)
+    if as_json:
+        resumed = [{"broker": broker.value, "follower_id": follower_id} for broker, follower_id in found.resumed]
+        still = [
+            {"broker": broker.value, "follower_id": follower_id, "reason": reason}
+            for (broker, follower_id), reason in found.still_disabled.items()
+        ]
+        output.print_json({"resumed": resumed, "still_disabled": still})
+        return
+    output.console.print(f"{output.counted(len(found.resumed), 'follower')} resumed")
+    for (broker, follower_id), reason in found.still_disabled.items():
+        output.console.print(f"{follower_id} at {broker.value} stays disabled: {reason}")
 
 
 def print_notes(notes: Iterable[str]) -> None:

@@ -42,6 +42,16 @@ def test_a_follower_is_added_shown_paused_resumed_and_removed(
         assert int(redis.get(BrokerKeys(Broker.KRAKEN).roster)) == 4
 
 
+def test_resume_needs_one_follower_or_all(nija: Nija, alice: None) -> None:
+    """Neither or both is wrong use. `--all` without a disabled follower resumes none and is well."""
+    for arguments in ((), ("alice", "--all")):
+        refused = nija("resume", *arguments)
+        assert refused.returncode == 2
+        assert "name one follower, or give --all" in refused.stderr
+    found = nija("resume", "--all", "--json")
+    assert (found.returncode, json.loads(found.stdout)) == (0, {"resumed": [], "still_disabled": []})
+
+
 def test_a_follower_is_shown_in_words(nija: Nija, alice: None) -> None:
     """The text has no Python notation. It shows policy, key and missing values as words."""
     shown = " ".join(nija("show", "alice").stdout.split())
