@@ -35,14 +35,14 @@ from services.local_system.processes import Surroundings, paper_broker_spec, ser
 from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.local_system.supervisor import ProcessState, Supervisor
 from shared.actions.keys_at_start import check_keys_at_start
+from shared.actions.same_account import judge_keys
 from shared.brokers.registry import EXAMPLE_BROKER
 from shared.config import ConfigurationError, Settings, load_settings, without_settings
 from shared.config.operator import action_context
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine
-from shared.persistence.followers.environment import GONE, Registration
+from shared.persistence.followers.environment import GONE, Registration, judge_nothing
 from shared.persistence.followers.secrets import SecretBox
-from shared.persistence.followers.store import FollowerStore
 from shared.persistence.migrate import migrate
 from shared.persistence.server_check import check_server
 
@@ -163,6 +163,8 @@ class LocalSystem:
         registration = await _in_thread(self._register_followers, database_url)
         for broker, follower_id in registration.disabled:
             self._announce(f"{broker.value}: follower {follower_id} is disabled: {GONE}")
+        for (broker, follower_id), why in registration.refused.items():
+            self._announce(f"{broker.value}: follower {follower_id} is disabled, its new key is not used: {why}")
         if not self._paper and self._prepare is None:
             brokers = await self._usable(brokers, registration, database_url)
             self._load(variables, brokers)
@@ -259,8 +261,10 @@ class LocalSystem:
     def _register_followers(self, database_url: str) -> Registration:
         engine = open_engine(database_url, pool_size=1)
         try:
-            store = FollowerStore(engine, SecretBox(self.settings.secret_key))
-            return store.register_environment(self.settings.environment_followers())
+            context = action_context(self.settings, engine, secret_box=SecretBox(self.settings.secret_key))
+            # Paper accounts are made by this process, so their keys are not in doubt.
+            judge = judge_nothing if self._paper or self._prepare is not None else judge_keys(context)
+            return context.store.register_environment(self.settings.environment_followers(), judge=judge)
         finally:
             engine.dispose()
 

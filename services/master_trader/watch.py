@@ -17,6 +17,7 @@ from redis.asyncio import Redis
 
 from services.master_trader.copies import without_copies
 from services.master_trader.held_sales import HeldSales
+from services.master_trader.identify import identify
 from services.master_trader.list_instruments import list_instruments
 from services.master_trader.poll import Reading, Sighting
 from services.master_trader.progress import OVERLAP, Progress
@@ -130,11 +131,14 @@ class Watch:
         reach = self._reach or await self._open()
         # After every error again: Redis may have come back without them.
         await list_instruments(master.redis, master.keys, reach.connection.instruments())
-        await self._take_up()
+        await self._take_up(reach.account)
 
-    async def _take_up(self) -> None:
-        """Continue from the checkpoint."""
+    async def _take_up(self, account: BrokerAccount) -> None:
+        """Continue from the checkpoint, once it is known whose account the key opens."""
         master, broker = self._master, self._master.keys.broker
+        await asyncio.to_thread(master.ledger.watch, broker, master.name, master.now())
+        identities, alerts = master.ledger.identities, Alerts(master.redis, master.keys)
+        await identify(account, self._key_hash, identities, alerts, master.keys, master.name, master.now())
         checkpoint = await asyncio.to_thread(master.ledger.watch, broker, master.name, master.now())
         since = max(checkpoint.read_until - OVERLAP, checkpoint.watched_since)
         known = await asyncio.to_thread(master.ledger.known_fill_ids, broker, master.name, since)
@@ -272,7 +276,7 @@ class Watch:
         await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
         # What the old account was still searching for is older than the fills it returned, and newer than the
         # checkpoint.
-        await self._take_up()
+        await self._take_up(new.account)
 
     def _may_ask(self) -> bool:
         """Whether the broker may be asked for its listing between the hourly rounds.

@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.actions.context import MASTER, ActionContext
 from shared.actions.errors import NothingToCheck
+from shared.actions.key_check import ACTOR as KEY_CHECK_ACTOR
 from shared.actions.key_check import AccountKey, ask_about_keys, key_of_follower, keys_of_masters
 from shared.brokers.registry import profile_of
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
@@ -22,8 +23,8 @@ def check_keys(
 ) -> tuple[CheckedKey, ...]:
     """Ask about every key, or about the keys of one broker or of one follower.
 
-    A master whose key is not set here is in the result with the verdict *not set*. Nothing is changed, so no actor is
-    recorded. Raises UnknownFollower, NothingToCheck, BadSecretKey, DatabaseUnavailable.
+    A master whose key is not set here is in the result with the verdict *not set*. The identities of accounts that were
+    not known are stored, with the actor `key check`. Nothing else is changed. Raises UnknownFollower, NothingToCheck, BadSecretKey, DatabaseUnavailable.
     """
     asked = [] if follower_id else keys_of_masters(context, (broker,) if broker else tuple(Broker))
     asked += _follower_keys(context, broker, follower_id)
@@ -31,11 +32,23 @@ def check_keys(
         raise UnknownFollower(f"there is no follower {follower_id!r}; `nija followers list` shows who there is")
     if not asked:
         raise NothingToCheck("there is no key to check: set a master account's key, or add followers")
-    found = asyncio.run(ask_about_keys(context.access, asked))
+    found = [_noted(context, each) for each in asyncio.run(ask_about_keys(context.access, asked))]
     if follower_id:
         return tuple(found)
     concerned = {broker} if broker else {*context.enabled, *(key.broker for key in asked)}
     return (*_masters_without_key(context, concerned), *found)
+
+
+def _noted(context: ActionContext, checked: CheckedKey) -> CheckedKey:
+    """Store the identity of a follower's account. A key that opens a wrong account gets the verdict *same account*."""
+    if checked.role == MASTER or checked.identity is None or not checked.usable:
+        return checked
+    problem = context.store.note_identity(
+        checked.broker, FollowerId(checked.account), checked.identity, actor=KEY_CHECK_ACTOR
+    )
+    if problem is None:
+        return checked
+    return checked.model_copy(update={"verdict": KeyVerdict.SAME_ACCOUNT, "message": problem})
 
 
 def _follower_keys(context: ActionContext, broker: Broker | None, follower_id: FollowerId | None) -> list[AccountKey]:

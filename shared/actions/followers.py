@@ -12,19 +12,23 @@ none was given), and FollowerGone for a removed one. They raise ChangeNotAnnounc
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Final
 
 from shared.actions.context import ActionContext
-from shared.actions.errors import ActionRefused, ChangeNotRead
+from shared.actions.errors import ActionRefused, ChangeNotRead, KeyNotUsable
 from shared.actions.follower_keys import refuse_masters_key, require_usable
 from shared.actions.record_texts import require_recordable
+from shared.actions.same_account import account_doubt
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId, parse_follower_id
 from shared.persistence.errors import DatabaseUnavailable, FollowerTaken, OtherStatus
 from shared.persistence.followers.find import find_follower
 from shared.persistence.followers.import_file import NewFollower
-from shared.persistence.followers.records import FollowerRecord
+from shared.persistence.followers.records import FollowerRecord, other_account
 from shared.persistence.reports.reports import PositionLine
+
+_SAME_ACCOUNT_HINT: Final = ". If you know that it is the same account, give --same-account"
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,8 @@ def add_follower(
     """Let an account copy from the next fill on.
 
     `allow_withdraw`: accept a key that may withdraw. `check`: ask the broker what the key may do. Raises
-    InvalidFollowerId, KeyNotUsable (the master's own key, or a key that may not trade or may withdraw), FollowerTaken
-    (the id or the key is in use), BadSecretKey.
+    InvalidFollowerId, KeyNotUsable (the master's own account, or a key that may not trade or may withdraw),
+    FollowerTaken (the id, the key or the account is in use), BadSecretKey.
     """
     require_recordable(actor, reason)
     follower_id = parse_follower_id(follower_id)
@@ -71,18 +75,19 @@ def add_follower(
     # Before the broker is asked: its answer would not matter.
     if taken := context.store.taken([new]):
         raise FollowerTaken(next(iter(taken.values())))
-    notes = require_usable(context, new, check=check)
+    usable = require_usable(context, new, check=check)
     context.store.add(
         broker,
         follower_id,
         credentials,
         withdraw_allowed=allow_withdraw,
+        identity=usable.identity,
         actor=actor,
         reason=reason,
         announce=context.announce,
     )
     with _reading_what_was_stored():
-        return FollowerResult(context.store.get(broker, follower_id), notes=notes)
+        return FollowerResult(context.store.get(broker, follower_id), notes=usable.notes)
 
 
 def pause_follower(
@@ -126,7 +131,10 @@ def resume_follower(
         stored = context.store.credentials(record.broker, [record.follower_id])
         for credentials in stored.values():
             same = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=record.withdraw_allowed)
-            notes = require_usable(context, same, check=True)
+            usable = require_usable(context, same, check=True)
+            notes = usable.notes
+            if usable.identity is not None:
+                _require_identity(context, record, usable.identity, actor)
     # The status may have changed since it was read. A key that was not checked must not come back into use.
     unless = FollowerStatus.DISABLED if check and record.status is not FollowerStatus.DISABLED else None
     try:
@@ -146,11 +154,15 @@ def replace_key(
     broker: Broker | None = None,
     *,
     allow_withdraw: bool = False,
+    same_account: bool = False,
     check: bool = True,
     actor: str,
     reason: str = "",
 ) -> FollowerResult:
     """Give a follower another API key of the same account. A disabled follower copies again.
+
+    A key of another account is refused with FollowerTaken or KeyNotUsable. `same_account`: the operator says that it is
+    the same account, where nija cannot find that out. This is recorded.
 
     If the key is already stored, nothing changes and `changed` is False. Show this to the operator: the old key is
     still in use. A permission to withdraw that was given before stays. Raises
@@ -166,18 +178,24 @@ def replace_key(
     if stored == credentials and allowed == record.withdraw_allowed:
         return FollowerResult(record, changed=False)
     new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
-    notes = require_usable(context, new, check=check)
+    usable = require_usable(context, new, check=check)
+    doubt = account_doubt(context, record, credentials, usable.identity, ask=check and not same_account)
+    if doubt and (not same_account or doubt == other_account(record.broker, record.follower_id)):
+        hint = "" if same_account or (usable.identity and record.identity) else _SAME_ACCOUNT_HINT
+        raise KeyNotUsable(doubt + hint)
     context.store.replace_credentials(
         record.broker,
         record.follower_id,
         credentials,
         withdraw_allowed=allowed,
+        identity=usable.identity,
+        same_account=same_account and doubt is not None,
         actor=actor,
         reason=reason,
         announce=context.announce_stored,
     )
     with _reading_what_was_stored():
-        return FollowerResult(context.store.get(record.broker, record.follower_id), notes=notes)
+        return FollowerResult(context.store.get(record.broker, record.follower_id), notes=usable.notes)
 
 
 def remove_follower(
@@ -195,6 +213,12 @@ def remove_follower(
     with _reading_what_was_stored():
         held = context.reports.positions(record.broker, follower_id=record.follower_id)
         return RemovedFollower(context.store.get(record.broker, record.follower_id), tuple(held))
+
+
+def _require_identity(context: ActionContext, record: FollowerRecord, identity: str, actor: str) -> None:
+    problem = context.store.note_identity(record.broker, record.follower_id, identity, actor=actor)
+    if problem is not None:
+        raise KeyNotUsable(problem)
 
 
 def _set_status(

@@ -53,6 +53,8 @@ def import_followers(
         checked = check_rows(context, [row for row in rows if row.row not in problems])
         problems |= checked.problems
         notes = checked.notes
+        rows = [replace(row, identity=checked.identities.get(row.row)) for row in rows]
+        problems |= context.store.taken([row for row in rows if row.row not in problems])
     if problems:
         raise ImportRefused(problems)
     context.store.import_rows(rows, actor=actor, reason=reason, announce=context.announce)

@@ -1,7 +1,8 @@
 """Asks the brokers what keys may do, and returns a verdict for each key. It changes nothing."""
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Final
 
@@ -20,6 +21,8 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.scripts import ScriptRunner
 
+ACTOR: Final = "key check"
+"""Recorded as the actor of changes that follow from a check."""
 AT_ONCE: Final = 16
 LONGEST_REQUEST_SECONDS: Final = 5.0
 NONCE_TRIES: Final = 3
@@ -68,7 +71,9 @@ async def ask_about_keys(access: BrokerAccess, keys: Sequence[AccountKey]) -> li
     return [found[key.broker, key.role, key.account] for key in keys]
 
 
-async def _ask_at(access: BrokerAccess, broker: Broker, keys: Sequence[AccountKey]) -> list[CheckedKey]:
+@asynccontextmanager
+async def connected(access: BrokerAccess, broker: Broker, key: Credentials) -> AsyncIterator[BrokerConnection]:
+    """Yield an open connection. `key`: for a broker that shows its markets to key holders only. Raises BrokerError."""
     async with open_redis(access.redis_of(broker).url, answer_seconds=COMMAND_ANSWER_SECONDS) as redis:
         connection = connect(
             broker,
@@ -76,22 +81,27 @@ async def _ask_at(access: BrokerAccess, broker: Broker, keys: Sequence[AccountKe
             nonces=RedisNonceSource(ScriptRunner(redis), BrokerKeys(broker), access.nonces_above.get(broker, 0)),
             proxy=access.proxies.get(broker),
             request_timeout_seconds=min(access.request_timeout_seconds, LONGEST_REQUEST_SECONDS),
-            markets_key=keys[0].credentials,
+            markets_key=key,
         )
+        await connection.open()
         try:
-            await connection.open()
-        except BrokerError as error:
-            return [_not_checked(key, error) for key in keys]
-        places = asyncio.Semaphore(AT_ONCE)
-
-        async def check(key: AccountKey) -> CheckedKey:
-            async with places:
-                return await _check(connection, key, all_paper=access.all_paper)
-
-        try:
-            return list(await asyncio.gather(*(check(key) for key in keys)))
+            yield connection
         finally:
             await connection.close()
+
+
+async def _ask_at(access: BrokerAccess, broker: Broker, keys: Sequence[AccountKey]) -> list[CheckedKey]:
+    places = asyncio.Semaphore(AT_ONCE)
+    try:
+        async with connected(access, broker, keys[0].credentials) as connection:
+
+            async def check(key: AccountKey) -> CheckedKey:
+                async with places:
+                    return await _check(connection, key, all_paper=access.all_paper)
+
+            return list(await asyncio.gather(*(check(key) for key in keys)))
+    except BrokerError as error:
+        return [_not_checked(key, error) for key in keys]
 
 
 async def _check(connection: BrokerConnection, key: AccountKey, *, all_paper: bool) -> CheckedKey:
@@ -109,7 +119,8 @@ async def _check(connection: BrokerConnection, key: AccountKey, *, all_paper: bo
     )
     if verdict is KeyVerdict.MAY_WITHDRAW and not permissions.answered:
         message = f"{no_answer(key.broker)}: it counts as one that may withdraw; try again, or allow it by name"
-    return _checked(key, verdict, message, answered=permissions.answered)
+    checked = _checked(key, verdict, message, answered=permissions.answered)
+    return checked.model_copy(update={"identity": permissions.identity})
 
 
 async def _ask_until_answered(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:

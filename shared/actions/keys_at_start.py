@@ -5,20 +5,21 @@ its status back at a later start that finds the key in order.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
 from shared.actions.context import MASTER, ActionContext
+from shared.actions.key_check import ACTOR as ACTOR
 from shared.actions.key_check import AccountKey, ask_about_keys, key_of_follower, keys_of_masters, no_answer
 from shared.domain.accounts.credentials import EnvironmentFollower
 from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.followers.environment import Key, Registration
+from shared.persistence.followers.records import OF_MASTER, account_taken
 from shared.persistence.followers.store import FollowerStore
 
-ACTOR: Final = "key check"
 BACK: Final = "its key is in order again"
 
 
@@ -56,7 +57,12 @@ async def check_keys_at_start(
     not_in_use: set[Key] = {*registration.added, *registration.updated, *disabled}
     left_out: dict[Broker, str] = {}
     notes: list[str] = []
-    for each in await ask_about_keys(context.access, _asked(context, brokers, followers, registration)):
+    found = await ask_about_keys(context.access, _asked(context, brokers, followers, registration))
+    masters = {(each.broker, each.identity) for each in found if each.role == MASTER and each.identity}
+    for answer in found:
+        each = answer
+        if each.role != MASTER and each.usable and each.identity is not None:
+            each = await asyncio.to_thread(_with_own_account, context.store, each, masters)
         key, is_master = (each.broker, FollowerId(each.account)), each.role == MASTER
         name = f"{each.broker.value}: the key of {each.role if is_master else each.account}"
         if each.verdict is KeyVerdict.NOT_CHECKED:
@@ -85,8 +91,23 @@ def _asked(
     return keys_of_masters(context, brokers) + [
         key_of_follower(context, each.broker, each.follower_id, each.credentials)
         for each in followers
-        if each.broker in brokers and (each.broker, each.follower_id) not in registration.removed_before
+        if each.broker in brokers
+        and (each.broker, each.follower_id) not in {*registration.removed_before, *registration.refused}
     ]
+
+
+def _with_own_account(
+    store: FollowerStore, checked: CheckedKey, masters: Collection[tuple[Broker, str | None]]
+) -> CheckedKey:
+    """Store the identity of the account. A key of another follower's or the master's account may not be used."""
+    broker, name = checked.broker, FollowerId(checked.account)
+    if (broker, checked.identity) in masters:
+        problem: str | None = account_taken(broker, name, OF_MASTER)
+    else:
+        problem = store.note_identity(broker, name, checked.identity or "", actor=ACTOR)
+    if problem is None:
+        return checked
+    return checked.model_copy(update={"verdict": KeyVerdict.SAME_ACCOUNT, "message": problem})
 
 
 def _disable(store: FollowerStore, checked: CheckedKey) -> None:

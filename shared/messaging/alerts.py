@@ -41,6 +41,8 @@ class AlertKind(StrEnum):
     """The master holds an asset that has no price. Its equity is unknown, and its opens are held."""
     KEY_REFUSED = "key_refused"
     """The broker refuses one key, or all keys of an egress address. Opens are skipped, and exits wait."""
+    MASTER_CHANGED = "master_changed"
+    """The key of a master opens another account. It is followed from now on."""
     DRIFT = "drift"
     """An account does not hold what was copied, or has an open stray order."""
 

@@ -41,6 +41,7 @@ _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNREADABLE_LISTING: "nothing is opened in it, because its listing cannot be read",
     AlertKind.UNPRICED_ASSET: "the master's opens are held",
     AlertKind.KEY_REFUSED: "keys are refused",
+    AlertKind.MASTER_CHANGED: "another account is followed",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }
 

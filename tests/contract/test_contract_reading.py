@@ -3,6 +3,7 @@
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from uuid import uuid4
 
 import pytest
 
@@ -11,6 +12,7 @@ from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import snapshot
 from shared.domain.fill import Side
+from shared.domain.identity import Broker
 from tests.contract.brokers import Terms
 from tests.contract.conftest import ORDERS_BETWEEN_PAUSES, PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
@@ -130,11 +132,26 @@ async def test_key_permissions_are_the_brokers_own(
     reading = new_trader(terms, paper, connection, {}, terms.reading_permissions)
     withdrawing = new_trader(terms, paper, connection, {}, terms.withdrawing_permissions)
     unseen = not terms.tells_permissions
-    assert await trading.account.key_permissions() == KeyPermissions(may_trade=True, may_withdraw=unseen)
-    assert await reading.account.key_permissions() == KeyPermissions(may_trade=False, may_withdraw=unseen)
+    may_trade = await trading.account.key_permissions()
+    may_read = await reading.account.key_permissions()
+    assert may_trade == KeyPermissions(may_trade=True, may_withdraw=unseen, identity=may_trade.identity)
+    assert may_read == KeyPermissions(may_trade=False, may_withdraw=unseen, identity=may_read.identity)
     assert (await withdrawing.account.key_permissions()).may_withdraw
     trading.fault("html", endpoint=terms.permissions_endpoint)
     assert (await trading.account.key_permissions()).may_withdraw
+
+
+async def test_all_keys_of_an_account_have_its_identity(
+    paper: PaperServer, connection: BrokerConnection, terms: Terms
+) -> None:
+    """The gateway reports the broker's own id of the account. Kraken reports none."""
+    one, other = paper.new_shared_account(f"two-keys-{uuid4().hex}", {})
+    same = {(await connection.account(key).key_permissions()).identity for key in (one, other)}
+    stranger = new_trader(terms, paper, connection, {}, terms.trading_permissions)
+    others = (await stranger.account.key_permissions()).identity
+    assert len(same) == 1
+    assert (None in same) == (others is None) == (terms.broker is Broker.KRAKEN)
+    assert others is None or others not in same
 
 
 async def test_a_key_that_may_only_read_cannot_trade(

@@ -21,6 +21,7 @@ from services.cli.followers.options import (
     PaperOption,
     PassphraseFile,
     ReasonOption,
+    SameAccountOption,
 )
 from services.cli.followers.output import print_notes, print_result, same_key
 from shared.actions import followers as actions
@@ -112,11 +113,15 @@ def replace_key(
     passphrase_file: PassphraseFile = None,
     paper: PaperOption = False,
     allow_withdraw: AllowWithdrawOption = False,
+    same_account: SameAccountOption = False,
     no_check: NoCheckOption = False,
     reason: ReasonOption = "",
     as_json: JsonOption = False,
 ) -> None:
-    """Give a follower another API key of the same account; a disabled follower copies again."""
+    """Give a follower another API key of the same account; a disabled follower copies again.
+
+    A key of another account is refused, because what was copied belongs to the account of the old key.
+    """
     settings, all_paper = reached_system()
     with open_connections(settings) as connections, about("--broker", AmbiguousFollower):
         # The broker decides which parts a key has.
@@ -132,6 +137,7 @@ def replace_key(
                 credentials,
                 where,
                 allow_withdraw=allow_withdraw,
+                same_account=same_account,
                 check=not no_check,
                 actor=actor(),
                 reason=reason,

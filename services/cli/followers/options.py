@@ -24,3 +24,7 @@ AllowWithdrawOption = Annotated[
     typer.Option("--allow-withdraw", help="Take the key even if it may withdraw, or the broker does not report that."),
 ]
 NoCheckOption = Annotated[bool, typer.Option("--no-check", help="Do not ask the broker what the key may do.")]
+SameAccountOption = Annotated[
+    bool,
+    typer.Option("--same-account", help="You know that the key is of the same account, where nija cannot find it out."),
+]

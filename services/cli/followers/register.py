@@ -37,12 +37,16 @@ def register_followers(
         "removed_before": done.removed_before,
     }
     if as_json:
-        output.print_json({what: [_key_json(key) for key in keys] for what, keys in changes.items()})
+        listed = {what: [_key_json(key) for key in keys] for what, keys in changes.items()}
+        refused = [_key_json(key) | {"reason": why} for key, why in done.refused.items()]
+        output.print_json({**listed, "refused": refused})
         return
     output.console.print(f"{output.counted(len(followers), 'follower')} in the environment")
     for what, keys in changes.items():
         for broker, follower_id in keys:
             output.console.print(f"{follower_id} at {broker.value}: {what.replace('_', ' ')}")
+    for (broker, follower_id), why in done.refused.items():
+        output.console.print(f"{follower_id} at {broker.value}: disabled, its new key is not used: {why}")
 
 
 def _settings() -> Settings:

@@ -177,7 +177,8 @@ def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
         reply.get(field) is True for field in ("trading_blocked", "account_blocked", "trade_suspended_by_user")
     )
     active = str(reply.get("status") or "ACTIVE").upper() == "ACTIVE"
-    return KeyPermissions(may_trade=active and not blocked, may_withdraw=True)
+    identity = str(reply.get("id") or "") or None
+    return KeyPermissions(may_trade=active and not blocked, may_withdraw=True, identity=identity)
 
 
 def last_prices(reply: Mapping[str, Any]) -> dict[str, Decimal]:

@@ -172,9 +172,15 @@ class BinanceAccount(CcxtAccount):
         Raises KeyRefused for a key that does not work at all. Raises InvalidNonce, RateLimited and NotSent, too.
         """
         try:
-            return await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
+            permissions = await self._request(self._client.sapiGetAccountApiRestrictions, {}, _permissions)
         except (Rejected, OutcomeUnknown):
             return KeyPermissions(may_trade=True, may_withdraw=True, answered=False)
+        try:
+            # The restrictions do not contain the account's id.
+            identity = await self._request(self._client.privateGetAccount, {"omitZeroBalances": "true"}, _identity)
+        except (Rejected, OutcomeUnknown):
+            return permissions
+        return permissions.model_copy(update={"identity": identity})
 
     def _accepted(self, reply: Mapping[str, Any]) -> BrokerOrderId:
         order_id = replies.order_id(reply)
@@ -269,6 +275,13 @@ def _list(reply: Any) -> list[Mapping[str, Any]]:
     if not isinstance(reply, list) or not all(isinstance(entry, dict) for entry in reply):
         raise TypeError("the reply is not a list of objects")
     return reply
+
+
+def _identity(reply: Any) -> str | None:
+    """The account's id in the reply of GET account."""
+    if not isinstance(reply, dict):
+        raise TypeError("the reply is not an object")
+    return str(reply.get("uid") or "") or None
 
 
 def _permissions(reply: Any) -> KeyPermissions:

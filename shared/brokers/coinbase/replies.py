@@ -149,7 +149,9 @@ def balances(wallets: Iterable[Mapping[str, Any]], symbols: CoinbaseSymbols) -> 
 def key_permissions(reply: Mapping[str, Any]) -> KeyPermissions:
     """The permissions in the reply to Get API Key Permissions. A permission that is missing counts as granted."""
     return KeyPermissions(
-        may_trade=reply.get("can_trade") is not False, may_withdraw=reply.get("can_transfer") is not False
+        may_trade=reply.get("can_trade") is not False,
+        may_withdraw=reply.get("can_transfer") is not False,
+        identity=str(reply.get("portfolio_uuid") or "") or None,
     )
 
 

@@ -144,9 +144,12 @@ def balances(result: Mapping[str, Any], symbols: KrakenSymbols) -> dict[str, Bal
 def key_permissions(result: Mapping[str, Any]) -> KeyPermissions:
     """The permissions in the result of GetApiKeyInfo. If the result lists no permissions, all count as granted."""
     permissions = result.get("permissions")
+    identity = str(result.get("iban") or "") or None
     if not isinstance(permissions, list):
-        return KeyPermissions(may_trade=True, may_withdraw=True)
-    return KeyPermissions(may_trade="modify-trades" in permissions, may_withdraw="withdraw-funds" in permissions)
+        return KeyPermissions(may_trade=True, may_withdraw=True, identity=identity)
+    return KeyPermissions(
+        may_trade="modify-trades" in permissions, may_withdraw="withdraw-funds" in permissions, identity=identity
+    )
 
 
 def fee_rates(result: Mapping[str, Any]) -> FeeRates:

@@ -146,10 +146,11 @@ def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
 def key_permissions(data: list[Any]) -> KeyPermissions:
     """The permissions in account/config. If it lists no permissions, all count as granted."""
     text = data[0].get("perm") if data else None
+    identity = str(data[0].get("uid") or "") or None if data else None
     if not isinstance(text, str) or not text:
-        return KeyPermissions(may_trade=True, may_withdraw=True)
+        return KeyPermissions(may_trade=True, may_withdraw=True, identity=identity)
     permissions = {part.strip() for part in text.split(",")}
-    return KeyPermissions(may_trade="trade" in permissions, may_withdraw="withdraw" in permissions)
+    return KeyPermissions(may_trade="trade" in permissions, may_withdraw="withdraw" in permissions, identity=identity)
 
 
 def fee_rates(data: list[Any]) -> FeeRates:

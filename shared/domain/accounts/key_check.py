@@ -18,6 +18,8 @@ class KeyVerdict(StrEnum):
     """It may withdraw, and its owner allowed it by name."""
     MAY_WITHDRAW = "may_withdraw"
     MAY_NOT_TRADE = "may_not_trade"
+    SAME_ACCOUNT = "same_account"
+    """It opens the account of another follower or of the master, or another account than the key before."""
     REFUSED = "refused"
     """The broker refused it: unknown, expired, locked, or for another address."""
     NOT_CHECKED = "not_checked"
@@ -26,7 +28,7 @@ class KeyVerdict(StrEnum):
     """There is no key here to check. The process that trades with it may have one."""
 
 
-UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.REFUSED})
+UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.SAME_ACCOUNT, KeyVerdict.REFUSED})
 
 
 class CheckedKey(BaseModel):
@@ -43,6 +45,8 @@ class CheckedKey(BaseModel):
     """Text for people: what the verdict means, and what would be right."""
     answered: bool = True
     """False: the broker answered with errors only, so the verdict assumes the worst."""
+    identity: str | None = None
+    """The broker's own id of the account. None: it was not reported."""
 
     @property
     def usable(self) -> bool:

@@ -1,7 +1,7 @@
 """Brings the followers table into step with the followers that the environment names."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Final
 
@@ -20,9 +20,18 @@ from shared.persistence.followers.writes import Announce, Audit, joining
 
 ACTOR: Final = "environment"
 GONE: Final = "its variables are not in the environment any more"
+NOT_TAKEN: Final = "the key in its variables is not used: "
 
 Key = tuple[Broker, FollowerId]
 """Broker and follower id."""
+
+JudgeKey = Callable[[FollowerRecord, Credentials], str | None]
+"""Returns why a follower's key must not be replaced by this one; None if it may. It may ask the broker."""
+
+
+def judge_nothing(_record: FollowerRecord, _credentials: Credentials) -> str | None:
+    """The `judge` of a caller that trusts the environment."""
+    return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,34 +45,60 @@ class Registration:
     """Known from the environment, but not in it any more."""
     removed_before: tuple[Key, ...]
     """In the environment, but removed by an operator; they stay removed."""
+    refused: Mapping[Key, str] = field(default_factory=dict)
+    """Their new keys are not used, for this reason. They keep the old keys, and are disabled."""
 
 
 def register(
-    engine: Engine, box: SecretBox, followers: Sequence[EnvironmentFollower], announce: Announce
+    engine: Engine,
+    box: SecretBox,
+    followers: Sequence[EnvironmentFollower],
+    announce: Announce,
+    judge: JudgeKey = judge_nothing,
 ) -> Registration:
     """Make all followers of the environment known: `followers` is the whole list, not a part of it.
 
     New ones join. Changed keys are taken over, and a disabled follower is active again with them. One that was
-    there before and is not any more is disabled, because its key was taken away. All of it or nothing. Raises
+    there before and is not any more is disabled, because its key was taken away. So is one whose new key `judge`
+    refuses. All of it or nothing. Raises
     FollowerTaken when an id belongs to a follower of the database or a key to another follower.
     """
     given: dict[Key, Credentials] = {(each.broker, each.follower_id): each.credentials for each in followers}
     with transaction(engine) as connection:
         known = records.read_all_of(connection, Source.ENVIRONMENT)
+        changed = [
+            each
+            for each in known
+            if (each.broker, each.follower_id) in given
+            and each.status is not FollowerStatus.REMOVED
+            and not _holds(connection, box, each, given[each.broker, each.follower_id])
+        ]
+    refused: dict[Key, str] = {}
+    for each in changed:
+        key = each.broker, each.follower_id
+        # The broker is asked outside of the transactions, because it may be slow.
+        if why := judge(each, given[key]):
+            refused[key] = why
     brokers = {broker for broker, _ in given} | {record.broker for record in known}
     with joining(engine, brokers, announce) as connection:
         now = datetime.now(UTC)
         present = {(r.broker, r.follower_id): r for r in records.read_all_of(connection, Source.ENVIRONMENT)}
         disabled = _disable_gone(connection, present, given, now)
+        for (broker, follower_id), why in refused.items():
+            writes.change_status(
+                connection, broker, follower_id, FollowerStatus.DISABLED, Audit(ACTOR, NOT_TAKEN + why, now)
+            )
         updated = [
-            key for key, credentials in given.items() if _update(connection, box, present.get(key), credentials, now)
+            key
+            for key, credentials in given.items()
+            if key not in refused and _update(connection, box, present.get(key), credentials, now)
         ]
         added = _add(connection, box, {key: c for key, c in given.items() if key not in present}, now)
     # Between the first announcement and the commit a worker may have read a key that has just been replaced.
     for broker in sorted(brokers):
         announce(broker)
     removed = [key for key in given if key in present and present[key].status is FollowerStatus.REMOVED]
-    return Registration(tuple(added), tuple(updated), tuple(disabled), tuple(removed))
+    return Registration(tuple(added), tuple(updated), tuple(disabled), tuple(removed), refused)
 
 
 def _disable_gone(
@@ -85,9 +120,10 @@ def _update(
     if record is None or record.status is FollowerStatus.REMOVED:
         return False
     if _holds(connection, box, record, credentials):
-        if record.status is not FollowerStatus.DISABLED or record.status_reason != GONE:
+        was_environment = record.status_reason == GONE or record.status_reason.startswith(NOT_TAKEN)
+        if record.status is not FollowerStatus.DISABLED or not was_environment:
             return False
-        back = Audit(ACTOR, "its variables are there again", now)
+        back = Audit(ACTOR, "its variables are there again, with its key", now)
         return writes.change_status(connection, record.broker, record.follower_id, FollowerStatus.ACTIVE, back)
     records.require_free_key(connection, record.broker, record.follower_id, credentials)
     sealed = box.seal(record.broker, record.follower_id, credentials)

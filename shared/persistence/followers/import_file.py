@@ -46,6 +46,8 @@ class NewFollower:
     row: int = 0
     withdraw_allowed: bool = False
     """The operator allowed the use of this key by name, although it may withdraw."""
+    identity: str | None = None
+    """The broker's own id of the account. None: the broker does not report it, or was not asked."""
 
 
 class _Fault(Exception):

@@ -7,6 +7,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Final
 
 from pydantic import ValidationError
 from sqlalchemy import Connection, RowMapping, bindparam, select, text
@@ -46,6 +47,8 @@ class FollowerRecord:
     revision: int
     withdraw_allowed: bool = False
     """The operator allowed the use of a key that may withdraw."""
+    identity: str | None = None
+    """The broker's own id of the account. None: the broker does not report it, or was not asked."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,12 +162,11 @@ def has_key(connection: Connection, record: FollowerRecord, hashed: str) -> bool
 
 
 _TAKEN = text(
-    "SELECT broker, follower_id, key_hash, status FROM followers"
+    "SELECT broker, follower_id, key_hash, status, identity FROM followers"
     " WHERE (broker, follower_id) IN (SELECT * FROM unnest(:brokers, :ids))"
     " OR (broker, key_hash) IN (SELECT * FROM unnest(:brokers, :hashes))"
-).bindparams(
-    bindparam("brokers", type_=ARRAY(TEXT)), bindparam("ids", type_=ARRAY(TEXT)), bindparam("hashes", type_=ARRAY(TEXT))
-)
+    " OR ((broker, identity) IN (SELECT * FROM unnest(:brokers, :identities)) AND status <> 'removed')"
+).bindparams(*(bindparam(name, type_=ARRAY(TEXT)) for name in ("brokers", "ids", "hashes", "identities")))
 
 
 def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]:
@@ -174,11 +176,18 @@ def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]
         "brokers": [row.broker.value for row in rows],
         "ids": [row.follower_id for row in rows],
         "hashes": hashes,
+        "identities": [row.identity for row in rows],
     }
+    masters = master_identities(connection)
     present = connection.execute(_TAKEN, parameters).all()
     by_id = {(row.broker, row.follower_id): row.status for row in present}
     by_key: dict[tuple[str, str], str] = {
         (row.broker, row.key_hash): row.follower_id for row in present if row.key_hash is not None
+    }
+    by_account: dict[tuple[str, str], str] = {
+        (row.broker, row.identity): row.follower_id
+        for row in present
+        if row.identity is not None and row.status != FollowerStatus.REMOVED.value
     }
     problems: dict[int, str] = {}
     for row, hashed in zip(rows, hashes, strict=True):
@@ -193,7 +202,65 @@ def taken(connection: Connection, rows: Sequence[NewFollower]) -> dict[int, str]
             problems[row.row] = f"follower id {row.follower_id} at {row.broker.value} is taken; choose another id"
         elif owner != row.follower_id:
             problems[row.row] = _key_taken(row.broker, row.follower_id, owner)
+        elif row.identity is not None:
+            account = (row.broker.value, row.identity)
+            other = OF_MASTER if account in masters else by_account.setdefault(account, row.follower_id)
+            if other != row.follower_id:
+                problems[row.row] = account_taken(row.broker, row.follower_id, other)
     return problems
+
+
+OF_MASTER: Final = "*master"
+"""Stands for the follower that has an account, when the master has it. It is no valid id of a follower."""
+
+
+def master_identities(connection: Connection) -> set[tuple[str, str]]:
+    """Broker and identity of all masters' accounts that are known."""
+    rows = connection.execute(text("SELECT broker, identity FROM master_checkpoints WHERE identity IS NOT NULL"))
+    return {(row.broker, row.identity) for row in rows}
+
+
+def owner_of_account(connection: Connection, broker: Broker, follower_id: FollowerId, identity: str) -> str | None:
+    """Another follower, or OF_MASTER, that has the account; None if no other has it."""
+    if (broker.value, identity) in master_identities(connection):
+        return OF_MASTER
+    return connection.scalar(
+        select(col(FollowerRow.follower_id)).where(
+            col(FollowerRow.broker) == broker.value,
+            col(FollowerRow.identity) == identity,
+            col(FollowerRow.follower_id) != follower_id,
+            col(FollowerRow.status) != FollowerStatus.REMOVED.value,
+        )
+    )
+
+
+def account_problem(connection: Connection, record: FollowerRecord, identity: str) -> str | None:
+    """Why the follower's key must not open the account `identity`; None if it may."""
+    if record.identity is not None and record.identity != identity:
+        return other_account(record.broker, record.follower_id)
+    owner = owner_of_account(connection, record.broker, record.follower_id, identity)
+    return None if owner is None else account_taken(record.broker, record.follower_id, owner)
+
+
+def account_taken(broker: Broker, follower_id: FollowerId, owner: str) -> str:
+    """The text about a key that opens an account of another follower, or of the master."""
+    if owner == OF_MASTER:
+        return (
+            f"the key of follower {follower_id} opens the master's own account at {broker.value}; an account cannot copy "
+            "itself"
+        )
+    return (
+        f"the key of follower {follower_id} opens the account that follower {owner} has already at {broker.value}; each "
+        "follower needs an account of its own"
+    )
+
+
+def other_account(broker: Broker, follower_id: FollowerId) -> str:
+    """The text about a new key that opens another account than the old one."""
+    return (
+        f"the new key of follower {follower_id} opens another account at {broker.value}: what was copied belongs to the "
+        "account of the old key. Add the other account as a follower with a name of its own"
+    )
 
 
 def require_free_key(connection: Connection, broker: Broker, follower_id: FollowerId, credentials: Credentials) -> None:
@@ -231,6 +298,7 @@ def _record(row: RowMapping) -> FollowerRecord:
         created_at=row["created_at"],
         revision=row["revision"],
         withdraw_allowed=row["withdraw_allowed"],
+        identity=row["identity"],
     )
 
 

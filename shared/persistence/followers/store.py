@@ -21,7 +21,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import is_storable, transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.followers import records, writes
-from shared.persistence.followers.environment import Registration, register
+from shared.persistence.followers.environment import JudgeKey, Registration, judge_nothing, register
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerChange, FollowerRecord, Source
 from shared.persistence.followers.secrets import SecretBox
@@ -150,22 +150,23 @@ class FollowerStore:
         credentials: Credentials,
         *,
         withdraw_allowed: bool = False,
+        identity: str | None = None,
         actor: str,
         reason: str = "",
         announce: Announce = announce_nothing,
     ) -> None:
         """Let a follower join from the next fill on.
 
-        Raises FollowerTaken when the id or the key is in use, and BadSecretKey.
+        Raises FollowerTaken when the id, the key or the account is in use, and BadSecretKey.
         """
         try:
-            row = NewFollower(broker, follower_id, credentials, withdraw_allowed=withdraw_allowed)
+            row = NewFollower(broker, follower_id, credentials, withdraw_allowed=withdraw_allowed, identity=identity)
             self.import_rows([row], actor=actor, reason=reason, announce=announce)
         except ImportRefused as refused:
             raise FollowerTaken(next(iter(refused.problems.values()))) from None
 
     def taken(self, rows: Sequence[NewFollower]) -> dict[int, str]:
-        """The problem of each row, by number, whose follower id or API key is in use. `import_rows` checks it again."""
+        """The problem of each row, by number, whose id, API key or account is in use. `import_rows` checks it again."""
         with transaction(self._engine) as connection:
             return records.taken(connection, rows)
 
@@ -246,13 +247,16 @@ class FollowerStore:
         credentials: Credentials,
         *,
         withdraw_allowed: bool = False,
+        identity: str | None = None,
+        same_account: bool = False,
         actor: str,
         reason: str = "",
         announce: Announce = announce_nothing,
     ) -> None:
         """Replace the key of a follower. A disabled follower becomes active again.
 
-        Raises FollowerTaken when another follower uses the key. Raises FollowerError when the follower's keys come from
+        `identity`, `same_account`: as for `writes.change_credentials`. Raises FollowerTaken when another follower uses the
+        key or has the account, or when the account is another one than before. Raises FollowerError when the follower's keys come from
         the environment. Raises UnknownFollower, FollowerGone and BadSecretKey, too.
         """
         sealed = self._need_box().seal(broker, follower_id, credentials)
@@ -260,11 +264,32 @@ class FollowerStore:
             record = records.read(connection, broker, follower_id, for_update=True)
             records.require_source(record, Source.DATABASE)
             records.require_free_key(connection, broker, follower_id, credentials)
-            audit = writes.Audit(actor, reason, datetime.now(UTC))
+            if identity is not None and (problem := records.account_problem(connection, record, identity)):
+                raise FollowerTaken(problem)
             writes.change_credentials(
-                connection, record, sealed, key_hash(credentials.api_key), audit, withdraw_allowed=withdraw_allowed
+                connection,
+                record,
+                sealed,
+                key_hash(credentials.api_key),
+                writes.Audit(actor, reason, datetime.now(UTC)),
+                withdraw_allowed=withdraw_allowed,
+                identity=identity,
+                same_account=same_account,
             )
         announce(broker)
+
+    def note_identity(self, broker: Broker, follower_id: FollowerId, identity: str, *, actor: str) -> str | None:
+        """Store the broker's own id of a follower's account. Return the problem instead, if there is one.
+
+        It is a problem when another follower or the master has the account, or when it is another one than before.
+        Raises UnknownFollower.
+        """
+        with transaction(self._engine) as connection:
+            record = records.read(connection, broker, follower_id, for_update=True)
+            problem = records.account_problem(connection, record, identity)
+            if problem is None and record.identity is None:
+                writes.note_identity(connection, record, identity, writes.Audit(actor, "", datetime.now(UTC)))
+        return problem
 
     def remove(
         self,
@@ -286,10 +311,14 @@ class FollowerStore:
         return True
 
     def register_environment(
-        self, followers: Sequence[EnvironmentFollower], *, announce: Announce = announce_nothing
+        self,
+        followers: Sequence[EnvironmentFollower],
+        *,
+        announce: Announce = announce_nothing,
+        judge: JudgeKey = judge_nothing,
     ) -> Registration:
         """Store the followers that the environment names. The rules are in `followers/environment.py`."""
-        return register(self._engine, self._need_box(), followers, announce)
+        return register(self._engine, self._need_box(), followers, announce, judge)
 
     def rotate_secret_key(self) -> int:
         """Encrypt all keys again with the first key of NIJA_SECRET_KEY. Return their number. Raises BadSecretKey."""

@@ -86,6 +86,7 @@ def insert_followers(
                 "sealed_credentials": text_of_key,
                 "key_hash": key_hash(row.credentials.api_key),
                 "withdraw_allowed": row.withdraw_allowed,
+                "identity": row.identity,
                 "created_at": audit.at,
                 "revision": 1,
             }
@@ -125,8 +126,14 @@ def change_credentials(
     audit: Audit,
     *,
     withdraw_allowed: bool = False,
+    identity: str | None = None,
+    same_account: bool = False,
 ) -> None:
-    """Replace the key. A disabled follower becomes active again. Raises FollowerGone."""
+    """Replace the key. A disabled follower becomes active again. Raises FollowerGone.
+
+    `identity`: that of the new key; None keeps the stored one. `same_account`: the operator said that the new key opens
+    the same account, which nija could not find out.
+    """
     if record.status is FollowerStatus.REMOVED:
         raise gone(record)
     values: dict[str, Any] = {
@@ -136,11 +143,22 @@ def change_credentials(
         "status_changed_at": audit.at,
     }
     _audit(connection, [(record.broker, record.follower_id, "keys", None, None)], audit)
+    if same_account:
+        _audit(connection, [(record.broker, record.follower_id, "same account", None, "said by the operator")], audit)
+    if identity is not None and identity != record.identity:
+        values["identity"] = identity
+        _audit(connection, [(record.broker, record.follower_id, "identity", record.identity, identity)], audit)
     if record.status is FollowerStatus.DISABLED:
         values |= {"status": FollowerStatus.ACTIVE.value, "status_reason": audit.reason}
         change = (record.broker, record.follower_id, "status", record.status.value, FollowerStatus.ACTIVE.value)
         _audit(connection, [change], audit)
     _update(connection, record, values)
+
+
+def note_identity(connection: Connection, record: FollowerRecord, identity: str, audit: Audit) -> None:
+    """Store the broker's own id of the follower's account."""
+    _update(connection, record, {"identity": identity})
+    _audit(connection, [(record.broker, record.follower_id, "identity", record.identity, identity)], audit)
 
 
 def remove(connection: Connection, broker: Broker, follower_id: FollowerId, audit: Audit) -> None:

@@ -27,6 +27,7 @@ from shared.domain.identity import Broker, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
+from shared.persistence.ledger.master_identity import MasterIdentities
 from shared.persistence.sequence import last_sequence, lock_sequence
 from shared.persistence.tables.columns import table_of
 from shared.persistence.tables.ledger import MasterFillRow, OrderEventRow
@@ -90,6 +91,11 @@ class MasterFills:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
+
+    @property
+    def identities(self) -> MasterIdentities:
+        """The accounts that the masters' keys open."""
+        return MasterIdentities(self._engine)
 
     def watch(self, broker: Broker, master_account: MasterAccount, since: datetime) -> Checkpoint:
         """Return the checkpoint of the account. For a new account, store one that begins at `since`."""
@@ -329,6 +335,9 @@ def _traded_positions(
         text(
             "SELECT DISTINCT ON (symbol) symbol, traded_position_after FROM master_fills"
             " WHERE broker = :broker AND master_account = :master_account AND symbol = ANY(:symbols)"
+            # Fills of an account that was watched before under this name are not part of the position.
+            " AND sequence > coalesce((SELECT followed_after FROM master_checkpoints"
+            " WHERE broker = :broker AND master_account = :master_account), 0)"
             " ORDER BY symbol, sequence DESC"
         ),
         {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)},

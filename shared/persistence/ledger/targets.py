@@ -1,12 +1,14 @@
 """Reads from the ledger what followers should hold, and which orders are copies and what became of them."""
 
 from collections.abc import Collection
+from dataclasses import dataclass
 
 from sqlalchemy import Engine, text
 
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.reconciliation.drift import Target
 from shared.domain.reconciliation.stray_orders import CopyRecord
+from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 
 _TARGETS = text("""
@@ -38,6 +40,21 @@ _COPIES = text("""
 """)
 
 
+_LAST_ORDER = text("""
+    SELECT broker_order_id, symbol FROM order_events
+    WHERE broker = :broker AND follower_id = :follower_id AND broker_order_id IS NOT NULL
+    ORDER BY sequence DESC LIMIT 1
+""")
+
+
+@dataclass(frozen=True, slots=True)
+class PlacedOrder:
+    """An order that a broker accepted."""
+
+    broker_order_id: BrokerOrderId
+    symbol: Symbol
+
+
 class Targets:
     """The ledger's targets. Blocks and raises DatabaseUnavailable."""
 
@@ -57,6 +74,12 @@ class Targets:
         """Followers that were removed: nija has no key any more to look with."""
         with transaction(self._engine) as connection:
             return set(connection.scalars(_REMOVED, {"broker": broker.value}))
+
+    def last_order(self, broker: Broker, follower_id: str) -> PlacedOrder | None:
+        """The newest order of a follower that the broker accepted. None if there is none."""
+        with transaction(self._engine) as connection:
+            row = connection.execute(_LAST_ORDER, {"broker": broker.value, "follower_id": follower_id}).one_or_none()
+        return None if row is None else PlacedOrder(BrokerOrderId(row.broker_order_id), Symbol.parse(row.symbol))
 
     def copies(self, broker: Broker, ids: Collection[str]) -> dict[str, CopyRecord]:
         """What became of the copy orders among these client order ids, by id; others are left out."""

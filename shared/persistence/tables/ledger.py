@@ -191,3 +191,19 @@ class FollowerChangeRow(SQLModel, table=True):
     actor: str = columns.text()
     reason: str = columns.text()
     occurred_at: datetime = columns.moment()
+
+
+class MasterChangeRow(SQLModel, table=True):
+    """One change of a master's account or key, with its actor, reason and time. It never contains keys."""
+
+    __tablename__: ClassVar[str] = "master_changes"
+
+    id: int = Field(sa_column=Column(BigInteger, Identity(always=True), primary_key=True))
+    broker: str = columns.text()
+    master_account: MasterAccount = columns.text()
+    change: str = columns.text()
+    before: str | None = columns.optional_text()
+    after: str | None = columns.optional_text()
+    actor: str = columns.text()
+    reason: str = columns.text()
+    occurred_at: datetime = columns.moment()

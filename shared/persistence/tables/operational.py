@@ -17,6 +17,14 @@ class FollowerRow(SQLModel, table=True):
     __table_args__ = (
         # Two followers never use the same API key, because their nonces and positions would get mixed.
         Index("followers_one_per_key", "broker", "key_hash", unique=True),
+        # Nor the same account. Its positions would be copied twice.
+        Index(
+            "followers_one_per_account",
+            "broker",
+            "identity",
+            unique=True,
+            postgresql_where=text("status <> 'removed'"),
+        ),
         Index(
             "followers_live",
             "broker",
@@ -43,6 +51,8 @@ class FollowerRow(SQLModel, table=True):
     key_hash: str | None = columns.optional_text()
     withdraw_allowed: bool = Field(sa_column_kwargs={"server_default": text("false")})
     """The operator allowed the use of a key that may withdraw."""
+    identity: str | None = columns.optional_text()
+    """The broker's own id of the account. None: the broker does not report it, or was not asked."""
     created_at: datetime = columns.moment()
     revision: int
     """The number of changes of this row. It starts at 1."""
@@ -57,6 +67,12 @@ class MasterCheckpointRow(SQLModel, table=True):
     master_account: MasterAccount = columns.text(key=True)
     watched_since: datetime = columns.moment()
     read_until: datetime = columns.moment()
+    identity: str | None = columns.optional_text()
+    """The broker's own id of the account. None: the broker does not report it, or was not asked."""
+    key_hash: str | None = columns.optional_text()
+    """SHA-256 of the API key that the account was last identified with, in hex."""
+    followed_after: int = Field(sa_type=BigInteger, sa_column_kwargs={"server_default": text("0")})
+    """The last fill of the account that this one has replaced. Its traded positions are not those of this account."""
 
 
 class PublicationRow(SQLModel, table=True):

@@ -20,7 +20,15 @@ from shared.persistence.migrate import migrate
 from shared.persistence.schema import TABLE_MODULES, migrations_folder, require_newest_schema, revisions
 from tests.support.examples import NOW, an_account_fill
 
-LEDGER = ("master_fills", "instruments", "decisions", "order_events", "account_snapshots", "follower_changes")
+LEDGER = (
+    "master_fills",
+    "instruments",
+    "decisions",
+    "order_events",
+    "account_snapshots",
+    "follower_changes",
+    "master_changes",
+)
 
 
 def test_migrations_make_exactly_the_tables_of_the_code(engine: Engine) -> None:

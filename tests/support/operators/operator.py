@@ -29,9 +29,9 @@ _NUMBERS = count(1)
 
 
 class Operator:
-    """An operator of a system whose only broker is a paper Kraken."""
+    """An operator of a system whose only broker is a paper broker, by default Kraken."""
 
-    def __init__(self, paper: PaperServer, redis_url: str, engine: Engine) -> None:
+    def __init__(self, paper: PaperServer, redis_url: str, engine: Engine, broker: Broker = KRAKEN) -> None:
         self.paper = paper
         self.redis_url = redis_url
         self.store = FollowerStore(engine, SecretBox(SecretStr(Fernet.generate_key().decode())))
@@ -42,18 +42,22 @@ class Operator:
             targets=Targets(engine),
             access=BrokerAccess(
                 redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
-                base_urls={KRAKEN: paper.url},
+                base_urls={broker: paper.url},
                 proxies={},
                 request_timeout_seconds=5,
             ),
-            masters={KRAKEN: self.master},
-            enabled=(KRAKEN,),
+            masters={broker: self.master},
+            enabled=(broker,),
             withdraw_allowed=frozenset(),
         )
 
     def new_key(self, name: str, *permissions: str) -> Credentials:
         """The key of a new account; without permissions it is one that may only trade."""
-        return self.paper.new_account(f"{name}-{next(_NUMBERS)}", {"USD": "1000"}, permissions)
+        return self.paper.new_account(self.new_name(name), {"USD": "1000"}, permissions)
+
+    def new_name(self, name: str) -> str:
+        """A name that no account at the broker has yet."""
+        return f"{name}-{next(_NUMBERS)}"
 
     def with_masters(self, masters: Mapping[Broker, Credentials]) -> ActionContext:
         return replace(self.context, masters=masters)

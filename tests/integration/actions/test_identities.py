@@ -1,0 +1,179 @@
+"""An account is in nija once: a second key of it is refused, and a key of another account does not replace it.
+
+The broker is a paper OKX, which reports the id of an account. A paper Kraken reports none.
+"""
+
+import asyncio
+from collections.abc import Iterator
+from datetime import UTC, datetime
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.actions.check_keys import check_keys
+from shared.actions.errors import KeyNotUsable
+from shared.actions.followers import add_follower, replace_key
+from shared.actions.import_followers import NewFollower, import_followers
+from shared.actions.key_check import connected
+from shared.actions.register_followers import register_followers
+from shared.brokers.port.orders import MarketOrder
+from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
+from shared.domain.accounts.key_check import KeyVerdict
+from shared.domain.amounts import parse_amount
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, FollowerId
+from shared.domain.symbol import Symbol
+from shared.persistence.database import open_engine
+from shared.persistence.errors import FollowerTaken, ImportRefused
+from shared.persistence.ledger.ledger import Ledger
+from tests.contract.paper import PaperServer
+from tests.support.ledger_examples import a_filled_event
+from tests.support.operators.operator import ACTOR, KRAKEN, Operator
+
+OKX = Broker.OKX
+ALICE, BOB = FollowerId("alice"), FollowerId("bob")
+
+
+@pytest.fixture(scope="module")
+def okx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
+    """A paper OKX."""
+    server = PaperServer(OKX, tmp_path_factory.mktemp("okx"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+def at_okx(okx: PaperServer, fresh_redis_url: str, engine: Engine) -> Operator:
+    """An operator of a system whose only broker is the paper OKX."""
+    return Operator(okx, fresh_redis_url, engine, OKX)
+
+
+def two_keys(operator: Operator, name: str) -> tuple[Credentials, Credentials]:
+    """Two keys of one new account."""
+    return operator.paper.new_shared_account(operator.new_name(name), {"USDT": "1000"})
+
+
+def test_a_second_key_of_a_followers_account_is_refused(at_okx: Operator) -> None:
+    """The line names the follower that has the account. A row of an import is refused in the same way."""
+    one, other = two_keys(at_okx, "alice")
+    add_follower(at_okx.context, OKX, ALICE, one, actor=ACTOR)
+    text = "the key of follower bob opens the account that follower alice has already at okx"
+    with pytest.raises(FollowerTaken, match=text):
+        add_follower(at_okx.context, OKX, BOB, other, actor=ACTOR)
+    with pytest.raises(ImportRefused) as refused:
+        import_followers(at_okx.context, [NewFollower(OKX, BOB, other, 1)], actor=ACTOR)
+    assert refused.value.problems[1].startswith(text)
+    assert [each.follower_id for each in at_okx.store.all()] == ["alice"]
+
+
+def test_two_rows_of_an_import_with_one_account_are_refused(at_okx: Operator) -> None:
+    """Nothing of the file is stored."""
+    one, other = two_keys(at_okx, "alice")
+    rows = [NewFollower(OKX, ALICE, one, 1), NewFollower(OKX, BOB, other, 2)]
+    with pytest.raises(ImportRefused) as refused:
+        import_followers(at_okx.context, rows, actor=ACTOR)
+    assert list(refused.value.problems) == [2]
+    assert "follower alice has already" in refused.value.problems[2]
+
+
+def test_another_key_of_the_masters_account_is_refused(at_okx: Operator) -> None:
+    """The master has another key of this account, and an account cannot copy itself."""
+    master, other = two_keys(at_okx, "master")
+    with pytest.raises(KeyNotUsable, match="bob opens the master's own account at okx; an account cannot copy itself"):
+        add_follower(at_okx.with_masters({OKX: master}), OKX, BOB, other, actor=ACTOR)
+
+
+def test_a_key_is_replaced_only_by_one_of_the_same_account(at_okx: Operator) -> None:
+    """The line says what to do with the other account. Even `--same-account` does not help against the broker's word."""
+    one, other = two_keys(at_okx, "alice")
+    add_follower(at_okx.context, OKX, ALICE, one, actor=ACTOR)
+    stranger = at_okx.new_key("stranger")
+    for same_account in (False, True):
+        with pytest.raises(KeyNotUsable, match=r"opens another account at okx.* a name of its own$"):
+            replace_key(at_okx.context, ALICE, stranger, same_account=same_account, actor=ACTOR)
+    assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: one}
+    replace_key(at_okx.context, ALICE, other, actor=ACTOR)
+    assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: other}
+
+
+def test_a_check_stores_identities_and_finds_an_account_that_is_there_twice(at_okx: Operator) -> None:
+    """Both followers were added without a check."""
+    for name, key in zip((ALICE, BOB), two_keys(at_okx, "alice"), strict=True):
+        add_follower(at_okx.context, OKX, name, key, check=False, actor=ACTOR)
+    verdicts = {each.account: each for each in check_keys(at_okx.context, broker=OKX)}
+    assert (verdicts["alice"].verdict, verdicts["bob"].verdict) == (KeyVerdict.FINE, KeyVerdict.SAME_ACCOUNT)
+    assert "follower alice has already" in verdicts["bob"].message
+    assert at_okx.store.get(OKX, ALICE).identity is not None
+    assert at_okx.store.get(OKX, BOB).identity is None
+
+
+def order_of(operator: Operator, key: Credentials) -> str:
+    """Place an order with the key, as a worker does, and return the broker's id."""
+
+    async def place() -> str:
+        async with connected(operator.context.access, KRAKEN, key) as connection:
+            order = MarketOrder(
+                client_order_id="0" * 32,
+                symbol=Symbol("BTC", "USD"),
+                side=Side.BUY,
+                quantity=parse_amount("0.001"),
+                valid_until=datetime.now(UTC).replace(year=2100),
+            )
+            return await connection.account(key).place(order)
+
+    return asyncio.run(place())
+
+
+def test_without_an_identity_a_key_is_the_same_account_if_it_can_read_an_order_of_the_old_one(
+    operator: Operator, engine: Engine
+) -> None:
+    """A key that cannot read it is refused, unless the operator says that it is the same account. That is recorded."""
+    one, other = operator.paper.new_shared_account(operator.new_name("alice"), {"USD": "1000"})
+    add_follower(operator.context, KRAKEN, ALICE, one, actor=ACTOR)
+    broker_order_id = order_of(operator, one)
+    Ledger(engine).write([a_filled_event(broker_order_id=broker_order_id)])
+    stranger = operator.new_key("stranger")
+    with pytest.raises(KeyNotUsable, match=f"cannot read order {broker_order_id} of the old key.*--same-account$"):
+        replace_key(operator.context, ALICE, stranger, actor=ACTOR)
+    with pytest.raises(KeyNotUsable, match=r"was not checked.*--same-account$"):
+        replace_key(operator.context, ALICE, other, check=False, actor=ACTOR)
+    replace_key(operator.context, ALICE, other, actor=ACTOR)
+    assert operator.store.credentials(KRAKEN, [ALICE]) == {ALICE: other}
+    replace_key(operator.context, ALICE, stranger, same_account=True, actor=ACTOR)
+    changes = [(each.change, each.after, each.actor) for each in operator.store.changes(KRAKEN, ALICE)]
+    assert ("same account", "said by the operator", ACTOR) in changes
+
+
+def test_a_changed_key_of_the_environment_must_open_the_same_account(at_okx: Operator) -> None:
+    """The follower keeps its old key and is disabled. With a key of its account it copies again.
+
+    Other followers are not affected.
+    """
+    one, other = two_keys(at_okx, "alice")
+
+    def given(alices: Credentials) -> list[EnvironmentFollower]:
+        return [
+            EnvironmentFollower(broker=OKX, follower_id=name, credentials=key)
+            for name, key in ((ALICE, alices), (BOB, bobs))
+        ]
+
+    bobs = at_okx.new_key("bob")
+    register_followers(at_okx.context, given(one))
+    check_keys(at_okx.context, broker=OKX)
+    done = register_followers(at_okx.context, given(at_okx.new_key("stranger")))
+    assert "opens another account" in done.refused[OKX, ALICE]
+    assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: one}
+    statuses = {each.follower_id: each.status for each in at_okx.store.all()}
+    assert statuses == {ALICE: FollowerStatus.DISABLED, BOB: FollowerStatus.ACTIVE}
+    for key in (one, other):
+        register_followers(at_okx.context, given(key))
+        assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: key}
+        assert at_okx.store.get(OKX, ALICE).status is FollowerStatus.ACTIVE
