@@ -45,11 +45,11 @@ def check_rows(context: ActionContext, rows: Sequence[NewFollower]) -> CheckedRo
         key_of_follower(context, row.broker, row.follower_id, row.credentials, allowed=row.withdraw_allowed)
         for row in rows
     ]
-    # The masters too: another key of a master's account is not known by its hash.
-    masters = keys_of_masters(context, sorted({row.broker for row in rows}))
-    answers = asyncio.run(ask_about_keys(context.access, [*masters, *asked]))
-    of_masters = {(each.broker, each.identity) for each in answers[: len(masters)] if each.identity}
-    found = answers[len(masters) :]
+    found = asyncio.run(ask_about_keys(context.access, asked))
+    # Another key of a master's account is not known by its hash. So the masters are asked for their accounts too.
+    masters = keys_of_masters(context, sorted({each.broker for each in found if each.identity}))
+    answers = asyncio.run(ask_about_keys(context.access, masters))
+    of_masters = {(each.broker, each.identity) for each in answers if each.identity}
     problems = {row.row: each.message for row, each in zip(rows, found, strict=True) if not each.usable}
     for row, each in zip(rows, found, strict=True):
         if (each.broker, each.identity) in of_masters:

@@ -15,6 +15,7 @@ from shared.actions.errors import KeyNotUsable
 from shared.actions.followers import add_follower, replace_key
 from shared.actions.import_followers import NewFollower, import_followers
 from shared.actions.key_check import connected
+from shared.actions.keys_at_start import check_keys_at_start
 from shared.actions.register_followers import register_followers
 from shared.brokers.port.orders import MarketOrder
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
@@ -150,6 +151,25 @@ def test_without_an_identity_a_key_is_the_same_account_if_it_can_read_an_order_o
     replace_key(operator.context, ALICE, stranger, same_account=True, actor=ACTOR)
     changes = [(each.change, each.after, each.actor) for each in operator.store.changes(KRAKEN, ALICE)]
     assert ("same account", "said by the operator", ACTOR) in changes
+
+
+def test_a_start_refuses_the_duplicate_by_name_and_the_rest_start(at_okx: Operator) -> None:
+    """Bob's key opens the account of alice, and carol's that of the master. Dave starts as usual."""
+    (alices, bobs), (master, carols) = two_keys(at_okx, "alice"), two_keys(at_okx, "master")
+    context = at_okx.with_masters({OKX: master})
+    keys = {"alice": alices, "bob": bobs, "carol": carols, "dave": at_okx.new_key("dave")}
+    followers = [
+        EnvironmentFollower(broker=OKX, follower_id=FollowerId(name), credentials=key) for name, key in keys.items()
+    ]
+    registration = at_okx.store.register_environment(followers)
+    found = asyncio.run(check_keys_at_start(context, [OKX], followers, registration))
+    assert found.usable == (OKX,)
+    notes = "\n".join(found.notes)
+    assert "the key of bob is not used, this follower is disabled" in notes
+    assert "opens the account that follower alice has already" in notes
+    assert "the key of follower carol opens the master's own account" in notes
+    statuses = {each.follower_id: each.status.value for each in at_okx.store.all()}
+    assert statuses == {"alice": "active", "bob": "disabled", "carol": "disabled", "dave": "active"}
 
 
 def test_a_changed_key_of_the_environment_must_open_the_same_account(at_okx: Operator) -> None:
