@@ -12,7 +12,7 @@ from decimal import Decimal
 import structlog
 
 from services.broker_worker.open_bounds import OpenBounds
-from services.broker_worker.order_events import Later, Settled
+from services.broker_worker.order_events import Later, Settled, why_waiting
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.pauses import look_up_pause, until_after, wait_by_age
 from shared.brokers.errors import (
@@ -96,6 +96,7 @@ class Execution:
             return self.progress.skipped(size)
         quantity, exit_due = size.quantity, size.exit_due
         last_attempt = attempt + SENDS_AT_ONCE
+        again: BrokerError | None = None
         while attempt < last_attempt:
             # Every earlier attempt has certainly not been executed, so the order may still be skipped.
             skipped = await self.bounds.skip()
@@ -104,7 +105,8 @@ class Execution:
             submission = await self._begin(attempt, quantity, exit_due)
             try:
                 broker_order_id = await self.account.place(self.progress.request(quantity, submission.valid_until))
-            except (InvalidNonce, Expired):
+            except (InvalidNonce, Expired) as error:
+                again = error
                 attempt += 1
             except InsufficientFunds as error:
                 self.certainly_not_sent = True
@@ -112,7 +114,7 @@ class Execution:
                     smaller = await self._smaller(quantity)
                 except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as unread:
                     log.warning("balance not read", follower=self.order.follower_id, error=str(unread))
-                    return Later(self._wait_after(unread), forget_submission=True)
+                    return Later(self._wait_after(unread), forget_submission=True, why=why_waiting(unread))
                 if smaller is None:
                     return self.progress.failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
                 log.warning(
@@ -130,13 +132,13 @@ class Execution:
                 raise
             except (NotSent, RateLimited) as error:
                 is_certain = isinstance(error, NotSent) or error.certainly_refused
-                return Later(self._wait_after(error), forget_submission=is_certain)
+                return Later(self._wait_after(error), forget_submission=is_certain, why=why_waiting(error))
             except OutcomeUnknown as error:
                 return await self._resolve(submission, str(error))
             else:
                 self.progress.accepted_at = datetime.now(UTC)
                 return await self._read_order(broker_order_id)
-        return Later(wait_by_age(self.order.decided_at), forget_submission=True)
+        return Later(wait_by_age(self.order.decided_at), forget_submission=True, why=why_waiting(again))
 
     def _wait_after(self, error: BrokerError) -> float:
         """Seconds to wait. A request that is too much for the limits knows when they allow it to continue."""

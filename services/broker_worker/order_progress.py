@@ -168,7 +168,7 @@ class OrderProgress:
     def without_key(self, why: str, wait_seconds: float) -> Settled | Later:
         """The result of an order that was certainly not sent, because the key is refused. An exit waits for the key."""
         if self.order.side is Side.SELL:
-            return Later(wait_seconds, forget_submission=True, why=why)
+            return Later(wait_seconds, forget_submission=True, why=why, has_own_alert=True)
         return self._settled(
             OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=SkipReason.KEY_REFUSED, message=why
         )

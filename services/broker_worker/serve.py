@@ -34,6 +34,7 @@ from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
+from shared.messaging.order_waits import OrderWaits
 from shared.messaging.refused_keys import RefusedKeys
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
@@ -44,6 +45,8 @@ UNLISTED_AFTER = timedelta(seconds=60)
 UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
 """A lost reply is cleared up within the validity of the request. An order that stays unknown longer needs an operator.
 """
+WAIT_IS_NOTED_AFTER = timedelta(seconds=5)
+"""The end of a shorter wait is not noted, because a note about a settled order is not shown."""
 
 log = structlog.get_logger()
 
@@ -107,7 +110,7 @@ class Serving:
             position = positions.get(order.symbol, NO_POSITION)
             result = await self._carry_out(order, claim, submission, position, access)
             if isinstance(result, Later):
-                await self._alert_if_stuck(order, result)
+                await self._note_wait(order, result)
                 # An order that makes no progress must not prevent a reconciliation of the account.
                 await self._reconcile(claimed, access, positions)
                 await self.mailboxes.release(
@@ -116,6 +119,7 @@ class Serving:
                 return
             if order.replayed or submission is not None:
                 await self._alerts.clear(AlertKind.UNKNOWN_ORDER, claim.follower_id)
+            await self._end_wait(order)
             reached = await self._settle(claim, order, result)
             head, submission, positions = reached.head, None, reached.positions
             if head and self.stopping.is_set():
@@ -211,17 +215,31 @@ class Serving:
         if is_settled:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
             await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
-        return Later(wait_seconds)
+        return Later(wait_seconds, why=why, has_own_alert=True)
+
+    @property
+    def _waits(self) -> OrderWaits:
+        return OrderWaits(self.redis, self.keys)
 
     @property
     def _alerts(self) -> Alerts:
         return Alerts(self.redis, self.keys)
 
-    async def _alert_if_stuck(self, order: CopyOrder, later: Later) -> None:
-        if later.unknown_since is None or datetime.now(UTC) - later.unknown_since < UNKNOWN_ALERT_AFTER:
+    async def _note_wait(self, order: CopyOrder, later: Later) -> None:
+        """Note why the order waits. After a minute, also over several sends, it is an alert."""
+        if not later.why:
             return
+        wait = await self._waits.note(order.follower_id, order.id, later.why, later.unknown_since)
+        if later.has_own_alert or datetime.now(UTC) - wait.since < UNKNOWN_ALERT_AFTER:
+            return
+        kind = AlertKind.WAITING_ORDER if later.unknown_since is None else AlertKind.UNKNOWN_ORDER
         what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {later.why}"
-        await self._alerts.sound(AlertKind.UNKNOWN_ORDER, order.follower_id, what, later.unknown_since)
+        await self._alerts.sound(kind, order.follower_id, what, wait.since)
+
+    async def _end_wait(self, order: CopyOrder) -> None:
+        if datetime.now(UTC) - order.decided_at >= WAIT_IS_NOTED_AFTER:
+            await self._waits.forget(order.follower_id)
+            await self._alerts.clear(AlertKind.WAITING_ORDER, order.follower_id)
 
     async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
         # The account has changed. Read it soon, but not while the next orders may still come.

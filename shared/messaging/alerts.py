@@ -27,6 +27,8 @@ class AlertKind(StrEnum):
 
     UNKNOWN_ORDER = "unknown_order"
     """The outcome of an order stays unknown. The follower's mailbox waits."""
+    WAITING_ORDER = "waiting_order"
+    """An order that was certainly not executed is sent again, or waits, for the same reason. The mailbox waits."""
     UNREADABLE_MAIL = "unreadable_mail"
     """A record of a follower in Redis is damaged, or of a version that this worker does not know. Its mailbox waits."""
     UNREADABLE_KEY = "unreadable_key"

@@ -29,6 +29,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
     nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
                                       bookkeeper
+    nija:{b}:order-waits       hash    worker                 worker, nija orders; follower → OrderWait of the head
     nija:{b}:refused-keys      hash    worker, master_trader  worker, master_trader; account → RefusedKey
     nija:{b}:accepted-keys     hash    worker, master_trader  worker, master_trader; address|order or reading → Acceptance
     nija:{b}:reconciliation-requests hash ask.lua             claim.lua, worker; follower → ReconciliationRequest
@@ -98,6 +99,7 @@ class BrokerKeys:
         self.accounts = self.prefix + "accounts"
         self.account_trouble = self.prefix + "account-trouble"
         self.alerts = self.prefix + "alerts"
+        self.order_waits = self.prefix + "order-waits"
         self.refused_keys = self.prefix + "refused-keys"
         self.accepted_keys = self.prefix + "accepted-keys"
         self.reconciliation_requests = self.prefix + "reconciliation-requests"

@@ -34,6 +34,7 @@ LONGEST_POLL_AGE_WHILE_WAITING_SECONDS: Final = 15.0
 ALERTS_SHOWN: Final = 5
 _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNKNOWN_ORDER: "an order has no clear outcome (`nija reconcile`)",
+    AlertKind.WAITING_ORDER: "an order waits (`nija orders`)",
     AlertKind.UNREADABLE_MAIL: "its mail cannot be read",
     AlertKind.UNREADABLE_KEY: "its key cannot be read",
     AlertKind.UNLISTED_SYMBOL: "an exit cannot be sent",

@@ -4,11 +4,16 @@ Every function blocks and raises DatabaseUnavailable. One that takes a follower 
 similar ids, when there is no such follower.
 """
 
-from typing import Final
+import contextlib
+from typing import Final, cast
+
+from redis.exceptions import RedisError
 
 from shared.domain.events import OrderState
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.order_waits import OrderWait, order_waits
 from shared.persistence.reports.reports import QUEUED, Reports
 from shared.persistence.reports.reports import SKIPPED as SKIPPED
 from shared.persistence.reports.reports import AdjustmentLine as AdjustmentLine
@@ -21,6 +26,8 @@ from shared.queries.followers import require_follower
 
 ORDER_STATES: Final = (QUEUED, SKIPPED, *(state.value for state in OrderState))
 """The states of a copy order, and `skipped` for a decision against one."""
+WAITS: Final = "waits"
+"""The reason of an order that is sent or looked up again. The message says why."""
 
 
 def read_fills(connections: Connections, broker: Broker | None = None, *, limit: int = 20) -> list[FillReport]:
@@ -47,9 +54,25 @@ def read_orders(
         fill = fill.at(broker)
         broker, sequence = fill.broker, known_number(connections, fill)
     require_follower(connections, follower_id, broker)
-    return Reports(connections.engine).orders(
+    found = Reports(connections.engine).orders(
         broker, follower_id=follower_id, sequence=sequence, state=state, limit=limit
     )
+    return _with_waits(connections, found)
+
+
+def _with_waits(connections: Connections, orders: list[OrderLine]) -> list[OrderLine]:
+    """Add the reason to orders that wait. If Redis does not answer, the reasons are left out."""
+    waits: dict[str, OrderWait] = {}
+    for broker in {order.broker for order in orders if order.outcome is None and order.state != SKIPPED}:
+        with contextlib.suppress(RedisError, OSError):
+            stored = cast("list[str]", connections.redis_of(broker).hvals(BrokerKeys(broker).order_waits))
+            waits |= {wait.copy_order_id: wait for wait in order_waits(stored)}
+    return [
+        order.model_copy(update={"reason": WAITS, "message": f"since {wait.since:%H:%M:%S} UTC: {wait.why}"})
+        if order.outcome is None and order.state != SKIPPED and (wait := waits.get(order.copy_order_id))
+        else order
+        for order in orders
+    ]
 
 
 def read_positions(
