@@ -21,3 +21,7 @@ class ChangeNotRead(NijaError):
 
 class NothingToCheck(ActionRefused):
     """There is no key that the check could ask about."""
+
+
+class OrderUnsettled(ActionRefused):
+    """An order of the follower has no known outcome, and only its key can look it up."""

@@ -15,8 +15,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from shared.actions.context import ActionContext
-from shared.actions.errors import ActionRefused, ChangeNotRead, KeyNotUsable
+from shared.actions.errors import ActionRefused, ChangeNotRead, KeyNotUsable, OrderUnsettled
 from shared.actions.follower_keys import refuse_masters_key, require_usable
+from shared.actions.follower_removal import forget_alerts, has_unsettled_order
 from shared.actions.record_texts import require_recordable
 from shared.actions.same_account import account_doubt
 from shared.domain.accounts.credentials import Credentials
@@ -199,17 +200,36 @@ def replace_key(
 
 
 def remove_follower(
-    context: ActionContext, follower_id: FollowerId, broker: Broker | None = None, *, actor: str, reason: str = ""
+    context: ActionContext,
+    follower_id: FollowerId,
+    broker: Broker | None = None,
+    *,
+    with_unsettled_order: bool = False,
+    actor: str,
+    reason: str = "",
 ) -> RemovedFollower:
     """Wipe a follower's keys and never trade for it again. Its history stays, and its id stays taken.
 
-    Its copied positions stay open at the broker and belong to the owner of the account from now on.
+    Its copied positions stay open at the broker and belong to the owner of the account from now on. Its alerts end.
+
+    `with_unsettled_order`: also remove it if an order has no known outcome, which then stays unknown. Raises
+    OrderUnsettled otherwise.
     """
     require_recordable(actor, reason)
     record = find_follower(context.store, follower_id, broker)
     context.require_redis([record.broker])
+    if (
+        record.status is not FollowerStatus.REMOVED
+        and not with_unsettled_order
+        and has_unsettled_order(context, record.broker, record.follower_id)
+    ):
+        raise OrderUnsettled(
+            f"an order of {record.follower_id} at {record.broker.value} has no known outcome, and only the key can look "
+            "it up: run `nija reconcile --repair` and remove the follower then, or remove it now with --force"
+        )
     announce = context.announce_stored
     context.store.remove(record.broker, record.follower_id, actor=actor, reason=reason, announce=announce)
+    forget_alerts(context, record.broker, record.follower_id)
     with _reading_what_was_stored():
         held = context.reports.positions(record.broker, follower_id=record.follower_id)
         return RemovedFollower(context.store.get(record.broker, record.follower_id), tuple(held))

@@ -87,26 +87,26 @@ class Alerts:
         Set `until` when the check runs rarely. The alert is then logged once, and again only if its text changes.
         """
         now = datetime.now(UTC)
-        earlier = current_alerts([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
+        earlier = current_alerts([await self._redis.hget(self._keys.alerts, alert_field(kind, follower_id))], now)
         if since is None:
             since = earlier[0].since if earlier else now
         if until is None or not earlier or earlier[0].message != message:
             log.error("alert", kind=kind.value, follower=follower_id, error=message, since=since.isoformat())
         alert = Alert(kind=kind, follower_id=follower_id, message=message, since=since, at=now, until=until)
-        await self._redis.hset(self._keys.alerts, _field(kind, follower_id), alert.model_dump_json())
+        await self._redis.hset(self._keys.alerts, alert_field(kind, follower_id), alert.model_dump_json())
 
     async def renew(self, kind: AlertKind, follower_id: str, until: datetime) -> bool:
         """Let a current alert last until `until`, with its text. Return False if there is none."""
         now = datetime.now(UTC)
-        current = current_alerts([await self._redis.hget(self._keys.alerts, _field(kind, follower_id))], now)
+        current = current_alerts([await self._redis.hget(self._keys.alerts, alert_field(kind, follower_id))], now)
         for alert in current:
             renewed = alert.model_copy(update={"at": now, "until": until})
-            await self._redis.hset(self._keys.alerts, _field(kind, follower_id), renewed.model_dump_json())
+            await self._redis.hset(self._keys.alerts, alert_field(kind, follower_id), renewed.model_dump_json())
         return bool(current)
 
     async def clear_all_but(self, kind: AlertKind, still: Collection[str]) -> None:
         """Remove the alerts of this kind whose subject is not in `still`, also those of an earlier process."""
-        prefix = _field(kind, "")
+        prefix = alert_field(kind, "")
         stored = [
             each.decode() if isinstance(each, bytes) else each for each in await self._redis.hkeys(self._keys.alerts)
         ]
@@ -116,7 +116,7 @@ class Alerts:
     async def clear(self, kind: AlertKind, *follower_ids: str) -> None:
         """Remove the alert of these followers or symbols. Harmless if there is none."""
         if follower_ids:
-            await self._redis.hdel(self._keys.alerts, *(_field(kind, each) for each in follower_ids))
+            await self._redis.hdel(self._keys.alerts, *(alert_field(kind, each) for each in follower_ids))
 
 
 def current_alerts(stored: Iterable[str | bytes | None], now: datetime) -> list[Alert]:
@@ -125,5 +125,6 @@ def current_alerts(stored: Iterable[str | bytes | None], now: datetime) -> list[
     return sorted((a for a in alerts if now <= (a.until or a.at + ALERT_LASTS)), key=lambda a: (a.since, a.follower_id))
 
 
-def _field(kind: AlertKind, follower_id: str) -> str:
+def alert_field(kind: AlertKind, follower_id: str) -> str:
+    """The field of an alert in the hash `alerts`."""
     return f"{kind.value}|{follower_id}"

@@ -28,7 +28,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:accounts          hash    broker_worker          copy_engine; follower → AccountSnapshot
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
     nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
-                                      bookkeeper
+                                      master_trader,
+                                      bookkeeper, CLI
     nija:{b}:order-waits       hash    worker                 worker, nija orders; follower → OrderWait of the head
     nija:{b}:refused-keys      hash    worker, master_trader  worker, master_trader; account → RefusedKey
     nija:{b}:accepted-keys     hash    worker, master_trader  worker, master_trader; address|order or reading → Acceptance

@@ -70,7 +70,13 @@ def resume(
 
 
 def remove(
-    follower: FollowerArgument, broker: BrokerOption = None, reason: ReasonOption = "", as_json: JsonOption = False
+    follower: FollowerArgument,
+    broker: BrokerOption = None,
+    force: Annotated[
+        bool, typer.Option("--force", help="Also remove it if an order has no known outcome, which then stays unknown.")
+    ] = False,
+    reason: ReasonOption = "",
+    as_json: JsonOption = False,
 ) -> None:
     """Wipe a follower's keys and never trade for it again; its history stays, and so does its id.
 
@@ -81,7 +87,7 @@ def remove(
     if sys.stdin.isatty() and not as_json:
         _confirm(settings, follower_id, where)
     with open_actions(settings) as context, about("--broker", AmbiguousFollower):
-        result = remove_follower(context, follower_id, where, actor=actor(), reason=reason)
+        result = remove_follower(context, follower_id, where, with_unsettled_order=force, actor=actor(), reason=reason)
     print_result(result.follower, "removed; its id stays taken", as_json=as_json)
     if result.stays_open and not as_json:
         output.console.print(stays_open(result.stays_open))

@@ -3,21 +3,27 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from pydantic import SecretStr
+from redis import Redis
+from redis.asyncio import Redis as AsyncRedis
 from sqlalchemy import Engine
 
 from shared.actions.context import ActionContext, RedisAddress
-from shared.actions.errors import ActionRefused, KeyNotUsable
+from shared.actions.errors import ActionRefused, KeyNotUsable, OrderUnsettled
 from shared.actions.followers import add_follower, pause_follower, remove_follower, replace_key, resume_follower
 from shared.domain.accounts.credentials import Credentials, key_hash
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.errors import InvalidFollowerId, NijaError
 from shared.domain.identity import Broker, FollowerId
+from shared.messaging.alerts import AlertKind, Alerts, current_alerts
 from shared.messaging.connection.errors import RedisUnavailable
+from shared.messaging.keys import BrokerKeys
 from shared.persistence.errors import AmbiguousFollower, FollowerGone, FollowerTaken, UnknownFollower
 from shared.persistence.ledger.ledger import Ledger
+from tests.support.examples import an_order
 from tests.support.ledger_examples import a_batch, a_decision, a_filled_event
 from tests.support.operators.operator import ACTOR, KRAKEN, READING, WITHDRAWING, Operator
 
@@ -201,6 +207,45 @@ def test_a_removal_wipes_the_key_and_returns_what_stays_open(
     for change in (pause_follower, remove_follower):
         with pytest.raises(FollowerGone):
             change(operator.context, ALICE, actor=ACTOR)
+
+
+@pytest.mark.parametrize("replayed", [False, True], ids=["sent", "perhaps sent before a restart"])
+def test_a_removal_is_refused_while_an_order_has_no_known_outcome(
+    operator: Operator, alices_key: Credentials, replayed: bool
+) -> None:
+    """Only the key of the follower can look the order up. The line says what to do, and nothing is changed."""
+    keys = BrokerKeys(KRAKEN)
+    with Redis.from_url(operator.redis_url) as redis:
+        redis.rpush(
+            keys.mailbox("alice"), an_order("alice").model_copy(update={"replayed": replayed}).model_dump_json()
+        )
+        if not replayed:
+            redis.hset(keys.submitting, "alice", "a submission")
+    with pytest.raises(OrderUnsettled, match=r"^an order of alice at kraken has no known outcome.* reconcile --repair"):
+        remove_follower(operator.context, ALICE, actor=ACTOR)
+    assert operator.store.credentials(KRAKEN, [ALICE]) == {ALICE: alices_key}
+    forced = remove_follower(operator.context, ALICE, with_unsettled_order=True, actor=ACTOR)
+    assert forced.follower.status is FollowerStatus.REMOVED
+    with pytest.raises(FollowerGone):
+        remove_follower(operator.context, ALICE, actor=ACTOR)
+
+
+def test_a_removal_does_not_wait_for_an_order_that_was_not_sent(operator: Operator, alices_key: Credentials) -> None:
+    """It is skipped by the next worker, as for example an exit in a delisted symbol."""
+    with Redis.from_url(operator.redis_url) as redis:
+        redis.rpush(BrokerKeys(KRAKEN).mailbox("alice"), an_order("alice").model_dump_json())
+    assert remove_follower(operator.context, ALICE, actor=ACTOR).follower.status is FollowerStatus.REMOVED
+
+
+async def test_a_removal_ends_the_alerts_of_the_follower(operator: Operator, alices_key: Credentials) -> None:
+    """No process would clear them any more. The alerts of other followers stay."""
+    async with AsyncRedis.from_url(operator.redis_url) as redis:
+        alerts = Alerts(redis, BrokerKeys(KRAKEN))
+        for follower in ("alice", "bob"):
+            await alerts.sound(AlertKind.DRIFT, follower, "sold", until=datetime.now(UTC) + timedelta(hours=1))
+        await asyncio.to_thread(remove_follower, operator.context, ALICE, actor=ACTOR)
+        found = current_alerts(await redis.hvals(BrokerKeys(KRAKEN).alerts), datetime.now(UTC))
+    assert [alert.follower_id for alert in found] == ["bob"]
 
 
 CHANGES: dict[str, Callable[[ActionContext, Credentials], object]] = {
