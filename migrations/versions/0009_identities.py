@@ -1,4 +1,4 @@
-"""Records the broker's own id of each account, and the changes of masters.
+"""Records the broker's own id of each account, and the changes of masters, and indexes unknown outcomes.
 
 A key may be replaced by a key of another account. So the id of the account is stored, and not only the hash of the key.
 """
@@ -24,6 +24,9 @@ def upgrade() -> None:
     op.add_column(
         "master_checkpoints",
         sa.Column("followed_after", sa.BigInteger(), nullable=False, server_default=sa.text("0")),
+    )
+    op.create_index(
+        "order_events_unknown", "order_events", ["occurred_at"], postgresql_where=sa.text("state = 'unknown'")
     )
     op.create_table(
         "master_changes",

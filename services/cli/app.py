@@ -52,6 +52,12 @@ COMMANDS: Final = (
         "Show every process, and for each broker the master, the mailboxes and the last fill.",
     ),
     CommandOnFirstUse(
+        "health",
+        "See",
+        "services.cli.health:health",
+        "Show all findings, and the texts after which an outcome was unknown, counted by broker and text.",
+    ),
+    CommandOnFirstUse(
         "brokers",
         "See",
         "services.cli.brokers:brokers",

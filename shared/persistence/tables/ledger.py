@@ -106,6 +106,7 @@ class OrderEventRow(SQLModel, table=True):
             postgresql_where=text("outcome IS NOT NULL"),
         ),
         Index("order_events_by_fill", "broker", "sequence"),
+        Index("order_events_unknown", "occurred_at", postgresql_where=text("state = 'unknown'")),
         Index(
             "order_events_by_broker_order",
             "broker",
