@@ -46,6 +46,10 @@ INSTRUMENTS_RETRY_SECONDS: Final = 60.0
 FEES_SECONDS: Final = 3600.0
 """Tiers follow the trading volume of a month."""
 REPORT_SECONDS: Final = 1.0
+LARGE_OFFSET_SECONDS: Final = 1.0
+"""nija corrects the times in its requests. A clock that is this wrong is still a fault of the machine."""
+CLOCK: Final = "clock"
+"""The subject of the alert about the clocks."""
 LATE_PURCHASE_SECONDS: Final = 3.0
 """How long a sale that the books do not explain is held back. `held_sales.py` describes why."""
 
@@ -93,7 +97,7 @@ class Watch:
         self._instruments_due_seconds = 0.0
         self._missed_due_seconds = 0.0
         self._held_sales = HeldSales(master.late_purchase_seconds)
-        self._valuation = Valuation(master.named_values, self._held_sales, master.now)
+        self._valuation = Valuation(master.named_values, self._held_sales, self._broker_now)
         self._shown_fees: dict[str, AccountFill] = {}
         """The fills of the last poll by id, as they were recorded."""
         self._unpriced: set[str] | None = None
@@ -228,11 +232,16 @@ class Watch:
     def _without_held_opens(self, sighting: Sighting) -> Sighting:
         """Leave out the opens that wait for the master's equity. A later poll finds them again."""
         held = [
-            observed.fill.fill_id for observed in sighting.new[before_held_opens(sighting.new, self._master.now()) :]
+            observed.fill.fill_id for observed in sighting.new[before_held_opens(sighting.new, self._broker_now()) :]
         ]
         for fill_id in held:
             log.warning("open held: the master's equity is unknown", fill_id=fill_id)
         return sighting.without(held)
+
+    def _broker_now(self) -> datetime:
+        """The present time by the broker's clock, which dates its fills."""
+        now = self._master.now()
+        return now if self._reach is None else self._reach.connection.clock.at(now)
 
     async def close(self) -> None:
         """Close the connection to the broker."""
@@ -315,6 +324,7 @@ class Watch:
             self._check_listing(reading.account)
             unpriced = set(reading.equity.unpriced) if isinstance(reading.equity, UnknownEquity) else set[str]()
             await self._alert(unpriced | self._valuation.still_unpriced(seen.new))
+            await self._alert_clock(reach.connection.clock.offset_seconds)
 
     async def _report(self, progress: Progress, sighting: Sighting, published: int | None) -> None:
         if sighting.new or monotonic() >= self._report_due_seconds:
@@ -329,6 +339,18 @@ class Watch:
             until = self._master.now() + ALERT_LASTS
             await alerts.sound(AlertKind.UNPRICED_ASSET, asset, unpriced_text(asset, setting), until=until)
         await alerts.clear_all_but(AlertKind.UNPRICED_ASSET, unpriced)
+
+    async def _alert_clock(self, offset_seconds: float) -> None:
+        """Report a large difference of the clocks, and clear it when it is over."""
+        alerts = Alerts(self._master.redis, self._master.keys)
+        if abs(offset_seconds) < LARGE_OFFSET_SECONDS:
+            await alerts.clear(AlertKind.CLOCK, CLOCK)
+            return
+        text = (
+            f"the clock of this machine is {abs(offset_seconds):.1f} s {'behind' if offset_seconds > 0 else 'ahead of'} "
+            f"the broker's: synchronize it, for example with NTP"
+        )
+        await alerts.sound(AlertKind.CLOCK, CLOCK, text, until=self._master.now() + ALERT_LASTS)
 
 
 def _unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:

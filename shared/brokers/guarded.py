@@ -205,6 +205,7 @@ class GuardedConnection:
         self.broker = connection.broker
         self.request_validity_seconds = connection.request_validity_seconds
         self.lookup_margin_seconds = connection.lookup_margin_seconds
+        self.clock = connection.clock
 
     async def open(self) -> None:
         """Not guarded: nothing can be done before, and who opens tries again at a distance of its own."""

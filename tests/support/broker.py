@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
+from shared.brokers.clock import BrokerClock
 from shared.brokers.port.account import BrokerAccount, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import MarketData
@@ -120,6 +121,7 @@ class FakeConnection:
     broker: Broker = Broker.KRAKEN
     request_validity_seconds: float = 10.0
     lookup_margin_seconds: float = 5.0
+    clock: BrokerClock = field(default_factory=BrokerClock)
     opened: int = 0
     closed: int = 0
 

@@ -29,6 +29,7 @@ from shared.brokers.alpaca.replies import last_prices
 from shared.brokers.alpaca.sending import Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
 from shared.brokers.alpaca.transport import Transport
+from shared.brokers.clock import BrokerClock
 from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, Rejected
 from shared.brokers.limits import Budget
 from shared.brokers.port.account import BrokerAccount
@@ -64,6 +65,7 @@ class AlpacaConnection:
         """`base_url`: scheme and host, perhaps with a path, before `/v2`; None means Alpaca itself, live or paper."""
         # No request is under way for longer than this. A server may still hold one, but the id prevents a duplicate.
         self.request_validity_seconds = request_timeout_seconds
+        self.clock = BrokerClock()
         self.budget: Budget | None = None
         """The limit on requests to the broker; set before `open`, if at all."""
         self._base_url = base_url.rstrip("/").removesuffix("/v2") if base_url else None
@@ -94,6 +96,7 @@ class AlpacaConnection:
             return
         self._loop = asyncio.get_running_loop()
         transport = Transport(proxy=self._proxy, timeout_seconds=self._request_timeout_seconds, connections=PLACES)
+        transport.clock = self.clock
         self._transport, self._places = transport, Places(PLACES, "alpaca")
         self._sender = Sender(transport, self._places, self._request_timeout_seconds)
         self._template = _template(transport)

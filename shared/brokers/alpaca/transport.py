@@ -10,12 +10,14 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.cookiejar import DefaultCookiePolicy
-from time import monotonic
+from time import monotonic, time
 from typing import Any
 
 import requests
 from requests.adapters import HTTPAdapter
 from urllib3.util import Timeout
+
+from shared.brokers.clock import BrokerClock
 
 MOST_BODY_BYTES = 64 * 1024 * 1024
 _CHUNK_BYTES = 64 * 1024
@@ -54,6 +56,7 @@ class Transport:
 
     def __init__(self, *, proxy: str | None, timeout_seconds: float, connections: int) -> None:
         """`timeout_seconds` is for a whole request; `connections` is how many stay open for the next one."""
+        self.clock = BrokerClock()
         self._timeout_seconds = timeout_seconds
         self._thread = threading.local()
         session = requests.Session()
@@ -78,9 +81,10 @@ class Transport:
     def request(self, method: str, url: str, **options: Any) -> AlpacaReply:
         """Send one request, once. Raises requests.RequestException."""
         seconds = getattr(self._thread, "seconds", self._timeout_seconds)
-        ends_at = monotonic() + seconds
+        ends_at, sent_at = monotonic() + seconds, time()
         options |= {"allow_redirects": False, "timeout": Timeout(total=seconds), "stream": True}
         with self._session.request(method, url, **options) as response:
+            self.clock.observe(response.headers.get("Date"), sent_at, time())
             body = _whole_body(response, ends_at)
         if _REDIRECTS <= response.status_code < _ERRORS:
             raise ReplyUnusable(f"HTTP {response.status_code}: a redirect, which is not followed")

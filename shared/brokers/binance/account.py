@@ -81,7 +81,7 @@ class BinanceAccount(CcxtAccount):
             "newClientOrderId": order.client_order_id,
             "newOrderRespType": "FULL",
             # Both come from one reading of the clock, because their sum is the moment until which the order is valid.
-            "timestamp": replies.milliseconds(now),
+            "timestamp": replies.milliseconds(self._client.clock.at(now)),
             "recvWindow": min(validity, LONGEST_WINDOW) // timedelta(milliseconds=1),
             **_kind(order),
         }

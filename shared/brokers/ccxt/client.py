@@ -8,7 +8,9 @@ import copy
 import json
 import logging
 from asyncio import AbstractEventLoop
+from contextvars import ContextVar
 from functools import partial
+from time import time
 from typing import Any
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
@@ -16,6 +18,7 @@ from ccxt.async_support.base.throttler import Throttler  # type: ignore[import-u
 
 from shared.brokers.ccxt.errors import AccountBackOff
 from shared.brokers.ccxt.session import SharedSession
+from shared.brokers.clock import BrokerClock
 from shared.brokers.errors import RateLimited
 from shared.brokers.limits import Budget
 from shared.domain.accounts.credentials import Credentials
@@ -38,9 +41,15 @@ _CACHES = (
 )
 
 
+_sent_at: ContextVar[float | None] = ContextVar("sent_at", default=None)
+"""When the signed request of this task was sent, in seconds since 1970; None: it is not signed."""
+
+
 class SharedClient:
     """Mixed into a ccxt class. It never closes anything that it does not own."""
 
+    clock: BrokerClock
+    """The broker's clock, which all accounts of a connection share."""
     budget: Budget | None = None
     """The limit on requests to the broker; None means that requests are not counted."""
 
@@ -49,7 +58,15 @@ class SharedClient:
     ) -> Any:
         """Send one request, within the limits that all processes share. Raises Throttled before anything is sent."""
         parameters = {} if params is None else params
-        send = super().fetch2  # type: ignore[misc]  # of the ccxt class that this is mixed into
+
+        async def send(*arguments: Any) -> Any:
+            # Replies to public requests may come from a cache, with an old time.
+            sent_at = _sent_at.set(time() if _is_signed(api) else None)
+            try:
+                return await super(SharedClient, self).fetch2(*arguments)  # type: ignore[misc]  # of the ccxt class
+            finally:
+                _sent_at.reset(sent_at)
+
         if self.budget is None:
             return await send(path, api, method, parameters, config or {})
         side = "private" if _is_signed(api) else "public"
@@ -66,6 +83,16 @@ class SharedClient:
         except ccxt.BaseError:
             await self.budget.limits.count(self.budget.charges_of_refusal(side, method, path, parameters))
             raise
+
+    def on_rest_response(
+        self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *_request: Any
+    ) -> Any:
+        """Read the broker's time from the reply, before ccxt raises for an error in it."""
+        sent_at = _sent_at.get()
+        if sent_at is not None:
+            date = next((value for name, value in headers.items() if name.lower() == "date"), None)
+            self.clock.observe(date, sent_at, time())
+        return super().on_rest_response(code, reason, url, method, headers, body, *_request)  # type: ignore[misc]
 
     # JSON numbers stay text, so that no amount is ever a binary float. ccxt accepts text wherever it reads numbers.
     on_json_response = staticmethod(partial(json.loads, parse_float=str))

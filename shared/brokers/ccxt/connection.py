@@ -16,6 +16,7 @@ import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from shared.brokers.ccxt.client import copy_for_account
 from shared.brokers.ccxt.errors import classify
 from shared.brokers.ccxt.session import SharedSession
+from shared.brokers.clock import BrokerClock
 from shared.brokers.errors import NotSent, OutcomeUnknown
 from shared.brokers.limits import Budget
 from shared.brokers.port.account import BrokerAccount
@@ -45,6 +46,7 @@ class CcxtConnection(ABC):
         self._session: SharedSession | None = None
         self._template: Any = None
         self._instruments: Mapping[Symbol, Instrument] = {}
+        self.clock = BrokerClock()
         self.budget: Budget | None = None
         """What may be asked of the broker, public side; set before `open`, if at all."""
 
@@ -90,6 +92,7 @@ class CcxtConnection(ABC):
 
     async def _load(self, session: SharedSession) -> None:
         template = self.build_template(session, asyncio.get_running_loop())
+        template.clock = self.clock
         template.budget = self.budget.for_listing() if self.budget else None
         await self.read(template.load_markets())
         template.budget = self.budget

@@ -78,7 +78,9 @@ class CoinbaseAccount(CcxtAccount):
         if order.valid_until - now < SHORTEST_VALIDITY:
             raise Expired("not sent: too little is left of the order's validity")
         # Coinbase refuses the request once its token has expired, even when the request still waits to be signed.
-        validity = token_expires_at.set(int(min(order.valid_until, now + LONGEST_VALIDITY).timestamp()))
+        validity = token_expires_at.set(
+            int(self._client.clock.at(min(order.valid_until, now + LONGEST_VALIDITY)).timestamp())
+        )
         try:
             return await self._send(self._client.v3PrivatePostBrokerageOrders, request, replies.placed_order_id)
         finally:

@@ -5,7 +5,6 @@ words and no secret.
 """
 
 from contextvars import ContextVar
-from email.utils import parsedate_to_datetime
 from time import time
 from typing import Any
 
@@ -14,6 +13,7 @@ from ccxt.async_support.coinbase import coinbase  # type: ignore[import-untyped]
 
 from shared.brokers.ccxt.client import SharedClient
 from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, error_for, shortened
+from shared.brokers.clock import MOST_SECONDS_OFF, header_time
 from shared.brokers.coinbase.refusals import reaction_to_error, reaction_to_failure
 from shared.brokers.coinbase.tokens import LIFE_SECONDS, bearer_token, lifetime
 from shared.brokers.refusals import Reaction
@@ -25,8 +25,6 @@ UNAUTHORIZED = 401
 
 RATE_LIMIT_SECONDS = 1.0
 LONGEST_WAIT_SECONDS = 900.0
-# A larger difference means that the server's time is wrong and cannot be used.
-MOST_SECONDS_OFF = 86_400.0
 _MOST_TEXT = 20_000
 
 token_expires_at: ContextVar[int | None] = ContextVar("coinbase_token_expires_at", default=None)
@@ -76,7 +74,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
                 self.signing_key = read_private_key(self.secret)
             except MalformedKey as error:
                 raise ccxt.AuthenticationError(str(error)) from None
-        now = int(time())
+        now = int(self.clock.time())
         expires_at = token_expires_at.get()
         # A scheme other than https stays in the claim, as ccxt does it: servers that work with ccxt expect it.
         uri = f"{method} {url.removeprefix('https://')}"
@@ -165,10 +163,7 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
 def _server_time(headers: dict[str, str]) -> float | None:
     """The server's own time of its answer, in whole seconds since 1970; None when the reply has no such header."""
     text = next((value for name, value in headers.items() if name.lower() == "date"), "")
-    try:
-        return parsedate_to_datetime(text).timestamp()
-    except (TypeError, ValueError):
-        return None
+    return header_time(text)
 
 
 def _seconds_to_wait(headers: dict[str, str]) -> float:

@@ -88,7 +88,7 @@ class KrakenAccount(CcxtAccount):
             now = datetime.now(UTC)
             if order.valid_until - now < SHORTEST_VALIDITY:
                 raise Expired("not sent: too little is left of the order's validity")
-            deadline = min(order.valid_until, now + LONGEST_VALIDITY).astimezone(UTC)
+            deadline = self._client.clock.at(min(order.valid_until, now + LONGEST_VALIDITY)).astimezone(UTC)
             request["deadline"] = deadline.isoformat(timespec="milliseconds").replace("+00:00", "Z")
             return await self._send(self._client.privatePostAddOrder, request, _placed_order_id)
 

@@ -71,7 +71,7 @@ class OkxAccount(CcxtAccount):
             "side": order.side.value,
             "sz": plain(order.quantity),
             "clOrdId": order.client_order_id,
-            EXPIRES_AT: str(replies.milliseconds(order.valid_until)),
+            EXPIRES_AT: str(replies.milliseconds(self._client.clock.at(order.valid_until))),
             **_kind(order),
         }
 

@@ -4,7 +4,6 @@ It receives replies as ccxt read them from the network and raises ccxt exception
 words and no secret.
 """
 
-from time import time
 from typing import Any
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
@@ -44,6 +43,10 @@ def _seconds_from_header(headers: dict[str, str]) -> float:
 
 class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type marker
     """One key's requests to OKX; the template has no key and sends public requests only."""
+
+    def nonce(self) -> int:
+        """The time that signs a request: OKX's own, in milliseconds."""
+        return int(self.clock.time() * 1_000)
 
     def sign(self, path: str, api: Any = "public", method: str = "GET", params: Any = None) -> Any:
         """Sign as ccxt does. An order's expiry is sent as a header, as OKX requires, and is not signed."""
@@ -98,7 +101,7 @@ class OkxClient(SharedClient, okx):  # type: ignore[misc]  # ccxt ships no type 
         if all(number == _TIMED_OUT for number, _ in problems):
             # OKX uses this one text for a request that arrived too late and for one that took too long.
             expires_at = str(request_headers.get(EXPIRES_AT, ""))
-            is_over = expires_at.isdecimal() and time() * 1_000 >= int(expires_at)
+            is_over = expires_at.isdecimal() and self.clock.time() * 1_000 >= int(expires_at)
             return DeadlineElapsed(shown) if is_over else ccxt.RequestTimeout(shown)
         hint = next((_KEY_HINTS[number] for number, _ in problems if number in _KEY_HINTS), "")
         return error_for(wanted.pop(), with_hint(shown, hint) if hint else shown, RATE_LIMIT_SECONDS)

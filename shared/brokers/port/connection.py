@@ -4,6 +4,7 @@ from collections.abc import Collection, Mapping
 from decimal import Decimal
 from typing import Protocol
 
+from shared.brokers.clock import BrokerClock
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.market_data import MarketData
 from shared.domain.accounts.credentials import Credentials
@@ -29,6 +30,9 @@ class BrokerConnection(Protocol):
     """How long after a send the broker may still execute a request at the most."""
     lookup_margin_seconds: float
     """How long after that an executed order may stay invisible to look-ups."""
+
+    clock: BrokerClock
+    """The broker's clock, as far as replies have shown it."""
 
     async def open(self) -> None:
         """Load markets. Raises BrokerError."""
