@@ -41,7 +41,7 @@ _CACHES = (
 )
 
 
-_sent_at: ContextVar[float | None] = ContextVar("sent_at", default=None)
+request_sent_at: ContextVar[float | None] = ContextVar("sent_at", default=None)
 """When the signed request of this task was sent, in seconds since 1970; None: it is not signed."""
 
 
@@ -61,11 +61,11 @@ class SharedClient:
 
         async def send(*arguments: Any) -> Any:
             # Replies to public requests may come from a cache, with an old time.
-            sent_at = _sent_at.set(time() if _is_signed(api) else None)
+            token = request_sent_at.set(time() if _is_signed(api) else None)
             try:
                 return await super(SharedClient, self).fetch2(*arguments)  # type: ignore[misc]  # of the ccxt class
             finally:
-                _sent_at.reset(sent_at)
+                request_sent_at.reset(token)
 
         if self.budget is None:
             return await send(path, api, method, parameters, config or {})
@@ -88,7 +88,7 @@ class SharedClient:
         self, code: Any, reason: Any, url: Any, method: Any, headers: Any, body: Any, *_request: Any
     ) -> Any:
         """Read the broker's time from the reply, before ccxt raises for an error in it."""
-        sent_at = _sent_at.get()
+        sent_at = request_sent_at.get()
         if sent_at is not None:
             date = next((value for name, value in headers.items() if name.lower() == "date"), None)
             self.clock.observe(date, sent_at, time())

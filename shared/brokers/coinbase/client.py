@@ -11,7 +11,7 @@ from typing import Any
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 from ccxt.async_support.coinbase import coinbase  # type: ignore[import-untyped]  # ccxt ships no type marker
 
-from shared.brokers.ccxt.client import SharedClient
+from shared.brokers.ccxt.client import SharedClient, request_sent_at
 from shared.brokers.ccxt.errors import BackOff, DeadlineElapsed, error_for, shortened
 from shared.brokers.clock import MOST_SECONDS_OFF, header_time
 from shared.brokers.coinbase.refusals import reaction_to_error, reaction_to_failure
@@ -121,7 +121,8 @@ class CoinbaseClient(SharedClient, coinbase):  # type: ignore[misc]  # ccxt ship
         if good is not None:
             not_before, expires_at = good
             now, theirs = time(), _server_time(headers)
-            if now >= expires_at:
+            # The claims are times of Coinbase's clock as it was known then. How long the request took is known exactly.
+            if now - (request_sent_at.get() or now) + 1 >= expires_at - not_before:
                 raise DeadlineElapsed(f"the token expired on its way: {self._shown(body)}")
             is_off = theirs is not None and not not_before - 1 <= theirs < expires_at
             if theirs is not None and is_off and abs(theirs - now) < MOST_SECONDS_OFF:
