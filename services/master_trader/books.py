@@ -19,7 +19,7 @@ REMEMBERED: Final = timedelta(hours=2)
 """How long a fill that is no longer shown counts as counted. It may be shown again after a restart of the watch."""
 
 
-class Books:
+class MasterBooks:
     """The holdings of one account, with each fill counted once."""
 
     def __init__(self, totals: Mapping[str, Decimal], read_at: datetime, included: Iterable[AccountFill]) -> None:

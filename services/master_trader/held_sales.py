@@ -9,7 +9,7 @@ from collections.abc import Collection, Mapping, Sequence
 from decimal import Decimal
 from typing import Final
 
-from services.master_trader.books import Books
+from services.master_trader.books import MasterBooks
 from services.master_trader.unwind import held_fills, holdings_before
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
@@ -36,7 +36,7 @@ class HeldSales:
         self,
         new: Sequence[ObservedFill],
         shown: Sequence[AccountFill],
-        books: Books,
+        books: MasterBooks,
         traded: Mapping[Symbol, Decimal],
         unsure: Collection[Symbol],
         now_seconds: float,
@@ -70,7 +70,7 @@ class HeldSales:
         """Whether a fill waits that no reading was taken for."""
         return any(observed.fill.fill_id not in self._verdicts for observed in self.waiting)
 
-    def judge(self, waited: Sequence[ObservedFill], totals: Mapping[str, Decimal], books: Books) -> None:
+    def judge(self, waited: Sequence[ObservedFill], totals: Mapping[str, Decimal], books: MasterBooks) -> None:
         """Compare a reading (`totals`) with the books. `waited`: the fills that were held when it was taken.
 
         The first reading counts. After it, the books agree with the account in any case.

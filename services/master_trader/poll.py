@@ -9,7 +9,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-from services.master_trader.books import Books
+from services.master_trader.books import MasterBooks
 from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
@@ -115,7 +115,7 @@ async def take_stock(
 def sight(
     connection: BrokerConnection,
     fills: Sequence[AccountFill],
-    books: Books,
+    books: MasterBooks,
     prices: MasterPrices,
     *,
     known: Collection[str],

@@ -13,7 +13,7 @@ from typing import Final
 
 import structlog
 
-from services.master_trader.books import JUST_BEFORE, Books
+from services.master_trader.books import JUST_BEFORE, MasterBooks
 from services.master_trader.held_sales import HeldSales
 from services.master_trader.poll import Reading, Sighting, read_account, read_fills, sight, take_stock
 from shared.brokers.port.account import BrokerAccount
@@ -50,7 +50,7 @@ class Valuation:
         self.held_sales = held_sales
         self._memory = PriceMemory(named_values)
         self._now = now
-        self._books: Books | None = None
+        self._books: MasterBooks | None = None
         self._pending: _Pending | None = None
         self._last_equity = ZERO
         """US dollars, at the last reading."""
@@ -58,7 +58,7 @@ class Valuation:
         self._due_seconds = 0.0
 
     @property
-    def books(self) -> Books:
+    def books(self) -> MasterBooks:
         """The books as of the last poll."""
         if self._books is None:
             raise RuntimeError("poll() comes first")
@@ -83,7 +83,7 @@ class Valuation:
             fills, reading = stock.fills, stock.reading
             if not stock.agreed:
                 log.warning("the account traded faster than it could be read", fills=len(fills))
-            self._books = Books(reading.totals, reading.account.taken_at, fills)
+            self._books = MasterBooks(reading.totals, reading.account.taken_at, fills)
             self._learn(reading)
         else:
             fills = await read_fills(account, since)

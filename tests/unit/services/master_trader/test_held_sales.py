@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
-from services.master_trader.books import Books
+from services.master_trader.books import MasterBooks
 from services.master_trader.held_sales import HeldSales
 from shared.domain.fill import AccountFill, Side
 from shared.domain.symbol import Symbol
@@ -22,7 +22,7 @@ class Master:
     def __init__(
         self, totals: Mapping[str, str], traded: Mapping[str, str] | None = None, lot: str = "0.00000001"
     ) -> None:
-        self.books = Books({c: Decimal(total) for c, total in totals.items()}, LONG_AGO, ())
+        self.books = MasterBooks({c: Decimal(total) for c, total in totals.items()}, LONG_AGO, ())
         self.traded = {Symbol.parse(symbol): Decimal(each) for symbol, each in (traded or {}).items()}
         self.lot = Decimal(lot)
         self.held_sales = HeldSales(PATIENCE_SECONDS)
@@ -40,7 +40,7 @@ class Master:
 def test_purchases_and_sales_of_what_was_traded_are_published_at_once() -> None:
     """The position counts on with each fill, and a sale of exactly all of it is explained."""
     master = Master({"USD": "1000"}, {"BTC/USD": "1"})
-    master.books = Books({"USD": Decimal(1000), "BTC": Decimal(1)}, LONG_AGO, ())
+    master.books = MasterBooks({"USD": Decimal(1000), "BTC": Decimal(1)}, LONG_AGO, ())
     assert master.holds(fill(1, Side.BUY, "2", "100"), fill(2, Side.SELL, "3", "100")) == []
 
 

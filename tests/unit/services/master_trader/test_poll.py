@@ -4,7 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from services.master_trader.books import Books
+from services.master_trader.books import MasterBooks
 from services.master_trader.poll import Sighting, Stock, read_account, read_fills, sight, take_stock
 from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
 from shared.domain.fill import AccountFill, Side
@@ -50,7 +50,7 @@ def seen(account: CountingAccount, stock: Stock, known: set[str]) -> Sighting:
     return sight(
         FakeConnection(account, account.prices),
         stock.fills,
-        Books(stock.reading.totals, stock.reading.account.taken_at, stock.fills),
+        MasterBooks(stock.reading.totals, stock.reading.account.taken_at, stock.fills),
         MEMORY.at(account.clock),
         known=known,
         watched_since=account.clock - timedelta(hours=1),
