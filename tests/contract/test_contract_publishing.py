@@ -3,7 +3,7 @@
 A real watch over a real ledger polls the paper broker through a proxy, which notes every request and every reply.
 """
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -37,6 +37,8 @@ class Proxy:
 
     target: str
     seen: list[tuple[str, str]] = field(default_factory=list)
+    sent: list[tuple[Mapping[str, str], str]] = field(default_factory=list)
+    """Headers, and query and body, of each request."""
     url: str = ""
 
     async def handle(self, request: web.BaseRequest) -> web.StreamResponse:
@@ -46,6 +48,7 @@ class Proxy:
             session.request(request.method, self.target + request.path_qs, data=body, headers=request.headers) as reply,
         ):
             content = await reply.read()
+        self.sent.append((dict(request.headers), f"{request.query_string}&{body.decode()}"))
         self.seen.append((request.path, content.decode(errors="replace")))
         return web.Response(body=content, status=reply.status, headers={"Content-Type": reply.headers["Content-Type"]})
 

@@ -22,11 +22,12 @@ from shared.domain.accounts.master_value import Equity, UnknownEquity
 from shared.domain.amounts import ZERO
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
-from shared.domain.fill import AccountFill, Side
+from shared.domain.fill import AccountFill
 from shared.domain.identity import Broker, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
+from shared.persistence.ledger.fee_corrections import POSITIONS, store_correction
 from shared.persistence.ledger.master_identity import MasterIdentities
 from shared.persistence.sequence import last_sequence, lock_sequence
 from shared.persistence.tables.columns import table_of
@@ -70,20 +71,6 @@ class ExecutedCopy:
     follower_id: FollowerId
     occurred_at: datetime
     """The time of the newest event of the order in the ledger."""
-
-
-_MOVE_POSITION: Final = text("""
-    UPDATE master_fills SET traded_position_after = greatest(traded_position_after + :change, 0)
-    WHERE broker = :broker AND sequence = (
-        SELECT max(sequence) FROM master_fills
-        WHERE broker = :broker AND master_account = :master_account AND symbol = :symbol
-    ) AND NOT EXISTS (
-        SELECT FROM master_fills
-        WHERE broker = :broker AND master_account = :master_account AND symbol = :symbol
-          AND sequence > :sequence AND fraction_closed = 1
-    )
-""")
-"""Change the newest traded position of a symbol, unless it was closed after the fill `sequence`."""
 
 
 class MasterFills:
@@ -207,48 +194,10 @@ class MasterFills:
         return fills
 
     def correct_fee(self, broker: Broker, master_account: MasterAccount, fill: AccountFill) -> bool:
-        """Store the fee of a recorded fill as `fill` shows it now, and move the traded position accordingly.
-
-        A full close after the fill has closed that part, too. Returns whether anything was changed.
-        """
+        """Store the fee of a recorded fill as `fill` shows it now. Return whether that is a change."""
         with transaction(self._engine) as connection:
             lock_sequence(connection, broker)
-            row = connection.execute(
-                text(
-                    "SELECT sequence, fee, fee_currency FROM master_fills WHERE broker = :broker"
-                    " AND master_account = :master_account AND fill_id = :fill_id"
-                ),
-                {"broker": broker.value, "master_account": master_account, "fill_id": fill.fill_id},
-            ).one_or_none()
-            if row is None or (row.fee, row.fee_currency) == (fill.fee, fill.fee_currency):
-                return False
-            connection.execute(
-                text(
-                    "UPDATE master_fills SET fee = :fee, fee_currency = :fee_currency"
-                    " WHERE broker = :broker AND sequence = :sequence"
-                ),
-                {
-                    "fee": fill.fee,
-                    "fee_currency": fill.fee_currency,
-                    "broker": broker.value,
-                    "sequence": row.sequence,
-                },
-            )
-            base = fill.symbol.base
-            kept = row.fee if row.fee_currency == base else ZERO
-            taken = fill.fee if fill.fee_currency == base else ZERO
-            if fill.side is Side.BUY and kept != taken:
-                connection.execute(
-                    _MOVE_POSITION,
-                    {
-                        "change": kept - taken,
-                        "broker": broker.value,
-                        "master_account": master_account,
-                        "symbol": fill.symbol,
-                        "sequence": row.sequence,
-                    },
-                )
-        return True
+            return store_correction(connection, broker, master_account, fill)
 
     def traded_positions(
         self, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
@@ -332,17 +281,9 @@ def _traded_positions(
     connection: Connection, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
 ) -> dict[Symbol, Decimal]:
     rows = connection.execute(
-        text(
-            "SELECT DISTINCT ON (symbol) symbol, traded_position_after FROM master_fills"
-            " WHERE broker = :broker AND master_account = :master_account AND symbol = ANY(:symbols)"
-            # Fills of an account that was watched before under this name are not part of the position.
-            " AND sequence > coalesce((SELECT followed_after FROM master_checkpoints"
-            " WHERE broker = :broker AND master_account = :master_account), 0)"
-            " ORDER BY symbol, sequence DESC"
-        ),
-        {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)},
+        POSITIONS, {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)}
     )
-    return {Symbol.parse(row.symbol): row.traded_position_after for row in rows}
+    return {Symbol.parse(row.symbol): row.position for row in rows}
 
 
 def _to_fill(row: RowMapping) -> MasterFill:

@@ -49,6 +49,24 @@ class MasterFillRow(SQLModel, table=True):
     trace_id: str = columns.text()
 
 
+class FeeCorrectionRow(SQLModel, table=True):
+    """The fee of a master's fill that became known after the fill was recorded."""
+
+    __tablename__: ClassVar[str] = "fee_corrections"
+    __table_args__ = (Index("fee_corrections_by_sequence", "broker", "sequence"),)
+
+    broker: str = columns.text(key=True)
+    master_account: MasterAccount = columns.text(key=True)
+    fill_id: FillId = columns.text(key=True)
+    symbol: Symbol = columns.symbol()
+    sequence: int = Field(sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    """The newest fill of the symbol at that time."""
+    fee: Decimal = columns.amount()
+    fee_currency: str = columns.text()
+    position_change: Decimal = columns.amount()
+    """What it adds to the traded position after that fill."""
+
+
 class InstrumentRow(SQLModel, table=True):
     """An instrument that decisions used, stored once. `digest` is the SHA-256 of its JSON, in hex."""
 

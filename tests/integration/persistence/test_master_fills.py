@@ -11,12 +11,14 @@ from sqlalchemy import Engine, text
 from shared.domain.errors import ImpossibleFill
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import Checkpoint, ExecutedCopy, MasterFills, ObservedFill
 from tests.support.examples import NOW, an_account_fill
 from tests.support.ledger_examples import a_filled_event, an_order_event
 
 KRAKEN = Broker.KRAKEN
+BTC = Symbol.parse("BTC/USD")
 
 
 def observed(fill_id: str, **changes: Any) -> ObservedFill:
@@ -38,6 +40,39 @@ def test_a_fill_comes_back_exactly_as_it_was_recorded(fills: MasterFills) -> Non
     recorded = fills.record(KRAKEN, "main", [observed("a", **change)], NOW)
     assert fills.after(KRAKEN, 0) == recorded
     assert fills.after(KRAKEN, 0)[0].model_dump_json() == recorded[0].model_dump_json()
+
+
+def position(fills: MasterFills) -> Decimal:
+    return next(iter(fills.traded_positions(KRAKEN, "main", {BTC}).values()))
+
+
+def test_a_fee_that_is_known_later_corrects_fill_and_position_once(fills: MasterFills) -> None:
+    """The fee was taken in the coin. The next full sale then closes the whole position."""
+    fills.record(KRAKEN, "main", [observed("a", quantity="1", fee="130", fee_currency="USD")], NOW)
+    shown = an_account_fill(fill_id="a", quantity="1", fee="0.0026", fee_currency="BTC")
+    assert [fills.correct_fee(KRAKEN, "main", shown) for _ in range(3)] == [True, False, False]
+    assert position(fills) == Decimal("0.9974")
+    (sale,) = fills.record(KRAKEN, "main", [observed("b", side=Side.SELL, quantity="0.9974")], NOW)
+    assert sale.fraction_closed == 1
+
+
+def test_a_corrected_fee_moves_the_position_after_later_fills(fills: MasterFills) -> None:
+    """A part was sold meanwhile. After a full close there is nothing left that could be corrected."""
+    bought = an_account_fill(fill_id="a", quantity="1", fee="0.0026", fee_currency="BTC")
+    first = observed("a", quantity="1", fee="130", fee_currency="USD")
+    fills.record(KRAKEN, "main", [first, observed("b", side=Side.SELL, quantity="0.5")], NOW)
+    assert fills.correct_fee(KRAKEN, "main", bought)
+    assert position(fills) == Decimal("0.4974")
+    second = observed("c", quantity="1", fee="130", fee_currency="USD")
+    close = [second, observed("d", side=Side.SELL, quantity="9"), observed("e", quantity="2", fee="0")]
+    fills.record(KRAKEN, "main", close, NOW)
+    assert fills.correct_fee(KRAKEN, "main", bought.model_copy(update={"fill_id": "c"}))
+    assert position(fills) == Decimal(2)
+
+
+def test_a_fee_of_a_fill_that_is_not_recorded_changes_nothing(fills: MasterFills) -> None:
+    """It is held back. When it is recorded, it already has the right fee."""
+    assert not fills.correct_fee(KRAKEN, "main", an_account_fill(fill_id="a"))
 
 
 def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills) -> None:
