@@ -270,22 +270,21 @@ class Watch:
         if is_new:
             self._instruments_due_seconds = 0.0
 
-    async def _reload_instruments(self, old: Reach) -> None:
+    async def _reload_instruments(self, reach: Reach) -> None:
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         try:
-            await self._load_again(old)
+            await self._load_again(reach)
         except BrokerError as error:
             log.warning("markets not loaded again; the old listing stays in use", error=str(error))
 
-    async def _load_again(self, old: Reach) -> None:
-        # Markets are loaded once per connection. The old connection is closed only when the new one is ready.
-        new = await self._open()
+    async def _load_again(self, reach: Reach) -> None:
+        # The account stays, with all that it has learnt: at Binance, a new one would search hundreds of pairs again.
+        await reach.connection.reload()
+        self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
         self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
-        await old.connection.close()
-        await list_instruments(self._master.redis, self._master.keys, new.connection.instruments())
-        # What the old account was still searching for is older than the fills it returned, and newer than the
-        # checkpoint.
-        await self._take_up(new.account)
+        await list_instruments(self._master.redis, self._master.keys, reach.connection.instruments())
+        # Fills of new markets may be older than those that were published, and are newer than the checkpoint.
+        await self._take_up(reach.account)
 
     def _may_ask(self) -> bool:
         """Whether the broker may be asked for its listing between the hourly rounds.

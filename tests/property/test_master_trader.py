@@ -224,7 +224,7 @@ def test_a_process_that_dies_while_its_account_searches_for_fills_leaves_them_to
 def test_markets_that_are_loaded_again_while_an_account_searches_cut_nothing_off(
     stream_url: str, ledger_engine: Engine
 ) -> None:
-    """Loading the markets creates a new account object. Its search must begin where the search of the old one began."""
+    """After the markets were loaded, fills are read from where the search began, and not from the newest fill."""
 
     async def course() -> None:
         world = World(stream_url, ledger_engine)

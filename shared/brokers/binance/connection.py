@@ -13,7 +13,7 @@ from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
 from shared.brokers.binance.profile import PROFILE
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.ccxt.client import template_settings
-from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.port.account import BrokerAccount
@@ -52,7 +52,7 @@ class BinanceConnection(CcxtConnection):
         return client
 
     def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
-        self._symbols = BinanceSymbols(template)
+        self._symbols = renewed(self._symbols, BinanceSymbols(template))
         return self._symbols.instruments
 
     def build_account(self, client: BinanceClient, credentials: Credentials) -> BrokerAccount:

@@ -72,6 +72,7 @@ class FillSearch:
         self._searched_currencies: set[str] = set()
         self._allowance = float(SYMBOLS_AT_ONCE)
         self._allowed_at = self._rest_read_at = monotonic()
+        self._listed = frozenset(symbols.instruments)
         self._unexplained: dict[str, Decimal] = {}
         self._unexplained_since = 0.0
 
@@ -86,6 +87,7 @@ class FillSearch:
             books = await self._begin(since)
         else:
             books, known = self._books, len(self._fills)
+            self._search_new_listings(books)
             await self._explain(books, since)
             if len(self._fills) > known and monotonic() - self._rest_read_at < REST_WAITS_SECONDS:
                 # What was found does not wait for the search of the rest.
@@ -148,6 +150,14 @@ class FillSearch:
                 self._unexplained = {}
         if not books.unexplained:
             self._explained_at = read_at
+
+    def _search_new_listings(self, books: Books) -> None:
+        """Queue the pairs that were listed since the markets were loaded. They may have been traded before that."""
+        listed = frozenset(self._symbols.instruments)
+        for symbol in sorted(listed - self._listed):
+            if not books.held().isdisjoint(symbol.currencies) or symbol.quote in DOLLARS:
+                self._pending[symbol] = True
+        self._listed = listed
 
     async def _read_hot(self, books: Books, since: datetime) -> None:
         self._hot_until = self._still_hot()

@@ -9,7 +9,7 @@ import copy
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Mapping
 from decimal import Decimal
-from typing import Any
+from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
 
@@ -27,8 +27,18 @@ from shared.domain.instrument import Instrument
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
+_Names = TypeVar("_Names")
+
 # What ccxt raises when a reply has another shape than it expects; it checks few of them itself.
 WRONG_SHAPE = (TypeError, KeyError, IndexError, AttributeError, ValueError, ArithmeticError)
+
+
+def renewed(known: _Names | None, fresh: _Names) -> _Names:
+    """Return the names of markets that are loaded again. Accounts in use keep `known`, so it takes over what is fresh."""
+    if known is None:
+        return fresh
+    vars(known).update(vars(fresh))
+    return known
 
 
 class CcxtConnection(ABC):
@@ -84,7 +94,7 @@ class CcxtConnection(ABC):
     async def reload(self) -> None:
         """Load markets again, through the session that is open. Raises BrokerError; what was listed stays then.
 
-        Accounts that are in use keep the markets they have.
+        Accounts that are in use know the new markets at once, and keep all that they have learnt.
         """
         if self._session is None:
             raise RuntimeError(f"the connection to {self.broker.value} is not open")

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.brokers.ccxt.client import template_settings
-from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.coinbase.account import CoinbaseAccount
 from shared.brokers.coinbase.client import CoinbaseClient
@@ -45,7 +45,7 @@ class CoinbaseConnection(CcxtConnection):
         return CoinbaseClient(settings)
 
     def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
-        self._symbols = CoinbaseSymbols(template)
+        self._symbols = renewed(self._symbols, CoinbaseSymbols(template))
         return self._symbols.instruments
 
     def build_account(self, client: CoinbaseClient, credentials: Credentials) -> BrokerAccount:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.brokers.ccxt.client import template_settings
-from shared.brokers.ccxt.connection import CcxtConnection
+from shared.brokers.ccxt.connection import CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import Rejected
 from shared.brokers.kraken.account import KrakenAccount
@@ -47,7 +47,7 @@ class KrakenConnection(CcxtConnection):
         return KrakenClient(settings)
 
     def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
-        self._symbols = KrakenSymbols(template)
+        self._symbols = renewed(self._symbols, KrakenSymbols(template))
         return self._symbols.instruments
 
     def build_account(self, client: KrakenClient, credentials: Credentials) -> BrokerAccount:

@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 from shared.brokers.ccxt.client import template_settings
-from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection
+from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.errors import OutcomeUnknown, Rejected
 from shared.brokers.okx.account import OkxAccount
@@ -43,7 +43,7 @@ class OkxConnection(CcxtConnection):
         return OkxClient(settings)
 
     def read_markets(self, template: Any) -> Mapping[Symbol, Instrument]:
-        self._symbols = OkxSymbols(template)
+        self._symbols = renewed(self._symbols, OkxSymbols(template))
         return self._symbols.instruments
 
     def build_account(self, client: OkxClient, credentials: Credentials) -> BrokerAccount:

@@ -31,15 +31,23 @@ NAME = MasterAccount("master")
 
 
 class Connection(FakeConnection):
-    """A connection that knows the markets of the moment when it was opened, and none that are listed later."""
+    """A connection that knows the markets of the moment when it was loaded, and none that are listed later."""
 
     is_down: Callable[[], bool]
+    on_load: Callable[[], None]
 
     async def open(self) -> None:
         if self.is_down():
             raise NotSent("the broker cannot be reached")
         await super().open()
-        self.prices_now = dict(self.prices_now)
+        self.listed = self.prices_now
+        self.prices_now = dict(self.listed)
+
+    async def reload(self) -> None:
+        if self.is_down():
+            raise NotSent("the broker cannot be reached")
+        self.on_load()
+        self.prices_now = dict(self.listed)
 
 
 @dataclass
@@ -59,10 +67,14 @@ class World:
         self.account.prices["NEW"] = self.listed["NEW"] = Decimal(2)
 
     def connect(self) -> Connection:
-        self.loads += 1
+        self.count_load()
         connection = Connection(self.account, self.listed, broker=KEYS.broker)
         connection.is_down = lambda: self.is_down
+        connection.on_load = self.count_load
         return connection
+
+    def count_load(self) -> None:
+        self.loads += 1
 
     @asynccontextmanager
     async def watching(self) -> AsyncIterator[Watch]:

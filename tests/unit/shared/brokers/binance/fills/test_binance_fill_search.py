@@ -9,11 +9,14 @@ from redis.asyncio import Redis
 from shared.brokers.binance import fill_search
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.guarded import Guard, GuardedAccount
+from shared.brokers.port.connection import BrokerConnection
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
+from tests.support.recording_server import RecordingServer
+from tests.unit.shared.brokers.binance.conftest import SYMBOLS, listed
 from tests.unit.shared.brokers.binance.fills.conftest import Exchange
 
 
@@ -168,3 +171,19 @@ async def test_an_account_says_that_it_searches_also_through_the_circuit(
         searching.append(guarded.is_searching)
     assert searching[:2] == [False, True]
     assert searching[-2:] == [False, True]
+
+
+async def test_markets_that_are_loaded_again_start_no_new_search(
+    binance: RecordingServer, exchange: Exchange, account: BinanceAccount, connection: BrokerConnection
+) -> None:
+    """The account stays in use. Only pairs that are newly listed are read, from where the first search began."""
+    since = datetime.now(UTC) - timedelta(minutes=1)
+    exchange.trade("BTC", "USDT", "buy", "0.01", "50000")
+    assert [fill.symbol for fill in await account.fills_since(since)] == ["BTC/USDT"]
+    exchange.trade("NEW", "USDT", "buy", "10", "2")
+    exchange.asked()
+    binance.answers["GET exchangeInfo"] = {"symbols": [*SYMBOLS, listed("NEW", "USDT")]}
+    await connection.reload()
+    fills = await account.fills_since(since)
+    assert sorted(fill.symbol for fill in fills) == ["BTC/USDT", "NEW/USDT"]
+    assert exchange.asked().keys() == {"NEWUSDT"}

@@ -6,8 +6,8 @@ A key may be replaced by a key of another account. So the id of the account is s
 import sqlalchemy as sa
 from alembic import op
 
-revision = "0009"
-down_revision = "0008"
+revision = "0010"
+down_revision = "0009"
 
 
 def upgrade() -> None:
