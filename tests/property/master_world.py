@@ -6,7 +6,7 @@ What was called before that boundary has happened.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from decimal import Decimal
@@ -156,14 +156,22 @@ class World:
             boundaries.die_at = None
             await redis.aclose()
 
-    async def run(self, die_at: int | None = None, polls: int = 1) -> bool:
-        """Start a process and let it poll. Return whether it died."""
+    async def run(
+        self, die_at: int | None = None, polls: int = 1, between: Sequence[Callable[[], object]] = ()
+    ) -> bool:
+        """Start a process and let it poll, and once more after each step of `between`. Return whether it died."""
+        left = list(between)
         async with self.process(die_at) as (watch, _):
             try:
                 await watch.begin()
                 for _ in range(polls):
                     await watch.poll()
+                while left:
+                    left.pop(0)()
+                    await watch.poll()
             except Died:
+                for step in left:
+                    step()
                 return True
         return False
 

@@ -60,9 +60,13 @@ class Show(NamedTuple):
 
 
 class Poll(NamedTuple):
-    """A new process starts and polls. It dies at boundary `die_at` if it gets that far."""
+    """A new process starts and polls. It dies at boundary `die_at` if it gets that far.
+
+    `between`: the master trades after the first poll. The process then polls again, and publishes from its books.
+    """
 
     die_at: int | None
+    between: tuple[Trade, ...] = ()
 
 
 class TwoAtOnce(NamedTuple):
@@ -83,7 +87,8 @@ TRADES = st.builds(
 # Each round trades and then reads. In unstructured lists of steps, most polls would find no new fill.
 ROUNDS = st.tuples(
     st.lists(TRADES, min_size=1, max_size=3),
-    st.builds(Poll, BOUNDARY) | st.builds(TwoAtOnce, BOUNDARY),
+    st.builds(Poll, st.none() | st.integers(1, 80), st.lists(TRADES, max_size=3).map(tuple))
+    | st.builds(TwoAtOnce, BOUNDARY),
     st.lists(st.builds(Show), max_size=1),
 )
 STEPS = st.lists(ROUNDS, min_size=2, max_size=6).map(
@@ -95,7 +100,8 @@ async def play(world: World, steps: list[Any]) -> set[str]:
     ever_hidden: set[str] = set()
 
     # After four trades during one reading, the balances are used as they are. The equity is then off by a fee.
-    very_busy = sum(isinstance(step, Trade) and step.during for step in steps) > 4
+    all_trades = [trade for step in steps for trade in (step.between if isinstance(step, Poll) else (step,))]
+    very_busy = sum(isinstance(trade, Trade) and trade.during for trade in all_trades) > 4
 
     def trade(step: Trade) -> None:
         fill = world.account.trade(step.side, step.symbol, step.quantity, hidden=step.hidden)
@@ -112,7 +118,7 @@ async def play(world: World, steps: list[Any]) -> set[str]:
             case Show():
                 world.account.hidden.clear()
             case Poll():
-                await world.run(step.die_at)
+                await world.run(step.die_at, between=[lambda each=each: trade(each) for each in step.between])
             case TwoAtOnce():
                 await asyncio.gather(world.run(step.die_at), world.run())
     world.account.during_reading.clear()
