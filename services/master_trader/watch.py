@@ -15,6 +15,7 @@ from typing import Final, NamedTuple
 import structlog
 from redis.asyncio import Redis
 
+from services.master_trader.alert import alert_clock, alert_unpriced
 from services.master_trader.copies import without_copies
 from services.master_trader.held_sales import HeldSales
 from services.master_trader.identify import identify
@@ -29,14 +30,14 @@ from shared.brokers.errors import BrokerError, KeyRefused, Throttled
 from shared.brokers.port.account import BrokerAccount, HasFeeRates, LearnsFees, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.credentials import Credentials, key_hash
-from shared.domain.accounts.master_value import UnknownEquity, unpriced_text
+from shared.domain.accounts.master_value import UnknownEquity
 from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import MasterAccount
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
-from shared.messaging.alerts import ALERT_LASTS, AlertKind, Alerts
+from shared.messaging.alerts import ALERT_LASTS, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.refused_keys import RefusedKeys
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
@@ -46,10 +47,6 @@ INSTRUMENTS_RETRY_SECONDS: Final = 60.0
 FEES_SECONDS: Final = 3600.0
 """Tiers follow the trading volume of a month."""
 REPORT_SECONDS: Final = 1.0
-LARGE_OFFSET_SECONDS: Final = 1.0
-"""nija corrects the times in its requests. A clock that is this wrong is still a fault of the machine."""
-CLOCK: Final = "clock"
-"""The subject of the alert about the clocks."""
 LATE_PURCHASE_SECONDS: Final = 3.0
 """How long a sale that the books do not explain is held back. `held_sales.py` describes why."""
 
@@ -322,34 +319,15 @@ class Watch:
             await self._master.report.equity(reading.account)
             self._check_listing(reading.account)
             unpriced = set(reading.equity.unpriced) if isinstance(reading.equity, UnknownEquity) else set[str]()
-            await self._alert(unpriced | self._valuation.still_unpriced(seen.new))
-            await self._alert_clock(reach.connection.clock.offset_seconds)
+            alerts, until = Alerts(self._master.redis, self._master.keys), self._master.now() + ALERT_LASTS
+            setting = f"{self._master.keys.broker.name}_MASTER_VALUES"
+            await alert_unpriced(alerts, unpriced | self._valuation.still_unpriced(seen.new), setting, until)
+            await alert_clock(alerts, reach.connection.clock.offset_seconds, until)
 
     async def _report(self, progress: Progress, sighting: Sighting, published: int | None) -> None:
         if sighting.new or monotonic() >= self._report_due_seconds:
             await self._master.report.watching(watched_since=progress.watched_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
-
-    async def _alert(self, unpriced: set[str]) -> None:
-        """Report the assets that keep the equity unknown, and clear what is over."""
-        alerts = Alerts(self._master.redis, self._master.keys)
-        setting = f"{self._master.keys.broker.name}_MASTER_VALUES"
-        for asset in sorted(unpriced):
-            until = self._master.now() + ALERT_LASTS
-            await alerts.sound(AlertKind.UNPRICED_ASSET, asset, unpriced_text(asset, setting), until=until)
-        await alerts.clear_all_but(AlertKind.UNPRICED_ASSET, unpriced)
-
-    async def _alert_clock(self, offset_seconds: float) -> None:
-        """Report a large difference of the clocks, and clear it when it is over."""
-        alerts = Alerts(self._master.redis, self._master.keys)
-        if abs(offset_seconds) < LARGE_OFFSET_SECONDS:
-            await alerts.clear(AlertKind.CLOCK, CLOCK)
-            return
-        text = (
-            f"the clock of this machine is {abs(offset_seconds):.1f} s {'behind' if offset_seconds > 0 else 'ahead of'} "
-            f"the broker's: synchronize it, for example with NTP"
-        )
-        await alerts.sound(AlertKind.CLOCK, CLOCK, text, until=self._master.now() + ALERT_LASTS)
 
 
 def _unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:

@@ -19,7 +19,9 @@ START_SECONDS = 60.0
 class PaperServer:
     """One running paper broker."""
 
-    def __init__(self, broker: Broker, folder: Path, *options: str) -> None:
+    def __init__(self, broker: Broker, folder: Path, *options: str, shows_identity: bool = True) -> None:
+        """`shows_identity`: whether keys of new accounts show the broker's own id of the account."""
+        self._shows_identity = shows_identity
         port_file = folder / f"{broker.value}.port"
         self._log = (folder / f"{broker.value}.log").open("wb")
         command = [sys.executable, "-m", "services.paper_broker.app", "--broker", broker.value]
@@ -69,7 +71,7 @@ class PaperServer:
                 api_secret=SecretStr(key["api_secret"]),
                 passphrase=SecretStr(key["passphrase"]) if "passphrase" in key else None,
             )
-            for key in self.ask("POST", "accounts", description)["keys"]
+            for key in self.ask("POST", "accounts", {**description, "shows_identity": self._shows_identity})["keys"]
         ]
 
     def fault(self, kind: str, **parameters: Any) -> None:

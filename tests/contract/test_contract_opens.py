@@ -18,6 +18,7 @@ from shared.domain.events import EVENT, OrderEvent, Outcome
 from shared.domain.instrument import AssetClass
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader, new_trader
@@ -63,6 +64,7 @@ class Worker:
             connection,
             self.accounts,
             listing,
+            RefusedKeys(self.redis, self.keys),
             limits=limits or OpenLimits(),
         )
         mail = [order.follower_id, order.model_dump_json()]

@@ -12,7 +12,6 @@ from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import snapshot
 from shared.domain.fill import Side
-from shared.domain.identity import Broker
 from tests.contract.brokers import Terms
 from tests.contract.conftest import ORDERS_BETWEEN_PAUSES, PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
@@ -144,14 +143,14 @@ async def test_key_permissions_are_the_brokers_own(
 async def test_all_keys_of_an_account_have_its_identity(
     paper: PaperServer, connection: BrokerConnection, terms: Terms
 ) -> None:
-    """The gateway reports the broker's own id of the account. Kraken reports none."""
+    """The gateway reports the broker's own id of the account."""
     one, other = paper.new_shared_account(f"two-keys-{uuid4().hex}", {})
     same = {(await connection.account(key).key_permissions()).identity for key in (one, other)}
     stranger = new_trader(terms, paper, connection, {}, terms.trading_permissions)
     others = (await stranger.account.key_permissions()).identity
     assert len(same) == 1
-    assert (None in same) == (others is None) == (terms.broker is Broker.KRAKEN)
-    assert others is None or others not in same
+    assert None not in {*same, others}
+    assert others not in same
 
 
 async def test_a_key_that_may_only_read_cannot_trade(

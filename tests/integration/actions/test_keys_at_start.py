@@ -86,10 +86,16 @@ def variables(prefix: str, key: Credentials) -> dict[str, str]:
 
 @pytest.fixture(scope="module")
 def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
-    """A paper Kraken."""
-    server = PaperServer(KRAKEN, tmp_path_factory.mktemp("paper"))
+    """A paper Kraken whose keys do not show whose account they open, as most keys at Kraken."""
+    server = PaperServer(KRAKEN, tmp_path_factory.mktemp("paper"), shows_identity=False)
     yield server
     server.stop()
+
+
+@pytest.fixture(autouse=True)
+def _rested(paper: PaperServer) -> None:
+    """Each test begins with nothing counted, as after a pause. The limits stay in force."""
+    paper.pause()
 
 
 @pytest.fixture

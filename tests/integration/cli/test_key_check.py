@@ -48,6 +48,12 @@ def paper(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
 _NUMBERS = count(1)
 
 
+@pytest.fixture(autouse=True)
+def _rested(paper: PaperServer) -> None:
+    """Each test begins with nothing counted, as after a pause. The limits stay in force."""
+    paper.pause()
+
+
 @pytest.fixture
 def account(paper: PaperServer) -> Callable[..., Credentials]:
     """Make a new account with the given permissions, or with those of a key that may only trade."""
