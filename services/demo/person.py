@@ -89,7 +89,7 @@ class Person:
     async def _fill_ids(self, name: CopyOrderId, symbol: Symbol) -> tuple[str, ...]:
         """The executions of an order, from the paper broker's own log.
 
-        The broker's API would show them, too, but Binance lets nobody list them cheaply, and nija shares its limits.
+        The broker's API would show them, too, but at Binance a list of them costs much, and nija shares the limits.
         """
         while True:
             try:

@@ -1,12 +1,13 @@
 """Lists the brokers that the contract suite runs for, each with the rules in which it differs."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
+from tests.contract import times
 
 BITCOIN = Symbol("BTC", "USD")
 
@@ -61,6 +62,8 @@ class Terms:
     """
     checks_nonce_or_clock: bool = True
     """Whether a request can be refused for its nonce or its time."""
+    times_in_order: Callable[[Mapping[str, str], str], list[float]] | None = None
+    """Reads the times from the headers and the content of an order. None: a request carries no time."""
     tells_permissions: bool = True
     """Whether the broker reports that a key may not withdraw."""
     answers_for_unlisted: bool = False
@@ -85,6 +88,7 @@ class Terms:
 BROKERS = [
     Terms(
         broker=Broker.KRAKEN,
+        times_in_order=times.deadline,
         pressed_call=("private_post_balanceex",),
         requests_before_refusal=15,
         too_many_text="EAPI:Rate limit exceeded",
@@ -114,6 +118,7 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.COINBASE,
+        times_in_order=times.token,
         pressed_call=("v3_public_get_brokerage_market_product_book", {"product_id": "BTC-USD"}),
         requests_before_refusal=10,
         too_many_text="too many requests",
@@ -141,6 +146,7 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.OKX,
+        times_in_order=times.access_timestamp,
         pressed_call=("private_get_account_balance",),
         requests_before_refusal=10,
         too_many_text='"code":"50011"',
@@ -163,6 +169,7 @@ BROKERS = [
     ),
     Terms(
         broker=Broker.BINANCE,
+        times_in_order=times.timestamp,
         pressed_call=("public_get_ticker_24hr",),
         requests_before_refusal=75,
         too_many_text="Too much request weight used; current limit is 6000 request weight per 1 MINUTE.",

@@ -3,25 +3,21 @@
 A proxy moves the time that the broker sees and shows: it is the broker of a machine whose clock is wrong.
 """
 
-import re
-from collections.abc import Callable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from time import time
-from urllib.parse import unquote
 
 import pytest
 from aiohttp import web
 
-from shared.brokers.coinbase.tokens import lifetime
 from shared.brokers.errors import BrokerError
 from shared.brokers.port.connection import NonceSource
 from shared.brokers.registry import connect
-from shared.domain.identity import Broker
 from tests.contract.brokers import Terms
 from tests.contract.conftest import Trader
 from tests.contract.test_contract_publishing import Proxy, proxy_to
+from tests.contract.times import VALID_SECONDS
 
 
 @pytest.mark.parametrize("seconds", [-5, 5])
@@ -51,48 +47,13 @@ async def test_the_offset_of_the_brokers_clock_is_measured_from_a_reply(
         await connection.close()
 
 
-def _deadline(headers: Mapping[str, str], content: str) -> list[float]:
-    """Kraken: the deadline of the order."""
-    found = re.search(r"deadline=([^&]+)", content)
-    assert found
-    return [datetime.fromisoformat(unquote(found[1])).timestamp() - VALID_SECONDS]
-
-
-def _timestamp(headers: Mapping[str, str], content: str) -> list[float]:
-    """Binance: the time of the request."""
-    found = re.search(r"timestamp=(\d+)", content)
-    assert found
-    return [int(found[1]) / 1000]
-
-
-def _access_timestamp(headers: Mapping[str, str], content: str) -> list[float]:
-    """OKX: the time of the request, and the expiry of the order."""
-    signed_at = datetime.fromisoformat(headers["OK-ACCESS-TIMESTAMP"]).timestamp()
-    return [signed_at, int(headers["expTime"]) / 1000 - VALID_SECONDS]
-
-
-def _token(headers: Mapping[str, str], content: str) -> list[float]:
-    """Coinbase: from when until when the token is valid."""
-    life = lifetime(headers["Authorization"])
-    assert life is not None
-    return [life[0], life[1] - VALID_SECONDS]
-
-
-VALID_SECONDS = 10
 AHEAD_SECONDS = 30
-TIMES: Mapping[Broker, Callable[[Mapping[str, str], str], list[float]]] = {
-    Broker.KRAKEN: _deadline,
-    Broker.BINANCE: _timestamp,
-    Broker.OKX: _access_timestamp,
-    Broker.COINBASE: _token,
-}
-"""The times in an order. Alpaca's requests carry none."""
 
 
 async def test_the_times_in_an_order_are_the_brokers(terms: Terms, trader: Trader, nonces: NonceSource) -> None:
     """The broker's clock is 30 s ahead. By our own clock it would refuse the order as too late or too early."""
-    if terms.broker not in TIMES:
-        return
+    if terms.times_in_order is None:
+        pytest.skip("requests carry no time")
     async with proxy_to(trader.paper.url) as proxy:
         connection = connect(terms.broker, base_url=proxy.url, nonces=nonces, request_timeout_seconds=5)
         await connection.open()
@@ -103,6 +64,6 @@ async def test_the_times_in_an_order_are_the_brokers(terms: Terms, trader: Trade
         with suppress(BrokerError):  # the paper broker's clock is ours
             await connection.account(trader.credentials).place(trader.order(valid_for_seconds=VALID_SECONDS))
         headers, content = proxy.sent[-1]
-        for at in TIMES[terms.broker](headers, content):
+        for at in terms.times_in_order(headers, content):
             assert at == pytest.approx(time() + AHEAD_SECONDS, abs=2.5)
         await connection.close()

@@ -338,14 +338,3 @@ def test_calls_have_one_name_each_whatever_they_ask_for(bench: Bench) -> None:
     assert named("DELETE", "/v2/orders/some-id") == "DELETE /v2/orders/{id}"
     assert named("GET", "/v2/orders:by_client_order_id") == "GET /v2/orders:by_client_order_id"
     assert named("GET", "/v2/account/activities", "activity_types=FILL") == "GET /v2/account/activities/FILL"
-
-
-@pytest.mark.parametrize(
-    ("kind", "status"), [("rate_limit", 429), ("maintenance", 503), ("internal_error", 500), ("invalid_nonce", 500)]
-)
-def test_faults_have_alpacas_shape(bench: Bench, kind: str, status: int) -> None:
-    """The first digits of the code are the HTTP status, and there is a message."""
-    reply = bench.dialect.fault_reply(kind, "POST /v2/orders")
-    document = orjson.loads(reply.body)
-    assert reply.status == status == document["code"] // 100_000
-    assert document["message"]

@@ -338,18 +338,3 @@ def test_what_binance_does_not_serve_is_not_found(bench: Bench) -> None:
     """The reply is 404 and not JSON."""
     reply = bench.dialect.answer(Request("GET", "/api/v3/nothing", "", {}, b""), bench.exchange, AT_ONCE)
     assert (reply.status, reply.content_type) == (404, "text/html")
-
-
-@pytest.mark.parametrize(
-    ("kind", "status", "code"),
-    [
-        ("rate_limit", 429, -1003),
-        ("invalid_nonce", 400, -1021),
-        ("maintenance", 503, 1),
-        ("internal_error", 500, -1000),
-    ],
-)
-def test_faults_have_binances_shapes(bench: Bench, kind: str, status: int, code: int) -> None:
-    """Each fault has Binance's HTTP status and code."""
-    reply = bench.dialect.fault_reply(kind, "POST order")
-    assert (reply.status, orjson.loads(reply.body)["code"]) == (status, code)

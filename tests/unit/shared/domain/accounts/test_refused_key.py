@@ -61,7 +61,7 @@ def test_only_another_account_that_was_accepted_meanwhile_is_a_witness(
 
 
 def test_an_accepted_reading_is_no_witness_when_only_orders_are_refused() -> None:
-    """The broker may refuse the orders of everybody, and serve readings."""
+    """The broker may refuse the orders of all accounts, and serve readings."""
     run = refused(0, 5, 10, trading=True)
     assert not run.has_witness(accepted(5), None)
     assert run.has_witness(None, accepted(5))
