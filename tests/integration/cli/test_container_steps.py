@@ -121,7 +121,7 @@ def test_followers_of_the_environment_are_registered_and_the_stages_hear_of_it(
         second = nija("followers", "register", "--json", folder=tmp_path, **servers, **alice)
         assert second.returncode == 0, second.stderr
         again = json.loads(second.stdout)
-        assert again == {"added": [], "updated": [], "disabled": [], "removed_before": []}
+        assert again == {"added": [], "updated": [], "disabled": [], "refused": [], "removed_before": []}
         version = int(redis.get(roster) or 0)
         gone = nija("followers", "register", "--json", folder=tmp_path, **servers)
         assert gone.returncode == 0, gone.stderr
