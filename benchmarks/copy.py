@@ -27,7 +27,7 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import text
 
-from benchmarks.made_up import BROKER, INSTRUMENT, accounts, fill, follower_ids
+from benchmarks.made_up import BROKER, INSTRUMENT, fill, follower_ids, store_accounts
 from benchmarks.rounds import Announce, Comparison, compare
 from services.local_system.child import child_setup
 from services.local_system.embedded import free_port
@@ -158,7 +158,7 @@ async def _prepare(redis: "Redis", keys: BrokerKeys, database_url: str, secret_k
     ]
     store.import_rows(rows, actor="benchmark")
     engine.dispose()
-    await redis.hset(keys.accounts, mapping=accounts(follower_count))
+    await store_accounts(redis, keys, follower_count)
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
     # The snapshots are already stored, and the next refresh is an hour away. So the workers read no accounts.
     in_an_hour_ms = int((time.time() + 3_600) * 1_000)

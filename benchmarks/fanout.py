@@ -10,7 +10,7 @@ from datetime import timedelta
 
 from celery import Celery
 
-from benchmarks.made_up import BROKER, INSTRUMENT, account, accounts, fill, followers
+from benchmarks.made_up import BROKER, INSTRUMENT, account, fill, followers, store_accounts
 from benchmarks.rounds import Announce, Comparison, compare
 from services.copy_engine.decide import decide
 from services.copy_engine.fan_out import FanOut
@@ -22,6 +22,7 @@ from shared.messaging.connection.connect import open_redis
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.price_list import present_prices
 from shared.messaging.scripts import ScriptRunner
 from shared.observability.vitals import Duty
 
@@ -37,9 +38,9 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     await redis.flushall()
     keys = BrokerKeys(BROKER)
     await redis.set(keys.roster, 0)
-    await redis.hset(keys.accounts, mapping=accounts(follower_count))
+    await store_accounts(redis, keys, follower_count)
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
-    inputs = PlanningInputs(redis, keys)
+    inputs = PlanningInputs(redis, keys, present_prices(redis, keys))
     hints = HintPublisher(BROKER, redis_url)
     shards = Shards(redis, keys, "benchmark", SHARDS)
     fan_out = FanOut(

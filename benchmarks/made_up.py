@@ -3,7 +3,7 @@
 from datetime import UTC, datetime
 from decimal import Decimal
 
-from redis.typing import EncodableT, FieldT
+from redis.asyncio import Redis
 
 from shared.brokers.registry import EXAMPLE_BROKER
 from shared.domain.accounts.snapshot import AccountSnapshot
@@ -12,6 +12,8 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.fill import Side
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
+from shared.messaging.accounts import add_account
+from shared.messaging.keys import BrokerKeys
 
 BROKER = EXAMPLE_BROKER
 INSTRUMENT = Instrument(
@@ -42,9 +44,12 @@ def account(number: int) -> AccountSnapshot:
     )
 
 
-def accounts(count: int) -> dict[FieldT, EncodableT]:
-    """Snapshots as Redis keeps them."""
-    return {follower_id: account(number).model_dump_json() for number, follower_id in enumerate(follower_ids(count))}
+async def store_accounts(redis: Redis, keys: BrokerKeys, count: int) -> None:
+    """Write the readings of accounts as workers do."""
+    async with redis.pipeline(transaction=True) as pipeline:
+        for number, follower_id in enumerate(follower_ids(count)):
+            add_account(pipeline, keys, follower_id, account(number))
+        await pipeline.execute()
 
 
 def fill(sequence: int) -> MasterFill:

@@ -28,6 +28,7 @@ import structlog
 from redis.asyncio import Redis
 from redis.exceptions import ResponseError
 
+from shared.domain.accounts.snapshot import AccountSnapshot, AccountSummary
 from shared.domain.amounts import plain
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
@@ -140,8 +141,8 @@ class Restore:
 
     def _read_surroundings(
         self,
-    ) -> tuple[list[Follower], dict[str, str], list[Instrument], int, int, int | None]:
-        accounts = {follower: account.model_dump_json() for follower, account in self._copies.accounts().items()}
+    ) -> tuple[list[Follower], dict[str, AccountSnapshot], list[Instrument], int, int, int | None]:
+        accounts = {**self._copies.accounts()}
         broker = self._keys.broker
         return (
             self._followers.roster(broker),
@@ -173,15 +174,21 @@ class Restore:
         await self._lease.write(("DEL", *names))
 
     async def _put_accounts(
-        self, roster: list[Follower], accounts: dict[str, str], instruments: list[Instrument]
+        self, roster: list[Follower], accounts: dict[str, AccountSnapshot], instruments: list[Instrument]
     ) -> None:
         keys = self._keys
         # Never use a version that a process may remember. That process would keep an outdated roster.
         version = int(datetime.now(UTC).timestamp() * 1_000_000)
         commands: list[Command] = [("SET", keys.roster, version)]
-        commands += [("HSETNX", keys.accounts, follower_id, account) for follower_id, account in accounts.items()]
+        for follower_id, account in accounts.items():
+            summary = AccountSummary.of(account)
+            commands += [
+                ("HSETNX", keys.accounts, follower_id, account.model_dump_json()),
+                ("HSETNX", keys.account_summaries, follower_id, summary.model_dump_json()),
+            ]
         commands += [("HSETNX", keys.instruments, each.symbol, each.model_dump_json()) for each in instruments]
-        commands += [("ZADD", keys.refresh, "NX", 0, follower.follower_id) for follower in roster]
+        # Redis may have lost own fills, so every account is read again.
+        commands += [("ZADD", keys.refresh, 0, follower.follower_id) for follower in roster]
         await self._write_many(commands)
 
     async def _put_positions(self) -> int:

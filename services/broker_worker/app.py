@@ -181,7 +181,6 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
         broker,
         redis_url,
         claim_seconds=settings.claim_seconds,
-        refresh_seconds=settings.snapshot_refresh_seconds,
         places=settings.drain_places,
         children=children,
         publish_hints=HintPublisher(broker, redis_url).publish,

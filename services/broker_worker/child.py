@@ -16,7 +16,7 @@ from redis.exceptions import RedisError
 
 from services.broker_worker.drain import Drain, KeyRing, LoadCredentials
 from services.broker_worker.listing import Listing
-from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
 from shared.brokers.errors import BrokerError
 from shared.brokers.limits import RateLimits, address_of
@@ -28,6 +28,7 @@ from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.price_list import present_prices
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
@@ -119,7 +120,8 @@ class Child:
         self._limits = RedisRateLimits(scripts, keys) if settings.rate_limits else None
         connection = self._connect(scripts, self._limits)
         await connection.open()
-        accounts = AccountReader(redis, keys, self._broker, Prices(connection), settings.snapshot_refresh_seconds)
+        prices = present_prices(redis, keys)
+        accounts = AccountReader(redis, keys, self._broker, prices, settings.snapshot_refresh_seconds)
         listing = Listing(connection.instruments, connection.reload)
         refused_keys = RefusedKeys(redis, keys, address_of(settings.proxy(self._broker)))
         serving = Serving(

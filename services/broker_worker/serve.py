@@ -1,7 +1,6 @@
 """Serves one claimed follower: carries out its orders one after another, or reads its account if none waits."""
 
 import asyncio
-import random
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -242,12 +241,9 @@ class Serving:
             await self._alerts.clear(AlertKind.WAITING_ORDER, order.follower_id)
 
     async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
-        # The account has changed. Read it soon, but not while the next orders may still come.
-        refresh_in_ms = random.randrange(3_000, 8_000) if settled.event.outcome is Outcome.COPIED else None  # noqa: S311
-        if settled.event.filled_quantity:
-            # Before the settlement, because the next order may belong to another worker from then on. If settling fails
-            # after this, cash is counted too low until the next reading.
-            await self.accounts.filled(settled.event)
+        # Before the settlement, because the next order may belong to another worker from then on. If settling fails
+        # after this, cash is counted too low until the next reading.
+        refresh_in_ms = await self.accounts.settled(settled.event)
         return await self.mailboxes.settle(
             claim,
             order.id,

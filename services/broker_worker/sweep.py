@@ -25,6 +25,8 @@ EVERY_SECONDS = 1.0
 EXPIRED_AT_ONCE = 500
 ACCOUNT_READS_AT_ONCE = 100
 """Per second and worker. Reading accounts must leave most of the places to orders."""
+READ_AGAIN_MS = 60_000
+"""When an account is due again if the worker that was to read it died, or had orders to carry out first."""
 OVERDUE_MS = 500
 
 log = structlog.get_logger()
@@ -39,7 +41,6 @@ class Sweeper:
         redis_url: str,
         *,
         claim_seconds: float,
-        refresh_seconds: float,
         places: int,
         children: int,
         publish_hints: Callable[[int], None],
@@ -50,7 +51,6 @@ class Sweeper:
         self._keys = BrokerKeys(broker)
         self._redis_url = redis_url
         self._claim_ms = int(claim_seconds * 1000)
-        self._refresh_ms = int(refresh_seconds * 1000)
         self._places = places
         self._children = children
         self._publish_hints = publish_hints
@@ -80,7 +80,7 @@ class Sweeper:
                 swept = await mailboxes.sweep(
                     limit=EXPIRED_AT_ONCE,
                     account_reads=ACCOUNT_READS_AT_ONCE,
-                    account_read_again_ms=self._refresh_ms,
+                    account_read_again_ms=READ_AGAIN_MS,
                     overdue_ms=OVERDUE_MS,
                 )
                 if swept.expired:

@@ -31,6 +31,7 @@ from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import process_token
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.price_list import present_prices
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.stage_signs import Stage, StageRecord
 from shared.observability.heartbeat import Heartbeat
@@ -55,7 +56,7 @@ async def run_broker(
     redis_url = settings.redis_url_for(broker)
     redis = guarded_redis(redis_url, keys)
     hints = HintPublisher(broker, redis_url)
-    inputs = PlanningInputs(redis, keys)
+    inputs = PlanningInputs(redis, keys, present_prices(redis, keys))
     store, copies = FollowerStore(engine), Copies(engine, broker)
     fan_out = FanOut(
         Mailboxes(ScriptRunner(redis), keys, int(settings.claim_seconds * 1000)),

@@ -4,6 +4,7 @@ import asyncio
 import contextlib
 import json
 import math
+import time
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
@@ -215,6 +216,8 @@ class FillReader:
         usable = roster.with_usable_keys()
         if usable:  # a follower with a planned reading keeps its time; a new follower or key is read soon
             await self._redis.zadd(self._keys.refresh, dict.fromkeys(usable, 0), nx=True)
+            # An account that is never read becomes a finding, counted from when it joined.
+            await self._redis.zadd(self._keys.account_ages, dict.fromkeys(usable, time.time()), nx=True)
         self._roster, self._changes = roster, changes
         # A restored Redis has a new version too, and its positions may be earlier than the remembered ones.
         await self._shards.reload()

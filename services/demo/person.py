@@ -77,8 +77,8 @@ class Person:
         """Place the step's market order and wait until it is executed."""
         instrument = self._connection.instruments()[step.symbol]
         if step.side is Side.BUY:
-            prices = await self._patiently(self._connection.prices, [instrument.base])
-            quantity = self._dollars * step.share / prices[instrument.base]
+            last = await self._patiently(self._connection.market_data.last_price, step.symbol)
+            quantity = self._dollars * step.share / last.price if last else ZERO
         else:
             balances = await self._patiently(self._account.balances)
             held = balances[instrument.base].free if instrument.base in balances else ZERO

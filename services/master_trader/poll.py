@@ -1,6 +1,6 @@
-"""Reads the account: its fills at each poll, and now and then its balances and prices.
+"""Reads the account: its fills at each poll, and now and then its balances.
 
-It raises what the gateway raises, and writes nothing.
+It raises what the gateway and Redis raise, and writes nothing.
 """
 
 from collections.abc import Callable, Collection, Sequence
@@ -10,11 +10,12 @@ from decimal import Decimal
 from typing import Final
 
 from services.master_trader.books import MasterBooks
+from services.master_trader.master_prices import MasterPriceList
 from services.master_trader.unwind import currencies_to_price, equities_before, new_fills
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import Balance, snapshot
-from shared.domain.accounts.master_value import Equity, MasterPrices, PriceMemory
+from shared.domain.accounts.master_value import Equity, MasterPrices
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
@@ -76,25 +77,17 @@ async def read_fills(account: BrokerAccount, since: datetime) -> tuple[AccountFi
 
 
 async def read_account(
-    connection: BrokerConnection,
-    account: BrokerAccount,
-    fills: Sequence[AccountFill],
-    now: datetime,
-    memory: PriceMemory,
+    account: BrokerAccount, fills: Sequence[AccountFill], now: datetime, price_list: MasterPriceList
 ) -> Reading:
     """Read what the account holds and is worth now. `fills`: recent ones, whose currencies need a price too."""
     balances: dict[str, Balance] = await account.balances()
     totals = {currency: balance.total for currency, balance in balances.items()}
-    prices = memory.learn(await connection.prices(currencies_to_price(totals, fills)), now)
+    prices = await price_list.of(currencies_to_price(totals, fills), now)
     return Reading(totals, _valued(balances, prices, now), prices.equity(totals))
 
 
 async def take_stock(
-    connection: BrokerConnection,
-    account: BrokerAccount,
-    since: datetime,
-    now: Callable[[], datetime],
-    memory: PriceMemory,
+    account: BrokerAccount, since: datetime, now: Callable[[], datetime], price_list: MasterPriceList
 ) -> Stock:
     """Read the account between two readings of its fills, until both show the same fills.
 
@@ -103,7 +96,7 @@ async def take_stock(
     account = account.at(Priority.FOREGROUND)
     fills = await read_fills(account, since)
     for _ in range(_AGREEMENT_TRIES):
-        reading = await read_account(connection, account, fills, now(), memory)
+        reading = await read_account(account, fills, now(), price_list)
         again = await read_fills(account, since)
         agreed = {fill.fill_id for fill in again} == {fill.fill_id for fill in fills}
         fills = again

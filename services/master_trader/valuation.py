@@ -4,7 +4,7 @@ The readings of the account follow the publication of fills and never precede it
 a time without polls, is the exception: without it there are no books.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
@@ -15,10 +15,12 @@ import structlog
 
 from services.master_trader.books import JUST_BEFORE, MasterBooks
 from services.master_trader.held_sales import HeldSales
+from services.master_trader.master_prices import MasterPriceList
 from services.master_trader.poll import Reading, Sighting, read_account, read_fills, sight, take_stock
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
+from shared.domain.accounts.equity import DOLLARS
+from shared.domain.accounts.master_value import UnknownEquity
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill
 from shared.persistence.ledger.master_fills import ObservedFill
@@ -44,11 +46,9 @@ class _Pending:
 class Valuation:
     """One process's knowledge of the account. `now`: the time of the broker."""
 
-    def __init__(
-        self, named_values: Mapping[str, Decimal | None], held_sales: HeldSales, now: Callable[[], datetime]
-    ) -> None:
+    def __init__(self, price_list: MasterPriceList, held_sales: HeldSales, now: Callable[[], datetime]) -> None:
         self.held_sales = held_sales
-        self._memory = PriceMemory(named_values)
+        self._price_list = price_list
         self._now = now
         self._books: MasterBooks | None = None
         self._pending: _Pending | None = None
@@ -70,16 +70,15 @@ class Valuation:
         if monotonic() - self._polled_seconds > BOOKS_LAST_SECONDS:
             self._books = self._pending = None
 
-    async def poll(
-        self, connection: BrokerConnection, account: BrokerAccount, since: datetime
-    ) -> tuple[tuple[AccountFill, ...], Reading | None]:
+    async def poll(self, account: BrokerAccount, since: datetime) -> tuple[tuple[AccountFill, ...], Reading | None]:
         """Read the fills from `since` on, and count them in the books.
 
         Returns them, and the reading that was needed if there were no books.
         """
         reading: Reading | None = None
+        await self._price_list.read()
         if self._books is None:
-            stock = await take_stock(connection, account, since, self._now, self._memory)
+            stock = await take_stock(account, since, self._now, self._price_list)
             fills, reading = stock.fills, stock.reading
             if not stock.agreed:
                 log.warning("the account traded faster than it could be read", fills=len(fills))
@@ -90,8 +89,7 @@ class Valuation:
             self._confirm(fills)
             self._books.count(fills)
         self._polled_seconds = monotonic()
-        for fill in fills:
-            self._memory.learn_fill(fill)
+        self._price_list.learn_fills(fills)
         return fills, reading
 
     def sight(
@@ -102,7 +100,8 @@ class Valuation:
         watched_since: datetime,
     ) -> Sighting:
         """Find the new ones of the fills of the last poll, and the equity before each, from the books."""
-        prices = self._memory.at(self._now())
+        traded = {currency for fill in fills for currency in (*fill.symbol.currencies, fill.fee_currency)}
+        prices = self._price_list.at((self.books.totals.keys() | traded) - DOLLARS - {""}, self._now())
         sighting = sight(
             connection,
             fills,
@@ -121,23 +120,30 @@ class Valuation:
     @property
     def is_due(self) -> bool:
         """Whether the account is to be read."""
-        return monotonic() >= self._due_seconds or (self.held_sales.needs_reading and self._pending is None)
+        is_due = monotonic() >= self._due_seconds and self.has_prices
+        return is_due or (self.held_sales.needs_reading and self._pending is None)
 
-    async def read(self, connection: BrokerConnection, account: BrokerAccount, fills: Sequence[AccountFill]) -> Reading:
+    @property
+    def has_prices(self) -> bool:
+        """Whether a reading shows what the account is worth. There is no price list if the lister has just started."""
+        return self._price_list.is_listed
+
+    async def read(self, account: BrokerAccount, fills: Sequence[AccountFill]) -> Reading:
         """Read the account. `fills`: those of the last poll."""
-        reading = await read_account(connection, account, fills, self._now(), self._memory)
+        reading = await read_account(account, fills, self._now(), self._price_list)
         self._pending = _Pending(reading.totals, reading.account.taken_at, self.held_sales.waiting)
         self._learn(reading)
         return reading
 
     def still_unpriced(self, new: Sequence[ObservedFill]) -> set[str]:
         """The assets without a price that keep the equity before one of `new` unknown."""
-        prices = self._memory.at(self._now())
         named = {asset for o in new if isinstance(o.equity_before, UnknownEquity) for asset in o.equity_before.unpriced}
+        prices = self._price_list.at(named, self._now())
         return {asset for asset in named if asset not in prices.ignored and prices.of(asset) is None}
 
     def _learn(self, reading: Reading) -> None:
-        self._due_seconds = monotonic() + READING_SECONDS
+        if self.has_prices:
+            self._due_seconds = monotonic() + READING_SECONDS
         if not isinstance(reading.equity, UnknownEquity):
             self._last_equity = reading.equity
 

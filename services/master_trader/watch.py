@@ -20,6 +20,7 @@ from services.master_trader.copies import without_copies
 from services.master_trader.held_sales import HeldSales
 from services.master_trader.identify import identify
 from services.master_trader.list_instruments import list_instruments
+from services.master_trader.master_prices import MasterPriceList
 from services.master_trader.poll import Reading, Sighting
 from services.master_trader.progress import OVERLAP, Progress
 from services.master_trader.publish import publish_recorded
@@ -29,8 +30,11 @@ from services.master_trader.valuation import Valuation
 from shared.brokers.errors import BrokerError, KeyRefused, Throttled
 from shared.brokers.port.account import BrokerAccount, HasFeeRates, LearnsFees, SearchesForFills
 from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials, key_hash
+from shared.domain.accounts.equity import DOLLARS
 from shared.domain.accounts.master_value import UnknownEquity
+from shared.domain.accounts.price_list import PriceLists
 from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.fill import AccountFill, Side
@@ -69,6 +73,8 @@ class Master:
     redis: Redis
     keys: BrokerKeys
     report: Report
+    price_lists: PriceLists
+    """The price list of the broker."""
     named_values: Mapping[str, Decimal | None] = field(default_factory=dict)
     """US dollars per unit of assets, named by the operator. None means: leave the asset out."""
     address: str = "direct"
@@ -94,11 +100,14 @@ class Watch:
         self._instruments_due_seconds = 0.0
         self._missed_due_seconds = 0.0
         self._held_sales = HeldSales(master.late_purchase_seconds)
-        self._valuation = Valuation(master.named_values, self._held_sales, self._broker_now)
+        routes = profile_of(master.keys.broker).price_routes
+        price_list = MasterPriceList(master.price_lists, routes, master.named_values)
+        self._valuation = Valuation(price_list, self._held_sales, self._broker_now)
         self._shown_fees: dict[str, AccountFill] = {}
         """The fills of the last poll by id, as they were recorded."""
-        self._unpriced: set[str] | None = None
-        """Coins without a price at the last valuation of the account; None before the first one."""
+        self._unlisted: set[str] | None = None
+        """Held coins that the markets did not contain at the last valuation of the account; None before the first one.
+        """
         self._report_due_seconds = 0.0
         self._fees_due_seconds = 0.0
         self._advance_due = False
@@ -156,7 +165,7 @@ class Watch:
         if reach is None or progress is None:
             raise RuntimeError("begin() comes before poll()")
         polled_at_seconds = monotonic()
-        fills, reading = await self._valuation.poll(reach.connection, reach.account, progress.since)
+        fills, reading = await self._valuation.poll(reach.account, progress.since)
         seen = self._valuation.sight(reach.connection, fills, progress.known, progress.watched_since)
         if any(each.fill.symbol not in reach.connection.instruments() for each in seen.new) and self._may_ask():
             # The symbol may have been listed since the markets were loaded. If its fill were published now, it would be
@@ -254,16 +263,18 @@ class Watch:
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
         return self._reach
 
-    def _check_listing(self, valued: AccountSnapshot) -> None:
-        """Have the markets loaded again when the account holds a new coin for which they have no price.
+    def _check_listing(self, connection: BrokerConnection, valued: AccountSnapshot) -> None:
+        """Have the markets loaded again when the account holds a new coin that they do not contain.
 
         Perhaps it was listed since they were loaded. Binance reports fills by pair, so a fill of an unknown pair is not
-        seen.
+        seen. The price list may have the coin already, because another connection reads it.
         """
-        is_new = self._unpriced is not None and not self._unpriced.issuperset(valued.unpriced)
+        listed = {currency for symbol in connection.instruments() for currency in Symbol.parse(symbol).currencies}
+        unlisted = valued.total.keys() - listed - DOLLARS
+        is_new = self._unlisted is not None and not self._unlisted.issuperset(unlisted)
         if is_new and not self._may_ask():
             return  # the next valuation finds it again
-        self._unpriced = set(valued.unpriced)
+        self._unlisted = set(unlisted)
         if is_new:
             self._instruments_due_seconds = 0.0
 
@@ -311,17 +322,18 @@ class Watch:
             if isinstance(reach.account, LearnsFees):
                 await reach.account.learn_fees()
             if reading is None and self._valuation.is_due:
-                reading = await self._valuation.read(reach.connection, reach.account, fills)
+                reading = await self._valuation.read(reach.account, fills)
         except Throttled as error:
             # It stays due. The polls go on, because they find the fills.
             log.info("account not read", error=str(error))
-        if reading is not None:
+        alerts, until = Alerts(self._master.redis, self._master.keys), self._master.now() + ALERT_LASTS
+        if reading is not None and self._valuation.has_prices:
             await self._master.report.equity(reading.account)
-            self._check_listing(reading.account)
+            self._check_listing(reach.connection, reading.account)
             unpriced = set(reading.equity.unpriced) if isinstance(reading.equity, UnknownEquity) else set[str]()
-            alerts, until = Alerts(self._master.redis, self._master.keys), self._master.now() + ALERT_LASTS
             setting = f"{self._master.keys.broker.name}_MASTER_VALUES"
             await alert_unpriced(alerts, unpriced | self._valuation.still_unpriced(seen.new), setting, until)
+        if reading is not None:
             await alert_clock(alerts, reach.connection.clock.offset_seconds, until)
 
     async def _report(self, progress: Progress, sighting: Sighting, published: int | None) -> None:

@@ -229,5 +229,7 @@ class GuardedConnection:
         hashed_key = key_hash(credentials.api_key)
         return GuardedAccount(self._connection.account(credentials), self._guard, hashed_key)
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        return await self._guard.call(PUBLIC, lambda: self._connection.prices(currencies, priority))
+    async def price_list(
+        self, needed: Collection[str] = (), priority: Priority = Priority.FOREGROUND
+    ) -> dict[Symbol, Decimal]:
+        return await self._guard.call(PUBLIC, lambda: self._connection.price_list(needed, priority))

@@ -1,6 +1,6 @@
-"""Chooses the pairs through which a broker prices coins, and computes their prices in US dollars. Pure."""
+"""Chooses the pairs through which a broker prices assets, and computes their prices in US dollars. Pure."""
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 
@@ -28,33 +28,13 @@ class PriceRoutes:
         if self.money_base is not None:
             yield Symbol(self.money_base, currency), True
 
-    def wire_names(self, currencies: Collection[str], wire_name: Callable[[Symbol], str | None]) -> list[str]:
-        """The best listed pair of each currency, as the broker names it; both pairs of a currency that needs a bridge.
-
-        A currency without a pair needs none. `wire_name` gives None for a symbol that is not listed.
-        """
-        found: dict[str, None] = {}
-        for currency in currencies:
-            if currency in DOLLARS:
-                continue
-            name = _first_listed(self.candidates(currency), wire_name)
-            if name is not None:
-                found[name] = None
-                continue
-            for bridge in self.bridges:
-                first = _first_listed(_pairs_between(currency, bridge), wire_name)
-                second = _first_listed(self.candidates(bridge), wire_name)
-                if first is not None and second is not None:
-                    found |= {first: None, second: None}
-                    break
-        return list(found)
-
     def dollar_prices(self, currencies: Collection[str], last_prices: Mapping[Symbol, Decimal]) -> dict[str, Decimal]:
-        """US dollars per currency, from the last price per symbol; who has none above 0 is left out."""
-        prices = {currency: self._price(currency, last_prices) for currency in currencies}
+        """US dollars per currency, from the last price per symbol. A currency without a price above 0 is left out."""
+        prices = {currency: self.dollar_price(currency, last_prices) for currency in currencies}
         return {currency: price for currency, price in prices.items() if price is not None}
 
-    def _price(self, currency: str, last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
+    def dollar_price(self, currency: str, last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
+        """US dollars per unit, through another currency if there is no dollar pair; None if there is no price."""
         direct = self._direct(currency, last_prices)
         if direct is not None:
             return direct
@@ -74,14 +54,26 @@ def _pairs_between(currency: str, bridge: str) -> Iterator[tuple[Symbol, bool]]:
     yield Symbol(bridge, currency), True
 
 
-def _first_listed(candidates: Iterable[tuple[Symbol, bool]], wire_name: Callable[[Symbol], str | None]) -> str | None:
-    names = (wire_name(symbol) for symbol, _ in candidates)
-    return next((name for name in names if name is not None), None)
-
-
 def _first_price(candidates: Iterable[tuple[Symbol, bool]], last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
     for symbol, inverse in candidates:
         last = last_prices.get(symbol, ZERO)
         if last > 0:
             return ONE / last if inverse else last
     return None
+
+
+class DollarPrices(dict[str, Decimal | None]):
+    """US dollars per unit of each asset by one price list, computed when an asset is first asked for."""
+
+    def __init__(self, routes: PriceRoutes, last_prices: Mapping[Symbol, Decimal]) -> None:
+        super().__init__()
+        self._routes = routes
+        self._last_prices = last_prices
+
+    def __missing__(self, asset: str) -> Decimal | None:
+        price = self[asset] = self._routes.dollar_price(asset, self._last_prices)
+        return price
+
+    def among(self, assets: Collection[str]) -> dict[str, Decimal]:
+        """The prices of these assets. Assets without a price are left out."""
+        return {asset: price for asset in assets if (price := self[asset]) is not None}

@@ -10,6 +10,7 @@ from decimal import Decimal
 
 from shared.brokers.limits import Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.domain.accounts.key_forms import KeyPart, KeyRules
 from shared.domain.amounts import ZERO
 from shared.domain.fees import Fees
@@ -38,6 +39,10 @@ class BrokerProfile:
     """Currencies that count as dollars here. The first one is what most pairs are quoted in."""
     connect: Connect
     """Builds a connection without opening it."""
+    price_routes: PriceRoutes
+    """The pairs that price an asset in US dollars."""
+    prices_by_name: bool = False
+    """Whether the broker shows prices only of the assets that are named, and not all of them at once."""
     master_prefix: str = ""
     """How the variables of the master begin; empty: with the broker's name."""
     fill_ids_per_symbol: bool = False

@@ -71,8 +71,10 @@ class Settings(BaseSettings):
     drain_places: int = Field(default=48, ge=1, le=1000)
     """Followers in flight in one drain."""
     worker_children: int = Field(default=2, ge=1, le=64)
-    snapshot_max_age_seconds: Seconds = 900.0
-    snapshot_refresh_seconds: Seconds = 60.0
+    snapshot_max_age_seconds: Seconds = 3600.0
+    """NIJA_SNAPSHOT_MAX_AGE_SECONDS: a follower whose account was read longer ago opens nothing."""
+    snapshot_refresh_seconds: Seconds = 720.0
+    """NIJA_SNAPSHOT_REFRESH_SECONDS: an account is read again after this time if nothing else asks for it."""
     open_max_age_seconds: Seconds = 60.0
     """NIJA_OPEN_MAX_AGE_SECONDS: an open is sent only within this time after the master's execution."""
     open_price_limit_percent: Percent = Decimal("1.5")

@@ -25,7 +25,16 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:submitting        hash    record.lua             worker; follower → Submission
     nija:{b}:positions:<f>     hash    settle.lua             worker; symbol → CopiedPosition
     nija:{b}:events            stream  deliver, settle, …     bookkeeper (group `ledger`); field `event`
-    nija:{b}:accounts          hash    broker_worker          copy_engine; follower → AccountSnapshot
+    nija:{b}:accounts          hash    broker_worker          copy_engine, worker; follower → AccountSnapshot, the last
+                                                              reading as a whole
+    nija:{b}:account-summaries hash    broker_worker          copy_engine, worker; follower → AccountSummary, the small
+                                                              part that each fill needs
+    nija:{b}:account-ages      zset    worker, engine         status; follower → last reading, or when it joined, s
+    nija:{b}:prices            hash    master_trader (lister) engine, worker, master_trader; symbol → last price, and
+                                                              its time if the newest list lacks it; `*` → time of the list
+    nija:{b}:needed-assets     zset    worker, master_trader  master_trader (lister); asset → last needed, s
+    nija:{b}:lister-lease      string  master_trader          master_trader; token of the process that lists, expires
+    nija:{b}:lister            hash    master_trader (lister) status; the error that keeps it from listing
     nija:{b}:account-trouble   hash    broker_worker          worker, status; follower → AccountTrouble
     nija:{b}:alerts            hash    worker, engine,        worker, status; kind|follower → Alert
                                       master_trader,
@@ -98,6 +107,12 @@ class BrokerKeys:
         self.submitting = self.prefix + "submitting"
         self.events = self.prefix + "events"
         self.accounts = self.prefix + "accounts"
+        self.account_summaries = self.prefix + "account-summaries"
+        self.account_ages = self.prefix + "account-ages"
+        self.prices = self.prefix + "prices"
+        self.needed_assets = self.prefix + "needed-assets"
+        self.lister_lease = self.prefix + "lister-lease"
+        self.lister = self.prefix + "lister"
         self.account_trouble = self.prefix + "account-trouble"
         self.alerts = self.prefix + "alerts"
         self.order_waits = self.prefix + "order-waits"

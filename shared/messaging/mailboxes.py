@@ -211,7 +211,7 @@ class Mailboxes:
     ) -> NextHead:
         """Remove the order from the mailbox, set the copied position and append the final event, all in one step.
 
-        `refresh_in_ms`: when the account is due to be read; None leaves the planned time. Raises ClaimLost.
+        `refresh_in_ms`: when the account is due to be read, if not earlier; None leaves the planned time. Raises ClaimLost.
         """
         reply = await self._scripts.run(
             "settle",

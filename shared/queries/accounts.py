@@ -79,7 +79,7 @@ def account_states(
     states: list[UserBrokerState] = []
     master: Mapping[str, str] = {}
     snapshots: dict[str, AccountSnapshot] = {}
-    troubles: dict[str, AccountTrouble] = {}
+    troubles: dict[FollowerId, AccountTrouble] = {}
     reached = False
     if redis is not None:
         with contextlib.suppress(RedisError, OSError):
@@ -105,7 +105,7 @@ def account_states(
 
 def _read(
     redis: Redis, broker: Broker, followers: Sequence[FollowerLine]
-) -> tuple[dict[str, str], dict[str, AccountSnapshot], dict[str, AccountTrouble]]:
+) -> tuple[dict[str, str], dict[str, AccountSnapshot], dict[FollowerId, AccountTrouble]]:
     keys = BrokerKeys(broker)
     ids = [follower.follower_id for follower in followers]
     with redis.pipeline(transaction=True) as pipeline:
@@ -114,12 +114,17 @@ def _read(
             pipeline.hmget(keys.accounts, ids)
             pipeline.hmget(keys.account_trouble, ids)
         master, *rest = pipeline.execute()
-    accounts, troubles = rest or ((), ())
-    return (
-        master,
-        {each: AccountSnapshot.model_validate_json(text) for each, text in zip(ids, accounts, strict=True) if text},
-        {each: AccountTrouble.model_validate_json(text) for each, text in zip(ids, troubles, strict=True) if text},
-    )
+    accounts, failures = rest or ((), ())
+    troubles = {
+        each: AccountTrouble.model_validate_json(text) for each, text in zip(ids, failures, strict=True) if text
+    }
+    snapshots: dict[str, AccountSnapshot] = {}
+    for follower_id, text in zip(ids, accounts, strict=True):
+        if text:
+            trouble = troubles.get(follower_id)
+            failed_reads = {"failed_reads": trouble.failed_reads if trouble else 0}
+            snapshots[follower_id] = AccountSnapshot.model_validate_json(text).model_copy(update=failed_reads)
+    return master, snapshots, troubles
 
 
 def _follower_state(

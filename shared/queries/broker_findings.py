@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Final
 
 from shared.domain.accounts.master_state import MasterState
+from shared.domain.accounts.reading_schedule import LATE_READING_SECONDS
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker
 from shared.messaging.alerts import AlertKind
@@ -31,6 +32,8 @@ LONGEST_POLL_AGE_SECONDS: Final = 60.0
 """A master account is polled every few seconds, and with the longest NIJA_MASTER_POLL_SECONDS every 30 s."""
 LONGEST_POLL_AGE_WHILE_WAITING_SECONDS: Final = 15.0
 """A process that says that it waits is reported sooner. One lost answer of a broker is tried again at once."""
+PRICES_SECONDS: Final = 30.0
+"""Prices are listed every two seconds. A list that is older has missed many turns."""
 ALERTS_SHOWN: Final = 5
 _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNKNOWN_ORDER: "an order has no clear outcome (`nija reconcile`)",
@@ -53,6 +56,7 @@ def broker_findings(broker: Broker, pipeline: Pipeline, presence: Presence) -> I
     yield from service_findings(broker, pipeline, presence)
     yield from _bookkeeper_findings(broker, pipeline, presence)
     yield from _master_findings(broker, pipeline.master, presence)
+    yield from _account_findings(broker, pipeline, presence)
     yield from _order_findings(broker, pipeline)
     yield from _alert_findings(broker, pipeline)
 
@@ -165,6 +169,29 @@ def _master_findings(broker: Broker, master: MasterFacts | None, presence: Prese
         because = f": {why}" if is_waiting and why else ". Read the log of master_trader"
         message = f"the master's account {when}{because}"
         yield Finding(kind=FindingKind.MASTER_NOT_POLLED, broker=broker, subject=subject, message=message)
+
+
+def _account_findings(broker: Broker, pipeline: Pipeline, presence: Presence) -> Iterator[Finding]:
+    """What makes the values of accounts old: prices that are not listed, and accounts that are not read."""
+    age = pipeline.prices.age_seconds if pipeline.prices else None
+    error = pipeline.prices.error if pipeline.prices else None
+    listing_seconds = presence.working_seconds(Stage.MASTER_TRADER)
+    if min(listing_seconds if age is None else age, listing_seconds) > PRICES_SECONDS:
+        when = "were never listed" if age is None else f"were last listed {duration(age)} ago"
+        because = f": {error}" if error else ". Read the log of master_trader"
+        yield Finding(kind=FindingKind.PRICES_OLD, broker=broker, subject="prices", message=f"prices {when}{because}")
+    oldest = pipeline.oldest_account_seconds
+    if pipeline.late_accounts and presence.working_seconds(Stage.BROKER_WORKER) > LATE_READING_SECONDS:
+        were = "1 account was" if pipeline.late_accounts == 1 else f"{pipeline.late_accounts} accounts were"
+        yield Finding(
+            kind=FindingKind.ACCOUNTS_NOT_READ,
+            broker=broker,
+            subject="accounts",
+            message=(
+                f"{were} not read for {duration(LATE_READING_SECONDS)}, the oldest for {duration(oldest)}: opens are "
+                "skipped when a reading is too old (`nija accounts`)"
+            ),
+        )
 
 
 def _order_findings(broker: Broker, pipeline: Pipeline) -> Iterator[Finding]:

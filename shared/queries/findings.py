@@ -38,6 +38,8 @@ class FindingKind(StrEnum):
     LEDGER_LAGS = "ledger_lags"
     MASTER_FAILED = "master_failed"
     MASTER_NOT_POLLED = "master_not_polled"
+    PRICES_OLD = "prices_old"
+    ACCOUNTS_NOT_READ = "accounts_not_read"
 
     HALTED = "halted"
     UNKNOWN_ORDERS = "unknown_orders"

@@ -3,6 +3,7 @@
 Reads only. Some round trips, and one more per 1,000 mailboxes with orders.
 """
 
+import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any, Final, NamedTuple
@@ -11,15 +12,17 @@ from pydantic import ValidationError
 from redis import Redis
 from redis.exceptions import ResponseError
 
+from shared.domain.accounts.reading_schedule import LATE_READING_SECONDS
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.alerts import current_alerts
 from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
+from shared.messaging.price_list import LISTED_AT_FIELD
 from shared.messaging.shard_position import ShardPosition
 from shared.messaging.stage_signs import Stage, StageRecord, StageState
-from shared.queries.pipeline_facts import MasterFacts, Pipeline, StageProcess, UnreadFill
+from shared.queries.pipeline_facts import MasterFacts, Pipeline, PricesFacts, StageProcess, UnreadFill
 
 _AT_ONCE: Final = 1_000
 
@@ -42,9 +45,13 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         pipeline.xlen(keys.events)
         pipeline.xlen(keys.dead_letters)
         pipeline.xlen(keys.event_dead_letters)
+        pipeline.hget(keys.prices, LISTED_AT_FIELD)
+        pipeline.hget(keys.lister, "error")
+        pipeline.zcount(keys.account_ages, "-inf", time.time() - LATE_READING_SECONDS)
+        pipeline.zrange(keys.account_ages, 0, 0, withscores=True)
         replies: list[Any] = pipeline.execute()
     (seconds, microseconds), server, stages, signs, master, halted, hints, ready, claims, *remaining = replies
-    submitting, alerts, *lengths = remaining
+    submitting, alerts, *lengths, listed_at, lister_error, late_accounts, oldest = remaining
     now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
     now_ms = now.timestamp() * 1000
     mail = _read_mail(redis, keys, dict(ready), dict(claims), now_ms)
@@ -54,6 +61,9 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         redis_up_seconds=server["uptime_in_seconds"],
         stages=_stages(stages, signs, now_ms),
         master=_master(master, now),
+        prices=_prices(listed_at, lister_error, now),
+        late_accounts=late_accounts,
+        oldest_account_seconds=max(0.0, now.timestamp() - oldest[0][1]) if oldest else 0.0,
         halted=halted,
         queued_hints=hints,
         ready_followers=len(ready),
@@ -192,23 +202,29 @@ def _unread_fill(redis: Redis, keys: BrokerKeys, now: datetime) -> UnreadFill | 
     return UnreadFill(sequence=fill.sequence, age_seconds=max(0.0, (now - fill.published_at).total_seconds()))
 
 
+def _prices(listed_at: str | None, error: str | None, now: datetime) -> PricesFacts | None:
+    if not listed_at and not error:
+        return None
+    return PricesFacts(age_seconds=_age_seconds(listed_at, now), error=error or None)
+
+
+def _age_seconds(text: str | None, now: datetime) -> float | None:
+    return None if text is None else round(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()), 3)
+
+
 def _master(fields: dict[str, str], now: datetime) -> MasterFacts | None:
     """The hash `master`, as the master trader's report writes it."""
     if not fields:
         return None
 
-    def age(name: str) -> float | None:
-        text = fields.get(name)
-        return None if text is None else round(max(0.0, (now - datetime.fromisoformat(text)).total_seconds()), 3)
-
     return MasterFacts(
         state=fields.get("state", "starting"),
         account=fields.get("master_account", ""),
-        last_poll_age_seconds=age("last_poll_at"),
+        last_poll_age_seconds=_age_seconds(fields.get("last_poll_at"), now),
         consecutive_errors=int(fields.get("consecutive_errors", "0")),
         last_error=fields.get("last_error"),
         last_error_at=fields.get("last_error_at"),
         equity=fields.get("equity"),
         equity_at=fields.get("equity_at"),
-        updated_age_seconds=age("updated_at"),
+        updated_age_seconds=_age_seconds(fields.get("updated_at"), now),
     )

@@ -51,6 +51,15 @@ class UnreadFill(Facts):
     """Since it was published."""
 
 
+class PricesFacts(Facts):
+    """The price list of a broker."""
+
+    age_seconds: float | None
+    """None: they were never listed."""
+    error: str | None
+    """What keeps the process from listing them."""
+
+
 class Pipeline(Facts):
     """What is under way at a broker, from Redis."""
 
@@ -62,6 +71,12 @@ class Pipeline(Facts):
     """Every process that gave a sign of life in the last 15 minutes."""
     master: MasterFacts | None
     """None: no process has watched the master account yet."""
+    prices: PricesFacts | None = None
+    """None: no process has listed prices yet, or tried to."""
+    late_accounts: int = 0
+    """Followers whose account was not read for longer than planned."""
+    oldest_account_seconds: float = 0.0
+    """The age of the oldest reading. It counts from when the follower joined if its account was never read."""
     halted: dict[str, str]
     """Master account (`*`: all) → why."""
     queued_hints: int

@@ -7,6 +7,7 @@ from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, ORDERS_BETWEEN_PAUSES, Trader
 from tests.contract.person import AlpacaPerson, CcxtPerson
+from tests.support.prices import dollar_prices
 
 
 def by_id(orders: list[OrderReport]) -> dict[str, OrderReport]:
@@ -27,7 +28,7 @@ async def test_a_persons_limit_orders_are_listed_in_every_pair(
 ) -> None:
     """Pair, side, quantity and id are those of the broker. A cancelled order leaves the list."""
     bitcoin, ether = terms.symbol, f"ETH/{terms.quote}"
-    price = (await shared_trader.connection.prices(["ETH"]))["ETH"].quantize(Decimal(1)) * 2
+    price = (await dollar_prices(shared_trader.connection, "ETH"))["ETH"].quantize(Decimal(1)) * 2
     buys = await person.limit_order(bitcoin, Side.BUY, "0.01", FAR_BELOW)
     sells = await person.limit_order(ether, Side.SELL, "0.5", str(price))
     found = by_id(await shared_trader.account.open_orders())

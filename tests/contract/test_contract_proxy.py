@@ -83,7 +83,7 @@ async def test_all_traffic_passes_the_proxy(
     await connection.open()
     assert terms.symbol in connection.instruments()
     account = connection.account(trader.credentials)
-    for step in (connection.prices(["BTC"]), account.balances(), account.place(trader.order())):
+    for step in (connection.price_list(["BTC"]), account.balances(), account.place(trader.order())):
         before = len(proxy.requests)
         assert await step
         assert len(proxy.requests) > before

@@ -15,6 +15,7 @@ from shared.domain.fill import Side
 from tests.contract.brokers import Terms
 from tests.contract.conftest import ORDERS_BETWEEN_PAUSES, PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
+from tests.support.prices import dollar_prices
 
 
 def test_markets_have_canonical_symbols_lots_and_minimums(terms: Terms, connection: BrokerConnection) -> None:
@@ -46,7 +47,7 @@ async def test_markets_are_loaded_again_under_way(trader: Trader) -> None:
     again = replace(trader, account=connection.account(trader.credentials))
     report = await again.until_final(await again.account.place(trader.order("0.01", Side.SELL)))
     assert report.filled_quantity == Decimal("0.01")
-    assert (await connection.prices({"BTC"}))["BTC"] == PRICE
+    assert (await dollar_prices(connection, "BTC"))["BTC"] == PRICE
 
 
 async def test_equity_is_cash_and_holds_and_positions(
@@ -55,7 +56,7 @@ async def test_equity_is_cash_and_holds_and_positions(
     """Positions are valued at the last price. A coin without a price is reported as such."""
     trader = new_trader(terms, paper, connection, {terms.quote: "1000.50", "BTC": "0.2"})
     balances = await trader.account.balances()
-    prices = await connection.prices(set(balances) | {"NOTLISTED"})
+    prices = await dollar_prices(connection, *balances, "NOTLISTED")
     assert "NOTLISTED" not in prices
     assert prices["BTC"] == PRICE
     account = snapshot(balances, prices, datetime.now(UTC))

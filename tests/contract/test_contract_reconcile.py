@@ -6,12 +6,14 @@ from uuid import uuid4
 from redis.asyncio import Redis
 
 from services.broker_worker.listing import Listing
-from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from shared.domain.accounts.reading_schedule import ROUTINE_SECONDS
 from shared.domain.fill import Side
 from shared.domain.reconciliation.readings import AccountReading
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.price_list import PriceListWriter, present_prices
 from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
@@ -34,7 +36,11 @@ async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_per
     broker_keys = BrokerKeys(terms.broker)
     async with Redis.from_url(fresh_redis_url) as redis:
         mailboxes = Mailboxes(ScriptRunner(redis), broker_keys, 60_000)
-        accounts = AccountReader(redis, broker_keys, terms.broker, Prices(shared_trader.connection), 60)
+        await PriceListWriter(redis, broker_keys).write(
+            await shared_trader.connection.price_list(["BTC"]), datetime.now(UTC)
+        )
+        prices = present_prices(redis, broker_keys)
+        accounts = AccountReader(redis, broker_keys, terms.broker, prices, ROUTINE_SECONDS)
         connection = shared_trader.connection
         listing = Listing(connection.instruments, connection.reload)
         serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing, RefusedKeys(redis, broker_keys))

@@ -29,6 +29,7 @@ from shared.messaging.fills import read_fills
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
 from tests.support.broker import FakeAccount, FakeConnection
+from tests.support.prices import LivePrices
 
 # No other test uses this broker, so its keys and its sequence belong to this module.
 KEYS = BrokerKeys(Broker.OKX)
@@ -146,6 +147,7 @@ class World:
             redis=redis,
             keys=KEYS,
             report=Report(redis, KEYS, self.name, "process", lambda: self.account.clock),
+            price_lists=LivePrices(self.account.prices, lambda: self.account.clock),
             # No time passes here, so no purchase is held back. Late purchases have their own test.
             late_purchase_seconds=0,
             now=lambda: self.account.clock,

@@ -21,6 +21,7 @@ from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, BrokerOrderId
 from shared.domain.instrument import Instrument
 from shared.domain.request_limits import Priority
+from shared.domain.symbol import Symbol
 
 
 @dataclass
@@ -155,8 +156,10 @@ class FakeConnection:
     def account(self, credentials: Credentials) -> BrokerAccount:
         return self.the_account
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        return {c: self.prices_now[c] for c in currencies if c in self.prices_now}
+    async def price_list(
+        self, needed: Collection[str] = (), priority: Priority = Priority.FOREGROUND
+    ) -> dict[Symbol, Decimal]:
+        return {Symbol(asset, "USD"): price for asset, price in self.prices_now.items()}
 
 
 def _implements_the_port(account: FakeAccount, connection: FakeConnection) -> tuple[BrokerAccount, BrokerConnection]:

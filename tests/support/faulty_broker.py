@@ -129,6 +129,8 @@ class FaultyAccount:
     lookups: list[datetime] = field(default_factory=list)
     """From when on each look-up searched."""
     booked: dict[str, BookedOrder] = field(default_factory=dict)
+    reads: int = 0
+    """How often the balances were read."""
     _numbers: Iterator[int] = field(default_factory=lambda: count(1))
 
     def at(self, priority: Priority) -> "FaultyAccount":
@@ -244,6 +246,7 @@ class FaultyAccount:
         self.resting.remove(found[0])
 
     async def balances(self) -> dict[str, Balance]:
+        self.reads += 1
         self._fail_as_told()
         return {
             currency: Balance(free=free, total=free + self.locked.get(currency, ZERO))

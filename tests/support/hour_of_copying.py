@@ -4,15 +4,22 @@ One master trades. Every 30 s, all followers copy a fill. Several processes shar
 back blocks as `RedisRateLimits` does. Accounts are read by the schedule, oldest first.
 """
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 from heapq import heapify, heappop, heappush
+from random import Random
 from typing import Any, Final, NamedTuple
 
 from services.broker_worker.sweep import ACCOUNT_READS_AT_ONCE
+from services.master_trader.list_prices import PRICES_SECONDS
 from shared.brokers.limits import Budget, RateLimits
 from shared.brokers.registry import profile_of
-from shared.domain.accounts.reading_schedule import ReadingState, reading_due_at, reading_priority
+from shared.domain.accounts.reading_schedule import (
+    ROUTINE_SECONDS,
+    due_after_order,
+    due_after_reading,
+    reading_priority,
+)
 from shared.domain.identity import Broker
 from shared.domain.request_limits import Charge, Priority
 from shared.messaging.blocks import Blocks, units_ahead
@@ -23,7 +30,6 @@ from tests.support.bucket_model import Bucket
 HOUR_SECONDS: Final = 3_600
 FILL_EVERY_SECONDS: Final = 30
 POLL_SECONDS: Final = 2.0
-PRICES_SECONDS: Final = 2
 PROCESSES: Final = 10
 """The children of several workers, which share the followers."""
 
@@ -116,7 +122,9 @@ class Follower:
     order: list[list[Charge]]
     reading: list[list[Charge]]
     joined_at: float
-    state: ReadingState = field(default_factory=ReadingState)
+    read_at: float | None = None
+    due_at: float = 0.0
+    """When the account is due to be read, as the set `refresh` in Redis has it."""
 
 
 @dataclass(slots=True)
@@ -146,11 +154,12 @@ class Hour:
         copying: Copying,
         followers: int,
         stale_after_seconds: float,
-        due_at: Callable[[ReadingState], float] = reading_due_at,
+        routine_seconds: float = ROUTINE_SECONDS,
     ) -> None:
         self._budget = Budget(NO_LIMITS, profile_of(broker).rate_rules, "direct")
         self._limits = VirtualLimits()
-        self._due_at = due_at
+        self._routine_seconds = routine_seconds
+        self._chance = Random(7)  # noqa: S311  no secret depends on it
         self._stale_after_seconds = stale_after_seconds
         self._poll = self._charges("master", copying.poll)
         self._after_fill = self._charges("master", copying.after_fill)
@@ -174,7 +183,7 @@ class Hour:
         for second in range(seconds):
             now = float(second)
             self._limits.give_back_expired(now)
-            if second % PRICES_SECONDS == 0 and self._send(0, self._prices, Priority.WATCH, now):
+            if now % PRICES_SECONDS == 0 and self._send(0, self._prices, Priority.WATCH, now):
                 self._results.late_prices += 1
             if now >= poll_at:
                 wait = self._send(0, self._poll, Priority.WATCH, now)
@@ -199,10 +208,9 @@ class Hour:
                 results.stale_opens += 1
             self._foreground(follower.process, follower.order, now)
             results.orders += 1
-            if follower.state.ordered_at is None:
-                state = follower.state
-                follower.state = ReadingState(state.read_at, now, not_before=state.not_before)
-                heappush(self._due, (self._due_at(follower.state), number))
+            after_order = due_after_order(follower.read_at, now)
+            if after_order < follower.due_at:  # settle.lua: ZADD LT
+                self._plan(number, after_order)
 
     def _read_accounts(self, now: float) -> None:
         for _ in range(ACCOUNT_READS_AT_ONCE):
@@ -210,18 +218,21 @@ class Hour:
                 return
             due_at, number = heappop(self._due)
             follower = self._followers[number]
-            if due_at != self._due_at(follower.state):
+            if due_at != follower.due_at:
                 continue  # the account has become due at another time since
-            state = follower.state
-            priority = reading_priority(None if state.read_at is None else now - state.read_at)
+            priority = reading_priority(None if follower.read_at is None else now - follower.read_at)
             wait = self._send(follower.process, follower.reading, priority, now)
             if wait:
-                follower.state = ReadingState(state.read_at, state.ordered_at, not_before=now + wait)
-            else:
-                self._results.oldest_seconds = max(self._results.oldest_seconds, _age(follower, now))
-                self._results.readings += 1
-                follower.state = ReadingState(read_at=now)
-            heappush(self._due, (self._due_at(follower.state), number))
+                self._plan(number, now + wait)
+                continue
+            self._results.oldest_seconds = max(self._results.oldest_seconds, _age(follower, now))
+            self._results.readings += 1
+            follower.read_at = now
+            self._plan(number, due_after_reading(now, self._chance.random(), self._routine_seconds))
+
+    def _plan(self, number: int, due_at: float) -> None:
+        self._followers[number].due_at = due_at
+        heappush(self._due, (due_at, number))
 
     def _foreground(self, process: int, requests: list[list[Charge]], now: float) -> None:
         if self._send(process, requests, Priority.FOREGROUND, now):
@@ -241,8 +252,7 @@ class Hour:
 
 
 def _age(follower: Follower, now: float) -> float:
-    read_at = follower.state.read_at
-    return now - (follower.joined_at if read_at is None else read_at)
+    return now - (follower.joined_at if follower.read_at is None else follower.read_at)
 
 
 class _NoLimits:

@@ -65,10 +65,6 @@ class AlpacaListing(Protocol):
         """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
         ...
 
-    def learn_prices(self, prices: dict[str, Any]) -> None:
-        """Remember prices in dollars, by canonical currency, as positions report them."""
-        ...
-
 
 class AlpacaAccount:
     """Implements `BrokerAccount` for one key of Alpaca."""
@@ -175,10 +171,7 @@ class AlpacaAccount:
         """Cash and positions. The amount that open orders hold is part of the total, but not of the free amount."""
         currency, cash = await self._send(Call("GET", "/account"), self._cash)
         symbols = self._listing.symbols
-        holdings, prices = await self._send(
-            Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols)
-        )
-        self._listing.learn_prices(prices)
+        holdings = await self._send(Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols))
         return {currency: cash, **holdings} if cash.total else holdings
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
@@ -256,7 +249,7 @@ class AlpacaAccount:
         base = order.symbol.base
         call = Call("GET", "/positions", valid_until=order.valid_until)
         try:
-            holdings, _ = await self._send(call, lambda reply: replies.positions(_list(reply), symbols))
+            holdings = await self._send(call, lambda reply: replies.positions(_list(reply), symbols))
         except OutcomeUnknown as error:
             raise NotSent(f"not sent, for it is not known what can be sold: {error}") from error
         held = holdings.get(base)

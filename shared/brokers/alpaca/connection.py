@@ -23,7 +23,7 @@ from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
 from shared.brokers.alpaca.hours import TradingHours
 from shared.brokers.alpaca.market_data import AlpacaMarketReader
 from shared.brokers.alpaca.places import Places
-from shared.brokers.alpaca.prices import PriceNames, dollar_prices
+from shared.brokers.alpaca.prices import PriceNames
 from shared.brokers.alpaca.profile import PROFILE
 from shared.brokers.alpaca.replies import last_prices
 from shared.brokers.alpaca.sending import Call, Sender
@@ -42,8 +42,6 @@ from shared.domain.symbol import Symbol
 PLACES = 64
 """Requests that may run at the same time. One drain of the queue serves some dozens of followers at once."""
 ASSETS_RETRY_SECONDS = 60.0
-PRICE_MAX_AGE_SECONDS = 5.0
-"""The age up to which a price reported by a position is used to value other holdings."""
 NO_SUBSCRIPTION = "subscription does not permit"
 FREE_FEED = "iex"
 """The one exchange whose current data Alpaca shows without a subscription. Its volumes cover that exchange only."""
@@ -80,8 +78,9 @@ class AlpacaConnection:
         self._loading: asyncio.Task[None] | None = None
         self._load_due_seconds: float | None = None
         self._tiers: dict[str, FeeTier] = {}
-        self._position_prices: dict[str, tuple[float, Decimal]] = {}
         self._stock_feed: dict[str, str] = {}
+        self._refused_names: set[str] = set()
+        """Names whose prices Alpaca refuses. They are tried again with the next list of assets."""
         self.symbols = AlpacaSymbols([])
         self.hours: TradingHours | None = None
         """The trading hours of stocks, as an account has read them last."""
@@ -116,6 +115,8 @@ class AlpacaConnection:
 
     async def reload(self) -> None:
         """Load the list of assets again. On BrokerError the old list stays in use."""
+        if self._lent is None and self._lent_credentials is not None:
+            self._lent = self._client(self._lent_credentials)
         client = self._lent or self._keyless()
         try:
             await self._load_assets(client)
@@ -155,30 +156,25 @@ class AlpacaConnection:
     def market_data(self) -> AlpacaMarketReader:
         return AlpacaMarketReader(self.symbols, self._ask_market)
 
-    async def prices(
+    async def price_list(
         self,
-        currencies: Collection[str],
+        needed: Collection[str] = (),
         priority: Priority = Priority.FOREGROUND,  # noqa: ARG002  # the data API has a limit of its own
-    ) -> dict[str, Decimal]:
-        """Last prices in US dollars; USD, USDT and USDC count as one dollar.
-
-        Prices from positions are used if the positions were read in the last seconds. The other prices are requested:
-        one request for coins and one for stocks.
-        """
-        now = monotonic()
-        reported = {
-            currency: price
-            for currency, (at, price) in self._position_prices.items()
-            if now - at <= PRICE_MAX_AGE_SECONDS
-        }
-        names = PriceNames(currencies, reported, self.symbols)
-        wire_prices: dict[str, Decimal] = {}
-        if names.pairs:
+    ) -> dict[Symbol, Decimal]:
+        """Last prices of these assets, by one request for coins and one for stocks. Stocks need a key."""
+        names = PriceNames.of(needed, self.symbols)
+        prices: dict[Symbol, Decimal] = {}
+        if names.coins:
             path = "/crypto/us/latest/trades"
-            wire_prices |= await self._last_prices(self._keyless(), path, "v1beta3", names.pairs)
-        if names.tickers and self._lent is not None:
-            wire_prices |= await self._last_prices(self._lent, "/stocks/trades/latest", "v2", names.tickers)
-        return dollar_prices(currencies, reported, wire_prices, self.symbols)
+            prices |= await self._last_prices(self._keyless(), path, "v1beta3", names.coins)
+        if names.stocks and self._lent is not None:
+            try:
+                prices |= await self._last_prices(self._lent, "/stocks/trades/latest", "v2", names.stocks)
+            except KeyRefused as error:
+                # Coins still have prices. The key is tried again with the next list of assets.
+                log.warning("prices of stocks not read", broker="alpaca", error=str(error))
+                self._lent = None
+        return prices
 
     def tier(self, client: TradingClient) -> FeeTier:
         """The fee tier of the account with this client's key; the first tier until Alpaca has reported one."""
@@ -196,17 +192,13 @@ class AlpacaConnection:
         if self._loading is not None:
             await asyncio.wait({self._loading})
 
-    def learn_prices(self, prices: dict[str, Decimal]) -> None:
-        """Remember prices in dollars, by canonical currency, as positions report them."""
-        now = monotonic()
-        self._position_prices.update({currency: (now, price) for currency, price in prices.items()})
-
     async def _load_assets(self, client: TradingClient) -> None:
         # The reply is parsed in the thread as well, because it lists ten thousand stocks.
         symbols = await self._send(client, _ASSETS, lambda reply: AlpacaSymbols(_list_of_objects(reply)))
         if not symbols.instruments:
             raise Rejected("Alpaca lists nothing that can be read")
         self.symbols = symbols
+        self._refused_names.clear()
         self._load_due_seconds = None
 
     def _load_with(self, client: TradingClient) -> None:
@@ -228,26 +220,26 @@ class AlpacaConnection:
             log.warning("list of assets not read; the well-known ones serve", broker="alpaca", error=str(error))
 
     async def _last_prices(
-        self, client: TradingClient, path: str, version: str, names: list[str]
-    ) -> dict[str, Decimal]:
-        data_url = self._base_url or BaseURL.DATA.value
-        call = Call("GET", path, {"symbols": ",".join(names)}, base_url=data_url, api_version=version)
-        try:
-            return await self._send(client, call, last_prices)
-        except KeyRefused:
-            if self._lent is client:
-                self._lent = None
+        self, client: TradingClient, path: str, version: str, names: Mapping[str, Symbol]
+    ) -> dict[Symbol, Decimal]:
+        asked = [name for name in names if name not in self._refused_names]
+        if not asked:
             return {}
+        data_url = self._base_url or BaseURL.DATA.value
+        call = Call("GET", path, {"symbols": ",".join(asked)}, base_url=data_url, api_version=version)
+        try:
+            found = await self._send(client, call, last_prices)
         except NoSuchPath:
             return {}
         except Rejected:
-            if len(names) == 1:
+            # One of the names is refused, and Alpaca then returns no price at all. Find it by halves.
+            if len(asked) == 1:
+                self._refused_names.add(asked[0])
                 return {}
-        # One of the names has no price, and Alpaca then returns no price at all.
-        found: dict[str, Decimal] = {}
-        for name in names:
-            found |= await self._last_prices(client, path, version, [name])
-        return found
+            half = len(asked) // 2
+            parts = ({name: names[name] for name in part} for part in (asked[:half], asked[half:]))
+            return {k: v for part in parts for k, v in (await self._last_prices(client, path, version, part)).items()}
+        return {names[name]: price for name, price in found.items() if name in names}
 
     async def _ask_market(
         self, path: str, parameters: dict[str, str], read: Callable[[Any], _Read], *, is_crypto: bool

@@ -1,56 +1,32 @@
-"""Computes what coins and stocks are worth in US dollars, from Alpaca's last prices. Pure."""
+"""Names the pairs and stocks whose last prices are requested from Alpaca. Pure."""
 
-from collections.abc import Collection, Mapping
-from decimal import Decimal
+from collections.abc import Collection
+from typing import NamedTuple, Self
 
+from shared.brokers.alpaca.profile import PROFILE
 from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.domain.accounts.equity import DOLLARS
-from shared.domain.amounts import ONE
 from shared.domain.symbol import Symbol
 
-_QUOTES = ("USD", "USDC", "USDT")
 
+class PriceNames(NamedTuple):
+    """The symbols to request by their names at Alpaca. Coins and stocks have different requests."""
 
-class PriceNames:
-    """The wire names whose prices are needed: pairs of coins and tickers of stocks."""
+    coins: dict[str, Symbol]
+    stocks: dict[str, Symbol]
 
-    def __init__(self, currencies: Collection[str], reported: Collection[str], symbols: AlpacaSymbols) -> None:
-        """`reported`: currencies whose price is known already."""
-        self.pairs: list[str] = []
-        self.tickers: list[str] = []
-        for currency in currencies:
-            if currency in DOLLARS or currency in reported:
-                continue
-            symbol = _listed(currency, symbols)
+    @classmethod
+    def of(cls, assets: Collection[str], symbols: AlpacaSymbols) -> Self:
+        """The names for these assets. An asset that is not listed needs none."""
+        names = cls({}, {})
+        for asset in assets:
+            symbol = None if asset in DOLLARS else _listed(asset, symbols)
             if symbol is not None:
-                names = self.pairs if symbols.is_crypto(symbol) else self.tickers
-                names.append(symbols.wire_name(symbol) or symbol)
+                kind = names.coins if symbols.is_crypto(symbol) else names.stocks
+                kind[symbols.wire_name(symbol) or symbol] = symbol
+        return names
 
 
-def dollar_prices(
-    currencies: Collection[str],
-    reported: Mapping[str, Decimal],
-    wire_prices: Mapping[str, Decimal],
-    symbols: AlpacaSymbols,
-) -> dict[str, Decimal]:
-    """Price per currency; who has none is left out."""
-    prices: dict[str, Decimal] = {}
-    for currency in currencies:
-        if currency in DOLLARS:
-            prices[currency] = ONE
-            continue
-        symbol = _listed(currency, symbols)
-        price = reported.get(currency)
-        if price is None and symbol is not None:
-            price = wire_prices.get(symbols.wire_name(symbol) or symbol)
-        if price is not None and price > 0:
-            prices[currency] = price
-    return prices
-
-
-def _listed(currency: str, symbols: AlpacaSymbols) -> Symbol | None:
-    for quote in _QUOTES:
-        symbol = Symbol(currency, quote)
-        if symbols.wire_name(symbol) is not None:
-            return symbol
-    return None
+def _listed(asset: str, symbols: AlpacaSymbols) -> Symbol | None:
+    pairs = (symbol for symbol, _ in PROFILE.price_routes.candidates(asset))
+    return next((symbol for symbol in pairs if symbols.wire_name(symbol) is not None), None)

@@ -5,6 +5,7 @@ from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.key_forms import Fault, KeyPart, KeyRules, Texts, key_form
 from shared.domain.fees import fees
@@ -50,6 +51,8 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
     return AlpacaConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
 
 
+_PRICE_ROUTES: Final = PriceRoutes(("USD", "USDC", "USDT"))
+
 PROFILE: Final = BrokerProfile(
     broker=Broker.ALPACA,
     title="Alpaca",
@@ -58,6 +61,8 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USD", "USDC", "USDT"),
     connect=_connect,
+    price_routes=_PRICE_ROUTES,
+    prices_by_name=True,
     purchase_fee_in_base=True,
     fees_by_class={AssetClass.COIN: fees("0.0025", "0.0015", "0.001")},
     fee_doubt_lots=2,

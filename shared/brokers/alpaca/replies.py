@@ -145,12 +145,9 @@ def cash(reply: Mapping[str, Any]) -> tuple[str, Balance]:
     return str(reply.get("currency") or "USD"), Balance(free=free, total=total)
 
 
-def positions(
-    reply: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols
-) -> tuple[dict[str, Balance], dict[str, Decimal]]:
-    """Holdings by canonical currency, and the prices in dollars that were reported. A short position is negative."""
+def positions(reply: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols) -> dict[str, Balance]:
+    """Holdings by canonical currency. A short position is negative."""
     holdings: dict[str, Balance] = {}
-    prices: dict[str, Decimal] = {}
     for position in reply:
         currency = symbols.symbol(position["symbol"], position.get("asset_class")).partition("/")[0]
         total = parse_amount(position["qty"])
@@ -159,10 +156,7 @@ def positions(
         free = total if position.get("qty_available") in (None, "") else amount(position, "qty_available")
         if total:
             holdings[currency] = Balance(free=free, total=total)
-        price = amount(position, "current_price")
-        if price > 0:
-            prices[currency] = price
-    return holdings, prices
+    return holdings
 
 
 def crypto_tier(reply: Mapping[str, Any]) -> int | None:

@@ -1,6 +1,5 @@
 """Connects one process to Binance spot, and provides instruments, accounts and prices."""
 
-import json
 from asyncio import AbstractEventLoop
 from collections.abc import Collection, Mapping
 from decimal import Decimal
@@ -9,13 +8,13 @@ from typing import Any
 from shared.brokers.binance.account import BinanceAccount
 from shared.brokers.binance.client import BinanceClient
 from shared.brokers.binance.market_data import BinanceMarketReader
-from shared.brokers.binance.prices import dollar_prices, pairs_to_ask
+from shared.brokers.binance.prices import last_prices
 from shared.brokers.binance.profile import PROFILE
 from shared.brokers.binance.symbols import BinanceSymbols
 from shared.brokers.ccxt.client import template_settings
 from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
-from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
@@ -65,24 +64,18 @@ class BinanceConnection(CcxtConnection):
     def market_data(self) -> BinanceMarketReader:
         return BinanceMarketReader(self.template, self._listed().listed, self.read)
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols, client = self._listed(), self.template_at(priority)
-        pairs = pairs_to_ask(currencies, symbols)
-        tickers: Any = []
-        if pairs:
-            try:
-                tickers = await self._tickers(client, {"symbols": json.dumps(pairs, separators=(",", ":"))})
-            except Rejected:
-                # One of the pairs is no longer listed, and Binance then returns no ticker at all. Request all tickers.
-                tickers = await self._tickers(client, {})
+    async def price_list(
+        self,
+        needed: Collection[str] = (),  # noqa: ARG002  # the reply lists all pairs
+        priority: Priority = Priority.FOREGROUND,
+    ) -> dict[Symbol, Decimal]:
+        """All tickers, by one request of weight 4."""
+        symbols = self._listed()
+        reply = await self.read(self.template_at(priority).publicGetTickerPrice())
         try:
-            return dollar_prices(currencies, tickers, symbols)
+            return last_prices(reply, symbols)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Binance's tickers cannot be read: {error!r}"[:300]) from error
-
-    async def _tickers(self, client: Any, request: dict[str, str]) -> Any:
-        return await self.read(client.publicGetTicker24hr(request))
 
     def _listed(self) -> BinanceSymbols:
         if self._symbols is None or self._template is None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.key_forms import PEM_PATTERN, KeyPart, KeyRules, key_form
 from shared.domain.fees import fees
@@ -61,6 +62,11 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
     return BinanceConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
 
 
+_PRICE_ROUTES: Final = PriceRoutes(
+    ("USDT", "USDC", "USD"), money_base="USDT", bridges=("BTC", "FDUSD", "BNB", "ETH", "EUR", "TRY", "BRL", "JPY")
+)
+"""Liras, reais and other money are listed the other way round."""
+
 PROFILE: Final = BrokerProfile(
     broker=Broker.BINANCE,
     title="Binance",
@@ -69,6 +75,7 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USDT", "USDC", "USD"),
     connect=_connect,
+    price_routes=_PRICE_ROUTES,
     purchase_fee_in_base=True,
     fill_ids_per_symbol=True,
 )

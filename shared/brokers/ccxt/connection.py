@@ -76,9 +76,9 @@ class CcxtConnection(ABC):
     def market_data(self) -> MarketData: ...
 
     @abstractmethod
-    async def prices(
-        self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND
-    ) -> dict[str, Decimal]: ...
+    async def price_list(
+        self, needed: Collection[str] = (), priority: Priority = Priority.FOREGROUND
+    ) -> dict[Symbol, Decimal]: ...
 
     async def open(self) -> None:
         """Load markets. Raises BrokerError; the connection is then closed again."""

@@ -11,10 +11,10 @@ from shared.brokers.ccxt.session import SharedSession
 from shared.brokers.coinbase.account import CoinbaseAccount
 from shared.brokers.coinbase.client import CoinbaseClient
 from shared.brokers.coinbase.market_data import CoinbaseMarketReader
-from shared.brokers.coinbase.prices import dollar_prices, products_to_ask
+from shared.brokers.coinbase.prices import last_prices
 from shared.brokers.coinbase.profile import PROFILE
 from shared.brokers.coinbase.symbols import CoinbaseSymbols
-from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, malformed
 from shared.domain.identity import Broker
@@ -58,26 +58,18 @@ class CoinbaseConnection(CcxtConnection):
     def market_data(self) -> CoinbaseMarketReader:
         return CoinbaseMarketReader(self.template, self._listed().product_id, self.read)
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols, client = self._listed(), self.template_at(priority)
-        products: list[Any] = []
-        wanted = products_to_ask(currencies, symbols)
-        if wanted:
-            try:
-                products = await self._products(client, {"product_ids": wanted})
-            except Rejected:
-                # One of them is no longer listed: ask for all there are.
-                products = await self._products(client, {})
+    async def price_list(
+        self,
+        needed: Collection[str] = (),  # noqa: ARG002  # the reply lists all pairs
+        priority: Priority = Priority.FOREGROUND,
+    ) -> dict[Symbol, Decimal]:
+        """All products, by one request."""
+        symbols = self._listed()
+        reply = await self.read(self.template_at(priority).v3PublicGetBrokerageMarketProducts())
         try:
-            return dollar_prices(currencies, products, symbols)
+            return last_prices(reply["products"], symbols)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"Coinbase's list of products cannot be read: {error!r}"[:300]) from error
-
-    async def _products(self, client: Any, request: dict[str, Any]) -> list[Any]:
-        reply = await self.read(client.v3PublicGetBrokerageMarketProducts(request))
-        products = reply.get("products")
-        return products if isinstance(products, list) else []
 
     def _listed(self) -> CoinbaseSymbols:
         if self._symbols is None or self._template is None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.key_forms import (
     PEM_PATTERN,
@@ -64,6 +65,8 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
     return CoinbaseConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
 
 
+_PRICE_ROUTES: Final = PriceRoutes(("USD", "USDC", "USDT"), bridges=("BTC", "EUR", "ETH", "GBP"))
+
 PROFILE: Final = BrokerProfile(
     broker=Broker.COINBASE,
     title="Coinbase",
@@ -72,4 +75,5 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USD", "USDC", "USDT"),
     connect=_connect,
+    price_routes=_PRICE_ROUTES,
 )

@@ -8,11 +8,10 @@ from typing import Any
 from shared.brokers.ccxt.client import template_settings
 from shared.brokers.ccxt.connection import CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
-from shared.brokers.errors import Rejected
 from shared.brokers.kraken.account import KrakenAccount
 from shared.brokers.kraken.client import KrakenClient
 from shared.brokers.kraken.market_data import KrakenMarketReader
-from shared.brokers.kraken.prices import dollar_prices, pairs_to_ask
+from shared.brokers.kraken.prices import last_prices
 from shared.brokers.kraken.profile import PROFILE
 from shared.brokers.kraken.symbols import KrakenSymbols
 from shared.brokers.nonces import Nonces
@@ -60,22 +59,15 @@ class KrakenConnection(CcxtConnection):
     def market_data(self) -> KrakenMarketReader:
         return KrakenMarketReader(self.template, self._listed().wire_name, self.read)
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols, client = self._listed(), self.template_at(priority)
-        pairs = pairs_to_ask(currencies, symbols)
-        tickers: Mapping[str, Any] = {}
-        if pairs:
-            try:
-                tickers = await self._tickers(client, {"pair": ",".join(pairs)})
-            except Rejected:
-                # One of the pairs is no longer listed, and Kraken then returns no ticker at all. Request all tickers.
-                tickers = await self._tickers(client, {})
-        return dollar_prices(currencies, tickers, symbols)
-
-    async def _tickers(self, client: Any, request: dict[str, str]) -> Mapping[str, Any]:
-        reply = await self.read(client.publicGetTicker(request))
-        return reply["result"] if isinstance(reply["result"], dict) else {}
+    async def price_list(
+        self,
+        needed: Collection[str] = (),  # noqa: ARG002  # the reply lists all pairs
+        priority: Priority = Priority.FOREGROUND,
+    ) -> dict[Symbol, Decimal]:
+        """All tickers, by one request."""
+        symbols = self._listed()
+        reply = await self.read(self.template_at(priority).publicGetTicker())
+        return last_prices(reply["result"] if isinstance(reply["result"], dict) else {}, symbols)
 
     def _listed(self) -> KrakenSymbols:
         if self._symbols is None or self._template is None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.key_forms import Fault, KeyPart, KeyRules, Texts, is_base64, key_form
 from shared.domain.fees import fees
@@ -48,6 +49,11 @@ def _connect(base_url: str | None, nonces: NonceSource, proxy: str | None, timeo
     return KrakenConnection(base_url=base_url, nonces=nonces, proxy=proxy, request_timeout_seconds=timeout_seconds)
 
 
+_PRICE_ROUTES: Final = PriceRoutes(
+    ("USD", "USDT", "USDC"), money_base="USD", bridges=("EUR", "BTC", "ETH", "GBP", "CAD", "AUD", "CHF", "JPY")
+)
+"""Yen, Canadian dollars and francs are listed the other way round."""
+
 PROFILE: Final = BrokerProfile(
     broker=Broker.KRAKEN,
     title="Kraken",
@@ -56,5 +62,6 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USD", "USDT", "USDC"),
     connect=_connect,
+    price_routes=_PRICE_ROUTES,
     master_prefix="KRAKEN_MASTER",
 )

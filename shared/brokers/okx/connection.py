@@ -8,11 +8,11 @@ from typing import Any
 from shared.brokers.ccxt.client import template_settings
 from shared.brokers.ccxt.connection import WRONG_SHAPE, CcxtConnection, renewed
 from shared.brokers.ccxt.session import SharedSession
-from shared.brokers.errors import OutcomeUnknown, Rejected
+from shared.brokers.errors import OutcomeUnknown
 from shared.brokers.okx.account import OkxAccount
 from shared.brokers.okx.client import OkxClient
 from shared.brokers.okx.market_data import OkxMarketReader
-from shared.brokers.okx.prices import dollar_prices, pairs_to_ask
+from shared.brokers.okx.prices import last_prices
 from shared.brokers.okx.profile import PROFILE
 from shared.brokers.okx.symbols import OkxSymbols
 from shared.brokers.port.account import BrokerAccount
@@ -59,28 +59,18 @@ class OkxConnection(CcxtConnection):
     def market_data(self) -> OkxMarketReader:
         return OkxMarketReader(self.template, self._listed().wire_name, self.read)
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        """Last prices in US dollars by one request; USD, USDT and USDC count as one dollar."""
-        symbols, client = self._listed(), self.template_at(priority)
-        pairs = pairs_to_ask(currencies, symbols)
-        tickers: list[Any] = []
-        if len(pairs) == 1:
-            try:
-                tickers = await self._tickers(client.publicGetMarketTicker, {"instId": pairs[0]})
-            except Rejected:
-                # It is no longer listed: what remains has no price.
-                tickers = []
-        elif pairs:
-            tickers = await self._tickers(client.publicGetMarketTickers, {"instType": "SPOT"})
+    async def price_list(
+        self,
+        needed: Collection[str] = (),  # noqa: ARG002  # the reply lists all pairs
+        priority: Priority = Priority.FOREGROUND,
+    ) -> dict[Symbol, Decimal]:
+        """All tickers of spot pairs, by one request."""
+        symbols = self._listed()
+        reply = await self.read(self.template_at(priority).publicGetMarketTickers({"instType": "SPOT"}))
         try:
-            return dollar_prices(currencies, tickers, symbols)
+            return last_prices(reply["data"], symbols)
         except WRONG_SHAPE as error:
             raise OutcomeUnknown(f"OKX's tickers cannot be read: {error!r}"[:300]) from error
-
-    async def _tickers(self, endpoint: Any, request: dict[str, str]) -> list[Any]:
-        reply = await self.read(endpoint(request))
-        data: list[Any] = reply["data"]
-        return data
 
     def _listed(self) -> OkxSymbols:
         if self._symbols is None or self._template is None:

@@ -4,6 +4,7 @@ from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
 from shared.brokers.port.connection import BrokerConnection, NonceSource
+from shared.brokers.price_routes import PriceRoutes
 from shared.brokers.profile import BrokerProfile
 from shared.domain.accounts.key_forms import UUID_PATTERN, KeyPart, KeyRules, key_form
 from shared.domain.fees import fees
@@ -49,6 +50,8 @@ def _connect(base_url: str | None, _: NonceSource, proxy: str | None, timeout_se
     return OkxConnection(base_url=base_url, proxy=proxy, request_timeout_seconds=timeout_seconds)
 
 
+_PRICE_ROUTES: Final = PriceRoutes(("USDT", "USDC", "USD"), bridges=("BTC", "ETH", "OKB", "EUR", "BRL", "TRY", "AUD"))
+
 PROFILE: Final = BrokerProfile(
     broker=Broker.OKX,
     title="OKX",
@@ -57,5 +60,6 @@ PROFILE: Final = BrokerProfile(
     keys=_KEYS,
     cash_currencies=("USDT", "USDC", "USD"),
     connect=_connect,
+    price_routes=_PRICE_ROUTES,
     purchase_fee_in_base=True,
 )

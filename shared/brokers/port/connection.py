@@ -55,6 +55,11 @@ class BrokerConnection(Protocol):
 
     def account(self, credentials: Credentials) -> BrokerAccount: ...
 
-    async def prices(self, currencies: Collection[str], priority: Priority = Priority.FOREGROUND) -> dict[str, Decimal]:
-        """Last price in US dollars per currency; currencies without a price are left out."""
+    async def price_list(
+        self, needed: Collection[str] = (), priority: Priority = Priority.FOREGROUND
+    ) -> dict[Symbol, Decimal]:
+        """The last price of every pair that has one, in its quote currency.
+
+        `needed`: assets whose prices are needed. A broker with `prices_by_name` lists only these. Raises BrokerError.
+        """
         ...

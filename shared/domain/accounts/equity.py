@@ -1,6 +1,6 @@
 """Computes an account's equity (cash + held + positions at market), and its holdings before known fills."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from decimal import Decimal
 
@@ -62,6 +62,22 @@ def effects(fill: AccountFill) -> dict[str, Decimal]:
     if fill.fee:
         moved[fill.fee_currency] = moved.get(fill.fee_currency, ZERO) - fill.fee
     return moved
+
+
+def market_value(
+    totals: Mapping[str, Decimal], moved: Mapping[str, Decimal], price_of: Callable[[str], Decimal | None]
+) -> Decimal:
+    """What holdings are worth at present prices, in US dollars. An asset without a price adds nothing.
+
+    `totals`: quantity per currency; `moved`: what own fills have changed since.
+    """
+    value = ZERO
+    for quantities in (totals, moved):
+        for currency, quantity in quantities.items():
+            price = price_of(currency)
+            if price is not None:
+                value += quantity * price
+    return value
 
 
 def totals_before_fills(totals_now: Mapping[str, Decimal], fills: Sequence[AccountFill]) -> list[dict[str, Decimal]]:

@@ -5,13 +5,12 @@ large. So an equity with a hole is unknown, and never a smaller number.
 """
 
 from collections.abc import Mapping
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Final, NamedTuple
 
 from shared.domain.accounts.equity import DOLLARS
 from shared.domain.amounts import ONE, ZERO
-from shared.domain.fill import AccountFill
 
 UNPRICED_LIMIT: Final = Decimal("0.01")
 """The share of an account that may be without a current price."""
@@ -71,45 +70,6 @@ class MasterPrices(NamedTuple):
         if without or doubtful > UNPRICED_LIMIT * (sure + doubtful):
             return UnknownEquity(tuple(sorted(without + outdated)))
         return sure + doubtful
-
-
-class PriceMemory:
-    """Remembers the last known price of each asset, and knows the values that the operator named."""
-
-    def __init__(self, named: Mapping[str, Decimal | None]) -> None:
-        """`named`: US dollars per unit; None: ignore the asset."""
-        self._named = {asset: value for asset, value in named.items() if value is not None}
-        self._ignored = frozenset(asset for asset, value in named.items() if value is None)
-        self._last: dict[str, tuple[Decimal, datetime]] = {}
-
-    def learn(self, prices: Mapping[str, Decimal], now: datetime) -> MasterPrices:
-        """Add prices that the broker reported at `now`, and return everything that is known then."""
-        self._last.update({asset: (price, now) for asset, price in prices.items()})
-        return self.at(now)
-
-    def learn_fill(self, fill: AccountFill) -> None:
-        """Add the price at which the master traded: of the base, or of a quote that has no price yet.
-
-        A newer price stays.
-        """
-        base, quote = fill.symbol.currencies
-        base_price, base_at = self._last.get(base, (None, fill.executed_at))
-        if quote not in DOLLARS and quote not in self._named and quote not in self._last:
-            if base_price is not None and fill.executed_at - base_at <= SAME_PRICE_WITHIN and fill.price > 0:
-                self._last[quote] = (base_price / fill.price, fill.executed_at)
-            return
-        quote_price = ONE if quote in DOLLARS else self._named.get(quote) or self._last[quote][0]
-        if base not in DOLLARS and (base_price is None or base_at < fill.executed_at):
-            self._last[base] = (fill.price * quote_price, fill.executed_at)
-
-    def at(self, now: datetime) -> MasterPrices:
-        """Everything that is known at `now`."""
-        fresh = {asset: price for asset, (price, at) in self._last.items() if now - at <= PRICE_LASTS}
-        return MasterPrices(
-            current={**fresh, **self._named},
-            outdated={asset: price for asset, (price, _) in self._last.items() if asset not in fresh},
-            ignored=self._ignored,
-        )
 
 
 def unpriced_text(asset: str, setting: str) -> str:

@@ -4,7 +4,6 @@ Equity moves by own fills and by prices, and both are known without a reading. S
 time after its own orders, when something is unexplained, and otherwise within 15 minutes.
 """
 
-from dataclasses import dataclass
 from typing import Final
 
 from shared.domain.request_limits import Priority
@@ -17,32 +16,29 @@ AFTER_ORDERS_SECONDS: Final = 600.0
 """The age at which a reading is due if the account has traded since. One reading serves all orders of that time."""
 OVERDUE_SECONDS: Final = 600.0
 """The age from which on a reading goes before all others, because it must be done within the 15 minutes."""
+LATE_READING_SECONDS: Final = 1_200.0
+"""The age from which on a reading is reported as late. It is long before opens are skipped because of it."""
 SETTLE_SECONDS: Final = 5.0
 """How long after an order its fill and its fee may be missing in the balances."""
 
 
-@dataclass(frozen=True, slots=True)
-class ReadingState:
-    """What decides when an account is read next."""
+def due_after_reading(read_at: float, chance: float, routine_seconds: float = ROUTINE_SECONDS) -> float:
+    """Return when an account is due again after a reading, if nothing else asks for it.
 
-    read_at: float | None = None
-    """The last successful reading; None: the account has just joined."""
-    ordered_at: float | None = None
-    """The last own order that was settled; None: none since the last reading."""
-    is_unexplained: bool = False
-    """Something differs from the books."""
-    not_before: float = 0.0
-    """The time that the limiter named when it throttled a reading."""
+    `routine_seconds`: the age at which it is due. `chance` (0 to 1) makes this up to a tenth shorter, so that accounts
+    that were read together drift apart. When several accounts are due, read the one with the earliest time first.
+    """
+    return read_at + routine_seconds * (1.0 - 0.1 * chance)
 
 
-def reading_due_at(state: ReadingState) -> float:
-    """Return when the account is due. When several accounts are due, read the one with the earliest time first."""
-    if state.read_at is None or state.is_unexplained:
-        return state.not_before
-    due_at = state.read_at + ROUTINE_SECONDS
-    if state.ordered_at is not None:
-        due_at = min(due_at, max(state.read_at + AFTER_ORDERS_SECONDS, state.ordered_at + SETTLE_SECONDS))
-    return max(due_at, state.not_before)
+def due_after_order(read_at: float | None, ordered_at: float, *, is_unexplained: bool = False) -> float:
+    """Return when an account is due after an own order, if it was not planned earlier.
+
+    `read_at`: the last reading; None: there was none. One reading serves the orders of ten minutes, because own fills
+    are known. Something that differs from the books (`is_unexplained`) is read as soon as the order has settled.
+    """
+    settled_at = ordered_at + SETTLE_SECONDS
+    return settled_at if read_at is None or is_unexplained else max(read_at + AFTER_ORDERS_SECONDS, settled_at)
 
 
 def reading_priority(age_seconds: float | None) -> Priority:

@@ -33,22 +33,36 @@ class AccountSnapshot(BaseModel):
     failed_reads: int = 0
     """Readings that failed since, in a row."""
 
+    def free_quantity(self, currency: str) -> Decimal:
+        return self.free.get(currency, ZERO)
+
+
+class AccountSummary(BaseModel):
+    """The small part of an account that each fill needs: its last reading, and what happened since."""
+
+    model_config = ConfigDict(frozen=True)
+
+    equity: Amount
+    """US dollars at the time of the reading."""
+    taken_at: Instant
+    failed_reads: int = 0
+    """Readings that failed since, in a row."""
+    moved: dict[str, Amount] = {}
+    """Quantity per currency that own fills have added since the reading, or taken."""
+
+    @classmethod
+    def of(cls, account: AccountSnapshot) -> Self:
+        """The summary of a reading."""
+        return cls(equity=account.equity, taken_at=account.taken_at, failed_reads=account.failed_reads)
+
     def after_fill(
         self, side: Side, symbol: Symbol, quantity: Decimal, cost: Decimal, fee: Decimal, fee_currency: str
     ) -> Self:
-        """The same reading, with the free quantities that it would show after an own fill.
-
-        Its sums in dollars stay, because a fill moves the equity only by its fee.
-        """
+        """The summary after an own fill that the reading does not show."""
         base, quote = symbol.currencies
         sign = 1 if side is Side.BUY else -1
-        moves = ((base, sign * quantity), (quote, -sign * cost), (fee_currency, -fee))
-        free, total = dict(self.free), dict(self.total)
-        for currency, change in moves:
+        moved = dict(self.moved)
+        for currency, change in ((base, sign * quantity), (quote, -sign * cost), (fee_currency, -fee)):
             if change:
-                free[currency] = max(free.get(currency, ZERO) + change, ZERO)
-                total[currency] = max(total.get(currency, ZERO) + change, ZERO)
-        return self.model_copy(update={"free": free, "total": total})
-
-    def free_quantity(self, currency: str) -> Decimal:
-        return self.free.get(currency, ZERO)
+                moved[currency] = moved.get(currency, ZERO) + change
+        return self.model_copy(update={"moved": {currency: change for currency, change in moved.items() if change}})

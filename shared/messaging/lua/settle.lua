@@ -4,7 +4,7 @@
 --
 -- KEYS  1 claims  2 fences  3 submitting  4 events  5 refresh  6 mailbox  7 positions
 -- ARGV  1 follower  2 fencing number  3 length of the claim, ms  4 copy order id  5 event  6 symbol
---       7 CopiedPosition afterwards ('' = none)  8 account read due in, ms ('' = as planned)
+--       7 CopiedPosition afterwards ('' = none)  8 account read due in, ms, if not planned earlier ('' = as planned)
 -- Returns {1, next head or '', copied positions} when done, {0} the claim is lost, {-1} the order is not at the
 -- head (it was settled before).
 local claims, fences, submitting, events, refresh, mailbox, positions = unpack(KEYS)
@@ -26,7 +26,7 @@ else
   redis.call('HSET', positions, symbol, position_after)
 end
 redis.call('XADD', events, '*', 'event', event)
-if account_due_in_ms ~= '' then redis.call('ZADD', refresh, now_ms + account_due_in_ms, follower) end
+if account_due_in_ms ~= '' then redis.call('ZADD', refresh, 'LT', now_ms + account_due_in_ms, follower) end
 
 local next_head = redis.call('LINDEX', mailbox, 0)
 if next_head then

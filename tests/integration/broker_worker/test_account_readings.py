@@ -2,15 +2,18 @@
 
 import time
 from datetime import timedelta
+from decimal import Decimal
 
 import pytest
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited, Throttled
 from shared.domain.accounts.balance import AccountTrouble
-from shared.domain.accounts.snapshot import AccountSnapshot
+from shared.domain.accounts.snapshot import AccountSnapshot, AccountSummary
 from shared.domain.events import SnapshotEvent
 from shared.domain.request_limits import Priority
-from tests.support.faulty_broker import FaultyAccount
+from tests.support.examples import an_order
+from tests.support.faulty_broker import Fate, FaultyAccount
+from tests.support.prices import store_accounts
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
@@ -46,11 +49,16 @@ async def test_an_account_whose_key_is_refused_is_read_again_after_a_minute(benc
 
 
 async def read_account(bench: WorkerBench) -> AccountSnapshot | None:
-    """Let alice's account be read once, as after a sweep; return the snapshot that planning uses."""
+    """Let alice's account be read once, as after a sweep; return the last reading."""
     await bench.redis.zadd(KEYS.ready, {"alice": 0})
     await bench.serve_once()
     stored = await bench.redis.hget(KEYS.accounts, "alice")
     return AccountSnapshot.model_validate_json(stored) if stored else None
+
+
+async def summary(bench: WorkerBench) -> AccountSummary:
+    """The summary that planning uses."""
+    return AccountSummary.model_validate_json(await bench.redis.hget(KEYS.account_summaries, "alice") or b"")
 
 
 async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBench) -> None:
@@ -63,15 +71,15 @@ async def test_a_failed_reading_leaves_the_last_snapshot_marked(bench: WorkerBen
     assert good.equity > 0
     for failures in range(1, 5):
         bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
-        marked = await read_account(bench)
-        assert marked == good.model_copy(update={"failed_reads": failures})
+        assert await read_account(bench) == good
+        assert await summary(bench) == AccountSummary.of(good).model_copy(update={"failed_reads": failures})
     trouble = AccountTrouble.model_validate_json(await bench.redis.hget(KEYS.account_trouble, "alice") or b"")
     assert (trouble.failed_reads, trouble.error) == (4, "HTTP 502")
     stale = [e for e in await bench.events() if isinstance(e, SnapshotEvent) and e.stale]
     assert [event.equity for event in stale] == [good.equity]
     recovered = await read_account(bench)
     assert recovered is not None
-    assert recovered.failed_reads == 0
+    assert (await summary(bench)).failed_reads == 0
     assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
     reported = [e for e in await bench.events() if isinstance(e, SnapshotEvent)]
     assert [event.stale for event in reported] == [False, True, False]
@@ -83,6 +91,7 @@ async def test_a_snapshot_of_another_version_is_replaced(bench: WorkerBench) -> 
     A failure is counted separately, and the next reading replaces the snapshot.
     """
     await bench.redis.hset(KEYS.accounts, "alice", '{"version": 7}')
+    await bench.redis.hset(KEYS.account_summaries, "alice", '{"version": 7}')
     bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
     await bench.redis.zadd(KEYS.ready, {"alice": 0})
     await bench.serve_once()
@@ -126,6 +135,70 @@ async def test_a_reading_is_urgent_when_the_last_one_is_old(bench: WorkerBench) 
     assert good is not None
     await read_account(bench)
     old = good.model_copy(update={"taken_at": good.taken_at - timedelta(minutes=11)})
-    await bench.redis.hset(KEYS.accounts, "alice", old.model_dump_json())
+    await store_accounts(bench.redis, KEYS, {"alice": old})
     await read_account(bench)
     assert urgency == [Priority.OVERDUE, Priority.BACKGROUND, Priority.OVERDUE]
+
+
+async def due_in(bench: WorkerBench) -> float:
+    """In how many seconds alice's account is due."""
+    due_ms = await bench.redis.zscore(KEYS.refresh, "alice")
+    assert due_ms is not None
+    return due_ms / 1000 - time.time()
+
+
+async def read_ago(bench: WorkerBench, seconds: float) -> None:
+    """Let the last reading be this old, and the next one planned from it."""
+    read = await read_account(bench)
+    assert read is not None
+    old = read.model_copy(update={"taken_at": read.taken_at - timedelta(seconds=seconds)})
+    await store_accounts(bench.redis, KEYS, {"alice": old})
+    await bench.redis.zincrby(KEYS.refresh, -seconds * 1000, "alice")
+
+
+async def test_a_reading_costs_one_request_whatever_the_account_holds(bench: WorkerBench) -> None:
+    """The value comes from the price list, and the next reading is planned within 12 minutes."""
+    assert await read_account(bench) is not None
+    assert bench.account.reads == 1
+    assert 640 < await due_in(bench) <= 720
+
+
+async def test_without_a_price_list_an_account_is_not_read(bench: WorkerBench) -> None:
+    """It would look as if it held only cash. It is read as soon as there is a list, and no failure is counted."""
+    bench.prices.prices = None
+    assert await read_account(bench) is None
+    assert bench.account.reads == 0
+    assert not await bench.redis.hexists(KEYS.account_trouble, "alice")
+    assert 0 < await due_in(bench) < 5
+
+
+async def test_own_orders_are_known_and_lead_to_one_reading_for_all_of_them(bench: WorkerBench) -> None:
+    """Ten minutes after the last reading, and not after each order. No order changes that."""
+    await read_ago(bench, 100)
+    for sequence in (1, 2, 3):
+        await bench.deliver(an_order(sequence=sequence))
+        await bench.serve()
+        assert 495 < await due_in(bench) <= 500
+    assert bench.account.reads == 1
+    moved = (await summary(bench)).moved
+    assert moved["BTC"] == Decimal("0.003")
+    assert moved["USD"] == -150
+
+
+async def test_a_refusal_for_lack_of_funds_is_unexplained_and_leads_to_a_reading_at_once(bench: WorkerBench) -> None:
+    """The books say that the cash was there."""
+    await read_ago(bench, 100)
+    bench.account.fates = [Fate.INSUFFICIENT] * 2
+    await bench.deliver(an_order(sequence=1))
+    await bench.serve()
+    assert 0 < await due_in(bench) <= 5
+
+
+async def test_the_age_of_a_reading_is_kept_for_the_finding_about_late_accounts(bench: WorkerBench) -> None:
+    """It is forgotten with an account that has no usable key any more."""
+    good = await read_account(bench)
+    assert good is not None
+    assert await bench.redis.zscore(KEYS.account_ages, "alice") == pytest.approx(good.taken_at.timestamp())
+    bench.account.read_errors = [KeyRefused("EAPI:Invalid key")]
+    await read_account(bench)
+    assert await bench.redis.zscore(KEYS.account_ages, "alice") is None

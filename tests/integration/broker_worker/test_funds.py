@@ -14,6 +14,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId
 from tests.support.examples import an_order
 from tests.support.faulty_broker import PRICE, Fate, FaultyAccount
+from tests.support.prices import store_accounts
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
@@ -49,7 +50,7 @@ async def has_read(bench: WorkerBench, usd: str) -> None:
         total=free,
         taken_at=datetime.now(UTC) - timedelta(minutes=1),
     )
-    await bench.redis.hset(KEYS.accounts, "alice", read.model_dump_json())
+    await store_accounts(bench.redis, KEYS, {"alice": read})
 
 
 async def test_an_open_is_cut_to_what_the_free_cash_pays(bench: WorkerBench) -> None:

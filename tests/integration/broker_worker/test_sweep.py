@@ -27,7 +27,6 @@ async def test_hints_that_cannot_be_sent_are_a_warning(fresh_redis_url: str) -> 
             Broker.KRAKEN,
             fresh_redis_url,
             claim_seconds=30,
-            refresh_seconds=60,
             places=10,
             children=2,
             publish_hints=hints.publish,

@@ -11,6 +11,7 @@ from shared.domain.copying.follower import Follower
 from shared.messaging.keys import LAST_POLL_FIELD
 from tests.integration.copy_engine.engines import KEYS, NAMES
 from tests.support.examples import FIRST_ROSTER, a_follower, an_account, an_instrument
+from tests.support.prices import store_accounts
 
 
 @pytest.fixture
@@ -22,8 +23,8 @@ async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
         await client.set(KEYS.roster, FIRST_ROSTER)
         await client.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
         await client.hset(KEYS.master, LAST_POLL_FIELD, "now")
-        account = an_account("1000", datetime.now(UTC)).model_dump_json()
-        await client.hset(KEYS.accounts, mapping=dict.fromkeys([*NAMES, "newcomer"], account))
+        account = an_account("1000", datetime.now(UTC))
+        await store_accounts(client, KEYS, dict.fromkeys([*NAMES, "newcomer"], account))
         yield client
 
 

@@ -22,6 +22,7 @@ from shared.domain.instrument import Instrument
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
+from shared.messaging.price_list import present_prices
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.shard_position import ShardPosition
 from shared.observability.vitals import Duty
@@ -58,7 +59,7 @@ class Engine:
     publish_hints: Callable[[int], None] | None = None
 
     def __post_init__(self) -> None:
-        inputs = PlanningInputs(self.redis, KEYS)
+        inputs = self.inputs = PlanningInputs(self.redis, KEYS, present_prices(self.redis, KEYS))
         mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, 30_000)
         self.fan_out = WatchedFanOut(
             mailboxes, inputs, lambda *_: set(), batch_size=self.batch_size, snapshot_max_age=timedelta(minutes=5)

@@ -12,6 +12,7 @@ from redis import Redis
 
 from services.local_system.embedded_postgres import PostgresServer
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.snapshot import AccountSummary
 from shared.domain.identity import Broker
 from shared.messaging.keys import FILL_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
@@ -55,7 +56,8 @@ def test_it_waits_for_postgresql_and_goes_on(
     ):
         redis.set(KEYS.epoch, redis.info("server")["run_id"])  # what a bookkeeper does once Redis is in line
         redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
-        redis.hset(KEYS.accounts, "alice", an_account(taken_at=datetime.now(UTC)).model_dump_json())
+        summary = AccountSummary.of(an_account(taken_at=datetime.now(UTC)))
+        redis.hset(KEYS.account_summaries, "alice", summary.model_dump_json())
         redis.incr(KEYS.roster)
         until(lambda: "no PostgreSQL listens at" in log.read_text(), "the engine says that it waits")
         database = open_engine(fresh_database_url, pool_size=1)

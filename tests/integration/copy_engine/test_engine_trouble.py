@@ -22,6 +22,7 @@ from tests.integration.copy_engine.engines import (
     sequences,
 )
 from tests.support.examples import a_fill, a_sale, an_account, an_instrument
+from tests.support.prices import store_accounts
 
 
 async def test_an_engine_says_what_keeps_it_from_copying(redis: Redis, everybody: list[Follower]) -> None:
@@ -125,7 +126,7 @@ async def test_what_is_unreadable_of_one_follower_holds_up_nobody_else(redis: Re
     assert {each.kind for each in alerts.values()} == {AlertKind.UNREADABLE_FOLLOWER}
     assert "its account cannot be read: equity" in alerts[NAMES[0]].message
 
-    await redis.hset(KEYS.accounts, NAMES[0], an_account("1000", datetime.now(UTC)).model_dump_json())
+    await store_accounts(redis, KEYS, {NAMES[0]: an_account("1000", datetime.now(UTC))})
     await engine.reader.alert()
     alerts = {each.follower_id: each for each in current_alerts(await redis.hvals(KEYS.alerts), datetime.now(UTC))}
     assert alerts.keys() == {NAMES[1]}

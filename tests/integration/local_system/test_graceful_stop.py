@@ -22,6 +22,7 @@ from shared.messaging.keys import EVENT_FIELD, FILL_FIELD, LEDGER_GROUP
 from tests.contract.paper import PaperServer
 from tests.support.examples import a_fill, an_account, an_instrument, an_order
 from tests.support.ledger_examples import a_filled_event, an_order_event
+from tests.support.prices import store_accounts
 from tests.support.running.stages import KEYS, Stages
 
 pytestmark = pytest.mark.long
@@ -147,8 +148,8 @@ async def test_a_worker_that_waits_for_the_brokers_first_answers_ends(stages: St
 
 async def publish_many(stages: Stages, count: int) -> None:
     """Publish fills, with the accounts and the instrument that an engine needs to plan them."""
-    account = an_account("1000", datetime.now(UTC)).model_dump_json()
-    await stages.redis.hset(KEYS.accounts, mapping=dict.fromkeys(FOLLOWERS, account))
+    account = an_account("1000", datetime.now(UTC))
+    await store_accounts(stages.redis, KEYS, dict.fromkeys(FOLLOWERS, account))
     await stages.redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
     async with stages.redis.pipeline(transaction=False) as pipeline:
         for number in range(1, count + 1):

@@ -24,6 +24,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from tests.support.broker import FakeAccount, FakeConnection
+from tests.support.prices import LivePrices
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 NAME = MasterAccount("master")
@@ -80,6 +81,7 @@ class Bench:
                 redis=self.redis,
                 keys=KEYS,
                 report=Report(self.redis, KEYS, NAME, "process", lambda: self.account.clock),
+                price_lists=LivePrices(self.account.prices, lambda: self.account.clock),
                 now=lambda: self.account.clock,
             )
         )

@@ -28,6 +28,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from tests.support.broker import FakeAccount, FakeConnection
+from tests.support.prices import LivePrices
 
 KEYS = BrokerKeys(Broker.BINANCE)
 NAME = MasterAccount("master")
@@ -72,6 +73,7 @@ class World:
             redis=self.redis,
             keys=KEYS,
             report=Report(self.redis, KEYS, NAME, "process", lambda: account.clock),
+            price_lists=LivePrices(PRICES, lambda: account.clock),
             late_purchase_seconds=0,
             now=lambda: account.clock,
         )

@@ -25,6 +25,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from tests.support.broker import FakeAccount, FakeConnection
+from tests.support.prices import LivePrices
 
 KEYS = BrokerKeys(Broker.BINANCE)
 NAME = MasterAccount("master")
@@ -86,6 +87,7 @@ class World:
             redis=self.redis,
             keys=KEYS,
             report=Report(self.redis, KEYS, NAME, "process", lambda: self.account.clock),
+            price_lists=LivePrices(self.listed, lambda: self.account.clock),
             late_purchase_seconds=0,
             now=lambda: self.account.clock,
         )

@@ -30,6 +30,7 @@ from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from tests.support.broker import FakeAccount, FakeConnection
 from tests.support.examples import a_follower, an_account, an_instrument
+from tests.support.prices import LivePrices
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 NAME = MasterAccount("master")
@@ -59,6 +60,7 @@ class UnpricedMaster:
                 redis=self.redis,
                 keys=KEYS,
                 report=Report(self.redis, KEYS, NAME, "process", lambda: self.account.clock),
+                price_lists=LivePrices(self.account.prices, lambda: self.account.clock),
                 named_values=named,
                 now=lambda: self.account.clock,
             )

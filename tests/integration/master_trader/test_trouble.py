@@ -65,7 +65,8 @@ async def test_a_stream_that_lost_its_entries_stops_publishing_and_says_so(bench
 @pytest.mark.parametrize(
     ("environment", "arguments", "named"),
     [
-        ({"KRAKEN_MASTER_API_KEY": "", "KRAKEN_MASTER_API_SECRET": ""}, [], "KRAKEN_MASTER_API_KEY"),
+        ({"KRAKEN_MASTER_API_KEY": ""}, [], "KRAKEN_MASTER_API_KEY"),
+        ({"KRAKEN_MASTER_API_SECRET": ""}, [], "KRAKEN_MASTER_API_SECRET"),
         ({"KRAKEN_MASTER_API_SECRET": "not base64!"}, [], "KRAKEN_MASTER_API_SECRET"),
         ({"REDIS_URL": ""}, [], "REDIS_URL"),
         ({"DATABASE_URL": ""}, [], "DATABASE_URL"),

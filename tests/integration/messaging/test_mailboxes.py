@@ -218,16 +218,21 @@ async def test_carried_remainders_move_with_the_delivery(redis: Redis, mailboxes
 
 
 async def test_a_settle_plans_the_reading_of_the_account(redis: Redis, mailboxes: Mailboxes) -> None:
-    """A fill plans a refresh soon after it. A refused order does not change the plan."""
-    await redis.zadd(KEYS.refresh, {"alice": 5})
-    await deliver(mailboxes, "alice", sequence=1)
-    await deliver(mailboxes, "alice", sequence=2)
+    """A reading may be planned earlier and never later. An order that changes nothing leaves the plan as it is."""
+    seconds, _ = await redis.time()
+    in_an_hour_ms = (seconds + 3600) * 1000
+    await redis.zadd(KEYS.refresh, {"alice": in_an_hour_ms})
+    for sequence in (1, 2, 3):
+        await deliver(mailboxes, "alice", sequence=sequence)
     _, (claimed,) = await mailboxes.claim(1)
     await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
-    assert await redis.zscore(KEYS.refresh, "alice") == 5
-    await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, 3000)
-    seconds, _ = await redis.time()
-    assert 2000 < (await redis.zscore(KEYS.refresh, "alice") or 0) - seconds * 1000 < 4100
+    assert await redis.zscore(KEYS.refresh, "alice") == in_an_hour_ms
+    await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, 600_000)
+    planned_ms = await redis.zscore(KEYS.refresh, "alice")
+    assert planned_ms is not None
+    assert 599_000 < planned_ms - seconds * 1000 < 620_000
+    await mailboxes.settle(claimed.claim, an_order(sequence=3).id, b"e", "BTC/USD", NOTHING, 1_200_000)
+    assert await redis.zscore(KEYS.refresh, "alice") == planned_ms
 
 
 async def test_a_due_account_wakes_its_follower_once(redis: Redis, mailboxes: Mailboxes) -> None:

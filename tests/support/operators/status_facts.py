@@ -7,7 +7,7 @@ from typing import Any
 from shared.domain.identity import Broker
 from shared.messaging.alerts import Alert, AlertKind
 from shared.messaging.stage_signs import Stage, StageState
-from shared.queries.pipeline_facts import MasterFacts, Pipeline, StageProcess
+from shared.queries.pipeline_facts import MasterFacts, Pipeline, PricesFacts, StageProcess
 from shared.queries.status import BrokerStatus, LedgerFacts, ProcessFacts, Run, SystemStatus
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
@@ -78,6 +78,7 @@ def pipeline(**changes: Any) -> Pipeline:
         "redis_up_seconds": 7200.0,
         "stages": all_stages(),
         "master": master(),
+        "prices": PricesFacts(age_seconds=1.0, error=None),
         "halted": {},
         "queued_hints": 0,
         "ready_followers": 0,

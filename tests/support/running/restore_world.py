@@ -38,6 +38,7 @@ from shared.messaging.connection.epoch import run_id_of
 from shared.messaging.event_stream import EventStream, publish_event
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.mailboxes import AlreadyDelivered, Mailboxes
+from shared.messaging.price_list import present_prices
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.shard_position import ShardPosition
 from shared.observability.vitals import Duty
@@ -162,7 +163,7 @@ class RestoreWorld:
     ) -> tuple[FillReader, Shards, FanOut]:
         """A new engine with its shards and its fan-out. It uses the connection `redis`, if given."""
         redis = redis or self.redis
-        inputs, store = PlanningInputs(redis, KEYS), FollowerStore(self.engine)
+        inputs, store = PlanningInputs(redis, KEYS, present_prices(redis, KEYS)), FollowerStore(self.engine)
         fan_out = fan_out_of(
             Mailboxes(ScriptRunner(redis), KEYS, 60_000),
             inputs,

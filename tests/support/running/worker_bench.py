@@ -10,9 +10,11 @@ from pydantic import SecretStr
 from redis.asyncio import Redis
 
 from services.broker_worker.listing import Listing
-from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.reading_schedule import ROUTINE_SECONDS
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
@@ -21,13 +23,16 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import ClaimedFollower, Mailboxes, Submission
+from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.support.broker import FakeConnection
 from tests.support.examples import FIRST_ROSTER, NOW, an_instrument
 from tests.support.faulty_broker import PRICE, FaultyAccount
+from tests.support.prices import LivePrices
 
 KEYS = BrokerKeys(Broker.KRAKEN)
+ROUTES = profile_of(Broker.KRAKEN).price_routes
 CREDENTIALS = Credentials(api_key=SecretStr("key"), api_secret=SecretStr("secret"))
 VALIDITY_SECONDS = 0.15
 MARGIN_SECONDS = 0.05
@@ -54,6 +59,7 @@ class WorkerBench:
 
     def __post_init__(self) -> None:
         self.connection = FakeConnection(self.account, {"BTC": PRICE})
+        self.prices = LivePrices({"BTC": PRICE})
         self.connection.request_validity_seconds = VALIDITY_SECONDS
         self.connection.lookup_margin_seconds = MARGIN_SECONDS
         self.mailboxes = Mailboxes(ScriptRunner(self.redis), KEYS, self.claim_ms)
@@ -63,7 +69,7 @@ class WorkerBench:
         self, *, limits: OpenLimits | None = None, broker_clock: Callable[[], datetime] | None = None
     ) -> Serving:
         """A worker's `Serving` with these limits of opens and this clock of the broker."""
-        reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(self.connection), 60)
+        reader = AccountReader(self.redis, KEYS, Broker.KRAKEN, PresentPrices(self.prices, ROUTES), ROUTINE_SECONDS)
         listing = Listing(lambda: self.instruments, self._reload)
         self.refused_keys = RefusedKeys(self.redis, KEYS, now=lambda: datetime.now(UTC) + self.later)
         return Serving(

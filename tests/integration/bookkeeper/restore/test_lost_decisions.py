@@ -52,9 +52,9 @@ async def test_what_was_bought_is_not_owed_as_well_when_its_decision_was_lost(
 ) -> None:
     """Planned again with a smaller account the open is below the minimum. Its order is found nevertheless."""
     world.trade()
-    account = await world.redis.hget(KEYS.accounts, SMALL)
+    account = await world.redis.hget(KEYS.account_summaries, SMALL)
     assert account is not None
-    await world.redis.hset(KEYS.accounts, SMALL, account.replace(b'"equity":"3"', b'"equity":"6"'))
+    await world.redis.hset(KEYS.account_summaries, SMALL, account.replace(b'"equity":"3"', b'"equity":"6"'))
     await world.publish()
     await world.deliver()
     await world.serve(SMALL)

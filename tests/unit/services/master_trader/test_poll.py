@@ -5,10 +5,14 @@ from decimal import Decimal
 from typing import Any
 
 from services.master_trader.books import MasterBooks
+from services.master_trader.master_prices import MasterPriceList
 from services.master_trader.poll import Sighting, Stock, read_account, read_fills, sight, take_stock
-from shared.domain.accounts.master_value import PriceMemory, UnknownEquity
+from shared.brokers.registry import profile_of
+from shared.domain.accounts.master_value import MasterPrices, UnknownEquity
 from shared.domain.fill import AccountFill, Side
+from shared.domain.identity import Broker
 from tests.support.broker import FakeAccount, FakeConnection
+from tests.support.prices import LivePrices
 
 
 class CountingAccount(FakeAccount):
@@ -38,12 +42,14 @@ def new_account() -> CountingAccount:
     )
 
 
-MEMORY = PriceMemory({"XYZ": None})
+def price_list_of(account: CountingAccount, named: dict[str, Decimal | None]) -> MasterPriceList:
+    lists = LivePrices(account.prices, lambda: account.clock)
+    return MasterPriceList(lists, profile_of(Broker.KRAKEN).price_routes, named)
 
 
 async def stock_of(account: CountingAccount) -> Stock:
     since = account.clock - timedelta(hours=1)
-    return await take_stock(FakeConnection(account, account.prices), account, since, lambda: account.clock, MEMORY)
+    return await take_stock(account, since, lambda: account.clock, price_list_of(account, {"XYZ": None}))
 
 
 def seen(account: CountingAccount, stock: Stock, known: set[str]) -> Sighting:
@@ -51,7 +57,7 @@ def seen(account: CountingAccount, stock: Stock, known: set[str]) -> Sighting:
         FakeConnection(account, account.prices),
         stock.fills,
         MasterBooks(stock.reading.totals, stock.reading.account.taken_at, stock.fills),
-        MEMORY.at(account.clock),
+        MasterPrices(account.prices, ignored=frozenset({"XYZ"})),
         known=known,
         watched_since=account.clock - timedelta(hours=1),
     )
@@ -107,8 +113,7 @@ async def test_an_account_that_never_rests_is_taken_as_it_is() -> None:
 async def test_the_equity_is_everything_at_market_and_unpriced_coins_are_named() -> None:
     """10,000 dollars and 2 ETH; XYZ has no price."""
     account = new_account()
-    connection, memory = FakeConnection(account, account.prices), PriceMemory({})
-    reading = await read_account(connection, account, (), account.clock, memory)
+    reading = await read_account(account, (), account.clock, price_list_of(account, {}))
     assert reading.equity == UnknownEquity(("XYZ",))
     valued = reading.account
     assert (valued.equity, valued.cash, valued.unpriced) == (Decimal(15_000), Decimal(10_000), ("XYZ",))

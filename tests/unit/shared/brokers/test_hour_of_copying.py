@@ -3,7 +3,7 @@
 import pytest
 
 from shared.config import Settings
-from shared.domain.accounts.reading_schedule import READ_WITHIN_SECONDS, ReadingState
+from shared.domain.accounts.reading_schedule import READ_WITHIN_SECONDS
 from shared.domain.identity import Broker
 from tests.support.hour_of_copying import Copying, Hour
 
@@ -71,11 +71,7 @@ def test_an_hour_of_copying_fits_into_the_limits_of_the_broker(broker: Broker) -
 
 def test_no_account_is_starved_when_more_readings_are_due_than_the_limits_allow() -> None:
     """Binance, with every account due again one minute after each reading: four times what the limits allow."""
-
-    def every_minute(state: ReadingState) -> float:
-        return state.not_before if state.read_at is None else max(state.read_at + 60, state.not_before)
-
     broker = Broker.BINANCE
-    results = Hour(broker, REQUESTS[broker], FOLLOWERS[broker] // 2, READ_WITHIN_SECONDS, every_minute).run(1_500)
+    results = Hour(broker, REQUESTS[broker], FOLLOWERS[broker] // 2, READ_WITHIN_SECONDS, 60.0).run(1_500)
     assert results.foreground_waits == results.late_prices == 0
     assert results.oldest_seconds <= READ_WITHIN_SECONDS

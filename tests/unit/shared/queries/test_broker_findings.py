@@ -9,7 +9,7 @@ from shared.domain.identity import Broker
 from shared.messaging.stage_signs import Stage, StageState
 from shared.queries.broker_findings import broker_findings, process_findings
 from shared.queries.findings import Finding
-from shared.queries.pipeline_facts import Pipeline, StageProcess, UnreadFill
+from shared.queries.pipeline_facts import Pipeline, PricesFacts, StageProcess, UnreadFill
 from shared.queries.stage_rules import Presence
 from tests.support.operators.status_facts import ago, all_stages, master, pipeline, stage
 
@@ -312,3 +312,24 @@ def test_a_master_that_failed_before_redis_went_away_is_still_found() -> None:
     """Its process wrote that once, and waits for an operator."""
     failed = master(state="failed", last_error="refused", last_poll_age_seconds=95.0, updated_age_seconds=95.0)
     assert kinds(master=failed, redis_up_seconds=5.0) == ["master_failed"]
+
+
+@pytest.mark.parametrize(("age", "found"), [(30.0, []), (30.1, ["prices_old"]), (None, ["prices_old"])])
+def test_a_price_list_that_is_not_renewed_is_found(age: float | None, found: list[str]) -> None:
+    """It is renewed every two seconds. Without it, the values of all accounts get old."""
+    assert kinds(prices=PricesFacts(age_seconds=age, error=None)) == found
+
+
+def test_the_finding_about_prices_has_the_words_of_the_process_that_lists_them() -> None:
+    """An operator need not search a log."""
+    [found] = found_in(pipeline(prices=PricesFacts(age_seconds=95.0, error="RateLimited: EAPI:Rate limit exceeded")))
+    assert found.message == "prices were last listed 1 min 35 s ago: RateLimited: EAPI:Rate limit exceeded"
+
+
+def test_accounts_that_are_read_later_than_planned_are_found_before_opens_are_skipped() -> None:
+    """Opens are skipped after an hour. A worker that has just started has some time to read them."""
+    late = {"late_accounts": 3, "oldest_account_seconds": 1_500.0}
+    [found] = found_in(pipeline(**late))
+    assert found.message.startswith("3 accounts were not read for 20 min, the oldest for 25 min")
+    young = stage(WORKER, started_at=ago(600))
+    assert kinds(stages=with_worker(young), **late) == []

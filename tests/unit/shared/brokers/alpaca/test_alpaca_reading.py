@@ -12,6 +12,7 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
 from shared.domain.identity import Broker
+from tests.support.prices import dollar_prices
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
     ACCOUNT,
@@ -167,7 +168,7 @@ async def test_prices_come_from_the_data_endpoints(server: RecordingServer, conn
         STOCK_TRADES: {"trades": {"AAPL": {"p": 172.4}}},
     }
     connection.account(CREDENTIALS)
-    assert await connection.prices({"USD", "USDC", "BTC", "ETH", "AAPL", "NOTLISTED"}) == {
+    assert await dollar_prices(connection, "USD", "USDC", "BTC", "ETH", "AAPL", "NOTLISTED") == {
         "USD": Decimal(1),
         "USDC": Decimal(1),
         "BTC": Decimal("50000.10000000000000001"),
@@ -181,7 +182,7 @@ async def test_prices_come_from_the_data_endpoints(server: RecordingServer, conn
 
 
 async def test_a_symbol_that_is_refused_hides_no_other(server: RecordingServer, connection: BrokerConnection) -> None:
-    """The symbols are then requested one by one. A server without prices gives no price and no error."""
+    """It is found by halves, and left out from then on. A server without prices gives no price and no error."""
 
     def trades(request: Recorded) -> Any:
         if "BTC/USD" in request.query["symbols"]:
@@ -189,28 +190,25 @@ async def test_a_symbol_that_is_refused_hides_no_other(server: RecordingServer, 
         return {"trades": {"ETH/USD": {"p": 3000}}}
 
     server.answers[COIN_TRADES] = trades
-    assert await connection.prices(["BTC", "ETH"]) == {"ETH": Decimal(3000)}
+    assert await connection.price_list(["BTC", "ETH"]) == {"ETH/USD": Decimal(3000)}
+    assert len(server.sent_to(COIN_TRADES)) == 3
+    assert await connection.price_list(["BTC", "ETH"]) == {"ETH/USD": Decimal(3000)}
+    assert len(server.sent_to(COIN_TRADES)) == 4
     server.answers[COIN_TRADES] = lambda _: web.Response(text="404: Not Found", status=404)
-    assert await connection.prices(["ETH"]) == {}
+    assert await connection.price_list(["ETH"]) == {}
     server.answers[COIN_TRADES] = lambda _: web.Response(text="<html>", status=502)
     with pytest.raises(OutcomeUnknown):
-        await connection.prices(["ETH"])
+        await connection.price_list(["ETH"])
 
 
-async def test_positions_tell_prices_too(
-    server: RecordingServer, connection: BrokerConnection, account: BrokerAccount, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The price in a reading of positions is used for a few seconds. After that, the price is requested."""
+async def test_a_refused_key_hides_stocks_and_no_coins(server: RecordingServer, connection: BrokerConnection) -> None:
+    """Coins need no key."""
     server.answers |= {
-        ACCOUNT: {"cash": "1"},
-        POSITIONS: [{"symbol": "AAPL", "asset_class": "us_equity", "qty": "1", "current_price": "170.5"}],
+        COIN_TRADES: {"trades": {"BTC/USD": {"p": 50000}}},
+        STOCK_TRADES: lambda _: error_reply(401, None, "unauthorized."),
     }
-    await account.balances()
-    assert await connection.prices(["AAPL"]) == {"AAPL": Decimal("170.5")}
-    assert server.sent_to(STOCK_TRADES) == []
-    monkeypatch.setattr("shared.brokers.alpaca.connection.PRICE_MAX_AGE_SECONDS", -1)
-    server.answers[STOCK_TRADES] = {"trades": {"AAPL": {"p": 171}}}
-    assert await connection.prices(["AAPL"]) == {"AAPL": Decimal(171)}
+    connection.account(CREDENTIALS)
+    assert await connection.price_list(["BTC", "AAPL"]) == {"BTC/USD": Decimal(50000)}
 
 
 @pytest.mark.parametrize(

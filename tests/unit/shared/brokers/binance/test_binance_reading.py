@@ -18,7 +18,8 @@ from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
-from tests.support.recording_server import Recorded, RecordingServer
+from tests.support.prices import dollar_prices
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.binance.conftest import listed, refused
 from tests.unit.shared.brokers.conftest import CountingNonces
 
@@ -98,16 +99,16 @@ async def test_an_account_that_cannot_be_read_is_not_empty(
         await account.balances()
 
 
-async def test_prices_come_by_one_request(binance: RecordingServer, connection: BrokerConnection) -> None:
-    """Prices may be in any kind of dollar or inverse. A coin without a price is left out. Dollars need no request."""
-    binance.answers["GET 24hr"] = [
-        {"symbol": "BTCUSDT", "lastPrice": "50000.00"},
-        {"symbol": "SOLUSDC", "lastPrice": 150.5},
-        {"symbol": "USDTTRY", "lastPrice": "40.00"},
-        {"symbol": "ETHUSDT", "lastPrice": "0.00"},
+async def test_the_whole_price_list_is_one_request(binance: RecordingServer, connection: BrokerConnection) -> None:
+    """Prices may be in any kind of dollar or inverse. A coin that never traded, or has a broken ticker, has no price."""
+    binance.answers["GET price"] = [
+        {"symbol": "BTCUSDT", "price": "50000.00"},
+        {"symbol": "SOLUSDC", "price": 150.5},
+        {"symbol": "USDTTRY", "price": "40.00"},
+        {"symbol": "ETHUSDT", "price": "0.00"},
+        {"symbol": "ETHUSDC", "price": None},
     ]
-    prices = await connection.prices({"BTC", "SOL", "TRY", "ETH", "NONE", "USDT", "USD"})
-    assert prices == {
+    assert await dollar_prices(connection, "BTC", "SOL", "TRY", "ETH", "NONE", "USDT", "USD") == {
         "BTC": Decimal(50_000),
         "SOL": Decimal("150.5"),
         "TRY": Decimal("0.025"),
@@ -115,28 +116,7 @@ async def test_prices_come_by_one_request(binance: RecordingServer, connection: 
         "USD": Decimal(1),
     }
     (sent,) = binance.requests
-    assert sorted(sent.fields["symbols"].strip("[]").split(",")) == [
-        '"BTCUSDT"',
-        '"ETHUSDT"',
-        '"SOLUSDC"',
-        '"USDTTRY"',
-    ]
-    assert await connection.prices({"USDC"}) == {"USDC": Decimal(1)}
-    assert len(binance.requests) == 1
-
-
-async def test_one_delisted_pair_does_not_hide_the_other_prices(
-    binance: RecordingServer, connection: BrokerConnection
-) -> None:
-    """Binance then refuses the whole list, so the prices of all pairs are requested."""
-
-    def tickers(request: Recorded) -> Any:
-        if "symbols" in request.fields:
-            return refused(-1121, "Invalid symbol.")
-        return [{"symbol": "BTCUSDT", "lastPrice": "50000"}]
-
-    binance.answers["GET 24hr"] = tickers
-    assert await connection.prices({"BTC", "ETH"}) == {"BTC": Decimal(50_000)}
+    assert "symbols" not in sent.fields
 
 
 ALLOWED = {

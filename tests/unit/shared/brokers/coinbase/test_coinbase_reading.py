@@ -13,6 +13,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
+from tests.support.prices import dollar_prices
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, PERMISSIONS, PRODUCTS
 from tests.unit.shared.brokers.conftest import CountingNonces
@@ -67,10 +68,9 @@ async def test_a_list_without_products_opens_nothing(
         await connection.open()
 
 
-async def test_prices_are_asked_for_at_once(server: RecordingServer, connection: BrokerConnection) -> None:
+async def test_the_whole_price_list_is_one_request(server: RecordingServer, connection: BrokerConnection) -> None:
     """Prices are in dollars, if necessary through a stablecoin. What is unlisted or never traded has no price."""
-    found = await connection.prices({"BTC", "ETH", "CELO", "OLD", "NEW", "NOTLISTED", "USD", "USDC"})
-    assert found == {
+    assert await dollar_prices(connection, "BTC", "ETH", "CELO", "OLD", "NEW", "NOTLISTED", "USD", "USDC") == {
         "BTC": Decimal("50000.01"),
         "ETH": Decimal("2500.5"),
         "CELO": Decimal("0.61"),
@@ -79,28 +79,7 @@ async def test_prices_are_asked_for_at_once(server: RecordingServer, connection:
         "USDC": Decimal(1),
     }
     (sent,) = server.requests
-    assert set(sent.query.getall("product_ids")) == {
-        "BTC-USD", "BTC-USDC", "ETH-USD", "CGLD-USD", "NEW-USD", "OLD-USDT",
-    }  # fmt: skip
-
-
-async def test_dollars_alone_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """An account that holds only cash is valued without a request."""
-    assert await connection.prices({"USD", "USDT"}) == {"USD": 1, "USDT": 1}
-    assert server.requests == []
-
-
-async def test_one_product_that_is_gone_hides_no_other_price(
-    server: RecordingServer, connection: BrokerConnection
-) -> None:
-    """If the list is refused, the prices of all products are requested."""
-    every = server.answers[PRODUCTS]
-
-    def answer(request: Any) -> Any:
-        return web.json_response({"error": "INVALID_ARGUMENT"}, status=400) if request.query else every
-
-    server.answers[PRODUCTS] = answer
-    assert await connection.prices({"BTC"}) == {"BTC": Decimal("50000.01")}
+    assert "product_ids" not in sent.query
 
 
 async def test_balances_add_up_what_is_free_and_what_is_held(server: RecordingServer, account: BrokerAccount) -> None:

@@ -11,7 +11,8 @@ from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
 from shared.domain.identity import Broker
-from tests.support.recording_server import Recorded, RecordingServer
+from tests.support.prices import dollar_prices
+from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import PAIRS, CountingNonces, error_reply, pair
 
 NEVER = KeyPermissions(may_trade=True, may_withdraw=True)
@@ -49,7 +50,7 @@ async def test_pairs_that_are_listed_later_are_found_by_a_reload(
             await connection.reload()
     assert connection.instruments() == listed
     server.answers["Ticker"] = {"NEWERUSD": {"c": ["2.5", "1"]}}
-    assert await connection.prices({"NEWER"}) == {"NEWER": Decimal("2.5")}
+    assert await connection.price_list() == {"NEWER/USD": Decimal("2.5")}
 
 
 async def test_the_base_url_keeps_its_path_and_loses_its_last_slash(
@@ -92,7 +93,7 @@ async def test_a_connection_that_cannot_load_markets_says_so_and_is_closed(
     with pytest.raises(expected):
         await connection.open()
     with pytest.raises(RuntimeError):
-        await connection.prices(["BTC"])
+        await connection.price_list()
 
 
 async def test_a_server_that_is_not_there_is_told_from_one_that_fails(nonces: CountingNonces) -> None:
@@ -102,14 +103,16 @@ async def test_a_server_that_is_not_there_is_told_from_one_that_fails(nonces: Co
         await connection.open()
 
 
-async def test_prices_come_by_one_request_in_dollars(server: RecordingServer, connection: BrokerConnection) -> None:
-    """USD pairs come first, then USDT at 1 dollar, then inverse pairs, as for the yen. Dollars are worth one dollar."""
+async def test_the_whole_price_list_is_one_request(server: RecordingServer, connection: BrokerConnection) -> None:
+    """USD pairs come first, then USDT at 1 dollar, then inverse pairs, as for the yen. A broken ticker hides no other."""
     server.answers["Ticker"] = {
         "XXBTZUSD": {"c": ["30000.10000", "0.1"]},
         "SOLUSDT": {"c": ["20.5", "1"]},
         "ZUSDZJPY": {"c": ["125", "1"]},
+        "NEWUSD": {"c": None},
+        "XETHZUSD": {"c": ["0.0", "0"]},
     }
-    assert await connection.prices(["BTC", "SOL", "JPY", "USDT", "USD", "UNLISTED"]) == {
+    assert await dollar_prices(connection, "BTC", "SOL", "JPY", "USDT", "USD", "NEW", "ETH", "UNLISTED") == {
         "BTC": Decimal("30000.1"),
         "SOL": Decimal("20.5"),
         "JPY": Decimal("0.008"),
@@ -117,27 +120,7 @@ async def test_prices_come_by_one_request_in_dollars(server: RecordingServer, co
         "USD": 1,
     }
     (request,) = server.requests
-    assert request.fields["pair"].split(",") == ["XXBTZUSD", "SOLUSDT", "ZUSDZJPY"]
-
-
-async def test_a_pair_that_was_delisted_meanwhile_does_not_hide_the_others(
-    server: RecordingServer, connection: BrokerConnection
-) -> None:
-    """Kraken refuses the whole list. The prices of all pairs are then requested, and a coin without one is left out."""
-
-    def ticker(request: Recorded) -> Any:
-        if "XETHZUSD" in request.fields.get("pair", ""):
-            return error_reply("EQuery:Unknown asset pair")
-        return {"XXBTZUSD": {"c": ["30000.1", "1"]}, "NEWUSD": {"c": None}}
-
-    server.answers["Ticker"] = ticker
-    assert await connection.prices(["BTC", "ETH", "NEW"]) == {"BTC": Decimal("30000.1")}
-
-
-async def test_prices_of_nothing_listed_need_no_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """A request without pairs would return all prices."""
-    assert await connection.prices(["UNLISTED", "USD"]) == {"USD": Decimal(1)}
-    assert server.requests == []
+    assert "pair" not in request.fields
 
 
 async def test_balances_tell_what_is_held_and_what_is_free(server: RecordingServer, account: BrokerAccount) -> None:

@@ -13,6 +13,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
 from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
+from tests.support.prices import dollar_prices
 from tests.support.recording_server import RecordingServer
 from tests.unit.shared.brokers.conftest import CountingNonces
 from tests.unit.shared.brokers.okx.conftest import refused
@@ -160,40 +161,17 @@ async def test_a_list_of_markets_that_tells_nothing_is_an_error(
         await connection.open()
 
 
-async def test_one_coins_price_is_one_ticker(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Each kind of dollar is worth one dollar. An unlisted coin has no price."""
-    server.answers["market/ticker"] = [{"instId": "BTC-USDT", "last": "50000.5"}]
-    prices = await connection.prices({"BTC", "USD", "USDT", "USDC", "NOPE"})
-    assert prices == {"BTC": Decimal("50000.5"), "USD": Decimal(1), "USDT": Decimal(1), "USDC": Decimal(1)}
-    (sent,) = server.requests
-    assert sent.query == {"instId": "BTC-USDT"}
-
-
-async def test_many_coins_prices_are_one_request(server: RecordingServer, connection: BrokerConnection) -> None:
-    """One request reads all tickers. A pair that never traded has no price. USDC is used where USDT is missing."""
+async def test_the_whole_price_list_is_one_request(server: RecordingServer, connection: BrokerConnection) -> None:
+    """A pair that never traded has no price. USDC is used where USDT is missing. Each kind of dollar is one dollar."""
     server.answers["market/tickers"] = [
         {"instId": "BTC-USDT", "last": 50000},
         {"instId": "ETH-USDT", "last": ""},
         {"instId": "SOL-USDC", "last": "150"},
         {"instId": "SOL-USDT", "last": "0"},
     ]
-    prices = await connection.prices({"BTC", "ETH", "SOL"})
-    assert prices == {"BTC": Decimal(50000), "SOL": Decimal(150)}
+    prices = await dollar_prices(connection, "BTC", "ETH", "SOL", "USD", "USDC", "NOPE")
+    assert prices == {"BTC": Decimal(50000), "SOL": Decimal(150), "USD": Decimal(1), "USDC": Decimal(1)}
     assert [request.query for request in server.requests] == [{"instType": "SPOT"}]
-
-
-async def test_a_pair_that_is_no_longer_listed_has_no_price(
-    server: RecordingServer, connection: BrokerConnection
-) -> None:
-    """OKX refuses the request for such a pair."""
-    server.answers["market/ticker"] = refused("51001")
-    assert await connection.prices({"BTC"}) == {}
-
-
-async def test_no_prices_are_asked_for_without_coins(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Cash needs no price."""
-    assert await connection.prices({"USDT"}) == {"USDT": Decimal(1)}
-    assert server.requests == []
 
 
 @pytest.mark.parametrize("answer", [["x"], [{"last": "1"}], refused("50026", status=500)])
@@ -203,4 +181,4 @@ async def test_tickers_that_cannot_be_read_are_an_error(
     """The coins are not valued at zero."""
     server.answers["market/tickers"] = answer
     with pytest.raises(OutcomeUnknown):
-        await connection.prices({"BTC", "ETH"})
+        await connection.price_list()

@@ -1,10 +1,8 @@
 """Tests when the value of a master's account is known, and what it is then."""
 
-from datetime import timedelta
 from decimal import Decimal
 
-from shared.domain.accounts.master_value import MasterPrices, PriceMemory, UnknownEquity, unpriced_text
-from tests.support.examples import NOW
+from shared.domain.accounts.master_value import MasterPrices, UnknownEquity, unpriced_text
 
 HOLDINGS = {"USD": Decimal(1000), "XYZ": Decimal(9), "OLD": Decimal(0)}
 
@@ -23,21 +21,6 @@ def test_an_outdated_price_counts_up_to_one_percent_of_the_account() -> None:
     """Nine units at 1.12 dollars are 1 % of 1,010.08 dollars. At 1.13 dollars they are more."""
     assert MasterPrices({}, outdated={"XYZ": Decimal("1.12")}).equity(HOLDINGS) == Decimal("1010.08")
     assert MasterPrices({}, outdated={"XYZ": Decimal("1.13")}).equity(HOLDINGS) == UnknownEquity(("XYZ",))
-
-
-def test_a_coin_whose_ticker_failed_once_keeps_its_last_price() -> None:
-    """The last known price is used for an hour, and is an estimate from then on."""
-    memory = PriceMemory({})
-    memory.learn({"XYZ": Decimal(100)}, NOW)
-    assert memory.learn({}, NOW + timedelta(hours=1)).equity(HOLDINGS) == 1900
-    assert memory.learn({}, NOW + timedelta(hours=1, seconds=1)).equity(HOLDINGS) == UnknownEquity(("XYZ",))
-    assert memory.learn({"XYZ": Decimal(50)}, NOW + timedelta(hours=2)).equity(HOLDINGS) == 1450
-
-
-def test_the_operator_names_a_value_or_ignores_the_asset() -> None:
-    """A named value replaces the broker's price. An ignored asset counts nothing and keeps nothing unknown."""
-    assert PriceMemory({"XYZ": Decimal(5)}).learn({"XYZ": Decimal(100)}, NOW).equity(HOLDINGS) == 1045
-    assert PriceMemory({"XYZ": None}).learn({}, NOW).equity(HOLDINGS) == 1000
 
 
 def test_the_finding_names_the_asset_and_the_setting() -> None:
