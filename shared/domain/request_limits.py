@@ -15,8 +15,11 @@ class Priority(Enum):
 
     FOREGROUND = 0.0
     """Orders, and look-ups that decide the fate of an order."""
-    WATCH = 0.25
-    """Polling the master's account, and a price list that serves all accounts."""
+    WATCH = 0.125
+    """Polling the master's account, and a price list that serves all accounts.
+
+    The share is small, because Kraken's lowest tier needs 11 s to gain what an empty bucket lacks for a poll.
+    """
     OVERDUE = 0.375
     """Reading an account that has not been read for long. So readings that are not overdue never starve it."""
     BACKGROUND = 0.5
