@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.broker_worker.listing import Listing
-from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopyOrder
@@ -18,12 +18,14 @@ from shared.domain.events import EVENT, OrderEvent, Outcome
 from shared.domain.instrument import AssetClass
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Mailboxes
+from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
 from tests.support.examples import an_order
+from tests.support.prices import LivePrices
 
 GIVE_UP_AFTER = timedelta(seconds=20)
 
@@ -37,7 +39,8 @@ class Worker:
         self.terms = terms
         self.keys = BrokerKeys(terms.broker)
         self.mailboxes = Mailboxes(ScriptRunner(redis), self.keys, 60_000)
-        self.accounts = AccountReader(redis, self.keys, terms.broker, Prices(trader.connection), 60)
+        prices = PresentPrices(LivePrices({terms.symbol.base: PRICE}), profile_of(terms.broker).price_routes)
+        self.accounts = AccountReader(redis, self.keys, terms.broker, prices, 60)
 
     def order(self, quantity: Decimal, reference_price: Decimal = PRICE) -> CopyOrder:
         """An open that was planned just now."""

@@ -24,7 +24,8 @@ from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from tests.contract.brokers import Terms
-from tests.contract.conftest import Trader
+from tests.contract.conftest import PRICE, Trader
+from tests.support.prices import LivePrices
 
 NAME = MasterAccount("master")
 PAGES_OF_FILLS = ("TradesHistory", "myTrades", "fills-history", "historical/fills", "activities/FILL")
@@ -112,6 +113,7 @@ async def test_no_request_stands_between_a_fill_and_its_entry(
                 redis=redis,
                 keys=keys,
                 report=Report(redis, keys, NAME, "process", utc_now),
+                price_lists=LivePrices({terms.symbol.base: PRICE}),
             )
         )
         await watch.begin()

@@ -13,10 +13,10 @@ import pytest
 from redis.asyncio import Redis
 
 from services.broker_worker.listing import Listing
-from services.broker_worker.read_account import AccountReader, Prices
+from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.reasons import SkipReason
@@ -25,10 +25,12 @@ from shared.domain.identity import Broker
 from shared.messaging.alerts import AlertKind, current_alerts
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
 from tests.contract.paper import PaperServer
 from tests.support.examples import FIRST_ROSTER, an_order
+from tests.support.prices import LivePrices
 from tests.support.running.worker_bench import KEYS, now_decided
 
 FOLLOWERS = [f"follower-{number}" for number in range(30)]
@@ -51,7 +53,8 @@ class World:
         return connect(Broker.KRAKEN, base_url=paper.url, nonces=nonces)
 
     def serving(self, connection: BrokerConnection) -> Serving:
-        accounts = AccountReader(self.redis, KEYS, Broker.KRAKEN, Prices(connection), 60)
+        prices = PresentPrices(LivePrices({"BTC": Decimal(50_000)}), profile_of(Broker.KRAKEN).price_routes)
+        accounts = AccountReader(self.redis, KEYS, Broker.KRAKEN, prices, 60)
         refused_keys = RefusedKeys(self.redis, KEYS, now=lambda: datetime.now(UTC) + self.later)
         listing = Listing(connection.instruments, connection.reload)
         return Serving(self.redis, KEYS, self.mailboxes, connection, accounts, listing, refused_keys)

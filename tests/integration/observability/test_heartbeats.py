@@ -25,7 +25,6 @@ async def test_without_its_heartbeat_a_worker_sweeps_on(
         Broker.KRAKEN,
         fresh_redis_url,
         claim_seconds=30,
-        refresh_seconds=60,
         places=10,
         children=2,
         publish_hints=swept.append,

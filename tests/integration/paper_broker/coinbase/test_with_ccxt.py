@@ -48,7 +48,7 @@ async def client(paper: PaperServer) -> AsyncIterator[Any]:
     await made.close()
 
 
-async def test_market_data_is_what_ccxt_expects(client: Any) -> None:
+async def test_market_data_is_what_ccxt_expects(client: Any, paper: PaperServer) -> None:
     """Markets with the key's fee tier, currencies, tickers, book, candles and trades."""
     markets = await client.load_markets()
     bitcoin = markets["BTC/USD"]
@@ -59,6 +59,8 @@ async def test_market_data_is_what_ccxt_expects(client: Any) -> None:
     ticker = await client.fetch_ticker("BTC/USD")
     assert Decimal(ticker["bid"]) < Decimal(ticker["last"]) == 50_000 < Decimal(ticker["ask"])
     assert (await client.fetch_tickers(["BTC/USD", "ETH/USD"])).keys() == {"BTC/USD", "ETH/USD"}
+    # Coinbase allows ten public requests in a second.
+    paper.pause()
     book = await client.fetch_order_book("BTC/USD", 5)
     assert len(book["bids"]) == len(book["asks"]) == 5
     assert book["bids"][0][0] < book["asks"][0][0]

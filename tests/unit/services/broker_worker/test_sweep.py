@@ -15,7 +15,6 @@ def sweeper() -> Sweeper:
         Broker.KRAKEN,
         "redis://127.0.0.1:1/0",
         claim_seconds=30,
-        refresh_seconds=60,
         places=10,
         children=2,
         publish_hints=lambda hints: None,
