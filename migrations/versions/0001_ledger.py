@@ -199,6 +199,7 @@ def upgrade() -> None:
         sa.Column("cost", sa.Numeric(), nullable=False),
         sa.Column("fee", sa.Numeric(), nullable=False),
         sa.Column("fee_currency", sa.Text(), nullable=False),
+        sa.Column("size_type", sa.Text(), nullable=False),
         sa.Column("master_equity_before", sa.Numeric(), nullable=True),
         sa.Column("quote_price", sa.Numeric(), nullable=True),
         sa.Column("traded_position_before", sa.Numeric(), nullable=False),

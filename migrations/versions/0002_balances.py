@@ -16,7 +16,7 @@ VIEWS = (
     """
     CREATE VIEW user_broker_states AS
     SELECT f.broker, f.follower_id AS user_id, f.status, b.total_equity_usd, b.available_usd,
-           b.locked_in_positions_usd, b.held_usd, b.unpriced, b.stale, b.taken_at AS last_updated,
+           b.locked_in_positions_usd, b.held_usd, b.unpriced, b.stale, b.taken_at AS last_update,
            f.status <> 'disabled' AND NOT coalesce(b.stale, true) AS connected
     FROM followers f
     LEFT JOIN LATERAL (

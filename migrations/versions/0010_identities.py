@@ -1,6 +1,7 @@
 """Records the broker's own id of each account, and the changes of masters, and indexes unknown outcomes.
 
 A key may be replaced by a key of another account. So the id of the account is stored, and not only the hash of the key.
+The size type of a fill goes, because its base quantity and its cost in quote currency say the same.
 """
 
 import sqlalchemy as sa
@@ -11,6 +12,8 @@ down_revision = "0009"
 
 
 def upgrade() -> None:
+    op.drop_column("master_fills", "size_type")
+    op.execute("ALTER VIEW user_broker_states RENAME COLUMN last_update TO last_updated")
     op.add_column("followers", sa.Column("identity", sa.Text(), nullable=True))
     op.create_index(
         "followers_one_per_account",

@@ -125,7 +125,16 @@ class Child:
         listing = Listing(connection.instruments, connection.reload)
         refused_keys = RefusedKeys(redis, keys, address_of(settings.proxy(self._broker)))
         serving = Serving(
-            redis, keys, mailboxes, connection, accounts, listing, refused_keys, self._stopping, settings.open_limits
+            redis,
+            keys,
+            mailboxes,
+            connection,
+            accounts,
+            listing,
+            refused_keys,
+            self._stopping,
+            limits=settings.open_limits,
+            broker_clock=connection.clock.now,
         )
         drain = Drain(
             serving,

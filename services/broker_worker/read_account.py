@@ -138,8 +138,10 @@ class AccountReader:
 
     async def forget(self, follower_id: FollowerId) -> None:
         """Stop reading an account that has no key any more."""
-        await self._redis.zrem(self._keys.refresh, follower_id)
-        await self._redis.zrem(self._keys.account_ages, follower_id)
+        async with self._redis.pipeline(transaction=True) as pipeline:
+            pipeline.zrem(self._keys.refresh, follower_id)
+            pipeline.zrem(self._keys.account_ages, follower_id)
+            await pipeline.execute()
 
     async def _summary(self, follower_id: FollowerId) -> AccountSummary | None:
         """The last summary; None if there is none, or one of another version, which the next reading replaces."""

@@ -165,6 +165,8 @@ class LocalSystem:
             self._announce(f"{broker.value}: follower {follower_id} is disabled: {GONE}")
         for (broker, follower_id), why in registration.refused.items():
             self._announce(f"{broker.value}: follower {follower_id} is disabled, its new key is not used: {why}")
+        for (broker, follower_id), why in registration.postponed.items():
+            self._announce(f"{broker.value}: follower {follower_id} keeps its old key for now: {why}")
         if not self._paper and self._prepare is None:
             brokers = await self._usable(brokers, registration, database_url)
             self._load(variables, brokers)

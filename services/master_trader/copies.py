@@ -7,18 +7,16 @@ account. If such executions were copied, they would reach every follower, includ
 import asyncio
 from dataclasses import replace
 from datetime import datetime
-from typing import Final
 
 import structlog
 from redis.asyncio import Redis
 
 from services.master_trader.poll import Sighting
+from shared.domain.copying.follower import MASTERS_OWN_ACCOUNT
 from shared.domain.events import FollowerDisabled
 from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
-
-MESSAGE: Final = "this is the master's own account: its copies would be copied again; remove it"
 
 log = structlog.get_logger()
 
@@ -41,6 +39,8 @@ async def without_copies(sighting: Sighting, ledger: MasterFills, redis: Redis, 
         placed_at[copy.follower_id] = max(copy.occurred_at, placed_at.get(copy.follower_id, copy.occurred_at))
     for follower_id, occurred_at in placed_at.items():
         log.error("a follower is the master's own account", follower=follower_id)
-        event = FollowerDisabled(broker=keys.broker, follower_id=follower_id, message=MESSAGE, occurred_at=occurred_at)
+        event = FollowerDisabled(
+            broker=keys.broker, follower_id=follower_id, message=MASTERS_OWN_ACCOUNT, occurred_at=occurred_at
+        )
         await publish_event(redis, keys, event)
     return replace(sighting, new=tuple(each for each in sighting.new if each.fill.fill_id not in copies))

@@ -34,26 +34,31 @@ async def identify(
 ) -> None:
     """Compare the account that the key opens with the stored one, if the key has changed.
 
-    Call it before fills are read. Raises BrokerError while the broker does not report whose account it is, because
-    nothing may be copied until then. Raises DatabaseUnavailable and RedisError, too.
+    Call it before fills are read. If another key was used before, BrokerError is raised while the broker does not report
+    whose account the new one opens, because nothing may be copied until then. Raises DatabaseUnavailable and
+    RedisError, too.
     """
     known = await asyncio.to_thread(identities.known, keys.broker, name)
     if known is not None and known.key_hash == key_hash:
         return
     permissions = await account.key_permissions()
-    if not permissions.answered:
+    if not permissions.answered and permissions.identity is None:
+        if known is None or known.key_hash is None:
+            # There is nothing to compare with. The next start or error of the watch asks again.
+            return
         raise OutcomeUnknown("the broker does not report whose account the master's new key opens")
     if known is None or await _is_same(account, known, permissions.identity):
         await asyncio.to_thread(identities.confirm, keys.broker, name, key_hash, permissions.identity, now)
         return
-    await asyncio.to_thread(identities.replace, keys.broker, name, key_hash, permissions.identity, now)
     what = (
         f"the key of {name} opens another account than before, or one that could not be shown to be the same. It is "
         f"followed from {now:%Y-%m-%d %H:%M:%S} UTC on. Earlier fills of it are not copied. What followers copied from "
         "the account before stays open"
     )
     log.error("another account is followed", account=name)
+    # The alert comes first. After a crash in between, it is raised again.
     await alerts.sound(AlertKind.MASTER_CHANGED, name, what, since=now, until=now + ALERT_LASTS)
+    await asyncio.to_thread(identities.replace, keys.broker, name, key_hash, permissions.identity, now)
 
 
 async def _is_same(account: BrokerAccount, known: KnownAccount, identity: str | None) -> bool:

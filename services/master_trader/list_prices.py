@@ -45,7 +45,8 @@ class Lister:
     _writer: PriceListWriter | None = None
     _instruments_due_seconds: float = 0.0
     _errors: int = 0
-    _reported: str = ""
+    _reported: str | None = None
+    """None: nothing yet. An earlier process may have stored a reason that is over."""
 
     async def serve(self, lease: Lease, stopping: asyncio.Event) -> None:
         """List whenever this process holds the lease, until `stopping`. No failure ends it; only cancelling does."""

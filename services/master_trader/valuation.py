@@ -39,7 +39,9 @@ class _Pending:
     """A reading that the next poll confirms, if it shows no fill whose place before or after it is unclear."""
 
     totals: dict[str, Decimal]
-    read_at: datetime
+    read_from: datetime
+    """When the request was to be sent. The rate limits may have made it wait."""
+    read_to: datetime
     held: tuple[ObservedFill, ...]
 
 
@@ -130,8 +132,9 @@ class Valuation:
 
     async def read(self, account: BrokerAccount, fills: Sequence[AccountFill]) -> Reading:
         """Read the account. `fills`: those of the last poll."""
-        reading = await read_account(account, fills, self._now(), self._price_list)
-        self._pending = _Pending(reading.totals, reading.account.taken_at, self.held_sales.waiting)
+        read_from = self._now()
+        reading = await read_account(account, fills, read_from, self._price_list)
+        self._pending = _Pending(reading.totals, read_from, self._now(), self.held_sales.waiting)
         self._learn(reading)
         return reading
 
@@ -155,11 +158,12 @@ class Valuation:
         unclear = [
             fill
             for fill in fills
-            if not self.books.has_counted(fill) and abs(fill.executed_at - pending.read_at) < JUST_BEFORE
+            if not self.books.has_counted(fill)
+            and pending.read_from - JUST_BEFORE < fill.executed_at < pending.read_to + JUST_BEFORE
         ]
         if unclear:
             # The books stay right, because each fill is counted once.
             self._due_seconds = min(self._due_seconds, monotonic() + AFTER_FILLS_SECONDS)
             return
         self.held_sales.judge(pending.held, pending.totals, self.books)
-        self.books.read(pending.totals, pending.read_at)
+        self.books.read(pending.totals, pending.read_to)

@@ -199,6 +199,10 @@ class Watch:
             return None
         recorded = await asyncio.to_thread(master.ledger.record, master.keys.broker, master.name, new, master.now())
         published = await publish_recorded(master.redis, master.keys, master.ledger, master.now)
+        # The followers hold these assets from now on, and the next fill asks what they are worth.
+        await master.price_lists.need(
+            frozenset(asset for each in new for asset in each.fill.symbol.currencies) - DOLLARS
+        )
         for fill in recorded:
             log.info(
                 "fill published",
@@ -286,10 +290,11 @@ class Watch:
             log.warning("markets not loaded again; the old listing stays in use", error=str(error))
 
     async def _load_again(self, reach: Reach) -> None:
+        # First: if the markets cannot be loaded, the next poll publishes what it finds.
+        self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         # The account stays, with all that it has learnt: at Binance, a new one would search hundreds of pairs again.
         await reach.connection.reload()
         self._instruments_due_seconds = monotonic() + INSTRUMENTS_SECONDS
-        self._missed_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         await list_instruments(self._master.redis, self._master.keys, reach.connection.instruments())
         # Fills of new markets may be older than those that were published, and are newer than the checkpoint.
         await self._take_up(reach.account)

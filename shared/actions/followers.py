@@ -181,9 +181,9 @@ def replace_key(
     new = NewFollower(record.broker, record.follower_id, credentials, withdraw_allowed=allowed)
     usable = require_usable(context, new, check=check)
     doubt = account_doubt(context, record, credentials, usable.identity, ask=check and not same_account)
-    if doubt and (not same_account or doubt == other_account(record.broker, record.follower_id)):
+    if doubt and (not same_account or doubt.text == other_account(record.broker, record.follower_id)):
         hint = "" if same_account or (usable.identity and record.identity) else _SAME_ACCOUNT_HINT
-        raise KeyNotUsable(doubt + hint)
+        raise KeyNotUsable(doubt.text + hint)
     context.store.replace_credentials(
         record.broker,
         record.follower_id,

@@ -82,6 +82,35 @@ async def check_keys_at_start(
     return StartKeys(usable, left_out, tuple(notes))
 
 
+def refuse_shared_accounts(
+    context: ActionContext, followers: Sequence[EnvironmentFollower], registration: Registration
+) -> Mapping[Key, str]:
+    """Disable followers with new keys whose account another follower or the master has, and return the reasons.
+
+    Only keys that `registration` added or updated are checked. An account whose identity the broker does not report is
+    accepted. Raises DatabaseUnavailable, ChangeNotAnnounced.
+    """
+    changed = {*registration.added, *registration.updated}
+    brokers = sorted({broker for broker, _ in changed})
+    asked = [
+        each
+        for each in _asked(context, brokers, followers, registration)
+        if each.role == MASTER or (each.broker, FollowerId(each.account)) in changed
+    ]
+    found = asyncio.run(ask_about_keys(context.access, asked))
+    masters = {(each.broker, each.identity) for each in found if each.role == MASTER and each.identity}
+    refused: dict[Key, str] = {}
+    for each in found:
+        if each.role != MASTER and each.identity is not None:
+            checked = _with_own_account(context.store, each, masters)
+            if checked.verdict is KeyVerdict.SAME_ACCOUNT:
+                _disable(context.store, checked)
+                refused[each.broker, FollowerId(each.account)] = checked.message
+    for broker in sorted({broker for broker, _ in refused}):
+        context.announce_stored(broker)
+    return refused
+
+
 def _asked(
     context: ActionContext,
     brokers: Sequence[Broker],
@@ -92,7 +121,8 @@ def _asked(
         key_of_follower(context, each.broker, each.follower_id, each.credentials)
         for each in followers
         if each.broker in brokers
-        and (each.broker, each.follower_id) not in {*registration.removed_before, *registration.refused}
+        and (each.broker, each.follower_id)
+        not in {*registration.removed_before, *registration.refused, *registration.postponed}
     ]
 
 

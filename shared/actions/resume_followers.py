@@ -2,16 +2,20 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Final
 
 from shared.actions.context import ActionContext
 from shared.actions.follower_keys import check_rows
 from shared.actions.record_texts import require_recordable
-from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.follower import MASTERS_OWN_ACCOUNT, FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.persistence.followers.environment import GONE
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.records import FollowerRecord
 from shared.persistence.followers.writes import announce_nothing
+
+_STAY: Final = (GONE, MASTERS_OWN_ACCOUNT)
+"""No check of the key shows that these reasons are over. An operator resumes such a follower by its name."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,8 +34,9 @@ def resume_disabled_followers(
 ) -> ResumedFollowers:
     """Resume every disabled follower of one broker, or of all brokers. Paused followers stay paused.
 
-    Each key is checked at its broker, unless `check` is false. A follower whose key may not be used stays disabled. So
-    does one whose variables were taken out of the environment. Raises ActionRefused, DatabaseUnavailable,
+    Each key is checked at its broker, unless `check` is false. A follower whose key may not be used stays disabled, and
+    so does one whose key opens another follower's account or the master's. So does one whose variables were taken out
+    of the environment. Raises ActionRefused, DatabaseUnavailable,
     RedisUnavailable, RedisUnusable. Raises ChangeNotAnnounced when Redis fails after the changes were stored.
     """
     require_recordable(actor, reason)
@@ -39,7 +44,7 @@ def resume_disabled_followers(
     brokers = {each.broker for each in disabled}
     context.require_redis(brokers)
     still: dict[tuple[Broker, FollowerId], str] = {
-        (each.broker, each.follower_id): GONE for each in disabled if each.status_reason == GONE
+        (each.broker, each.follower_id): each.status_reason for each in disabled if each.status_reason in _STAY
     }
     candidates = [each for each in disabled if (each.broker, each.follower_id) not in still]
     notes: tuple[str, ...] = ()
@@ -47,9 +52,12 @@ def resume_disabled_followers(
         rows = _rows(context, candidates, still)
         checked = check_rows(context, rows)
         notes = checked.notes
-        still |= {
-            (row.broker, row.follower_id): checked.problems[row.row] for row in rows if row.row in checked.problems
-        }
+        for row in rows:
+            problem, identity = checked.problems.get(row.row), checked.identities.get(row.row)
+            if problem is None and identity is not None:
+                problem = context.store.note_identity(row.broker, row.follower_id, identity, actor=actor)
+            if problem is not None:
+                still[row.broker, row.follower_id] = problem
     resumed = [(each.broker, each.follower_id) for each in candidates if (each.broker, each.follower_id) not in still]
     for where, follower_id in resumed:
         context.store.set_status(

@@ -15,7 +15,7 @@ from shared.brokers.errors import BrokerError, InvalidNonce, NotVisibleYet, Reje
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
-from shared.persistence.followers.environment import JudgeKey
+from shared.persistence.followers.environment import JudgeKey, KeyDoubt
 from shared.persistence.followers.records import FollowerRecord, other_account
 from shared.persistence.ledger.targets import PlacedOrder
 
@@ -24,7 +24,7 @@ ORDER_TRIES: Final = 3
 
 def account_doubt(
     context: ActionContext, record: FollowerRecord, credentials: Credentials, identity: str | None, *, ask: bool = True
-) -> str | None:
+) -> KeyDoubt | None:
     """Why the new key may not be taken over. None: it opens the same account, or nothing was ever ordered with the old.
 
     `identity`: that of the new key, as the broker reported it. `ask`: where the identities cannot be compared, ask the
@@ -32,19 +32,20 @@ def account_doubt(
     """
     name, where = record.follower_id, record.broker.value
     if record.identity is not None and identity is not None:
-        return None if record.identity == identity else other_account(record.broker, name)
+        return None if record.identity == identity else KeyDoubt(other_account(record.broker, name))
     order = context.targets.last_order(record.broker, name)
     if order is None:
         return None
     if not ask:
-        return f"whether the new key of follower {name} opens the same account at {where} was not checked"
+        return KeyDoubt(f"whether the new key of follower {name} opens the same account at {where} was not checked")
     try:
         knows = asyncio.run(_knows_order(context.access, record.broker, credentials, order))
     except (BrokerError, RedisError, OSError) as error:
-        return f"{where} could not be asked whether the new key of follower {name} opens the same account: {error}"
+        text = f"{where} could not be asked whether the new key of follower {name} opens the same account: {error}"
+        return KeyDoubt(text, answered=False)
     if knows:
         return None
-    return (
+    return KeyDoubt(
         f"the new key of follower {name} cannot read order {order.broker_order_id} of the old key at {where}, so it may "
         "open another account"
     )
@@ -53,7 +54,7 @@ def account_doubt(
 def judge_keys(context: ActionContext) -> JudgeKey:
     """The check of changed keys of the environment, which asks the broker."""
 
-    def judge(record: FollowerRecord, credentials: Credentials) -> str | None:
+    def judge(record: FollowerRecord, credentials: Credentials) -> KeyDoubt | None:
         asked = key_of_follower(context, record.broker, record.follower_id, credentials)
         (found,) = asyncio.run(ask_about_keys(context.access, [asked]))
         return account_doubt(context, record, credentials, found.identity)

@@ -4,6 +4,7 @@ One process writes it, every two seconds. It writes only the prices that have ch
 not trade within two seconds, and Redis logs each write.
 """
 
+from asyncio import Lock
 from collections.abc import Collection, Mapping
 from datetime import UTC, datetime
 from decimal import Decimal
@@ -37,13 +38,15 @@ class StoredPrices:
         self._keys = keys
         self._read = PriceList()
         self._read_at_seconds = -REUSED_SECONDS
+        self._reading = Lock()
 
     async def read(self) -> PriceList:
-        """The newest list. It is read at most once a second."""
-        now_seconds = monotonic()
-        if now_seconds - self._read_at_seconds >= REUSED_SECONDS or self._read.is_empty:
-            self._read = _parsed(await self._redis.hgetall(self._keys.prices))
-            self._read_at_seconds = now_seconds
+        """The newest list. It is read at most once a second, however many callers wait for it."""
+        async with self._reading:
+            now_seconds = monotonic()
+            if now_seconds - self._read_at_seconds >= REUSED_SECONDS or self._read.is_empty:
+                self._read = _parsed(await self._redis.hgetall(self._keys.prices))
+                self._read_at_seconds = now_seconds
         return self._read
 
     async def need(self, assets: frozenset[str]) -> None:

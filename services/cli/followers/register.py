@@ -11,6 +11,7 @@ from services.cli import output
 from services.local_system.errors import away_is_a_failed_start
 from services.local_system.record import settings_of_running_system
 from services.local_system.run_facts import runs_on_paper
+from shared.actions.keys_at_start import refuse_shared_accounts
 from shared.actions.register_followers import Key
 from shared.actions.register_followers import register_followers as register
 from shared.config import ConfigurationError, Settings, load_settings
@@ -22,7 +23,8 @@ def register_followers(
 ) -> None:
     """Make the followers of the environment (`{BROKER}_USER_{NAME}_API_KEY`, …) known, their keys encrypted.
 
-    The environment is the whole list: a follower that was named there before and is not any more is disabled. Without
+    The environment is the whole list: a follower that was named there before and is not any more is disabled. So is one
+    whose account another follower or the master has, as far as the broker reports whose account a key opens. Without
     DATABASE_URL, the nija that runs here stores them.
     """
     with away_is_a_failed_start():
@@ -30,6 +32,7 @@ def register_followers(
     followers = settings.environment_followers()
     with away_is_a_failed_start(), open_actions(settings, keys=Keys.OPEN) as context:
         done = register(context, followers)
+        taken = refuse_shared_accounts(context, followers, done)
     changes = {
         "added": done.added,
         "updated": done.updated,
@@ -38,8 +41,11 @@ def register_followers(
     }
     if as_json:
         listed = {what: [_key_json(key) for key in keys] for what, keys in changes.items()}
-        refused = [_key_json(key) | {"reason": why} for key, why in done.refused.items()]
-        output.print_json({**listed, "refused": refused})
+        reasons = {"refused": {**done.refused, **taken}, "postponed": done.postponed}
+        explained = {
+            what: [_key_json(key) | {"reason": why} for key, why in keys.items()] for what, keys in reasons.items()
+        }
+        output.print_json({**listed, **explained})
         return
     output.console.print(f"{output.counted(len(followers), 'follower')} in the environment")
     for what, keys in changes.items():
@@ -47,6 +53,10 @@ def register_followers(
             output.console.print(f"{follower_id} at {broker.value}: {what.replace('_', ' ')}")
     for (broker, follower_id), why in done.refused.items():
         output.console.print(f"{follower_id} at {broker.value}: disabled, its new key is not used: {why}")
+    for (broker, follower_id), why in taken.items():
+        output.console.print(f"{follower_id} at {broker.value}: disabled: {why}")
+    for (broker, follower_id), why in done.postponed.items():
+        output.console.print(f"{follower_id} at {broker.value}: keeps its old key for now: {why}")
 
 
 def _settings() -> Settings:

@@ -69,14 +69,20 @@ def market_value(
 ) -> Decimal:
     """What holdings are worth at present prices, in US dollars. An asset without a price adds nothing.
 
-    `totals`: quantity per currency; `moved`: what own fills have changed since.
+    `totals`: quantity per currency; `moved`: what own fills have changed since. A purchase of an asset without a price
+    never lowers the value.
     """
+    before, change = _value(totals, price_of), _value(moved, price_of)
+    is_price_missing = any(quantity > 0 and price_of(currency) is None for currency, quantity in moved.items())
+    return before + (max(change, ZERO) if is_price_missing else change)
+
+
+def _value(quantities: Mapping[str, Decimal], price_of: Callable[[str], Decimal | None]) -> Decimal:
     value = ZERO
-    for quantities in (totals, moved):
-        for currency, quantity in quantities.items():
-            price = price_of(currency)
-            if price is not None:
-                value += quantity * price
+    for currency, quantity in quantities.items():
+        price = price_of(currency)
+        if price is not None:
+            value += quantity * price
     return value
 
 

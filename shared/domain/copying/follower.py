@@ -1,6 +1,7 @@
 """Defines a follower: the account that copies, its policy and its status."""
 
 from enum import StrEnum
+from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
@@ -15,6 +16,10 @@ class FollowerStatus(StrEnum):
     DISABLED = "disabled"
     """Disabled by nija: the broker refused the key. Nothing is sent until the key is replaced or resumed."""
     REMOVED = "removed"
+
+
+MASTERS_OWN_ACCOUNT: Final = "this is the master's own account: its copies would be copied again; remove it"
+"""Why a follower was disabled whose copies were executed on the master's account."""
 
 
 class FollowerPolicy(BaseModel):

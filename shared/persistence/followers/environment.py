@@ -3,7 +3,7 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple
 
 from sqlalchemy import Connection, Engine
 
@@ -25,11 +25,20 @@ NOT_TAKEN: Final = "the key in its variables is not used: "
 Key = tuple[Broker, FollowerId]
 """Broker and follower id."""
 
-JudgeKey = Callable[[FollowerRecord, Credentials], str | None]
+
+class KeyDoubt(NamedTuple):
+    """Why a follower's new key is not used."""
+
+    text: str
+    answered: bool = True
+    """False: the broker could not be asked, so the key may be right."""
+
+
+JudgeKey = Callable[[FollowerRecord, Credentials], KeyDoubt | None]
 """Returns why a follower's key must not be replaced by this one; None if it may. It may ask the broker."""
 
 
-def judge_nothing(_record: FollowerRecord, _credentials: Credentials) -> str | None:
+def judge_nothing(_record: FollowerRecord, _credentials: Credentials) -> KeyDoubt | None:
     """The `judge` of a caller that trusts the environment."""
     return None
 
@@ -47,6 +56,8 @@ class Registration:
     """In the environment, but removed by an operator; they stay removed."""
     refused: Mapping[Key, str] = field(default_factory=dict)
     """Their new keys are not used, for this reason. They keep the old keys, and are disabled."""
+    postponed: Mapping[Key, str] = field(default_factory=dict)
+    """Their new keys could not be checked. They keep the old keys and their status. The next registration asks again."""
 
 
 def register(
@@ -60,8 +71,7 @@ def register(
 
     New ones join. Changed keys are taken over, and a disabled follower is active again with them. One that was
     there before and is not any more is disabled, because its key was taken away. So is one whose new key `judge`
-    refuses. All of it or nothing. Raises
-    FollowerTaken when an id belongs to a follower of the database or a key to another follower.
+    refuses after it has asked the broker. All of it or nothing. Raises FollowerTaken when an id belongs to a follower of the database or a key to another follower.
     """
     given: dict[Key, Credentials] = {(each.broker, each.follower_id): each.credentials for each in followers}
     with transaction(engine) as connection:
@@ -73,21 +83,21 @@ def register(
             and each.status is not FollowerStatus.REMOVED
             and not _holds(connection, box, each, given[each.broker, each.follower_id])
         ]
-    refused: dict[Key, str] = {}
+    refused: dict[Key, KeyDoubt] = {}
     for each in changed:
         key = each.broker, each.follower_id
         # The broker is asked outside of the transactions, because it may be slow.
-        if why := judge(each, given[key]):
-            refused[key] = why
+        if doubt := judge(each, given[key]):
+            refused[key] = doubt
     brokers = {broker for broker, _ in given} | {record.broker for record in known}
     with joining(engine, brokers, announce) as connection:
         now = datetime.now(UTC)
         present = {(r.broker, r.follower_id): r for r in records.read_all_of(connection, Source.ENVIRONMENT)}
         disabled = _disable_gone(connection, present, given, now)
-        for (broker, follower_id), why in refused.items():
-            writes.change_status(
-                connection, broker, follower_id, FollowerStatus.DISABLED, Audit(ACTOR, NOT_TAKEN + why, now)
-            )
+        for (broker, follower_id), doubt in refused.items():
+            if doubt.answered:
+                because = Audit(ACTOR, NOT_TAKEN + doubt.text, now)
+                writes.change_status(connection, broker, follower_id, FollowerStatus.DISABLED, because)
         updated = [
             key
             for key, credentials in given.items()
@@ -98,7 +108,14 @@ def register(
     for broker in sorted(brokers):
         announce(broker)
     removed = [key for key in given if key in present and present[key].status is FollowerStatus.REMOVED]
-    return Registration(tuple(added), tuple(updated), tuple(disabled), tuple(removed), refused)
+    return Registration(
+        tuple(added),
+        tuple(updated),
+        tuple(disabled),
+        tuple(removed),
+        refused={key: doubt.text for key, doubt in refused.items() if doubt.answered},
+        postponed={key: doubt.text for key, doubt in refused.items() if not doubt.answered},
+    )
 
 
 def _disable_gone(
@@ -124,12 +141,24 @@ def _update(
         if record.status is not FollowerStatus.DISABLED or not was_environment:
             return False
         back = Audit(ACTOR, "its variables are there again, with its key", now)
-        return writes.change_status(connection, record.broker, record.follower_id, FollowerStatus.ACTIVE, back)
+        before = _status_before(connection, record)
+        return writes.change_status(connection, record.broker, record.follower_id, before, back)
     records.require_free_key(connection, record.broker, record.follower_id, credentials)
     sealed = box.seal(record.broker, record.follower_id, credentials)
     changed = Audit(ACTOR, "its variables changed", now)
+    before = _status_before(connection, record)
     writes.change_credentials(connection, record, sealed, key_hash(credentials.api_key), changed)
+    if before is FollowerStatus.PAUSED:
+        writes.change_status(connection, record.broker, record.follower_id, before, changed)
     return True
+
+
+def _status_before(connection: Connection, record: FollowerRecord) -> FollowerStatus:
+    """The status before the environment disabled the follower, for example paused; otherwise active."""
+    last = records.last_status_change(connection, record.broker, record.follower_id)
+    if record.status is not FollowerStatus.DISABLED or last is None or last.actor != ACTOR:
+        return FollowerStatus.ACTIVE
+    return FollowerStatus(last.before or FollowerStatus.ACTIVE)
 
 
 def _holds(connection: Connection, box: SecretBox, record: FollowerRecord, credentials: Credentials) -> bool:

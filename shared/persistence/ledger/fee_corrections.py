@@ -43,6 +43,7 @@ def store_correction(connection: Connection, broker: Broker, master_account: Mas
     row = connection.execute(
         select(
             col(MasterFillRow.sequence),
+            col(MasterFillRow.symbol),
             col(MasterFillRow.fee),
             col(MasterFillRow.fee_currency),
         ).where(*of_account, col(MasterFillRow.fill_id) == fill.fill_id)
@@ -56,7 +57,8 @@ def store_correction(connection: Connection, broker: Broker, master_account: Mas
     )
     if row is None or is_stored or (row.fee, row.fee_currency) == (fill.fee, fill.fee_currency):
         return False
-    of_symbol = (*of_account, col(MasterFillRow.symbol) == fill.symbol)
+    # The name under which the fill was recorded. It was another one if the pair was not listed yet.
+    of_symbol = (*of_account, col(MasterFillRow.symbol) == row.symbol)
     is_closed = connection.scalar(
         select(func.count()).where(
             *of_symbol, col(MasterFillRow.sequence) > row.sequence, col(MasterFillRow.fraction_closed) == 1
@@ -71,7 +73,7 @@ def store_correction(connection: Connection, broker: Broker, master_account: Mas
             broker=broker.value,
             master_account=master_account,
             fill_id=fill.fill_id,
-            symbol=fill.symbol,
+            symbol=row.symbol,
             sequence=newest,
             fee=fill.fee,
             fee_currency=fill.fee_currency,

@@ -20,6 +20,9 @@ _STORED: Final = text(
 )
 _LAST_ORDER: Final = text(
     "SELECT order_id, symbol FROM master_fills WHERE broker = :broker AND master_account = :master_account"
+    # Fills of an account that was watched before under this name prove nothing.
+    " AND sequence > coalesce((SELECT followed_after FROM master_checkpoints"
+    " WHERE broker = :broker AND master_account = :master_account), 0)"
     " ORDER BY sequence DESC LIMIT 1"
 )
 
