@@ -65,6 +65,8 @@ class Execution:
     connection: BrokerConnection
     bounds: OpenBounds
     certainly_not_sent: bool = False
+    is_key_accepted: bool = False
+    """The broker has accepted an order, by a request of this run."""
 
     @property
     def order(self) -> CopyOrder:
@@ -137,6 +139,7 @@ class Execution:
                 return await self._resolve(submission, str(error))
             else:
                 self.progress.accepted_at = datetime.now(UTC)
+                self.is_key_accepted = True
                 return await self._read_order(broker_order_id)
         return Later(wait_by_age(self.order.decided_at), forget_submission=True, why=why_waiting(again))
 

@@ -101,7 +101,7 @@ class OpenBounds:
         except BrokerError as error:
             log.info("order not read", copy_order=order.id, error=str(error))
             return _after(later, error)
-        return self.progress.final(report) if report.status is OrderStatus.DONE else later
+        return self.progress.final(report) if report.status is OrderStatus.DONE else _soon(later)
 
     async def _note(self, why: SkipReason) -> None:
         submission = self.progress.submission
@@ -110,5 +110,10 @@ class OpenBounds:
 
 
 def _after(later: Later, error: BrokerError) -> Later:
-    """The same wait, or a longer one that the broker or the limiter names."""
-    return Later(max(later.seconds, getattr(error, "retry_after_seconds", 0.0)))
+    """A short wait, or a longer one that the broker or the limiter names."""
+    return Later(max(_soon(later).seconds, getattr(error, "retry_after_seconds", 0.0)))
+
+
+def _soon(later: Later) -> Later:
+    """A short wait. An exit may stand behind an open that is being canceled."""
+    return Later(min(later.seconds, WAITING_OPEN_SECONDS))

@@ -180,9 +180,7 @@ class Serving:
         except KeyRefused as error:
             await self._key_refused(claim.follower_id, access, error, trading=execution.certainly_not_sent)
             return execution.refused(error)
-        is_refused = isinstance(result, Settled) and result.event.outcome is Outcome.FAILED
-        if progress.accepted_at is not None or is_refused:
-            # A refusal for another reason shows, too, that the broker accepts the key.
+        if execution.is_key_accepted:
             await self._key_accepted(claim.follower_id, access, trading=True)
         return result
 

@@ -83,6 +83,8 @@ class Lister:
         await connection.open()
         self._connection = connection
         await self._list_instruments(connection)
+        # Alpaca shows its whole list only to a key. If the key was refused a moment ago, the list is short.
+        self._instruments_due_seconds = monotonic() + INSTRUMENTS_RETRY_SECONDS
         return connection
 
     async def _list_instruments(self, connection: BrokerConnection) -> None:

@@ -111,6 +111,9 @@ async def _check(connection: BrokerConnection, key: AccountKey, *, all_paper: bo
         return _checked(key, KeyVerdict.REFUSED, f"{key.broker.value} refuses the key: {error}{_unlike(key)}")
     except (BrokerError, RedisError, OSError) as error:
         return _not_checked(key, error)
+    if permissions.unsupported:
+        found = _checked(key, KeyVerdict.UNSUPPORTED, permissions.unsupported)
+        return found.model_copy(update={"identity": permissions.identity})
     verdict, message = judge_key(
         may_trade=permissions.may_trade,
         may_withdraw=permissions.may_withdraw,

@@ -7,12 +7,13 @@ All processes of a broker share what they see: the workers of followers and the 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from time import monotonic
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import structlog
+from pydantic import BaseModel, ValidationError
 from redis.asyncio import Redis
 
-from shared.domain.accounts.refused_key import RETRY_AFTER, Acceptance, RefusedKey
+from shared.domain.accounts.refused_key import DISABLED_AFTER, RETRY_AFTER, Acceptance, RefusedKey
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 
@@ -26,6 +27,18 @@ log = structlog.get_logger()
 
 def utc_now() -> datetime:
     return datetime.now(UTC)
+
+
+_Record = TypeVar("_Record", bound=BaseModel)
+
+
+def _parsed(record: type[_Record], stored: bytes | str | None) -> _Record | None:
+    """The stored record; None if there is none, or one of another version. Only the count of refusals is lost then."""
+    try:
+        return None if stored is None else record.model_validate_json(stored)
+    except ValidationError as error:
+        log.warning("a record of refused keys cannot be read", error=str(error))
+        return None
 
 
 class Refusal(NamedTuple):
@@ -52,7 +65,7 @@ class RefusedKeys:
     async def of(self, account: str, key_hash: str) -> RefusedKey | None:
         """The run of refusals of this key. None: it was accepted last, or never used."""
         stored = await self._redis.hget(self._keys.refused_keys, account)
-        run = None if stored is None else RefusedKey.model_validate_json(stored)
+        run = _parsed(RefusedKey, stored)
         # Another key of the account starts without the refusals of the old one.
         return run if run is not None and run.key_hash == key_hash else None
 
@@ -80,9 +93,10 @@ class RefusedKeys:
         """Note a refusal, raise its alert, and return whether the account is to be disabled now."""
         now = self.now()
         before = await self.of(account, key_hash)
+        # A key that is really bad is tried again every minute while something is to be done. Older refusals are over.
         run = (
             RefusedKey.first(account, key_hash, now, message, trading=trading)
-            if before is None
+            if before is None or now - before.last_at > DISABLED_AFTER
             else before.again(now, message, trading=trading)
         )
         has_witness = run.has_witness(await self._witness(trading=False), await self._witness(trading=True))
@@ -119,7 +133,7 @@ class RefusedKeys:
 
     async def _witness(self, *, trading: bool) -> Acceptance | None:
         stored = await self._redis.hget(self._keys.accepted_keys, self._field(trading=trading))
-        return None if stored is None else Acceptance.model_validate_json(stored)
+        return _parsed(Acceptance, stored)
 
     def _field(self, *, trading: bool) -> str:
         return f"{self._address}|{'order' if trading else 'reading'}"

@@ -58,7 +58,8 @@ async def run_life(
         await bench.redis.flushdb()
         for order in orders:
             await bench.deliver(order.model_copy(update={"replayed": True}))
-    return await bench.serve()
+    # A refused key is tried again after a minute.
+    return await bench.serve(passing=timedelta(minutes=1))
 
 
 async def end_claims(bench: WorkerBench) -> None:

@@ -17,7 +17,7 @@ _ORDER_MOST, _ORDER_DECAY = 60.0, 1.0
 _OPEN_ORDERS = 60
 # Documented: about one a second. Bursts of 30 were seen to pass, so 20 is a careful middle.
 _PUBLIC_MOST, _PUBLIC_DECAY = 20.0, 1.0
-_READ_WEIGHTS = {"TradesHistory": 2.0, "QueryTrades": 2.0, "ClosedOrders": 2.0, "Ledgers": 2.0, "QueryLedgers": 2.0}
+_READ_WEIGHTS = {"TradesHistory": 2.0, "QueryTrades": 2.0, "Ledgers": 2.0, "QueryLedgers": 2.0}
 _UNCOUNTED = frozenset({"AddOrder", "CancelOrder", "CancelAll"})
 # (age of the order in seconds, weight of its cancellation)
 _CANCEL_WEIGHTS = ((5, 8.0), (10, 6.0), (15, 5.0), (45, 4.0), (90, 2.0), (300, 1.0))

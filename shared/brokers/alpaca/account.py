@@ -20,7 +20,15 @@ from shared.brokers.alpaca.hours import TradingHours
 from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
-from shared.brokers.errors import InsufficientFunds, KeyRefused, NotSent, NotVisibleYet, OutcomeUnknown, Rejected
+from shared.brokers.errors import (
+    InsufficientFunds,
+    KeyRefused,
+    NotSent,
+    NotVisibleYet,
+    OutcomeUnknown,
+    Rejected,
+    Throttled,
+)
 from shared.brokers.limits import Budget, units_for
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
@@ -30,6 +38,9 @@ from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
+
+TICK_RETRY_SECONDS = 0.3
+"""When an order is sent again whose price was rounded before the tick was known."""
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
@@ -231,17 +242,16 @@ class AlpacaAccount:
         return hours.opens_at
 
     async def _check_tick(self, order: LimitOrder) -> None:
-        """Raises NotSent when the list of assets names another tick than the one by which the price was rounded.
+        """Raises Throttled when the list of assets names another tick than the one by which the price was rounded.
 
         Before the list is read, the ticks of coins are not known. The caller computes the price again and sends again.
+        It is no trouble of the broker, so it must not count as one.
         """
-        before = self._listing.symbols
         await self._listing.listed()
         instrument = self._listing.symbols.instruments.get(order.symbol)
-        if self._listing.symbols is before or instrument is None:
-            return
-        if instrument.limit_price(order.limit_price, order.side) != order.limit_price:
-            raise NotSent(f"not sent: {plain(order.limit_price)} is not on the tick of {plain(instrument.price_tick)}")
+        if instrument is not None and instrument.limit_price(order.limit_price, order.side) != order.limit_price:
+            text = f"not sent: {plain(order.limit_price)} is not on the tick of {plain(instrument.price_tick)}"
+            raise Throttled(text, TICK_RETRY_SECONDS)
 
     async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""

@@ -42,6 +42,8 @@ from shared.domain.symbol import Symbol
 PLACES = 64
 """Requests that may run at the same time. One drain of the queue serves some dozens of followers at once."""
 ASSETS_RETRY_SECONDS = 60.0
+REFUSED_PRICES_SECONDS = 60.0
+"""How long no prices are requested after Alpaca refused the key."""
 NO_SUBSCRIPTION = "subscription does not permit"
 FREE_FEED = "iex"
 """The one exchange whose current data Alpaca shows without a subscription. Its volumes cover that exchange only."""
@@ -79,6 +81,8 @@ class AlpacaConnection:
         self._load_due_seconds: float | None = None
         self._tiers: dict[str, FeeTier] = {}
         self._stock_feed: dict[str, str] = {}
+        self._refused_until_seconds: dict[str, float] = {}
+        """Until when no prices are requested under a path, because Alpaca refused the key."""
         self._refused_names: set[str] = set()
         """Names whose prices Alpaca refuses. They are tried again with the next list of assets."""
         self.symbols = AlpacaSymbols([])
@@ -163,18 +167,22 @@ class AlpacaConnection:
     ) -> dict[Symbol, Decimal]:
         """Last prices of these assets, by one request for coins and one for stocks. Stocks need a key."""
         names = PriceNames.of(needed, self.symbols)
-        prices: dict[Symbol, Decimal] = {}
-        if names.coins:
-            path = "/crypto/us/latest/trades"
-            prices |= await self._last_prices(self._keyless(), path, "v1beta3", names.coins)
-        if names.stocks and self._lent is not None:
-            try:
-                prices |= await self._last_prices(self._lent, "/stocks/trades/latest", "v2", names.stocks)
-            except KeyRefused as error:
-                # Coins still have prices. The key is tried again with the next list of assets.
-                log.warning("prices of stocks not read", broker="alpaca", error=str(error))
-                self._lent = None
-        return prices
+        coins = await self._prices_unless_refused(self._keyless(), "/crypto/us/latest/trades", "v1beta3", names.coins)
+        stocks = await self._prices_unless_refused(self._lent, "/stocks/trades/latest", "v2", names.stocks)
+        return coins | stocks
+
+    async def _prices_unless_refused(
+        self, client: TradingClient | None, path: str, version: str, names: Mapping[str, Symbol]
+    ) -> dict[Symbol, Decimal]:
+        """The prices of one kind of assets. After a refusal there are none for a minute, and the others still have some."""
+        if not names or client is None or monotonic() < self._refused_until_seconds.get(path, 0.0):
+            return {}
+        try:
+            return await self._last_prices(client, path, version, names)
+        except KeyRefused as error:
+            log.warning("prices not read", broker="alpaca", path=path, error=str(error))
+            self._refused_until_seconds[path] = monotonic() + REFUSED_PRICES_SECONDS
+            return {}
 
     def tier(self, client: TradingClient) -> FeeTier:
         """The fee tier of the account with this client's key; the first tier until Alpaca has reported one."""

@@ -11,9 +11,12 @@ from shared.domain.symbol import Symbol
 
 
 def last_prices(tickers: Any, symbols: BinanceSymbols) -> dict[Symbol, Decimal]:
-    """Last price per pair. A pair that has not traded, or whose ticker cannot be read, is left out."""
+    """Last price per pair. A pair that has not traded, or whose ticker cannot be read, is left out.
+
+    So is a pair that is no longer traded: Binance keeps showing its last price, which nobody pays any more.
+    """
     prices = {symbols.symbol(str(ticker["symbol"])): _last(ticker) for ticker in tickers}
-    return {symbol: price for symbol, price in prices.items() if price > 0}
+    return {symbol: price for symbol, price in prices.items() if price > 0 and symbol in symbols.instruments}
 
 
 def _last(ticker: Mapping[str, Any]) -> Decimal:

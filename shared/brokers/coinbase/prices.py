@@ -11,9 +11,9 @@ from shared.domain.symbol import Symbol
 
 
 def last_prices(products: Iterable[Mapping[str, Any]], symbols: CoinbaseSymbols) -> dict[Symbol, Decimal]:
-    """Last price per pair. A product that has never traded, or cannot be read, is left out."""
+    """Last price per pair. A product that has never traded, is not listed any more or cannot be read is left out."""
     prices = {symbols.symbol(product["product_id"]): _last(product) for product in products}
-    return {symbol: price for symbol, price in prices.items() if price > 0}
+    return {symbol: price for symbol, price in prices.items() if price > 0 and symbol in symbols.instruments}
 
 
 def _last(product: Mapping[str, Any]) -> Decimal:

@@ -6,7 +6,7 @@ Only the needed fields are required: recorded replies and other servers leave ou
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
-from typing import Any
+from typing import Any, Final
 
 from shared.brokers.okx.asset_names import staked_asset
 from shared.brokers.okx.symbols import OkxSymbols
@@ -143,6 +143,14 @@ def balances(data: list[Any], symbols: OkxSymbols) -> dict[str, Balance]:
     return found
 
 
+_SPOT_ONLY: Final = "nija trades spot only: choose the account mode Spot or Futures at OKX"
+_UNSUPPORTED_MODES: Final = {
+    "3": f"the account is in multi-currency margin mode, in which OKX refuses spot orders. {_SPOT_ONLY}",
+    "4": f"the account is in portfolio margin mode, in which OKX refuses spot orders. {_SPOT_ONLY}",
+}
+"""By account level (`acctLv`). In these modes, orders need `tdMode` cross, and executions are listed as margin trades."""
+
+
 def key_permissions(data: list[Any]) -> KeyPermissions:
     """The permissions in account/config. If it lists no permissions, all count as granted."""
     text = data[0].get("perm") if data else None
@@ -150,7 +158,12 @@ def key_permissions(data: list[Any]) -> KeyPermissions:
     if not isinstance(text, str) or not text:
         return KeyPermissions(may_trade=True, may_withdraw=True, identity=identity)
     permissions = {part.strip() for part in text.split(",")}
-    return KeyPermissions(may_trade="trade" in permissions, may_withdraw="withdraw" in permissions, identity=identity)
+    return KeyPermissions(
+        may_trade="trade" in permissions,
+        may_withdraw="withdraw" in permissions,
+        identity=identity,
+        unsupported=_UNSUPPORTED_MODES.get(str(data[0].get("acctLv")), ""),
+    )
 
 
 def fee_rates(data: list[Any]) -> FeeRates:

@@ -23,6 +23,8 @@ class KeyPermissions(BaseModel):
     may_withdraw: bool
     identity: str | None = None
     """The broker's own id of the account, the same for all keys of the account. None: the broker does not report it."""
+    unsupported: str = ""
+    """Why nija cannot trade in the account, whatever the key may do. Empty: it can."""
     answered: bool = True
     """False: the broker answered with an error, so the worst is assumed. A later request may succeed."""
 

@@ -20,6 +20,8 @@ class KeyVerdict(StrEnum):
     MAY_NOT_TRADE = "may_not_trade"
     SAME_ACCOUNT = "same_account"
     """It opens the account of another follower or of the master, or another account than the key before."""
+    UNSUPPORTED = "unsupported"
+    """It opens an account in which nija cannot trade, whatever the key may do."""
     REFUSED = "refused"
     """The broker refused it: unknown, expired, locked, or for another address."""
     NOT_CHECKED = "not_checked"
@@ -28,7 +30,15 @@ class KeyVerdict(StrEnum):
     """There is no key here to check. The process that trades with it may have one."""
 
 
-UNUSABLE = frozenset({KeyVerdict.MAY_WITHDRAW, KeyVerdict.MAY_NOT_TRADE, KeyVerdict.SAME_ACCOUNT, KeyVerdict.REFUSED})
+UNUSABLE = frozenset(
+    {
+        KeyVerdict.MAY_WITHDRAW,
+        KeyVerdict.MAY_NOT_TRADE,
+        KeyVerdict.SAME_ACCOUNT,
+        KeyVerdict.UNSUPPORTED,
+        KeyVerdict.REFUSED,
+    }
+)
 
 
 class CheckedKey(BaseModel):

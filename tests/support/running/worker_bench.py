@@ -116,12 +116,16 @@ class WorkerBench:
             await self.serving.follower(follower, credentials)
         return len(claimed)
 
-    async def serve(self) -> list[OrderEvent]:
-        """Serve until no follower has mail, and return the final events."""
+    async def serve(self, passing: timedelta = timedelta()) -> list[OrderEvent]:
+        """Serve until no follower has mail, and return the final events.
+
+        `passing`: the time that passes between two servings for the rule of refused keys.
+        """
         deadline = datetime.now(UTC) + GIVE_UP_AFTER
         while await self.serve_once():
             if datetime.now(UTC) > deadline:
                 raise TimeoutError("the mailbox does not empty")
+            self.later += passing
         return await self.finals()
 
     async def events(self) -> list[Event]:
