@@ -147,6 +147,7 @@ def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: Syste
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_broker_in_trouble_at_a_start_stops_nobody(system: System) -> None:
     """The broker answers every question about keys with 502: the master is still watched, and alice copies as before.
 
