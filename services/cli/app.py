@@ -55,7 +55,7 @@ COMMANDS: Final = (
         "health",
         "See",
         "services.cli.health:health",
-        "Show all findings, and the texts after which an outcome was unknown, counted by broker and text.",
+        "Show all findings, and the texts after which an outcome was unknown in the last seven days, by broker and text.",
     ),
     CommandOnFirstUse(
         "brokers",

@@ -20,7 +20,7 @@ from shared.queries.health import COUNTED, UnknownText, read_unknown_texts
 def health(
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show all findings, and the texts after which an outcome was unknown, counted by broker and text.
+    """Show all findings, and the texts after which an outcome was unknown in the last seven days, by broker and text.
 
     A text that is on no list of the broker's refusals is an unknown outcome for its order, and is looked up. A text that
     comes again and again should be reported, so that it gets onto the list. Exit code 0: no finding; 1: there is one.

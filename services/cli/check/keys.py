@@ -24,6 +24,8 @@ def keys(
 
     A key that may withdraw is a finding unless it is allowed by name: NIJA_ALLOW_WITHDRAW_KEYS=kraken:alice,alpaca:master
     or `nija followers add --allow-withdraw`. Alpaca reports nothing about keys, so its keys need that, except paper ones.
+    A key that opens another follower's account, the master's account or another account than before is a finding
+    (same_account). Ids of followers' accounts that were not known are stored.
     A master whose key is not set here is listed, not checked, and no finding.
     """
     where = chosen_broker(broker)

@@ -9,8 +9,11 @@ from services.cli import output
 from services.cli.actor import actor
 from services.cli.arguments import about, chosen_broker, reached_settings, reached_system
 from services.cli.followers.options import (
+    AllOption,
     BrokerOption,
+    BrokerToResume,
     FollowerArgument,
+    FollowerUnlessAll,
     JsonOption,
     NoCheckOption,
     ReasonOption,
@@ -36,9 +39,9 @@ def pause(
 
 
 def resume(
-    follower: Annotated[str | None, typer.Argument(metavar="FOLLOWER", help="The follower's id.")] = None,
-    broker: BrokerOption = None,
-    every: Annotated[bool, typer.Option("--all", help="All that nija disabled. Paused followers stay paused.")] = False,
+    follower: FollowerUnlessAll = None,
+    broker: BrokerToResume = None,
+    every: AllOption = False,
     no_check: NoCheckOption = False,
     reason: ReasonOption = "",
     as_json: JsonOption = False,

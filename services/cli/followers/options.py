@@ -7,6 +7,22 @@ import typer
 
 FollowerArgument = Annotated[str, typer.Argument(metavar="FOLLOWER", help="The follower's id.")]
 BrokerOption = Annotated[str | None, typer.Option("--broker", "-b", help="Needed when the id is at several brokers.")]
+FollowerUnlessAll = Annotated[
+    str | None, typer.Argument(metavar="FOLLOWER", help="The follower's id; leave it out with --all.")
+]
+BrokerToResume = Annotated[
+    str | None,
+    typer.Option(
+        "--broker", "-b", help="Needed when the id is at several brokers; with --all, only this broker's followers."
+    ),
+]
+AllOption = Annotated[
+    bool,
+    typer.Option(
+        "--all",
+        help="Resume all followers that nija disabled and whose keys are in order. Paused followers stay paused.",
+    ),
+]
 JsonOption = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 ReasonOption = Annotated[str, typer.Option(help="Why; kept with the change.")]
 PaperOption = Annotated[bool, typer.Option("--paper", help="The key is of the broker's paper trading.")]
