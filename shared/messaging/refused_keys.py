@@ -66,6 +66,8 @@ class RefusedKeys:
         """The run of refusals of this key. None: it was accepted last, or never used."""
         stored = await self._redis.hget(self._keys.refused_keys, account)
         run = _parsed(RefusedKey, stored)
+        if run is None and stored is not None:
+            await self._redis.hdel(self._keys.refused_keys, account)
         # Another key of the account starts without the refusals of the old one.
         return run if run is not None and run.key_hash == key_hash else None
 

@@ -13,7 +13,7 @@ from shared.domain.symbol import Symbol
 def last_prices(tickers: Any, symbols: BinanceSymbols) -> dict[Symbol, Decimal]:
     """Last price per pair. A pair that has not traded, or whose ticker cannot be read, is left out.
 
-    So is a pair that is no longer traded: Binance keeps showing its last price, which nobody pays any more.
+    A pair that is no longer traded is left out, too: Binance still shows its last price, which is out of date.
     """
     prices = {symbols.symbol(str(ticker["symbol"])): _last(ticker) for ticker in tickers}
     return {symbol: price for symbol, price in prices.items() if price > 0 and symbol in symbols.instruments}

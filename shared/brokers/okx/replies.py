@@ -153,16 +153,17 @@ _UNSUPPORTED_MODES: Final = {
 
 def key_permissions(data: list[Any]) -> KeyPermissions:
     """The permissions in account/config. If it lists no permissions, all count as granted."""
-    text = data[0].get("perm") if data else None
-    identity = str(data[0].get("uid") or "") or None if data else None
+    config = data[0] if data else {}
+    text, identity = config.get("perm"), str(config.get("uid") or "") or None
+    unsupported = _UNSUPPORTED_MODES.get(str(config.get("acctLv")), "")
     if not isinstance(text, str) or not text:
-        return KeyPermissions(may_trade=True, may_withdraw=True, identity=identity)
+        return KeyPermissions(may_trade=True, may_withdraw=True, identity=identity, unsupported=unsupported)
     permissions = {part.strip() for part in text.split(",")}
     return KeyPermissions(
         may_trade="trade" in permissions,
         may_withdraw="withdraw" in permissions,
         identity=identity,
-        unsupported=_UNSUPPORTED_MODES.get(str(data[0].get("acctLv")), ""),
+        unsupported=unsupported,
     )
 
 
