@@ -8,7 +8,8 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from shared.brokers.errors import KeyRefused, NotSent, OutcomeUnknown, RateLimited, Rejected
+from services.broker_worker.open_bounds import WAITING_OPEN_SECONDS
+from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, RateLimited, Rejected
 from shared.brokers.port.orders import LimitOrder, MarketOrder
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
@@ -250,6 +251,34 @@ async def test_a_cancellation_that_fails_is_repeated_until_the_open_is_final(
     assert shares.account.canceled == ["O1"] * 3
     assert (first.reason, exit_.reason) == (SkipReason.EXIT_FOLLOWED, SkipReason.NO_POSITION)
     assert len(shares.account.placed) == 1
+
+
+@pytest.mark.parametrize("error", [None, OutcomeUnknown("no reply")])
+async def test_an_open_that_is_being_canceled_is_read_again_within_two_seconds(
+    shares: WorkerBench, monkeypatch: pytest.MonkeyPatch, error: BrokerError | None
+) -> None:
+    """It was sent two minutes ago, so without an exit behind it the waits would have grown longer."""
+
+    async def cancel(*_: Any) -> None:
+        if error is not None:
+            raise error
+
+    shares.account.offered = Decimal(0)
+    monkeypatch.setattr(shares.account, "cancel", cancel)
+    await shares.deliver(a_share_order(sequence=1))
+    await shares.serve_once()
+    submission = await shares.submission()
+    assert submission is not None
+    earlier = submission.model_copy(update={"submitted_at": minutes_ago(2)})
+    await shares.redis.hset(KEYS.submitting, "alice", earlier.model_dump_json())
+    await shares.deliver(a_share_order(sequence=2, fraction="1"))
+    await shares.serve_once()
+    submission = await shares.submission()
+    assert submission is not None
+    assert submission.canceled_for is SkipReason.EXIT_FOLLOWED
+    due_ms = await shares.redis.zscore(KEYS.ready, "alice")
+    assert due_ms is not None
+    assert due_ms / 1000 - datetime.now(UTC).timestamp() <= WAITING_OPEN_SECONDS
 
 
 async def test_a_waiting_exit_is_never_canceled(shares: WorkerBench) -> None:

@@ -5,7 +5,8 @@ from decimal import Decimal
 
 import pytest
 
-from shared.brokers.errors import KeyRefused
+from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown
+from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.events import FollowerDisabled, Outcome
 from shared.messaging.alerts import Alert, AlertKind, current_alerts
 from shared.messaging.mailboxes import Submission
@@ -14,6 +15,8 @@ from tests.support.faulty_broker import Fate
 from tests.support.running.worker_bench import KEYS, WorkerBench, held
 
 MINUTE = timedelta(minutes=1)
+ORDER_WITNESS, READING_WITNESS = "direct|order", "direct|reading"
+OTHER_VERSION = b'{"version": 2}'
 
 
 async def alerts(bench: WorkerBench) -> list[Alert]:
@@ -110,3 +113,60 @@ async def test_a_key_that_may_only_read_stays_refused_until_an_order_is_accepted
         await bench.redis.delete(KEYS.mailbox("alice"))
         await read(bench, "alice", refused=False)
     assert await bench.redis.hlen(KEYS.refused_keys) == (0 if trading else 1)
+
+
+async def run_of(bench: WorkerBench, follower_id: str) -> RefusedKey:
+    stored = await bench.redis.hget(KEYS.refused_keys, follower_id)
+    assert stored is not None
+    return RefusedKey.model_validate_json(stored)
+
+
+async def test_refusals_count_together_only_if_less_than_ten_minutes_are_between_them(bench: WorkerBench) -> None:
+    """Two refusals of the past and one of now disable no account, although another account was accepted meanwhile."""
+    for minute in (0, 1):
+        bench.later = minute * MINUTE
+        await read(bench, "alice", refused=True)
+    bench.later = 5 * MINUTE
+    await read(bench, "bob", refused=False)
+    bench.later = 12 * MINUTE
+    await read(bench, "alice", refused=True)
+    assert await disabled(bench) == []
+    run = await run_of(bench, "alice")
+    assert (run.refusals, run.since) == (1, run.last_at)
+
+
+async def test_records_of_another_version_count_as_none(bench: WorkerBench) -> None:
+    """Orders are copied, and the next refusal begins a new record."""
+    await bench.redis.hset(KEYS.refused_keys, mapping={"alice": OTHER_VERSION, "bob": OTHER_VERSION})
+    await bench.redis.hset(KEYS.accepted_keys, mapping={ORDER_WITNESS: OTHER_VERSION, READING_WITNESS: OTHER_VERSION})
+    await bench.deliver(an_order())
+    assert [final.outcome for final in await bench.serve()] == [Outcome.COPIED]
+    assert await bench.redis.hkeys(KEYS.refused_keys) == [b"bob"]
+    await read(bench, "bob", refused=True)
+    assert (await run_of(bench, "bob")).refusals == 1
+
+
+@pytest.mark.parametrize("error", [OutcomeUnknown("HTTP 503"), NotSent("timeout"), None])
+async def test_only_the_acceptance_of_an_order_shows_that_a_key_may_trade(
+    bench: WorkerBench, error: BrokerError | None
+) -> None:
+    """Later readings of the accepted order show nothing about trading, whether they succeed or fail."""
+    bench.account.fates = [Fate.OPEN]
+    bench.account.reads_until_done = 100
+    await bench.deliver(an_order())
+    await bench.serve_once()
+    assert await bench.redis.hexists(KEYS.accepted_keys, ORDER_WITNESS)
+    await bench.redis.delete(KEYS.accepted_keys)
+    bench.refused_keys._noted_seconds.clear()
+    bench.account.read_errors = [error] * 5
+    await bench.serve_once()
+    assert not await bench.redis.hexists(KEYS.accepted_keys, ORDER_WITNESS)
+
+
+@pytest.mark.parametrize("fate", [Fate.REJECTED, Fate.INSUFFICIENT])
+async def test_a_rejected_order_does_not_show_that_a_key_may_trade(bench: WorkerBench, fate: Fate) -> None:
+    """nija itself rejects some orders without a request, for example one for a symbol that is not listed."""
+    bench.account.fates = [fate] * 2
+    await bench.deliver(an_order())
+    assert [final.outcome for final in await bench.serve()] == [Outcome.FAILED]
+    assert not await bench.redis.hexists(KEYS.accepted_keys, ORDER_WITNESS)

@@ -25,9 +25,11 @@ ACCOUNT = FakeAccount({}, dict(PRICES))
 
 @dataclass
 class Connection(FakeConnection):
-    """Counts how often prices are listed. Fails as long as `error` is set."""
+    """Counts how often prices are listed. Fails as long as `error` is set. Lists `listed_next` from a reload on."""
 
     listed: int = 0
+    reloads: int = 0
+    listed_next: dict[str, Decimal] = field(default_factory=dict)
     error: list[Exception] = field(default_factory=list)
 
     async def price_list(self, *arguments: Any) -> dict[Symbol, Decimal]:
@@ -35,6 +37,10 @@ class Connection(FakeConnection):
         if self.error:
             raise self.error[0]
         return await super().price_list(*arguments)
+
+    async def reload(self) -> None:
+        self.reloads += 1
+        self.prices_now = {**self.prices_now, **self.listed_next}
 
 
 @asynccontextmanager
@@ -81,6 +87,25 @@ async def test_one_process_lists_prices_and_instruments_for_all(redis: Redis) ->
     assert not await redis.exists(KEYS.lister_lease)
     assert (await StoredPrices(redis, KEYS).read()).prices == {"BTC/USD": 50_000, "ETH/USD": 2_500}
     assert set(await redis.hkeys(KEYS.instruments)) == {b"BTC/USD", b"ETH/USD"}
+
+
+async def test_instruments_are_read_again_soon_after_the_start(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the key was refused at the start, Alpaca showed a short list. The next reading comes after an hour only."""
+    monkeypatch.setattr(list_prices, "INSTRUMENTS_RETRY_SECONDS", 0.1)
+    connection = Connection(ACCOUNT, PRICES, listed_next={"SOL": Decimal(150)})
+
+    async def has_new_instrument() -> bool:
+        return bool(await redis.hexists(KEYS.instruments, "SOL/USD"))
+
+    async with listing(redis, connection):
+        await until(has_new_instrument)
+        listed_before = connection.listed
+
+        async def is_listed_for_a_while() -> bool:
+            return connection.listed > listed_before + 15
+
+        await until(is_listed_for_a_while)
+    assert connection.reloads == 1
 
 
 async def test_a_list_that_fails_leaves_the_last_prices_and_says_why(

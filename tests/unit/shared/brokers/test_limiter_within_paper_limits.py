@@ -28,6 +28,7 @@ INSTRUMENT = {"instId": "BTC-USDT"}
 KINDS: list[tuple[Broker, str, Any]] = [
     (Broker.KRAKEN, "private POST AddOrder", PAIR),
     (Broker.KRAKEN, "private POST QueryOrders", {}),
+    (Broker.KRAKEN, "private POST ClosedOrders", {}),
     (Broker.KRAKEN, "private POST TradesHistory", {}),
     (Broker.KRAKEN, "private POST Ledgers", {}),
     (Broker.KRAKEN, "public GET Ticker", {}),

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from shared.brokers.errors import NotSent, OutcomeUnknown
+from shared.brokers.errors import OutcomeUnknown, Throttled
 from shared.brokers.port.account import BrokerAccount, HasTradingHours
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import LimitOrder
@@ -95,7 +95,7 @@ async def test_a_limit_price_waits_for_the_list_of_assets_and_is_computed_by_its
     early = connection.instruments()[COIN].limit_price(meant, market_order().side)
     server.answers["GET /v2/assets"] = listed
     account = connection.account(CREDENTIALS)
-    with pytest.raises(NotSent, match=r"not on the tick of 0\.01"):
+    with pytest.raises(Throttled, match=r"not on the tick of 0\.01"):
         await account.place(_limit_order(early))
     assert server.sent_to(PLACE) == []
     await account.place(_limit_order(connection.instruments()[COIN].limit_price(meant, market_order().side)))

@@ -211,6 +211,40 @@ async def test_a_refused_key_hides_stocks_and_no_coins(server: RecordingServer, 
     assert await connection.price_list(["BTC", "AAPL"]) == {"BTC/USD": Decimal(50000)}
 
 
+async def test_prices_of_stocks_are_requested_again_a_minute_after_a_refusal(
+    server: RecordingServer, connection: BrokerConnection, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A short refusal must not hide stocks until the next start. The same key is used, and coins keep their prices."""
+    present_seconds = 1_000.0
+    monkeypatch.setattr("shared.brokers.alpaca.connection.monotonic", lambda: present_seconds)
+    server.answers |= {
+        COIN_TRADES: {"trades": {"BTC/USD": {"p": 50000}}},
+        STOCK_TRADES: lambda _: error_reply(401, None, "unauthorized."),
+    }
+    connection.account(CREDENTIALS)
+    coin, share = {"BTC/USD": Decimal(50000)}, {"AAPL/USD": Decimal("172.4")}
+    assert await connection.price_list(["BTC", "AAPL"]) == coin
+    server.answers[STOCK_TRADES] = {"trades": {"AAPL": {"p": 172.4}}}
+    present_seconds += 59
+    assert await connection.price_list(["BTC", "AAPL"]) == coin
+    assert len(server.sent_to(STOCK_TRADES)) == 1
+    present_seconds += 1
+    assert await connection.price_list(["BTC", "AAPL"]) == coin | share
+    assert [sent.headers["APCA-API-KEY-ID"] for sent in server.sent_to(STOCK_TRADES)] == [API_KEY] * 2
+
+
+async def test_a_refusal_for_coins_hides_no_stocks(server: RecordingServer, connection: BrokerConnection) -> None:
+    """Some servers show coins to key holders only."""
+    server.answers |= {
+        COIN_TRADES: lambda _: error_reply(401, None, "unauthorized."),
+        STOCK_TRADES: {"trades": {"AAPL": {"p": 172.4}}},
+    }
+    connection.account(CREDENTIALS)
+    for _ in range(2):
+        assert await connection.price_list(["BTC", "AAPL"]) == {"AAPL/USD": Decimal("172.4")}
+    assert len(server.sent_to(COIN_TRADES)) == 1
+
+
 @pytest.mark.parametrize(
     ("reply", "may_trade"),
     [

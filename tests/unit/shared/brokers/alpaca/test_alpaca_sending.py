@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from shared.brokers.errors import InsufficientFunds, NotSent, Rejected
+from shared.brokers.errors import InsufficientFunds, NotSent, Rejected, Throttled
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.orders import LimitOrder
 from shared.domain.fill import Side
@@ -102,6 +102,17 @@ async def test_a_limit_order_that_may_not_wait_so_long_is_not_sent(
     """The error says which times in force are allowed."""
     with pytest.raises(Rejected, match=f"wait for {right}"):
         await account.place(_limit_order(quantity, symbol, time_in_force))
+    assert server.requests == []
+
+
+async def test_a_price_between_two_ticks_is_not_sent_and_is_no_trouble_of_alpaca(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """It was rounded before the list of assets was read. `Throttled` is the error that the circuit does not count."""
+    order = _limit_order("0.01", "BTC/USD", TimeInForce.IMMEDIATE_OR_CANCEL)
+    with pytest.raises(Throttled, match=r"99\.505 is not on the tick of 0\.01") as caught:
+        await account.place(order.model_copy(update={"limit_price": Decimal("99.505")}))
+    assert caught.value.retry_after_seconds <= 1
     assert server.requests == []
 
 

@@ -119,6 +119,22 @@ async def test_the_whole_price_list_is_one_request(binance: RecordingServer, con
     assert "symbols" not in sent.fields
 
 
+@pytest.mark.parametrize("ended", [{"status": "BREAK"}, {"isSpotTradingAllowed": False}])
+async def test_a_pair_that_is_no_longer_traded_gives_no_price(
+    binance: RecordingServer, connection: BrokerConnection, ended: dict[str, Any]
+) -> None:
+    """Binance still shows its last price. The coin is worth what the pair shows that is traded."""
+    pairs = [listed("OLD", "USDT", **ended), listed("OLD", "USDC"), listed("BTC", "USDT")]
+    binance.answers["GET exchangeInfo"] = {"symbols": pairs}
+    await connection.reload()
+    binance.answers["GET price"] = [
+        {"symbol": "OLDUSDT", "price": "900"},
+        {"symbol": "OLDUSDC", "price": "7"},
+        {"symbol": "GONEUSDT", "price": "8"},
+    ]
+    assert await dollar_prices(connection, "OLD", "GONE") == {"OLD": Decimal(7)}
+
+
 ALLOWED = {
     "enableSpotAndMarginTrading": True,
     "enableWithdrawals": False,

@@ -15,7 +15,7 @@ from shared.domain.fees import FeeRates
 from shared.domain.identity import Broker
 from tests.support.prices import dollar_prices
 from tests.support.recording_server import RecordingServer
-from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, PERMISSIONS, PRODUCTS
+from tests.unit.shared.brokers.coinbase.conftest import ACCOUNTS, LISTED, PERMISSIONS, PRODUCTS, product
 from tests.unit.shared.brokers.conftest import CountingNonces
 
 SUMMARY = "transaction_summary"
@@ -80,6 +80,17 @@ async def test_the_whole_price_list_is_one_request(server: RecordingServer, conn
     }
     (sent,) = server.requests
     assert "product_ids" not in sent.query
+
+
+@pytest.mark.parametrize("flags", [{"is_disabled": True}, {"trading_disabled": True}, {"is_listed": False}])
+async def test_a_product_that_is_no_longer_traded_gives_no_price(
+    server: RecordingServer, connection: BrokerConnection, flags: dict[str, bool]
+) -> None:
+    """Coinbase still shows its last price. The coin is worth what the product shows that is traded."""
+    server.answers[PRODUCTS] = {"products": [*LISTED, product("OLD-USD", price="900", **flags)]}
+    if flags.get("is_listed", True):
+        await connection.reload()
+    assert await dollar_prices(connection, "OLD") == {"OLD": Decimal(7)}
 
 
 async def test_balances_add_up_what_is_free_and_what_is_held(server: RecordingServer, account: BrokerAccount) -> None:

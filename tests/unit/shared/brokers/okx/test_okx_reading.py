@@ -104,6 +104,22 @@ async def test_what_is_not_told_of_a_key_counts_as_allowed(
     assert await account.key_permissions() == expected
 
 
+@pytest.mark.parametrize("fields", [{"perm": "read_only,trade"}, {}])
+@pytest.mark.parametrize(
+    ("mode", "words"),
+    [("1", ""), ("2", ""), (None, ""), ("3", "multi-currency margin mode"), (4, "portfolio margin mode")],
+)
+async def test_an_account_in_a_mode_without_spot_orders_is_not_supported(
+    server: RecordingServer, account: BrokerAccount, fields: dict[str, str], mode: Any, words: str
+) -> None:
+    """OKX would refuse each order. The text names the mode of the account, and the modes that are right."""
+    server.answers["account/config"] = [{**fields, "acctLv": mode}]
+    unsupported = (await account.key_permissions()).unsupported
+    assert bool(unsupported) is bool(words)
+    assert words in unsupported
+    assert not words or unsupported.endswith("choose the account mode Spot or Futures at OKX")
+
+
 async def test_a_key_that_does_not_work_is_told_from_one_that_may_not_ask(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
