@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from shared.brokers.registry import EXAMPLE_BROKER, supported_brokers
+from shared.brokers.registry import QUICK_EXAMPLE_BROKER, supported_brokers
 from shared.config import ConfigurationError, parse_broker
 
 ORDERS = 500
@@ -55,7 +55,7 @@ def chaos(
 
     chosen = [parse_broker(name.strip(), "--brokers") for name in brokers.split(",")] if brokers is not None else []
     # The protocol is the same at every broker.
-    chosen = chosen or ([EXAMPLE_BROKER] if steps else supported_brokers())
+    chosen = chosen or ([QUICK_EXAMPLE_BROKER] if steps else supported_brokers())
     number = secrets.randbelow(1_000_000) if seed is None else seed
     stamina.instrumentation.set_on_retry_hooks([])
     console = Console(stderr=as_json)

@@ -43,6 +43,8 @@ def _profile_in_folder_of(broker: Broker) -> BrokerProfile:
 _PROFILES: Final[Mapping[Broker, BrokerProfile]] = {broker: _profile_in_folder_of(broker) for broker in Broker}
 EXAMPLE_BROKER: Final = Broker.KRAKEN
 """The broker that a command uses when no broker is given."""
+QUICK_EXAMPLE_BROKER: Final = Broker.OKX
+"""The same for commands that need many fills: its limits allow to poll a master every two seconds, Kraken's do not."""
 
 
 def profile_of(broker: Broker) -> BrokerProfile:
