@@ -201,7 +201,7 @@ class Watch:
         published = await publish_recorded(master.redis, master.keys, master.ledger, master.now)
         # The followers hold these assets from now on, and the next fill asks what they are worth.
         await master.price_lists.need(
-            frozenset(asset for each in new for asset in each.fill.symbol.currencies) - DOLLARS
+            frozenset(asset for each in new for asset in each.fill.symbol.currencies if asset) - DOLLARS
         )
         for fill in recorded:
             log.info(

@@ -12,6 +12,7 @@ from sqlmodel import col
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, MasterAccount
+from shared.domain.symbol import Symbol
 from shared.persistence.tables.ledger import FeeCorrectionRow, MasterFillRow
 
 POSITIONS: Final = text("""
@@ -66,7 +67,9 @@ def store_correction(connection: Connection, broker: Broker, master_account: Mas
     )
     base, change = fill.symbol.base, ZERO
     if fill.side is Side.BUY and not is_closed:
-        change = (row.fee if row.fee_currency == base else ZERO) - (fill.fee if fill.fee_currency == base else ZERO)
+        # An unlisted name is its own base, so a fee in the coin was not taken off when the fill was recorded.
+        taken = row.fee if row.fee_currency == Symbol.parse(row.symbol).base else ZERO
+        change = taken - (fill.fee if fill.fee_currency == base else ZERO)
     newest = select(func.max(col(MasterFillRow.sequence))).where(*of_symbol).scalar_subquery()
     connection.execute(
         insert(FeeCorrectionRow).values(
