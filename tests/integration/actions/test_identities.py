@@ -5,26 +5,23 @@ The broker is a paper OKX, which reports the id of an account. A paper Kraken re
 
 import asyncio
 from collections.abc import Iterator
-from datetime import UTC, datetime
 
 import pytest
+from redis import Redis
 from sqlalchemy import Engine
 
 from shared.actions.check_keys import check_keys
 from shared.actions.errors import KeyNotUsable
 from shared.actions.followers import add_follower, replace_key
 from shared.actions.import_followers import NewFollower, import_followers
-from shared.actions.key_check import connected
-from shared.actions.keys_at_start import check_keys_at_start
+from shared.actions.keys_at_start import check_keys_at_start, refuse_shared_accounts
 from shared.actions.register_followers import register_followers
-from shared.brokers.port.orders import MarketOrder
+from shared.actions.resume_followers import resume_disabled_followers
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.accounts.key_check import KeyVerdict
-from shared.domain.amounts import parse_amount
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.fill import Side
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.symbol import Symbol
+from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.errors import FollowerTaken, ImportRefused
 from shared.persistence.ledger.ledger import Ledger
@@ -116,30 +113,13 @@ def test_a_check_stores_identities_and_finds_an_account_that_is_there_twice(at_o
     assert at_okx.store.get(OKX, BOB).identity is None
 
 
-def order_of(operator: Operator, key: Credentials) -> str:
-    """Place an order with the key, as a worker does, and return the broker's id."""
-
-    async def place() -> str:
-        async with connected(operator.context.access, KRAKEN, key) as connection:
-            order = MarketOrder(
-                client_order_id="0" * 32,
-                symbol=Symbol("BTC", "USD"),
-                side=Side.BUY,
-                quantity=parse_amount("0.001"),
-                valid_until=datetime.now(UTC).replace(year=2100),
-            )
-            return await connection.account(key).place(order)
-
-    return asyncio.run(place())
-
-
 def test_without_an_identity_a_key_is_the_same_account_if_it_can_read_an_order_of_the_old_one(
     operator: Operator, engine: Engine
 ) -> None:
     """A key that cannot read it is refused, unless the operator says that it is the same account. That is recorded."""
     one, other = operator.paper.new_shared_account(operator.new_name("alice"), {"USD": "1000"})
     add_follower(operator.context, KRAKEN, ALICE, one, actor=ACTOR)
-    broker_order_id = order_of(operator, one)
+    broker_order_id = operator.order_with(one)
     Ledger(engine).write([a_filled_event(broker_order_id=broker_order_id)])
     stranger = operator.new_key("stranger")
     with pytest.raises(KeyNotUsable, match=f"cannot read order {broker_order_id} of the old key.*--same-account$"):
@@ -197,3 +177,43 @@ def test_a_changed_key_of_the_environment_must_open_the_same_account(at_okx: Ope
         register_followers(at_okx.context, given(key))
         assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: key}
         assert at_okx.store.get(OKX, ALICE).status is FollowerStatus.ACTIVE
+
+
+def test_a_registration_refuses_the_duplicates_by_name_and_announces_it(at_okx: Operator) -> None:
+    """Bob's key opens the account of alice, and carol's that of the master. A second registration changes nothing."""
+    (alices, bobs), (master, carols) = two_keys(at_okx, "alice"), two_keys(at_okx, "master")
+    context = at_okx.with_masters({OKX: master})
+    keys = {"alice": alices, "bob": bobs, "carol": carols, "dave": at_okx.new_key("dave")}
+    followers = [
+        EnvironmentFollower(broker=OKX, follower_id=FollowerId(name), credentials=key) for name, key in keys.items()
+    ]
+    for refused_names in (["bob", "carol"], []):
+        registration = register_followers(context, followers)
+        with Redis.from_url(at_okx.redis_url) as redis:
+            before = int(redis.get(BrokerKeys(OKX).roster) or 0)
+            refused = refuse_shared_accounts(context, followers, registration)
+            assert int(redis.get(BrokerKeys(OKX).roster) or 0) == before + bool(refused_names)
+        assert sorted(name for _, name in refused) == refused_names
+        for (_, name), why in refused.items():
+            assert at_okx.store.get(OKX, name).status_reason == why
+        statuses = {each.follower_id: each.status.value for each in at_okx.store.all()}
+        assert statuses == {"alice": "active", "bob": "disabled", "carol": "disabled", "dave": "active"}
+
+
+def test_resume_all_brings_back_no_second_key_of_an_account(at_okx: Operator) -> None:
+    """Each account comes back once: bob has alice's account, erin has dave's, and carol has the master's."""
+    (alices, bobs), (master, carols) = two_keys(at_okx, "alice"), two_keys(at_okx, "master")
+    daves, erins = two_keys(at_okx, "dave")
+    context = at_okx.with_masters({OKX: master})
+    add_follower(context, OKX, ALICE, alices, actor=ACTOR)
+    for name, key in {"bob": bobs, "carol": carols, "dave": daves, "erin": erins}.items():
+        at_okx.store.add(OKX, FollowerId(name), key, actor=ACTOR)
+        at_okx.store.set_status(OKX, FollowerId(name), FollowerStatus.DISABLED, actor="broker", reason="refused")
+    found = resume_disabled_followers(context, OKX, actor=ACTOR)
+    assert found.resumed == ((OKX, "dave"),)
+    reasons = {name: why for (_, name), why in found.still_disabled.items()}
+    assert "follower alice has already" in reasons[BOB]
+    assert "the master's own account" in reasons[FollowerId("carol")]
+    assert "follower dave has already" in reasons[FollowerId("erin")]
+    statuses = {each.follower_id: each.status.value for each in at_okx.store.all()}
+    assert statuses == {"alice": "active", "bob": "disabled", "carol": "disabled", "dave": "active", "erin": "disabled"}

@@ -2,9 +2,9 @@
 
 import pytest
 
-from shared.actions.followers import pause_follower
+from shared.actions.followers import pause_follower, resume_follower
 from shared.actions.resume_followers import resume_disabled_followers
-from shared.domain.copying.follower import FollowerStatus
+from shared.domain.copying.follower import MASTERS_OWN_ACCOUNT, FollowerStatus
 from shared.domain.identity import FollowerId
 from shared.persistence.followers.environment import GONE
 from tests.support.operators.operator import ACTOR, KRAKEN, READING, Operator
@@ -53,3 +53,15 @@ def test_a_second_call_resumes_nobody_and_announces_nothing(disabled: Operator) 
     before = disabled.announcements()
     found = resume_disabled_followers(disabled.context, actor=ACTOR)
     assert (found.resumed, len(found.still_disabled), disabled.announcements()) == ((), 2, before)
+
+
+def test_a_follower_that_was_the_masters_own_account_comes_back_by_its_name_only(operator: Operator) -> None:
+    """Its key is in order, and the broker reports no account. Without the audit, its copies would be copied again."""
+    alice = FollowerId("alice")
+    operator.store.add(KRAKEN, alice, operator.new_key("alice"), actor=ACTOR)
+    operator.store.set_status(KRAKEN, alice, FollowerStatus.DISABLED, actor="broker", reason=MASTERS_OWN_ACCOUNT)
+    found = resume_disabled_followers(operator.context, actor=ACTOR)
+    assert (found.resumed, found.still_disabled) == ((), {(KRAKEN, alice): MASTERS_OWN_ACCOUNT})
+    assert statuses(operator) == {"alice": "disabled"}
+    resume_follower(operator.context, alice, actor=ACTOR)
+    assert statuses(operator) == {"alice": "active"}

@@ -60,9 +60,20 @@ class FeeInCoin(FakeAccount):
 
 
 @dataclass
+class NamedPrices(LivePrices):
+    """Notes the assets whose prices were asked for."""
+
+    needed: set[str] = field(default_factory=set)
+
+    async def need(self, assets: frozenset[str]) -> None:
+        self.needed |= assets
+
+
+@dataclass
 class Bench:
     redis: Redis
     engine: Engine
+    needed: set[str] = field(default_factory=set)
     account: FeeInCoin = field(
         default_factory=lambda: FeeInCoin(
             {"USD": Decimal(100_000), "BTC": Decimal(2)}, {"BTC": Decimal(50_000), "ETH": Decimal(2_500)}
@@ -81,13 +92,14 @@ class Bench:
                 redis=self.redis,
                 keys=KEYS,
                 report=Report(self.redis, KEYS, NAME, "process", lambda: self.account.clock),
-                price_lists=LivePrices(self.account.prices, lambda: self.account.clock),
+                price_lists=NamedPrices(self.account.prices, lambda: self.account.clock, needed=self.needed),
                 now=lambda: self.account.clock,
             )
         )
         await watch.begin()
         await watch.poll()
         self.account.requests.clear()
+        self.needed.clear()
         yield watch
         await watch.close()
 
@@ -188,3 +200,13 @@ async def test_a_clock_that_is_more_than_a_second_off_is_a_finding(bench: Bench)
         await watch.begin()
         await watch.poll()
         assert await findings() == []
+
+
+async def test_the_price_of_a_new_asset_is_asked_for_as_soon_as_its_fill_is_published(bench: Bench) -> None:
+    """The followers hold it from then on. The account of the master is read ten seconds later."""
+    async with bench.watching() as watch:
+        bench.account.trade(Side.BUY, "ETH/USD", "3")
+        await watch.poll()
+        assert len(await bench.published()) == 1
+        assert bench.needed == {"ETH"}
+        assert "balances" not in bench.account.requests

@@ -12,6 +12,7 @@ import pytest
 from pydantic import SecretStr
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
+from sqlalchemy.exc import ProgrammingError
 
 from services.master_trader.report import Report
 from services.master_trader.watch import Master, Watch
@@ -148,10 +149,55 @@ async def test_nothing_is_copied_while_it_is_not_known_whose_account_a_new_key_o
     account = an_account("", "17")
     await world.watch(account, "first key")
     account.trade(Side.BUY, "BTC/USD", "0.5")
-    account.answered = False
+    account.answered, account.identity = False, None
     with pytest.raises(OutcomeUnknown, match="does not report whose account"):
         await world.watch(account, "second key")
     assert await world.published() == []
-    account.answered = True
+    account.answered, account.identity = True, "17"
     await world.watch(account, "second key")
     assert len(await world.published()) == 1
+
+
+async def test_a_first_start_does_not_wait_for_a_broker_that_reports_nothing_about_the_key(world: World) -> None:
+    """There is no earlier account, so the fills are copied. The account is stored when the broker reports it."""
+    account = an_account("", None)
+    account.answered = False
+    identities = MasterFills(world.engine).identities
+    await world.watch(account, "first key")
+    account.trade(Side.BUY, "BTC/USD", "0.5")
+    await world.watch(account, "first key")
+    assert len(await world.published()) == 1
+    known = identities.known(KEYS.broker, NAME)
+    assert known is not None
+    assert (known.identity, known.key_hash) == (None, None)
+    account.answered, account.identity = True, "17"
+    await world.watch(account, "first key")
+    known = identities.known(KEYS.broker, NAME)
+    assert known is not None
+    assert known.identity == "17"
+
+
+async def test_an_account_that_the_broker_names_is_known_without_the_keys_permissions(world: World) -> None:
+    """The test network of Binance reports no restrictions of keys. The id of the account is enough."""
+    account = an_account("", "17")
+    account.answered = False
+    await world.watch(account, "first key")
+    account.trade(Side.BUY, "BTC/USD", "0.5")
+    await world.watch(account, "second key")
+    assert len(await world.published()) == 1
+    assert world.changes() == [("keys", "17", "17")]
+
+
+async def test_the_alert_about_another_account_comes_before_the_change_is_stored(world: World) -> None:
+    """PostgreSQL refuses to store the change. The next start finds the other account again, and stores it."""
+    old, new = an_account("old-", "17"), an_account("new-", "18")
+    await world.watch(old, "key of old")
+    with world.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE master_changes RENAME TO away"))
+    with pytest.raises(ProgrammingError, match="master_changes"):
+        await world.watch(new, "key of new")
+    assert await world.alerts() == [AlertKind.MASTER_CHANGED]
+    with world.engine.begin() as connection:
+        connection.execute(text("ALTER TABLE away RENAME TO master_changes"))
+    await world.watch(new, "key of new")
+    assert world.changes() == [("account", "17", "18")]

@@ -1,5 +1,6 @@
 """The price list of a broker in a real Redis: one process writes it, and all others read it."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
@@ -98,3 +99,17 @@ async def test_assets_are_named_only_for_a_broker_that_shows_prices_by_name(redi
         keys = BrokerKeys(broker)
         await StoredPrices(redis, keys).need(frozenset({"BTC", "AAPL"}))
         assert sorted(await PriceListWriter(redis, keys).needed()) == needed
+
+
+async def test_many_readers_at_once_cause_one_reading(redis: Redis) -> None:
+    """The list of a broker is large, and the followers of a process need it at the same moment."""
+    await PriceListWriter(redis, KEYS).write({BTC: Decimal(50_000)}, NOW)
+
+    async def readings() -> int:
+        commands = await redis.info("commandstats")
+        return int(commands.get("cmdstat_hgetall", {}).get("calls", 0))
+
+    prices, before = StoredPrices(redis, KEYS), await readings()
+    lists = await asyncio.gather(*(prices.read() for _ in range(16)))
+    assert await readings() == before + 1
+    assert {each.prices[BTC] for each in lists} == {50_000}

@@ -75,6 +75,19 @@ def test_a_fee_of_a_fill_that_is_not_recorded_changes_nothing(fills: MasterFills
     assert not fills.correct_fee(KRAKEN, "main", an_account_fill(fill_id="a"))
 
 
+@pytest.mark.parametrize("shown_first", [("0", ""), ("0.01", "FOO")], ids=["no fee", "another fee"])
+def test_a_fee_is_corrected_once_for_a_fill_whose_pair_was_listed_later(
+    fills: MasterFills, shown_first: tuple[str, str]
+) -> None:
+    """The fill was recorded under a name that shows no quote currency. The position stays under that name."""
+    unlisted, (fee, currency) = Symbol("FOOBAR", ""), shown_first
+    bought = {"fill_id": "a", "quantity": "1"}
+    fills.record(KRAKEN, "main", [observed(**bought, symbol=unlisted, fee=fee, fee_currency=currency)], NOW)
+    shown = an_account_fill(**bought, symbol="FOO/BAR", fee="0.02", fee_currency="FOO")
+    assert [fills.correct_fee(KRAKEN, "main", shown) for _ in range(3)] == [True, False, False]
+    assert fills.traded_positions(KRAKEN, "main", {unlisted, Symbol("FOO", "BAR")}) == {unlisted: Decimal("0.98")}
+
+
 def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills) -> None:
     """Buys raise the position, a sale closes its share, a fee in the coin counts, and each symbol is separate."""
     fills.record(KRAKEN, "main", [observed("a", quantity="1", fee="0.01", fee_currency="BTC")], NOW)

@@ -1,7 +1,9 @@
 """Builds the context of actions on real servers, with one paper broker, as a front end without settings would."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import replace
+from datetime import UTC, datetime
 from itertools import count
 
 from cryptography.fernet import Fernet
@@ -10,8 +12,13 @@ from redis import Redis
 from sqlalchemy import Engine
 
 from shared.actions.context import ActionContext, BrokerAccess, RedisAddress
+from shared.actions.key_check import connected
+from shared.brokers.port.orders import MarketOrder
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.amounts import parse_amount
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
@@ -58,6 +65,22 @@ class Operator:
     def new_name(self, name: str) -> str:
         """A name that no account at the broker has yet."""
         return f"{name}-{next(_NUMBERS)}"
+
+    def order_with(self, key: Credentials) -> str:
+        """Place an order at Kraken with the key, as a worker does, and return the broker's id."""
+
+        async def place() -> str:
+            async with connected(self.context.access, KRAKEN, key) as connection:
+                order = MarketOrder(
+                    client_order_id="0" * 32,
+                    symbol=Symbol("BTC", "USD"),
+                    side=Side.BUY,
+                    quantity=parse_amount("0.001"),
+                    valid_until=datetime.now(UTC).replace(year=2100),
+                )
+                return await connection.account(key).place(order)
+
+        return asyncio.run(place())
 
     def with_masters(self, masters: Mapping[Broker, Credentials]) -> ActionContext:
         return replace(self.context, masters=masters)

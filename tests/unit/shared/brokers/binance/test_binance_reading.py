@@ -171,6 +171,16 @@ async def test_what_a_key_may_do(
     assert binance.requests[0].path == "/sapi/v1/account/apiRestrictions"
 
 
+@pytest.mark.parametrize("restrictions", ["text", refused(-1100, "?"), refused(-1000, "?", 500)])
+async def test_the_account_is_named_although_the_restrictions_are_not_shown(
+    binance: RecordingServer, account: BinanceAccount, restrictions: Any
+) -> None:
+    """The spot test network has no restrictions of keys. Its accounts have an id nevertheless."""
+    binance.answers["GET apiRestrictions"] = restrictions
+    binance.answers["GET account"] = {"uid": 354937868, "balances": []}
+    assert await account.key_permissions() == NOT_ANSWERED.model_copy(update={"identity": "354937868"})
+
+
 @pytest.mark.parametrize(
     ("answer", "expected"), [(refused(-2015, "?", 401), KeyRefused), (refused(-1003, "?", 429), RateLimited)]
 )

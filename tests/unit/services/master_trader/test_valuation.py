@@ -1,0 +1,69 @@
+"""Tests the books of a master while its account is read, on the fake that stands for the port."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from services.master_trader.held_sales import HeldSales
+from services.master_trader.master_prices import MasterPriceList
+from services.master_trader.valuation import Valuation
+from shared.brokers.registry import profile_of
+from shared.domain.accounts.master_value import MasterPrices
+from shared.domain.fill import Side
+from shared.domain.identity import Broker
+from tests.support.broker import FakeAccount
+from tests.support.prices import LivePrices
+
+
+class LimitedAccount(FakeAccount):
+    """An account whose balances are read after something else has happened."""
+
+    before_reply: Callable[[], object] | None = None
+
+    async def balances(self) -> Any:
+        if self.before_reply is not None:
+            self.before_reply()
+        return await super().balances()
+
+
+def watched() -> tuple[LimitedAccount, Valuation]:
+    account = LimitedAccount({"USD": Decimal(10_000)}, {"ETH": Decimal(2_500)})
+    lists = LivePrices(account.prices, lambda: account.clock)
+    price_list = MasterPriceList(lists, profile_of(Broker.KRAKEN).price_routes, {})
+    return account, Valuation(price_list, HeldSales(0), lambda: account.clock)
+
+
+async def test_a_fill_during_a_reading_that_had_to_wait_is_counted_once() -> None:
+    """The limiter holds the request back for ten seconds. The fill comes in the middle, so the reply contains it.
+
+    The books keep what they had and count the fill. The reading is not taken into them.
+    """
+    account, valuation = watched()
+    since = account.clock - timedelta(hours=1)
+    fills, _ = await valuation.poll(account, since)
+
+    def wait() -> None:
+        account.clock += timedelta(seconds=4)
+        account.trade(Side.BUY, "ETH/USD", "2")
+        account.clock += timedelta(seconds=5)
+
+    account.before_reply = wait
+    reading = await valuation.read(account, fills)
+    assert reading.totals == account.totals
+    (fill,), _ = await valuation.poll(account, since)
+    assert valuation.books.totals == account.totals
+    # A reading that was taken into the books would contain the fee.
+    assert valuation.books.fees_since_reading(MasterPrices(account.prices)) == fill.fee > 0
+
+
+async def test_a_reading_without_a_fill_near_it_is_taken_into_the_books() -> None:
+    """A deposit changes what the account holds, and no fill shows it."""
+    account, valuation = watched()
+    since = account.clock - timedelta(hours=1)
+    fills, _ = await valuation.poll(account, since)
+    account.clock += timedelta(seconds=60)
+    account.totals["USD"] += 500
+    await valuation.read(account, fills)
+    await valuation.poll(account, since)
+    assert valuation.books.totals == account.totals
