@@ -71,7 +71,8 @@ def register(
 
     New ones join. Changed keys are taken over, and a disabled follower is active again with them. One that was
     there before and is not any more is disabled, because its key was taken away. So is one whose new key `judge`
-    refuses after it has asked the broker. All of it or nothing. Raises FollowerTaken when an id belongs to a follower of the database or a key to another follower.
+    refuses after it has asked the broker. All of it or nothing. Raises FollowerTaken when an id belongs to a follower
+    of the database or a key to another follower.
     """
     given: dict[Key, Credentials] = {(each.broker, each.follower_id): each.credentials for each in followers}
     with transaction(engine) as connection:

@@ -54,6 +54,13 @@ def at_okx(okx: PaperServer, fresh_redis_url: str, engine: Engine) -> Operator:
     return Operator(okx, fresh_redis_url, engine, OKX)
 
 
+def named(**keys: Credentials) -> list[EnvironmentFollower]:
+    """The followers of the environment."""
+    return [
+        EnvironmentFollower(broker=OKX, follower_id=FollowerId(name), credentials=key) for name, key in keys.items()
+    ]
+
+
 def two_keys(operator: Operator, name: str) -> tuple[Credentials, Credentials]:
     """Two keys of one new account."""
     return operator.paper.new_shared_account(operator.new_name(name), {"USDT": "1000"})
@@ -137,10 +144,7 @@ def test_a_start_refuses_the_duplicate_by_name_and_the_rest_start(at_okx: Operat
     """Bob's key opens the account of alice, and carol's that of the master. Dave starts as usual."""
     (alices, bobs), (master, carols) = two_keys(at_okx, "alice"), two_keys(at_okx, "master")
     context = at_okx.with_masters({OKX: master})
-    keys = {"alice": alices, "bob": bobs, "carol": carols, "dave": at_okx.new_key("dave")}
-    followers = [
-        EnvironmentFollower(broker=OKX, follower_id=FollowerId(name), credentials=key) for name, key in keys.items()
-    ]
+    followers = named(alice=alices, bob=bobs, carol=carols, dave=at_okx.new_key("dave"))
     registration = at_okx.store.register_environment(followers)
     found = asyncio.run(check_keys_at_start(context, [OKX], followers, registration))
     assert found.usable == (OKX,)
@@ -183,10 +187,7 @@ def test_a_registration_refuses_the_duplicates_by_name_and_announces_it(at_okx: 
     """Bob's key opens the account of alice, and carol's that of the master. A second registration changes nothing."""
     (alices, bobs), (master, carols) = two_keys(at_okx, "alice"), two_keys(at_okx, "master")
     context = at_okx.with_masters({OKX: master})
-    keys = {"alice": alices, "bob": bobs, "carol": carols, "dave": at_okx.new_key("dave")}
-    followers = [
-        EnvironmentFollower(broker=OKX, follower_id=FollowerId(name), credentials=key) for name, key in keys.items()
-    ]
+    followers = named(alice=alices, bob=bobs, carol=carols, dave=at_okx.new_key("dave"))
     for refused_names in (["bob", "carol"], []):
         registration = register_followers(context, followers)
         with Redis.from_url(at_okx.redis_url) as redis:
