@@ -11,13 +11,22 @@ from typing import Final
 
 from services.master_trader.books import MasterBooks
 from services.master_trader.unwind import held_fills, holdings_before
+from shared.brokers.port.account import BrokerAccount, LearnsFees
 from shared.domain.amounts import ZERO
-from shared.domain.fill import AccountFill
+from shared.domain.fill import AccountFill, Side
 from shared.domain.symbol import Symbol
 from shared.persistence.ledger.master_fills import ObservedFill
 
 NEARLY_ALL: Final = Decimal("0.99")
 """A sale of this share of the position may be all of it, if a fee of its purchase was taken in the coin."""
+
+
+def unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:
+    """The ones of `symbols` in which the fee of a purchase is not known yet."""
+    if not isinstance(account, LearnsFees):
+        return set()
+    bought = [fill for fill in fills if fill.side is Side.BUY and fill.symbol in symbols]
+    return {fill.symbol for fill in bought if not account.knows_fee(fill)}
 
 
 class HeldSales:

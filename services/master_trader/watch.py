@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from services.master_trader.alert import alert_clock, alert_unpriced
 from services.master_trader.copies import without_copies
-from services.master_trader.held_sales import HeldSales
+from services.master_trader.held_sales import HeldSales, unsure
 from services.master_trader.identify import identify
 from services.master_trader.list_instruments import list_instruments
 from services.master_trader.master_prices import MasterPriceList
@@ -235,7 +235,7 @@ class Watch:
             else {}
         )
         held = self._held_sales.hold(
-            sighting.new, fills, self._valuation.books, traded, _unsure(reach.account, fills, sold), monotonic()
+            sighting.new, fills, self._valuation.books, traded, unsure(reach.account, fills, sold), monotonic()
         )
         return sighting.without(held)
 
@@ -345,11 +345,3 @@ class Watch:
         if sighting.new or monotonic() >= self._report_due_seconds:
             await self._master.report.watching(watched_since=progress.watched_since, published_sequence=published)
             self._report_due_seconds = monotonic() + REPORT_SECONDS
-
-
-def _unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:
-    """The ones of `symbols` in which the fee of a purchase is not known yet."""
-    if not isinstance(account, LearnsFees):
-        return set()
-    bought = [fill for fill in fills if fill.side is Side.BUY and fill.symbol in symbols]
-    return {fill.symbol for fill in bought if not account.knows_fee(fill)}

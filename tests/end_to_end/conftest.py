@@ -82,12 +82,12 @@ class Running:
             for side, quantity in orders:
                 client.create_order("BTC/USD", "market", side, quantity)
 
-    def wait_settled(self, fills: int) -> list[dict[str, Any]]:
-        """Wait until the ledger has this many fills and every follower has copied them; return the fills."""
+    def wait_settled(self, fills: int, outcome: str = "copied") -> list[dict[str, Any]]:
+        """Wait until the ledger has this many fills, each with this outcome for every follower; return the fills."""
         deadline = time.monotonic() + SETTLED_SECONDS
         while True:
             found: list[dict[str, Any]] = json.loads(self.command("fills", "--json").stdout)
-            if len(found) >= fills and all(fill["copied"] == len(FOLLOWERS) for fill in found):
+            if len(found) >= fills and all(fill[outcome] == len(FOLLOWERS) for fill in found):
                 return found
             if time.monotonic() > deadline:
                 pytest.fail(f"not settled: {found}")
