@@ -35,7 +35,7 @@ class OrderFacts(NamedTuple):
 
     asset_class: str | None = None
     rested_from: datetime | None = None
-    """When a limit order was submitted. Executions well after that time pay the maker's rate."""
+    """When a limit order that may wait was submitted. Executions well after that time pay the maker's rate."""
 
 
 def moment(text: Any) -> datetime:
@@ -99,10 +99,12 @@ def order_facts(reply: Mapping[str, Any]) -> OrderFacts:
 
 
 def _rested_from(reply: Mapping[str, Any]) -> datetime | None:
-    """When a limit order was submitted; None for other orders."""
+    """When a limit order was submitted; None for an order that never waits in the book."""
     kind = reply.get("type") or reply.get("order_type")
     came_at = reply.get("submitted_at") or reply.get("created_at")
-    return moment(came_at) if kind == "limit" and came_at else None
+    # Such an order takes what is there, however late it reaches the book.
+    is_immediate = reply.get("time_in_force") in ("ioc", "fok")
+    return moment(came_at) if kind == "limit" and came_at and not is_immediate else None
 
 
 def _has_rested(rested_from: datetime | None, executed_at: datetime) -> bool:

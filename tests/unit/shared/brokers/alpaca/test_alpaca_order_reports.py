@@ -15,19 +15,25 @@ from tests.unit.shared.brokers.alpaca.conftest import CREDENTIALS, ORDER, ORDER_
 
 
 @pytest.mark.parametrize(
-    ("filled_at", "kind", "fee"),
+    ("filled_at", "kind", "time_in_force", "fee"),
     [
-        ("2024-05-01T10:00:00.9Z", "limit", "0.0005"),
-        ("2024-05-01T10:07:00Z", "limit", "0.0003"),
-        ("2024-05-01T10:07:00Z", "market", "0.0005"),
-        (None, "limit", "0.0005"),
+        ("2024-05-01T10:00:00.9Z", "limit", "gtc", "0.0005"),
+        ("2024-05-01T10:07:00Z", "limit", "gtc", "0.0003"),
+        ("2024-05-01T10:07:00Z", "limit", "ioc", "0.0005"),
+        ("2024-05-01T10:07:00Z", "market", "gtc", "0.0005"),
+        (None, "limit", "gtc", "0.0005"),
     ],
 )
 async def test_the_fee_of_an_order_that_waited_is_a_makers(
-    server: RecordingServer, account: BrokerAccount, filled_at: str | None, kind: str, fee: str
+    server: RecordingServer, account: BrokerAccount, filled_at: str | None, kind: str, time_in_force: str, fee: str
 ) -> None:
-    """Alpaca reports no fee. A limit order that waited before its execution pays 0.15%, all others 0.25%."""
-    server.answers[f"GET {ORDER}"] = order_reply(type=kind, filled_at=filled_at, limit_price="50000.5")
+    """Alpaca reports no fee. A limit order that waited before its execution pays 0.15%, all others 0.25%.
+
+    An immediate order never waits in the book, even if it is executed late.
+    """
+    server.answers[f"GET {ORDER}"] = order_reply(
+        type=kind, filled_at=filled_at, limit_price="50000.5", time_in_force=time_in_force
+    )
     report = await account.order(BrokerOrderId(ORDER_ID), "BTC/USD")
     assert (report.fee, report.fee_currency, report.limit_price) == (Decimal(fee), "BTC", Decimal("50000.5"))
 
