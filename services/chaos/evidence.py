@@ -29,6 +29,7 @@ from shared.persistence.database import transaction
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import FillReport, Reports
 
+DEFAULT_LIMITS = OpenLimits()
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
     " GROUP BY copy_order_id"
@@ -40,8 +41,13 @@ _WAITS = text("""
 """)
 
 
-async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path) -> Evidence:
-    """Read everything of one broker. The system must have settled before. Raises one of the demo's AWAY."""
+async def collect_evidence(
+    broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path, limits: OpenLimits = DEFAULT_LIMITS
+) -> Evidence:
+    """Read everything of one broker. `limits`: those that the workers ran with.
+
+    The system must have settled before. Raises one of the demo's AWAY.
+    """
     keys, reports = BrokerKeys(broker), Reports(engine)
     async with aiohttp.ClientSession(paper_url) as session:
         orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]
@@ -64,15 +70,15 @@ async def collect_evidence(broker: Broker, paper_url: str, engine: Engine, redis
         },
         dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
         nonces=await asyncio.to_thread(_nonces, journal),
-        highest_prices=_highest_prices(ledger_fills, instruments),
+        highest_prices=_highest_prices(ledger_fills, instruments, limits),
         lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
     )
 
 
-def _highest_prices(fills: Sequence[FillReport], instruments: Sequence[Instrument]) -> dict[int, Decimal]:
-    """The stages run with the default limits."""
+def _highest_prices(
+    fills: Sequence[FillReport], instruments: Sequence[Instrument], limits: OpenLimits
+) -> dict[int, Decimal]:
     by_symbol = {each.symbol: each for each in instruments}
-    limits = OpenLimits()
     return {fill.sequence: limits.highest_price(by_symbol[fill.symbol], fill.price) for fill in fills}
 
 

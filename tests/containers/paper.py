@@ -7,6 +7,7 @@ operator would do it, so that there is work to share.
 import json
 import urllib.request
 from collections.abc import Mapping
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any, Final
@@ -15,6 +16,7 @@ from redis import Redis
 
 from services.local_system.paper_accounts import quote_currency
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
 from shared.messaging.keys import BrokerKeys
 from tests.containers.docker import docker
@@ -29,6 +31,13 @@ STAGES: Final = stages(PAPER)
 ACCOUNTS: Final = "/var/lib/nija/paper"
 _DOLLARS: Final = {"paper_one": 10_000, "paper_two": 2_500, "paper_three": 50_000}
 _MORE_DOLLARS: Final = {"four": 5_000, "five": 20_000, "six": 100_000, "seven": 3_000, "eight": 30_000}
+OPEN_LIMITS: Final = OpenLimits(timedelta(minutes=15), margin=Decimal("0.1"), margin_of_liquid=Decimal("0.1"))
+"""So wide that no open is skipped: these tests demand that every fill is copied, however long a fault lasts."""
+OPEN_SETTINGS: Final = {
+    "NIJA_OPEN_MAX_AGE_SECONDS": str(int(OPEN_LIMITS.max_age.total_seconds())),
+    "NIJA_OPEN_PRICE_LIMIT_PERCENT": str(OPEN_LIMITS.margin * 100),
+    "NIJA_OPEN_PRICE_LIMIT_LIQUID_PERCENT": str(OPEN_LIMITS.margin_of_liquid * 100),
+}
 SHARES: Final = {name: Decimal(dollars) / MASTER_DOLLARS for name, dollars in {**_DOLLARS, **_MORE_DOLLARS}.items()}
 
 
@@ -40,6 +49,7 @@ class Paper:
             "nija-test",
             "paper",
             folder,
+            settings=OPEN_SETTINGS,
             added={"gate": gate("paper-redis", "paper-postgres", inside="paper", outside="outside")},
         )
         self.traders: list[Trader] = []
@@ -61,6 +71,7 @@ class Paper:
             database_url=f"postgresql://nija:paper@127.0.0.1:{postgres}/nija",
             shares=SHARES,
             nonces=self.project.folder / "kraken.journal",
+            open_limits=OPEN_LIMITS,
         )
         self.ground.nonces.touch()
 

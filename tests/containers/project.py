@@ -26,13 +26,17 @@ POLL_SECONDS = 0.5
 
 @dataclass
 class Project:
-    """One Compose project. `profile` is the profile that its commands name; `added` are services of the tests."""
+    """One Compose project. `profile` is the profile that its commands name; `added` are services of the tests.
+
+    `settings` are variables that every container with the image of nija gets in addition.
+    """
 
     name: str
     profile: str
     folder: Path
     added: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
     variables: Mapping[str, str] = field(default_factory=dict)
+    settings: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.folder.mkdir(parents=True, exist_ok=True)
@@ -42,6 +46,7 @@ class Project:
             override: dict[str, Any] = {}
             if service["image"] == "nija":
                 override["image"] = IMAGE
+                override["environment"] = dict(self.settings)
             if self.profile in service["profiles"] and "ports" in service:
                 override["ports"] = _Replaced([_on_a_free_port(port) for port in service["ports"]])
             if override:

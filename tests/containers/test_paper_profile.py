@@ -88,6 +88,9 @@ def test_three_workers_of_one_broker_share_its_followers(paper: Paper, results: 
         until(
             lambda: all(served(worker, since) for worker in workers),
             "each worker at Kraken has carried out orders",
+            instead=lambda: "\n".join(
+                f"{served(worker, since)} times\n{logs_of(worker)[-8_000:]}" for worker in workers
+            ),
         )
     orders = [served(worker, since) for worker in workers]
     results.rows[-1].note += f"; {' + '.join(map(str, orders))} times served at Kraken"

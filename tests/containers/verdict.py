@@ -23,6 +23,7 @@ from sqlalchemy import text
 from services.chaos.evidence import collect_evidence
 from services.chaos.invariants import check
 from services.demo.accounts import MASTER
+from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import DatabaseUnavailable
@@ -100,6 +101,8 @@ class Ground:
     redis_url: str
     shares: Mapping[str, Decimal]
     """By follower, its equity divided by the master's; the same at every broker."""
+    open_limits: OpenLimits
+    """Those that the workers run with."""
     nonces: Path
     """The journal of Kraken's paper broker, as far as it was copied here."""
 
@@ -129,7 +132,7 @@ class Ground:
     async def _broken_promises(self, broker: Broker) -> list[str]:
         engine, redis = open_engine(self.database_url, pool_size=1), Redis.from_url(self.redis_url, socket_timeout=10)
         try:
-            seen = await collect_evidence(broker, self.paper_urls[broker], engine, redis, self.nonces)
+            seen = await collect_evidence(broker, self.paper_urls[broker], engine, redis, self.nonces, self.open_limits)
         finally:
             await redis.aclose()
             engine.dispose()
