@@ -3,6 +3,7 @@
 from asyncio import Lock
 from collections.abc import Awaitable, Callable, Iterable, Mapping
 from datetime import UTC, datetime, timedelta
+from types import MappingProxyType
 from typing import Any, TypeVar
 
 import ccxt  # type: ignore[import-untyped]  # ccxt ships no type marker
@@ -55,7 +56,7 @@ _Endpoint = Callable[[dict[str, Any]], Awaitable[Any]]
 class KrakenAccount(CcxtAccount):
     """Implements `BrokerAccount`. Simultaneous calls wait for each other: Kraken refuses nonces out of order."""
 
-    __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols", "_unread_orders")
+    __slots__ = ("_lock", "_malformed_key", "_nonces", "_order_flags", "_symbols", "_trades", "_unread_orders")
 
     def __init__(self, client: KrakenClient, nonces: Nonces, symbols: KrakenSymbols, malformed_key: str) -> None:
         """`malformed_key`: what is wrong with the form of the key, so that no request can be signed; or empty."""
@@ -65,6 +66,8 @@ class KrakenAccount(CcxtAccount):
         self._symbols = symbols
         self._lock = Lock()
         self._malformed_key = malformed_key
+        self._trades: dict[str, Any] = {}
+        """The trades that `fills_since` read last. A poll reads minutes of them again, which may be several pages."""
         self._order_flags: dict[str, frozenset[str]] = {}
         self._unread_orders: dict[str, int] = {}
         """How often each order was requested whose flags are still missing. The orders of the fills returned last."""
@@ -153,7 +156,12 @@ class KrakenAccount(CcxtAccount):
         )
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
-        trades = await self._trades_since(since)
+        # Whether Kraken's list begins before, in or after the second of `start` is unclear, so that second is read.
+        counted_from = _start(since) + timedelta(seconds=1)
+        known = {
+            trade_id: trade for trade_id, trade in self._trades.items() if replies.moment(trade["time"]) >= counted_from
+        }
+        trades = await self._trades_since(since, known)
         self._note_orders(trade["ordertxid"] for trade in trades.values())
         try:
             fills = [
@@ -162,6 +170,9 @@ class KrakenAccount(CcxtAccount):
             ]
         except WRONG_SHAPE as error:
             raise _unreadable("TradesHistory", error) from error
+        # In place, because the same account at other priorities shares it.
+        self._trades.clear()
+        self._trades.update(trades)
         return sorted(
             (fill for fill in fills if fill.executed_at >= since), key=lambda fill: (fill.executed_at, fill.fill_id)
         )
@@ -187,10 +198,10 @@ class KrakenAccount(CcxtAccount):
             return None
         return await self._request(self._client.privatePostTradeVolume, {"pair": pair}, replies.fee_rates)
 
-    async def _trades_since(self, since: datetime) -> dict[str, Any]:
-        start = str(int((since - OVERLAP).timestamp()))
+    async def _trades_since(self, since: datetime, known: Mapping[str, Any] = MappingProxyType({})) -> dict[str, Any]:
+        start = str(int(_start(since).timestamp()))
         endpoint = self._client.privatePostTradesHistory
-        trades = await whole_history(self._request, endpoint, {"start": start}, "trades")
+        trades = await whole_history(self._request, endpoint, {"start": start}, "trades", known)
         for trade_id, trade in trades.items():
             if not (isinstance(trade.get("ordertxid"), str) and isinstance(trade.get("pair"), str)):
                 raise OutcomeUnknown(f"Kraken does not report order and pair of trade {shortened(trade_id)}")
@@ -257,6 +268,11 @@ class KrakenAccount(CcxtAccount):
             raise classify(error) from error
         except (*WRONG_SHAPE, OSError) as error:
             raise _unreadable("the request", error) from error
+
+
+def _start(since: datetime) -> datetime:
+    """The whole second that is sent as `start`, for everything executed at `since` or later."""
+    return (since - OVERLAP).replace(microsecond=0)
 
 
 def _unreadable(what: str, error: Exception) -> OutcomeUnknown:

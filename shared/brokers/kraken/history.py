@@ -1,6 +1,7 @@
 """Reads Kraken's lists to the end: all entries of all pages of an endpoint, by id."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from types import MappingProxyType
 from typing import Any, Protocol
 
 from shared.brokers.errors import NotVisibleYet
@@ -20,9 +21,16 @@ class _Request(Protocol):
 
 
 async def whole_history(
-    request: _Request, endpoint: _Endpoint, parameters: dict[str, Any], listed_as: str
+    request: _Request,
+    endpoint: _Endpoint,
+    parameters: dict[str, Any],
+    listed_as: str,
+    known: Mapping[str, Any] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
+
+    `known`: entries of this list from an earlier reading that never change. They need not be read again: the broker's
+    count shows when the list is complete.
 
     Entries that arrive during the reading push others onto the next page. So some entries come twice, and none is
     missed. The new ones are then read from the head of the list. Otherwise an account that trades all the time could
@@ -37,7 +45,7 @@ async def whole_history(
         count = result.get("count")
         return dict(page), None if count is None else int(count)
 
-    entries: dict[str, Any] = {}
+    entries = dict(known)
     offset = 0
     read_before: frozenset[str] = frozenset()
     while True:

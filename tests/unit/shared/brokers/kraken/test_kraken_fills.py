@@ -70,6 +70,32 @@ async def test_an_account_that_never_stops_trading_is_read(
     assert len(server.sent_to("TradesHistory")) < 4 * MOST_REQUESTS
 
 
+async def test_the_next_reading_reads_only_what_is_new(server: RecordingServer, account: BrokerAccount) -> None:
+    """Kraken's count shows that the first page and the fills of the last reading are all. One page costs 2 of 15 units.
+
+    A fill that becomes visible late, on a later page, is found too, because the count then demands it.
+    """
+    done = [(f"T{number:03}", trade(number)) for number in range(120)]
+    late = done.pop(20)
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        return {"trades": dict(done[::-1][offset : offset + 50]), "count": len(done)}
+
+    async def requests_of_a_reading() -> int:
+        before = len(server.sent_to("TradesHistory"))
+        fills = await account.fills_since(SINCE)
+        assert [fill.fill_id for fill in fills] == [fill_id for fill_id, _ in done]
+        return len(server.sent_to("TradesHistory")) - before
+
+    server.answers["TradesHistory"] = history
+    assert await requests_of_a_reading() == 3
+    done.append(("T120", trade(120)))
+    assert await requests_of_a_reading() == 1
+    done.insert(20, late)
+    assert await requests_of_a_reading() == 3
+
+
 async def test_a_fill_that_is_counted_and_never_listed_is_reported(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
