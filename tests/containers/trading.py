@@ -27,6 +27,8 @@ from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 
 MASTER_DOLLARS = Decimal(100_000)
 BETWEEN_ORDERS_SECONDS = 2.0
+BETWEEN_KRAKEN_ORDERS_SECONDS = 4.0
+"""Each copy order takes a follower's key one reading. Kraken allows a key one reading in three seconds, in the long run."""
 PART = Decimal("0.5")
 """How much of the scenario's sizes is traded. Fees eat equity, and a follower's equity is known as it was up to a minute ago."""
 ROUND = 4
@@ -43,11 +45,16 @@ class Trader(NamedTuple):
     key: Credentials
 
 
+def between_orders_seconds(broker: Broker) -> float:
+    """How long a person waits between two orders. The followers' keys must be able to keep up for minutes."""
+    return BETWEEN_KRAKEN_ORDERS_SECONDS if broker is Broker.KRAKEN else BETWEEN_ORDERS_SECONDS
+
+
 async def trade_round(trader: Trader, person: CcxtPerson | AlpacaPerson, number: int) -> None:
     """Buy, buy more, sell a part, sell all; the coin changes from round to round. Raises one of AWAY."""
     for step in steps(ROUND, quote_currency(trader.broker), (COINS[number % len(COINS)],)):
         await _trade(person, step)
-        await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
+        await asyncio.sleep(between_orders_seconds(trader.broker))
 
 
 async def _trade(person: CcxtPerson | AlpacaPerson, step: ScenarioStep) -> None:
@@ -112,4 +119,4 @@ class Trading:
                     except AWAY:
                         continue
                     finally:
-                        await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
+                        await asyncio.sleep(between_orders_seconds(trader.broker))
