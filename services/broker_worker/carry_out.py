@@ -180,8 +180,8 @@ class Execution:
         `submission` is None when Redis has no record of the request. The request may still have been sent, before the
         order was decided again.
 
-        The look-up that decides comes when the broker can no longer execute the request. Earlier look-ups can only find the order sooner, so they leave half of
-        every rate limit to other requests.
+        The look-up that decides comes when the broker can no longer execute the request. Earlier look-ups can only find
+        the order sooner, so they leave half of every rate limit to other requests.
         """
         why = why or (submission.why if submission else "")
         validity = timedelta(seconds=self.connection.request_validity_seconds)
@@ -190,7 +190,7 @@ class Execution:
         since = submission.submitted_at if submission else self.order.decided_at
         is_early = datetime.now(UTC) < window_ends
         try:
-            report = await self._look_up(Priority.BACKGROUND if is_early else Priority.FOREGROUND)
+            report = await self._look_up(self._urgency(is_early=is_early))
         except RateLimited as error:
             return self._unresolved(submission, error.retry_after_seconds, _words(why, error))
         except Throttled as error:
@@ -208,6 +208,11 @@ class Execution:
             return await self._send(submission.attempt + 1 if submission else 1)
         await self.progress.note_unknown(submission, why or "not found yet")
         return self._unresolved(submission, look_up_pause(since, window_ends), why or "not found yet")
+
+    def _urgency(self, *, is_early: bool) -> Priority:
+        if is_early:
+            return Priority.BACKGROUND
+        return Priority.RESTORED if self.order.replayed else Priority.FOREGROUND
 
     def _unresolved(self, submission: Submission | None, wait_seconds: float, why: str) -> Later:
         since = submission.submitted_at if submission else self.order.decided_at

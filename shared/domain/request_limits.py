@@ -20,6 +20,8 @@ class Priority(Enum):
 
     The share is small, because Kraken's lowest tier needs 11 s to gain what an empty bucket lacks for a poll.
     """
+    RESTORED = 0.25
+    """Look-ups of orders that a restore put back. There may be thousands, and the master must still be polled."""
     OVERDUE = 0.375
     """Reading an account that has not been read for long. So readings that are not overdue never starve it."""
     BACKGROUND = 0.5

@@ -181,6 +181,7 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
 
 
 BROKERS = [broker.value for broker in Broker]
+REDIS = ["paper-redis"]
 UPGRADE = (
     # The order of docs/deployment.md, "A new version"; then what nija only uses.
     ["paper-bookkeeper"],
@@ -188,7 +189,7 @@ UPGRADE = (
     ["paper-flower", *(f"paper-master-trader-{name}" for name in BROKERS)],
     ["paper-copy-engine"],
     [f"paper-broker-{name}" for name in BROKERS],
-    ["paper-redis"],
+    REDIS,
     ["paper-postgres"],
 )
 
@@ -200,12 +201,25 @@ def test_every_service_is_replaced_while_people_trade(paper: Paper, results: Res
         with judged(paper, results, "rolling replacement of every service"), Trading(paper.traders):
             project.compose("up", "--no-build", "--force-recreate", "paper-migrate")
             for services in UPGRADE:
+                if services == REDIS:
+                    copied_so_far(paper)
                 # Without --no-deps: a container that was made with it is not stopped before its servers at the end.
                 project.up("--force-recreate", *services)
             project.wait_healthy(STAGES)
         assert sorted(name for services in UPGRADE for name in services) == sorted(STAGES)
         assert {end.service for end in ended()} >= set(STAGES)
         assert badly_ended(ended()) == []
+
+
+def copied_so_far(paper: Paper) -> None:
+    """Wait, as docs/deployment.md says, until the mail is empty: what was traded until now is copied."""
+    began_at, now = datetime.min.replace(tzinfo=UTC), datetime.now(UTC)
+    until(
+        lambda: paper.ground.copied_at(ALL, began_at, now),
+        "the fills before the replacement of Redis are copied",
+        RECOVERY_SECONDS,
+        instead=lambda: str({broker: paper.ground.copies([broker], began_at, now) for broker in ALL}),
+    )
 
 
 def badly_ended(found: Sequence[End]) -> list[str]:

@@ -7,8 +7,9 @@ import pytest
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown
 from shared.domain.events import Outcome
+from shared.domain.request_limits import Priority
 from tests.support.examples import an_order
-from tests.support.faulty_broker import Fate
+from tests.support.faulty_broker import Fate, FaultyAccount
 from tests.support.running.worker_bench import WorkerBench, held
 
 
@@ -36,6 +37,27 @@ async def test_a_replayed_order_waits_for_what_may_be_under_way(bench: WorkerBen
     await bench.deliver(an_order(replayed=True))
     (final,) = await bench.serve()
     assert (final.outcome, len(bench.account.executed), len(bench.account.placed)) == (Outcome.COPIED, 1, 1)
+
+
+@pytest.mark.parametrize(("replayed", "urgency"), [(True, Priority.RESTORED), (False, Priority.FOREGROUND)])
+async def test_the_look_ups_after_a_restore_leave_units_to_the_master(
+    bench: WorkerBench, replayed: bool, urgency: Priority
+) -> None:
+    """There may be thousands behind one address. A single order that became unknown has precedence over everything."""
+    asked: list[Priority] = []
+
+    def at(priority: Priority) -> FaultyAccount:
+        asked.append(priority)
+        return bench.account
+
+    bench.account.at = at  # type: ignore[method-assign]
+    bench.account.fates = [] if replayed else [Fate.LOST]
+    await bench.deliver(an_order(replayed=replayed))
+    (final,) = await bench.serve()
+    assert final.outcome is Outcome.COPIED
+    # Earlier look-ups cannot decide.
+    assert asked[-1] is urgency
+    assert set(asked[:-1]) <= {Priority.BACKGROUND}
 
 
 @pytest.mark.parametrize(("carried", "to_sell"), [("0.0004", "0.0004"), ("0", "0")])

@@ -142,6 +142,15 @@ async def test_background_reading_cannot_use_the_last_half(redis: Redis) -> None
     assert await limits.take([a_charge(cost=40)], Priority.FOREGROUND) == 0
 
 
+async def test_look_ups_after_a_restore_cannot_keep_the_master_from_being_polled(redis: Redis) -> None:
+    """However many there are, a poll finds its units, and so does an order."""
+    limits = a_process(redis)
+    look_ups = [await limits.take([a_charge(cost=5)], Priority.RESTORED) for _ in range(30)]
+    assert look_ups[-1] > 0
+    assert await limits.take([a_charge(cost=5)], Priority.WATCH) == 0
+    assert await limits.take([a_charge(cost=5)], Priority.FOREGROUND) == 0
+
+
 async def test_a_refusal_by_the_broker_stops_every_process_for_its_time(redis: Redis) -> None:
     """Also one that has seen nothing of it; a shorter refusal afterwards does not shorten the first."""
     first, second = a_process(redis), a_process(redis)
