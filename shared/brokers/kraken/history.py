@@ -25,7 +25,8 @@ async def whole_history(
     """Every page of a list that is newest first. `listed_as`: the field that holds the entries.
 
     Entries that arrive during the reading push others onto the next page. So some entries come twice, and none is
-    missed. Raises NotVisibleYet when the pages hold fewer entries than the broker counts.
+    missed. The new ones are then read from the head of the list. Otherwise an account that trades all the time could
+    never be read. Raises NotVisibleYet when the pages hold fewer entries than the broker counts.
     """
 
     def read(result: Any) -> tuple[dict[str, Any], int | None]:
@@ -38,17 +39,20 @@ async def whole_history(
 
     entries: dict[str, Any] = {}
     offset = 0
+    read_before: frozenset[str] = frozenset()
     while True:
         page, count = await request(endpoint, {**parameters, "ofs": offset} if offset else dict(parameters), read)
-        brought_new = not page.keys() <= entries.keys()
+        new = page.keys() - entries.keys()
         entries.update(page)
         offset += len(page)
         # Without a count, only a page without new entries shows the end.
-        if not page or listed_as in UNPAGED or (offset >= count if count is not None else not brought_new):
-            break
-    if page and count is not None and len(entries) < count:
-        raise NotVisibleYet(f"Kraken counts {count} entries of {listed_as} but its pages hold {len(entries)}")
-    return entries
+        if not page or listed_as in UNPAGED or (len(entries) >= count if count is not None else not new):
+            return entries
+        if count is None or (offset < count and page.keys().isdisjoint(read_before)):
+            continue
+        if read_before and not new:
+            raise NotVisibleYet(f"Kraken counts {count} entries of {listed_as} but its pages hold {len(entries)}")
+        offset, read_before = 0, frozenset(entries)
 
 
 async def order_query(request: _Request, endpoint: _Endpoint, order_ids: list[str]) -> dict[str, Any]:

@@ -6,12 +6,13 @@ from typing import Any
 
 import pytest
 
-from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.errors import NotVisibleYet, OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import Side, SizeType
 from tests.support.recording_server import Recorded, RecordingServer
 
+MOST_REQUESTS = 8
 SINCE = datetime(2021, 3, 25, 9, 0, 0, 500_000, tzinfo=UTC)
 
 
@@ -48,6 +49,44 @@ async def test_fills_come_oldest_first_and_complete(server: RecordingServer, acc
     fills = await account.fills_since(SINCE)
     assert [fill.fill_id for fill in fills] == [f"T{number:03}" for number in range(120)]
     assert [request.fields.get("ofs") for request in server.sent_to("TradesHistory")] == [None, "50", "100"]
+
+
+@pytest.mark.parametrize("at_each_request", [1, 30, 49])
+async def test_an_account_that_never_stops_trading_is_read(
+    server: RecordingServer, account: BrokerAccount, at_each_request: int
+) -> None:
+    """Trades are executed before each reply. The fills are complete up to the last reply, and the reading ends."""
+    done = [(f"T{number:03}", trade(number)) for number in range(120)]
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        if len(server.sent_to("TradesHistory")) <= MOST_REQUESTS:
+            done.extend((f"T{number:03}", trade(number)) for number in range(len(done), len(done) + at_each_request))
+        return {"trades": dict(done[::-1][offset : offset + 50]), "count": len(done)}
+
+    server.answers["TradesHistory"] = history
+    server.answers["QueryOrders"] = {}
+    fills = await account.fills_since(SINCE)
+    assert [fill.fill_id for fill in fills] == [fill_id for fill_id, _ in done]
+    assert len(server.sent_to("TradesHistory")) < 4 * MOST_REQUESTS
+
+
+async def test_a_fill_that_is_counted_and_never_listed_is_reported(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """The list is not taken for complete. The error says what is missing, and no page is read for ever."""
+    newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(60))]
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        # The second page repeats the last entry of the first.
+        return {"trades": dict(newest_first[max(0, offset - 1) :][:50]), "count": 61}
+
+    server.answers["TradesHistory"] = history
+    server.answers["QueryOrders"] = {}
+    with pytest.raises(NotVisibleYet, match="counts 61 entries of trades but its pages hold 60"):
+        await account.fills_since(SINCE)
+    assert len(server.sent_to("TradesHistory")) == 3
 
 
 async def test_a_fill_is_read_in_full(server: RecordingServer, account: BrokerAccount) -> None:
