@@ -4,9 +4,10 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from shared.domain.capital.drawdown import first_record
+from shared.domain.capital.drawdown import DrawdownRecord, DrawdownState, first_record
 from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition, MarginFacts, MarketFacts
-from shared.domain.capital.recommendation import EntryRequest, GateInputs
+from shared.domain.capital.gate import recommend
+from shared.domain.capital.recommendation import EntryRequest, GateInputs, ReasonCode
 from shared.domain.fees import fees
 from shared.domain.instrument import Instrument
 from shared.domain.market_data import BookLevel, OrderBook
@@ -93,3 +94,18 @@ def gate_inputs(**changes: Any) -> GateInputs:
         "fees": fees("0.0026", "0.0016", "0.001"),
     }
     return GateInputs(**{**fields, **changes})
+
+
+def own_positions(count: int, score: str = "50") -> tuple[HeldPosition, ...]:
+    """Small positions that nija opened."""
+    return tuple(a_position("BTC", quantity="0.01", score=score) for _ in range(count))
+
+
+def drawn_down(state: DrawdownState, equity: str = "5000") -> DrawdownRecord:
+    """A record in this state, without an open breaker."""
+    return first_record(Decimal(equity)).model_copy(update={"state": state})
+
+
+def reason_codes(inputs: GateInputs) -> tuple[ReasonCode, ...]:
+    """The reason codes of the gate's answer."""
+    return recommend(inputs, NOW).reason_codes

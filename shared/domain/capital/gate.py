@@ -151,8 +151,6 @@ def cap_to_liquidity(sheet: Worksheet) -> Rejection | None:
     sheet.adjust(AdjustmentName.IMPACT, check.factor)
     sheet.adjust(AdjustmentName.IMPACT_CUT, check.cut_factor)
     sheet.liquidity = check
-    if check.quantity <= 0:
-        return Rejection(ReasonCode.NO_LIQUIDITY, "The order book cannot take an order of any size.")
     return None
 
 

@@ -145,7 +145,6 @@ class ReasonCode(StrEnum):
     NO_EDGE = "no_edge"
     BUCKET_FULL = "bucket_full"
     RESERVE = "reserve"
-    NO_LIQUIDITY = "no_liquidity"
     HIGH_IMPACT = "high_impact"
     HOLD = "hold"
     SKIP = "skip"

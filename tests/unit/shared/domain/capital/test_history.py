@@ -33,6 +33,12 @@ def test_first_last_peak_lowest_and_growth_come_from_the_chosen_hours() -> None:
     assert len(found.points) == 3
 
 
+def test_a_snapshot_that_is_exactly_as_old_as_the_hours_counts() -> None:
+    """A second older does not."""
+    found = history([snapshot(24, "100"), snapshot(24.001, "50"), snapshot(0, "101")], 24, NOW)
+    assert found.first == 100
+
+
 @pytest.mark.parametrize(
     ("growth", "trend"),
     [

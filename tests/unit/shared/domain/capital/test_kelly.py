@@ -160,6 +160,8 @@ def test_trades_without_a_loss_or_without_a_win_divide_nothing_by_zero() -> None
     even = odds_of(trades(0, 30, loss="0"))
     assert (even.win_rate, even.ratio) == (0, 0)
     assert ratio_of(D(1), D(0)) is None
+    mixed = odds_of((*trades(10, 10), *trades(0, 10, loss="0")))
+    assert mixed.ratio == 3
 
 
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", "-0.01", "1e19"])

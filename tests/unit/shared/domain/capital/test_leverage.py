@@ -211,6 +211,12 @@ def test_wide_ranges_and_thin_books_cost_confidence(atr: str, depth: int, confid
     assert optimal_leverage("BTC", D(5000), a_market(atr_pct=atr, book=book)).confidence == confidence
 
 
+def test_a_depth_of_exactly_60_costs_no_confidence() -> None:
+    """100,000 US dollars on each side."""
+    assert optimal_leverage("BTC", D(5000), a_market(book=a_book(quantity="1000"))).confidence == 100
+    assert optimal_leverage("BTC", D(5000), a_market(book=a_book(quantity="999.99"))).confidence == 85
+
+
 @pytest.mark.parametrize("bad", ["NaN", "Infinity", "-Infinity", "-0.01", "1e19"])
 def test_numbers_that_mean_nothing_are_refused(bad: str) -> None:
     """Each message names the argument."""

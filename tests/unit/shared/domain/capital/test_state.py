@@ -134,6 +134,12 @@ def test_a_request_refuses_impossible_odds(odds: dict[str, str]) -> None:
         RequestedOdds(**odds)
 
 
+@pytest.mark.parametrize("rate", ["0", "1"])
+def test_a_win_rate_of_nothing_and_of_everything_is_possible(rate: str) -> None:
+    """The ends of the range."""
+    assert RequestedOdds(win_rate=rate).win_rate == Decimal(rate)
+
+
 @pytest.mark.parametrize("broken", [{"lot": "0"}, {"price_tick": "0"}, {"lot": "-1"}])
 def test_an_instrument_without_a_lot_or_a_tick_is_refused(broken: dict[str, str]) -> None:
     """Nothing could be rounded to it."""
