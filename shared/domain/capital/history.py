@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Instant
 from shared.domain.capital.arithmetic import HUNDRED, Signed, checked, fixed_precision
-from shared.domain.capital.margin import MarginZone
-from shared.domain.capital.state import CapitalStatus
+from shared.domain.capital.facts import AccountFacts
+from shared.domain.capital.margin import MarginZone, margin_status
+from shared.domain.capital.state import CapitalStatus, capital_state
 from shared.domain.capital.volatility import standard_deviation
 
 SNAPSHOT_EVERY: Final = timedelta(seconds=30)
@@ -60,6 +61,21 @@ class CapitalHistory(BaseModel):
     trend: EquityTrend
     volatility_pct: Decimal | None
     """Standard deviation of hourly log returns, in percent."""
+
+
+@fixed_precision
+def snapshot_of(account: AccountFacts) -> CapitalSnapshot:
+    """Return what the monitor stores of an account."""
+    state = capital_state(account)
+    return CapitalSnapshot(
+        at=account.read_at,
+        equity=account.equity,
+        available=state.available_balance,
+        margin_used_pct=state.margin_used_pct,
+        unrealized=state.unrealized_pnl,
+        zone=margin_status(account).zone,
+        status=state.capital_status,
+    )
 
 
 @fixed_precision

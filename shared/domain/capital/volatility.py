@@ -1,6 +1,6 @@
 """Computes volatility and correlation from closing prices, for risk parity and opportunity cost."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from itertools import pairwise
 from typing import Final
@@ -53,6 +53,12 @@ def correlation(closes: Sequence[Decimal], others: Sequence[Decimal]) -> Decimal
     products = total((a - my_mean) * (b - their_mean) for a, b in zip(mine, theirs, strict=True))
     squares = total((a - my_mean) ** 2 for a in mine) * total((b - their_mean) ** 2 for b in theirs)
     return clamp(products / squares.sqrt(), Decimal(-1), Decimal(1)) if squares > 0 else None
+
+
+def highest_correlation(closes: Sequence[Decimal], held: Iterable[Sequence[Decimal]]) -> Decimal | None:
+    """Return the highest correlation with the closes of any held symbol; None when none can be computed."""
+    found = (correlation(closes, others) for others in held)
+    return max((each for each in found if each is not None), default=None)
 
 
 @fixed_precision

@@ -5,9 +5,10 @@ from decimal import Decimal
 
 import pytest
 
-from shared.domain.capital.history import CapitalSnapshot, EquityTrend, history, is_kept, thinned, trend_of
+from shared.domain.capital.history import CapitalSnapshot, EquityTrend, history, is_kept, snapshot_of, thinned, trend_of
 from shared.domain.capital.margin import MarginZone
 from shared.domain.capital.state import CapitalStatus
+from tests.support.capital import a_margin_account
 from tests.support.examples import NOW
 
 
@@ -31,6 +32,14 @@ def test_first_last_peak_lowest_and_growth_come_from_the_chosen_hours() -> None:
     assert found.growth_pct == 10
     assert found.trend is EquityTrend.UP
     assert len(found.points) == 3
+
+
+def test_the_monitor_stores_state_zone_and_time_of_an_account() -> None:
+    """From the same figures as the state."""
+    stored = snapshot_of(a_margin_account("1000", "800"))
+    assert (stored.at, stored.equity, stored.available, stored.margin_used_pct) == (NOW, 1000, 200, 80)
+    assert (stored.zone, stored.status) == (MarginZone.ORANGE, CapitalStatus.CRITICAL)
+    assert CapitalSnapshot.model_validate_json(stored.model_dump_json()) == stored
 
 
 def test_a_snapshot_that_is_exactly_as_old_as_the_hours_counts() -> None:

@@ -9,6 +9,7 @@ from shared.domain.capital.risk_parity import risk_parity
 from shared.domain.capital.volatility import (
     atr_pct,
     correlation,
+    highest_correlation,
     returns_of,
     standard_deviation,
     volatility_pct,
@@ -91,6 +92,15 @@ def test_correlation_is_one_for_the_same_moves_and_minus_one_for_the_opposite() 
     assert found < D("-0.99")
     assert correlation(rising, rising[:99]) is None
     assert correlation(rising, [D(5)] * 100) is None
+
+
+def test_the_highest_correlation_with_what_is_held_counts() -> None:
+    """A held symbol without enough candles is left out."""
+    rising = [D(100 + index % 3) for index in range(100)]
+    falling = [1 / price for price in rising]
+    assert highest_correlation(rising, [falling, [D(1)], rising]) == pytest.approx(D(1))
+    assert highest_correlation(rising, [[D(1)]]) is None
+    assert highest_correlation(rising, []) is None
 
 
 def candle(index: int, high: str, low: str, close: str) -> Candle:
