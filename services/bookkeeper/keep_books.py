@@ -16,7 +16,7 @@ from services.bookkeeper.restore import Restore
 from services.bookkeeper.write import Booked, WritesEvents, chunks, write_entries
 from shared.domain.backoff import Backoff
 from shared.domain.identity import Broker
-from shared.messaging.event_stream import Entry, EventStream
+from shared.messaging.event_stream import EventStream, StreamEntry
 from shared.messaging.lease import LeaseLost
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable, EventsOutdated
@@ -135,7 +135,7 @@ class Bookkeeper:
             return
         self._log.warning("redis is in line with the ledger", **report._asdict())
 
-    async def _book(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
+    async def _book(self, entries: Sequence[StreamEntry], stopping: asyncio.Event) -> None:
         """Write entries once everything before them is written, by whichever bookkeeper was given it.
 
         Were Redis emptied in between, the ledger would have a later fill of a follower and not the one before: a hole
@@ -154,7 +154,7 @@ class Bookkeeper:
                 await wait(stopping, OLDER_PAUSE_SECONDS)
         await self._write_down(entries, stopping)
 
-    async def _write_down(self, entries: Sequence[Entry], stopping: asyncio.Event) -> None:
+    async def _write_down(self, entries: Sequence[StreamEntry], stopping: asyncio.Event) -> None:
         for chunk in chunks(entries):
             booked = await self._write(chunk, stopping)
             if booked is None:
@@ -167,7 +167,7 @@ class Bookkeeper:
                 for _, follower_id in sorted(written.disabled):
                     self._log.warning("follower disabled: the broker refused its key", follower=follower_id)
 
-    async def _write(self, chunk: Sequence[Entry], stopping: asyncio.Event) -> Booked | None:
+    async def _write(self, chunk: Sequence[StreamEntry], stopping: asyncio.Event) -> Booked | None:
         """Write until it is written; None: PostgreSQL is away and the process is to end."""
         failures = 0
         while True:

@@ -6,7 +6,7 @@ from typing import Final, Protocol
 
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
-from shared.messaging.event_stream import Entry, ReadableEntry, UnreadableEntry, read_event
+from shared.messaging.event_stream import ReadableEntry, StreamEntry, UnreadableEntry, read_event
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.ledger.ledger import Written
 
@@ -30,9 +30,9 @@ class Booked:
     """A follower was disabled, now or in an earlier try whose announcement may be lost."""
 
 
-def chunks(entries: Iterable[Entry], limit_bytes: int = CHUNK_BYTES) -> Iterator[list[Entry]]:
+def chunks(entries: Iterable[StreamEntry], limit_bytes: int = CHUNK_BYTES) -> Iterator[list[StreamEntry]]:
     """Split entries, in order, into parts of about `limit_bytes`; each has one entry at least."""
-    chunk: list[Entry] = []
+    chunk: list[StreamEntry] = []
     size = 0
     for entry in entries:
         length = sum(map(len, entry.fields.values()))
@@ -45,7 +45,7 @@ def chunks(entries: Iterable[Entry], limit_bytes: int = CHUNK_BYTES) -> Iterator
         yield chunk
 
 
-def write_entries(ledger: WritesEvents, broker: Broker, entries: Sequence[Entry]) -> Booked:
+def write_entries(ledger: WritesEvents, broker: Broker, entries: Sequence[StreamEntry]) -> Booked:
     """Write entries in one transaction; only when something in them can never be stored, in several.
 
     Blocks. Raises DatabaseUnavailable: then write the same entries again.

@@ -31,7 +31,7 @@ _FIELD: Final = EVENT_FIELD.encode()
 
 
 @dataclass(frozen=True, slots=True)
-class Entry:
+class StreamEntry:
     """An entry as Redis gave it. `fields` is empty when the entry was trimmed away meanwhile."""
 
     entry_id: str
@@ -42,7 +42,7 @@ class Entry:
 class ReadableEntry:
     """An entry with its event."""
 
-    entry: Entry
+    entry: StreamEntry
     event: Event
 
 
@@ -50,7 +50,7 @@ class ReadableEntry:
 class UnreadableEntry:
     """An entry that must not be lost, and the reason why it is not in the ledger."""
 
-    entry: Entry
+    entry: StreamEntry
     error: str
 
 
@@ -64,7 +64,7 @@ def add_event(pipeline: Pipeline, keys: BrokerKeys, event: Event) -> None:
     pipeline.xadd(keys.events, {EVENT_FIELD: event.model_dump_json()})
 
 
-def read_event(entry: Entry, broker: Broker) -> ReadableEntry | UnreadableEntry:
+def read_event(entry: StreamEntry, broker: Broker) -> ReadableEntry | UnreadableEntry:
     """Parse an entry of a broker's stream."""
     raw = entry.fields.get(_FIELD)
     if raw is None:
@@ -95,15 +95,15 @@ class EventStream:
             if not str(error).startswith("BUSYGROUP"):
                 raise
 
-    async def read_own_pending(self) -> list[Entry]:
+    async def read_own_pending(self) -> list[StreamEntry]:
         """What this consumer was given earlier and has not acknowledged, oldest first."""
         return await self._read("0", None)
 
-    async def read_new(self, block_ms: int) -> list[Entry]:
+    async def read_new(self, block_ms: int) -> list[StreamEntry]:
         """What no consumer was given yet; waits up to `block_ms` for it."""
         return await self._read(">", block_ms)
 
-    async def claim_abandoned(self, idle_ms: int | None = None) -> list[Entry]:
+    async def claim_abandoned(self, idle_ms: int | None = None) -> list[StreamEntry]:
         """Take over what consumers were given and did not acknowledge for `idle_ms` (by default: from dead consumers)."""
         idle_ms = self._abandoned_ms if idle_ms is None else idle_ms
         reply: Any = await self._redis.xautoclaim(
@@ -111,7 +111,7 @@ class EventStream:
         )
         return _entries(reply[1])
 
-    async def older(self, entry_id: str, idle_ms: int) -> tuple[bool, list[Entry]]:
+    async def older(self, entry_id: str, idle_ms: int) -> tuple[bool, list[StreamEntry]]:
         """Whether entries before that one are still to be acknowledged; and those of them that are idle, taken over."""
         # Entries that are in the ledger, or that an operator trimmed, are not waited for.
         if not await self._redis.xrange(self._keys.events, max=f"({entry_id}", count=1):
@@ -125,7 +125,7 @@ class EventStream:
         reply: Any = await self._redis.xclaim(self._keys.events, LEDGER_GROUP, self._consumer, idle_ms, idle)
         return True, _entries(each for each in reply if each[0] is not None)
 
-    async def acknowledge(self, entries: Sequence[Entry], *, roster_changed: bool) -> None:
+    async def acknowledge(self, entries: Sequence[StreamEntry], *, roster_changed: bool) -> None:
         """Acknowledge entries that the ledger has committed, and trim what no consumer still needs.
 
         `roster_changed` also makes the engines and workers load the follower list again, in the same transaction:
@@ -160,15 +160,15 @@ class EventStream:
         letters: Any = await self._redis.xrange(self._keys.event_dead_letters, min=entry_id)
         return any(fields.get(b"entry") == entry_id.encode() for _, fields in letters)
 
-    async def _read(self, after: str, block_ms: int | None) -> list[Entry]:
+    async def _read(self, after: str, block_ms: int | None) -> list[StreamEntry]:
         reply: Any = await self._redis.xreadgroup(
             LEDGER_GROUP, self._consumer, {self._keys.events: after}, count=READ_COUNT, block=block_ms
         )
         return _entries(entries_of_one_stream(reply))
 
 
-def _entries(raw: Iterable[Any]) -> list[Entry]:
-    return [Entry(text_of(entry_id), fields or {}) for entry_id, fields in raw]
+def _entries(raw: Iterable[Any]) -> list[StreamEntry]:
+    return [StreamEntry(text_of(entry_id), fields or {}) for entry_id, fields in raw]
 
 
 def _first_needed(groups: Sequence[Any], pending: Any) -> str | None:

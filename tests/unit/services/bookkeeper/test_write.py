@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from services.bookkeeper.write import chunks, write_entries
 from shared.domain.events import Event, FollowerDisabled
 from shared.domain.identity import Broker
-from shared.messaging.event_stream import Entry
+from shared.messaging.event_stream import StreamEntry
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.ledger.ledger import Written
 from tests.support.examples import NOW
@@ -28,9 +28,9 @@ class PickyLedger:
         return Written(0, 0, 0, (), frozenset())
 
 
-def entry(number: int, message: str) -> Entry:
+def entry(number: int, message: str) -> StreamEntry:
     event = FollowerDisabled(broker=Broker.KRAKEN, follower_id="alice", message=message, occurred_at=NOW)
-    return Entry(f"{number}-0", {b"event": event.model_dump_json().encode()})
+    return StreamEntry(f"{number}-0", {b"event": event.model_dump_json().encode()})
 
 
 @given(st.lists(st.booleans(), max_size=20))
@@ -45,14 +45,14 @@ def test_only_what_is_refused_is_set_apart_and_order_stays(refused: list[bool]) 
 
 def test_an_entry_that_was_trimmed_meanwhile_is_let_go() -> None:
     """It is in the ledger already, or it would not have been trimmed."""
-    booked = write_entries(PickyLedger(), Broker.KRAKEN, [Entry("1-0", {})])
+    booked = write_entries(PickyLedger(), Broker.KRAKEN, [StreamEntry("1-0", {})])
     assert booked.written == ()
     assert booked.set_apart == ()
 
 
 def test_chunks_keep_order_and_bound_memory() -> None:
     """All entries, in order, none above the limit except an entry that alone is."""
-    entries = [Entry(f"{size}-0", {b"event": b"x" * size}) for size in (3, 3, 3, 20, 1)]
+    entries = [StreamEntry(f"{size}-0", {b"event": b"x" * size}) for size in (3, 3, 3, 20, 1)]
     parts = list(chunks(entries, limit_bytes=6))
     assert [each for part in parts for each in part] == entries
     assert [len(part) for part in parts] == [2, 1, 1, 1]

@@ -4,7 +4,7 @@ import pytest
 
 from shared.domain.events import SnapshotEvent
 from shared.domain.identity import Broker
-from shared.messaging.event_stream import Entry, ReadableEntry, UnreadableEntry, read_event
+from shared.messaging.event_stream import ReadableEntry, StreamEntry, UnreadableEntry, read_event
 from tests.support.examples import NOW
 
 EVENT = SnapshotEvent(
@@ -12,8 +12,8 @@ EVENT = SnapshotEvent(
 )
 
 
-def entry(raw: bytes, entry_id: str = "1-0") -> Entry:
-    return Entry(entry_id, {b"event": raw})
+def entry(raw: bytes, entry_id: str = "1-0") -> StreamEntry:
+    return StreamEntry(entry_id, {b"event": raw})
 
 
 def test_reads_an_event_as_it_was_written() -> None:
@@ -43,5 +43,5 @@ def test_says_why_an_entry_cannot_be_read(raw: bytes, why: str) -> None:
 
 def test_an_entry_without_the_field_cannot_be_read() -> None:
     """Another program's entry is kept aside, not taken for an event."""
-    read = read_event(Entry("1-0", {b"hello": b"world"}), Broker.KRAKEN)
+    read = read_event(StreamEntry("1-0", {b"hello": b"world"}), Broker.KRAKEN)
     assert isinstance(read, UnreadableEntry)
