@@ -1,0 +1,71 @@
+"""Defines every value of a window that the strategy reads, so that a decision can be computed again without candles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from decimal import Decimal
+from typing import Final
+
+from shared.domain.amounts import ZERO, Amount
+from shared.domain.market_data import Candle
+from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
+
+LOWEST_LOW_CANDLES: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TechnicalValues:
+    """What the indicator library computes. A float becomes the decimal of its shortest exact text."""
+
+    vwap: Amount
+    ema_9: Amount
+    ema_21: Amount
+    ema_50: Amount
+    histogram: Amount
+    """MACD(12, 26, 9) less its signal."""
+    histogram_before: Amount
+    """The same one candle before."""
+    adx: Amount
+    rsi: Amount
+    rsi_before: Amount
+    atr: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandleValues:
+    """What the last candles of a window show by themselves. Means leave the last candle out."""
+
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+    volume: Amount
+    mean_volume_2: Amount
+    mean_volume_5: Amount
+    mean_volume_20: Amount
+    lowest_low: Amount
+    """The lowest one of the last 10 candles. The last candle is one of them."""
+    bullish_engulfing: bool
+    hammer: bool
+
+
+def candle_values(candles: Sequence[Candle]) -> CandleValues:
+    """Read the last candles of a window, which holds at least 21."""
+    last = candles[-1]
+    volumes = [candle.base_volume for candle in candles[-21:-1]]
+    return CandleValues(
+        open=last.open,
+        high=last.high,
+        low=last.low,
+        close=last.close,
+        volume=last.base_volume,
+        mean_volume_2=_mean(volumes[-2:]),
+        mean_volume_5=_mean(volumes[-5:]),
+        mean_volume_20=_mean(volumes),
+        lowest_low=min(candle.low for candle in candles[-LOWEST_LOW_CANDLES:]),
+        bullish_engulfing=is_bullish_engulfing(candles[-2], last),
+        hammer=is_hammer(last),
+    )
+
+
+def _mean(values: Sequence[Decimal]) -> Decimal:
+    return sum(values, ZERO) / len(values)
