@@ -1,0 +1,42 @@
+"""Wraps the functions of TA-Lib that the strategy uses. Each returns the values of a whole series.
+
+The first values of a series are NaN until the period is filled. EMA is seeded by the plain mean of its first period;
+RSI, ATR and ADX are Wilder's. The length of the series is part of every value, so callers keep it fixed.
+"""
+
+import numpy as np
+import talib
+from numpy.typing import NDArray
+
+Series = NDArray[np.float64]
+
+
+def ema(values: Series, period: int) -> Series:
+    """The exponential moving average."""
+    return talib.EMA(values, period)
+
+
+def macd_histogram(closes: Series, fast: int = 12, slow: int = 26, signal: int = 9) -> Series:
+    """MACD less its signal line."""
+    return talib.MACD(closes, fast, slow, signal)[2]
+
+
+def adx(highs: Series, lows: Series, closes: Series, period: int = 14) -> Series:
+    """The average directional index, 0 to 100."""
+    return talib.ADX(highs, lows, closes, period)
+
+
+def rsi(closes: Series, period: int = 14) -> Series:
+    """The relative strength index, 0 to 100; 0 for a price that never moved."""
+    return talib.RSI(closes, period)
+
+
+def atr(highs: Series, lows: Series, closes: Series, period: int = 14) -> Series:
+    """The average true range, in the unit of the price."""
+    return talib.ATR(highs, lows, closes, period)
+
+
+def vwap(highs: Series, lows: Series, closes: Series, volumes: Series) -> float:
+    """The mean of the typical prices of a series, weighted by volume; NaN without volume."""
+    total = float(volumes.sum())
+    return float(((highs + lows + closes) / 3) @ volumes) / total if total else float("nan")
