@@ -22,6 +22,6 @@ class LossStreak:
 
     def pauses_until(self, parameters: ApexParameters) -> datetime | None:
         """Return until when there are no entries; None: there is no pause. Each further loss starts a new pause."""
-        if self.last_at is None or self.in_a_row < parameters.losses:
+        if self.last_at is None or self.in_a_row < parameters.losses_in_a_row:
             return None
         return self.last_at + timedelta(seconds=parameters.cooldown_seconds)

@@ -54,7 +54,7 @@ class ApexParameters(BaseModel):
     second_part: Share = Decimal("0.25")
     emergency: Share = Decimal("0.01")
     """A loss of this share of the average entry price is liquidated at once."""
-    losses: Annotated[int, Field(ge=1)] = 3
+    losses_in_a_row: Annotated[int, Field(ge=1)] = 3
     """Losing positions in a row after which entries pause."""
     cooldown_seconds: Seconds = 3600
     volatile_atr_pct: NotNegative = Decimal(5)
