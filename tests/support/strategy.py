@@ -24,6 +24,9 @@ from shared.domain.identity import Broker, FillId
 from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle, Interval
 from shared.domain.strategy.account_facts import AccountFacts
+from shared.domain.strategy.decision import DecisionInputs
+from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
+from shared.domain.strategy.parameters import APEX
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import OpensHere
 from shared.domain.symbol import Symbol
@@ -171,3 +174,64 @@ def position(quantity: str = "1", price: str = "1000", stop: str = "995", **chan
         second_part=Decimal("0.25"),
     )
     return replace(empty.after_fill(fill(Side.BUY, quantity, price)), **changes)
+
+
+GOOD_TECHNICAL = TechnicalValues(
+    vwap=Decimal(990),
+    ema_9=Decimal(998),
+    ema_21=Decimal(997),
+    ema_50=Decimal(996),
+    histogram=Decimal(2),
+    histogram_before=Decimal(1),
+    adx=Decimal(35),
+    rsi=Decimal(60),
+    rsi_before=Decimal(55),
+    atr=Decimal(4),
+)
+GOOD_CANDLE = CandleValues(
+    open=Decimal(998),
+    high=Decimal(1001),
+    low=Decimal(997),
+    close=Decimal(1000),
+    volume=Decimal(100),
+    mean_volume_2=Decimal(100),
+    mean_volume_5=Decimal(100),
+    mean_volume_20=Decimal(100),
+    lowest_low=Decimal(992),
+    bullish_engulfing=True,
+    hammer=False,
+)
+NOW = STARTS_AT + timedelta(minutes=5, seconds=10)
+
+
+def inputs(held: StrategyPosition | None = None, **changes: Any) -> DecisionInputs:
+    """What a decision is made of: by default a market to enter at 1,000 with a stop at 990.
+
+    A change goes to the values, the candle, the account or the parameters, whichever has a field of that name.
+    """
+    parts: dict[str, Any] = {
+        "technical": GOOD_TECHNICAL,
+        "candle": GOOD_CANDLE,
+        "account": AccountFacts(
+            at=NOW,
+            instrument=INSTRUMENT,
+            fees=FEES,
+            route=OpensHere(FEES.smallest_worthwhile_profit),
+            equity_usd=Decimal(10_000),
+        ),
+    }
+    parameters = APEX.model_copy(update={name: value for name, value in changes.items() if hasattr(APEX, name)})
+    for name, value in changes.items():
+        places = [part for part, values in parts.items() if hasattr(values, name)]
+        assert places or hasattr(APEX, name), f"nothing has a field {name}"
+        for part in places:
+            parts[part] = replace(parts[part], **{name: value})
+    return DecisionInputs(
+        first_candle=STARTS_AT - 299 * FIVE_MINUTES,
+        last_candle=STARTS_AT,
+        candles=300,
+        faults=(),
+        position=held,
+        parameters=parameters,
+        **parts,
+    )
