@@ -20,7 +20,7 @@ def loss_share(price: Decimal, average_price: Decimal) -> Decimal:
 
 def is_emergency(best_bid: Decimal, average_price: Decimal, parameters: ApexParameters = APEX) -> bool:
     """Whether a position has to be sold at once. Fees are left out, or high fees alone would liquidate it at birth."""
-    return loss_share(best_bid, average_price) <= -parameters.emergency
+    return best_bid <= average_price * (ONE - parameters.emergency)
 
 
 def emergency_exit(position: StrategyPosition, account: AccountFacts, parameters: ApexParameters = APEX) -> Exit | None:
