@@ -11,6 +11,7 @@ from enum import StrEnum
 from random import Random
 from typing import Final
 
+from services.backtest.candle_file import CandleHistory
 from shared.domain.market_data import Candle
 from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import StrategyDecision, from_json, to_json
@@ -19,6 +20,7 @@ from shared.domain.strategy.parameters import WINDOW_CANDLES
 DecideAt = Callable[[Sequence[Candle], int], StrategyDecision]
 """Decides on the candle at an index of a file, as a backtest would."""
 
+_SAMPLE: Final = 500
 _NOISE_CANDLES: Final = 50
 _LARGEST_NOISE: Final = 20
 """Percent by which an invented candle differs from the last real one."""
@@ -44,6 +46,12 @@ class BiasFinding:
     check: BiasCheck
     candle: Candle
     what: str
+
+
+def sample_of(history: CandleHistory) -> range:
+    """Return the indexes that are checked: evenly spread, about 500 of them."""
+    end = len(history.candles)
+    return range(history.first_decided, end, max(1, (end - history.first_decided) // _SAMPLE))
 
 
 def find_bias(
