@@ -92,7 +92,7 @@ def test_the_gate_is_asked_with_a_score_of_its_own(score: int, gate: int) -> Non
 
 @pytest.mark.parametrize(("volume", "thin"), [("29.99", True), ("30", False)])
 def test_thin_volume_begins_below_thirty_percent(volume: str, thin: bool) -> None:
-    """Of the mean of twenty candles."""
+    """The mean of twenty candles is 100, and 30 is not thin yet."""
     assert signal(volume=D(volume)).thin == thin
 
 
