@@ -105,15 +105,16 @@ class Backtest:
         position = self._position
         if position is None:
             return
-        trigger = max(position.stop, position.average_price * (ONE - self._parameters.emergency))
-        if candle.low <= trigger:
-            self._judge(min(candle.open, trigger), candle)
+        emergency = position.average_price * (ONE - self._parameters.emergency)
+        for threshold in sorted((position.stop, emergency), reverse=True):
+            if candle.low <= threshold:
+                self._judge(min(candle.open, threshold), candle)
         for multiple in MULTIPLES:
             if self._position is None:
                 return
             target = self._position.target(multiple)
             if candle.high >= target:
-                self._judge(max(candle.open, target) if candle.open >= target else target, candle)
+                self._judge(max(candle.open, target), candle)
 
     def _judge(self, bid: Decimal, candle: Candle) -> None:
         """Decide as a cycle between two closes does: on the last window, at this bid."""

@@ -53,23 +53,22 @@ def technical_values(columns: PriceColumns) -> TechnicalValues | None:
     """Compute the indicators of a window's last candle; None when one of them has no finite value."""
     highs, lows, closes = columns.highs, columns.lows, columns.closes
     histogram, strength = macd_histogram(closes), rsi(closes)
-    recent = columns.between(len(closes) - VWAP_CANDLES, len(closes))
     floats = (
-        vwap(recent.highs, recent.lows, recent.closes, recent.volumes),
-        ema(closes, 9)[-1],
-        ema(closes, 21)[-1],
-        ema(closes, 50)[-1],
-        histogram[-1],
-        histogram[-2],
-        adx(highs, lows, closes)[-1],
-        strength[-1],
-        strength[-2],
-        atr(highs, lows, closes)[-1],
+        vwap(columns.turnovers[-VWAP_CANDLES:], columns.volumes[-VWAP_CANDLES:]),
+        ema(closes, 9).item(-1),
+        ema(closes, 21).item(-1),
+        ema(closes, 50).item(-1),
+        histogram.item(-1),
+        histogram.item(-2),
+        adx(highs, lows, closes).item(-1),
+        strength.item(-1),
+        strength.item(-2),
+        atr(highs, lows, closes).item(-1),
     )
-    if not all(map(isfinite, floats)):
+    if not isfinite(sum(floats)):
         return None
     # The text of a float is the shortest one that leads back to it, so nothing is lost or invented.
-    values = [Decimal(repr(float(value))) for value in floats]
+    values = [Decimal(repr(value)) for value in floats]
     return TechnicalValues(
         vwap=values[0],
         ema_9=values[1],

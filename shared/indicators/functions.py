@@ -46,7 +46,13 @@ def atr(highs: Series, lows: Series, closes: Series, period: int = 14) -> Series
     return _ATR(highs, lows, closes, period)
 
 
-def vwap(highs: Series, lows: Series, closes: Series, volumes: Series) -> float:
-    """The mean of the typical prices of a series, weighted by volume; NaN without volume."""
-    total = float(volumes.sum())
-    return float(((highs + lows + closes) / 3) @ volumes) / total if total else float("nan")
+def typical_prices(highs: Series, lows: Series, closes: Series) -> Series:
+    """The mean of high, low and close of each candle."""
+    return (highs + lows + closes) / 3
+
+
+def vwap(turnovers: Series, volumes: Series) -> float:
+    """The mean price of a series, weighted by volume; NaN without volume. A turnover is typical price × volume."""
+    # Not a dot product: its last digit depends on the processor.
+    total = volumes.sum().item()
+    return turnovers.sum().item() / total if total else float("nan")

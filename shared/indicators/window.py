@@ -7,6 +7,7 @@ once. Both lead to the same window.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple, Self
 
 import numpy as np
 
@@ -19,32 +20,34 @@ from shared.domain.strategy.candle_window import (
     problem_of,
 )
 from shared.domain.strategy.parameters import WINDOW_CANDLES
-from shared.indicators.functions import Series
+from shared.indicators.functions import Series, typical_prices
 
 
-@dataclass(frozen=True, slots=True)
-class PriceColumns:
+class PriceColumns(NamedTuple):
     """The columns of some candles, oldest first."""
 
     highs: Series
     lows: Series
     closes: Series
     volumes: Series
+    turnovers: Series
+    """Typical price × volume."""
 
     @classmethod
-    def of(cls, candles: Sequence[Candle]) -> "PriceColumns":
+    def of(cls, candles: Sequence[Candle]) -> Self:
         """Convert candles. The nearest float of each price is used."""
-        return cls(
-            highs=np.array([float(candle.high) for candle in candles]),
-            lows=np.array([float(candle.low) for candle in candles]),
-            closes=np.array([float(candle.close) for candle in candles]),
-            volumes=np.array([float(candle.base_volume) for candle in candles]),
-        )
+        highs = np.array([float(candle.high) for candle in candles])
+        lows = np.array([float(candle.low) for candle in candles])
+        closes = np.array([float(candle.close) for candle in candles])
+        volumes = np.array([float(candle.base_volume) for candle in candles])
+        return cls(highs, lows, closes, volumes, typical_prices(highs, lows, closes) * volumes)
 
     def between(self, start: int, end: int) -> "PriceColumns":
         """Return the columns of the candles from `start` to `end`, which is left out. Nothing is copied."""
         part = slice(start, end)
-        return PriceColumns(self.highs[part], self.lows[part], self.closes[part], self.volumes[part])
+        return PriceColumns(
+            self.highs[part], self.lows[part], self.closes[part], self.volumes[part], self.turnovers[part]
+        )
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,9 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from decimal import Decimal
 from typing import Final
 
-from shared.domain.amounts import ZERO, Amount
+from shared.domain.amounts import Amount
 from shared.domain.market_data import Candle
 from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
 
@@ -50,22 +49,20 @@ class CandleValues:
 
 def candle_values(candles: Sequence[Candle]) -> CandleValues:
     """Read the last candles of a window, which holds at least 21."""
-    last = candles[-1]
+    last, before = candles[-1], candles[-2]
     volumes = [candle.base_volume for candle in candles[-21:-1]]
+    volume_2 = volumes[-1] + volumes[-2]
+    volume_5 = sum(volumes[-5:-2], volume_2)
     return CandleValues(
         open=last.open,
         high=last.high,
         low=last.low,
         close=last.close,
         volume=last.base_volume,
-        mean_volume_2=_mean(volumes[-2:]),
-        mean_volume_5=_mean(volumes[-5:]),
-        mean_volume_20=_mean(volumes),
-        lowest_low=min(candle.low for candle in candles[-LOWEST_LOW_CANDLES:]),
-        bullish_engulfing=is_bullish_engulfing(candles[-2], last),
+        mean_volume_2=volume_2 / 2,
+        mean_volume_5=volume_5 / 5,
+        mean_volume_20=sum(volumes[:-5], volume_5) / 20,
+        lowest_low=min([candle.low for candle in candles[-LOWEST_LOW_CANDLES:]]),
+        bullish_engulfing=is_bullish_engulfing(before, last),
         hammer=is_hammer(last),
     )
-
-
-def _mean(values: Sequence[Decimal]) -> Decimal:
-    return sum(values, ZERO) / len(values)

@@ -107,6 +107,18 @@ def test_an_entry_is_dropped_after_a_gap() -> None:
     assert result.decisions == {"hold: window": 2, "enter": 1}
 
 
+def test_after_a_gap_only_the_emergency_is_judged() -> None:
+    """The candles cannot be decided on, so the stop at 3,125 waits; 1 % below the entry is sold nevertheless."""
+    bought = later(("3152", "3153", "3151", "3152"))
+    shapes = (("3152", "3153", "3151", "3152"), ("3130", "3131", "3122", "3130"), ("3130", "3131", "3100", "3110"))
+    after = [c.model_copy(update={"opened_at": c.opened_at + timedelta(hours=1)}) for c in later(*shapes)]
+    result = run([*bought, *after])
+    (sale,) = result.trades[0].exits
+    assert sale.reason is ExitReason.EMERGENCY
+    assert sale.price == pytest.approx(D("3120.48"), abs=D("0.0001"))
+    assert sale.at == after[-1].closes_at
+
+
 def test_a_gate_may_lower_a_size_and_not_raise_it() -> None:
     """A tenth of the size costs a tenth; nothing costs nothing; more is an error of the gate."""
     candles = later(("3152", "3153", "3151", "3152"), ("3122", "3200", "3121", "3190"))

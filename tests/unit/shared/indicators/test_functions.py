@@ -7,7 +7,7 @@ import pytest
 import talipp.indicators as second
 from talipp.ohlcv import OHLCV
 
-from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, vwap
+from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, typical_prices, vwap
 from tests.support import indicator_references as published
 
 
@@ -80,5 +80,7 @@ def test_a_second_library_computes_the_same(
 def test_vwap_weighs_the_typical_price_by_volume() -> None:
     """Two candles with the typical prices 10 and 16: at volumes 1 and 2, the mean is 14."""
     highs, lows, closes = np.array([12.0, 18.0]), np.array([8.0, 14.0]), np.array([10.0, 16.0])
-    assert vwap(highs, lows, closes, np.array([1.0, 2.0])) == pytest.approx(14)
-    assert np.isnan(vwap(highs, lows, closes, np.zeros(2)))
+    typical, volumes = typical_prices(highs, lows, closes), np.array([1.0, 2.0])
+    assert list(typical) == [10, 16]
+    assert vwap(typical * volumes, volumes) == pytest.approx(14)
+    assert np.isnan(vwap(np.zeros(2), np.zeros(2)))
