@@ -51,6 +51,23 @@ def test_an_entry_is_sized_by_the_trend() -> None:
 
 
 @pytest.mark.parametrize(
+    ("changes", "score", "usd"),
+    [
+        ({}, 5, "600"),
+        ({"bullish_engulfing": False}, 4, "600"),
+        ({"bullish_engulfing": False, "volume": D(55)}, 3, "540"),
+    ],
+)
+def test_the_smallest_score_that_enters_has_nine_tenths_of_the_size(
+    changes: dict[str, Any], score: int, usd: str
+) -> None:
+    """Four and five conditions have all of it."""
+    entry = decide_from(inputs(**changes))
+    assert isinstance(entry, Enter)
+    assert (entry.signal.conditions.score, entry.decided_by.usd) == (score, D(usd))
+
+
+@pytest.mark.parametrize(
     ("changes", "decided_by", "usd"),
     [
         ({"exposure_usd": D(5700)}, BoundName.EXPOSURE, "300"),
