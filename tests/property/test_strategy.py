@@ -151,7 +151,7 @@ MUTATIONS = {
     "a candle is missing": _drop,
     "a candle is missing, and the window is filled up": lambda c, i: [
         c[0].model_copy(update={"opened_at": c[0].opened_at - timedelta(minutes=5)}),
-        *_drop(c, max(1, i)),
+        *_drop(c, min(298, max(1, i))),  # without the last one, it is the window of five minutes ago
     ],
     "a candle is there twice": _double,
     "a candle replaces its neighbour": lambda c, i: _changed(c, i, opened_at=c[i - 1 if i else 1].opened_at),

@@ -39,6 +39,8 @@ class HoldReason(StrEnum):
     """The entry of this candle has been decided."""
     CANDLE_BEGINNING = "candle_beginning"
     """The present candle has just begun, so the last one may not be complete yet."""
+    CANDLE_OVERTAKEN = "candle_overtaken"
+    """A newer candle has closed, and is not in the window yet. An exit does not wait for it, an entry does."""
     COOLDOWN = "cooldown"
     FILTER = "filter"
     """The market filter fails."""

@@ -6,7 +6,7 @@ from decimal import Decimal
 from shared.domain.accounts.broker_health import is_funded
 from shared.domain.amounts import ONE
 from shared.domain.strategy.account_facts import AccountFacts
-from shared.domain.strategy.candle_window import seconds_into_candle
+from shared.domain.strategy.candle_window import INTERVAL, seconds_into_candle
 from shared.domain.strategy.decision import DecisionInputs, Enter, GateInputs, Hold, HoldReason
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
@@ -111,6 +111,7 @@ def _reasons_of_account(account: AccountFacts, last_candle: datetime, parameters
         (isinstance(account.route, RoutedTo), HoldReason.ROUTED),
         (account.decided_candle is not None and last_candle <= account.decided_candle, HoldReason.CANDLE_DECIDED),
         (seconds_into_candle(account.at) < parameters.settle_seconds, HoldReason.CANDLE_BEGINNING),
+        (account.at >= last_candle + 2 * INTERVAL.length, HoldReason.CANDLE_OVERTAKEN),
         (pause is not None and account.at < pause, HoldReason.COOLDOWN),
     )
     return [reason for applies, reason in checks if applies]

@@ -38,7 +38,7 @@ class ApexParameters(BaseModel):
     settle_seconds: Seconds = 6
     """Beginning of a candle in which there is no entry."""
     stale_seconds: Seconds = 330
-    """Age of the last closed candle above which the window is stale. A newer candle is due after 300 s."""
+    """Age of the last closed candle above which nothing is decided. A newer one is due after 300 s, for entries."""
     reduced_size: Share = Decimal("0.9")
     """Factor of the size for the smallest score that enters. A higher score has the factor 1."""
     exposure: Share = Decimal("0.6")

@@ -250,11 +250,33 @@ def test_a_bad_window_leads_to_no_decision_and_names_the_problem(
     [(-1, WindowProblem.FROM_THE_FUTURE), (331, WindowProblem.STALE), (330, None), (7, None)],
 )
 def test_a_window_has_to_be_fresh(seconds: int, problem: WindowProblem | None) -> None:
-    """The next candle is due after 300 s; half a minute later the window is stale."""
+    """The next candle is due after 300 s; half a minute later nothing is decided any more."""
     candles = GOOD.candles()
     decision = decided(candles, at=candles[-1].closes_at + timedelta(seconds=seconds))
     assert [fault.problem for fault in decision.inputs.faults] == ([] if problem is None else [problem])
-    assert isinstance(decision, Hold) == (problem is not None)
+
+
+@pytest.mark.parametrize(
+    ("seconds", "reasons"),
+    [
+        (299, None),
+        (300, (HoldReason.CANDLE_BEGINNING, HoldReason.CANDLE_OVERTAKEN)),
+        (310, (HoldReason.CANDLE_OVERTAKEN,)),
+        (330, (HoldReason.CANDLE_OVERTAKEN,)),
+    ],
+)
+def test_an_entry_waits_for_a_newer_candle_that_has_closed(
+    seconds: int, reasons: tuple[HoldReason, ...] | None
+) -> None:
+    """A window without the newest closed candle is not entered; a position is sold by it nevertheless."""
+    candles = GOOD.candles()
+    at = candles[-1].closes_at + timedelta(seconds=seconds)
+    decision = decided(candles, at=at)
+    assert isinstance(decision, Enter) == (reasons is None)
+    if isinstance(decision, Hold):
+        assert decision.reasons == reasons
+    sale = decide(Window.of(candles), position(price="4000", stop="3900"), account(candles, at=at))
+    assert isinstance(sale, Exit)
 
 
 def test_the_night_is_no_gap_for_a_stock_and_an_hour_is() -> None:

@@ -1,6 +1,5 @@
 """Tests what an entry is sized by, and every reason of the account against one."""
 
-from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 from typing import Any
@@ -159,7 +158,7 @@ def test_three_losses_in_a_row_pause_for_an_hour() -> None:
         assert (streak.in_a_row, streak.pauses_until(APEX)) == (expected, None)
     streak = streak.after_close(D("-0.01"), NOW)
     assert streak.pauses_until(APEX) == NOW + timedelta(hours=1)
-    over = replace(inputs(losses=streak).account, at=NOW + timedelta(hours=1))
-    assert isinstance(decide_from(replace(inputs(), account=over)), Enter)
+    assert isinstance(decide_from(inputs(losses=LossStreak(3, NOW - timedelta(minutes=60)))), Enter)
+    assert isinstance(decide_from(inputs(losses=LossStreak(3, NOW - timedelta(seconds=3599)))), Hold)
     fourth = streak.after_close(D(-1), NOW + timedelta(hours=2))
     assert fourth.pauses_until(APEX) == NOW + timedelta(hours=3)
