@@ -9,10 +9,10 @@ from services.backtest.bias import DecideAt
 from services.backtest.costs import Venue, venue_of
 from shared.brokers.registry import EXAMPLE_BROKER
 from shared.domain.market_data import Candle
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.decision import StrategyDecision
 from shared.domain.strategy.parameters import APEX, WINDOW_CANDLES, ApexParameters
 from shared.domain.strategy.routing import OpensHere
+from shared.domain.strategy.trader_account import TraderAccount
 from shared.domain.symbol import Symbol
 from shared.indicators.decide import decide
 from shared.indicators.window import Window
@@ -31,9 +31,9 @@ def decide_at_with(parameters: ApexParameters = APEX) -> DecideAt:
     return decide_at
 
 
-def empty_account(candle: Candle, venue: Venue, parameters: ApexParameters = APEX) -> AccountFacts:
+def empty_account(candle: Candle, venue: Venue, parameters: ApexParameters = APEX) -> TraderAccount:
     """Return an account without positions that decides as soon as a candle counts as complete."""
-    return AccountFacts(
+    return TraderAccount(
         at=candle.closes_at + timedelta(seconds=parameters.settle_seconds),
         instrument=venue.instrument,
         fees=venue.fees,

@@ -24,7 +24,6 @@ from services.backtest.result import (
 from shared.domain.amounts import ONE, ZERO
 from shared.domain.fill import Side
 from shared.domain.market_data import Candle
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.cooldown import LossStreak
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import Enter, Exit, StrategyDecision
@@ -34,6 +33,7 @@ from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import OpensHere
 from shared.domain.strategy.targets import MULTIPLES
+from shared.domain.strategy.trader_account import TraderAccount
 from shared.indicators.decide import decide
 from shared.indicators.window import WindowSeries
 
@@ -192,9 +192,9 @@ class Backtest:
     def _held_usd(self, price: Decimal) -> Decimal:
         return ZERO if self._position is None else self._position.quantity * price
 
-    def _facts(self, candle: Candle) -> AccountFacts:
+    def _facts(self, candle: Candle) -> TraderAccount:
         held = self._held_usd(candle.close)
-        return AccountFacts(
+        return TraderAccount(
             at=candle.closes_at + timedelta(seconds=self._parameters.settle_seconds),
             instrument=self._venue.instrument,
             fees=self._venue.fees,

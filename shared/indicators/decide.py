@@ -7,13 +7,13 @@ from decimal import Decimal
 from math import isfinite
 from typing import Final
 
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.candle_window import WindowFault, WindowProblem, faults_at
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import DecisionInputs, StrategyDecision
 from shared.domain.strategy.indicator_values import TechnicalValues, candle_values
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
+from shared.domain.strategy.trader_account import TraderAccount
 from shared.indicators.functions import adx, atr, ema, macd_histogram, rsi, vwap
 from shared.indicators.window import PriceColumns, Window
 
@@ -23,7 +23,7 @@ VWAP_CANDLES: Final = 100
 def decide(
     window: Window,
     position: StrategyPosition | None,
-    account: AccountFacts,
+    account: TraderAccount,
     parameters: ApexParameters = APEX,
 ) -> StrategyDecision:
     """Return what to do now. It reads no clock and changes nothing; equal arguments lead to equal decisions."""

@@ -23,12 +23,12 @@ from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, FillId
 from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle, Interval
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.decision import DecisionInputs
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import APEX
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import OpensHere
+from shared.domain.strategy.trader_account import TraderAccount
 from shared.domain.symbol import Symbol
 
 BTC_USD = Symbol("BTC", "USD")
@@ -134,9 +134,9 @@ def with_last(candles: Sequence[Candle], **changes: Any) -> list[Candle]:
     return [*candles[:-1], Candle.model_validate(candles[-1].model_dump() | changes)]
 
 
-def account(candles: Sequence[Candle], **changes: Any) -> AccountFacts:
+def account(candles: Sequence[Candle], **changes: Any) -> TraderAccount:
     """An account of 10,000 USD that decides ten seconds after the last candle closed."""
-    facts = AccountFacts(
+    facts = TraderAccount(
         at=candles[-1].closes_at + timedelta(seconds=10),
         instrument=INSTRUMENT,
         fees=FEES,
@@ -212,7 +212,7 @@ def inputs(held: StrategyPosition | None = None, **changes: Any) -> DecisionInpu
     parts: dict[str, Any] = {
         "technical": GOOD_TECHNICAL,
         "candle": GOOD_CANDLE,
-        "account": AccountFacts(
+        "account": TraderAccount(
             at=NOW,
             instrument=INSTRUMENT,
             fees=FEES,

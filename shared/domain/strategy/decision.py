@@ -10,13 +10,13 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.domain.amounts import Amount, Instant
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.candle_window import WindowFault
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.signal import AdxRegime, Signal
 from shared.domain.strategy.sizing import SizeBound
+from shared.domain.strategy.trader_account import TraderAccount
 
 
 class HoldReason(StrEnum):
@@ -81,12 +81,12 @@ class DecisionInputs:
     """None when the window cannot be used."""
     candle: CandleValues | None
     position: StrategyPosition | None
-    account: AccountFacts
+    account: TraderAccount
     parameters: ApexParameters
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateInputs:
+class GateQuestion:
     """What the capital gate is asked with. It may only lower the size."""
 
     signal_score: int
@@ -111,7 +111,7 @@ class Enter:
     """By the close. The targets of the position follow from the average price of its fills."""
     bounds: tuple[SizeBound, ...]
     decided_by: SizeBound
-    gate: GateInputs
+    gate: GateQuestion
     decision: Literal["enter"] = "enter"
 
 

@@ -5,9 +5,8 @@ from decimal import Decimal
 
 from shared.domain.accounts.broker_health import is_funded
 from shared.domain.amounts import ONE
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.candle_window import INTERVAL, seconds_into_candle
-from shared.domain.strategy.decision import DecisionInputs, Enter, GateInputs, Hold, HoldReason
+from shared.domain.strategy.decision import DecisionInputs, Enter, GateQuestion, Hold, HoldReason
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
 from shared.domain.strategy.position import StrategyPosition
@@ -15,6 +14,7 @@ from shared.domain.strategy.routing import RoutedTo
 from shared.domain.strategy.signal import Signal, regime_of
 from shared.domain.strategy.sizing import BoundName, SizeBound, deciding, share_by_adx, size_bounds
 from shared.domain.strategy.targets import MULTIPLES, SINGLE_TARGET, first_stop, target_price
+from shared.domain.strategy.trader_account import TraderAccount
 
 _EMPTY_BOUND = {
     BoundName.TREND: HoldReason.NO_TREND,
@@ -93,7 +93,7 @@ def _enter(
         targets=(first, second, third),
         bounds=bounds,
         decided_by=decided_by,
-        gate=GateInputs(
+        gate=GateQuestion(
             signal_score=signal.gate_score,
             expected_return_pct=SINGLE_TARGET * risk / price * 100,
             regime=regime_of(technical.adx, account.four_hour_atr_pct, parameters),
@@ -101,7 +101,7 @@ def _enter(
     )
 
 
-def _reasons_of_account(account: AccountFacts, last_candle: datetime, parameters: ApexParameters) -> list[HoldReason]:
+def _reasons_of_account(account: TraderAccount, last_candle: datetime, parameters: ApexParameters) -> list[HoldReason]:
     """Return why the account opens nothing now, whatever the market does."""
     pause = account.losses.pauses_until(parameters)
     checks = (
@@ -117,7 +117,7 @@ def _reasons_of_account(account: AccountFacts, last_candle: datetime, parameters
     return [reason for applies, reason in checks if applies]
 
 
-def _reasons_of_market(signal: Signal, account: AccountFacts, parameters: ApexParameters) -> list[HoldReason]:
+def _reasons_of_market(signal: Signal, account: TraderAccount, parameters: ApexParameters) -> list[HoldReason]:
     """Return why the market is not one to enter."""
     checks = (
         (not signal.long.passed, HoldReason.FILTER),
@@ -128,7 +128,7 @@ def _reasons_of_market(signal: Signal, account: AccountFacts, parameters: ApexPa
     return [reason for applies, reason in checks if applies]
 
 
-def _can_be_sold(quantity: Decimal, stop: Decimal, account: AccountFacts) -> bool:
+def _can_be_sold(quantity: Decimal, stop: Decimal, account: TraderAccount) -> bool:
     """Whether the broker would accept the sale at the stop, after a fee in the base was taken from the quantity."""
     held = account.instrument.rounded(quantity * (ONE - account.fees.taker))
     return account.instrument.is_orderable(held, stop)

@@ -4,13 +4,13 @@ from decimal import Decimal
 from typing import NamedTuple
 
 from shared.domain.amounts import ONE
-from shared.domain.strategy.account_facts import AccountFacts
 from shared.domain.strategy.decision import DecisionInputs, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.indicator_values import TechnicalValues
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.signal import Signal
 from shared.domain.strategy.targets import MULTIPLES, SINGLE_TARGET
+from shared.domain.strategy.trader_account import TraderAccount
 
 
 def loss_share(price: Decimal, average_price: Decimal) -> Decimal:
@@ -23,7 +23,9 @@ def is_emergency(best_bid: Decimal, average_price: Decimal, parameters: ApexPara
     return best_bid <= average_price * (ONE - parameters.emergency)
 
 
-def emergency_exit(position: StrategyPosition, account: AccountFacts, parameters: ApexParameters = APEX) -> Exit | None:
+def emergency_exit(
+    position: StrategyPosition, account: TraderAccount, parameters: ApexParameters = APEX
+) -> Exit | None:
     """Return the sale of a whole position, when the best bid makes it an emergency.
 
     It needs no candles and no cash, so it is checked on every price update, before anything else. None without a bid,

@@ -13,7 +13,7 @@ from shared.domain.strategy.routing import Route
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class AccountFacts:
+class TraderAccount:
     """The account at one broker, for one symbol. Amounts are US dollars; cash of other currencies counts at par."""
 
     at: Instant
