@@ -130,6 +130,12 @@ COMMANDS: Final = (
         "Break the whole system on purpose, on paper brokers, and check that no order was doubled or lost.",
     ),
     CommandOnFirstUse(
+        "backtest",
+        "Measure",
+        "services.cli.backtest:backtest",
+        "Run the strategy over a candle file with a broker's fees, or check that it sees nothing of the future.",
+    ),
+    CommandOnFirstUse(
         "bench",
         "Measure",
         "services.cli.bench:app",

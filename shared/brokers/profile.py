@@ -13,9 +13,10 @@ from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.price_routes import PriceRoutes
 from shared.domain.accounts.key_forms import KeyPart, KeyRules
 from shared.domain.amounts import ZERO
-from shared.domain.fees import Fees
+from shared.domain.fees import FeeRates, Fees
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
+from shared.domain.strategy.routing import BrokerOffer
 
 Connect = Callable[[str | None, NonceSource, str | None, float], BrokerConnection]
 """Base URL (None: the broker's own), nonces, proxy (None: none), seconds that a request may take."""
@@ -34,6 +35,12 @@ class BrokerProfile:
     """The default fees, which an account's own tier replaces."""
     fees_by_class: Mapping[AssetClass, Fees] = field(default_factory=dict)
     """The default fees of classes of assets that differ from `fees`."""
+    opens_from_usd: Decimal = ZERO
+    """With less equity, its fees are too high for the strategy to open anything while another broker is connected."""
+    small_account_profit: Decimal = ZERO
+    """The smallest profit that such an account aims at when no other broker is connected."""
+    coin_rank: int = 0
+    """For small accounts, a broker of a higher rank is chosen only when none of a lower one is connected."""
     keys: KeyRules
     cash_currencies: tuple[str, ...]
     """Currencies that count as dollars here. The first one is what most pairs are quoted in."""
@@ -73,3 +80,14 @@ class BrokerProfile:
     def fees_of(self, asset_class: AssetClass) -> Fees:
         """Return the default fees for one class of assets."""
         return self.fees_by_class.get(asset_class, self.fees)
+
+    def offer(self, *, connected: bool, rates: FeeRates | None = None) -> BrokerOffer:
+        """Return what the broker means for an account that trades coins. `rates`: the account's own tier."""
+        return BrokerOffer(
+            broker=self.broker,
+            fees=self.fees_of(AssetClass.COIN).with_rates(rates),
+            connected=connected,
+            opens_from_usd=self.opens_from_usd,
+            small_account_profit=self.small_account_profit,
+            rank=self.coin_rank,
+        )

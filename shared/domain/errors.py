@@ -36,3 +36,7 @@ class ImpossibleFill(NijaError):
 
 class HostUnknown(NijaError):
     """The name of a server cannot be resolved: a mistake, unless a private network is just being set up."""
+
+
+class InvalidParameter(NijaError, ValueError):
+    """A parameter of the strategy that does not exist, or a value that it cannot have."""

@@ -48,20 +48,31 @@ class Candles:
     starts_at: datetime
     rows: tuple[Bar, ...]
 
+    @property
+    def ends_at(self) -> datetime:
+        """When the last minute is over."""
+        return self.starts_at + len(self.rows) * _MINUTE
+
 
 def load_candles(path: Path) -> Candles:
-    """Read and check a candle file. Raises InvalidCandleFile; row 1 is the header."""
+    """Read and check a candle file without gaps. Raises InvalidCandleFile; row 1 is the header."""
+    return _read(path, gaps_allowed=False)[0]
+
+
+def load_candle_runs(path: Path) -> tuple[Candles, ...]:
+    """Read and check a candle file that may have gaps: each run has none, and a gap is between two runs.
+
+    Raises InvalidCandleFile for everything that `load_candles` refuses, except a gap.
+    """
+    return tuple(_read(path, gaps_allowed=True))
+
+
+def _read(path: Path, *, gaps_allowed: bool) -> list[Candles]:
     rows = csv.reader(io.StringIO(_text_of(path), newline=""), strict=True)
-    candles: list[Bar] = []
-    starts_at = previous = None
+    runs: list[tuple[datetime, list[Bar]]] = []
+    previous = None
     try:
-        header = next(rows, None)
-        if header is None:
-            raise InvalidCandleFile(f"candle file {path} is empty; its first row must be: {','.join(COLUMNS)}")
-        if tuple(column.strip() for column in header) != COLUMNS:
-            raise InvalidCandleFile(
-                f"candle file {path} has the columns {','.join(header)!r:.120}; they must be: {','.join(COLUMNS)}"
-            )
+        _check_header(next(rows, None), path)
         for number, row in enumerate(rows, start=2):
             where = f"candle file {path}, row {number}"
             if not row:
@@ -69,17 +80,26 @@ def load_candles(path: Path) -> Candles:
             if len(row) != len(COLUMNS):
                 raise InvalidCandleFile(f"{where}: {len(row)} columns instead of {len(COLUMNS)}")
             minute = _minute_of(row[0], where)
-            if previous is None:
-                starts_at = minute
+            if previous is None or (gaps_allowed and minute > previous + _MINUTE):
+                runs.append((minute, []))
             elif minute != previous + _MINUTE:
                 raise InvalidCandleFile(_order_problem(where, previous, minute))
             previous = minute
-            candles.append(_candle_of(row, where))
+            runs[-1][1].append(_candle_of(row, where))
     except csv.Error as error:
         raise InvalidCandleFile(f"candle file {path} is not readable as CSV: {error}") from error
-    if starts_at is None:
+    if not runs:
         raise InvalidCandleFile(f"candle file {path} has a header but no candles")
-    return Candles(starts_at, tuple(candles))
+    return [Candles(starts_at, tuple(bars)) for starts_at, bars in runs]
+
+
+def _check_header(header: list[str] | None, path: Path) -> None:
+    if header is None:
+        raise InvalidCandleFile(f"candle file {path} is empty; its first row must be: {','.join(COLUMNS)}")
+    if tuple(column.strip() for column in header) != COLUMNS:
+        raise InvalidCandleFile(
+            f"candle file {path} has the columns {','.join(header)!r:.120}; they must be: {','.join(COLUMNS)}"
+        )
 
 
 def _text_of(path: Path) -> str:

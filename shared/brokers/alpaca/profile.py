@@ -65,5 +65,6 @@ PROFILE: Final = BrokerProfile(
     prices_by_name=True,
     purchase_fee_in_base=True,
     fees_by_class={AssetClass.COIN: fees("0.0025", "0.0015", "0.001")},
+    coin_rank=1,
     fee_doubt_lots=2,
 )

@@ -1,5 +1,6 @@
 """Defines what nija knows of Coinbase before it connects: limits, default fees, forms of keys, currencies."""
 
+from decimal import Decimal
 from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
@@ -72,6 +73,8 @@ PROFILE: Final = BrokerProfile(
     title="Coinbase",
     rate_rules=_RATE_RULES,
     fees=fees("0.006", "0.006", "0.002"),
+    opens_from_usd=Decimal(50),
+    small_account_profit=Decimal("0.02"),
     keys=_KEYS,
     cash_currencies=("USD", "USDC", "USDT"),
     connect=_connect,

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from shared.exchange.candles import Bar, InvalidCandleFile, load_candles
+from shared.exchange.candles import Bar, InvalidCandleFile, load_candle_runs, load_candles
 
 HEADER = "timestamp_utc,open,high,low,close,quote_volume"
 ROW_1 = "2022-01-01T00:00:00Z,100,110,90,105,1000.5"
@@ -84,3 +84,15 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
         load_candles(tmp_path / "nowhere.csv")
     with pytest.raises(InvalidCandleFile, match="directory"):
         load_candles(tmp_path)
+
+
+def test_a_file_with_gaps_is_read_in_runs_and_nothing_is_invented(tmp_path: Path) -> None:
+    """Each run says when it begins and ends; rows that are there twice are refused here too."""
+    later = "2022-01-01T00:05:00Z,1,1,1,1,1"
+    first, second = load_candle_runs(_write(tmp_path, HEADER, ROW_1, ROW_2, later))
+    assert (len(first.rows), first.ends_at) == (2, datetime(2022, 1, 1, 0, 2, tzinfo=UTC))
+    assert (second.starts_at, len(second.rows)) == (datetime(2022, 1, 1, 0, 5, tzinfo=UTC), 1)
+    with pytest.raises(InvalidCandleFile, match="row 4: minute .* is there twice"):
+        load_candle_runs(_write(tmp_path, HEADER, ROW_1, later, later))
+    with pytest.raises(InvalidCandleFile, match="row 4: .* comes after"):
+        load_candle_runs(_write(tmp_path, HEADER, ROW_1, later, ROW_2))

@@ -1,0 +1,68 @@
+"""Defines every value of a window that the strategy reads, so that a decision can be computed again without candles."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from shared.domain.amounts import Amount
+from shared.domain.market_data import Candle
+from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
+
+LOWEST_LOW_CANDLES: Final = 10
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TechnicalValues:
+    """What the indicator library computes. A float becomes the decimal of its shortest exact text."""
+
+    vwap: Amount
+    ema_9: Amount
+    ema_21: Amount
+    ema_50: Amount
+    histogram: Amount
+    """MACD(12, 26, 9) less its signal."""
+    histogram_before: Amount
+    """The same one candle before."""
+    adx: Amount
+    rsi: Amount
+    rsi_before: Amount
+    atr: Amount
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CandleValues:
+    """What the last candles of a window show by themselves. Means leave the last candle out."""
+
+    open: Amount
+    high: Amount
+    low: Amount
+    close: Amount
+    volume: Amount
+    mean_volume_2: Amount
+    mean_volume_5: Amount
+    mean_volume_20: Amount
+    lowest_low: Amount
+    """The lowest one of the last 10 candles. The last candle is one of them."""
+    bullish_engulfing: bool
+    hammer: bool
+
+
+def candle_values(candles: Sequence[Candle]) -> CandleValues:
+    """Read the last candles of a window, which holds at least 21."""
+    last, before = candles[-1], candles[-2]
+    volumes = [candle.base_volume for candle in candles[-21:-1]]
+    volume_2 = volumes[-1] + volumes[-2]
+    volume_5 = sum(volumes[-5:-2], volume_2)
+    return CandleValues(
+        open=last.open,
+        high=last.high,
+        low=last.low,
+        close=last.close,
+        volume=last.base_volume,
+        mean_volume_2=volume_2 / 2,
+        mean_volume_5=volume_5 / 5,
+        mean_volume_20=sum(volumes[:-5], volume_5) / 20,
+        lowest_low=min([candle.low for candle in candles[-LOWEST_LOW_CANDLES:]]),
+        bullish_engulfing=is_bullish_engulfing(before, last),
+        hammer=is_hammer(last),
+    )

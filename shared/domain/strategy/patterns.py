@@ -1,0 +1,30 @@
+"""Recognizes the two candle patterns that count as an entry condition."""
+
+from decimal import Decimal
+from typing import Final
+
+from shared.domain.market_data import Candle
+
+_LONG_SHADOW: Final = 2
+"""Bodies that the lower shadow of a hammer is long, at least."""
+_SHORT_SHADOW: Final = Decimal("0.1")
+"""Share of the range that the upper shadow of a hammer may have, at most."""
+
+
+def is_bullish_engulfing(previous: Candle, candle: Candle) -> bool:
+    """Whether a rising body covers the falling body before it and is larger than it."""
+    if previous.close >= previous.open or candle.close <= candle.open:
+        return False
+    covers = candle.open <= previous.close and candle.close >= previous.open
+    return covers and (candle.open, candle.close) != (previous.close, previous.open)
+
+
+def is_hammer(candle: Candle) -> bool:
+    """Whether the body is at the top and the lower shadow is at least twice as long as the body."""
+    body_top, body_bottom = max(candle.open, candle.close), min(candle.open, candle.close)
+    lower, upper = body_bottom - candle.low, candle.high - body_top
+    return (
+        lower > 0
+        and lower >= _LONG_SHADOW * (body_top - body_bottom)
+        and upper <= _SHORT_SHADOW * (candle.high - candle.low)
+    )

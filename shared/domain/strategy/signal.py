@@ -1,0 +1,117 @@
+"""Judges a market without knowing the account: the market filter, the five entry conditions and the regime."""
+
+from dataclasses import dataclass
+from decimal import Decimal
+from enum import StrEnum
+from typing import Final
+
+from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
+from shared.domain.strategy.parameters import ApexParameters
+
+_SCORES: Final = (0, 20, 40, 60, 85, 100)
+"""What the capital gate is asked with, by the number of conditions that hold."""
+_RANGING_BELOW: Final = 20
+_STRONG_FROM: Final = 30
+
+
+class AdxRegime(StrEnum):
+    """What kind of market it is, in the words of the capital gate."""
+
+    RANGING = "RANGING"
+    TRENDING = "TRENDING"
+    STRONG_TREND = "STRONG_TREND"
+    VOLATILE = "VOLATILE"
+
+
+@dataclass(frozen=True, slots=True)
+class MarketFilter:
+    """The five checks of a market in one direction. All of them must hold."""
+
+    price_and_vwap: bool
+    averages: bool
+    histogram: bool
+    trend: bool
+    volume: bool
+
+    @property
+    def passed(self) -> bool:
+        return self.price_and_vwap and self.averages and self.histogram and self.trend and self.volume
+
+
+@dataclass(frozen=True, slots=True)
+class EntryConditions:
+    """The five conditions of an entry. Their number is the score."""
+
+    near_average: bool
+    """The close is near EMA21 or VWAP."""
+    rsi: bool
+    """RSI is within its band and rises."""
+    pattern: bool
+    """The last candle is a bullish engulfing or a hammer."""
+    momentum: bool
+    """The histogram is above the previous one."""
+    volume: bool
+
+    @property
+    def score(self) -> int:
+        return self.near_average + self.rsi + self.pattern + self.momentum + self.volume
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """What the market shows. It depends on candles and parameters only, so live trading and backtest agree on it."""
+
+    long: MarketFilter
+    short: MarketFilter
+    conditions: EntryConditions
+    thin: bool
+    """The volume is far below that of the last 20 candles."""
+
+    @property
+    def gate_score(self) -> int:
+        """The score for the capital gate, 0 to 100; 0 when the market filter fails."""
+        return _SCORES[self.conditions.score] if self.long.passed else 0
+
+
+def signal_of(technical: TechnicalValues, candle: CandleValues, parameters: ApexParameters) -> Signal:
+    """Judge the last candle of a window."""
+    trend = technical.adx > parameters.adx_above
+    volume = candle.volume >= parameters.filter_volume * candle.mean_volume_5
+    return Signal(
+        long=MarketFilter(
+            price_and_vwap=candle.close > technical.vwap,
+            averages=technical.ema_9 > technical.ema_21 > technical.ema_50,
+            histogram=technical.histogram > 0,
+            trend=trend,
+            volume=volume,
+        ),
+        short=MarketFilter(
+            price_and_vwap=candle.close < technical.vwap,
+            averages=technical.ema_9 < technical.ema_21 < technical.ema_50,
+            histogram=technical.histogram < 0,
+            trend=trend,
+            volume=volume,
+        ),
+        conditions=EntryConditions(
+            near_average=_is_near(candle.close, technical.ema_21, parameters.near)
+            or _is_near(candle.close, technical.vwap, parameters.near),
+            rsi=parameters.rsi_from <= technical.rsi <= parameters.rsi_to and technical.rsi > technical.rsi_before,
+            pattern=candle.bullish_engulfing or candle.hammer,
+            momentum=technical.histogram > technical.histogram_before,
+            volume=candle.volume >= parameters.entry_volume * candle.mean_volume_2,
+        ),
+        thin=candle.volume < parameters.thin_volume * candle.mean_volume_20,
+    )
+
+
+def regime_of(adx: Decimal, four_hour_atr_pct: Decimal | None, parameters: ApexParameters) -> AdxRegime:
+    """Return the regime by ADX; a large ATR of 4-hour candles, in percent of the price, overrules it."""
+    if four_hour_atr_pct is not None and four_hour_atr_pct > parameters.volatile_atr_pct:
+        return AdxRegime.VOLATILE
+    if adx < _RANGING_BELOW:
+        return AdxRegime.RANGING
+    return AdxRegime.TRENDING if adx < _STRONG_FROM else AdxRegime.STRONG_TREND
+
+
+def _is_near(price: Decimal, average: Decimal, share: Decimal) -> bool:
+    return abs(price - average) <= share * average

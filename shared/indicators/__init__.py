@@ -1,0 +1,1 @@
+"""Computes technical indicators with TA-Lib: the only place where prices become floats. No amount of money does."""

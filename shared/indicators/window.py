@@ -1,0 +1,89 @@
+"""Builds the windows that the strategy decides on: checked candles, and their columns as floats.
+
+`Window.of` builds one. `WindowSeries` builds all windows of a long run of candles, and checks and converts each candle
+once. Both lead to the same window.
+"""
+
+from bisect import bisect_left
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, Self
+
+import numpy as np
+
+from shared.domain.instrument import AssetClass
+from shared.domain.market_data import Candle
+from shared.domain.strategy.candle_window import (
+    WindowFault,
+    faults_of,
+    problem_between,
+    problem_of,
+)
+from shared.domain.strategy.parameters import WINDOW_CANDLES
+from shared.indicators.functions import Series, typical_prices
+
+
+class PriceColumns(NamedTuple):
+    """The columns of some candles, oldest first."""
+
+    highs: Series
+    lows: Series
+    closes: Series
+    volumes: Series
+    turnovers: Series
+    """Typical price × volume."""
+
+    @classmethod
+    def of(cls, candles: Sequence[Candle]) -> Self:
+        """Convert candles. The nearest float of each price is used."""
+        highs = np.array([float(candle.high) for candle in candles])
+        lows = np.array([float(candle.low) for candle in candles])
+        closes = np.array([float(candle.close) for candle in candles])
+        volumes = np.array([float(candle.base_volume) for candle in candles])
+        return cls(highs, lows, closes, volumes, typical_prices(highs, lows, closes) * volumes)
+
+    def between(self, start: int, end: int) -> "PriceColumns":
+        """Return the columns of the candles from `start` to `end`, which is left out. Nothing is copied."""
+        part = slice(start, end)
+        return PriceColumns(
+            self.highs[part], self.lows[part], self.closes[part], self.volumes[part], self.turnovers[part]
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Window:
+    """Successive candles of one symbol, with what is wrong with them."""
+
+    candles: Sequence[Candle]
+    faults: tuple[WindowFault, ...]
+    """Empty: they may be decided on, if the last one is fresh."""
+    columns: PriceColumns
+
+    @classmethod
+    def of(cls, candles: Sequence[Candle], asset_class: AssetClass = AssetClass.COIN) -> "Window":
+        """Check and convert candles, oldest first. There have to be 300 for a window without faults."""
+        return cls(candles, faults_of(candles, asset_class), PriceColumns.of(candles))
+
+
+class WindowSeries:
+    """All windows of a run of candles, such as those of a candle file."""
+
+    def __init__(self, candles: Sequence[Candle], asset_class: AssetClass = AssetClass.COIN) -> None:
+        self._candles = tuple(candles)
+        self._asset_class = asset_class
+        self._columns = PriceColumns.of(self._candles)
+        self._doubtful = [
+            index
+            for index, candle in enumerate(self._candles)
+            if problem_of(candle) or (index and problem_between(self._candles[index - 1], candle, asset_class))
+        ]
+
+    def ending_at(self, index: int) -> Window:
+        """Return the window whose last candle is at this index. Before index 299 it is too short."""
+        start, end = max(0, index + 1 - WINDOW_CANDLES), index + 1
+        candles = self._candles[start:end]
+        place = bisect_left(self._doubtful, start)
+        has_doubt = place < len(self._doubtful) and self._doubtful[place] < end
+        usable = not has_doubt and len(candles) == WINDOW_CANDLES
+        faults = () if usable else faults_of(candles, self._asset_class)
+        return Window(candles, faults, self._columns.between(start, end))
