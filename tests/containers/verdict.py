@@ -30,7 +30,7 @@ from shared.persistence.errors import DatabaseUnavailable
 from tests.containers.comparison import Execution, compare, executions
 from tests.containers.waiting import until
 
-SETTLED_SECONDS = 120
+SETTLED_SECONDS = 240
 POLL_SECONDS = 1.0
 _SHOWN = 6
 """Examples of each broker in a message."""
