@@ -43,6 +43,10 @@ class Evidence(NamedTuple):
     """By fill, the highest price at which a follower may buy."""
     asleep: Sequence[str] = ()
     """Followers that had mail at some time, but were neither ready nor claimed."""
+    wrong_copies: Sequence[str] = ()
+    """Copies of special followers that did not end as is right for them."""
+    own_coins_sold: Mapping[str, str] = {}
+    """By follower, what happened to coins of its own."""
 
 
 class Found(NamedTuple):
@@ -69,6 +73,8 @@ def check(seen: Evidence) -> Found:
         "no open is sent without its price limit": _limits(seen, ordered),
         "executed quantities as the ledger says": _quantities(seen, ordered),
         "positions as the ledger says": _positions(seen, ordered),
+        "followers as they are: each copy is right": [*seen.wrong_copies],
+        "own coins are never sold": [f"{name}: {what}" for name, what in seen.own_coins_sold.items()],
         "mailboxes are empty": [f"{name}: {length}" for name, length in seen.mailboxes.items()],
         "no wake-up lost": [*seen.asleep],
         "nothing in a dead-letter stream": [f"{seen.dead_letters} entries"] if seen.dead_letters else [],

@@ -10,6 +10,8 @@ from shared.brokers.registry import EXAMPLE_BROKER
 
 ASLEEP = "no wake-up lost"
 DOUBLED = "at most one broker order per fill and follower"
+OWN_COINS = "own coins are never sold"
+AS_THEY_ARE = "followers as they are: each copy is right"
 FOLLOWERS, ORDERS = 8, 60
 SETTLE_SECONDS = 45.0
 PAUSES_SECONDS = 40.0
@@ -35,6 +37,8 @@ PROTECTIONS = (
     Protection("look-up", DOUBLED, (Kind.REPLY_LOST,)),
     Protection("deduplicated delivery", DOUBLED, (Kind.DOUBLE_FILL,)),
     Protection("atomic release", ASLEEP, ()),
+    Protection("copied position", OWN_COINS, ()),
+    Protection("free cash", AS_THEY_ARE, ()),
     Protection("nothing, with pauses", "", (), PAUSES_SECONDS),
     Protection("fence", DOUBLED, (), PAUSES_SECONDS),
     Protection("request expiry", DOUBLED, (), PAUSES_SECONDS),

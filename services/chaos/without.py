@@ -130,6 +130,28 @@ def _deduplicated_delivery() -> None:
     setattr(Shards, "balance", own_all)  # noqa: B010
 
 
+def _copied_position() -> None:
+    """An exit sells a share of what the account holds, coins of its own included, and not of what was copied."""
+    from services.broker_worker import order_size
+    from shared.domain.copying.plan import exit_quantity
+
+    def of_twice_as_much(fraction: Any, position: Any, *arguments: Any) -> Any:
+        twice = position.model_copy(update={"quantity": 2 * position.quantity})
+        return exit_quantity(fraction, twice, *arguments)
+
+    setattr(order_size, "exit_quantity", of_twice_as_much)  # noqa: B010
+
+
+def _free_cash() -> None:
+    """An open is not cut to the free cash, so the broker refuses it."""
+    from services.broker_worker import order_size
+
+    def uncut(quantity: Any, *_: Any) -> Any:
+        return quantity
+
+    setattr(order_size, "cut_open", uncut)  # noqa: B010
+
+
 PROTECTIONS = {
     "nothing": _nothing,
     "look-up": _look_up,
@@ -138,6 +160,8 @@ PROTECTIONS = {
     "nothing, with pauses": _pauses,
     "fence": _fence,
     "request expiry": _request_expiry,
+    "copied position": _copied_position,
+    "free cash": _free_cash,
 }
 
 
