@@ -22,7 +22,7 @@ from services.demo.audit import BrokerOrder
 from services.demo.broker_log import LoggedFill, id_in_log, read_balances, read_log
 from services.demo.figures import moments_of_fills
 from services.demo.own_coins import own_coins_sold
-from services.demo.right_copies import Conditions, Refusal, compare_special
+from services.demo.right_copies import Conditions, compare_special
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.open_limits import OpenLimits
@@ -35,6 +35,7 @@ from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import FillReport, Reports
 
 DEFAULT_LIMITS = OpenLimits()
+DISTURBED = Conditions(disturbed=True)
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
     " GROUP BY copy_order_id"
@@ -54,12 +55,12 @@ async def collect_evidence(
     journal: Path,
     limits: OpenLimits = DEFAULT_LIMITS,
     accounts: DemoAccounts | None = None,
-    refusals: Sequence[Refusal] = (),
+    conditions: Conditions = DISTURBED,
 ) -> Evidence:
     """Read everything of one broker. `limits`: those that the workers ran with.
 
-    `accounts`: what followers held before, and what is right for special ones; None: that is not compared. `refusals`:
-    when keys were refused. The system must have settled before. Raises one of the demo's AWAY.
+    `accounts`: what followers held before, and what is right for special ones; None: that is not compared.
+    `conditions`: what excuses special ones. The system must have settled before. Raises one of the demo's AWAY.
     """
     keys, reports = BrokerKeys(broker), Reports(engine)
     async with aiohttp.ClientSession(paper_url) as session:
@@ -80,7 +81,7 @@ async def collect_evidence(
             orders,
             moments_of_fills(broker, ledger_fills, fills),
             {each.symbol: each for each in instruments},
-            Conditions(disturbed=True, refusals=refusals, max_age=limits.max_age),
+            conditions,
             profile_of(broker).fee_doubt_lots,
         )
         wrong = [line for result in results.values() for line in result.wrong]

@@ -19,7 +19,7 @@ import stamina
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
-from services.chaos.evidence import collect_evidence
+from services.chaos.evidence import DISTURBED, collect_evidence
 from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import MOST_OF_A_KIND
 from services.chaos.roster_changes import RosterChanges
@@ -27,7 +27,7 @@ from services.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, 
 from services.demo.as_they_are import SpecialFollower
 from services.demo.one_broker import BrokerDemo
 from services.demo.person import Person
-from services.demo.right_copies import Refusal
+from services.demo.right_copies import Conditions
 from services.demo.run import AWAY
 from services.demo.scenario import steps
 from services.local_system import lock
@@ -160,10 +160,10 @@ class Ground:
         may_wait = sum(special.key_is_refused for special in self._specials)
         return sum(1 for fill in fills if fill.pending > may_wait or fill.followers < self.followers)
 
-    async def evidence(self, broker: Broker, refusals: Sequence[Refusal] = ()) -> Evidence:
+    async def evidence(self, broker: Broker, conditions: Conditions = DISTURBED) -> Evidence:
         """Return what the ledger, the mailboxes and the broker's own log say now. Raises one of AWAY.
 
-        `refusals`: when the broker refused the key of the special follower.
+        `conditions`: what excuses special followers.
         It retries for a minute. A server that was killed leaves dead connections behind, and redis-py may notice a dead
         connection of its pool only when it uses it.
         """
@@ -177,7 +177,7 @@ class Ground:
                     self.redis,
                     journal,
                     accounts=self._accounts.get(broker),
-                    refusals=refusals,
+                    conditions=conditions,
                 )
         return seen
 

@@ -17,6 +17,7 @@ from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import Injection
 from services.chaos.wake_ups import WakeUps
 from services.demo.as_they_are import IN_CHAOS
+from services.demo.right_copies import Conditions
 from services.local_system.process import ProcessSpec
 from shared.domain.identity import Broker
 from shared.persistence.database import transaction
@@ -45,6 +46,8 @@ class ChaosPlan:
     settle_seconds: float = SETTLE_SECONDS
     least_seconds: float = 0.0
     """How long to trade at least."""
+    undisturbed: bool = False
+    """Nothing is broken or delayed, so special followers must get exact sizes, and no skip is excused."""
 
 
 class Chaos:
@@ -143,7 +146,12 @@ class Chaos:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _report(self, injector: Injector, wake_ups: WakeUps, seconds: float, settled_in: float) -> dict[str, Any]:
-        seen = {broker: await self._ground.evidence(broker, injector.refusals[broker]) for broker in self._plan.brokers}
+        seen = {
+            broker: await self._ground.evidence(
+                broker, Conditions(disturbed=not self._plan.undisturbed, refusals=injector.refusals[broker])
+            )
+            for broker in self._plan.brokers
+        }
         found = {broker: check(each._replace(asleep=tuple(wake_ups.lost[broker]))) for broker, each in seen.items()}
         recovery = await asyncio.to_thread(recovery_seconds, self._ground.engine, injector.done)
         waits = [wait for each in recovery.values() for wait in each]
