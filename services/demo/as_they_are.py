@@ -21,7 +21,7 @@ class SpecialFollower(NamedTuple):
 
     name: FollowerId
     right: str
-    """What is right for it, in the words of the last screen."""
+    """What is right for it, in about 20 characters for the last screen."""
     cash: Decimal = Decimal(0)
     """What it holds of the currency in which the master trades."""
     other_cash: Decimal = Decimal(0)
@@ -42,12 +42,12 @@ class SpecialFollower(NamedTuple):
 
 OWN_COINS: Final = SpecialFollower(
     FollowerId("own-coins"),
-    "own coins stay, cash is the limit",
+    "own coins stay",
     cash=Decimal(6_000),
     assets={"BTC": Decimal("0.2"), "ETH": Decimal(2)},
 )
 MIXED_CASH: Final = SpecialFollower(
-    FollowerId("mixed-cash"), "cut to its quote cash", cash=Decimal(600), other_cash=Decimal(5_400)
+    FollowerId("mixed-cash"), "cut to quote cash", cash=Decimal(600), other_cash=Decimal(5_400)
 )
 OTHER_CASH: Final = SpecialFollower(
     FollowerId("other-cash"),
@@ -57,7 +57,7 @@ OTHER_CASH: Final = SpecialFollower(
 )
 LITTLE_CASH: Final = SpecialFollower(
     FollowerId("little-cash"),
-    "no_quote_cash, coins stay",
+    "no_quote_cash",
     cash=Decimal("0.90"),
     assets={"LTC": Decimal(60)},
     never=SkipReason.NO_QUOTE_CASH,
@@ -66,7 +66,7 @@ TOO_SMALL: Final = SpecialFollower(
     FollowerId("too-small"), "below_minimum", cash=Decimal("0.80"), never=SkipReason.BELOW_MINIMUM
 )
 UNPRICED: Final = SpecialFollower(
-    FollowerId("unpriced"), "sized by what has a price", cash=Decimal(3_000), assets={UNPRICED_ASSET: Decimal(5_000)}
+    FollowerId("unpriced"), "size without GIFT", cash=Decimal(3_000), assets={UNPRICED_ASSET: Decimal(5_000)}
 )
 REFUSED_KEY: Final = SpecialFollower(
     FollowerId("refused-key"), "exits are made up", cash=Decimal(4_000), key_is_refused=True
