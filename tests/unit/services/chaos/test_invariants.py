@@ -119,6 +119,8 @@ def test_a_sound_run_breaks_nothing() -> None:
         ({"redis_positions": {}}, "positions as the ledger says"),
         ({"mailboxes": {"anna": 1}}, "mailboxes are empty"),
         ({"asleep": ("anna",)}, "no wake-up lost"),
+        ({"wrong_copies": ("anna fill 1",)}, "followers as they are: each copy is right"),
+        ({"own_coins_sold": {"anna": "it holds 0 BTC"}}, "own coins are never sold"),
         ({"dead_letters": 1}, "nothing in a dead-letter stream"),
         ({"nonces": {"key": [1, 3, 3]}}, "nonces only grow"),
     ],

@@ -240,6 +240,13 @@ def test_an_open_that_its_limits_skipped_is_not_owed(reason: str, error: int) ->
     assert (found.max_position_error_lots, found.skipped, found.missing) == (error, 1, 0)
 
 
+def test_an_open_that_the_broker_refused_for_its_funds_is_not_owed() -> None:
+    """It counts as failed, and the position is as it should be without it."""
+    failed = copied(1, "buy", "0.1", outcome="failed", reason="insufficient_funds", filled_quantity=Decimal(0))
+    found = compare(fills=FILLS[:1], copies=[failed], orders=[], broker_fills=MASTER_FILLS[:1])
+    assert (found.max_position_error_lots, found.failed, found.open_positions) == (Decimal(0), 1, 0)
+
+
 def test_a_partial_exit_is_measured_by_its_fraction() -> None:
     """Half of the copied position was sold for half of the master's. What is carried to the next exit is no error."""
     fills = [FILLS[0], fill(2, "sell", "0.5", "0.5")]
