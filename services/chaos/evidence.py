@@ -21,7 +21,7 @@ from services.demo.as_they_are import REFUSED_KEY
 from services.demo.audit import BrokerOrder
 from services.demo.broker_log import LoggedFill, id_in_log, read_balances, read_log
 from services.demo.figures import moments_of_fills
-from services.demo.own_coins import own_coins_sold
+from services.demo.own_coins import fee_doubt, own_coins_sold
 from services.demo.right_copies import Conditions, compare_special
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopiedPosition
@@ -71,6 +71,7 @@ async def collect_evidence(
     instruments = [Instrument.model_validate_json(each) for each in await redis.hvals(keys.instruments)]
     followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
     copies = reports.copies(broker)
+    doubt = fee_doubt(instruments, profile_of(broker).fee_doubt_lots)
     wrong: list[str] = []
     if accounts is not None:
         results = compare_special(
@@ -103,7 +104,7 @@ async def collect_evidence(
         highest_prices=_highest_prices(ledger_fills, instruments, limits),
         lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
         wrong_copies=wrong,
-        own_coins_sold={} if accounts is None else own_coins_sold(accounts.coins_before, fills, held_now),
+        own_coins_sold={} if accounts is None else own_coins_sold(accounts.coins_before, fills, held_now, doubt),
     )
 
 

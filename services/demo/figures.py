@@ -13,7 +13,7 @@ from services.demo.as_they_are import SpecialFollower
 from services.demo.audit import AuditReport, BrokerOrder, audit
 from services.demo.broker_log import LoggedFill, id_in_log, read_balances, read_log
 from services.demo.market_moments import Moment, moments
-from services.demo.own_coins import own_coins_sold
+from services.demo.own_coins import fee_doubt, own_coins_sold
 from services.demo.right_copies import Conditions, SpecialResult, compare_special
 from shared.brokers.registry import profile_of
 from shared.domain.identity import Broker, MasterAccount
@@ -49,6 +49,7 @@ class AsTheyAre(NamedTuple):
     results: Mapping[str, SpecialResult]
     audited: AuditReport
     """The comparison that plain followers pass, for the special ones. A copy that failed is judged by `results`."""
+    doubt_lots: int
 
     @property
     def wrong(self) -> list[str]:
@@ -59,7 +60,7 @@ class AsTheyAre(NamedTuple):
     def is_sound(self) -> bool:
         found = self.audited
         errors = found.missing + found.duplicates + found.mismatched + found.pending
-        return errors == 0 and not self.wrong and found.max_position_error_lots < 1
+        return errors == 0 and not self.wrong and found.max_position_error_lots < self.doubt_lots
 
     def as_json(self) -> dict[str, Any]:
         found = self.audited
@@ -97,7 +98,9 @@ class Figures:
         latency_ms: Latencies,
         coins_sold: Mapping[str, str],
         as_they_are: AsTheyAre,
+        doubt_lots: int = 1,
     ) -> None:
+        """`doubt_lots`: a position error below that may come from the way in which the broker rounds fees."""
         self.followers = followers
         """How many plain ones there are. `audited` and `skip_reasons` are of them."""
         self.fills = fills
@@ -107,12 +110,13 @@ class Figures:
         self.coins_sold = coins_sold
         """By follower, plain or special, what happened to coins of its own that it held before."""
         self.as_they_are = as_they_are
+        self._doubt_lots = doubt_lots
 
     @property
     def is_sound(self) -> bool:
         found = self.audited
         errors = found.missing + found.duplicates + found.mismatched + found.pending + found.failed
-        is_plain_sound = errors == 0 and not self.coins_sold and found.max_position_error_lots < 1
+        is_plain_sound = errors == 0 and not self.coins_sold and found.max_position_error_lots < self._doubt_lots
         return is_plain_sound and self.as_they_are.is_sound
 
     @property
@@ -181,6 +185,7 @@ async def collect(
         held_now = await read_balances(session, accounts.coins_before)
     special_names = {special.name for special in accounts.specials}
     equity_before = _equity_before(engine, broker)
+    doubt_lots = profile_of(broker).fee_doubt_lots
 
     def audited(*, special: bool) -> AuditReport:
         return audit(
@@ -203,7 +208,7 @@ async def collect(
         moments_of_fills(broker, fills, log),
         instruments,
         conditions,
-        profile_of(broker).fee_doubt_lots,
+        doubt_lots,
     )
     return Figures(
         followers=len(accounts.plain),
@@ -211,8 +216,9 @@ async def collect(
         audited=audited(special=False),
         skip_reasons=_skip_reasons([copy for copy in copies if copy.follower_id not in special_names]),
         latency_ms=reports.latency(broker, limit=_ALL),
-        coins_sold=own_coins_sold(accounts.coins_before, log, held_now),
-        as_they_are=AsTheyAre(accounts.specials, results, audited(special=True)),
+        coins_sold=own_coins_sold(accounts.coins_before, log, held_now, fee_doubt(instruments.values(), doubt_lots)),
+        as_they_are=AsTheyAre(accounts.specials, results, audited(special=True), doubt_lots),
+        doubt_lots=doubt_lots,
     )
 
 

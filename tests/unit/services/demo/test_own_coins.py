@@ -28,9 +28,10 @@ def fill(side: str, quantity: str, *, account: str = "anna", fee: str = "0", fee
     )
 
 
-def sold(fills: Sequence[LoggedFill], btc: str, ltc: str = "60") -> dict[str, str]:
+def sold(fills: Sequence[LoggedFill], btc: str, ltc: str = "60", doubt: str = "0") -> dict[str, str]:
     """What is found when the account holds this at the end."""
-    return own_coins_sold(BEFORE, fills, {"anna": {"BTC": Decimal(btc), "LTC": Decimal(ltc), "USD": Decimal(1)}})
+    now = {"anna": {"BTC": Decimal(btc), "LTC": Decimal(ltc), "USD": Decimal(1)}}
+    return own_coins_sold(BEFORE, fills, now, {"BTC": Decimal(doubt)})
 
 
 def test_copied_coins_may_be_sold_again() -> None:
@@ -56,7 +57,7 @@ def test_a_balance_that_no_fill_explains_is_found() -> None:
     """Coins went away, or came, without a trade."""
     assert sold([], "0.2", "59") == {"anna": "it holds 59 LTC, and its fills make 60"}
     assert sold([fill("buy", "0.1")], "0.25") == {"anna": "it holds 0.25 BTC, and its fills make 0.3"}
-    assert own_coins_sold(BEFORE, [], {}) == {"anna": "it holds 0 BTC, and its fills make 0.2"}
+    assert own_coins_sold(BEFORE, [], {}, {}) == {"anna": "it holds 0 BTC, and its fills make 0.2"}
 
 
 def test_the_masters_equity_comes_from_the_log_alone() -> None:
@@ -67,3 +68,11 @@ def test_the_masters_equity_comes_from_the_log_alone() -> None:
     assert [moment.master_equity for moment in found.values()] == [Decimal(100_000), Decimal(100_900)]
     assert found[log[2].fill_id].prices["BTC"] == Decimal(41_000)
     assert found[log[0].fill_id].prices["ETH"] == START_PRICES["ETH"]
+
+
+def test_each_sale_may_take_the_rounding_of_a_fee() -> None:
+    """At a broker that rounds the fee of each execution, a sale may be a lot larger than what was copied."""
+    fills = [fill("buy", "0.1"), fill("sell", "0.100000001"), fill("buy", "0.1"), fill("sell", "0.100000001")]
+    assert sold(fills, "0.199999998", doubt="0.000000001") == {}
+    assert sold(fills, "0.199999998") != {}
+    assert sold([fill("buy", "0.1"), fill("sell", "0.100000002")], "0.199999998", doubt="0.000000001") != {}

@@ -43,7 +43,7 @@ def found(*, wrong: str = "", coins_sold: str = "", audited: AuditReport = SOUND
         skip_reasons={"below_minimum": 30},
         latency_ms=LATENCY,
         coins_sold={"own-coins": coins_sold} if coins_sold else {},
-        as_they_are=AsTheyAre(IN_DEMO, results, audited),
+        as_they_are=AsTheyAre(IN_DEMO, results, audited, 1),
     )
 
 
