@@ -72,9 +72,9 @@ async def collect_evidence(
     followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
     copies = reports.copies(broker)
     doubt = fee_doubt(instruments, profile_of(broker).fee_doubt_lots)
-    wrong: list[str] = []
+    special = {}
     if accounts is not None:
-        results = compare_special(
+        special = compare_special(
             accounts.specials,
             accounts.held_before,
             ledger_fills,
@@ -85,7 +85,6 @@ async def collect_evidence(
             conditions,
             profile_of(broker).fee_doubt_lots,
         )
-        wrong = [line for result in results.values() for line in result.wrong]
     return Evidence(
         followers={follower.follower_id: follower.joined_sequence for follower in followers},
         master_fills=frozenset(fill.fill_id for fill in fills if fill.account == MASTER),
@@ -103,7 +102,7 @@ async def collect_evidence(
         nonces=await asyncio.to_thread(_nonces, journal),
         highest_prices=_highest_prices(ledger_fills, instruments, limits),
         lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
-        wrong_copies=wrong,
+        special=special,
         own_coins_sold={} if accounts is None else own_coins_sold(accounts.coins_before, fills, held_now, doubt),
     )
 

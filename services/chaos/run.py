@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -159,7 +160,7 @@ class Chaos:
             "seed": self._plan.seed,
             "brokers": [broker.value for broker in self._plan.brokers],
             "followers": self._plan.followers,
-            "special_followers": [special.name for special in IN_CHAOS],
+            "as_they_are": _special_ends(seen.values()),
             **_counts(seen.values()),
             "violations": sum(number for each in found.values() for number, _ in each.violations.values()),
             "duplicates": sum(each.duplicates for each in found.values()),
@@ -196,6 +197,15 @@ def _counts(seen: Collection[Evidence]) -> dict[str, int]:
         "skipped": sum(copy.skip_reason is not None or copy.outcome == "skipped" for copy in copies),
         "failed": sum(copy.outcome == "failed" for copy in copies),
     }
+
+
+def _special_ends(seen: Collection[Evidence]) -> dict[str, dict[str, int]]:
+    """By special follower, how its copies ended, all brokers together."""
+    ends: dict[str, Counter[str]] = {special.name: Counter() for special in IN_CHAOS}
+    for each in seen:
+        for name, result in each.special.items():
+            ends[name] += result.ends
+    return {name: dict(counted.most_common()) for name, counted in ends.items()}
 
 
 def _p50_and_max(seconds: Sequence[float]) -> dict[str, float]:
