@@ -5,7 +5,7 @@ holdings of its kind, valued at 40,000 for a BTC and at the start prices of the 
 """
 
 from collections.abc import Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any, Final
 
@@ -29,8 +29,9 @@ from shared.domain.identity import Broker, parse_follower_id
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
+from tests.unit.services.demo import ledger_lines
+from tests.unit.services.demo.ledger_lines import NOW
 
-NOW: Final = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 BTC: Final = Symbol("BTC", "USD")
 PRICE: Final = Decimal(40_000)
 MOMENT: Final = Moment({**START_PRICES, "BTC": PRICE}, Decimal(100_000))
@@ -56,49 +57,18 @@ SCALED: Final = [
 
 def fill(sequence: int, side: str, quantity: str = "0.2") -> FillReport:
     """A fill of the master; a sale closes all of it."""
-    return FillReport(
-        broker=Broker.KRAKEN,
-        sequence=sequence,
-        master_account="master",
-        fill_id=f"T{sequence}",
-        symbol=BTC,
-        side=side,
-        price=PRICE,
-        quantity=Decimal(quantity),
-        fraction_closed=Decimal(side == "sell"),
-        executed_at=NOW,
-        published_at=NOW,
-        followers=1,
-        copied=1,
-        skipped=0,
-        failed=0,
-        pending=0,
-        latency_ms={},
-    )
+    return ledger_lines.fill(sequence, side, quantity, "1" if side == "sell" else "0")
 
 
 def copy(follower: SpecialFollower, sequence: int, side: str, end: str, **changes: Any) -> CopyLine:
     """How a copy ended: `copied`, or with a reason of the worker."""
     values: dict[str, Any] = {
-        "broker": Broker.KRAKEN,
-        "sequence": sequence,
         "follower_id": follower.name,
-        "copy_order_id": f"order-{sequence}",
-        "symbol": BTC,
-        "side": side,
-        "skip_reason": None,
-        "quantity": None,
-        "fraction": None,
-        "equity": None,
-        "carried_after": Decimal(0),
         "outcome": "copied" if end == "copied" else "skipped",
         "reason": None if end == "copied" else end,
         "ended_at": NOW + timedelta(seconds=1),
-        "filled_quantity": Decimal(0),
-        "position_after": Decimal(0),
-        "carried_exit_after": Decimal(0),
     }
-    return CopyLine(**values | changes)
+    return ledger_lines.copied(sequence, side, "0", **values | changes)
 
 
 def order(follower: SpecialFollower, sequence: int, side: str, quantity: Decimal) -> BrokerOrder:
