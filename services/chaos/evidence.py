@@ -82,7 +82,7 @@ async def collect_evidence(
             orders,
             moments_of_fills(broker, ledger_fills, fills),
             {each.symbol: each for each in instruments},
-            conditions,
+            conditions._replace(prices_by_name=profile_of(broker).prices_by_name),
             profile_of(broker).fee_doubt_lots,
         )
     return Evidence(

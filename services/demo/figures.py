@@ -207,7 +207,7 @@ async def collect(
         orders,
         moments_of_fills(broker, fills, log),
         instruments,
-        conditions,
+        conditions._replace(prices_by_name=profile_of(broker).prices_by_name),
         doubt_lots,
     )
     return Figures(

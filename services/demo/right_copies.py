@@ -62,6 +62,8 @@ class Conditions(NamedTuple):
     disturbed: bool = False
     """Whether processes, servers or brokers were away: copies may then be late, and opens smaller or skipped."""
     refusals: Sequence[Refusal] = ()
+    prices_by_name: bool = False
+    """Whether the broker shows prices of named assets only. After a loss of Redis, a coin then has none for a while."""
     max_age: timedelta = OpenLimits().max_age
 
 
@@ -170,6 +172,8 @@ class _Account:
             if self._special.never is SkipReason.NO_QUOTE_CASH:
                 # Redis lost what the account holds, so the broker refused the order and said the same.
                 ends.add(FailReason.INSUFFICIENT_FUNDS.value)
+            if self._conditions.prices_by_name and self._special.assets:
+                ends.add(SkipReason.BELOW_MINIMUM.value)
         ended_at = copy.ended_at
         if ended_at is not None and ended_at - fill.executed_at < self._conditions.max_age - CLOCKS_DIFFER:
             ends.discard(SkipReason.TOO_OLD.value)

@@ -245,6 +245,15 @@ def test_faults_excuse_a_late_open_and_not_a_wrong_one() -> None:
     assert bought(UNPRICED, Decimal("0.0072"), DISTURBED).right == 0, "a fifth more than its size"
 
 
+def test_coins_may_lose_their_price_only_where_prices_are_named() -> None:
+    """After a loss of Redis, the coins of an account have no price there until it is read again."""
+    by_name = DISTURBED._replace(prices_by_name=True)
+    assert ended(LITTLE_CASH, "below_minimum", by_name).wrong == []
+    assert ended(LITTLE_CASH, "below_minimum", DISTURBED).right == 0
+    assert ended(LITTLE_CASH, "below_minimum", by_name._replace(disturbed=False)).right == 0
+    assert ended(OTHER_CASH, "below_minimum", by_name).right == 0, "it has no coins"
+
+
 def test_an_open_that_was_in_time_is_not_too_old() -> None:
     """The reason is right only a minute after the master's fill."""
     assert ended(MIXED_CASH, "too_old", DISTURBED, ended_at=NOW + timedelta(seconds=61)).wrong == []
