@@ -104,6 +104,7 @@ class _Account:
         self._doubt_lots = doubt_lots
         self._copied: dict[Symbol, Decimal] = defaultdict(Decimal)
         self._owed: dict[Symbol, Decimal] = defaultdict(Decimal)
+        self._has_sold = False
         self.result = SpecialResult()
 
     def take(
@@ -172,6 +173,9 @@ class _Account:
             if self._special.never is SkipReason.NO_QUOTE_CASH:
                 # Redis lost what the account holds, so the broker refused the order and said the same.
                 ends.add(FailReason.INSUFFICIENT_FUNDS.value)
+            if self._has_sold and self._special.never is None:
+                # The proceeds of a sale that was found after a loss count only from the next reading on.
+                ends.add(SkipReason.NO_QUOTE_CASH.value)
             if self._conditions.prices_by_name and self._special.assets:
                 ends.add(SkipReason.BELOW_MINIMUM.value)
         ended_at = copy.ended_at
@@ -189,6 +193,7 @@ class _Account:
     def _apply(self, fill: FillReport, orders: Sequence[BrokerOrder], instrument: Instrument) -> None:
         for order in orders:
             move(self._held, order, order.filled)
+            self._has_sold |= order.side == "sell" and order.filled > ZERO
             self._copied[order.symbol] += (order.filled if order.side == "buy" else -order.filled) - order.fee_in_base
         if fill.fraction_closed == ONE and self._copied[fill.symbol] <= self._doubt(instrument):
             self._copied[fill.symbol] = ZERO  # less than a lot cannot be sold

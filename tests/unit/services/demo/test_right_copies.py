@@ -245,6 +245,17 @@ def test_faults_excuse_a_late_open_and_not_a_wrong_one() -> None:
     assert bought(UNPRICED, Decimal("0.0072"), DISTURBED).right == 0, "a fifth more than its size"
 
 
+@pytest.mark.parametrize(("conditions", "right"), [(STRICT, 2), (DISTURBED, 3)])
+def test_faults_may_hide_what_a_sale_has_brought(conditions: Conditions, right: int) -> None:
+    """The cash of a sale is known only after the next reading. Before any sale, the cash is known."""
+    assert ended(MIXED_CASH, "no_quote_cash", conditions).right == 0
+    fills = [fill(1, "buy"), fill(2, "sell"), fill(3, "buy")]
+    copies = [copy(MIXED_CASH, 1, "buy", "copied"), copy(MIXED_CASH, 2, "sell", "copied")]
+    orders = [order(MIXED_CASH, number, side, Decimal("0.012")) for number, side in ((1, "buy"), (2, "sell"))]
+    copies.append(copy(MIXED_CASH, 3, "buy", "no_quote_cash"))
+    assert compare(MIXED_CASH, fills, copies, orders, conditions).right == right
+
+
 def test_coins_may_lose_their_price_only_where_prices_are_named() -> None:
     """After a loss of Redis, the coins of an account have no price there until it is read again."""
     by_name = DISTURBED._replace(prices_by_name=True)
