@@ -35,8 +35,8 @@ from shared.persistence.ledger.master_fills import MasterFills
 
 HINTS_DOUBLED = 20
 _PAPER_TIMEOUT = ClientTimeout(total=5)
-REFUSED_SECONDS = 10.0
-"""How long the broker refuses a key."""
+REFUSED_SECONDS, MOST_REFUSED_SECONDS = 10.0, 40.0
+"""How long the broker refuses a key: at least so long, and until nija has noticed, but no longer than that."""
 _ELSEWHERE = "192.0.2.1"
 """An address for documentation (RFC 5737). A key that is bound to it is refused here."""
 FAULT_REQUESTS = 3
@@ -268,10 +268,20 @@ class Injector:
 
     async def _accept_key_later(self, broker: Broker, since: datetime) -> None:
         await asyncio.sleep(REFUSED_SECONDS)
+        for _ in range(int(MOST_REFUSED_SECONDS - REFUSED_SECONDS)):
+            if await self._is_refusal_noticed(broker):
+                break
+            await asyncio.sleep(1.0)
         async for attempt in stamina.retry_context(on=(ClientError, TimeoutError), attempts=None, timeout=60.0):
             with attempt:
                 await self._bind_key(broker, [])
         self.refusals[broker].append(Refusal(since, datetime.now(UTC)))
+
+    async def _is_refusal_noticed(self, broker: Broker) -> bool:
+        with contextlib.suppress(RedisError, OSError):  # killed meanwhile
+            async with self._redis(broker) as redis:
+                return bool(await redis.hexists(BrokerKeys(broker).refused_keys, REFUSED_KEY.name))
+        return False
 
     async def _bind_key(self, broker: Broker, addresses: list[str]) -> None:
         url = self._system.paper_urls[broker]
