@@ -116,7 +116,10 @@ class Execution:
                     smaller = await self._smaller(quantity)
                 except (RateLimited, InvalidNonce, NotSent, OutcomeUnknown, Rejected) as unread:
                     log.warning("balance not read", follower=self.order.follower_id, error=str(unread))
-                    return Later(self._wait_after(unread), forget_submission=True, why=why_waiting(unread))
+                    # What follows costs several requests: a look-up if the order is replayed, the order, the balance. The
+                    # limiter names the wait for one of them. Without a longer wait, the tries could use up all units.
+                    wait_seconds = max(self._wait_after(unread), wait_by_age(self.order.decided_at))
+                    return Later(wait_seconds, forget_submission=True, why=why_waiting(unread))
                 if smaller is None:
                     return self.progress.failed(FailReason.INSUFFICIENT_FUNDS, str(error), exit_due)
                 log.warning(

@@ -15,13 +15,18 @@ from sqlalchemy import Engine, text
 
 from services.chaos.inject import Done
 from services.chaos.invariants import Evidence
-from services.demo.accounts import MASTER
+from services.chaos.plan import Kind
+from services.demo.accounts import MASTER, DemoAccounts
+from services.demo.as_they_are import REFUSED_KEY
 from services.demo.audit import BrokerOrder
-from services.demo.figures import read_log
+from services.demo.broker_log import LoggedFill, id_in_log, read_balances, read_log
+from services.demo.figures import moments_of_fills
+from services.demo.own_coins import fee_doubt, own_coins_sold
+from services.demo.right_copies import Conditions, compare_special
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.identity import Broker, FillId, FollowerId
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
@@ -30,36 +35,61 @@ from shared.persistence.followers.store import FollowerStore
 from shared.persistence.reports.reports import FillReport, Reports
 
 DEFAULT_LIMITS = OpenLimits()
+DISTURBED = Conditions(disturbed=True)
 _FINALS = text(
     "SELECT copy_order_id, count(*) AS finals FROM order_events WHERE broker = :broker AND outcome IS NOT NULL"
     " GROUP BY copy_order_id"
 )
 _WAITS = text("""
-    SELECT d.decided_at, e.occurred_at FROM decisions d
+    SELECT d.decided_at, e.occurred_at, d.follower_id = :refused AS is_refused FROM decisions d
     JOIN order_events e ON e.copy_order_id = d.copy_order_id AND e.outcome IS NOT NULL
     WHERE d.skip_reason IS NULL
 """)
 
 
 async def collect_evidence(
-    broker: Broker, paper_url: str, engine: Engine, redis: Redis, journal: Path, limits: OpenLimits = DEFAULT_LIMITS
+    broker: Broker,
+    paper_url: str,
+    engine: Engine,
+    redis: Redis,
+    journal: Path,
+    limits: OpenLimits = DEFAULT_LIMITS,
+    accounts: DemoAccounts | None = None,
+    conditions: Conditions = DISTURBED,
 ) -> Evidence:
     """Read everything of one broker. `limits`: those that the workers ran with.
 
-    The system must have settled before. Raises one of the demo's AWAY.
+    `accounts`: what followers held before, and what is right for special ones; None: that is not compared.
+    `conditions`: what excuses special ones. The system must have settled before. Raises one of the demo's AWAY.
     """
     keys, reports = BrokerKeys(broker), Reports(engine)
     async with aiohttp.ClientSession(paper_url) as session:
         orders = [BrokerOrder.model_validate(row) for row in await read_log(session, "orders")]
-        fills = await read_log(session, "fills")
+        fills = [LoggedFill.model_validate(row) for row in await read_log(session, "fills")]
+        held_now = {} if accounts is None else await read_balances(session, accounts.coins_before)
     ledger_fills = reports.fills(broker, limit=1_000_000)
     instruments = [Instrument.model_validate_json(each) for each in await redis.hvals(keys.instruments)]
     followers = await asyncio.to_thread(FollowerStore(engine).roster, broker)
+    copies = reports.copies(broker)
+    doubt = fee_doubt(instruments, profile_of(broker).fee_doubt_lots)
+    special = {}
+    if accounts is not None:
+        special = compare_special(
+            accounts.specials,
+            accounts.held_before,
+            ledger_fills,
+            copies,
+            orders,
+            moments_of_fills(broker, ledger_fills, fills),
+            {each.symbol: each for each in instruments},
+            conditions._replace(prices_by_name=profile_of(broker).prices_by_name),
+            profile_of(broker).fee_doubt_lots,
+        )
     return Evidence(
         followers={follower.follower_id: follower.joined_sequence for follower in followers},
-        master_fills=frozenset(fill["fill_id"] for fill in fills if fill["account"] == MASTER),
-        ledger_fills={_id_in_log(broker, fill.fill_id): fill.sequence for fill in ledger_fills},
-        copies=reports.copies(broker),
+        master_fills=frozenset(fill.fill_id for fill in fills if fill.account == MASTER),
+        ledger_fills={id_in_log(broker, fill.fill_id): fill.sequence for fill in ledger_fills},
+        copies=copies,
         finals=_finals(engine, broker),
         orders=[order for order in orders if order.account != MASTER],
         positions=reports.positions(broker, closed=True),
@@ -72,6 +102,8 @@ async def collect_evidence(
         nonces=await asyncio.to_thread(_nonces, journal),
         highest_prices=_highest_prices(ledger_fills, instruments, limits),
         lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
+        special=special,
+        own_coins_sold={} if accounts is None else own_coins_sold(accounts.coins_before, fills, held_now, doubt),
     )
 
 
@@ -82,18 +114,20 @@ def _highest_prices(
     return {fill.sequence: limits.highest_price(by_symbol[fill.symbol], fill.price) for fill in fills}
 
 
-def _id_in_log(broker: Broker, fill_id: FillId) -> str:
-    """Return the id as the paper broker's log has it. There it never begins with the symbol."""
-    return fill_id.rpartition("-")[2] if profile_of(broker).fill_ids_per_symbol else fill_id
-
-
 def recovery_seconds(engine: Engine, injections: Sequence[Done]) -> dict[str, list[float]]:
-    """By kind, the seconds that each injection delayed the orders decided before it; 0 if it delayed none."""
+    """By kind, the seconds that each injection delayed the orders decided before it; 0 if it delayed none.
+
+    The exits of the follower whose key is refused wait for the key. They count for that injection only.
+    """
     with transaction(engine) as connection:
-        waits = [(row.decided_at, row.occurred_at) for row in connection.execute(_WAITS)]
+        rows = connection.execute(_WAITS, {"refused": REFUSED_KEY.name}).all()
+    waits = {
+        is_refused: [(row.decided_at, row.occurred_at) for row in rows if row.is_refused is is_refused]
+        for is_refused in (True, False)
+    }
     found: dict[str, list[float]] = defaultdict(list)
     for each in injections:
-        found[each.kind.value].append(_held_up(each.at, waits))
+        found[each.kind.value].append(_held_up(each.at, waits[each.kind is Kind.REFUSE_KEY]))
     return found
 
 

@@ -19,13 +19,15 @@ import stamina
 from redis.asyncio import Redis
 from sqlalchemy import Engine, text
 
-from services.chaos.evidence import collect_evidence
+from services.chaos.evidence import DISTURBED, collect_evidence
 from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import MOST_OF_A_KIND
 from services.chaos.roster_changes import RosterChanges
 from services.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts, quote_currency
+from services.demo.as_they_are import SpecialFollower
 from services.demo.one_broker import BrokerDemo
 from services.demo.person import Person
+from services.demo.right_copies import Conditions
 from services.demo.run import AWAY
 from services.demo.scenario import steps
 from services.local_system import lock
@@ -82,10 +84,16 @@ class Ground:
         announce: Callable[[str], None],
         change: Callable[[ProcessSpec], ProcessSpec] = lambda spec: spec,
         lane: int = 0,
+        specials: Sequence[SpecialFollower] = (),
     ) -> None:
-        """`change` changes how the process of a stage is started. Systems that run side by side need different `lane`s."""
+        """`change` changes how the process of a stage is started. Systems that run side by side need different `lane`s.
+
+        `followers` is the number of plain followers at the start; `specials` are added to them.
+        """
         self.brokers = tuple(brokers)
-        self.followers = followers
+        self._plain = followers
+        self._specials = tuple(specials)
+        self.followers = followers + len(self._specials)
         self.announce = announce
         self.home = data_folder(lane)
         self._seed = seed
@@ -117,7 +125,7 @@ class Ground:
             with _engine(self.system.settings) as self.engine:
                 redis_url = self.system.settings.redis_url_for(self.brokers[0])
                 store = FollowerStore(self.engine, SecretBox(self.system.settings.secret_key))
-                self.roster_changes = RosterChanges(store, self._accounts, self.followers, redis_url)
+                self.roster_changes = RosterChanges(store, self._accounts, self._plain, redis_url)
                 self.redis = open_redis(redis_url, answer_seconds=30)
                 try:
                     await self._warm_up()
@@ -134,30 +142,43 @@ class Ground:
         return Person(broker, self.system.paper_urls[broker], self._accounts[broker].person, MASTER_DOLLARS)
 
     @staticmethod
-    async def trade_round(broker: Broker, person: Person) -> None:
-        """Buy, add, sell part, sell all."""
-        for step in steps(ROUND, quote_currency(broker)):
+    async def trade_round(broker: Broker, person: Person, *, all_in: bool = False) -> None:
+        """Buy, add, sell part, sell all. `all_in`: add all the cash."""
+        for step in steps(ROUND, quote_currency(broker), all_in=all_in):
             await person.trade(step)
             await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 
     async def backlog(self, broker: Broker) -> int:
-        """Count those of the newest fills that are not copied to every follower yet. If unknown, return the limit."""
+        """Count those of the newest fills that are not copied to every follower yet. If unknown, return the limit.
+
+        The exits of a follower whose key is refused wait for a minute. They do not hold up the trading.
+        """
         try:
             fills = await asyncio.to_thread(Reports(self.engine).fills, broker, limit=NEWEST_FILLS)
         except DatabaseUnavailable:
             return NEWEST_FILLS
-        return sum(1 for fill in fills if fill.pending or fill.followers < self.followers)
+        may_wait = sum(special.key_is_refused for special in self._specials)
+        return sum(1 for fill in fills if fill.pending > may_wait or fill.followers < self.followers)
 
-    async def evidence(self, broker: Broker) -> Evidence:
+    async def evidence(self, broker: Broker, conditions: Conditions = DISTURBED) -> Evidence:
         """Return what the ledger, the mailboxes and the broker's own log say now. Raises one of AWAY.
 
+        `conditions`: what excuses special followers.
         It retries for a minute. A server that was killed leaves dead connections behind, and redis-py may notice a dead
         connection of its pool only when it uses it.
         """
         journal = self.system.data_folder / f"{broker.value}.journal"
         async for attempt in stamina.retry_context(on=AWAY, timeout=60, wait_max=1):
             with attempt:
-                seen = await collect_evidence(broker, self.system.paper_urls[broker], self.engine, self.redis, journal)
+                seen = await collect_evidence(
+                    broker,
+                    self.system.paper_urls[broker],
+                    self.engine,
+                    self.redis,
+                    journal,
+                    accounts=self._accounts.get(broker),
+                    conditions=conditions,
+                )
         return seen
 
     async def settle(self, at_most_seconds: float) -> float:
@@ -186,9 +207,10 @@ class Ground:
         with _engine(system.settings) as engine:
             store = FollowerStore(engine, SecretBox(system.settings.secret_key))
             for broker, url in system.paper_urls.items():
-                everybody = self.followers + MOST_OF_A_KIND
-                accounts = await make_accounts(broker, url, everybody, self._seed, keys_each=2)
-                await asyncio.to_thread(store.import_rows, accounts.followers[: self.followers], actor="chaos")
+                plain = self._plain + MOST_OF_A_KIND
+                accounts = await make_accounts(broker, url, plain, self._seed, keys_each=2, specials=self._specials)
+                at_first = [*accounts.special, *accounts.plain[: self._plain]]
+                await asyncio.to_thread(store.import_rows, at_first, actor="chaos")
                 self._accounts[broker] = accounts
                 variables |= BrokerDemo(broker, url, accounts, 0).master_variables()
         return variables

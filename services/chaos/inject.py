@@ -5,7 +5,7 @@ import contextlib
 import os
 import shutil
 import signal
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -20,6 +20,8 @@ from sqlalchemy import Engine, text
 
 from services.chaos.plan import ORDER_FAULTS, PAPER_FAULTS, Injection, Kind
 from services.chaos.roster_changes import ROSTER_CHANGES, RosterChanges
+from services.demo.as_they_are import REFUSED_KEY
+from services.demo.right_copies import Refusal
 from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.domain.identity import Broker
@@ -33,6 +35,10 @@ from shared.persistence.ledger.master_fills import MasterFills
 
 HINTS_DOUBLED = 20
 _PAPER_TIMEOUT = ClientTimeout(total=5)
+REFUSED_SECONDS, MOST_REFUSED_SECONDS = 10.0, 40.0
+"""How long the broker refuses a key: at least so long, and until nija has noticed, but no longer than that."""
+_ELSEWHERE = "192.0.2.1"
+"""An address for documentation (RFC 5737). A key that is bound to it is refused here."""
 FAULT_REQUESTS = 3
 """How many requests a fault hits after it was switched on."""
 _STAGE = {
@@ -85,12 +91,15 @@ class Injector:
         self.done: list[Done] = []
         self.requests_hit: Counter[str] = Counter()
         """How many requests each fault of a paper broker has hit. Complete at the end, except for killed processes."""
+        self.refusals: dict[Broker, list[Refusal]] = defaultdict(list)
+        """When the key of the special follower was refused, and accepted again."""
         self._system = system
         self._engine = engine
         self._roster_changes = roster_changes
         self._pause_seconds = pause_seconds
         self._announce = announce
-        self._paused: set[asyncio.Task[None]] = set()
+        self._under_way: set[asyncio.Task[None]] = set()
+        """Tasks that end what an injection has begun."""
         self._redis_folder = system.data_folder / "redis"
         self._older = system.data_folder / "older-redis"
 
@@ -113,8 +122,8 @@ class Injector:
         return made
 
     async def end(self) -> None:
-        """Wait until all paused processes continue, and switch all faults off."""
-        await asyncio.gather(*self._paused)
+        """Wait until all paused processes continue and all keys are accepted, and switch all faults off."""
+        await asyncio.gather(*self._under_way)
         for url in self._system.paper_urls.values():
             await self._end_faults(url)
 
@@ -131,6 +140,9 @@ class Injector:
         kind, broker = injection.kind, injection.broker
         if kind is Kind.KILL_BROKER:  # its faults and their counts end with it
             await self._end_faults(self._system.paper_urls[broker])
+        if kind is Kind.REFUSE_KEY:
+            await self._refuse_key(broker)
+            return True
         if kind in PAPER_FAULTS:
             await self._switch_on(kind, broker)
             return True
@@ -175,9 +187,7 @@ class Injector:
             os.kill(pid, signal.SIGKILL)
             return True
         os.kill(pid, signal.SIGSTOP)
-        task = asyncio.create_task(self._go_on_later(pid))
-        self._paused.add(task)
-        task.add_done_callback(self._paused.discard)
+        self._keep(asyncio.create_task(self._go_on_later(pid)))
         return True
 
     async def _go_on_later(self, pid: int) -> None:
@@ -247,6 +257,40 @@ class Injector:
                 with contextlib.suppress(StreamLostEntries, StreamConflict):
                     await publish_fill(redis, BrokerKeys(broker), fill)
         return bool(fills)
+
+    async def _refuse_key(self, broker: Broker) -> None:
+        """Let the broker refuse the keys of the follower with the refused key, and accept them again later.
+
+        The end is planned first: a request that fails here may have arrived, or arrive later.
+        """
+        self._keep(asyncio.create_task(self._accept_key_later(broker, datetime.now(UTC))))
+        await self._bind_key(broker, [_ELSEWHERE])
+
+    async def _accept_key_later(self, broker: Broker, since: datetime) -> None:
+        await asyncio.sleep(REFUSED_SECONDS)
+        for _ in range(int(MOST_REFUSED_SECONDS - REFUSED_SECONDS)):
+            if await self._is_refusal_noticed(broker):
+                break
+            await asyncio.sleep(1.0)
+        async for attempt in stamina.retry_context(on=(ClientError, TimeoutError), attempts=None, timeout=60.0):
+            with attempt:
+                await self._bind_key(broker, [])
+        self.refusals[broker].append(Refusal(since, datetime.now(UTC)))
+
+    async def _is_refusal_noticed(self, broker: Broker) -> bool:
+        with contextlib.suppress(RedisError, OSError):  # killed meanwhile
+            async with self._redis(broker) as redis:
+                return bool(await redis.hexists(BrokerKeys(broker).refused_keys, REFUSED_KEY.name))
+        return False
+
+    async def _bind_key(self, broker: Broker, addresses: list[str]) -> None:
+        url = self._system.paper_urls[broker]
+        async with ClientSession(url, raise_for_status=True, timeout=_PAPER_TIMEOUT) as session:
+            await session.post(f"/paper/accounts/{REFUSED_KEY.name}/access", json={"addresses": addresses})
+
+    def _keep(self, task: asyncio.Task[None]) -> None:
+        self._under_way.add(task)
+        task.add_done_callback(self._under_way.discard)
 
     async def _switch_on(self, kind: Kind, broker: Broker) -> None:
         hits = {"orders": True} if kind in ORDER_FAULTS else {"probability": 0.3}

@@ -7,6 +7,7 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from services.demo.audit import BrokerOrder
+from services.demo.right_copies import SpecialResult
 from shared.domain.amounts import ZERO
 from shared.domain.identity import FollowerId
 from shared.domain.symbol import Symbol
@@ -43,6 +44,10 @@ class Evidence(NamedTuple):
     """By fill, the highest price at which a follower may buy."""
     asleep: Sequence[str] = ()
     """Followers that had mail at some time, but were neither ready nor claimed."""
+    special: Mapping[str, SpecialResult] = {}
+    """By special follower, how its copies ended, and which of them are not right for it."""
+    own_coins_sold: Mapping[str, str] = {}
+    """By follower, what happened to coins of its own."""
 
 
 class Found(NamedTuple):
@@ -69,6 +74,10 @@ def check(seen: Evidence) -> Found:
         "no open is sent without its price limit": _limits(seen, ordered),
         "executed quantities as the ledger says": _quantities(seen, ordered),
         "positions as the ledger says": _positions(seen, ordered),
+        "followers as they are: each copy is right": [
+            line for result in seen.special.values() for line in result.wrong
+        ],
+        "own coins are never sold": [f"{name}: {what}" for name, what in seen.own_coins_sold.items()],
         "mailboxes are empty": [f"{name}: {length}" for name, length in seen.mailboxes.items()],
         "no wake-up lost": [*seen.asleep],
         "nothing in a dead-letter stream": [f"{seen.dead_letters} entries"] if seen.dead_letters else [],

@@ -40,6 +40,7 @@ class Kind(StrEnum):
     CHANGE_STATUS = "pause or resume a follower"
     REPLACE_KEY = "replace a follower's key"
     ADD_FOLLOWER = "add a follower"
+    REFUSE_KEY = "refuse a follower's key"
     REPLY_LOST = "reply_lost"
     HANG = "hang"
     HANG_EXECUTED = "hang after execution"

@@ -27,8 +27,8 @@ class RosterChanges:
         in_at_first: int,
         redis_url: str,
     ) -> None:
-        """`in_at_first` is the number of each broker's accounts that copy from the start. The others join one after
-        another.
+        """`in_at_first` is the number of each broker's plain accounts that copy from the start. The others join one after
+        another. Special followers are not changed, so that it stays known what is right for each.
         """
         self._store = store
         self._accounts = accounts
@@ -40,7 +40,7 @@ class RosterChanges:
         """Make one of ROSTER_CHANGES with the follower of that number. Return False when nija has disabled the
         follower.
         """
-        follower_id = self._accounts[broker].followers[number % self._followers[broker]].follower_id
+        follower_id = self._accounts[broker].plain[number % self._followers[broker]].follower_id
         match kind:
             case Kind.CHANGE_STATUS:
                 return self._pause_or_resume(broker, follower_id)
@@ -69,7 +69,7 @@ class RosterChanges:
 
     def _add(self, broker: Broker) -> None:
         """Let another account copy from the next fill on."""
-        next_one = self._accounts[broker].followers[self._followers[broker]]
+        next_one = self._accounts[broker].plain[self._followers[broker]]
         # It is already stored if an earlier try failed because PostgreSQL was away.
         if not self._store.taken([next_one]):
             self._store.import_rows([next_one], actor=ACTOR, announce=self._announce)

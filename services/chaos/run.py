@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from collections import Counter
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from statistics import median
@@ -16,6 +17,8 @@ from services.chaos.inject import Injector
 from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import Injection
 from services.chaos.wake_ups import WakeUps
+from services.demo.as_they_are import IN_CHAOS
+from services.demo.right_copies import Conditions
 from services.local_system.process import ProcessSpec
 from shared.domain.identity import Broker
 from shared.persistence.database import transaction
@@ -23,6 +26,7 @@ from shared.persistence.errors import DatabaseUnavailable
 
 SETTLE_SECONDS = 180.0
 REMEMBER_EVERY_SECONDS = 15.0
+ALL_IN_EVERY = 3
 MOST_WAITING = 4
 """Fills under way: a round."""
 
@@ -43,6 +47,8 @@ class ChaosPlan:
     settle_seconds: float = SETTLE_SECONDS
     least_seconds: float = 0.0
     """How long to trade at least."""
+    undisturbed: bool = False
+    """Nothing is broken or delayed, so special followers must get exact sizes, and no skip is excused."""
 
 
 class Chaos:
@@ -52,7 +58,12 @@ class Chaos:
         self._plan = plan
         self._announce = announce
         self._ground = Ground(
-            plan.brokers, followers=plan.followers, seed=plan.seed, announce=announce, change=plan.change
+            plan.brokers,
+            followers=plan.followers,
+            seed=plan.seed,
+            announce=announce,
+            change=plan.change,
+            specials=IN_CHAOS,
         )
         self._trading = True
 
@@ -103,14 +114,17 @@ class Chaos:
     async def _trade(self, broker: Broker) -> None:
         """Whole rounds, so that the last order sells everything; the next one when the last one is nearly copied.
 
+        In the first round, and in each third one after it, the master goes all in.
         A person does not wait. But faults shall strike orders under way, and not a mailbox that only grows longer.
         """
         async with self._ground.person(broker) as person:
+            rounds = 0
             while self._trading:
                 if await self._ground.backlog(broker) > MOST_WAITING:
                     await asyncio.sleep(POLL_SECONDS)
                 else:
-                    await self._ground.trade_round(broker, person)
+                    await self._ground.trade_round(broker, person, all_in=rounds % ALL_IN_EVERY == 0)
+                    rounds += 1
 
     async def _inject(self, injector: Injector) -> None:
         waiting = list(self._plan.injections)
@@ -133,7 +147,12 @@ class Chaos:
             await asyncio.sleep(POLL_SECONDS)
 
     async def _report(self, injector: Injector, wake_ups: WakeUps, seconds: float, settled_in: float) -> dict[str, Any]:
-        seen = {broker: await self._ground.evidence(broker) for broker in self._plan.brokers}
+        seen = {
+            broker: await self._ground.evidence(
+                broker, Conditions(disturbed=not self._plan.undisturbed, refusals=injector.refusals[broker])
+            )
+            for broker in self._plan.brokers
+        }
         found = {broker: check(each._replace(asleep=tuple(wake_ups.lost[broker]))) for broker, each in seen.items()}
         recovery = await asyncio.to_thread(recovery_seconds, self._ground.engine, injector.done)
         waits = [wait for each in recovery.values() for wait in each]
@@ -141,6 +160,7 @@ class Chaos:
             "seed": self._plan.seed,
             "brokers": [broker.value for broker in self._plan.brokers],
             "followers": self._plan.followers,
+            "as_they_are": _special_ends(seen.values()),
             **_counts(seen.values()),
             "violations": sum(number for each in found.values() for number, _ in each.violations.values()),
             "duplicates": sum(each.duplicates for each in found.values()),
@@ -177,6 +197,15 @@ def _counts(seen: Collection[Evidence]) -> dict[str, int]:
         "skipped": sum(copy.skip_reason is not None or copy.outcome == "skipped" for copy in copies),
         "failed": sum(copy.outcome == "failed" for copy in copies),
     }
+
+
+def _special_ends(seen: Collection[Evidence]) -> dict[str, dict[str, int]]:
+    """By special follower, how its copies ended, all brokers together."""
+    ends: dict[str, Counter[str]] = {special.name: Counter() for special in IN_CHAOS}
+    for each in seen:
+        for name, result in each.special.items():
+            ends[name] += result.ends
+    return {name: dict(counted.most_common()) for name, counted in ends.items()}
 
 
 def _p50_and_max(seconds: Sequence[float]) -> dict[str, float]:

@@ -10,6 +10,8 @@ from shared.brokers.registry import EXAMPLE_BROKER
 
 ASLEEP = "no wake-up lost"
 DOUBLED = "at most one broker order per fill and follower"
+OWN_COINS = "own coins are never sold"
+AS_THEY_ARE = "followers as they are: each copy is right"
 FOLLOWERS, ORDERS = 8, 60
 SETTLE_SECONDS = 45.0
 PAUSES_SECONDS = 40.0
@@ -23,6 +25,8 @@ class Protection(NamedTuple):
     kinds: Sequence[Kind]
     least_seconds: float = 0.0
     """The shortest time that the trading lasts. It lets sleeping processes wake up."""
+    undisturbed: bool = False
+    """Nothing is broken or delayed, so the comparison of special followers is strict."""
 
 
 TIMES = 8
@@ -35,6 +39,9 @@ PROTECTIONS = (
     Protection("look-up", DOUBLED, (Kind.REPLY_LOST,)),
     Protection("deduplicated delivery", DOUBLED, (Kind.DOUBLE_FILL,)),
     Protection("atomic release", ASLEEP, ()),
+    Protection("nothing, undisturbed", "", (), undisturbed=True),
+    Protection("copied position", OWN_COINS, (), undisturbed=True),
+    Protection("free cash", AS_THEY_ARE, (), undisturbed=True),
     Protection("nothing, with pauses", "", (), PAUSES_SECONDS),
     Protection("fence", DOUBLED, (), PAUSES_SECONDS),
     Protection("request expiry", DOUBLED, (), PAUSES_SECONDS),
@@ -78,4 +85,5 @@ def _plan(protection: Protection, seed: int) -> ChaosPlan:
         change=started_through("services.chaos.without", protection.name),
         settle_seconds=SETTLE_SECONDS,
         least_seconds=protection.least_seconds,
+        undisturbed=protection.undisturbed,
     )

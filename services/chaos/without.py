@@ -130,14 +130,42 @@ def _deduplicated_delivery() -> None:
     setattr(Shards, "balance", own_all)  # noqa: B010
 
 
+def _copied_position() -> None:
+    """An exit sells a share of what the account holds, coins of its own included, and not of what was copied."""
+    from services.broker_worker import order_size
+
+    exit_quantity: Any = vars(order_size)["exit_quantity"]
+
+    def of_twice_as_much(fraction: Any, position: Any, *arguments: Any) -> Any:
+        twice = position.model_copy(update={"quantity": 2 * position.quantity})
+        return exit_quantity(fraction, twice, *arguments)
+
+    setattr(order_size, "exit_quantity", of_twice_as_much)  # noqa: B010
+
+
+def _free_cash() -> None:
+    """An open is not cut to the free cash, so the broker refuses it."""
+    from services.broker_worker import order_size
+
+    cut_open: Any = vars(order_size)["cut_open"]
+
+    def uncut(quantity: Any, instrument: Any, _free: Any, *arguments: Any) -> Any:
+        return cut_open(quantity, instrument, None, *arguments)
+
+    setattr(order_size, "cut_open", uncut)  # noqa: B010
+
+
 PROTECTIONS = {
     "nothing": _nothing,
+    "nothing, undisturbed": _nothing,
     "look-up": _look_up,
     "atomic release": _atomic_release,
     "deduplicated delivery": _deduplicated_delivery,
     "nothing, with pauses": _pauses,
     "fence": _fence,
     "request expiry": _request_expiry,
+    "copied position": _copied_position,
+    "free cash": _free_cash,
 }
 
 

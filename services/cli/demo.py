@@ -18,7 +18,7 @@ from shared.exchange.candles import load_candles
 
 
 def demo(
-    followers: Annotated[int, typer.Option(min=1, max=20_000, help="How many followers copy each master.")] = 50,
+    followers: Annotated[int, typer.Option(min=1, max=20_000, help="How many plain followers copy each master.")] = 50,
     fills: Annotated[int, typer.Option(min=1, max=1_000, help="How many orders each master places.")] = 8,
     candles: Annotated[
         Path | None, typer.Option(help="Real prices for Bitcoin: a CSV file of one-minute candles, also .gz.")

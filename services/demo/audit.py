@@ -11,7 +11,7 @@ from typing import Final, NamedTuple
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ONE, ZERO, Amount
-from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.identity import FillId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
@@ -19,6 +19,7 @@ from shared.persistence.reports.reports import CopyLine, FillReport
 LIMITED: Final = frozenset(
     reason.value
     for reason in (
+        FailReason.INSUFFICIENT_FUNDS,
         SkipReason.NO_QUOTE_CASH,
         SkipReason.TOO_OLD,
         SkipReason.PRICE_LIMIT,
@@ -38,7 +39,10 @@ class BrokerOrder(BaseModel):
     client_order_id: str | None
     symbol: Symbol
     side: str
+    quantity: Amount = ZERO
+    """The quantity that was ordered."""
     filled: Amount
+    cost: Amount = ZERO
     limit_price: Amount | None = None
     """None: a market order."""
     fee: Amount = ZERO
@@ -139,7 +143,7 @@ def _left_out(copy: CopyLine, order: BrokerOrder | None) -> Decimal:
     """The part of a planned open that its limits or the free cash left out. It is not carried."""
     if copy.side != "buy" or copy.skip_reason is not None:
         return ZERO
-    is_limited = copy.outcome == "skipped" and copy.reason in LIMITED
+    is_limited = copy.outcome in ("skipped", "failed") and copy.reason in LIMITED
     is_cut = copy.outcome == "copied" and order is not None and order.limit_price is not None
     return max((copy.quantity or ZERO) - _filled(order), ZERO) if is_limited or is_cut else ZERO
 

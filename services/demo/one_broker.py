@@ -2,14 +2,15 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from decimal import Decimal
 
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
 from services.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts
+from services.demo.as_they_are import SpecialFollower
 from services.demo.figures import Figures, collect
 from services.demo.person import Person
+from services.demo.right_copies import Conditions
 from services.demo.scenario import COINS, steps
 from services.local_system.paper_accounts import quote_currency
 from shared.config import master_prefix
@@ -35,15 +36,24 @@ class BrokerDemo:
 
     @classmethod
     async def prepare(
-        cls, broker: Broker, paper_url: str, store: FollowerStore, *, followers: int, orders: int, seed: int
+        cls,
+        broker: Broker,
+        paper_url: str,
+        store: FollowerStore,
+        *,
+        followers: int,
+        orders: int,
+        seed: int,
+        specials: Sequence[SpecialFollower] = (),
     ) -> "BrokerDemo":
         """Create the accounts at the paper broker and import the followers with encrypted keys."""
-        accounts = await make_accounts(broker, paper_url, followers, seed)
+        accounts = await make_accounts(broker, paper_url, followers, seed, specials=specials)
         await asyncio.to_thread(store.import_rows, accounts.followers, actor="demo")
         return cls(broker, paper_url, accounts, orders)
 
     @property
     def followers(self) -> int:
+        """How many there are, special ones included."""
         return len(self._accounts.followers)
 
     @property
@@ -78,7 +88,7 @@ class BrokerDemo:
         """Place all orders, one per second."""
         coins = COINS[:1] if btc_only else COINS
         async with self.person() as person:
-            for step in steps(self._orders, quote_currency(self.broker), coins):
+            for step in steps(self._orders, quote_currency(self.broker), coins, all_in=True):
                 placed = await person.trade(step)
                 self.labels.update(dict.fromkeys(placed.fill_ids, step.label))
                 await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
@@ -88,11 +98,10 @@ class BrokerDemo:
         counted = {fill.fill_id for fill in fills if fill.followers >= self.followers and not fill.pending}
         return self.labels.keys() <= counted
 
-    async def figures(self, engine: Engine, redis: Redis) -> Figures:
-        """Compare the ledger with the paper broker's own log."""
+    async def figures(self, engine: Engine, redis: Redis, *, disturbed: bool) -> Figures:
+        """Compare the ledger with the paper broker's own log. `disturbed`: processes were away meanwhile."""
         stored = await redis.hvals(BrokerKeys(self.broker).instruments)
-        lots: dict[str, Decimal] = {}
-        for text in stored:
-            instrument = Instrument.model_validate_json(text)
-            lots[instrument.symbol] = instrument.lot
-        return await collect(self.broker, self._paper_url, engine, lots, self._accounts)
+        listed = [Instrument.model_validate_json(each) for each in stored]
+        instruments = {each.symbol: each for each in listed}
+        conditions = Conditions(disturbed=disturbed)
+        return await collect(self.broker, self._paper_url, engine, instruments, self._accounts, conditions)

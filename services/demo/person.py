@@ -77,14 +77,17 @@ class Person:
         """Place the step's market order and wait until it is executed."""
         instrument = self._connection.instruments()[step.symbol]
         if step.side is Side.BUY:
+            dollars = await self._free(instrument.quote) if step.all_in else self._dollars
             last = await self._patiently(self._connection.market_data.last_price, step.symbol)
-            quantity = self._dollars * step.share / last.price if last else ZERO
+            quantity = dollars * step.share / last.price if last else ZERO
         else:
-            balances = await self._patiently(self._account.balances)
-            held = balances[instrument.base].free if instrument.base in balances else ZERO
-            quantity = held * min(step.share, ONE)
+            quantity = await self._free(instrument.base) * min(step.share, ONE)
         name, done = await self._place(step, instrument.rounded(quantity))
         return Placed(done.broker_order_id, await self._fill_ids(name, step.symbol))
+
+    async def _free(self, currency: str) -> Decimal:
+        balances = await self._patiently(self._account.balances)
+        return balances[currency].free if currency in balances else ZERO
 
     async def _fill_ids(self, name: CopyOrderId, symbol: Symbol) -> tuple[str, ...]:
         """The executions of an order, from the paper broker's own log.

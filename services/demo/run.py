@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
 
+from services.demo.as_they_are import IN_DEMO
 from services.demo.figures import Figures, Latencies
 from services.demo.one_broker import BrokerDemo
 from services.demo.view import fills_table
@@ -114,11 +115,13 @@ class Demo:
                     followers=self._followers,
                     orders=self._orders,
                     seed=self._seed,
+                    specials=IN_DEMO,
                 )
                 self._parts.append(part)
                 variables |= part.master_variables()
         names = ", ".join(broker.value for broker in self._brokers)
-        self._announce(f"{self._followers} followers at each of {names} imported, their keys encrypted")
+        count = f"{self._followers} plain and {len(IN_DEMO)} special followers"
+        self._announce(f"{count} at each of {names} imported, their keys encrypted")
         return variables
 
     async def _trade(self, system: LocalSystem) -> tuple[dict[Broker, Figures], Latencies]:
@@ -129,7 +132,10 @@ class Demo:
                 await self._place_and_watch(engine)
                 async for attempt in stamina.retry_context(on=AWAY, timeout=60, wait_max=1):
                     with attempt:
-                        figures = {part.broker: await part.figures(engine, redis) for part in self._parts}
+                        disturbed = any(process.restarts for process in system.processes)
+                        figures = {
+                            part.broker: await part.figures(engine, redis, disturbed=disturbed) for part in self._parts
+                        }
                         latency_ms = Reports(engine).latency(limit=1_000_000)
             return figures, latency_ms
         finally:
@@ -138,7 +144,7 @@ class Demo:
     async def _warm_up(self, redis: Redis) -> None:
         """Wait until the masters are watched and every follower's account has been read."""
         deadline = time.monotonic() + WARM_UP_SECONDS
-        wanted, known = self._followers * len(self._parts), 0
+        wanted, known = sum(part.followers for part in self._parts), 0
         columns = (TextColumn("  {task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
         with Progress(*columns, console=self._console, transient=True) as progress:
             task = progress.add_task("reading the followers' accounts", total=wanted)
@@ -154,7 +160,7 @@ class Demo:
     async def _place_and_watch(self, engine: Engine) -> None:
         """Place the orders, one a second at each broker, and show the copies arriving until all are settled."""
         reports = Reports(engine)
-        title = f"{self._orders} orders of each master, {self._followers} followers each"
+        title = f"{self._orders} orders of each master, {self._parts[0].followers} followers each"
         trading = asyncio.gather(*(part.trade(btc_only=self._candles is not None) for part in self._parts))
         deadline: float | None = None
         fills: list[FillReport] = []

@@ -13,6 +13,8 @@ from shared.domain.amounts import plain
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import FillReport
 
+_SHOWN = 10
+"""Findings on the screen."""
 _STAGE_MEANINGS = {
     "detect": "executed at the broker → published to the stream",
     "plan": "published → decided and delivered to the mailbox",
@@ -78,14 +80,38 @@ def final_screen(figures: Mapping[Broker, Figures], latency_ms: Latencies) -> Re
         comparison.add_row(name, *(value(found) for found in figures.values()))
     reasons = Counter[str]()
     for found in figures.values():
-        reasons.update({each.reason: each.count for each in found.reasons if each.outcome == "skipped"})
+        reasons.update(found.skip_reasons)
     why = ", ".join(f"{reason} {count}" for reason, count in reasons.most_common())
     verdict = (
         Text("Every fill reached every follower once.", style="bold green")
         if all(found.is_sound for found in figures.values())
         else Text("The comparison found differences.", style="bold red")
     )
-    return Group(Text(), latency, Text(), comparison, Text(f"skipped because: {why}" if why else ""), verdict)
+    skipped = Text(f"skipped because: {why}" if why else "")
+    return Group(Text(), latency, Text(), comparison, skipped, Text(), _as_they_are(figures), verdict)
+
+
+def _as_they_are(figures: Mapping[Broker, Figures]) -> RenderableType:
+    """A row per special follower: how many of its copies ended as is right for it. Below, each that did not."""
+    table = Table(
+        title="Followers as they are: copies that are right, of all",
+        title_justify="left",
+        header_style="bold",
+        box=SIMPLE_HEAD,
+        padding=(0, 1, 0, 0),
+    )
+    table.add_column(no_wrap=True)
+    table.add_column("right is")
+    for broker in figures:
+        table.add_column(broker.value, justify="right", no_wrap=True)
+    for special in next(iter(figures.values())).as_they_are.specials:
+        results = [found.as_they_are.results[special.name] for found in figures.values()]
+        table.add_row(special.name, special.right, *(f"{each.right}/{each.copies}" for each in results))
+    wrong = [
+        Text(f"{broker.value}: {line}", style="red") for broker, found in figures.items() for line in found.findings
+    ]
+    more = [Text(f"and {len(wrong) - _SHOWN} more; `--json` has all", style="red")] if len(wrong) > _SHOWN else []
+    return Group(table, *wrong[:_SHOWN], *more)
 
 
 _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
@@ -99,7 +125,7 @@ _ROWS: tuple[tuple[str, Callable[[Figures], str]], ...] = (
     ("quantities that differ", lambda found: str(found.audited.mismatched)),
     ("largest position error, lots", lambda found: f"{found.audited.max_position_error_lots:.3f}"),
     ("copied positions left", lambda found: str(found.audited.open_positions)),
-    ("own coins touched", lambda found: str(len(found.coins_touched))),
+    ("own coins touched", lambda found: str(len(found.coins_sold))),
 )
 
 

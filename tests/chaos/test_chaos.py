@@ -82,5 +82,5 @@ def test_each_check_can_fail(tmp_path: Path) -> None:
     """With a protection switched off the run reports the violation that it protects from; with all on, none."""
     code, report = chaos(tmp_path, "--seed", "12", "--self-test")
     assert [row["off"] for row in report["protections"] if not row["holds"]] == []
-    assert len(report["protections"]) == 7  # two controls and five protections
+    assert len(report["protections"]) == 10  # three controls and seven protections
     assert code == 0

@@ -147,7 +147,7 @@ REASONS: Final = """
 
 COPIES: Final = """
     SELECT d.broker, d.sequence, d.follower_id, d.copy_order_id, d.symbol, d.side, d.skip_reason, d.quantity,
-           d.fraction, d.equity, d.carried_after, e.outcome, e.reason,
+           d.fraction, d.equity, d.carried_after, e.outcome, e.reason, e.occurred_at AS ended_at,
            coalesce(e.filled_quantity, 0) AS filled_quantity,
            coalesce(e.position_after, 0) AS position_after, coalesce(e.carried_exit_after, 0) AS carried_exit_after
     FROM decisions d

@@ -163,6 +163,8 @@ class CopyLine(_Row):
     """The final state of the order. None: it has none yet, or there is no order."""
     reason: str | None = None
     """The reason of that final state, if it is not copied."""
+    ended_at: Instant | None = None
+    """The time of that final state."""
     filled_quantity: Amount
     position_after: Amount
     carried_exit_after: Amount

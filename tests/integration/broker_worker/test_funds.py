@@ -1,12 +1,15 @@
 """An open is cut to what the free cash of the account pays, and fails or is skipped if that is too little."""
 
+import time
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import pytest
 from redis.asyncio import Redis
 
+from shared.brokers.errors import Throttled
 from shared.brokers.port.orders import OrderRequest
+from shared.domain.accounts.equity import Balance
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import Outcome
@@ -110,3 +113,29 @@ async def test_own_fills_move_the_free_cash_before_the_next_reading(bench: Worke
     assert second.filled_quantity < Decimal("0.0002")
     assert sale.filled_quantity == first.filled_quantity + second.filled_quantity
     assert third.filled_quantity == Decimal("0.001")
+
+
+async def test_a_balance_that_the_limits_hold_back_after_a_refusal_is_not_asked_for_at_once(bench: WorkerBench) -> None:
+    """The next try costs several requests, and the limiter names the wait for one. So the wait grows with the age."""
+    balances = bench.account.balances
+
+    async def throttled() -> dict[str, Balance]:
+        raise Throttled("within our own limits", 0.3)
+
+    bench.account.balances = throttled  # type: ignore[method-assign]
+    bench.account.fates = [Fate.INSUFFICIENT]
+    bench.account.free["BTC"] = Decimal("0.009")
+    await bench.hold("0.01")
+    order = an_order(fraction="1", decided_at=datetime.now(UTC) - timedelta(seconds=20))
+    await bench.deliver(order)
+    await bench.redis.lset(KEYS.mailbox("alice"), 0, order.model_dump_json())  # decided 20 s ago
+    before_ms = time.time() * 1000
+    await bench.serve_once()
+    due_ms = await bench.redis.zscore(KEYS.ready, "alice")
+    assert due_ms is not None
+    assert 9_500 <= due_ms - before_ms <= 13_000
+    bench.account.balances = balances  # type: ignore[method-assign]
+    bench.account.fates = [Fate.INSUFFICIENT]
+    assert [(final.outcome, final.filled_quantity) for final in await bench.serve()] == [
+        (Outcome.COPIED, Decimal("0.009"))
+    ]

@@ -24,7 +24,7 @@ async def test_a_connection_that_died_with_redis_does_not_end_the_run(
     made.system = SimpleNamespace(data_folder=tmp_path, paper_urls={Broker.KRAKEN: ""})  # type: ignore[assignment]
     made.engine = None  # type: ignore[assignment]
 
-    async def read(_broker: Broker, _url: str, _engine: Any, redis: Redis, _journal: Path) -> bool:
+    async def read(_broker: Broker, _url: str, _engine: Any, redis: Redis, _journal: Path, **_rest: Any) -> bool:
         return bool(await redis.ping())
 
     monkeypatch.setattr(ground, "collect_evidence", read)

@@ -10,6 +10,7 @@ import pytest
 from services.chaos.invariants import Evidence, check
 from services.chaos.plan import REDIS_LOST, Kind, injections
 from services.demo.audit import BrokerOrder
+from services.demo.right_copies import SpecialResult
 from shared.domain.identity import Broker
 from shared.persistence.reports.reports import CopyLine, PositionLine
 
@@ -119,6 +120,8 @@ def test_a_sound_run_breaks_nothing() -> None:
         ({"redis_positions": {}}, "positions as the ledger says"),
         ({"mailboxes": {"anna": 1}}, "mailboxes are empty"),
         ({"asleep": ("anna",)}, "no wake-up lost"),
+        ({"special": {"anna": SpecialResult(wrong=["fill 1"])}}, "followers as they are: each copy is right"),
+        ({"own_coins_sold": {"anna": "it holds 0 BTC"}}, "own coins are never sold"),
         ({"dead_letters": 1}, "nothing in a dead-letter stream"),
         ({"nonces": {"key": [1, 3, 3]}}, "nonces only grow"),
     ],

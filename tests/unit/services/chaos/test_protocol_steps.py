@@ -32,4 +32,4 @@ def test_every_protection_can_be_switched_off() -> None:
     # In a process of its own, because it changes classes of the stages.
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert len(PROTECTIONS) == 7
+    assert len(PROTECTIONS) == 10

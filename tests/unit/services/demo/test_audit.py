@@ -1,64 +1,15 @@
 """Tests the audit of a demo: a correct ledger passes, and each kind of fault is reported."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
 
 import pytest
 
 from services.demo.audit import AuditReport, BrokerFill, BrokerOrder, audit
-from shared.domain.identity import Broker
 from shared.persistence.reports.reports import CopyLine, FillReport
+from tests.unit.services.demo.ledger_lines import MASTER, copied, fill
 
-NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-MASTER = "master"
 LOT = Decimal("0.001")
-
-
-def fill(sequence: int, side: str, quantity: str, fraction_closed: str = "0") -> FillReport:
-    """A fill of a master with 100,000 US dollars."""
-    return FillReport(
-        broker=Broker.KRAKEN,
-        sequence=sequence,
-        master_account=MASTER,
-        fill_id=f"T{sequence}",
-        symbol="BTC/USD",
-        side=side,
-        price=Decimal(40_000),
-        quantity=Decimal(quantity),
-        fraction_closed=Decimal(fraction_closed),
-        executed_at=NOW,
-        published_at=NOW,
-        followers=1,
-        copied=1,
-        skipped=0,
-        failed=0,
-        pending=0,
-        latency_ms={},
-    )
-
-
-def copied(sequence: int, side: str, quantity: str, **changes: Any) -> CopyLine:
-    """An executed copy order of a follower with 10,000 US dollars."""
-    values: dict[str, Any] = {
-        "broker": Broker.KRAKEN,
-        "sequence": sequence,
-        "follower_id": "anna",
-        "copy_order_id": f"order-{sequence}",
-        "symbol": "BTC/USD",
-        "side": side,
-        "skip_reason": None,
-        "quantity": Decimal(quantity),
-        "fraction": None,
-        "equity": Decimal(10_000),
-        "carried_after": Decimal(0),
-        "outcome": "copied",
-        "filled_quantity": Decimal(quantity),
-        "position_after": Decimal(0),
-        "carried_exit_after": Decimal(0),
-    }
-    return CopyLine(**values | changes)
 
 
 def executed(
@@ -238,6 +189,13 @@ def test_an_open_that_its_limits_skipped_is_not_owed(reason: str, error: int) ->
     skipped = copied(1, "buy", "0.1", outcome="skipped", reason=reason, filled_quantity=Decimal(0))
     found = compare(fills=FILLS[:1], copies=[skipped], orders=[], broker_fills=MASTER_FILLS[:1])
     assert (found.max_position_error_lots, found.skipped, found.missing) == (error, 1, 0)
+
+
+def test_an_open_that_the_broker_refused_for_its_funds_is_not_owed() -> None:
+    """It counts as failed, and the position is as it should be without it."""
+    failed = copied(1, "buy", "0.1", outcome="failed", reason="insufficient_funds", filled_quantity=Decimal(0))
+    found = compare(fills=FILLS[:1], copies=[failed], orders=[], broker_fills=MASTER_FILLS[:1])
+    assert (found.max_position_error_lots, found.failed, found.open_positions) == (Decimal(0), 1, 0)
 
 
 def test_a_partial_exit_is_measured_by_its_fraction() -> None:

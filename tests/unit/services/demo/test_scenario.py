@@ -47,3 +47,14 @@ def test_rounds_take_turns_with_the_coins() -> None:
     """The first four orders in one coin, the next four in the other, then the first again."""
     symbols = [step.symbol for step in steps(12, "USDT")]
     assert symbols == ["BTC/USDT"] * 4 + ["ETH/USDT"] * 4 + ["BTC/USDT"] * 4
+
+
+@pytest.mark.parametrize(("count", "all_in_at"), [(1, []), (3, []), (4, [1]), (5, [1]), (8, [1]), (12, [1])])
+def test_the_master_goes_all_in_once(count: int, all_in_at: list[int]) -> None:
+    """In the first round, instead of "add"; the number of orders stays. It sells part of it before it sells all."""
+    made = list(steps(count, "USD", all_in=True))
+    assert len(made) == count
+    assert [number for number, step in enumerate(made) if step.all_in] == all_in_at
+    for number in all_in_at:
+        assert [step.label for step in made[number : number + 2]] == ["all in", "sell part"]
+    assert not any(step.all_in for step in steps(count, "USD"))
