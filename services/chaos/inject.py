@@ -21,7 +21,7 @@ from sqlalchemy import Engine, text
 from services.chaos.plan import ORDER_FAULTS, PAPER_FAULTS, Injection, Kind
 from services.chaos.roster_changes import ROSTER_CHANGES, RosterChanges
 from services.demo.as_they_are import REFUSED_KEY
-from services.demo.right_copies import Refusal
+from services.demo.right_copies import KeyRefusalTime
 from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
 from shared.domain.identity import Broker
@@ -91,7 +91,7 @@ class Injector:
         self.done: list[Done] = []
         self.requests_hit: Counter[str] = Counter()
         """How many requests each fault of a paper broker has hit. Complete at the end, except for killed processes."""
-        self.refusals: dict[Broker, list[Refusal]] = defaultdict(list)
+        self.refusals: dict[Broker, list[KeyRefusalTime]] = defaultdict(list)
         """When the key of the special follower was refused, and accepted again."""
         self._system = system
         self._engine = engine
@@ -275,7 +275,7 @@ class Injector:
         async for attempt in stamina.retry_context(on=(ClientError, TimeoutError), attempts=None, timeout=60.0):
             with attempt:
                 await self._bind_key(broker, [])
-        self.refusals[broker].append(Refusal(since, datetime.now(UTC)))
+        self.refusals[broker].append(KeyRefusalTime(since, datetime.now(UTC)))
 
     async def _is_refusal_noticed(self, broker: Broker) -> bool:
         with contextlib.suppress(RedisError, OSError):  # killed meanwhile

@@ -12,7 +12,7 @@ from services.demo.accounts import MASTER, MASTER_DOLLARS, DemoAccounts, quote_c
 from services.demo.as_they_are import SpecialFollower
 from services.demo.audit import AuditReport, BrokerOrder, audit
 from services.demo.broker_log import LoggedFill, id_in_log, read_balances, read_log
-from services.demo.market_moments import Moment, moments
+from services.demo.market_moments import MarketMoment, moments
 from services.demo.own_coins import fee_doubt, own_coins_sold
 from services.demo.right_copies import Conditions, SpecialResult, compare_special
 from shared.brokers.registry import profile_of
@@ -222,7 +222,7 @@ async def collect(
     )
 
 
-def moments_of_fills(broker: Broker, fills: Sequence[FillReport], log: Sequence[LoggedFill]) -> dict[int, Moment]:
+def moments_of_fills(broker: Broker, fills: Sequence[FillReport], log: Sequence[LoggedFill]) -> dict[int, MarketMoment]:
     """The moment of each fill of the ledger that the broker's log has, by sequence."""
     by_id = moments(log, MASTER, {quote_currency(broker): MASTER_DOLLARS})
     found = {fill.sequence: by_id.get(id_in_log(broker, fill.fill_id)) for fill in fills}

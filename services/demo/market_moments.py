@@ -18,7 +18,7 @@ START_PRICES: Final = {symbol.base: each.start_price for symbol, each in INSTRUM
 """Dollars per unit of each asset that the paper brokers list, when they start."""
 
 
-class Moment(NamedTuple):
+class MarketMoment(NamedTuple):
     """The market and the master right before one of its fills."""
 
     prices: Mapping[str, Decimal]
@@ -34,13 +34,13 @@ def value(held: Mapping[str, Decimal], prices: Mapping[str, Decimal]) -> Decimal
     return sum((quantity * prices.get(asset, ZERO) for asset, quantity in held.items()), ZERO)
 
 
-def moments(log: Iterable[LoggedFill], master: str, held_at_start: Mapping[str, Decimal]) -> dict[str, Moment]:
+def moments(log: Iterable[LoggedFill], master: str, held_at_start: Mapping[str, Decimal]) -> dict[str, MarketMoment]:
     """Return the moment of each of the master's fills, by the id that the log has. `log`: oldest first."""
     prices, held = dict(START_PRICES), dict(held_at_start)
-    found: dict[str, Moment] = {}
+    found: dict[str, MarketMoment] = {}
     for fill in log:
         prices[fill.symbol.base] = fill.price
         if fill.account == master:
-            found[fill.fill_id] = Moment(dict(prices), value(held, prices))
+            found[fill.fill_id] = MarketMoment(dict(prices), value(held, prices))
             move(held, fill, fill.quantity)
     return found

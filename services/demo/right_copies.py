@@ -14,7 +14,7 @@ from typing import Final, NamedTuple
 from services.demo.as_they_are import SpecialFollower
 from services.demo.audit import BrokerOrder
 from services.demo.broker_log import move
-from services.demo.market_moments import Moment
+from services.demo.market_moments import MarketMoment
 from shared.domain.accounts.refused_key import RETRY_AFTER
 from shared.domain.amounts import ONE, ZERO, plain
 from shared.domain.copying.open_limits import OpenLimits
@@ -49,7 +49,7 @@ HELD_UP: Final = frozenset(
 """Why an open may end when processes or servers were away. Without that, none of these is right."""
 
 
-class Refusal(NamedTuple):
+class KeyRefusalTime(NamedTuple):
     """A time during which the broker refused a key."""
 
     since: datetime
@@ -61,7 +61,7 @@ class Conditions(NamedTuple):
 
     disturbed: bool = False
     """Whether processes, servers or brokers were away: copies may then be late, and opens smaller or skipped."""
-    refusals: Sequence[Refusal] = ()
+    refusals: Sequence[KeyRefusalTime] = ()
     prices_by_name: bool = False
     """Whether the broker shows prices of named assets only. After a loss of Redis, a coin then has none for a while."""
     max_age: timedelta = OpenLimits().max_age
@@ -108,7 +108,12 @@ class _Account:
         self.result = SpecialResult()
 
     def take(
-        self, fill: FillReport, copy: CopyLine, orders: Sequence[BrokerOrder], moment: Moment, instrument: Instrument
+        self,
+        fill: FillReport,
+        copy: CopyLine,
+        orders: Sequence[BrokerOrder],
+        moment: MarketMoment,
+        instrument: Instrument,
     ) -> None:
         """Judge the copy of a fill, then take over what its orders changed."""
         end = _end(copy)
@@ -124,7 +129,7 @@ class _Account:
         if wrong:
             self.result.wrong.append(f"{self._special.name} fill {fill.sequence} ({fill.side}): {wrong}")
 
-    def _right_open(self, fill: FillReport, moment: Moment, instrument: Instrument) -> _Right:
+    def _right_open(self, fill: FillReport, moment: MarketMoment, instrument: Instrument) -> _Right:
         """An open in the size of the account, cut to the cash; or the reason why it is not worth an order."""
         if self._special.never is not None:
             return _Right(frozenset({self._special.never.value}))
@@ -215,7 +220,7 @@ def compare_special(
     fills: Sequence[FillReport],
     copies: Sequence[CopyLine],
     orders: Sequence[BrokerOrder],
-    moment_of: Mapping[int, Moment],
+    moment_of: Mapping[int, MarketMoment],
     instruments: Mapping[Symbol, Instrument],
     conditions: Conditions,
     doubt_lots: int = 1,

@@ -23,8 +23,8 @@ from services.demo.as_they_are import (
     SpecialFollower,
 )
 from services.demo.audit import BrokerOrder
-from services.demo.market_moments import START_PRICES, Moment
-from services.demo.right_copies import Conditions, Refusal, SpecialResult, compare_special
+from services.demo.market_moments import START_PRICES, MarketMoment
+from services.demo.right_copies import Conditions, KeyRefusalTime, SpecialResult, compare_special
 from shared.domain.identity import Broker, parse_follower_id
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
@@ -34,7 +34,7 @@ from tests.unit.services.demo.ledger_lines import NOW
 
 BTC: Final = Symbol("BTC", "USD")
 PRICE: Final = Decimal(40_000)
-MOMENT: Final = Moment({**START_PRICES, "BTC": PRICE}, Decimal(100_000))
+MOMENT: Final = MarketMoment({**START_PRICES, "BTC": PRICE}, Decimal(100_000))
 INSTRUMENT: Final = Instrument(
     broker=Broker.KRAKEN,
     symbol=BTC,
@@ -226,7 +226,7 @@ def test_an_exit_is_never_skipped_while_something_is_copied(conditions: Conditio
 
 def test_only_a_key_that_was_refused_excuses_a_skip() -> None:
     """The skip must be within the refusal or the minute after it, and of the follower whose key was refused."""
-    refusal = Refusal(NOW - timedelta(seconds=20), NOW - timedelta(seconds=10))
+    refusal = KeyRefusalTime(NOW - timedelta(seconds=20), NOW - timedelta(seconds=10))
     during = Conditions(disturbed=True, refusals=[refusal])
     assert ended(REFUSED_KEY, "key_refused", during).wrong == []
     assert ended(OWN_COINS, "key_refused", during).right == 0
