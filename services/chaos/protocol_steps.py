@@ -29,15 +29,15 @@ _RESTORE = "services.bookkeeper.restore:Restore"
 
 STEPS: tuple[Step, ...] = (
     Step("master_trader", "a fill is seen, not recorded", f"{_FILLS}.record", "before"),
-    Step("master_trader", "recorded, not published", f"{_PUBLISH}:publish_fill", "before"),
-    Step("master_trader", "published, not marked as published", f"{_PUBLISH}:publish_fill", "after"),
+    Step("master_trader", "recorded, not published", f"{_PUBLISH}:publish_one", "before"),
+    Step("master_trader", "published, not marked as published", f"{_PUBLISH}:publish_one", "after"),
     Step("master_trader", "marked, the checkpoint not moved", f"{_FILLS}.mark_published", "after"),
     Step(
         "copy_engine", "a fill is read, nothing planned", "services.copy_engine.fan_out:FanOut.deliver_fill", "before"
     ),
     Step("copy_engine", "planned, not delivered", f"{_MAILBOXES}.deliver", "before"),
     Step("copy_engine", "delivered, not hinted", f"{_MAILBOXES}.deliver", "after"),
-    Step("copy_engine", "hinted", "services.copy_engine.read_fills:FillReader._hint", "after"),
+    Step("copy_engine", "hinted", "services.copy_engine.read_fills:FillReader.hint", "after"),
     Step(
         "broker_worker child",
         "a hint is taken, no follower claimed",
@@ -61,10 +61,10 @@ STEPS: tuple[Step, ...] = (
     Step("bookkeeper", "acknowledged", "shared.messaging.event_stream:EventStream.acknowledge", "after"),
     Step("bookkeeper", "Redis was emptied, nothing begun", f"{_RESTORE}.begin", "before", Kind.EMPTY_REDIS),
     Step("bookkeeper", "a restore is begun", f"{_RESTORE}.begin", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORE}._forget", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "positions are restored", f"{_RESTORE}._put_positions", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "mailboxes are restored", f"{_RESTORE}._put_mailboxes", "after", Kind.EMPTY_REDIS),
-    Step("bookkeeper", "fills are restored, Redis not in line", f"{_RESTORE}._put_fills", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "what Redis had is forgotten", f"{_RESTORE}.forget", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "positions are restored", f"{_RESTORE}.put_positions", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "mailboxes are restored", f"{_RESTORE}.put_mailboxes", "after", Kind.EMPTY_REDIS),
+    Step("bookkeeper", "fills are restored, Redis not in line", f"{_RESTORE}.put_fills", "after", Kind.EMPTY_REDIS),
     Step("bookkeeper", "a restore is complete", f"{_RESTORE}.complete", "after", Kind.EMPTY_REDIS),
 )
 
