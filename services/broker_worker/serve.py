@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
-from services.broker_worker.open_bounds import OpenBounds
-from services.broker_worker.order_events import Later, Settled, order_event
+from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
@@ -25,6 +24,8 @@ from shared.domain.accounts.refused_key import RETRY_AFTER, RefusedKey
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
+from shared.domain.copying.order_observations import Failure, FailureKind, Resumed
+from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
 from shared.domain.fill import Side
@@ -108,7 +109,7 @@ class Serving:
                 return
             position = positions.get(order.symbol, NO_POSITION)
             result = await self._carry_out(order, claim, submission, position, access)
-            if isinstance(result, Later):
+            if isinstance(result, Wait):
                 await self._note_wait(order, result)
                 # An order that makes no progress must not prevent a reconciliation of the account.
                 await self._reconcile(claimed, access, positions)
@@ -145,13 +146,13 @@ class Serving:
         submission: Submission | None,
         position: CopiedPosition,
         access: Access | None,
-    ) -> Settled | Later:
+    ) -> Settled | Wait:
         now = datetime.now(UTC)
         if access is None:
             if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
                 since = submission.submitted_at if submission else order.decided_at
                 why = "the follower has no key any more, so the order cannot be looked up"
-                return Later(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
+                return Wait(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
             return _not_sent(order, position, now, SkipReason.DISABLED)
         instrument = self.listing.find(order.symbol)
         if instrument is None:
@@ -170,17 +171,17 @@ class Serving:
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
             limits=self.limits,
         )
-        bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows)
+        execution = Execution(progress, access.account, self.connection, self.broker_clock, self._exit_follows)
+        first: Resumed | Failure = Resumed()
         wait_seconds = self._wait_seconds(access)
         if access.refused and wait_seconds and submission is None and not order.replayed:
-            return progress.without_key(access.refused.message, wait_seconds)
-        execution = Execution(progress, access.account, self.connection, bounds)
-        try:
-            result = await execution.run()
-        except KeyRefused as error:
-            await self._key_refused(claim.follower_id, access, error, trading=execution.certainly_not_sent)
-            return execution.refused(error)
-        if execution.is_key_accepted:
+            first = Failure(FailureKind.KEY_REFUSED, access.refused.message, wait_seconds)
+        result = await execution.run(first)
+        if execution.key_refused is not None:
+            await self._key_refused(
+                claim.follower_id, access, execution.key_refused, trading=execution.is_refused_to_trade
+            )
+        elif execution.is_key_accepted:
             await self._key_accepted(claim.follower_id, access, trading=True)
         return result
 
@@ -197,14 +198,14 @@ class Serving:
 
     async def _unlisted(
         self, order: CopyOrder, submission: Submission | None, position: CopiedPosition, now: datetime
-    ) -> Settled | Later:
+    ) -> Settled | Wait:
         is_settled = self.listing.read_at - order.decided_at >= UNLISTED_AFTER
         wait_seconds = UNREADABLE_RETRY_SECONDS if is_settled else UNLISTED_RETRY_SECONDS
         why = f"the broker does not list {order.symbol}"
         log.warning("symbol is not listed", symbol=order.symbol, follower=order.follower_id)
         if submission is not None or order.replayed:  # it may have been executed
             since = submission.submitted_at if submission else order.decided_at
-            return Later(wait_seconds, unknown_since=since, why=why)
+            return Wait(wait_seconds, unknown_since=since, why=why)
         if order.fraction is not None and not position.quantity:
             return _not_sent(order, position, now, SkipReason.NO_POSITION)
         if is_settled and order.fraction is None:
@@ -212,7 +213,7 @@ class Serving:
         if is_settled:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
             await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
-        return Later(wait_seconds, why=why, has_own_alert=True)
+        return Wait(wait_seconds, why=why, has_own_alert=True)
 
     @property
     def _waits(self) -> OrderWaits:
@@ -222,16 +223,16 @@ class Serving:
     def _alerts(self) -> Alerts:
         return Alerts(self.redis, self.keys)
 
-    async def _note_wait(self, order: CopyOrder, later: Later) -> None:
+    async def _note_wait(self, order: CopyOrder, wait: Wait) -> None:
         """Note why the order waits. After a minute, also over several sends, it is an alert."""
-        if not later.why:
+        if not wait.why:
             return
-        wait = await self._waits.note(order.follower_id, order.id, later.why, later.unknown_since)
-        if later.has_own_alert or datetime.now(UTC) - wait.since < UNKNOWN_ALERT_AFTER:
+        noted = await self._waits.note(order.follower_id, order.id, wait.why, wait.unknown_since)
+        if wait.has_own_alert or datetime.now(UTC) - noted.since < UNKNOWN_ALERT_AFTER:
             return
-        kind = AlertKind.WAITING_ORDER if later.unknown_since is None else AlertKind.UNKNOWN_ORDER
-        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {later.why}"
-        await self._alerts.sound(kind, order.follower_id, what, wait.since)
+        kind = AlertKind.WAITING_ORDER if wait.unknown_since is None else AlertKind.UNKNOWN_ORDER
+        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {wait.why}"
+        await self._alerts.sound(kind, order.follower_id, what, noted.since)
 
     async def _end_wait(self, order: CopyOrder) -> None:
         if datetime.now(UTC) - order.decided_at >= WAIT_IS_NOTED_AFTER:
