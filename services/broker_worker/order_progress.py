@@ -12,13 +12,13 @@ import structlog
 
 from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_record import RecordFacts, changed_record, recorded_state
-from services.broker_worker.order_size import OrderSize, Purse, order_size, smaller_size
+from services.broker_worker.order_size import OrderSize, Purse, Sendable, Unsendable, order_size, smaller_size
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.copying.order_machine import OrderMachine
+from shared.domain.copying.order_machine import ImpossibleMove, OrderMachine
 from shared.domain.copying.order_state import (
     Accepted,
     CopyOrderState,
@@ -29,6 +29,7 @@ from shared.domain.copying.order_state import (
     Unsized,
     Verdict,
 )
+from shared.domain.copying.planned import LookOnly
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.events import OrderState, Outcome
@@ -68,7 +69,7 @@ class OrderProgress:
         size = self.size()
         return OrderMachine(
             is_open=self.is_open,
-            quantity=None if size.skip_reason is not None else size.quantity,
+            quantity=size.quantity if isinstance(size, Sendable) else None,
             is_replayed=self.order.replayed,
             executed_at=self.order.executed_at,
             decided_at=self.order.decided_at,
@@ -160,7 +161,7 @@ class OrderProgress:
         """The result of an order that ends in this way."""
         match verdict:
             case Unsized():
-                return self._unsized()
+                return self._unsized(self.size())
             case NotOpened(reason, message):
                 return self._settled(
                     OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message
@@ -186,9 +187,9 @@ class OrderProgress:
             report.fee if report.fee_currency == self.instrument.base else ZERO,
             exit_due,
             self.instrument,
-            # Quantity 0 means that the order was planned again only to be looked up. The order that was found had
-            # bought the carried quantity too, but the new plan did not know that and still carries it.
-            self.order.carried if self.order.quantity == ZERO else ZERO,
+            # The order was planned again only to be looked up. The order that was found had bought the carried quantity
+            # too, but the new plan did not know that and still carries it.
+            self.order.carried if isinstance(self.order.plan, LookOnly) else ZERO,
         )
         message = "" if self.short_of is None else f"the account had too little for {plain(self.short_of)}"
         if self.order.side is Side.BUY and report.limit_price is not None and report.filled_quantity < report.quantity:
@@ -212,12 +213,11 @@ class OrderProgress:
             OrderState.UNFILLED, Outcome.SKIPPED, self.position, reason=reason, message=message, report=report
         )
 
-    def _unsized(self) -> Settled:
-        size = self.size()
+    def _unsized(self, size: OrderSize) -> Settled:
+        if not isinstance(size, Unsendable):
+            raise ImpossibleMove(f"an order of {size} ends for the reason of its size")
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=size.carried_exit)
-        return self._settled(
-            OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason, message=size.message
-        )
+        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.reason, message=size.message)
 
     def _failed(
         self, reason: FailReason, message: str, exit_due: Decimal, report: OrderReport | None = None

@@ -26,6 +26,7 @@ from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Resumed
 from shared.domain.copying.order_steps import Wait
+from shared.domain.copying.planned import Exit, Open
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
 from shared.domain.fill import Side
@@ -158,7 +159,7 @@ class Serving:
         if instrument is None:
             return await self._unlisted(order, submission, position, now)
         free = None
-        if order.fraction is None and order.quantity:
+        if isinstance(order.plan, Open):
             free = await self.accounts.free(claim.follower_id, instrument.quote)
         progress = OrderProgress(
             order=order,
@@ -206,9 +207,10 @@ class Serving:
         if submission is not None or order.replayed:  # it may have been executed
             since = submission.submitted_at if submission else order.decided_at
             return Wait(wait_seconds, unknown_since=since, why=why)
-        if order.fraction is not None and not position.quantity:
+        is_exit = isinstance(order.plan, Exit)
+        if is_exit and not position.quantity:
             return _not_sent(order, position, now, SkipReason.NO_POSITION)
-        if is_settled and order.fraction is None:
+        if is_settled and not is_exit:
             return _not_sent(order, position, now, SkipReason.UNSUPPORTED_SYMBOL)
         if is_settled:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"

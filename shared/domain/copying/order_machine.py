@@ -57,8 +57,8 @@ from shared.domain.order_report import OrderReport, OrderStatus
 _REFUSED = frozenset({FailureKind.REJECTED, FailureKind.EXPIRED, FailureKind.SHORT_OF_FUNDS})
 
 
-class ImpossibleObservation(NijaError):
-    """The observation does not answer the step that the state was waiting for. It is a defect of the caller."""
+class ImpossibleMove(NijaError):
+    """The observation or the end does not fit the state of the order. It is a defect, and nothing is sent or settled."""
 
 
 class Move(NamedTuple):
@@ -87,7 +87,7 @@ class OrderMachine:
     """How late the broker may show an order."""
 
     def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
-        """Return the state after the observation, and the step that follows. Raises ImpossibleObservation.
+        """Return the state after the observation, and the step that follows. Raises ImpossibleMove.
 
         `now` is the time of the clock that timed the recorded attempt. A worker that begins observes `Resumed`.
         """
@@ -131,7 +131,7 @@ class OrderMachine:
                 return self._without_key(observation)
             case Failure():
                 return self._not_executed(state, observation, now)
-        raise ImpossibleObservation(f"{observation} in {state}")
+        raise ImpossibleMove(f"{observation} in {state}")
 
     def _begin(self, state: Prepared, now: datetime) -> Move:
         """Begin an attempt. Every earlier attempt has certainly not been executed, so the order may still be skipped."""
@@ -144,7 +144,7 @@ class OrderMachine:
     def _attempt(self, state: Prepared, now: datetime) -> Move:
         quantity = self.quantity if state.quantity is None else state.quantity
         if quantity is None:
-            raise ImpossibleObservation(f"an order without a size is to be sent in {state}")
+            raise ImpossibleMove(f"an order without a size is to be sent in {state}")
         attempt = Attempt(state.number, quantity, now, now + self.validity, state.in_a_row + 1, state.is_cut)
         return Move(Submitting(attempt), Send(attempt))
 
@@ -168,7 +168,7 @@ class OrderMachine:
                 return Move(unknown, Wait(observation.retry_after_seconds, why=observation.advice))
             case Failure():
                 return self._certainly_refused(attempt, observation, now)
-        raise ImpossibleObservation(f"{observation} after {attempt}")
+        raise ImpossibleMove(f"{observation} after {attempt}")
 
     def _certainly_refused(self, attempt: Attempt, failure: Failure, now: datetime) -> Move:
         prepared = Prepared(attempt.number + 1, attempt.in_a_row, attempt.quantity, attempt.is_cut)
@@ -241,7 +241,7 @@ class OrderMachine:
                 noted = state if is_limited else replace(state, why=state.why or message, is_noted=True)
                 why = f"{state.why}; not looked up: {message}" if state.why else message
                 return Move(noted, Wait(wait_seconds, unknown_since=sent_at, why=why))
-        raise ImpossibleObservation(f"{observation} in {state}")
+        raise ImpossibleMove(f"{observation} in {state}")
 
     def _adopt(self, report: OrderReport, submitted_at: datetime, now: datetime) -> Move:
         """Continue with an order that a look-up found at the broker."""
@@ -277,7 +277,7 @@ class OrderMachine:
                 return self._waiting_open(state, at, now, exit_follows=exit_follows)
             case CancelAnswered():
                 return _read(state)
-        raise ImpossibleObservation(f"{observation} in {state}")
+        raise ImpossibleMove(f"{observation} in {state}")
 
     def _still_open(self, state: Accepted, now: datetime) -> Move:
         if state.reads < len(waits.READ_PAUSES_SECONDS):

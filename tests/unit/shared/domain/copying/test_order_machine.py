@@ -6,7 +6,7 @@ from decimal import Decimal
 import pytest
 
 from shared.domain.copying import order_waits
-from shared.domain.copying.order_machine import ImpossibleObservation, Move
+from shared.domain.copying.order_machine import ImpossibleMove, Move
 from shared.domain.copying.order_observations import (
     Absent,
     CancelAnswered,
@@ -239,5 +239,5 @@ def test_a_final_order_is_settled_again_after_a_crash() -> None:
 )
 def test_an_observation_that_answers_no_step_stops_the_order(state: CopyOrderState, observation: Observation) -> None:
     """It is a defect of the worker. Nothing is sent or settled on its ground."""
-    with pytest.raises(ImpossibleObservation):
+    with pytest.raises(ImpossibleMove):
         OPEN.next_step(state, observation, NOW)
