@@ -91,8 +91,7 @@ class Serving:
         claim = claimed.claim
         access = await self._access(claim.follower_id, credentials) if credentials else None
         if not claimed.head and claimed.request:
-            await self._reconcile(claimed, access)
-            await self.mailboxes.release(claim)
+            await self._release(claimed, access)
             return
         if not claimed.head:
             await self._read_account(claim, access)
@@ -105,17 +104,18 @@ class Serving:
                 # The entry is broken or of an unknown version. It waits, and delays only this follower.
                 log.critical("mailbox entry cannot be read", follower=claim.follower_id, error=str(error))
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
-                await self._reconcile(claimed, access, positions)
-                await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+                await self._release(claimed, access, positions, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
                 return
             position = positions.get(order.symbol, NO_POSITION)
             result = await self._carry_out(order, claim, submission, position, access)
             if isinstance(result, Wait):
                 await self._note_wait(order, result)
-                # An order that makes no progress must not prevent a reconciliation of the account.
-                await self._reconcile(claimed, access, positions)
-                await self.mailboxes.release(
-                    claim, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
+                await self._release(
+                    claimed,
+                    access,
+                    positions,
+                    ready_in_seconds=result.seconds,
+                    forget_submission=result.forget_submission,
                 )
                 return
             if order.replayed or submission is not None:
@@ -132,8 +132,7 @@ class Serving:
         claim = claimed.claim
         log.error("key cannot be read", follower=claim.follower_id, error=str(error))
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, claim.follower_id, str(error))
-        await self._reconcile(claimed, None)
-        await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+        await self._release(claimed, None, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
 
     async def _access(self, follower_id: FollowerId, credentials: Credentials) -> Access:
         hashed = key_hash(credentials.api_key)
@@ -254,11 +253,28 @@ class Serving:
             refresh_in_ms,
         )
 
-    async def _reconcile(
-        self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None = None
+    async def _release(
+        self,
+        claimed: ClaimedFollower,
+        access: Access | None,
+        positions: Mapping[str, CopiedPosition] | None = None,
+        *,
+        ready_in_seconds: float = 0.0,
+        forget_submission: bool = False,
     ) -> None:
-        if not claimed.request:
-            return
+        """Give up the claim, and answer a reconciliation of the account before that.
+
+        So an order that makes no progress does not prevent it.
+        """
+        if claimed.request:
+            await self._reconcile(claimed, access, positions)
+        await self.mailboxes.release(
+            claimed.claim, ready_in_ms=int(ready_in_seconds * 1000), forget_submission=forget_submission
+        )
+
+    async def _reconcile(
+        self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None
+    ) -> None:
         responder = ReconciliationResponder(self.redis, self.keys, self.mailboxes, self.accounts)
         account = access.account if access else None
         copied = claimed.positions if positions is None else positions
