@@ -124,13 +124,13 @@ class Restore:
 
     async def _put_back(self) -> RestoreReport:
         run_id = await run_id_of(self._redis)
-        await self._forget()
+        await self.forget()
         await asyncio.to_thread(self._copies.begin_restore)
         roster, accounts, instruments, last, published, done = await asyncio.to_thread(self._read_surroundings)
         await self._put_accounts(roster, accounts, instruments)
-        positions = await self._put_positions()
-        orders = await self._put_mailboxes()
-        fills = await self._put_fills(last, published, last if done is None else min(done, last))
+        positions = await self.put_positions()
+        orders = await self.put_mailboxes()
+        fills = await self.put_fills(last, published, last if done is None else min(done, last))
         await self._lease.write(("SET", self._keys.epoch, run_id), then_release=True)
         return RestoreReport(orders, positions, fills)
 
@@ -153,7 +153,8 @@ class Restore:
             self._copies.done_sequence(),
         )
 
-    async def _forget(self) -> None:
+    async def forget(self) -> None:
+        """Delete what Redis has of the broker's orders, positions and claims. Part of `complete`."""
         keys = self._keys
         # `ready` comes first: from here on, no follower can be claimed.
         # Alerts stay, because some are raised again only after an hour. An alert that no longer holds expires.
@@ -191,7 +192,8 @@ class Restore:
         commands += [("ZADD", keys.refresh, 0, follower.follower_id) for follower in roster]
         await self._write_many(commands)
 
-    async def _put_positions(self) -> int:
+    async def put_positions(self) -> int:
+        """Write copied positions and carries, and return the number of positions. Part of `complete`."""
         keys = self._keys
         carries = await asyncio.to_thread(self._copies.carries)
         positions = await asyncio.to_thread(lambda: list(self._copies.positions()))
@@ -205,7 +207,8 @@ class Restore:
         await self._write_many(commands)
         return len(positions)
 
-    async def _put_mailboxes(self) -> int:
+    async def put_mailboxes(self) -> int:
+        """Write the pending orders, and return their number. Part of `complete`."""
         orders = await asyncio.to_thread(self._copies.pending, datetime.now(UTC))
         mailboxes: dict[FollowerId, list[str]] = defaultdict(list)
         for order in orders:
@@ -216,11 +219,10 @@ class Restore:
         await self._write_many(("ZADD", self._keys.ready, now_ms, follower) for follower in mailboxes)
         return len(orders)
 
-    async def _put_fills(self, last: int, published: int, done: int) -> int:
-        """Write the fills that a shard still needs into the stream, and always the last fill, so that the end stays the
-        same.
+    async def put_fills(self, last: int, published: int, done: int) -> int:
+        """Write the fills that a shard still needs into the stream, and return their number. Part of `complete`.
 
-        Fills that are not marked as published are written too. Their master publishes them again, and halts if it finds
+        The last fill is always written, so that the end of the stream stays the same. Fills that are not marked as published are written too. Their master publishes them again, and halts if it finds
         another fill under the number.
         """
         first = min(done + 1, published + 1, last)

@@ -3,31 +3,12 @@
 from dataclasses import dataclass
 from datetime import datetime
 
-from shared.brokers.errors import BrokerError, Expired, InvalidNonce, NotSent, RateLimited, Throttled
-from shared.brokers.port.orders import OrderReport
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
+from shared.domain.order_report import OrderReport
 from shared.messaging.mailboxes import Submission
-
-
-def why_waiting(error: BrokerError | None) -> str:
-    """The broker's words about an order that was not executed, and what an operator can do."""
-    match error:
-        case None:
-            return ""
-        case InvalidNonce():
-            hint = "give nija a key that no other program uses, and check the clock of this host"
-        case Expired():
-            hint = "the request arrived too late: check the clock of this host and its connection"
-        case RateLimited() | Throttled():
-            hint = "nija sends it when the limits allow it; if this lasts, use fewer accounts per address"
-        case NotSent():
-            hint = "check the connection of this host to the broker"
-        case _:
-            hint = "nija tries again"
-    return f"{error} ({hint})"
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,21 +17,6 @@ class Settled:
 
     event: OrderEvent
     position: CopiedPosition
-
-
-@dataclass(frozen=True, slots=True)
-class Later:
-    """Nothing more can be done now. Try again after that many seconds."""
-
-    seconds: float
-    forget_submission: bool = False
-    """The recorded request was certainly not executed, so the next attempt begins without it."""
-    unknown_since: datetime | None = None
-    """When the order was sent, if its outcome is unknown."""
-    why: str = ""
-    """Why the outcome is still unknown, or why the order waits."""
-    has_own_alert: bool = False
-    """Another alert reports the reason."""
 
 
 def order_event(

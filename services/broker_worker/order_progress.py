@@ -5,23 +5,37 @@ The amounts are in base currency.
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 
 import structlog
 
-from services.broker_worker.order_events import Later, Settled, order_event
-from services.broker_worker.order_size import OrderSize, Purse, order_size, smaller_size
-from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
+from services.broker_worker.order_events import Settled, order_event
+from services.broker_worker.order_record import RecordFacts, changed_record, recorded_state
+from services.broker_worker.order_size import OrderSize, Purse, Sendable, Unsendable, order_size, smaller_size
+from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
+from shared.domain.copying.order_machine import ImpossibleMove, OrderMachine
+from shared.domain.copying.order_state import (
+    Accepted,
+    CopyOrderState,
+    Ended,
+    NotOpened,
+    OrderRefused,
+    Unknown,
+    Unsized,
+    Verdict,
+)
+from shared.domain.copying.planned import LookOnly
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument, TimeInForce
+from shared.domain.order_report import OrderReport
 from shared.messaging.mailboxes import Claim, Mailboxes, Submission
 
 log = structlog.get_logger()
@@ -44,6 +58,29 @@ class OrderProgress:
     accepted_at: datetime | None = None
     short_of: Decimal | None = None
     """The quantity that the order should have had, if the account had less."""
+
+    @property
+    def is_open(self) -> bool:
+        """Whether the order raises the copied position."""
+        return self.order.side is Side.BUY
+
+    def machine(self, validity: timedelta, lookup_margin: timedelta) -> OrderMachine:
+        """The machine that decides the steps of this order."""
+        size = self.size()
+        return OrderMachine(
+            is_open=self.is_open,
+            quantity=size.quantity if isinstance(size, Sendable) else None,
+            is_replayed=self.order.replayed,
+            executed_at=self.order.executed_at,
+            decided_at=self.order.decided_at,
+            limits=self.limits,
+            validity=validity,
+            lookup_margin=lookup_margin,
+        )
+
+    def recorded_state(self) -> CopyOrderState:
+        """The state that Redis has."""
+        return recorded_state(self.submission, is_replayed=self.order.replayed)
 
     def size(self) -> OrderSize:
         """The size of the order. It follows from the free cash of an open, and from the position of an exit."""
@@ -72,55 +109,77 @@ class OrderProgress:
 
     def smaller(self, refused: Decimal, balances: Mapping[str, Balance]) -> Decimal | None:
         """The quantity to try after a refusal for lack of funds; None if there is none to try."""
-        return smaller_size(self.order, refused, self.instrument, balances, self.purse.cash_fee, self.limits)
+        size = smaller_size(self.order, refused, self.instrument, balances, self.purse.cash_fee, self.limits)
+        if size is not None:
+            log.warning(
+                "the account has less than the order needs", follower=self.order.follower_id, copy_order=self.order.id
+            )
+            self.short_of = self.short_of or refused
+        return size
 
-    def exit_due(self, ordered: Decimal) -> Decimal:
+    def _facts(self) -> RecordFacts:
+        return RecordFacts(self.order.id, self.claimed_at, self.is_open, self.size().exit_due)
+
+    def _exit_due(self, ordered: Decimal = ZERO) -> Decimal:
         """What an exit should sell, together with what earlier exits carried. 0 for an open.
 
         A replayed order has no recorded submission. Its size is computed from the copied position, which no later
         order has changed yet.
         """
-        if self.submission is not None:
-            return self.submission.exit_due
-        if self.order.side is Side.BUY:
-            return ZERO
-        return max(self.size().exit_due, ordered)
+        return self.submission.exit_due if self.submission is not None else self._facts().due_of_found(ordered)
 
-    async def note_unknown(self, submission: Submission | None, why: str) -> None:
-        """Record that the outcome of the request is unknown, unless that is recorded already."""
-        log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
-        if submission is not None and submission.stage != "unknown":
-            await self.record(submission.model_copy(update={"stage": "unknown", "why": why}), OrderState.UNKNOWN, why)
-
-    async def record(self, after: Submission, state: OrderState | None = None, message: str = "") -> None:
-        """Store the submission, and the event of its state if there is one, in one step. Raises ClaimLost."""
+    async def record(self, state: CopyOrderState) -> None:
+        """Store the state, and the event of its change if there is one, in one step. Raises ClaimLost."""
+        match state:
+            case Unknown(is_noted=True, why=why) | Accepted(lost=str(why)):
+                log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
+        if isinstance(state, Accepted):
+            self.accepted_at = state.accepted_at
+        record = changed_record(state, self.submission, self._facts())
+        if record is None:
+            return
         event = b""
-        if state is not None:
+        if record.state is not None:
             event = (
                 order_event(
                     self.order,
-                    state,
+                    record.state,
                     datetime.now(UTC),
                     claimed_at=self.claimed_at,
                     position=self.position,
-                    submission=after,
+                    submission=record.submission,
                     accepted_at=self.accepted_at,
-                    message=message,
+                    message=record.message,
                 )
                 .model_dump_json()
                 .encode()
             )
-        await self.mailboxes.record(self.claim, self.submission, after, event)
-        self.submission = after
+        await self.mailboxes.record(self.claim, self.submission, record.submission, event)
+        self.submission = record.submission
 
-    def final(self, report: OrderReport) -> Settled:
+    def settled(self, verdict: Verdict) -> Settled:
+        """The result of an order that ends in this way."""
+        match verdict:
+            case Unsized():
+                return self._unsized(self.size())
+            case NotOpened(reason, message):
+                return self._settled(
+                    OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message
+                )
+            case OrderRefused(reason, message):
+                return self._failed(reason, message, self._exit_due())
+            case Ended(report, accepted_at):
+                self.accepted_at = accepted_at
+                return self._final(report)
+
+    def _final(self, report: OrderReport) -> Settled:
         """The result of an order that is done at the broker."""
-        exit_due = self.exit_due(report.quantity)
+        exit_due = self._exit_due(report.quantity)
         if report.filled_quantity == 0:
             reason = self._unfilled_reason(report)
             if reason is not None:
                 return self._unfilled(reason, report)
-            return self.failed(FailReason.CANCELED, report.reason, exit_due, report)
+            return self._failed(FailReason.CANCELED, report.reason, exit_due, report)
         position = settled_position(
             self.position,
             self.order.side,
@@ -128,9 +187,9 @@ class OrderProgress:
             report.fee if report.fee_currency == self.instrument.base else ZERO,
             exit_due,
             self.instrument,
-            # Quantity 0 means that the order was planned again only to be looked up. The order that was found had
-            # bought the carried quantity too, but the new plan did not know that and still carries it.
-            self.order.carried if self.order.quantity == ZERO else ZERO,
+            # The order was planned again only to be looked up. The order that was found had bought the carried quantity
+            # too, but the new plan did not know that and still carries it.
+            self.order.carried if isinstance(self.order.plan, LookOnly) else ZERO,
         )
         message = "" if self.short_of is None else f"the account had too little for {plain(self.short_of)}"
         if self.order.side is Side.BUY and report.limit_price is not None and report.filled_quantity < report.quantity:
@@ -154,29 +213,15 @@ class OrderProgress:
             OrderState.UNFILLED, Outcome.SKIPPED, self.position, reason=reason, message=message, report=report
         )
 
-    def skipped(self, size: OrderSize) -> Settled:
-        """The result of an order that is not sent, for the reason of its size."""
+    def _unsized(self, size: OrderSize) -> Settled:
+        if not isinstance(size, Unsendable):
+            raise ImpossibleMove(f"an order of {size} ends for the reason of its size")
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=size.carried_exit)
-        return self._settled(
-            OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.skip_reason, message=size.message
-        )
+        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=size.reason, message=size.message)
 
-    def not_opened(self, reason: SkipReason, message: str) -> Settled:
-        """The result of an open that is not sent, or not again. The broker certainly executed nothing of it."""
-        return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message)
-
-    def without_key(self, why: str, wait_seconds: float) -> Settled | Later:
-        """The result of an order that was certainly not sent, because the key is refused. An exit waits for the key."""
-        if self.order.side is Side.SELL:
-            return Later(wait_seconds, forget_submission=True, why=why, has_own_alert=True)
-        return self._settled(
-            OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=SkipReason.KEY_REFUSED, message=why
-        )
-
-    def failed(
-        self, reason: FailReason, message: str, exit_due: Decimal = ZERO, report: OrderReport | None = None
+    def _failed(
+        self, reason: FailReason, message: str, exit_due: Decimal, report: OrderReport | None = None
     ) -> Settled:
-        """The result of an order that was refused, or that ended without a fill."""
         # What a failed exit should have sold is still to be sold, so the next exit includes it.
         carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)

@@ -14,6 +14,7 @@ from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.free_cash import cut_open, is_worth_opening
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.plan import exit_quantity
+from shared.domain.copying.planned import Exit, LookOnly, Open
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
@@ -28,16 +29,26 @@ class Purse(NamedTuple):
     """The free quote currency as far as nija knows it; None if the account was never read."""
 
 
-class OrderSize(NamedTuple):
-    """The quantity to send, or the reason to send nothing."""
+class Sendable(NamedTuple):
+    """The quantity to send."""
 
     quantity: Decimal
-    exit_due: Decimal
+    exit_due: Decimal = ZERO
     """The quantity that an exit is to sell, including what was carried; 0 for an open."""
-    skip_reason: SkipReason | None
+
+
+class Unsendable(NamedTuple):
+    """Why nothing is sent."""
+
+    reason: SkipReason
     carried_exit: Decimal
-    """The exit that is carried if nothing is sent."""
+    """The exit that is carried then."""
     message: str = ""
+    exit_due: Decimal = ZERO
+    """The quantity that an exit should sell, as above."""
+
+
+OrderSize = Sendable | Unsendable
 
 
 def order_size(
@@ -45,32 +56,39 @@ def order_size(
 ) -> OrderSize:
     """Return the size of an open that the free cash pays for, or of an exit that the position allows."""
     try:
-        if order.fraction is None:
-            return _open_size(order, position, instrument, purse, limits)
-        planned = exit_quantity(order.fraction, position, instrument, order.reference_price)
+        match order.plan:
+            case LookOnly():
+                return Unsendable(SkipReason.NOT_REPEATED, position.carried_exit)
+            case Open(quantity):
+                return _open_size(order, quantity, position, instrument, purse, limits)
+            case Exit(fraction):
+                planned = exit_quantity(fraction, position, instrument, order.reference_price)
     except ArithmeticError as error:
-        why = f"{type(error).__name__}: {error}"
-        return OrderSize(ZERO, ZERO, SkipReason.CANNOT_BE_PLANNED, position.carried_exit, why)
+        return Unsendable(SkipReason.CANNOT_BE_PLANNED, position.carried_exit, f"{type(error).__name__}: {error}")
     due = planned.quantity + planned.carried_exit_after
-    return OrderSize(planned.quantity, due, planned.skip_reason, planned.carried_exit_after)
+    if planned.skip_reason is not None:
+        return Unsendable(planned.skip_reason, planned.carried_exit_after, exit_due=due)
+    return Sendable(planned.quantity, due)
 
 
 def _open_size(
-    order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse, limits: OpenLimits
+    order: CopyOrder,
+    wanted: Decimal,
+    position: CopiedPosition,
+    instrument: Instrument,
+    purse: Purse,
+    limits: OpenLimits,
 ) -> OrderSize:
-    wanted = order.quantity or ZERO
-    if not wanted:
-        return OrderSize(ZERO, ZERO, SkipReason.NOT_REPEATED, position.carried_exit)
     limit_price = limits.highest_price(instrument, order.reference_price)
     if not limit_price:
         why = f"the price limit is below one tick ({plain(instrument.price_tick)} {instrument.quote})"
-        return OrderSize(ZERO, ZERO, SkipReason.PRICE_LIMIT, position.carried_exit, why)
+        return Unsendable(SkipReason.PRICE_LIMIT, position.carried_exit, why)
     quantity = cut_open(wanted, instrument, purse.free_quote, limit_price, purse.cash_fee)
     if quantity < wanted and not is_worth_opening(instrument, quantity, order.reference_price, order.policy_minimum):
         free = f"{plain(purse.free_quote or ZERO)} {instrument.quote} is free"
         why = f"{free}, which pays for {plain(quantity)} of {plain(wanted)} {instrument.base}"
-        return OrderSize(ZERO, ZERO, SkipReason.NO_QUOTE_CASH, position.carried_exit, why)
-    return OrderSize(quantity, ZERO, None, position.carried_exit)
+        return Unsendable(SkipReason.NO_QUOTE_CASH, position.carried_exit, why)
+    return Sendable(quantity)
 
 
 def smaller_size(

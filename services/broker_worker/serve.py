@@ -11,8 +11,7 @@ from redis.asyncio import Redis
 from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
-from services.broker_worker.open_bounds import OpenBounds
-from services.broker_worker.order_events import Later, Settled, order_event
+from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
@@ -25,6 +24,9 @@ from shared.domain.accounts.refused_key import RETRY_AFTER, RefusedKey
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
+from shared.domain.copying.order_observations import Failure, FailureKind, Resumed
+from shared.domain.copying.order_steps import Wait
+from shared.domain.copying.planned import Exit, Open
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import FollowerDisabled, OrderState, Outcome
 from shared.domain.fill import Side
@@ -89,8 +91,7 @@ class Serving:
         claim = claimed.claim
         access = await self._access(claim.follower_id, credentials) if credentials else None
         if not claimed.head and claimed.request:
-            await self._reconcile(claimed, access)
-            await self.mailboxes.release(claim)
+            await self._release(claimed, access)
             return
         if not claimed.head:
             await self._read_account(claim, access)
@@ -103,17 +104,18 @@ class Serving:
                 # The entry is broken or of an unknown version. It waits, and delays only this follower.
                 log.critical("mailbox entry cannot be read", follower=claim.follower_id, error=str(error))
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
-                await self._reconcile(claimed, access, positions)
-                await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+                await self._release(claimed, access, positions, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
                 return
             position = positions.get(order.symbol, NO_POSITION)
             result = await self._carry_out(order, claim, submission, position, access)
-            if isinstance(result, Later):
+            if isinstance(result, Wait):
                 await self._note_wait(order, result)
-                # An order that makes no progress must not prevent a reconciliation of the account.
-                await self._reconcile(claimed, access, positions)
-                await self.mailboxes.release(
-                    claim, ready_in_ms=int(result.seconds * 1000), forget_submission=result.forget_submission
+                await self._release(
+                    claimed,
+                    access,
+                    positions,
+                    ready_in_seconds=result.seconds,
+                    forget_submission=result.forget_submission,
                 )
                 return
             if order.replayed or submission is not None:
@@ -130,8 +132,7 @@ class Serving:
         claim = claimed.claim
         log.error("key cannot be read", follower=claim.follower_id, error=str(error))
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, claim.follower_id, str(error))
-        await self._reconcile(claimed, None)
-        await self.mailboxes.release(claim, ready_in_ms=int(UNREADABLE_RETRY_SECONDS * 1000))
+        await self._release(claimed, None, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
 
     async def _access(self, follower_id: FollowerId, credentials: Credentials) -> Access:
         hashed = key_hash(credentials.api_key)
@@ -145,19 +146,19 @@ class Serving:
         submission: Submission | None,
         position: CopiedPosition,
         access: Access | None,
-    ) -> Settled | Later:
+    ) -> Settled | Wait:
         now = datetime.now(UTC)
         if access is None:
             if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
                 since = submission.submitted_at if submission else order.decided_at
                 why = "the follower has no key any more, so the order cannot be looked up"
-                return Later(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
+                return Wait(UNREADABLE_RETRY_SECONDS, unknown_since=since, why=why)
             return _not_sent(order, position, now, SkipReason.DISABLED)
         instrument = self.listing.find(order.symbol)
         if instrument is None:
             return await self._unlisted(order, submission, position, now)
         free = None
-        if order.fraction is None and order.quantity:
+        if isinstance(order.plan, Open):
             free = await self.accounts.free(claim.follower_id, instrument.quote)
         progress = OrderProgress(
             order=order,
@@ -170,17 +171,17 @@ class Serving:
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
             limits=self.limits,
         )
-        bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows)
+        execution = Execution(progress, access.account, self.connection, self.broker_clock, self._exit_follows)
+        first: Resumed | Failure = Resumed()
         wait_seconds = self._wait_seconds(access)
         if access.refused and wait_seconds and submission is None and not order.replayed:
-            return progress.without_key(access.refused.message, wait_seconds)
-        execution = Execution(progress, access.account, self.connection, bounds)
-        try:
-            result = await execution.run()
-        except KeyRefused as error:
-            await self._key_refused(claim.follower_id, access, error, trading=execution.certainly_not_sent)
-            return execution.refused(error)
-        if execution.is_key_accepted:
+            first = Failure(FailureKind.KEY_REFUSED, access.refused.message, wait_seconds)
+        result = await execution.run(first)
+        if execution.key_refused is not None:
+            await self._key_refused(
+                claim.follower_id, access, execution.key_refused, trading=execution.is_refused_to_trade
+            )
+        elif execution.is_key_accepted:
             await self._key_accepted(claim.follower_id, access, trading=True)
         return result
 
@@ -197,22 +198,23 @@ class Serving:
 
     async def _unlisted(
         self, order: CopyOrder, submission: Submission | None, position: CopiedPosition, now: datetime
-    ) -> Settled | Later:
+    ) -> Settled | Wait:
         is_settled = self.listing.read_at - order.decided_at >= UNLISTED_AFTER
         wait_seconds = UNREADABLE_RETRY_SECONDS if is_settled else UNLISTED_RETRY_SECONDS
         why = f"the broker does not list {order.symbol}"
         log.warning("symbol is not listed", symbol=order.symbol, follower=order.follower_id)
         if submission is not None or order.replayed:  # it may have been executed
             since = submission.submitted_at if submission else order.decided_at
-            return Later(wait_seconds, unknown_since=since, why=why)
-        if order.fraction is not None and not position.quantity:
+            return Wait(wait_seconds, unknown_since=since, why=why)
+        is_exit = isinstance(order.plan, Exit)
+        if is_exit and not position.quantity:
             return _not_sent(order, position, now, SkipReason.NO_POSITION)
-        if is_settled and order.fraction is None:
+        if is_settled and not is_exit:
             return _not_sent(order, position, now, SkipReason.UNSUPPORTED_SYMBOL)
         if is_settled:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
             await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
-        return Later(wait_seconds, why=why, has_own_alert=True)
+        return Wait(wait_seconds, why=why, has_own_alert=True)
 
     @property
     def _waits(self) -> OrderWaits:
@@ -222,16 +224,16 @@ class Serving:
     def _alerts(self) -> Alerts:
         return Alerts(self.redis, self.keys)
 
-    async def _note_wait(self, order: CopyOrder, later: Later) -> None:
+    async def _note_wait(self, order: CopyOrder, wait: Wait) -> None:
         """Note why the order waits. After a minute, also over several sends, it is an alert."""
-        if not later.why:
+        if not wait.why:
             return
-        wait = await self._waits.note(order.follower_id, order.id, later.why, later.unknown_since)
-        if later.has_own_alert or datetime.now(UTC) - wait.since < UNKNOWN_ALERT_AFTER:
+        noted = await self._waits.note(order.follower_id, order.id, wait.why, wait.unknown_since)
+        if wait.has_own_alert or datetime.now(UTC) - noted.since < UNKNOWN_ALERT_AFTER:
             return
-        kind = AlertKind.WAITING_ORDER if later.unknown_since is None else AlertKind.UNKNOWN_ORDER
-        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {later.why}"
-        await self._alerts.sound(kind, order.follower_id, what, wait.since)
+        kind = AlertKind.WAITING_ORDER if wait.unknown_since is None else AlertKind.UNKNOWN_ORDER
+        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {wait.why}"
+        await self._alerts.sound(kind, order.follower_id, what, noted.since)
 
     async def _end_wait(self, order: CopyOrder) -> None:
         if datetime.now(UTC) - order.decided_at >= WAIT_IS_NOTED_AFTER:
@@ -251,11 +253,28 @@ class Serving:
             refresh_in_ms,
         )
 
-    async def _reconcile(
-        self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None = None
+    async def _release(
+        self,
+        claimed: ClaimedFollower,
+        access: Access | None,
+        positions: Mapping[str, CopiedPosition] | None = None,
+        *,
+        ready_in_seconds: float = 0.0,
+        forget_submission: bool = False,
     ) -> None:
-        if not claimed.request:
-            return
+        """Give up the claim, and answer a reconciliation of the account before that.
+
+        So an order that makes no progress does not prevent it.
+        """
+        if claimed.request:
+            await self._reconcile(claimed, access, positions)
+        await self.mailboxes.release(
+            claimed.claim, ready_in_ms=int(ready_in_seconds * 1000), forget_submission=forget_submission
+        )
+
+    async def _reconcile(
+        self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None
+    ) -> None:
         responder = ReconciliationResponder(self.redis, self.keys, self.mailboxes, self.accounts)
         account = access.account if access else None
         copied = claimed.positions if positions is None else positions

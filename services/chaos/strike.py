@@ -12,11 +12,10 @@ import runpy
 import signal
 import sys
 from collections.abc import Callable
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from services.chaos.protocol_steps import STEPS, Step
+from services.chaos.protocol_steps import STEPS, Moment, Step
 
 ARMED = "armed"
 STRUCK = "struck."
@@ -53,41 +52,51 @@ def _strike_if_armed(folder: Path, number: int) -> None:
     os.kill(os.getpid(), int(signal_number))
 
 
-def _wrapped(call: Callable[..., Any], before: Callable[[], None], after: Callable[[], None]) -> Callable[..., Any]:
+def wrapped(step: Step, strike: Callable[[], None]) -> Callable[..., Any]:
+    """The function of the step with a call of `strike` at its moment."""
+    call = present(step)
+
+    def reach(moment: Moment, arguments: tuple[Any, ...]) -> None:
+        is_counted = step.order_step is None or isinstance(arguments[-1], step.order_step)
+        if moment == step.moment and is_counted:
+            strike()
+
     if inspect.iscoroutinefunction(call):
 
         @functools.wraps(call)
         async def slowly(*arguments: Any, **named: Any) -> Any:
-            before()
+            reach("before", arguments)
             result = await call(*arguments, **named)
-            after()
+            reach("after", arguments)
             return result
 
         return slowly
 
     @functools.wraps(call)
     def at_once(*arguments: Any, **named: Any) -> Any:
-        before()
+        reach("before", arguments)
         result = call(*arguments, **named)
-        after()
+        reach("after", arguments)
         return result
 
     return at_once
 
 
-def _nothing() -> None:
-    pass
+def place_of(step: Step) -> tuple[Any, str]:
+    """The module or class that has the function of the step, and the name of the function in it."""
+    *classes, name = step.target.__qualname__.split(".")
+    return functools.reduce(getattr, classes, sys.modules[step.target.__module__]), name
+
+
+def present(step: Step) -> Callable[..., Any]:
+    """The function that a stage calls now. It differs from the target if another step has wrapped it."""
+    call: Callable[..., Any] = getattr(*place_of(step))
+    return call
 
 
 def _prepare(folder: Path, number: int, step: Step) -> None:
-    module, _, path = step.target.partition(":")
-    owner: Any = import_module(module)
-    *classes, name = path.split(".")
-    for each in classes:
-        owner = getattr(owner, each)
-    strike = functools.partial(_strike_if_armed, folder, number)
-    before, after = (strike, _nothing) if step.moment == "before" else (_nothing, strike)
-    setattr(owner, name, _wrapped(getattr(owner, name), before, after))
+    owner, name = place_of(step)
+    setattr(owner, name, wrapped(step, functools.partial(_strike_if_armed, folder, number)))
 
 
 def main() -> None:

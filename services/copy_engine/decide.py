@@ -16,6 +16,7 @@ from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import plan, policy_minimum, unplannable
+from shared.domain.copying.planned import Open, Skip, columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
 from shared.domain.identity import FollowerId, copy_order_id
@@ -62,15 +63,16 @@ def decide(
         except Exception:
             log.exception("cannot be planned", follower=follower.follower_id, sequence=fill.sequence)
             planned = unplannable(fill, carried_before)
+        columns = columns_of(planned)
         order_id = copy_order_id(fill.broker, fill.master_account, fill.fill_id, follower.follower_id)
         decisions.append(
             undecided.model_copy(
                 update={
                     "copy_order_id": order_id,
                     "follower_id": follower.follower_id,
-                    "skip_reason": planned.skip_reason,
-                    "quantity": planned.quantity,
-                    "fraction": planned.fraction,
+                    "skip_reason": columns.skip_reason,
+                    "quantity": columns.quantity,
+                    "fraction": columns.fraction,
                     "status": follower.status,
                     "minimum_notional": follower.policy.minimum_notional,
                     "equity": account.equity if account else None,
@@ -80,15 +82,15 @@ def decide(
                 }
             )
         )
-        if planned.skip_reason is None:
+        if not isinstance(planned, Skip):
             order = common.model_copy(
                 update={
                     "id": order_id,
                     "follower_id": follower.follower_id,
-                    "quantity": planned.quantity,
-                    "fraction": planned.fraction,
+                    "quantity": columns.quantity,
+                    "fraction": columns.fraction,
                     "carried": planned.carried_after,
-                    "policy_minimum": policy_minimum(fill, follower) if planned.quantity else ZERO,
+                    "policy_minimum": policy_minimum(fill, follower) if isinstance(planned, Open) else ZERO,
                 }
             )
             orders.append(follower.follower_id)

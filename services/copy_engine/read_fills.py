@@ -175,7 +175,7 @@ class FillReader:
         results = await asyncio.gather(*deliveries, return_exceptions=True)
         newly_ready = sum(result for result in results if isinstance(result, int))
         if newly_ready:
-            await self._hint(newly_ready)
+            await self.hint(newly_ready)
         for result in results:
             if isinstance(result, BaseException):
                 raise result
@@ -194,7 +194,8 @@ class FillReader:
             self._shards.positions[shard] = reached
         return newly_ready
 
-    async def _hint(self, newly_ready: int) -> None:
+    async def hint(self, newly_ready: int) -> None:
+        """Wake workers for so many followers that became ready. A hint that cannot be sent is no error."""
         try:
             await asyncio.to_thread(self._publish_hints, math.ceil(newly_ready / FOLLOWERS_PER_HINT))
         except Exception as error:  # noqa: BLE001  whatever kombu raises: the sweep replaces a lost hint

@@ -7,6 +7,7 @@ from typing import Final
 
 from redis.asyncio import Redis
 
+from shared.domain.copying.master_fill import MasterFill
 from shared.messaging.fills import publish_fill
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.ledger.master_fills import MasterFills
@@ -25,7 +26,12 @@ async def publish_recorded(
     last: int | None = None
     while fills := await asyncio.to_thread(ledger.unpublished, keys.broker, _BATCH):
         for fill in fills:
-            await publish_fill(redis, keys, fill.model_copy(update={"published_at": now()}))
+            await publish_one(redis, keys, fill, now())
         last = fills[-1].sequence
         await asyncio.to_thread(ledger.mark_published, keys.broker, last)
     return last
+
+
+async def publish_one(redis: Redis, keys: BrokerKeys, fill: MasterFill, published_at: datetime) -> None:
+    """Publish one recorded fill. Raises the errors above, except those of the ledger."""
+    await publish_fill(redis, keys, fill.model_copy(update={"published_at": published_at}))

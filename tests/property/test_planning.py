@@ -15,13 +15,14 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.free_cash import affordable, is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.copying.plan import exit_quantity, plan
+from shared.domain.copying.plan import exit_quantity
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.settle import settled_position
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill, Side
 from shared.domain.instrument import AssetClass, Instrument
 from tests.support.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
+from tests.support.plans import planned_columns
 
 # The rounding error of 28-digit decimals for numbers below 10^9. It is far less than any lot.
 TINY = Fraction(1, 10**15)
@@ -59,7 +60,7 @@ def test_nothing_owed_is_lost_or_invented(
     for quantity in quantities:
         fill = a_fill(quantity=quantity, price=price, master_equity_before="7000000")
         owed += Fraction(quantity) * Fraction(equity) / 7000000
-        planned = plan(
+        planned = planned_columns(
             fill, follower, an_account(equity), instrument, carried, now=NOW, snapshot_max_age=timedelta(minutes=1)
         )
         if planned.quantity is not None:
@@ -162,7 +163,7 @@ class Life:
             self.target += Fraction(fill.quantity) * Fraction(self.ratio)
         else:
             self.target *= 1 - Fraction(fill.fraction_closed)
-        planned = plan(
+        planned = planned_columns(
             fill,
             a_follower(minimum_notional=self.minimum),
             an_account(self.ratio * MASTER_EQUITY),
@@ -301,7 +302,7 @@ def test_the_bounds_of_opens_always_hold(
     carried, ordered, share = ZERO, Fraction(0), Fraction(0)
     for quantity, price, master_equity, equity in entries:
         fill = a_fill(quantity=quantity, price=price, master_equity_before=master_equity, quote_price=quote_price)
-        planned = plan(
+        planned = planned_columns(
             fill, follower, an_account(equity), instrument, carried, now=NOW, snapshot_max_age=timedelta(minutes=1)
         )
         part = Fraction(quantity) * Fraction(equity) / Fraction(master_equity)

@@ -1,13 +1,13 @@
-"""Defines the orders of the broker port: what is placed, and what a broker reports about it."""
-
-from enum import StrEnum
+"""Defines the orders of the broker port: what is placed. What a broker reports about an order is in the domain."""
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.amounts import Amount, Instant
 from shared.domain.fill import Side
-from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.identity import CopyOrderId
 from shared.domain.instrument import TimeInForce
+from shared.domain.order_report import OrderReport as OrderReport
+from shared.domain.order_report import OrderStatus as OrderStatus
 from shared.domain.symbol import Symbol
 
 
@@ -38,34 +38,3 @@ class LimitOrder(_Request):
 
 
 OrderRequest = MarketOrder | LimitOrder
-
-
-class OrderStatus(StrEnum):
-    OPEN = "open"
-    DONE = "done"
-    """Final: nothing more will be executed (filled, canceled, expired, rejected after acceptance).
-
-    An order that was canceled after a part of it was executed is final with its filled quantity.
-    """
-
-
-class OrderReport(BaseModel):
-    """What the broker says of an order. Quantities in base currency, cost in quote currency."""
-
-    model_config = ConfigDict(frozen=True)
-
-    broker_order_id: BrokerOrderId
-    client_order_id: str | None
-    symbol: Symbol
-    side: Side
-    status: OrderStatus
-    quantity: Amount
-    limit_price: Amount | None = None
-    """None: a market order."""
-    filled_quantity: Amount = ZERO
-    cost: Amount = ZERO
-    """Without the fee."""
-    fee: Amount = ZERO
-    fee_currency: str = ""
-    reason: str = ""
-    """The broker's words for a cancellation or expiry."""

@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.copying.planned import PlannedOrder, order_of
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
 from shared.domain.symbol import Symbol
@@ -27,8 +28,8 @@ class CopyOrder(BaseModel):
     symbol: Symbol
     side: Side
     quantity: Amount | None = None
-    """Set for an open: base currency, rounded to the lot, at or above every minimum. 0 may also be set for an exit; it
-    means: look the order up and never send it."""
+    """Set for an open: base currency, rounded to the lot, at or above every minimum. 0 stands for `LookOnly`, whatever
+    the side is."""
     fraction: Amount | None = None
     """Set for an exit: the share (0 to 1) of the copied position to sell."""
     carried: Amount = ZERO
@@ -42,6 +43,11 @@ class CopyOrder(BaseModel):
     decided_at: Instant
     replayed: bool = False
     trace_id: str
+
+    @property
+    def plan(self) -> PlannedOrder:
+        """What the planner decided."""
+        return order_of(self.quantity, self.fraction, self.carried)
 
 
 class CopiedPosition(BaseModel):

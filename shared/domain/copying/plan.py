@@ -15,6 +15,7 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.free_cash import is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
+from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, Skip
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
@@ -26,19 +27,6 @@ _DOWN = Context(prec=28, rounding=ROUND_DOWN)
 _EXACT = Context(prec=100, rounding=ROUND_DOWN)
 
 
-class Plan(NamedTuple):
-    """Exactly one of `quantity` (an open), `fraction` (an exit) and `skip_reason` is set.
-
-    `quantity` 0 (also for an exit): send nothing, but look up an order that may have been sent.
-    """
-
-    quantity: Decimal | None
-    fraction: Decimal | None
-    skip_reason: SkipReason | None
-    carried_after: Decimal
-    """Opens still owed to this follower in this symbol, in base currency."""
-
-
 def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
     """The plan for a follower for which `plan` raised an error.
 
@@ -46,8 +34,8 @@ def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
     input than its fraction.
     """
     if fill.side is Side.SELL and fill.fraction_closed > 0:
-        return Plan(None, fill.fraction_closed, None, ZERO)
-    return _skip(SkipReason.CANNOT_BE_PLANNED, carried)
+        return Exit(fill.fraction_closed, ZERO)
+    return Skip(SkipReason.CANNOT_BE_PLANNED, carried)
 
 
 class ExitPlan(NamedTuple):
@@ -81,31 +69,28 @@ def plan(
         if fill.replayed and _was_disabled_after(follower, fill):
             before = follower.model_copy(update={"status": FollowerStatus.ACTIVE})
             ordered = plan(fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age)
-            if ordered.skip_reason is None:
-                return _look_up_only(carried)
-        return _skip(SkipReason.DISABLED, carried)
+            if not isinstance(ordered, Skip):
+                return LookOnly(carried)
+        return Skip(SkipReason.DISABLED, carried)
     if fill.side is Side.SELL:
         if fill.fraction_closed == 0:
-            return _skip(SkipReason.NO_POSITION, carried)
-        return Plan(None, fill.fraction_closed, None, _DOWN.multiply(carried, ONE - fill.fraction_closed))
+            return Skip(SkipReason.NO_POSITION, carried)
+        return Exit(fill.fraction_closed, _DOWN.multiply(carried, ONE - fill.fraction_closed))
     if instrument is SkipReason.UNSUPPORTED_SYMBOL:
-        return _skip(instrument, carried)
+        return Skip(instrument, carried)
+    planned: Open | Skip
     if isinstance(instrument, SkipReason):
-        planned = _skip(instrument, carried)
+        planned = Skip(instrument, carried)
     else:
         planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
-    if fill.replayed and planned.skip_reason is not None:
-        return _look_up_only(planned.carried_after)
+    if fill.replayed and isinstance(planned, Skip):
+        return LookOnly(planned.carried_after)
     return planned
 
 
 def _was_disabled_after(follower: Follower, fill: MasterFill) -> bool:
     """Whether the follower may have had an order of the fill before it was disabled."""
     return follower.status_changed_at is not None and follower.status_changed_at >= fill.executed_at - CLOCKS_DIFFER
-
-
-def _look_up_only(carried: Decimal) -> Plan:
-    return Plan(ZERO, None, None, carried)
 
 
 def _plan_open(
@@ -116,26 +101,26 @@ def _plan_open(
     carried: Decimal,
     now: datetime,
     snapshot_max_age: timedelta,
-) -> Plan:
+) -> Open | Skip:
     if follower.policy_error is not None:
-        return _skip(SkipReason.POLICY_UNREADABLE, carried)
+        return Skip(SkipReason.POLICY_UNREADABLE, carried)
     if follower.status is FollowerStatus.PAUSED:
-        return _skip(SkipReason.PAUSED, carried)
+        return Skip(SkipReason.PAUSED, carried)
     if account is None:
-        return _skip(SkipReason.ACCOUNT_UNKNOWN, carried)
+        return Skip(SkipReason.ACCOUNT_UNKNOWN, carried)
     if account.failed_reads >= READINGS_UNTIL_UNAVAILABLE:
-        return _skip(SkipReason.ACCOUNT_UNAVAILABLE, carried)
+        return Skip(SkipReason.ACCOUNT_UNAVAILABLE, carried)
     if now - account.taken_at > snapshot_max_age:
-        return _skip(SkipReason.ACCOUNT_STALE, carried)
+        return Skip(SkipReason.ACCOUNT_STALE, carried)
     if fill.master_equity_before is None or fill.quote_price is None:
-        return _skip(SkipReason.MASTER_EQUITY_UNKNOWN, carried)
+        return Skip(SkipReason.MASTER_EQUITY_UNKNOWN, carried)
     if account.equity <= 0 or fill.master_equity_before <= 0:
-        return _skip(SkipReason.NO_EQUITY, carried)
+        return Skip(SkipReason.NO_EQUITY, carried)
     owed = _DOWN.add(carried, scaled_quantity(fill, account.equity, fill.master_equity_before, fill.quote_price))
     quantity = instrument.rounded(owed)
     if not is_worth_opening(instrument, quantity, fill.price, policy_minimum(fill, follower)):
-        return _skip(SkipReason.BELOW_MINIMUM, owed)
-    return Plan(quantity, None, None, _DOWN.subtract(owed, quantity))
+        return Skip(SkipReason.BELOW_MINIMUM, owed)
+    return Open(quantity, _DOWN.subtract(owed, quantity))
 
 
 def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, quote_price: Decimal) -> Decimal:
@@ -151,10 +136,6 @@ def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, q
 def policy_minimum(fill: MasterFill, follower: Follower) -> Decimal:
     """The policy's minimum for an open, converted from US dollars into the quote currency of the fill."""
     return follower.policy.minimum_notional / fill.quote_price if fill.quote_price else ZERO
-
-
-def _skip(reason: SkipReason, carried: Decimal) -> Plan:
-    return Plan(None, None, reason, carried)
 
 
 def exit_quantity(

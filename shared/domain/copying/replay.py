@@ -9,7 +9,8 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.follower import Follower, FollowerPolicy, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import Plan, plan, unplannable
+from shared.domain.copying.plan import plan, unplannable
+from shared.domain.copying.planned import Plan, PlanColumns, columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
@@ -91,7 +92,7 @@ def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: 
     """
     if recorded.quantity == ZERO:
         return []
-    computed = replayed(fill, recorded, snapshot_max_age)
+    computed = columns_of(replayed(fill, recorded, snapshot_max_age))
     return [
         Difference(
             follower_id=recorded.follower_id,
@@ -99,6 +100,6 @@ def differences(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: 
             recorded=getattr(recorded, field),
             computed=getattr(computed, field),
         )
-        for field in Plan._fields
+        for field in PlanColumns._fields
         if getattr(recorded, field) != getattr(computed, field)
     ]

@@ -5,8 +5,9 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.broker_worker import carry_out, serve
+from services.broker_worker import serve
 from shared.brokers.errors import OutcomeUnknown
+from shared.domain.copying import order_waits
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.messaging.alerts import AlertKind, current_alerts
 from tests.support.examples import an_order
@@ -34,7 +35,7 @@ async def test_an_accepted_order_that_cannot_be_read_is_searched_and_never_sent_
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the broker loses its own id, the order is reported as unknown once and is found by our client order id."""
-    monkeypatch.setattr(carry_out, "UNREAD_AFTER", timedelta(0))
+    monkeypatch.setattr(order_waits, "UNREAD_AFTER", timedelta(0))
     bench.account.fates = [Fate.OPEN]
     bench.account.reads_until_done = 2
     await bench.deliver(an_order())
@@ -57,7 +58,7 @@ async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An accepted order is never sent again, however long ago its request ended. After a minute an alert is raised."""
-    monkeypatch.setattr(carry_out, "UNREAD_AFTER", timedelta(0))
+    monkeypatch.setattr(order_waits, "UNREAD_AFTER", timedelta(0))
     monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta(0))
     bench.account.fates = [Fate.OPEN]
     bench.account.hidden_seconds = 3600

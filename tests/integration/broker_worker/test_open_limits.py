@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from redis.asyncio import Redis
 
-from services.broker_worker.open_bounds import WAITING_OPEN_SECONDS
 from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, RateLimited, Rejected
 from shared.brokers.port.orders import LimitOrder, MarketOrder
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
+from shared.domain.copying.order_waits import WAITING_OPEN_SECONDS
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.fill import Side

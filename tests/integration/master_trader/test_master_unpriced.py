@@ -18,7 +18,8 @@ from services.master_trader.report import Report
 from services.master_trader.watch import Master, Watch
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import Plan, plan
+from shared.domain.copying.plan import plan
+from shared.domain.copying.planned import PlanColumns, columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, MasterAccount
@@ -73,18 +74,20 @@ class UnpricedMaster:
         entries = await read_fills(self.redis, KEYS, 0, 100)
         return [entry.fill for entry in entries if isinstance(entry.fill, MasterFill)]
 
-    async def planned(self) -> list[Plan]:
+    async def planned(self) -> list[PlanColumns]:
         """What a follower with 1,000 dollars does for each fill."""
         now = self.account.clock
         return [
-            plan(
-                fill,
-                a_follower(),
-                an_account("1000", taken_at=now),
-                an_instrument(),
-                Decimal(0),
-                now=now,
-                snapshot_max_age=timedelta(minutes=5),
+            columns_of(
+                plan(
+                    fill,
+                    a_follower(),
+                    an_account("1000", taken_at=now),
+                    an_instrument(),
+                    Decimal(0),
+                    now=now,
+                    snapshot_max_age=timedelta(minutes=5),
+                )
             )
             for fill in await self.fills()
         ]

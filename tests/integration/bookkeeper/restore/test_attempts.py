@@ -97,7 +97,7 @@ async def test_a_restore_that_was_overtaken_changes_nothing_any_more(world: Rest
         else:
             await world.redis.flushall()
         seen = {key: await world.redis.dump(key) for key in await world.redis.keys("*")}
-        for attempt in (paused._forget(), paused._put_positions(), paused._put_mailboxes(), paused._put_fills(1, 0, 0)):
+        for attempt in (paused.forget(), paused.put_positions(), paused.put_mailboxes(), paused.put_fills(1, 0, 0)):
             with pytest.raises(LeaseLost):
                 await attempt
         assert {key: await world.redis.dump(key) for key in await world.redis.keys("*")} == seen

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, balance_of
 from shared.domain.accounts.equity import Balance, snapshot
 from shared.domain.copying.plan import plan
+from shared.domain.copying.planned import columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import EVENT, SnapshotEvent
 from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
@@ -49,10 +50,11 @@ def test_three_failed_readings_stop_opens_and_not_exits() -> None:
         planned = plan(
             a_fill(), a_follower(), marked, an_instrument(), Decimal(0), now=NOW, snapshot_max_age=MAXIMUM_AGE
         )
-        skipped[failed_reads] = planned.skip_reason
-        exit_plan = plan(
+        skipped[failed_reads] = columns_of(planned).skip_reason
+        closing = plan(
             a_sale("1"), a_follower(), marked, an_instrument(), Decimal(0), now=NOW, snapshot_max_age=MAXIMUM_AGE
         )
+        exit_plan = columns_of(closing)
         assert exit_plan.fraction == 1
     unavailable = SkipReason.ACCOUNT_UNAVAILABLE
     assert list(skipped.values()) == [None, None, None, unavailable, unavailable]

@@ -9,7 +9,8 @@ import pytest
 from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import Plan, plan, unplannable
+from shared.domain.copying.plan import plan, unplannable
+from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, PlanColumns, Skip, columns_of, order_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
 from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
@@ -30,20 +31,21 @@ def planned(**changes: Any) -> Plan:
     return plan(**{**DEFAULTS, **changes})
 
 
+def columns(**changes: Any) -> PlanColumns:
+    """The columns of that plan."""
+    return columns_of(planned(**changes))
+
+
 def test_an_open_is_proportional_to_equity() -> None:
     """With a hundredth of the master's equity, the follower buys a hundredth of the quantity."""
-    assert planned() == Plan(Decimal("0.001"), None, None, ZERO)
+    assert planned() == Open(Decimal("0.001"), ZERO)
 
 
 def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
     """0.0004 is carried and 0.001 is due. One lot of 0.001 is ordered and 0.0004 is carried again."""
     coarse = an_instrument(lot="0.001")
-    assert planned(instrument=coarse, carried=Decimal("0.0004")) == Plan(
-        Decimal("0.001"), None, None, Decimal("0.0004")
-    )
-    assert planned(instrument=coarse, carried=Decimal("0.0016")) == Plan(
-        Decimal("0.002"), None, None, Decimal("0.0006")
-    )
+    assert planned(instrument=coarse, carried=Decimal("0.0004")) == Open(Decimal("0.001"), Decimal("0.0004"))
+    assert planned(instrument=coarse, carried=Decimal("0.0016")) == Open(Decimal("0.002"), Decimal("0.0006"))
 
 
 @pytest.mark.parametrize(
@@ -53,19 +55,19 @@ def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
 def test_an_open_below_a_minimum_is_carried_whole(instrument: dict[str, str], minimum_notional: str) -> None:
     """The minimum is the broker's quantity, the broker's cost, the policy's cost or the lot."""
     result = planned(instrument=an_instrument(**instrument), follower=a_follower(minimum_notional=minimum_notional))
-    assert result == Plan(None, None, SkipReason.BELOW_MINIMUM, Decimal("0.001"))
+    assert result == Skip(SkipReason.BELOW_MINIMUM, Decimal("0.001"))
 
 
 def test_an_open_is_ordered_when_nine_tenths_of_it_could_be_sold_again() -> None:
     """This includes an order at exactly the limit."""
     instrument = an_instrument(minimum_quantity="0.0009", minimum_cost="45")
-    assert planned(instrument=instrument, follower=a_follower(minimum_notional="45")).quantity == Decimal("0.001")
+    assert columns(instrument=instrument, follower=a_follower(minimum_notional="45")).quantity == Decimal("0.001")
 
 
 def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
     """After a fee in the coin, an order at exactly the minimum would leave less than the broker lets a client sell."""
     for changes in ({"minimum_quantity": "0.001"}, {"minimum_cost": "50"}):
-        plan = planned(instrument=an_instrument(**changes))
+        plan = columns(instrument=an_instrument(**changes))
         assert (plan.skip_reason, plan.carried_after) == (SkipReason.BELOW_MINIMUM, Decimal("0.001"))
 
 
@@ -89,12 +91,12 @@ def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
 )
 def test_a_skip_has_its_reason_and_keeps_what_is_owed(changes: dict[str, Any], reason: SkipReason) -> None:
     """A skipped fill does not change the carry of earlier opens."""
-    assert planned(**changes, carried=Decimal("0.5")) == Plan(None, None, reason, Decimal("0.5"))
+    assert planned(**changes, carried=Decimal("0.5")) == Skip(reason, Decimal("0.5"))
 
 
 def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
     """Only an older reading is stale."""
-    assert planned(account=an_account(taken_at=NOW - timedelta(minutes=5))).skip_reason is None
+    assert columns(account=an_account(taken_at=NOW - timedelta(minutes=5))).skip_reason is None
 
 
 @pytest.mark.parametrize(
@@ -112,7 +114,7 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
 def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
     """No limit, pause or stale reading prevents a close."""
     result = planned(**{"fill": a_sale("0.25"), **changes})
-    assert result == Plan(None, Decimal("0.25"), None, ZERO)
+    assert result == Exit(Decimal("0.25"), ZERO)
 
 
 @pytest.mark.parametrize(("fraction", "left"), [("0.25", "0.0075"), ("1", "0")])
@@ -124,10 +126,8 @@ def test_an_exit_scales_what_opens_still_owe(fraction: str, left: str) -> None:
 def test_a_policy_that_cannot_be_read_opens_nothing_and_ends_what_was_opened() -> None:
     """The size of an open is unknown, so opens are skipped and the carry stays. Exits are executed as usual."""
     follower = a_follower().model_copy(update={"policy_error": "its policy cannot be read"})
-    assert planned(follower=follower, carried=Decimal("0.5")) == Plan(
-        None, None, SkipReason.POLICY_UNREADABLE, Decimal("0.5")
-    )
-    assert planned(fill=a_sale("0.25"), follower=follower).fraction == Decimal("0.25")
+    assert planned(follower=follower, carried=Decimal("0.5")) == Skip(SkipReason.POLICY_UNREADABLE, Decimal("0.5"))
+    assert columns(fill=a_sale("0.25"), follower=follower).fraction == Decimal("0.25")
 
 
 @pytest.mark.parametrize(
@@ -148,8 +148,8 @@ def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
     changed_at = fill.executed_at - timedelta(seconds=seconds_before)
     follower = a_follower(status=FollowerStatus.DISABLED, status_changed_at=changed_at)
     result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))
-    looked_for = Plan(ZERO, None, None, Decimal("0.5"))
-    assert result == (looked_for if is_looked_for else Plan(None, None, SkipReason.DISABLED, Decimal("0.5")))
+    looked_for = LookOnly(Decimal("0.5"))
+    assert result == (looked_for if is_looked_for else Skip(SkipReason.DISABLED, Decimal("0.5")))
 
 
 def test_the_minimum_of_a_policy_is_in_dollars_in_every_pair() -> None:
@@ -157,30 +157,45 @@ def test_the_minimum_of_a_policy_is_in_dollars_in_every_pair() -> None:
     fill = a_fill(symbol="ETH/BTC", price="0.05", quantity="20", cost="1", quote_price="50000")
     eth = an_instrument(symbol="ETH/BTC", base="ETH", quote="BTC", minimum_cost="0.00001")
     for minimum, reason in (("500", None), ("500.01", SkipReason.BELOW_MINIMUM)):
-        result = planned(fill=fill, instrument=eth, follower=a_follower(minimum_notional=minimum))
+        result = columns(fill=fill, instrument=eth, follower=a_follower(minimum_notional=minimum))
         assert result.skip_reason is reason
 
 
 def test_a_fill_that_costs_more_than_the_equity_is_scaled_by_its_cost() -> None:
     """The master bought for 5,000 dollars. Its equity cannot be 500, so a follower with 1,000 buys for 1,000."""
-    assert planned(fill=a_fill(master_equity_before="500")).quantity == Decimal("0.02")
+    assert columns(fill=a_fill(master_equity_before="500")).quantity == Decimal("0.02")
 
 
 def test_an_input_that_cannot_be_planned_ends_with_a_reason() -> None:
     """More digits than any quantity has. The carry stays as it was."""
     with pytest.raises(ArithmeticError):
         planned(account=an_account("1E+100"))
-    assert unplannable(a_fill(), Decimal("0.5")) == Plan(None, None, SkipReason.CANNOT_BE_PLANNED, Decimal("0.5"))
+    assert unplannable(a_fill(), Decimal("0.5")) == Skip(SkipReason.CANNOT_BE_PLANNED, Decimal("0.5"))
 
 
 def test_an_exit_that_cannot_be_planned_is_planned_without_the_carry() -> None:
     """The exit needs only its fraction. A sale of what the master did not trade stays a skip."""
     with pytest.raises(ArithmeticError):
         planned(fill=a_sale("0.25"), carried=Decimal("sNaN"))
-    assert unplannable(a_sale("0.25"), Decimal("sNaN")) == Plan(None, Decimal("0.25"), None, ZERO)
-    assert unplannable(a_sale("0"), ZERO).skip_reason is SkipReason.CANNOT_BE_PLANNED
+    assert unplannable(a_sale("0.25"), Decimal("sNaN")) == Exit(Decimal("0.25"), ZERO)
+    assert columns_of(unplannable(a_sale("0"), ZERO)).skip_reason is SkipReason.CANNOT_BE_PLANNED
 
 
 def test_the_equity_of_the_finding_is_planned_within_the_followers_own_equity() -> None:
     """A master's equity of 0.00000001 dollars once stopped the engine of its broker."""
-    assert planned(fill=a_fill(master_equity_before="0.00000001")).quantity == Decimal("0.02")
+    assert columns(fill=a_fill(master_equity_before="0.00000001")).quantity == Decimal("0.02")
+
+
+@pytest.mark.parametrize(
+    ("plan", "columns"),
+    [
+        (Open(Decimal(2), Decimal(1)), PlanColumns(Decimal(2), None, None, Decimal(1))),
+        (Exit(Decimal("0.5"), ZERO), PlanColumns(None, Decimal("0.5"), None, ZERO)),
+        (LookOnly(Decimal(1)), PlanColumns(ZERO, None, None, Decimal(1))),
+        (Skip(SkipReason.PAUSED, Decimal(1)), PlanColumns(None, None, SkipReason.PAUSED, Decimal(1))),
+    ],
+)
+def test_a_plan_survives_its_way_through_the_ledger(plan: Plan, columns: PlanColumns) -> None:
+    """The ledger and the mailbox have columns, and a worker gets the plan of the order back."""
+    assert columns_of(plan) == columns
+    assert isinstance(plan, Skip) or order_of(columns.quantity, columns.fraction, columns.carried_after) == plan

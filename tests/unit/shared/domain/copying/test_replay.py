@@ -11,6 +11,7 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import plan
+from shared.domain.copying.planned import columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.replay import RecordedDecision, differences
 from shared.domain.instrument import Instrument
@@ -38,7 +39,7 @@ def recorded(
         carried_before=carried,
         decided_at=NOW,
         instrument=instrument if isinstance(instrument, Instrument) else None,
-        **planned._asdict(),
+        **columns_of(planned)._asdict(),
     )
 
 

@@ -1,0 +1,346 @@
+"""Simulates a broker, a record and a clock around the machine of one copy order, and lets everything go wrong.
+
+Nothing here waits. Each turn may delay the worker, kill it, lose a reply, or lose the record. When the turns are used
+up, all goes well. The broker's own book is the truth that is compared with what the machine believes.
+"""
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from enum import Enum, auto
+from itertools import chain, repeat
+
+from services.broker_worker.order_record import RecordFacts, changed_record, recorded_state
+from shared.domain.amounts import ZERO
+from shared.domain.copying.open_limits import OpenLimits
+from shared.domain.copying.order_machine import OrderMachine
+from shared.domain.copying.order_observations import (
+    Absent,
+    CancelAnswered,
+    ExitChecked,
+    Failure,
+    FailureKind,
+    FundsRead,
+    Observation,
+    OpenChecked,
+    Resumed,
+    Seen,
+    Taken,
+)
+from shared.domain.copying.order_state import Accepted, Attempt, CopyOrderState, Ended, Submitting, Unknown, Verdict
+from shared.domain.copying.order_steps import (
+    Cancel,
+    CheckExit,
+    CheckOpen,
+    LookUp,
+    OrderStep,
+    Read,
+    ReadFunds,
+    Send,
+    Settle,
+    Wait,
+)
+from shared.domain.fill import Side
+from shared.domain.identity import BrokerOrderId, CopyOrderId
+from shared.domain.order_report import OrderReport, OrderStatus
+from shared.domain.symbol import Symbol
+from shared.messaging.mailboxes import Submission
+from tests.support.examples import NOW
+
+VALIDITY = timedelta(seconds=10)
+MARGIN = timedelta(seconds=5)
+CLAIM = timedelta(seconds=20)
+QUANTITY = Decimal(1)
+MOST_CALM_STEPS = 300
+CERTAIN = frozenset(FailureKind) - {FailureKind.NO_ANSWER, FailureKind.LIMITED}
+"""Failures after which the broker certainly did not execute the request."""
+
+
+class Death(Enum):
+    """Where in a step the worker is killed."""
+
+    BEFORE_RECORD = auto()
+    BEFORE_STEP = auto()
+    """If the step sends, the worker is only paused: the request leaves later, when another worker has the order."""
+    AFTER_STEP = auto()
+
+
+class Executed(Enum):
+    """What the broker executes of an order that it accepts."""
+
+    ALL = auto()
+    PART = auto()
+    NOTHING = auto()
+    LATER = auto()
+    """It waits in the book until it is filled or canceled."""
+
+
+class Start(Enum):
+    """What was recorded before the first worker of a test."""
+
+    FRESH = auto()
+    REPLAYED = auto()
+    """Redis lost the record of an attempt, if there was one."""
+    SUBMITTING = auto()
+    UNKNOWN = auto()
+    ACCEPTED = auto()
+    LOST = auto()
+    """Accepted, and neither a reading nor a search has found it."""
+
+
+@dataclass(frozen=True)
+class Turn:
+    """What happens during one step."""
+
+    seconds: float = 0.0
+    """How long the step lasts."""
+    death: Death | None = None
+    failure: FailureKind | None = None
+    """The answer. None: the true one."""
+    is_done_though: bool = True
+    """Whether the broker does what was asked although its answer is unclear."""
+    arrives_late: float = 0.0
+    """How much of its validity a request without a clear answer takes until it arrives, from 0 to 1; above 1: too late."""
+    executed: Executed = Executed.ALL
+    hidden_seconds: float = 0.0
+    """How long look-ups do not show the order."""
+    filled_after_seconds: float = 5.0
+    opens_at: datetime | None = None
+    exit_follows: bool = False
+    affordable: Decimal | None = QUANTITY / 2
+    record_is_lost: bool = False
+
+
+@dataclass
+class Booked:
+    """One order that the broker took."""
+
+    report: OrderReport
+    taken_at: datetime
+    visible_at: datetime
+    filled_at: datetime | None
+
+    def at(self, now: datetime) -> OrderReport:
+        """What the broker shows at that time."""
+        if self.report.status is OrderStatus.OPEN and self.filled_at is not None and now >= self.filled_at:
+            update = {"status": OrderStatus.DONE, "filled_quantity": self.report.quantity}
+            self.report = self.report.model_copy(update=update)
+        return self.report
+
+
+@dataclass
+class OrderWorld:
+    """One order from its preparation to its end. Every assertion in here is an invariant of the protocol."""
+
+    machine: OrderMachine
+    now: datetime = NOW
+    record: Submission | None = None
+    booked: list[Booked] = field(default_factory=list)
+    sent: list[tuple[Attempt, datetime]] = field(default_factory=list)
+    """Each request, with the time of its arrival."""
+    undecided_until: datetime | None = None
+    """A request may be at the broker. A look-up that begins from then on and finds nothing proves that it is not."""
+    checked_at: datetime | None = None
+    """The broker's time at the last check of an open since the last send."""
+    looked_up: int = 0
+
+    def __post_init__(self) -> None:
+        if self.machine.is_replayed:  # it may have been sent before its record was lost
+            self.undecided_until = self.machine.window_ends(None)
+
+    def live(self, turns: Iterable[Turn]) -> Verdict:
+        """Serve the order until it is final. Raises AssertionError when an invariant does not hold."""
+        calm: Iterator[Turn] = repeat(Turn(), MOST_CALM_STEPS)
+        state, observation = self._resume(), Resumed()
+        for turn in chain(turns, calm):
+            state, step = self.machine.next_step(state, observation, self.now)
+            answer = None if turn.death is Death.BEFORE_RECORD else self.take(state, step, turn)
+            self.now += timedelta(seconds=turn.seconds)
+            if isinstance(step, Settle) and answer is not None:
+                self._check_end(step.verdict)
+                return step.verdict
+            if turn.death is not None or isinstance(step, Wait):
+                self._end_serving(step, turn)
+                state, observation = self._resume(), Resumed()
+            elif answer is not None:
+                observation = answer
+        raise AssertionError(f"the order is not final, although the broker answers: {state}")
+
+    def _resume(self) -> CopyOrderState:
+        self.checked_at = None
+        return recorded_state(self.record, is_replayed=self.machine.is_replayed)
+
+    def _end_serving(self, step: OrderStep, turn: Turn) -> None:
+        if turn.death is not None:
+            self.now += CLAIM
+        elif isinstance(step, Wait):
+            self.now += timedelta(seconds=step.seconds)
+        if isinstance(step, Wait) and step.forget_submission and turn.death in {None, Death.AFTER_STEP}:
+            self.record = None
+        if turn.record_is_lost:  # Redis was emptied, and the ledger has the order without its attempts
+            self.record = None
+            self.machine = replace(self.machine, is_replayed=True, decided_at=self.now)
+
+    def take(self, state: CopyOrderState, step: OrderStep, turn: Turn) -> Observation | None:
+        """Record the state and perform the step, as the worker does. None: the worker was killed before."""
+        if step.is_recorded_first:
+            self.keep(state)
+        if turn.death is Death.BEFORE_STEP:
+            if isinstance(step, Send):
+                self._check_send(step.attempt)
+                self._arrive(step.attempt, replace(turn, arrives_late=turn.arrives_late * 2))
+            return None
+        answer = self._perform(step, turn)
+        if turn.death is None and isinstance(step, Send) and isinstance(answer, Failure) and answer.kind in CERTAIN:
+            self.undecided_until = None
+        return answer
+
+    def keep(self, state: CopyOrderState) -> None:
+        """Record the state, as the worker does."""
+        changed = changed_record(state, self.record, RecordFacts(CopyOrderId("c1"), NOW, self.machine.is_open, ZERO))
+        self.record = changed.submission if changed else self.record
+
+    def _perform(self, step: OrderStep, turn: Turn) -> Observation:
+        failure = Failure(turn.failure, "words", 1.0) if turn.failure is not None else None
+        match step:
+            case CheckOpen():
+                self.checked_at = self.now
+                return OpenChecked(self.now, turn.opens_at)
+            case Send(attempt):
+                self._check_send(attempt)
+                return self._send(attempt, turn, failure)
+            case ReadFunds():
+                return failure or FundsRead(turn.affordable)
+            case LookUp():
+                return failure or self._look_up()
+            case Read(broker_order_id):
+                return failure or Seen(self._by_id(broker_order_id).at(self.now))
+            case CheckExit():
+                return ExitChecked(self.now, turn.exit_follows)
+            case Cancel(broker_order_id):
+                assert self.record is not None, "canceled without a record"
+                assert self.record.canceled_for is not None, "canceled without a recorded reason"
+                if failure is None or turn.is_done_though:
+                    self._cancel(self._by_id(broker_order_id))
+                return failure or CancelAnswered()
+            case Wait() | Settle():
+                return Resumed()
+
+    def _send(self, attempt: Attempt, turn: Turn, failure: Failure | None) -> Observation:
+        if failure is None:
+            self._arrive(attempt, replace(turn, arrives_late=0.0))
+            return Taken(self.booked[-1].report.broker_order_id)
+        if failure.kind not in CERTAIN and turn.is_done_though:
+            self._arrive(attempt, turn)
+        else:
+            self.sent.append((attempt, self.now))
+        return failure
+
+    def _arrive(self, attempt: Attempt, turn: Turn) -> None:
+        """Let the request arrive. The broker executes none that is not valid any more."""
+        arrival = self.now + turn.arrives_late * VALIDITY
+        self.sent.append((attempt, arrival))
+        if arrival > attempt.valid_until:
+            return
+        filled = {Executed.ALL: attempt.quantity, Executed.PART: attempt.quantity / 2}.get(turn.executed, ZERO)
+        is_waiting = turn.executed is Executed.LATER
+        report = OrderReport(
+            broker_order_id=BrokerOrderId(f"O{len(self.booked) + 1}"),
+            client_order_id="c1",
+            symbol=Symbol("BTC", "USD"),
+            side=Side.BUY if self.machine.is_open else Side.SELL,
+            status=OrderStatus.OPEN if is_waiting else OrderStatus.DONE,
+            quantity=attempt.quantity,
+            filled_quantity=filled,
+        )
+        self.booked.append(
+            Booked(
+                report,
+                arrival,
+                arrival + timedelta(seconds=turn.hidden_seconds),
+                arrival + timedelta(seconds=turn.filled_after_seconds) if is_waiting else None,
+            )
+        )
+
+    def _look_up(self) -> Seen | Absent:
+        self.looked_up += 1
+        for order in self.booked:
+            if order.visible_at <= self.now:
+                return Seen(order.at(self.now))
+        if self.undecided_until is not None and self.now >= self.undecided_until:
+            self.undecided_until = None
+        return Absent()
+
+    def _by_id(self, broker_order_id: BrokerOrderId) -> Booked:
+        (found,) = [order for order in self.booked if order.report.broker_order_id == broker_order_id]
+        return found
+
+    def _cancel(self, order: Booked) -> None:
+        if order.at(self.now).status is OrderStatus.OPEN:
+            order.report = order.report.model_copy(update={"status": OrderStatus.DONE, "filled_quantity": QUANTITY / 4})
+
+    def _check_send(self, attempt: Attempt) -> None:
+        """A request leaves only when it is recorded, nothing can be at the broker, and an open is young enough."""
+        assert self.record is not None, "an order was sent without a record"
+        assert (self.record.stage, self.record.attempt) == ("submitting", attempt.number)
+        assert (self.record.quantity, self.record.valid_until) == (attempt.quantity, attempt.valid_until)
+        assert self.undecided_until is None, "an order was sent while an earlier request may be at the broker"
+        assert not self.booked, "an order was sent that is at the broker already"
+        on_the_way = [old for old, arrival in self.sent if self.now < arrival <= old.valid_until]
+        assert not on_the_way, "an order was sent while an earlier request is on its way"
+        if self.machine.is_open:
+            assert self.checked_at is not None, "an open was sent whose age was not checked"
+            assert self.checked_at < self.machine.limits.ends_at(self.machine.executed_at), "too old"
+            self.checked_at = None
+        self.undecided_until = attempt.valid_until + MARGIN
+
+    def _check_end(self, verdict: Verdict) -> None:
+        """The verdict is the truth of the broker's book."""
+        assert len(self.booked) <= 1, "two orders were live"
+        if isinstance(verdict, Ended):
+            (order,) = self.booked
+            assert verdict.report == order.report
+            assert verdict.report.status is OrderStatus.DONE
+        else:
+            assert not self.booked, "an order at the broker was forgotten"
+            assert self.undecided_until is None, "an order ended while it may be at the broker"
+
+
+def a_world(start: Start, machine: OrderMachine, turn: Turn) -> OrderWorld:
+    """A world in which an order has come that far, with a broker that did what the turn says."""
+    world = OrderWorld(replace(machine, is_replayed=start is Start.REPLAYED))
+    if start in {Start.FRESH, Start.REPLAYED} or machine.quantity is None:
+        return world
+    attempt = Attempt(1, machine.quantity, NOW, NOW + VALIDITY, 1)
+    world.checked_at = machine.executed_at
+    world.take(Submitting(attempt), Send(attempt), replace(turn, death=None, failure=FailureKind.NO_ANSWER))
+    if start is Start.UNKNOWN:
+        world.keep(Unknown(attempt, "no answer", is_noted=True))
+    elif world.booked and start is not Start.SUBMITTING:
+        world.keep(Accepted(world.booked[0].report.broker_order_id, NOW, NOW, machine.quantity))
+        if start is Start.LOST:
+            world.keep(Accepted(world.booked[0].report.broker_order_id, NOW, NOW, machine.quantity, lost="not found"))
+    world.now += timedelta(seconds=turn.seconds)
+    return world
+
+
+def an_order_machine(
+    *,
+    is_open: bool = True,
+    is_replayed: bool = False,
+    quantity: Decimal | None = QUANTITY,
+    age: timedelta = timedelta(),
+    kind: type[OrderMachine] = OrderMachine,
+) -> OrderMachine:
+    """The machine of an order that was decided just now, for a fill of that age."""
+    return kind(
+        is_open=is_open,
+        quantity=quantity,
+        is_replayed=is_replayed,
+        executed_at=NOW - age,
+        decided_at=NOW,
+        limits=OpenLimits(),
+        validity=VALIDITY,
+        lookup_margin=MARGIN,
+    )
