@@ -1,6 +1,6 @@
 """Keeps an open within its bounds: skips it when it is too old, and cancels it when it has waited at the broker too long.
 
-An exit has no bounds. It is never skipped and never canceled here.
+An exit has no bounds of its own, and is never canceled here. Only a stop holds it back.
 """
 
 from collections.abc import Awaitable, Callable
@@ -11,6 +11,7 @@ import structlog
 
 from services.broker_worker.order_events import Later, Settled
 from services.broker_worker.order_progress import OrderProgress
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError, KeyRefused, Rejected
 from shared.brokers.port.account import BrokerAccount, HasTradingHours
 from shared.brokers.port.orders import OrderStatus
@@ -36,15 +37,17 @@ class OpenBounds:
     """The present by the broker's clock, because the broker's clock timed the master's execution."""
     exit_follows: Callable[[CopyOrder], Awaitable[bool]]
     """Whether an exit of the same symbol waits behind the order."""
+    stop_gate: StopGate
 
-    async def skip(self) -> Settled | None:
-        """The result of an open that must not be sent now. None: it may be sent.
+    async def skip(self) -> Settled | Later | None:
+        """The result of an order that must not be sent now. None: it may be sent.
 
         Call it only if the broker certainly executed nothing of the order.
         """
         order = self.progress.order
-        if order.side is Side.SELL:
-            return None
+        held = await self.stop_gate.before_send(self.progress)
+        if held is not None or order.side is Side.SELL:
+            return held
         now, limits = self.clock(), self.progress.limits
         if now >= limits.ends_at(order.executed_at):
             age_seconds, most_seconds = (now - order.executed_at).total_seconds(), limits.max_age.total_seconds()

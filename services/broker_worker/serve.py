@@ -16,6 +16,7 @@ from services.broker_worker.order_events import Later, Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
 from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
@@ -74,6 +75,7 @@ class Serving:
     accounts: AccountReader
     listing: Listing
     refused_keys: RefusedKeys
+    stop_gate: StopGate
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is to stop. Then only the first order of a claim is begun."""
     limits: OpenLimits = field(default_factory=OpenLimits)
@@ -170,10 +172,15 @@ class Serving:
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
             limits=self.limits,
         )
-        bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows)
+        bounds = OpenBounds(progress, access.account, self.broker_clock, self._exit_follows, self.stop_gate)
         wait_seconds = self._wait_seconds(access)
-        if access.refused and wait_seconds and submission is None and not order.replayed:
-            return progress.without_key(access.refused.message, wait_seconds)
+        if submission is None and not order.replayed:
+            # Certainly nothing was sent. First, so that a stop is the reason for every open that it skips.
+            held = await self.stop_gate.before_send(progress)
+            if held is not None:
+                return held
+            if access.refused and wait_seconds:
+                return progress.without_key(access.refused.message, wait_seconds)
         execution = Execution(progress, access.account, self.connection, bounds)
         try:
             result = await execution.run()

@@ -18,6 +18,7 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 
 CLOCKS_DIFFER = timedelta(seconds=5)
 
@@ -68,8 +69,11 @@ def plan(
     *,
     now: datetime,
     snapshot_max_age: timedelta,
+    stop: StopMode | None = None,
 ) -> Plan:
     """Decide what `follower` does for `fill`. `instrument` is a skip reason when there is no instrument.
+
+    `stop` is the mode that applies to the follower. It skips opens only: a halt lets exits wait in the mailbox.
 
     `carried` is what earlier opens still owe (base currency). An exit scales it down by the closed fraction, because
     that part of the owed position would have been closed too.
@@ -80,7 +84,9 @@ def plan(
     if follower.status is FollowerStatus.DISABLED or follower.status is FollowerStatus.REMOVED:
         if fill.replayed and _was_disabled_after(follower, fill):
             before = follower.model_copy(update={"status": FollowerStatus.ACTIVE})
-            ordered = plan(fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age)
+            ordered = plan(
+                fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age, stop=stop
+            )
             if ordered.skip_reason is None:
                 return _look_up_only(carried)
         return _skip(SkipReason.DISABLED, carried)
@@ -90,13 +96,20 @@ def plan(
         return Plan(None, fill.fraction_closed, None, _DOWN.multiply(carried, ONE - fill.fraction_closed))
     if instrument is SkipReason.UNSUPPORTED_SYMBOL:
         return _skip(instrument, carried)
-    if isinstance(instrument, SkipReason):
+    if stop is not None:
+        planned = _skip(skip_reason_of(stop), carried)
+    elif isinstance(instrument, SkipReason):
         planned = _skip(instrument, carried)
     else:
         planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)
     if fill.replayed and planned.skip_reason is not None:
         return _look_up_only(planned.carried_after)
     return planned
+
+
+def skip_reason_of(stop: StopMode) -> SkipReason:
+    """Why a stop of this mode skips an open."""
+    return SkipReason.STOPPED if stop is StopMode.HALT else SkipReason.CLOSE_ONLY
 
 
 def _was_disabled_after(follower: Follower, fill: MasterFill) -> bool:

@@ -13,6 +13,7 @@ from shared.domain.copying.plan import Plan, plan, unplannable
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 
 
 class RecordedDecision(BaseModel):
@@ -22,6 +23,8 @@ class RecordedDecision(BaseModel):
 
     follower_id: FollowerId
     status: FollowerStatus
+    stop_mode: StopMode | None = None
+    """The stop that applied to the follower."""
     minimum_notional: Amount
     equity: Amount | None
     """In US dollars, from the snapshot that was used; None when there was none."""
@@ -79,6 +82,7 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
             recorded.carried_before,
             now=recorded.decided_at,
             snapshot_max_age=snapshot_max_age,
+            stop=recorded.stop_mode,
         )
     except ArithmeticError:
         return unplannable(fill, recorded.carried_before)

@@ -13,6 +13,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.replay import differences
 from shared.domain.events import EVENT
 from shared.domain.identity import Broker
+from shared.domain.stop import StopMode, StopState
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.ledger.recorded_decisions import RecordedDecisions
@@ -52,6 +53,7 @@ def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: Mas
         [an_account("1234.56789"), an_account("0.33"), None, unavailable],
         [b"0.00000000123456789", None, None, None],
         an_instrument(),
+        StopState(revision=1, follower_modes={"ben": StopMode.CLOSE_ONLY}),
         now=NOW + timedelta(seconds=2),
         snapshot_max_age=MAX_AGE,
     )
