@@ -47,7 +47,7 @@ class StopReader:
     def __init__(self, redis: Redis, keys: BrokerKeys) -> None:
         self._redis = redis
         self._keys = keys
-        self._stored: bytes | None = None
+        self._stored: bytes | str | None = None
         self._state: StopState | None = None
         self._read_at_seconds = -REUSED_SECONDS
         self._reading = Lock()
