@@ -60,14 +60,6 @@ class StopScope(BaseModel):
         broker = f" --broker {self.broker.value}" if self.broker else ""
         return broker + (f" --follower {self.follower_id}" if self.follower_id else "")
 
-    def touches(self, other: "StopScope") -> bool:
-        """Whether some account is in both scopes."""
-        if self.broker is None or other.broker is None:
-            return True
-        if self.broker is not other.broker:
-            return False
-        return self.follower_id is None or other.follower_id is None or self.follower_id == other.follower_id
-
 
 class Stop(BaseModel):
     """A stop that stands."""

@@ -11,9 +11,11 @@ from typing import Any, Final
 
 from sqlalchemy import Connection, Engine, text
 
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop, StopMode, StopScope, StopState, state_at
 from shared.persistence.database import transaction
+from shared.persistence.followers.find import find_follower
+from shared.persistence.followers.store import FollowerStore
 
 _STANDING: Final = text("""
     SELECT * FROM (
@@ -86,6 +88,17 @@ class StopStore:
                     },
                 )
             return StopChange(before, _standing(connection))
+
+
+def find_scope(store: FollowerStore, broker: Broker | None, follower_id: FollowerId | None) -> StopScope:
+    """The scope that an operator names. A follower that is at one broker only needs no broker.
+
+    Raises UnknownFollower, AmbiguousFollower, DatabaseUnavailable.
+    """
+    if follower_id is None:
+        return StopScope(broker=broker)
+    record = find_follower(store, follower_id, broker)
+    return StopScope(broker=record.broker, follower_id=record.follower_id)
 
 
 def _standing(connection: Connection) -> StandingStops:

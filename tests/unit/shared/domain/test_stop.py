@@ -11,7 +11,6 @@ from shared.domain.stop import Stop, StopMode, StopScope, StopState, state_at, s
 
 ALL = StopScope()
 KRAKEN = StopScope(broker=Broker.KRAKEN)
-OKX = StopScope(broker=Broker.OKX)
 ALICE = StopScope(broker=Broker.KRAKEN, follower_id=FollowerId("alice"))
 MODES: list[StopMode | None] = [None, *StopMode]
 
@@ -60,16 +59,6 @@ def test_a_scope_has_a_name_and_the_options_that_name_it() -> None:
         ("kraken", " --broker kraken"),
         ("alice at kraken", " --broker kraken --follower alice"),
     ]
-
-
-def test_scopes_touch_when_an_account_is_in_both() -> None:
-    """After a resumption, the stops that still hold for its accounts are shown."""
-    bob = StopScope(broker=Broker.KRAKEN, follower_id=FollowerId("bob"))
-    assert all(ALL.touches(other) and other.touches(ALL) for other in (ALL, KRAKEN, OKX, ALICE))
-    assert KRAKEN.touches(ALICE)
-    assert ALICE.touches(KRAKEN)
-    assert not KRAKEN.touches(OKX)
-    assert not ALICE.touches(bob)
 
 
 def test_the_state_on_the_wire_stays_readable() -> None:
