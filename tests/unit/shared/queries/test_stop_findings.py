@@ -11,6 +11,7 @@ from shared.queries.stop_findings import unseen_stop_findings
 from tests.support.operators.status_facts import broker, pipeline, system
 
 KRAKEN = Broker.KRAKEN
+SINCE = "since 2026-01-02 00:00:00 UTC by cli:ann"
 ALICE = StopScope(broker=KRAKEN, follower_id=FollowerId("alice"))
 
 
@@ -29,15 +30,13 @@ def test_each_stop_is_one_finding_of_its_scope() -> None:
             FindingKind.STOPPED,
             None,
             "trading",
-            "trading is stopped for all brokers (halt) since 2026-01-02 00:00:00 UTC by cli:ann: a drill. "
-            "`nija resume` ends it",
+            f"trading is stopped for all brokers (halt) {SINCE}: a drill. `nija resume` ends it",
         ),
         (
             FindingKind.STOPPED,
             KRAKEN,
             "alice",
-            "trading is stopped for alice at kraken (close-only) since 2026-01-02 00:00:00 UTC by cli:ann. "
-            "`nija resume --broker kraken --follower alice` ends it",
+            f"trading is stopped for alice at kraken (close-only) {SINCE}. `nija resume{ALICE.options}` ends it",
         ),
     ]
 
