@@ -18,8 +18,8 @@ from shared.persistence.errors import AmbiguousFollower, UnknownFollower
 from shared.queries.stops import StopPreview, preview_stop
 
 _EFFECTS: Final = {
-    StopMode.HALT: "no new order is sent. Opens are skipped, and exits wait until trading is resumed.",
-    StopMode.CLOSE_ONLY: "opens are skipped, and exits go on.",
+    StopMode.HALT: "No new order is sent. Opens are skipped, and exits wait until trading is resumed.",
+    StopMode.CLOSE_ONLY: "Opens are skipped, and exits go on.",
 }
 
 ModeOption = Annotated[str, typer.Option("--mode", "-m", help="halt: exits wait, too; close-only: exits go on.")]
@@ -60,7 +60,7 @@ def stop(
         _print_json(result)
     else:
         changed = f" (before: {result.before.mode.value})" if result.before else ""
-        output.console.print(f"{result.scope.name}: {chosen.value}{changed}. {_EFFECTS[chosen].capitalize()}")
+        output.console.print(f"{result.scope.name}: {chosen.value}{changed}. {_EFFECTS[chosen]}")
         output.console.print(f"`nija resume{result.scope.options}` ends it.")
     _report_unreached(result)
 
@@ -116,7 +116,7 @@ def _confirm(settings: Settings, mode: StopMode, broker: Broker | None, follower
 def _words(preview: StopPreview, mode: StopMode) -> str:
     concerned = output.counted(preview.followers, "follower")
     now = f" It has the mode {preview.present.mode.value} now." if preview.present else ""
-    return f"{preview.scope.name}, {concerned}: {_EFFECTS[mode]}{now}"
+    return f"{mode.value} for {preview.scope.name}, {concerned}. {_EFFECTS[mode]}{now}"
 
 
 def _standing_lines(stops: Sequence[Stop]) -> list[str]:
