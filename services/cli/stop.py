@@ -42,7 +42,7 @@ def stop(
     """Stop trading at all brokers, at one broker or for one follower, until `nija resume`.
 
     Every process sees it within two seconds. Orders that are at the broker are followed to their end. A stop survives
-    restarts and is never ended by nija itself. Of several stops that apply to an account, the strictest one holds.
+    restarts and is never ended by nija itself. If several stops apply to an account, the strictest one holds.
     Exit code 1: a broker's Redis did not answer.
     """
     chosen = _chosen_mode(mode)

@@ -1,4 +1,4 @@
-"""Stops stand in the database until somebody resumes, and each change is recorded."""
+"""Stops stand in the database until a person resumes, and each change is recorded."""
 
 import threading
 

@@ -122,7 +122,7 @@ def test_a_follower_that_cannot_be_planned_stops_no_other() -> None:
 
 
 def test_a_stop_skips_opens_of_those_it_concerns_and_no_exit() -> None:
-    """Bob may only close. Everyone else trades. Each decision has the stop that applied."""
+    """Bob may only close. Alice trades. Each decision has the stop that applied."""
     bob_closes = StopState(revision=1, follower_modes={"bob": StopMode.CLOSE_ONLY})
 
     def decided(fill: MasterFill, stops: StopState) -> list[tuple[SkipReason | None, StopMode | None]]:
