@@ -110,6 +110,16 @@ def test_a_stop_is_mirrored_shown_and_ended(nija: Nija, fresh_redis_url: str) ->
     assert "stopped" not in {each["kind"] for each in json.loads(nija("status", "--json")[1])["findings"]}
 
 
+def test_a_stopped_broker_is_shown_where_brokers_are_shown(nija: Nija) -> None:
+    """`nija brokers` has a finding for it. `nija check brokers` names it, and only it."""
+    nija("stop", "--yes", "--broker", "okx", "--mode", "close-only")
+    facts = {each["broker"]: each for each in json.loads(nija("brokers", "--json")[1])}
+    assert facts["okx"]["stop"]["broker_mode"] == "close-only"
+    assert "okx: trading is stopped (close-only); see `nija status`" in nija("brokers")[1]
+    assert json.loads(nija("check", "brokers", "--json")[1])["stopped"] == {"okx": "close-only"}
+    assert "stopped: okx (close-only)" in nija("check", "brokers")[1]
+
+
 def test_a_resumption_without_a_stop_says_so(nija: Nija) -> None:
     """The exit code is 0. It names what other scopes keep stopped."""
     nija("stop", "--yes")
