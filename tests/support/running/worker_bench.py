@@ -98,6 +98,8 @@ class WorkerBench:
 
     async def deliver(self, *orders: CopyOrder) -> None:
         """Put the orders into their mailboxes as the engine does, with the present as their decision time."""
+        if self.has_stop_state:
+            await nothing_stopped(self.redis, KEYS)
         position = await self.redis.hget(KEYS.shards, "0") or b""
         self.sequence += 1
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
