@@ -17,6 +17,7 @@ from services.copy_engine.fan_out import FanOut
 from services.copy_engine.inputs import PlanningInputs
 from services.copy_engine.read_fills import FillReader
 from services.copy_engine.shards import Shards
+from shared.domain.stop import StopState
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.connection.connect import open_redis
 from shared.messaging.fills import publish_fill
@@ -37,7 +38,7 @@ async def fanout(redis_url: str, follower_count: int, rounds: int, announce: Ann
     redis = open_redis(redis_url)
     await redis.flushall()
     keys = BrokerKeys(BROKER)
-    await redis.set(keys.roster, 0)
+    await redis.mset({keys.roster: 0, keys.stop: StopState(revision=0).model_dump_json()})
     await store_accounts(redis, keys, follower_count)
     await redis.hset(keys.instruments, INSTRUMENT.symbol, INSTRUMENT.model_dump_json())
     inputs = PlanningInputs(redis, keys, present_prices(redis, keys))
@@ -114,6 +115,7 @@ def _baseline_orders() -> list[str]:
         [snapshot] * len(some),
         [None] * len(some),
         INSTRUMENT,
+        StopState(revision=0),
         now=snapshot.taken_at,
         snapshot_max_age=SNAPSHOT_MAX_AGE,
     ).orders[1::2]

@@ -2,7 +2,7 @@
 
 Each broker has its own loop and Redis connection, and a loop that fails is started again. Several bookkeepers may run
 at the same time and share the events. At intervals, one of them also compares the accounts of a broker with the ledger
-(`reconcile_rounds`).
+(`reconcile_rounds`). Each of them mirrors the stops into Redis (`mirror_stops`).
 
 The process ends by SIGTERM or SIGINT. A wrong setting ends it at the start, with exit code 2 and a text that names the
 setting.
@@ -19,6 +19,7 @@ import uvloop
 from sqlalchemy import Engine
 
 from services.bookkeeper.keep_books import Bookkeeper
+from services.bookkeeper.mirror_stops import StopMirror
 from services.bookkeeper.reconcile_rounds import ReconciliationRounds
 from services.bookkeeper.restore import Restore
 from shared.config import (
@@ -46,6 +47,7 @@ from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
+from shared.persistence.stops import StopStore
 from shared.presence import LoopLife, signs_of_life
 from shared.running import run_each, stop_by_signal
 
@@ -61,6 +63,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
     engine = open_engine(database_url, pool_size=len(brokers))
     vitals = Vitals(Heartbeat(settings.heartbeat_file), brokers)
     redis_urls = {broker: settings.redis_url_for(broker) for broker in brokers}
+    mirrors: list[asyncio.Task[None]] = []
     rounds: list[asyncio.Task[None]] = []
     try:
         async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
@@ -68,13 +71,14 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
             await refuse_unusable_redis(settings, brokers, stopping)
             start.succeeded()
             log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
+            mirrors = [asyncio.create_task(_mirror_stops(settings, broker, engine)) for broker in brokers]
             if settings.reconcile_every_seconds:
                 rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
             work = functools.partial(_keep_books, settings, engine, vitals, stopping, name)
             await run_each(brokers, work, stopping, vitals)
         log.info("bookkeeper stopped")
     finally:
-        await end_tasks(*rounds)
+        await end_tasks(*mirrors, *rounds)
         engine.dispose()
 
 
@@ -92,9 +96,16 @@ async def _keep_books(
             Copies(engine, broker),
             MasterFills(engine),
             FollowerStore(engine),
+            StopStore(engine),
             settings.follower_shards,
         )
         await Bookkeeper(broker, EventStream(redis, keys, consumer), Ledger(engine), restore, duty).run(stopping)
+
+
+async def _mirror_stops(settings: Settings, broker: Broker, engine: Engine) -> None:
+    # Not guarded: a restore must not have to wait for the mirror, nor the mirror for a restore.
+    async with open_redis(settings.redis_url_for(broker)) as redis:
+        await StopMirror(redis, BrokerKeys(broker), StopStore(engine)).run()
 
 
 async def _reconcile(settings: Settings, broker: Broker, engine: Engine) -> None:

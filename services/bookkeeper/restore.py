@@ -37,9 +37,11 @@ from shared.domain.instrument import Instrument
 from shared.messaging.connection.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
 from shared.messaging.lease import Command, Lease, LeaseLost, new_token, work_while_held
+from shared.messaging.stops import mirror_command
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.master_fills import MasterFills
+from shared.persistence.stops import StopStore
 
 SCAN_COUNT = 1_000
 PIPELINE = 1_000
@@ -73,6 +75,7 @@ class Restore:
         copies: Copies,
         fills: MasterFills,
         followers: FollowerStore,
+        stops: StopStore,
         shards: int,
     ) -> None:
         self._redis = redis
@@ -81,6 +84,7 @@ class Restore:
         self._copies = copies
         self._fills = fills
         self._followers = followers
+        self._stops = stops
         self._shards = shards
         self._lease = self._new_lease()
 
@@ -131,7 +135,9 @@ class Restore:
         positions = await self.put_positions()
         orders = await self.put_mailboxes()
         fills = await self.put_fills(last, published, last if done is None else min(done, last))
-        await self._lease.write(("SET", self._keys.epoch, run_id), then_release=True)
+        # Before the stages may work again. Read last, because the rest may take minutes.
+        stops = (await asyncio.to_thread(self._stops.standing)).at(self._keys.broker)
+        await self._lease.write(mirror_command(self._keys, stops), ("SET", self._keys.epoch, run_id), then_release=True)
         return RestoreReport(orders, positions, fills)
 
     async def _write_many(self, commands: Iterable[Command]) -> None:
@@ -158,7 +164,8 @@ class Restore:
         keys = self._keys
         # `ready` comes first: from here on, no follower can be claimed.
         # Alerts stay, because some are raised again only after an hour. An alert that no longer holds expires.
-        gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries)
+        # The stops are deleted, because Redis may have those of a PostgreSQL that was replaced by a backup.
+        gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries, keys.stop)
         await self._lease.write(("DEL", *gone))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []

@@ -14,6 +14,7 @@ import structlog
 from services.broker_worker.broker_answers import failure_of
 from services.broker_worker.order_events import Settled
 from services.broker_worker.order_progress import OrderProgress
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError, KeyRefused, Rejected
 from shared.brokers.port.account import BrokerAccount, HasTradingHours
 from shared.brokers.port.connection import BrokerConnection
@@ -24,15 +25,15 @@ from shared.domain.copying.order_observations import (
     ExitChecked,
     FundsRead,
     Observation,
-    OpenChecked,
     Seen,
+    SendChecked,
     Taken,
 )
 from shared.domain.copying.order_state import Attempt
 from shared.domain.copying.order_steps import (
     Cancel,
     CheckExit,
-    CheckOpen,
+    CheckSend,
     LookUp,
     OrderStep,
     Read,
@@ -59,6 +60,7 @@ class Execution:
     """The present by the broker's clock, because the broker's clock timed the master's execution."""
     exit_follows: Callable[[CopyOrder], Awaitable[bool]]
     """Whether an exit of the same symbol waits behind the order."""
+    stop_gate: StopGate
     key_refused: KeyRefused | None = None
     """The refusal of the key that ended this run."""
     is_refused_to_trade: bool = False
@@ -87,8 +89,8 @@ class Execution:
         """Perform one step, and return what was observed, or the result of the run."""
         try:
             match step:
-                case CheckOpen(ends_at):
-                    return await self._check_open(ends_at)
+                case CheckSend(ends_at):
+                    return await self._check_send(ends_at)
                 case Send(attempt):
                     return await self._send(attempt)
                 case ReadFunds(refused):
@@ -115,9 +117,10 @@ class Execution:
             log.info("step failed", step=type(step).__name__, copy_order=self.progress.order.id, error=str(error))
             return failure_of(error)
 
-    async def _check_open(self, ends_at: datetime) -> OpenChecked:
-        at = self.broker_clock()
-        return OpenChecked(at, await self._market_opens_at() if at < ends_at else None)
+    async def _check_send(self, ends_at: datetime | None) -> SendChecked:
+        at, stop = self.broker_clock(), await self.stop_gate.mode_of(self.progress.order.follower_id)
+        is_market_asked = ends_at is not None and at < ends_at and stop is None
+        return SendChecked(at, stop, await self._market_opens_at() if is_market_asked else None)
 
     async def _market_opens_at(self) -> datetime | None:
         """When the closed market of a stock opens. None: it is open, or that is not known.

@@ -18,6 +18,7 @@ from services.broker_worker.drain import Drain, KeyRing, LoadCredentials
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError
 from shared.brokers.limits import RateLimits, address_of
 from shared.brokers.port.connection import BrokerConnection
@@ -32,6 +33,7 @@ from shared.messaging.price_list import present_prices
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stops import StopReader
 
 OPEN_RETRY_SECONDS = 2.0
 STOP_CHECK_SECONDS = 0.5
@@ -132,6 +134,7 @@ class Child:
             accounts,
             listing,
             refused_keys,
+            StopGate(StopReader(redis, keys)),
             self._stopping,
             limits=settings.open_limits,
             broker_clock=connection.clock.now,

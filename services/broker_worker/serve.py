@@ -10,29 +10,28 @@ from redis.asyncio import Redis
 
 from services.broker_worker.answer_reconciliation import ReconciliationResponder
 from services.broker_worker.carry_out import Execution
+from services.broker_worker.follower_keys import Access, FollowerKeys
 from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
-from shared.brokers.port.account import BrokerAccount
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import profile_of
-from shared.domain.accounts.credentials import Credentials, key_hash
-from shared.domain.accounts.refused_key import RETRY_AFTER, RefusedKey
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.copying.order_observations import Failure, FailureKind, Resumed
+from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed, SendChecked
 from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.planned import Exit, Open
 from shared.domain.copying.reasons import SkipReason
-from shared.domain.events import FollowerDisabled, OrderState, Outcome
+from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
-from shared.domain.identity import FollowerId
+from shared.domain.stop import holds_back
 from shared.messaging.alerts import AlertKind, Alerts
-from shared.messaging.event_stream import publish_event
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
 from shared.messaging.order_waits import OrderWaits
@@ -56,15 +55,6 @@ def _machine_clock() -> datetime:
     return datetime.now(UTC)
 
 
-@dataclass(slots=True)
-class Access:
-    """The account of a follower, the hash of the key that opens it, and the last refusals of this key."""
-
-    account: BrokerAccount
-    key_hash: str
-    refused: RefusedKey | None
-
-
 @dataclass(frozen=True, slots=True)
 class Serving:
     """Everything that is needed to serve the followers of one broker."""
@@ -76,6 +66,7 @@ class Serving:
     accounts: AccountReader
     listing: Listing
     refused_keys: RefusedKeys
+    stop_gate: StopGate
     stopping: asyncio.Event = field(default_factory=asyncio.Event)
     """Set when the process is to stop. Then only the first order of a claim is begun."""
     limits: OpenLimits = field(default_factory=OpenLimits)
@@ -89,7 +80,7 @@ class Serving:
         Without credentials (the follower was removed), its orders are skipped.
         """
         claim = claimed.claim
-        access = await self._access(claim.follower_id, credentials) if credentials else None
+        access = await self._follower_keys.open(claim.follower_id, credentials) if credentials else None
         if not claimed.head and claimed.request:
             await self._release(claimed, access)
             return
@@ -134,11 +125,6 @@ class Serving:
         await self._alerts.sound(AlertKind.UNREADABLE_KEY, claim.follower_id, str(error))
         await self._release(claimed, None, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
 
-    async def _access(self, follower_id: FollowerId, credentials: Credentials) -> Access:
-        hashed = key_hash(credentials.api_key)
-        refused = await self.refused_keys.of(follower_id, hashed)
-        return Access(self.connection.account(credentials), hashed, refused)
-
     async def _carry_out(
         self,
         order: CopyOrder,
@@ -171,19 +157,32 @@ class Serving:
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
             limits=self.limits,
         )
-        execution = Execution(progress, access.account, self.connection, self.broker_clock, self._exit_follows)
-        first: Resumed | Failure = Resumed()
-        wait_seconds = self._wait_seconds(access)
-        if access.refused and wait_seconds and submission is None and not order.replayed:
-            first = Failure(FailureKind.KEY_REFUSED, access.refused.message, wait_seconds)
+        first = await self._known_before(progress, access)
+        execution = Execution(
+            progress, access.account, self.connection, self.broker_clock, self._exit_follows, self.stop_gate
+        )
         result = await execution.run(first)
         if execution.key_refused is not None:
-            await self._key_refused(
+            await self._follower_keys.refused(
                 claim.follower_id, access, execution.key_refused, trading=execution.is_refused_to_trade
             )
         elif execution.is_key_accepted:
-            await self._key_accepted(claim.follower_id, access, trading=True)
+            await self._follower_keys.accepted(claim.follower_id, access, trading=True)
         return result
+
+    async def _known_before(self, progress: OrderProgress, access: Access) -> Observation:
+        """What is known before the broker is asked about the order: a stop that holds it back, or a refused key."""
+        order = progress.order
+        if progress.submission is not None or order.replayed:  # the broker may have it
+            return Resumed()
+        # The stop comes first, so it is the reason of each open that it skips.
+        stop = await self.stop_gate.mode_of(order.follower_id)
+        if holds_back(stop, is_open=progress.is_open):
+            return SendChecked(self.broker_clock(), stop)
+        wait_seconds = self._follower_keys.wait_seconds(access)
+        if access.refused and wait_seconds:
+            return Failure(FailureKind.KEY_REFUSED, access.refused.message, wait_seconds)
+        return Resumed()
 
     async def _exit_follows(self, order: CopyOrder) -> bool:
         """Whether an exit of the same symbol waits behind the order, which is the head of its mailbox."""
@@ -215,6 +214,10 @@ class Serving:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
             await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
         return Wait(wait_seconds, why=why, has_own_alert=True)
+
+    @property
+    def _follower_keys(self) -> FollowerKeys:
+        return FollowerKeys(self.redis, self.keys, self.connection, self.accounts, self.refused_keys)
 
     @property
     def _waits(self) -> OrderWaits:
@@ -280,20 +283,22 @@ class Serving:
         copied = claimed.positions if positions is None else positions
         refused = await responder.answer(claimed.request, claimed.claim, account, copied)
         if refused is not None and access is not None:
-            await self._key_refused(claimed.claim.follower_id, access, refused, trading=False)
+            await self._follower_keys.refused(claimed.claim.follower_id, access, refused, trading=False)
 
     async def _read_account(self, claim: Claim, access: Access | None) -> None:
         try:
             if access is None:
                 await self.accounts.forget(claim.follower_id)
-            elif access.refused and access.refused.reading and (wait_seconds := self._wait_seconds(access)):
+            elif (
+                access.refused and access.refused.reading and (wait_seconds := self._follower_keys.wait_seconds(access))
+            ):
                 await self.accounts.postpone(claim.follower_id, wait_seconds)
             else:
                 await self.accounts.read(claim.follower_id, access.account)
-                await self._key_accepted(claim.follower_id, access, trading=False)
+                await self._follower_keys.accepted(claim.follower_id, access, trading=False)
         except KeyRefused as error:
             if access is not None:
-                await self._key_refused(claim.follower_id, access, error, trading=False)
+                await self._follower_keys.refused(claim.follower_id, access, error, trading=False)
         except (Throttled, RateLimited) as error:
             # The account itself may be fine. The limiter names the time of the next try, so reading is no lottery.
             log.info("account not read yet", follower=claim.follower_id, error=str(error))
@@ -302,33 +307,6 @@ class Serving:
             log.warning("account not read", follower=claim.follower_id, error=str(error))
             await self.accounts.failed(claim.follower_id, error)
         await self.mailboxes.release(claim)
-
-    def _wait_seconds(self, access: Access) -> float:
-        """How long the key is not tried, because it was refused a moment ago."""
-        return max(access.refused.waits(self.refused_keys.now()).total_seconds(), 0.0) if access.refused else 0.0
-
-    async def _key_accepted(self, follower_id: FollowerId, access: Access, *, trading: bool) -> None:
-        await self.refused_keys.accepted(follower_id, access.refused, trading=trading)
-        access.refused = access.refused.accepted(trading=trading) if access.refused else None
-
-    async def _key_refused(self, follower_id: FollowerId, access: Access, error: KeyRefused, *, trading: bool) -> None:
-        """Note the refusal, and have the key tried again later. Disable the follower when the key itself is bad."""
-        log.error("key refused", follower=follower_id, error=str(error))
-        refusal = await self.refused_keys.refused(follower_id, access.key_hash, str(error), trading=trading)
-        access.refused = refusal.run
-        if not refusal.is_to_be_disabled:
-            await self.accounts.postpone(follower_id, RETRY_AFTER.total_seconds())
-            return
-        # Forget the account first. After the event, the engines load the roster and plan a reading if the key is new.
-        await self.accounts.forget(follower_id)
-        event = FollowerDisabled(
-            broker=self.keys.broker,
-            follower_id=follower_id,
-            message=str(error),
-            key_hash=access.key_hash,
-            occurred_at=datetime.now(UTC),
-        )
-        await publish_event(self.redis, self.keys, event)
 
 
 def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled:

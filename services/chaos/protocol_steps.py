@@ -18,7 +18,7 @@ from shared.domain.copying.order_steps import (
     ORDER_STEPS,
     Cancel,
     CheckExit,
-    CheckOpen,
+    CheckSend,
     LookUp,
     OrderStep,
     Read,
@@ -52,7 +52,7 @@ class Step(NamedTuple):
 
 
 ORDER_STEP_TRIGGERS: Final[Mapping[type[OrderStep], Kind | None]] = {
-    CheckOpen: None,
+    CheckSend: None,
     Send: None,
     LookUp: Kind.REPLY_LOST,
     Read: None,

@@ -124,6 +124,18 @@ COMMANDS: Final = (
         "The accounts that copy: add, import, show, pause, resume, remove.",
     ),
     CommandOnFirstUse(
+        "stop",
+        "Change",
+        "services.cli.stop:stop",
+        "Stop trading at all brokers, at one broker or for one follower, until `nija resume`.",
+    ),
+    CommandOnFirstUse(
+        "resume",
+        "Change",
+        "services.cli.stop:resume",
+        "End a stop of all brokers, of one broker or of one follower. Stops of other scopes stay.",
+    ),
+    CommandOnFirstUse(
         "chaos",
         "Measure",
         "services.cli.chaos:chaos",

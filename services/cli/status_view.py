@@ -8,6 +8,7 @@ from rich.table import Table
 
 from services.cli import output
 from shared.domain.amounts import plain
+from shared.domain.stop import StopState
 from shared.messaging.stage_signs import Stage
 from shared.queries.findings import Finding
 from shared.queries.pipeline_facts import Pipeline
@@ -89,7 +90,15 @@ def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:
     yield "unknown orders", f"{pipeline.unknown_orders}{looked_up}"
     yield "alerts", str(len(pipeline.alerts))
     yield "not in the ledger", output.counted(pipeline.events_not_in_ledger, "event")
+    yield "stopped", _stopped(pipeline.stop)
     yield "halted", "; ".join(f"{account}: {why}" for account, why in pipeline.halted.items()) or "no"
+
+
+def _stopped(stop: StopState | None) -> str:
+    if stop is None:
+        return "not known"
+    followers = [f"{follower_id} ({mode.value})" for follower_id, mode in sorted(stop.follower_modes.items())]
+    return ", ".join([*([stop.broker_mode.value] if stop.broker_mode else []), *followers]) or "no"
 
 
 def _alive(pipeline: Pipeline) -> str:

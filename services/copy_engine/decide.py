@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
+from functools import partial
 
 import structlog
 
@@ -21,6 +22,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
 from shared.domain.identity import FollowerId, copy_order_id
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopState
 from shared.messaging.keys import carry_field
 
 log = structlog.get_logger()
@@ -42,6 +44,7 @@ def decide(
     accounts: Sequence[AccountSnapshot | None],
     carried: Sequence[bytes | None],
     instrument: Instrument | SkipReason,
+    stops: StopState,
     *,
     now: datetime,
     snapshot_max_age: timedelta,
@@ -54,12 +57,12 @@ def decide(
     undecided = Decision(
         copy_order_id=common.id, follower_id=FollowerId("nobody"), status=FollowerStatus.ACTIVE, minimum_notional=ZERO
     )
+    plan_now = partial(plan, now=now, snapshot_max_age=snapshot_max_age)
     for follower, account, carried_text in zip(followers, accounts, carried, strict=True):
         carried_before = _carried(carried_text)
+        stop = stops.mode_of(follower.follower_id)
         try:
-            planned = plan(
-                fill, follower, account, instrument, carried_before, now=now, snapshot_max_age=snapshot_max_age
-            )
+            planned = plan_now(fill, follower, account, instrument, carried_before, stop=stop)
         except Exception:
             log.exception("cannot be planned", follower=follower.follower_id, sequence=fill.sequence)
             planned = unplannable(fill, carried_before)
@@ -74,6 +77,7 @@ def decide(
                     "quantity": columns.quantity,
                     "fraction": columns.fraction,
                     "status": follower.status,
+                    "stop_mode": stop,
                     "minimum_notional": follower.policy.minimum_notional,
                     "equity": account.equity if account else None,
                     "snapshot_at": account.taken_at if account else None,

@@ -66,6 +66,7 @@ class FanOut:
                 accounts,
                 carried,
                 instrument,
+                await self._inputs.stops(),
                 now=datetime.now(UTC),
                 snapshot_max_age=self._snapshot_max_age,
             )

@@ -1,4 +1,4 @@
-"""Reads the inputs of the planner from Redis: accounts, carried opens, prices and instruments.
+"""Reads the inputs of the planner from Redis: accounts, carried opens, prices, instruments and stops.
 
 For each fill it reads a small summary of each account. It reads the holdings of an account only after a new reading, and
 keeps them. So it values every account at present prices, and moves some bytes for each follower instead of all coins.
@@ -20,9 +20,11 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError, problems_of
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopState
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys, carry_field
 from shared.messaging.price_list import PresentPrices
+from shared.messaging.stops import StopReader
 
 _Model = TypeVar("_Model", bound=BaseModel)
 
@@ -46,6 +48,7 @@ class PlanningInputs:
         self._redis = redis
         self._keys = keys
         self._prices = prices
+        self._stops = StopReader(redis, keys)
         self._holdings: dict[FollowerId, Holdings] = {}
         self._summary_errors: dict[FollowerId, str] = {}
         self._holding_errors: dict[FollowerId, str] = {}
@@ -56,6 +59,10 @@ class PlanningInputs:
     def account_errors(self) -> Mapping[FollowerId, str]:
         """By follower, why its account cannot be read."""
         return {**self._holding_errors, **self._summary_errors}
+
+    async def stops(self) -> StopState:
+        """What is stopped at the broker. Raises RedisError, also while that is not known."""
+        return await self._stops.now()
 
     async def instrument(self, symbol: Symbol) -> Instrument | SkipReason:
         """Return the instrument that the master's process published last, or why there is none.

@@ -16,6 +16,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.reports.reports import Reports
+from shared.persistence.stops import StopStore
 
 MASTER: Final = "master"
 """The account name and the role of a master."""
@@ -59,6 +60,7 @@ class ActionContext:
     """Without a secret box, actions that read or write keys raise BadSecretKey."""
     reports: Reports
     targets: Targets
+    stops: StopStore
     access: BrokerAccess
     masters: Mapping[Broker, Credentials]
     """The keys of the masters that are set here."""

@@ -17,6 +17,7 @@ from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.reports.reports import Reports
 from shared.persistence.schema import check_database
+from shared.persistence.stops import StopStore
 from shared.queries.connections import Connections
 
 
@@ -38,6 +39,7 @@ def action_context(
         store=FollowerStore(engine, secret_box),
         reports=Reports(engine),
         targets=Targets(engine),
+        stops=StopStore(engine),
         access=BrokerAccess(
             redis_of=lambda broker: RedisAddress(settings.redis_setting_for(broker), settings.redis_url_for(broker)),
             base_urls={broker: url for broker in Broker if (url := settings.base_url(broker)) is not None},

@@ -11,6 +11,7 @@ from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 from shared.domain.symbol import Symbol
 
 
@@ -34,6 +35,8 @@ class Decision(BaseModel):
     quantity: Amount | None = None
     fraction: Amount | None = None
     status: FollowerStatus
+    stop_mode: StopMode | None = None
+    """The stop that applied to the follower."""
     minimum_notional: Amount
     equity: Amount | None = None
     """In US dollars, from the snapshot that was used; None when there was none."""

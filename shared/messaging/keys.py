@@ -49,6 +49,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:refresh           zset    worker scripts         sweep.lua; follower → account read due, ms
     nija:{b}:instruments       hash    master_trader          copy_engine, worker; symbol → Instrument
     nija:{b}:roster            string  CLI, bookkeeper        deliver.lua, engine, worker; version of the follower list
+    nija:{b}:stop              string  CLI, bookkeeper        engine, worker, status; StopState. It is also there
+                                                              when nothing is stopped
     nija:{b}:epoch             string  bookkeeper             guarded clients; run id of the Redis that was
                                                               brought in line with the ledger
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
@@ -124,6 +126,7 @@ class BrokerKeys:
         self.refresh = self.prefix + "refresh"
         self.instruments = self.prefix + "instruments"
         self.roster = self.prefix + "roster"
+        self.stop = self.prefix + "stop"
         self.epoch = self.prefix + "epoch"
         self.restore_lease = self.prefix + "restore-lease"
         self.master_lease = self.prefix + "master-lease"

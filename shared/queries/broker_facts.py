@@ -9,8 +9,10 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import Amount, Instant
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker
+from shared.domain.stop import StopState
 from shared.queries.broker_findings import LONGEST_POLL_AGE_SECONDS, follower_findings
 from shared.queries.findings import Finding, FindingKind
+from shared.queries.stop_findings import stops_of_redis
 
 
 class _Facts(BaseModel):
@@ -97,6 +99,8 @@ class BrokerFacts(_Facts):
     followers: dict[str, int] | None
     """Status → how many; None: PostgreSQL does not answer."""
     redis_error: str | None
+    stop: StopState | None = None
+    """What is stopped at the broker. None: Redis does not say it."""
     missing: tuple[str, ...] = ()
     """The copy engine or the worker, when it gave no sign of life a moment ago."""
     service: tuple[Finding, ...] = ()
@@ -131,6 +135,8 @@ class BrokerFacts(_Facts):
         """Everything that should not be so."""
         if self.followers is not None:
             yield from follower_findings(self.broker, self.followers)
+        if self.stop is not None:
+            yield from stops_of_redis(self.broker, self.stop)
         yield from self.shortcomings()
         if self.redis_error is None and self.connected and not self.funded:
             yield self._finding(FindingKind.NOT_FUNDED, "not funded: below 10 US dollars")

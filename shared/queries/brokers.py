@@ -91,6 +91,7 @@ def read_broker(redis: Redis, broker: Broker, followers: dict[str, int] | None) 
         fees=fee_facts(broker, master),
         followers=followers,
         redis_error=None,
+        stop=pipeline.stop,
         missing=tuple(each.value for each in (Stage.COPY_ENGINE, Stage.BROKER_WORKER) if not presence.works(each)),
         service=tuple(service_findings(broker, pipeline, presence)),
     )

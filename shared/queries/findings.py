@@ -41,6 +41,10 @@ class FindingKind(StrEnum):
     PRICES_OLD = "prices_old"
     ACCOUNTS_NOT_READ = "accounts_not_read"
 
+    STOPPED = "stopped"
+    """An operator stopped trading."""
+    STOP_NOT_SEEN = "stop_not_seen"
+    """The processes of a broker have not seen the newest stop or resumption."""
     HALTED = "halted"
     UNKNOWN_ORDERS = "unknown_orders"
     REPLAYED_ORDERS = "replayed_orders"

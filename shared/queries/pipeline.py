@@ -16,12 +16,14 @@ from shared.domain.accounts.reading_schedule import LATE_READING_SECONDS
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import Broker, FollowerId
+from shared.domain.stop import StopState
 from shared.messaging.alerts import current_alerts
 from shared.messaging.keys import FILL_FIELD, LEDGER_GROUP, BrokerKeys, queue_name
 from shared.messaging.mailboxes import Submission
 from shared.messaging.price_list import LISTED_AT_FIELD
 from shared.messaging.shard_position import ShardPosition
 from shared.messaging.stage_signs import Stage, StageRecord, StageState
+from shared.messaging.stops import StopStateUnknown, parse_stop_state
 from shared.queries.pipeline_facts import MasterFacts, Pipeline, PricesFacts, StageProcess, UnreadFill
 
 _AT_ONCE: Final = 1_000
@@ -49,9 +51,10 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         pipeline.hget(keys.lister, "error")
         pipeline.zcount(keys.account_ages, "-inf", time.time() - LATE_READING_SECONDS)
         pipeline.zrange(keys.account_ages, 0, 0, withscores=True)
+        pipeline.get(keys.stop)
         replies: list[Any] = pipeline.execute()
     (seconds, microseconds), server, stages, signs, master, halted, hints, ready, claims, *remaining = replies
-    submitting, alerts, *lengths, listed_at, lister_error, late_accounts, oldest = remaining
+    submitting, alerts, *lengths, listed_at, lister_error, late_accounts, oldest, stop = remaining
     now = datetime.fromtimestamp(seconds + microseconds / 1_000_000, UTC)
     now_ms = now.timestamp() * 1000
     mail = _read_mail(redis, keys, dict(ready), dict(claims), now_ms)
@@ -64,6 +67,7 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         prices=_prices(listed_at, lister_error, now),
         late_accounts=late_accounts,
         oldest_account_seconds=max(0.0, now.timestamp() - oldest[0][1]) if oldest else 0.0,
+        stop=_stop(stop),
         halted=halted,
         queued_hints=hints,
         ready_followers=len(ready),
@@ -79,6 +83,13 @@ def read_pipeline(redis: Redis, broker: Broker) -> Pipeline:
         alerts=tuple(current_alerts(alerts, now)),
         dead_letters=sum(lengths[1:]),
     )
+
+
+def _stop(stored: str | None) -> StopState | None:
+    try:
+        return parse_stop_state(stored)
+    except StopStateUnknown:
+        return None
 
 
 def _stages(records: Mapping[str, str], signs: Sequence[tuple[str, float]], now_ms: float) -> tuple[StageProcess, ...]:

@@ -3,6 +3,7 @@
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.stop import StopState
 from shared.messaging.alerts import Alert
 from shared.messaging.stage_signs import Stage, StageState
 
@@ -77,6 +78,8 @@ class Pipeline(Facts):
     """Followers whose account was not read for longer than planned."""
     oldest_account_seconds: float = 0.0
     """The age of the oldest reading. It counts from when the follower joined if its account was never read."""
+    stop: StopState | None = None
+    """What the processes of the broker know to be stopped. None: Redis does not say it, so they send nothing."""
     halted: dict[str, str]
     """Master account (`*`: all) → why."""
     queued_hints: int

@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.domain.amounts import Instant
 from shared.domain.identity import Broker
+from shared.domain.stop import Stop
 from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.reports.reports import FillReport
 from shared.persistence.reports.stages import StageReport
@@ -14,6 +15,7 @@ from shared.queries.duration import duration
 from shared.queries.findings import Finding, FindingKind
 from shared.queries.pipeline_facts import Facts, Pipeline, StageProcess
 from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS, START_SECONDS, STEADY_SECONDS, Presence, is_working
+from shared.queries.stop_findings import stop_findings, stops_of_redis, unseen_stop_findings
 
 BEAT_SECONDS: Final = 30.0
 """A process beats every second. After so long without a beat it hangs."""
@@ -91,6 +93,8 @@ class SystemStatus(Facts):
     processes: tuple[ProcessFacts, ...]
     stage_reports: tuple[StageReport, ...] = ()
     """From processes that cannot reach Redis."""
+    stops: tuple[Stop, ...] = ()
+    """All stops that stand, of every scope."""
     brokers: tuple[BrokerStatus, ...]
 
     @property
@@ -115,6 +119,7 @@ def _findings(status: SystemStatus) -> Iterator[Finding]:
     if not status.brokers and not status.unreachable and not status.database_error:
         message = "no broker is enabled, and there are no followers: set a master account's key, or NIJA_BROKERS"
         yield Finding(kind=FindingKind.NO_BROKER, broker=None, subject="NIJA_BROKERS", message=message)
+    yield from stop_findings(status.stops)
     yield from _reported_elsewhere(status)
     for broker in status.brokers:
         yield from _at(status, broker)
@@ -179,6 +184,11 @@ def _at(status: SystemStatus, broker: BrokerStatus) -> Iterator[Finding]:
         yield Finding(kind=FindingKind.REDIS_UNREACHABLE, broker=broker.broker, subject="Redis", message=message)
     if broker.pipeline is None:
         return
+    seen = broker.pipeline.stop
+    if status.database_error is None:
+        yield from unseen_stop_findings(broker.broker, status.stops, seen)
+    elif seen is not None:
+        yield from stops_of_redis(broker.broker, seen)
     presence = presence_at(status, broker.broker, broker.pipeline)
     yield from process_findings(broker.broker, presence)
     yield from broker_findings(broker.broker, broker.pipeline, presence)

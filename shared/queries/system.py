@@ -10,11 +10,13 @@ from typing import Final, NamedTuple
 from redis.exceptions import RedisError
 
 from shared.domain.identity import Broker
+from shared.domain.stop import Stop
 from shared.messaging.stage_signs import KEPT_SECONDS
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.reports.reports import Reports, with_followers
 from shared.persistence.reports.stages import StageReport, recent_stage_reports
 from shared.persistence.schema import check_database
+from shared.persistence.stops import StopStore
 from shared.queries.connections import Connections
 from shared.queries.pipeline import read_pipeline
 from shared.queries.pipeline_facts import Pipeline
@@ -28,6 +30,7 @@ class _Ledger(NamedTuple):
 
     brokers: dict[Broker, LedgerFacts]
     reports: list[StageReport]
+    stops: tuple[Stop, ...]
     error: str | None
 
 
@@ -45,7 +48,7 @@ def system_status(
     `enabled`: the brokers to report about; if empty, those with followers. `run` and `processes`: the facts about the
     run on this machine. `connections` None: nothing can be asked, and `unreachable` says why.
     """
-    ledger = _Ledger({}, [], None)
+    ledger = _Ledger({}, [], (), None)
     brokers: tuple[BrokerStatus, ...] = ()
     if connections is not None:
         ledger = _ask_ledger(connections, enabled)
@@ -58,6 +61,7 @@ def system_status(
         database_error=ledger.error,
         processes=processes,
         stage_reports=tuple(ledger.reports),
+        stops=ledger.stops,
         brokers=brokers,
     )
 
@@ -72,9 +76,10 @@ def _ask_ledger(connections: Connections, enabled: Sequence[Broker]) -> _Ledger:
         for broker in (each for each in Broker if each in concerned):
             newest = reports.fills(broker, limit=1)
             facts[broker] = LedgerFacts(followers=followers.get(broker, {}), last_fill=newest[0] if newest else None)
-        return _Ledger(facts, recent_stage_reports(connections.engine, KEPT_SECONDS), None)
+        stops = StopStore(connections.engine).standing().stops
+        return _Ledger(facts, recent_stage_reports(connections.engine, KEPT_SECONDS), stops, None)
     except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated) as error:
-        return _Ledger({}, [], str(error))
+        return _Ledger({}, [], (), str(error))
 
 
 def _ask_broker(connections: Connections, broker: Broker, ledger: _Ledger) -> BrokerStatus:

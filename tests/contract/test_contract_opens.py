@@ -10,6 +10,7 @@ from redis.asyncio import Redis
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.registry import profile_of
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
@@ -21,11 +22,13 @@ from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stops import StopReader
 from tests.contract.brokers import Terms
 from tests.contract.conftest import PRICE, Trader, new_trader
 from tests.contract.paper import PaperServer
 from tests.support.examples import an_order
 from tests.support.prices import LivePrices
+from tests.support.running.stops import nothing_stopped
 
 GIVE_UP_AFTER = timedelta(seconds=20)
 
@@ -68,8 +71,10 @@ class Worker:
             self.accounts,
             listing,
             RefusedKeys(self.redis, self.keys),
+            StopGate(StopReader(self.redis, self.keys)),
             limits=limits or OpenLimits(),
         )
+        await nothing_stopped(self.redis, self.keys)
         mail = [order.follower_id, order.model_dump_json()]
         await self.mailboxes.deliver(0, b"", b"1:*", b"", mail, (), 0)
         deadline = datetime.now(UTC) + GIVE_UP_AFTER

@@ -8,6 +8,7 @@ from redis.asyncio import Redis
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from services.broker_worker.stop_gate import StopGate
 from shared.domain.accounts.reading_schedule import ROUTINE_SECONDS
 from shared.domain.fill import Side
 from shared.domain.reconciliation.readings import AccountReading
@@ -17,6 +18,7 @@ from shared.messaging.price_list import PriceListWriter, present_prices
 from shared.messaging.reconciliation import Cancellation, ReconciliationRequest, ReconciliationRequests
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stops import StopReader
 from tests.contract.brokers import Terms
 from tests.contract.conftest import FAR_BELOW, Trader
 from tests.contract.person import AlpacaPerson, CcxtPerson
@@ -43,7 +45,8 @@ async def test_a_worker_cancels_the_order_that_it_is_asked_to_and_leaves_the_per
         accounts = AccountReader(redis, broker_keys, terms.broker, prices, ROUTINE_SECONDS)
         connection = shared_trader.connection
         listing = Listing(connection.instruments, connection.reload)
-        serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing, RefusedKeys(redis, broker_keys))
+        refused_keys, gate = RefusedKeys(redis, broker_keys), StopGate(StopReader(redis, broker_keys))
+        serving = Serving(redis, broker_keys, mailboxes, connection, accounts, listing, refused_keys, gate)
         reconciliation = ReconciliationRequests(redis, broker_keys)
 
         async def read(*cancellations: Cancellation) -> AccountReading:

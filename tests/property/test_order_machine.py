@@ -14,14 +14,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.domain.copying.order_machine import Move, OrderMachine
-from shared.domain.copying.order_observations import Failure, FailureKind, Observation, OpenChecked
-from shared.domain.copying.order_state import Accepted, Attempt, CopyOrderState, NotOpened, Prepared
-from shared.domain.copying.order_steps import Send, Wait
+from shared.domain.copying.order_observations import Failure, FailureKind, Observation, SendChecked
+from shared.domain.copying.order_state import Accepted, Attempt, CopyOrderState, Ended, Final, NotOpened, Prepared
+from shared.domain.copying.order_steps import CheckSend, Send, Settle, Wait
 from shared.domain.copying.reasons import SkipReason
+from shared.domain.stop import StopMode, StopUnknown
 from tests.support.examples import NOW
 from tests.support.order_world import (
     MARGIN,
     QUANTITY,
+    STOPPED,
     Death,
     Executed,
     OrderWorld,
@@ -32,6 +34,8 @@ from tests.support.order_world import (
 )
 
 MINUTE = timedelta(minutes=1)
+NOT_KNOWN = StopUnknown("Redis has no stop state")
+STOPS = (*StopMode, NOT_KNOWN)
 UNCLEAR = (FailureKind.NO_ANSWER, FailureKind.LIMITED)
 DISTURBED = st.builds(
     Turn,
@@ -43,6 +47,7 @@ DISTURBED = st.builds(
     executed=st.sampled_from([*Executed, Executed.LATER]),
     hidden_seconds=st.floats(0, MARGIN.total_seconds()),
     filled_after_seconds=st.sampled_from([1.0, 30.0, 600.0]),
+    stop=st.sampled_from([None, None, None, *STOPS]),
     opens_at=st.sampled_from([None, None, None, NOW + MINUTE]),
     exit_follows=st.booleans(),
     affordable=st.sampled_from([None, QUANTITY / 2, QUANTITY / 2]),
@@ -57,7 +62,7 @@ LOST_REPLY = Turn(failure=FailureKind.NO_ANSWER)
 NEVER_ARRIVED = Turn(failure=FailureKind.NO_ANSWER, is_done_though=False)
 AT_THE_LAST_MOMENT = Turn(failure=FailureKind.NO_ANSWER, arrives_late=1.0, hidden_seconds=MARGIN.total_seconds())
 CHECKED = Turn()
-"""The first step of an open is its check."""
+"""The first step of an order is its check."""
 
 
 @settings(max_examples=400, deadline=None)
@@ -75,8 +80,9 @@ def test_at_most_one_order_is_live_and_every_order_ends(
     """From every state, and whatever is answered, lost or killed in whatever step.
 
     `OrderWorld` asserts that nothing is sent without its record, while an earlier request may be at the broker, or
-    after the age limit of an open. It asserts that the end is what the book of the broker says. When the broker answers
-    again, every order comes to its end.
+    after the age limit of an open, or during a stop that the worker has seen. It asserts that the end is what the book of
+    the broker says, and that no exit is dropped. When the broker answers again and trading is resumed, every order comes
+    to its end.
     """
     machine = an_order_machine(is_open=is_open, quantity=quantity, age=timedelta(seconds=age_seconds))
     if age_seconds >= machine.limits.max_age.total_seconds() and is_open and start is not Start.REPLAYED:
@@ -93,7 +99,7 @@ def test_a_worker_may_be_killed_at_any_step(death: Death, at: int, executed: Exe
     turns = [replace(turn, executed=executed) for turn in (CHECKED, send, *[Turn()] * 7)]
     turns[at] = replace(turns[at], death=death)
     for machine in (an_order_machine(), an_order_machine(is_open=False)):
-        OrderWorld(machine).live(turns if machine.is_open else turns[1:])
+        OrderWorld(machine).live(turns)
 
 
 ANSWERS = (None, *FailureKind)
@@ -105,7 +111,7 @@ def test_no_three_answers_to_an_order_break_the_protocol(is_open: bool) -> None:
     for failures in product(ANSWERS, repeat=3):
         for is_done_though in (True, False):
             turns = [Turn(failure=failure, is_done_though=is_done_though) for failure in failures]
-            OrderWorld(an_order_machine(is_open=is_open)).live([CHECKED, *turns] if is_open else turns)
+            OrderWorld(an_order_machine(is_open=is_open)).live([CHECKED, *turns])
 
 
 @pytest.mark.parametrize("start", [Start.ACCEPTED, Start.LOST])
@@ -125,6 +131,36 @@ def test_no_answers_about_an_accepted_open_break_the_protocol(start: Start, exec
                 Turn(failure=last),
             ]
             a_world(start, an_order_machine(), taken).live(turns)
+
+
+HALTED_TURNS = 12
+
+
+@pytest.mark.parametrize("stop", STOPS)
+@pytest.mark.parametrize("start", Start)
+@pytest.mark.parametrize("send", [Turn(), LOST_REPLY, NEVER_ARRIVED, AT_THE_LAST_MOMENT])
+def test_a_stop_may_come_at_any_step(stop: StopMode | StopUnknown, start: Start, send: Turn) -> None:
+    """The stop stands for a while, and then trading is resumed. An exit is always executed, and once.
+
+    An open is executed, or skipped for the stop. It may be too old after a stop that was not known.
+    """
+    for at in range(8):
+        turns = [CHECKED, send, *[Turn()] * (at + HALTED_TURNS)]
+        turns[at:] = [replace(turn, stop=stop) for turn in turns[at : at + HALTED_TURNS]]
+        assert isinstance(a_world(start, an_order_machine(is_open=False), send).live(turns), Ended)
+        verdict = a_world(start, an_order_machine(), send).live(turns)
+        if not isinstance(verdict, Ended):
+            assert isinstance(verdict, NotOpened)
+            assert verdict.reason in ({SkipReason.TOO_OLD} if stop is NOT_KNOWN else STOPPED)
+
+
+def test_a_halt_of_days_lets_an_exit_wait_and_not_end() -> None:
+    """It is served every 15 s and never sent. It is sent once after the resumption."""
+    world = OrderWorld(an_order_machine(is_open=False))
+    halted = [Turn(stop=StopMode.HALT)] * 20_000
+    assert isinstance(world.live(halted), Ended)
+    assert len(world.sent) == 1
+    assert world.sent[0][0].submitted_at - NOW > timedelta(days=3)
 
 
 def test_an_open_that_was_submitted_is_looked_up_before_its_age_ends_it() -> None:
@@ -147,8 +183,37 @@ class ForgetsAge(OrderMachine):
     """A machine that ignores the age limit of opens."""
 
     def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
-        if isinstance(observation, OpenChecked):
-            observation = OpenChecked(self.executed_at)
+        if isinstance(observation, SendChecked):
+            observation = SendChecked(self.executed_at)
+        return super().next_step(state, observation, now)
+
+
+class IgnoresStops(OrderMachine):
+    """A machine that sends during a stop."""
+
+    def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
+        if isinstance(observation, SendChecked):
+            observation = replace(observation, stop=None)
+        return super().next_step(state, observation, now)
+
+
+class SendsAgainWithoutCheck(OrderMachine):
+    """A machine that does not ask for a stop before it sends an order again."""
+
+    def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
+        move = super().next_step(state, observation, now)
+        if isinstance(observation, Failure) and isinstance(move.step, CheckSend):
+            return super().next_step(move.state, SendChecked(self.executed_at), now)
+        return move
+
+
+class SkipsHaltedOrders(OrderMachine):
+    """A machine that skips exits during a halt as well."""
+
+    def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
+        if isinstance(observation, SendChecked) and observation.stop is StopMode.HALT:
+            verdict = NotOpened(SkipReason.STOPPED, "halted")
+            return Move(Final(verdict), Settle(verdict))
         return super().next_step(state, observation, now)
 
 
@@ -181,6 +246,10 @@ class NeverReadsAgain(OrderMachine):
     [
         (SendsAtOnce, [CHECKED, AT_THE_LAST_MOMENT], "may be at the broker"),
         (ForgetsAge, [CHECKED, replace(NEVER_ARRIVED, seconds=70)], "too old"),
+        (IgnoresStops, [Turn(stop=StopMode.HALT)], "during a stop"),
+        (IgnoresStops, [CHECKED, NEVER_ARRIVED, *[Turn(stop=StopMode.HALT)] * 40], "during a stop"),
+        (SendsAgainWithoutCheck, [CHECKED, Turn(failure=FailureKind.STALE_NONCE)], "not checked"),
+        (SkipsHaltedOrders, [Turn(stop=StopMode.HALT)], "dropped"),
         (TrustsAnUnclearAnswer, [CHECKED, LOST_REPLY], "may be at the broker"),
         (SendsWithoutRecord, [], "without a record"),
         (NeverReadsAgain, [], "not final"),
@@ -190,6 +259,7 @@ def test_a_machine_without_one_of_its_protections_is_found(
     kind: type[OrderMachine], turns: list[Turn], words: str
 ) -> None:
     """The assertions above can fail. The real machine passes the same turns."""
-    OrderWorld(an_order_machine()).live(turns)
+    is_open = kind is not SkipsHaltedOrders
+    OrderWorld(an_order_machine(is_open=is_open)).live(turns)
     with pytest.raises(AssertionError, match=words):
-        OrderWorld(an_order_machine(kind=kind)).live(turns)
+        OrderWorld(an_order_machine(is_open=is_open, kind=kind)).live(turns)

@@ -11,8 +11,11 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, copy_order_id
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopState
 
 NOW = datetime(2026, 1, 5, 12, 0, 0, 123456, tzinfo=UTC)
+
+NOTHING_STOPPED = StopState(revision=0)
 
 FIRST_ROSTER = 0
 """The version of a follower list of which no change was announced yet."""

@@ -23,16 +23,26 @@ from shared.domain.copying.order_observations import (
     FailureKind,
     FundsRead,
     Observation,
-    OpenChecked,
     Resumed,
     Seen,
+    SendChecked,
     Taken,
 )
-from shared.domain.copying.order_state import Accepted, Attempt, CopyOrderState, Ended, Submitting, Unknown, Verdict
+from shared.domain.copying.order_state import (
+    Accepted,
+    Attempt,
+    CopyOrderState,
+    Ended,
+    NotOpened,
+    Prepared,
+    Submitting,
+    Unknown,
+    Verdict,
+)
 from shared.domain.copying.order_steps import (
     Cancel,
     CheckExit,
-    CheckOpen,
+    CheckSend,
     LookUp,
     OrderStep,
     Read,
@@ -41,9 +51,11 @@ from shared.domain.copying.order_steps import (
     Settle,
     Wait,
 )
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.identity import BrokerOrderId, CopyOrderId
 from shared.domain.order_report import OrderReport, OrderStatus
+from shared.domain.stop import StopMode, StopUnknown, holds_back
 from shared.domain.symbol import Symbol
 from shared.messaging.mailboxes import Submission
 from tests.support.examples import NOW
@@ -53,6 +65,7 @@ MARGIN = timedelta(seconds=5)
 CLAIM = timedelta(seconds=20)
 QUANTITY = Decimal(1)
 MOST_CALM_STEPS = 300
+STOPPED = {SkipReason.STOPPED: StopMode.HALT, SkipReason.CLOSE_ONLY: StopMode.CLOSE_ONLY}
 CERTAIN = frozenset(FailureKind) - {FailureKind.NO_ANSWER, FailureKind.LIMITED}
 """Failures after which the broker certainly did not execute the request."""
 
@@ -106,6 +119,8 @@ class Turn:
     hidden_seconds: float = 0.0
     """How long look-ups do not show the order."""
     filled_after_seconds: float = 5.0
+    stop: StopMode | StopUnknown | None = None
+    """The stop that stands during the step."""
     opens_at: datetime | None = None
     exit_follows: bool = False
     affordable: Decimal | None = QUANTITY / 2
@@ -142,7 +157,9 @@ class OrderWorld:
     undecided_until: datetime | None = None
     """A request may be at the broker. A look-up that begins from then on and finds nothing proves that it is not."""
     checked_at: datetime | None = None
-    """The broker's time at the last check of an open since the last send."""
+    """The broker's time at the last check since the last send, in this serving."""
+    seen_stop: StopMode | StopUnknown | None = None
+    """The stop that the last check has shown."""
     looked_up: int = 0
 
     def __post_init__(self) -> None:
@@ -154,6 +171,7 @@ class OrderWorld:
         calm: Iterator[Turn] = repeat(Turn(), MOST_CALM_STEPS)
         state, observation = self._resume(), Resumed()
         for turn in chain(turns, calm):
+            observation = self._known_before(state, observation, turn)
             state, step = self.machine.next_step(state, observation, self.now)
             answer = None if turn.death is Death.BEFORE_RECORD else self.take(state, step, turn)
             self.now += timedelta(seconds=turn.seconds)
@@ -170,6 +188,15 @@ class OrderWorld:
     def _resume(self) -> CopyOrderState:
         self.checked_at = None
         return recorded_state(self.record, is_replayed=self.machine.is_replayed)
+
+    def _known_before(self, state: CopyOrderState, observation: Observation, turn: Turn) -> Observation:
+        """What the worker observes first. It sees a stop before it begins an order that was certainly not sent."""
+        if not isinstance(observation, Resumed) or not isinstance(state, Prepared):
+            return observation
+        if not holds_back(turn.stop, is_open=self.machine.is_open):
+            return observation
+        self.checked_at, self.seen_stop = self.now, turn.stop
+        return SendChecked(self.now, turn.stop)
 
     def _end_serving(self, step: OrderStep, turn: Turn) -> None:
         if turn.death is not None:
@@ -204,9 +231,9 @@ class OrderWorld:
     def _perform(self, step: OrderStep, turn: Turn) -> Observation:
         failure = Failure(turn.failure, "words", 1.0) if turn.failure is not None else None
         match step:
-            case CheckOpen():
-                self.checked_at = self.now
-                return OpenChecked(self.now, turn.opens_at)
+            case CheckSend(ends_at):
+                self.checked_at, self.seen_stop = self.now, turn.stop
+                return SendChecked(self.now, turn.stop, turn.opens_at if ends_at is not None else None)
             case Send(attempt):
                 self._check_send(attempt)
                 return self._send(attempt, turn, failure)
@@ -281,7 +308,7 @@ class OrderWorld:
             order.report = order.report.model_copy(update={"status": OrderStatus.DONE, "filled_quantity": QUANTITY / 4})
 
     def _check_send(self, attempt: Attempt) -> None:
-        """A request leaves only when it is recorded, nothing can be at the broker, and an open is young enough."""
+        """A request leaves only when it is recorded, nothing can be at the broker, and nothing forbids it."""
         assert self.record is not None, "an order was sent without a record"
         assert (self.record.stage, self.record.attempt) == ("submitting", attempt.number)
         assert (self.record.quantity, self.record.valid_until) == (attempt.quantity, attempt.valid_until)
@@ -289,15 +316,20 @@ class OrderWorld:
         assert not self.booked, "an order was sent that is at the broker already"
         on_the_way = [old for old, arrival in self.sent if self.now < arrival <= old.valid_until]
         assert not on_the_way, "an order was sent while an earlier request is on its way"
+        assert self.checked_at is not None, "an order was sent that was not checked"
+        assert not holds_back(self.seen_stop, is_open=self.machine.is_open), "an order was sent during a stop"
         if self.machine.is_open:
-            assert self.checked_at is not None, "an open was sent whose age was not checked"
             assert self.checked_at < self.machine.limits.ends_at(self.machine.executed_at), "too old"
-            self.checked_at = None
+        self.checked_at = None
         self.undecided_until = attempt.valid_until + MARGIN
 
     def _check_end(self, verdict: Verdict) -> None:
         """The verdict is the truth of the broker's book."""
         assert len(self.booked) <= 1, "two orders were live"
+        if isinstance(verdict, NotOpened):
+            assert self.machine.is_open, "an exit was dropped"
+            if verdict.reason in STOPPED:
+                assert self.seen_stop is STOPPED[verdict.reason], "an open was skipped for a stop that was not seen"
         if isinstance(verdict, Ended):
             (order,) = self.booked
             assert verdict.report == order.report

@@ -25,7 +25,7 @@ def check_brokers(
     """0 if every configured broker is connected and served; with --any, if one is.
 
     Connected: its master's account was polled lately. Served: a copy engine and a worker are alive, and nothing waits
-    for them. The last lines say what is missing.
+    for them. The last lines say what is missing. A stop (`nija stop`) is shown and does not change the exit code.
     """
     where = chosen_broker(broker)
     with output.progress("asking"):
@@ -47,6 +47,11 @@ def _print_brokers_as_json(found: Sequence[BrokerFacts]) -> None:
             "brokers": [facts.broker.value for facts in found],
             "connected": [facts.broker.value for facts in found if facts.connected],
             "served": [facts.broker.value for facts in found if facts.served],
+            "stopped": {
+                facts.broker.value: facts.stop.broker_mode.value
+                for facts in found
+                if facts.stop and facts.stop.broker_mode
+            },
             "findings": [each.model_dump(mode="json") for facts in found for each in facts.shortcomings()],
         }
     )
@@ -60,5 +65,7 @@ def _print_brokers(found: Sequence[BrokerFacts]) -> None:
         listed = f" ({', '.join(names)})" if names else ""
         output.console.print(f"{word}: {len(names)} of {len(found)}{listed}")
     for facts in found:
+        if facts.stop and facts.stop.broker_mode:
+            output.console.print(f"stopped: {facts.broker.value} ({facts.stop.broker_mode.value})")
         for finding in facts.shortcomings():
             output.console.print(f"✗ {finding.line}")

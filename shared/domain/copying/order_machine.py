@@ -19,9 +19,9 @@ from shared.domain.copying.order_observations import (
     FailureKind,
     FundsRead,
     Observation,
-    OpenChecked,
     Resumed,
     Seen,
+    SendChecked,
     Taken,
 )
 from shared.domain.copying.order_state import (
@@ -41,7 +41,7 @@ from shared.domain.copying.order_state import (
 from shared.domain.copying.order_steps import (
     Cancel,
     CheckExit,
-    CheckOpen,
+    CheckSend,
     LookUp,
     OrderStep,
     Read,
@@ -50,10 +50,11 @@ from shared.domain.copying.order_steps import (
     Settle,
     Wait,
 )
-from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.copying.reasons import FailReason, SkipReason, skip_reason_of
 from shared.domain.errors import NijaError
 from shared.domain.order_report import OrderReport, OrderStatus
 from shared.domain.request_limits import Priority
+from shared.domain.stop import StopMode, StopUnknown, holds_back
 
 _REFUSED = frozenset({FailureKind.REJECTED, FailureKind.EXPIRED, FailureKind.SHORT_OF_FUNDS})
 
@@ -112,17 +113,12 @@ class OrderMachine:
     def _before_attempt(self, state: Prepared, observation: Observation, now: datetime) -> Move:
         match observation:
             case Resumed():
-                return self._begin(state, now)
-            case OpenChecked(at=at, opens_at=opens_at):
-                if at >= self.limits.ends_at(self.executed_at):
-                    age_seconds = (at - self.executed_at).total_seconds()
-                    limit_seconds = self.limits.max_age.total_seconds()
-                    why = f"{age_seconds:.0f} s after the master's execution; the age limit is {limit_seconds:g} s"
-                    return _ends(NotOpened(SkipReason.TOO_OLD, why))
-                if opens_at is not None:
-                    why = f"the market opens at {opens_at.isoformat()}"
-                    return _ends(NotOpened(SkipReason.MARKET_CLOSED, why))
-                return self._attempt(state, now)
+                return self._begin(state)
+            case SendChecked(stop=stop) if stop is not None and holds_back(stop, is_open=self.is_open):
+                return self._held_back(state, stop, now)
+            case SendChecked():
+                forbidden = self._not_opened(observation) if self.is_open else None
+                return self._attempt(state, now) if forbidden is None else _ends(forbidden)
             case FundsRead(quantity=quantity) if state.lacking is not None:
                 if quantity is None:
                     return _ends(OrderRefused(FailReason.INSUFFICIENT_FUNDS, state.lacking.message))
@@ -134,13 +130,32 @@ class OrderMachine:
                 return self._not_executed(state, observation, now)
         raise ImpossibleMove(f"{observation} in {state}")
 
-    def _begin(self, state: Prepared, now: datetime) -> Move:
+    def _begin(self, state: Prepared) -> Move:
         """Begin an attempt. Every earlier attempt has certainly not been executed, so the order may still be skipped."""
         if self.quantity is None:
             return _ends(Unsized())
+        return Move(state, CheckSend(self.limits.ends_at(self.executed_at) if self.is_open else None))
+
+    def _held_back(self, state: Prepared, stop: StopMode | StopUnknown, now: datetime) -> Move:
+        """Skip an open that a stop forbids. An exit waits, and both wait while the stop is not known."""
+        if isinstance(stop, StopUnknown):
+            return Move(state, Wait(waits.STOP_UNKNOWN_SECONDS, forget_submission=True, why=stop.message))
         if self.is_open:
-            return Move(state, CheckOpen(self.limits.ends_at(self.executed_at)))
-        return self._attempt(state, now)
+            return _ends(NotOpened(skip_reason_of(stop), f"an operator stopped trading ({stop.value})"))
+        why = "an operator halted trading; the exit is sent after `nija resume`"
+        wait_seconds = waits.progress_wait(self.decided_at, now)
+        return Move(state, Wait(wait_seconds, forget_submission=True, why=why, has_own_alert=True))
+
+    def _not_opened(self, checked: SendChecked) -> NotOpened | None:
+        """Why an open is not sent, if it is too old or its market is closed."""
+        if checked.at >= self.limits.ends_at(self.executed_at):
+            age_seconds = (checked.at - self.executed_at).total_seconds()
+            limit_seconds = self.limits.max_age.total_seconds()
+            why = f"{age_seconds:.0f} s after the master's execution; the age limit is {limit_seconds:g} s"
+            return NotOpened(SkipReason.TOO_OLD, why)
+        if checked.opens_at is not None:
+            return NotOpened(SkipReason.MARKET_CLOSED, f"the market opens at {checked.opens_at.isoformat()}")
+        return None
 
     def _attempt(self, state: Prepared, now: datetime) -> Move:
         quantity = self.quantity if state.quantity is None else state.quantity
@@ -152,7 +167,7 @@ class OrderMachine:
     def _again(self, state: Prepared, failure: Failure, now: datetime) -> Move:
         """Make the next attempt at once, or later if too many were made in a row."""
         if state.in_a_row < waits.SENDS_AT_ONCE:
-            return self._begin(state, now)
+            return self._begin(state)
         return self._not_executed(state, failure, now)
 
     def _answered(self, attempt: Attempt, observation: Observation, now: datetime) -> Move:
@@ -233,7 +248,7 @@ class OrderMachine:
                 return self._adopt(report, attempt.submitted_at if attempt else now, now)
             case Absent() if not is_early:
                 next_number = attempt.number + 1 if attempt else 1
-                return self._begin(Prepared(next_number, is_cut=attempt is not None and attempt.is_cut), now)
+                return self._begin(Prepared(next_number, is_cut=attempt is not None and attempt.is_cut))
             case Absent():
                 why = state.why or "not found yet"
                 wait_seconds = waits.look_up_wait(sent_at, window_ends, now)

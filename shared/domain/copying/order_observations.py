@@ -8,6 +8,7 @@ from typing import Final
 
 from shared.domain.identity import BrokerOrderId
 from shared.domain.order_report import OrderReport
+from shared.domain.stop import StopMode, StopUnknown
 
 
 class FailureKind(Enum):
@@ -51,11 +52,14 @@ class Resumed:
 
 
 @dataclass(frozen=True, slots=True)
-class OpenChecked:
-    """The time of the broker before an open is sent, and when its closed market opens. None: it is open."""
+class SendChecked:
+    """The time of the broker before an order is sent, and what may forbid to send it."""
 
     at: datetime
+    stop: StopMode | StopUnknown | None = None
+    """The stop that applies to the follower. None: it trades."""
     opens_at: datetime | None = None
+    """When the closed market of an open opens. None: it is open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,4 +116,4 @@ class Failure:
         return f"{self.message} ({_HINTS.get(self.kind, 'nija tries again')})"
 
 
-Observation = Resumed | OpenChecked | Taken | FundsRead | Seen | Absent | ExitChecked | CancelAnswered | Failure
+Observation = Resumed | SendChecked | Taken | FundsRead | Seen | Absent | ExitChecked | CancelAnswered | Failure

@@ -14,12 +14,13 @@ from shared.domain.request_limits import Priority
 
 
 @dataclass(frozen=True, slots=True)
-class CheckOpen:
-    """Read the broker's clock, and before `ends_at` also whether the market is open."""
+class CheckSend:
+    """Read what may forbid to send now: a stop, and for an open the broker's clock and whether the market is open."""
 
     is_recorded_first: ClassVar[bool] = False
     asks_account: ClassVar[bool] = False
-    ends_at: datetime
+    ends_at: datetime | None
+    """The age limit of an open. After it, the market does not matter. None for an exit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,9 +108,9 @@ class Settle:
     verdict: Verdict
 
 
-OrderStep = CheckOpen | Send | ReadFunds | LookUp | Read | CheckExit | Cancel | Wait | Settle
+OrderStep = CheckSend | Send | ReadFunds | LookUp | Read | CheckExit | Cancel | Wait | Settle
 ORDER_STEPS: Final[tuple[type[OrderStep], ...]] = (
-    CheckOpen,
+    CheckSend,
     Send,
     ReadFunds,
     LookUp,

@@ -25,6 +25,8 @@ UNREAD_RETRY_SECONDS: Final = 30.0
 """Between two such searches. Long, because a search costs many requests."""
 WAITING_OPEN_SECONDS: Final = 2.0
 """The longest time between two readings of an open that waits at the broker. An exit may have arrived meanwhile."""
+STOP_UNKNOWN_SECONDS: Final = 1.0
+"""While it is not known whether trading is stopped. A bookkeeper writes a lost state again within a second."""
 LOOK_UP_STARTS_BEFORE: Final = timedelta(minutes=5)
 """How far before the decision a look-up searches, because clocks differ."""
 _ROUNDED_UP_SECONDS: Final = 0.01

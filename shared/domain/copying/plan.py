@@ -16,9 +16,10 @@ from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.free_cash import is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, Skip
-from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.reasons import SkipReason, skip_reason_of
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 
 CLOCKS_DIFFER = timedelta(seconds=5)
 
@@ -56,8 +57,11 @@ def plan(
     *,
     now: datetime,
     snapshot_max_age: timedelta,
+    stop: StopMode | None = None,
 ) -> Plan:
     """Decide what `follower` does for `fill`. `instrument` is a skip reason when there is no instrument.
+
+    `stop` is the mode that applies to the follower. It skips opens only: a halt lets exits wait in the mailbox.
 
     `carried` is what earlier opens still owe (base currency). An exit scales it down by the closed fraction, because
     that part of the owed position would have been closed too.
@@ -68,7 +72,9 @@ def plan(
     if follower.status is FollowerStatus.DISABLED or follower.status is FollowerStatus.REMOVED:
         if fill.replayed and _was_disabled_after(follower, fill):
             before = follower.model_copy(update={"status": FollowerStatus.ACTIVE})
-            ordered = plan(fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age)
+            ordered = plan(
+                fill, before, account, instrument, carried, now=now, snapshot_max_age=snapshot_max_age, stop=stop
+            )
             if not isinstance(ordered, Skip):
                 return LookOnly(carried)
         return Skip(SkipReason.DISABLED, carried)
@@ -79,7 +85,9 @@ def plan(
     if instrument is SkipReason.UNSUPPORTED_SYMBOL:
         return Skip(instrument, carried)
     planned: Open | Skip
-    if isinstance(instrument, SkipReason):
+    if stop is not None:
+        planned = Skip(skip_reason_of(stop), carried)
+    elif isinstance(instrument, SkipReason):
         planned = Skip(instrument, carried)
     else:
         planned = _plan_open(fill, follower, account, instrument, carried, now, snapshot_max_age)

@@ -2,6 +2,8 @@
 
 from enum import StrEnum
 
+from shared.domain.stop import StopMode
+
 
 class SkipReason(StrEnum):
     """nija decided not to order; nothing was sent, or what was sent was certainly not executed."""
@@ -14,6 +16,10 @@ class SkipReason(StrEnum):
     PAUSED = "paused"
     DISABLED = "disabled"
     """The follower is disabled, for example because its key was refused for a long time."""
+    STOPPED = "stopped"
+    """An operator halted trading. Opens are skipped, and exits wait."""
+    CLOSE_ONLY = "close_only"
+    """An operator allows exits only."""
     KEY_REFUSED = "key_refused"
     """The broker refuses the follower's key now. Opens are skipped, and exits wait."""
     ACCOUNT_UNKNOWN = "account_unknown"
@@ -54,3 +60,8 @@ class FailReason(StrEnum):
     """By the broker, for certain; its text is in the ledger."""
     CANCELED = "canceled"
     """Accepted, then canceled or expired at the broker without any fill."""
+
+
+def skip_reason_of(stop: StopMode) -> SkipReason:
+    """Why a stop of this mode skips an open."""
+    return SkipReason.STOPPED if stop is StopMode.HALT else SkipReason.CLOSE_ONLY

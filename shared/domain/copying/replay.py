@@ -14,6 +14,7 @@ from shared.domain.copying.planned import Plan, PlanColumns, columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 
 
 class RecordedDecision(BaseModel):
@@ -23,6 +24,8 @@ class RecordedDecision(BaseModel):
 
     follower_id: FollowerId
     status: FollowerStatus
+    stop_mode: StopMode | None = None
+    """The stop that applied to the follower."""
     minimum_notional: Amount
     equity: Amount | None
     """In US dollars, from the snapshot that was used; None when there was none."""
@@ -80,6 +83,7 @@ def replayed(fill: MasterFill, recorded: RecordedDecision, snapshot_max_age: tim
             recorded.carried_before,
             now=recorded.decided_at,
             snapshot_max_age=snapshot_max_age,
+            stop=recorded.stop_mode,
         )
     except ArithmeticError:
         return unplannable(fill, recorded.carried_before)

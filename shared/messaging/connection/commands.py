@@ -70,6 +70,7 @@ _WITHOUT_KEYS: Final = {
     "client|list": "",
     "client|setname": "nija",
     "discard": "",
+    "eval": "return 0",
     "evalsha": "sha 0",
     "exec": "",
     "info": "",

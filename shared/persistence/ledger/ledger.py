@@ -189,6 +189,7 @@ def _decision_rows(batch: DecisionBatch, digest: str | None) -> Iterable[tuple[A
             d.quantity,
             d.fraction,
             d.status.value,
+            d.stop_mode,
             d.minimum_notional,
             d.equity,
             d.snapshot_at,

@@ -25,8 +25,8 @@ _FILLS = text("""
 
 # An account that could not be read three times in a row has a stale row after the snapshot that then stands.
 _DECISIONS = text("""
-    SELECT d.follower_id, d.status, d.minimum_notional, d.equity, d.snapshot_at, d.carried_before, d.decided_at,
-           d.skip_reason, d.quantity, d.fraction, d.carried_after, i.instrument,
+    SELECT d.follower_id, d.status, d.stop_mode, d.minimum_notional, d.equity, d.snapshot_at, d.carried_before,
+           d.decided_at, d.skip_reason, d.quantity, d.fraction, d.carried_after, i.instrument,
            EXISTS (
                SELECT FROM account_snapshots a
                WHERE a.broker = d.broker AND a.follower_id = d.follower_id AND a.stale

@@ -99,6 +99,7 @@ class DecisionRow(SQLModel, table=True):
     quantity: Decimal | None = columns.optional_amount()
     fraction: Decimal | None = columns.optional_amount()
     status: str = columns.text()
+    stop_mode: str | None = columns.optional_text()
     minimum_notional: Decimal = columns.amount()
     equity: Decimal | None = columns.optional_amount()
     snapshot_at: datetime | None = columns.optional_moment()
@@ -223,6 +224,30 @@ class MasterChangeRow(SQLModel, table=True):
     change: str = columns.text()
     before: str | None = columns.optional_text()
     after: str | None = columns.optional_text()
+    actor: str = columns.text()
+    reason: str = columns.text()
+    occurred_at: datetime = columns.moment()
+
+
+class StopChangeRow(SQLModel, table=True):
+    """One stop or resumption, with its actor, reason and time. The newest row of a scope says whether it is stopped."""
+
+    __tablename__: ClassVar[str] = "stop_changes"
+    __table_args__ = (
+        Index("stop_changes_by_scope", "broker", "follower_id", text("revision DESC")),
+        CheckConstraint("mode IN ('halt', 'close-only')", name="stop_changes_mode_known"),
+        CheckConstraint("follower_id IS NULL OR broker IS NOT NULL", name="stop_changes_follower_has_broker"),
+    )
+
+    revision: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    """Microseconds since 1970, and always larger than the revision before. So it also grows after a backup is restored.
+    """
+    broker: str | None = columns.optional_text()
+    """None: all brokers."""
+    follower_id: FollowerId | None = columns.optional_text()
+    """None: all followers."""
+    mode: str | None = columns.optional_text()
+    """None: resumed."""
     actor: str = columns.text()
     reason: str = columns.text()
     occurred_at: datetime = columns.moment()

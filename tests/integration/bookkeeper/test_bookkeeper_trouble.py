@@ -24,6 +24,7 @@ from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
+from shared.persistence.stops import StopStore
 from tests.support.clock import Clock
 from tests.support.running.epoch import in_line
 
@@ -34,7 +35,9 @@ KEYS = BrokerKeys(KRAKEN)
 @asynccontextmanager
 async def at_work(redis: Redis, engine: Engine, duty: Duty) -> AsyncIterator[None]:
     """A bookkeeper of Kraken."""
-    restore = Restore(redis, KEYS, "test", Copies(engine, KRAKEN), MasterFills(engine), FollowerStore(engine), 4)
+    restore = Restore(
+        redis, KEYS, "test", Copies(engine, KRAKEN), MasterFills(engine), FollowerStore(engine), StopStore(engine), 4
+    )
     stopping = asyncio.Event()
     bookkeeper = Bookkeeper(KRAKEN, EventStream(redis, KEYS, "one"), Ledger(engine), restore, duty)
     work = asyncio.create_task(bookkeeper.run(stopping))

@@ -15,6 +15,7 @@ from redis.asyncio import Redis
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
@@ -28,9 +29,11 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stops import StopReader
 from tests.contract.paper import PaperServer
 from tests.support.examples import FIRST_ROSTER, an_order
 from tests.support.prices import LivePrices
+from tests.support.running.stops import nothing_stopped
 from tests.support.running.worker_bench import KEYS, now_decided
 
 FOLLOWERS = [f"follower-{number}" for number in range(30)]
@@ -57,10 +60,12 @@ class World:
         accounts = AccountReader(self.redis, KEYS, Broker.KRAKEN, prices, 60)
         refused_keys = RefusedKeys(self.redis, KEYS, now=lambda: datetime.now(UTC) + self.later)
         listing = Listing(connection.instruments, connection.reload)
-        return Serving(self.redis, KEYS, self.mailboxes, connection, accounts, listing, refused_keys)
+        gate = StopGate(StopReader(self.redis, KEYS))
+        return Serving(self.redis, KEYS, self.mailboxes, connection, accounts, listing, refused_keys, gate)
 
     async def deliver(self, **changes: str) -> None:
         """Deliver one order to each follower."""
+        await nothing_stopped(self.redis, KEYS)
         self.sequence += 1
         orders: list[CopyOrder] = [now_decided(an_order(name, sequence=self.sequence, **changes)) for name in FOLLOWERS]
         mail = [part for order in orders for part in (order.follower_id, order.model_dump_json())]

@@ -23,6 +23,7 @@ from shared.messaging.scripts import ScriptRunner
 from tests.contract.paper import PaperServer
 from tests.support.examples import FIRST_ROSTER, an_order
 from tests.support.faulty_broker import Fate
+from tests.support.running.stops import nothing_stopped
 from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench, now_decided
 
 GIVE_UP_AFTER_SECONDS = 60.0
@@ -55,6 +56,7 @@ class Bench:
         (self.call,) = budget.charges("private", "POST", "OpenOrders", {})
 
     async def deliver(self, order: CopyOrder) -> None:
+        await nothing_stopped(self.redis, KEYS)
         mail = [order.follower_id, order.model_dump_json()]
         await self.mailboxes.deliver(0, b"", b"1:*", b"", mail, (), FIRST_ROSTER)
 

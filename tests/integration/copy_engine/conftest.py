@@ -12,6 +12,7 @@ from shared.messaging.keys import LAST_POLL_FIELD
 from tests.integration.copy_engine.engines import KEYS, NAMES
 from tests.support.examples import FIRST_ROSTER, a_follower, an_account, an_instrument
 from tests.support.prices import store_accounts
+from tests.support.running.stops import nothing_stopped
 
 
 @pytest.fixture
@@ -21,6 +22,7 @@ async def redis(fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch) -> AsyncI
     monkeypatch.setattr(read_fills, "HALTED_RETRY_SECONDS", 0.0)
     async with Redis.from_url(fresh_redis_url) as client:
         await client.set(KEYS.roster, FIRST_ROSTER)
+        await nothing_stopped(client, KEYS)
         await client.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
         await client.hset(KEYS.master, LAST_POLL_FIELD, "now")
         account = an_account("1000", datetime.now(UTC))

@@ -18,7 +18,7 @@ from shared.messaging.keys import FILL_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
-from tests.support.examples import a_fill, an_account, an_instrument
+from tests.support.examples import NOTHING_STOPPED, a_fill, an_account, an_instrument
 from tests.support.servers.processes import DEADLINE_SECONDS, a_process, until
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -55,6 +55,7 @@ def test_it_waits_for_postgresql_and_goes_on(
         a_process("services.copy_engine.app", environment, log) as engine,
     ):
         redis.set(KEYS.epoch, redis.info("server")["run_id"])  # what a bookkeeper does once Redis is in line
+        redis.set(KEYS.stop, NOTHING_STOPPED.model_dump_json())
         redis.hset(KEYS.instruments, "BTC/USD", an_instrument().model_dump_json())
         summary = AccountSummary.of(an_account(taken_at=datetime.now(UTC)))
         redis.hset(KEYS.account_summaries, "alice", summary.model_dump_json())

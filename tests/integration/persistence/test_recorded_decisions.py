@@ -13,6 +13,7 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.replay import differences
 from shared.domain.events import EVENT
 from shared.domain.identity import Broker
+from shared.domain.stop import StopMode, StopState
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.ledger.recorded_decisions import RecordedDecisions
@@ -42,16 +43,17 @@ def test_a_fill_is_found_by_number_and_by_id(engine: Engine, fill: MasterFill) -
 
 
 def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: MasterFill) -> None:
-    """An order, a quantity below the minimum and unknown and unavailable accounts pass through the ledger unchanged."""
-    names = ["anna", "ben", "carl", "dora"]
+    """An order, a small quantity, two accounts that cannot be used and a stop pass through the ledger unchanged."""
+    names = ["anna", "ben", "carl", "dora", "emil"]
     unavailable = an_account("777.77").model_copy(update={"failed_reads": READINGS_UNTIL_UNAVAILABLE})
     delivery = decide(
         fill,
         3,
         [a_follower(name, minimum_notional="1.5") for name in names],
-        [an_account("1234.56789"), an_account("0.33"), None, unavailable],
-        [b"0.00000000123456789", None, None, None],
+        [an_account("1234.56789"), an_account("0.33"), None, unavailable, an_account("50")],
+        [b"0.00000000123456789", None, None, None, None],
         an_instrument(),
+        StopState(revision=1, follower_modes={"emil": StopMode.CLOSE_ONLY}),
         now=NOW + timedelta(seconds=2),
         snapshot_max_age=MAX_AGE,
     )
@@ -63,6 +65,7 @@ def test_what_the_engine_decided_comes_out_identically(engine: Engine, fill: Mas
         ("ben", SkipReason.BELOW_MINIMUM),
         ("carl", SkipReason.ACCOUNT_UNKNOWN),
         ("dora", SkipReason.ACCOUNT_UNAVAILABLE),
+        ("emil", SkipReason.CLOSE_ONLY),
     ]
     assert [difference for each in decisions for difference in differences(fill, each, MAX_AGE)] == []
 

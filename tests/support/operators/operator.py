@@ -24,6 +24,7 @@ from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.reports.reports import Reports
+from shared.persistence.stops import StopStore
 from tests.contract.paper import PaperServer
 
 KRAKEN = Broker.KRAKEN
@@ -47,6 +48,7 @@ class Operator:
             store=self.store,
             reports=Reports(engine),
             targets=Targets(engine),
+            stops=StopStore(engine),
             access=BrokerAccess(
                 redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
                 base_urls={broker: paper.url},

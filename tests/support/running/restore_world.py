@@ -48,6 +48,7 @@ from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from shared.persistence.stops import StopStore
 from tests.support.examples import an_account_fill, an_instrument
 from tests.support.ledger_examples import a_snapshot_event
 from tests.support.running.worker_bench import CREDENTIALS, WorkerBench
@@ -97,7 +98,7 @@ class RestoreWorld:
             event = a_snapshot_event(name, equity=equity, cash=equity, occurred_at=datetime.now(UTC))
             await publish_event(self.redis, KEYS, event)
         await self.list_instruments()
-        self.bench = WorkerBench(self.redis)
+        self.bench = WorkerBench(self.redis, has_stop_state=False)
         await self.until_in_line()
 
     @property
@@ -110,7 +111,7 @@ class RestoreWorld:
     def restore(self, name: str = "the bookkeeper") -> Restore:
         """A restore, as the bookkeeper makes it."""
         copies, fills, store = Copies(self.engine, KRAKEN), MasterFills(self.engine), FollowerStore(self.engine)
-        return Restore(self.redis, KEYS, name, copies, fills, store, SHARDS)
+        return Restore(self.redis, KEYS, name, copies, fills, store, StopStore(self.engine), SHARDS)
 
     @asynccontextmanager
     async def bookkeeper(self) -> AsyncIterator[None]:

@@ -12,6 +12,7 @@ from redis.asyncio import Redis
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
+from services.broker_worker.stop_gate import StopGate
 from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.reading_schedule import ROUTINE_SECONDS
@@ -26,10 +27,12 @@ from shared.messaging.mailboxes import ClaimedFollower, Mailboxes, Submission
 from shared.messaging.price_list import PresentPrices
 from shared.messaging.refused_keys import RefusedKeys
 from shared.messaging.scripts import ScriptRunner
+from shared.messaging.stops import StopReader
 from tests.support.broker import FakeConnection
 from tests.support.examples import FIRST_ROSTER, NOW, an_instrument
 from tests.support.faulty_broker import PRICE, FaultyAccount
 from tests.support.prices import LivePrices
+from tests.support.running.stops import nothing_stopped
 
 KEYS = BrokerKeys(Broker.KRAKEN)
 ROUTES = profile_of(Broker.KRAKEN).price_routes
@@ -52,6 +55,8 @@ class WorkerBench:
     limits: OpenLimits = field(default_factory=OpenLimits)
     broker_clock: Callable[[], datetime] | None = None
     """None means: the clock of this machine."""
+    has_stop_state: bool = True
+    """False: Redis has only the stop state that a test puts there."""
     reloads: int = 0
     sequence: int = 0
     later: timedelta = timedelta()
@@ -80,6 +85,7 @@ class WorkerBench:
             reader,
             listing,
             self.refused_keys,
+            StopGate(StopReader(self.redis, KEYS)),
             limits=limits or OpenLimits(),
             broker_clock=broker_clock or (lambda: datetime.now(UTC)),
         )
@@ -92,6 +98,8 @@ class WorkerBench:
 
     async def deliver(self, *orders: CopyOrder) -> None:
         """Put the orders into their mailboxes as the engine does, with the present as their decision time."""
+        if self.has_stop_state:
+            await nothing_stopped(self.redis, KEYS)
         position = await self.redis.hget(KEYS.shards, "0") or b""
         self.sequence += 1
         mail = [part for order in orders for part in (order.follower_id, now_decided(order).model_dump_json())]
@@ -105,6 +113,8 @@ class WorkerBench:
 
     async def claim(self) -> list[ClaimedFollower]:
         """Claim all ready followers, also those with a later due time. An early claim must be harmless."""
+        if self.has_stop_state:
+            await nothing_stopped(self.redis, KEYS)
         for follower in await self.redis.zrange(KEYS.ready, 0, -1):
             await self.redis.zadd(KEYS.ready, {follower: 0})
         return (await self.mailboxes.claim(10))[1]

@@ -13,7 +13,7 @@ from services.broker_worker.carry_out import Execution
 from services.chaos.protocol_steps import NOT_REACHED, ORDER_STEP_TRIGGERS, STEPS, Step, order_boundaries
 from services.chaos.strike import place_of, present, wrapped
 from services.chaos.without import PROTECTIONS
-from shared.domain.copying.order_steps import ORDER_STEPS, CheckOpen, Read
+from shared.domain.copying.order_steps import ORDER_STEPS, CheckSend, Read
 from shared.domain.identity import BrokerOrderId
 
 PERFORM = Execution.perform
@@ -68,7 +68,7 @@ def test_only_the_wanted_step_of_an_order_strikes_and_at_its_moment(
     monkeypatch.setattr(Execution, "perform", perform)
     step = Step("broker_worker child", "read", PERFORM, moment, order_step=Read)
     call = wrapped(step, lambda: seen.append("struck"))
-    asyncio.run(call(None, CheckOpen(datetime(2026, 1, 5, tzinfo=UTC))))
+    asyncio.run(call(None, CheckSend(datetime(2026, 1, 5, tzinfo=UTC))))
     assert seen == ["performed"]
     asyncio.run(call(None, Read(BrokerOrderId("O1"))))
     assert seen[1:] == (["struck", "performed"] if moment == "before" else ["performed", "struck"])

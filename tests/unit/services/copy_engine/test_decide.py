@@ -14,7 +14,8 @@ from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import EVENT, DecisionBatch
 from shared.domain.identity import copy_order_id
 from shared.domain.instrument import Instrument
-from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
+from shared.domain.stop import StopMode, StopState
+from tests.support.examples import NOTHING_STOPPED, NOW, a_fill, a_follower, a_sale, an_account, an_instrument
 
 FOLLOWERS = [
     a_follower("alice", minimum_notional="2"),
@@ -28,7 +29,17 @@ CARRIED = [b"0.00000000004", b"0.1", None, b"0.000001"]
 
 def delivery(fill: MasterFill, instrument: Instrument | SkipReason) -> tuple[Delivery, DecisionBatch, list[CopyOrder]]:
     """Decide for the four followers. Return the delivery, and its event and orders as their readers see them."""
-    made = decide(fill, 3, FOLLOWERS, ACCOUNTS, CARRIED, instrument, now=NOW, snapshot_max_age=timedelta(minutes=5))
+    made = decide(
+        fill,
+        3,
+        FOLLOWERS,
+        ACCOUNTS,
+        CARRIED,
+        instrument,
+        NOTHING_STOPPED,
+        now=NOW,
+        snapshot_max_age=timedelta(minutes=5),
+    )
     batch = EVENT.validate_json(made.event)
     assert isinstance(batch, DecisionBatch)
     return made, batch, [CopyOrder.model_validate_json(text) for text in made.orders[1::2]]
@@ -100,6 +111,7 @@ def test_a_follower_that_cannot_be_planned_stops_no_other() -> None:
         [an_account("1000"), an_account("1000"), an_account("1E+100"), an_account("1000")],
         [None, b"broken", None, None],
         an_instrument(),
+        NOTHING_STOPPED,
         now=NOW,
         snapshot_max_age=timedelta(minutes=5),
     )
@@ -107,3 +119,24 @@ def test_a_follower_that_cannot_be_planned_stops_no_other() -> None:
     assert isinstance(batch, DecisionBatch)
     assert [d.skip_reason for d in batch.decisions] == [None, None, SkipReason.CANNOT_BE_PLANNED, None]
     assert made.orders[::2] == ["alice", "bob", "dave"]
+
+
+def test_a_stop_skips_opens_of_those_it_concerns_and_no_exit() -> None:
+    """Bob may only close. Alice trades. Each decision has the stop that applied."""
+    bob_closes = StopState(revision=1, follower_modes={"bob": StopMode.CLOSE_ONLY})
+
+    def decided(fill: MasterFill, stops: StopState) -> list[tuple[SkipReason | None, StopMode | None]]:
+        names = ["alice", "bob"]
+        followers, accounts = [a_follower(name) for name in names], [an_account("1000")] * 2
+        age = timedelta(minutes=5)
+        instrument = an_instrument()
+        made = decide(fill, 3, followers, accounts, [None] * 2, instrument, stops, now=NOW, snapshot_max_age=age)
+        batch = EVENT.validate_json(made.event)
+        assert isinstance(batch, DecisionBatch)
+        return [(decision.skip_reason, decision.stop_mode) for decision in batch.decisions]
+
+    assert decided(a_fill(), bob_closes) == [(None, None), (SkipReason.CLOSE_ONLY, StopMode.CLOSE_ONLY)]
+    assert decided(a_sale("0.5"), bob_closes) == [(None, None), (None, StopMode.CLOSE_ONLY)]
+    halted = bob_closes.model_copy(update={"broker_mode": StopMode.HALT})
+    assert decided(a_fill(), halted) == [(SkipReason.STOPPED, StopMode.HALT)] * 2
+    assert decided(a_sale("0.5"), halted) == [(None, StopMode.HALT)] * 2

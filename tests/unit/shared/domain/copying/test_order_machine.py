@@ -6,16 +6,16 @@ from decimal import Decimal
 import pytest
 
 from shared.domain.copying import order_waits
-from shared.domain.copying.order_machine import ImpossibleMove, Move
+from shared.domain.copying.order_machine import ImpossibleMove, Move, OrderMachine
 from shared.domain.copying.order_observations import (
     Absent,
     CancelAnswered,
     FailureKind,
     FundsRead,
     Observation,
-    OpenChecked,
     Resumed,
     Seen,
+    SendChecked,
     Taken,
 )
 from shared.domain.copying.order_state import (
@@ -29,10 +29,11 @@ from shared.domain.copying.order_state import (
     Unknown,
     Unsized,
 )
-from shared.domain.copying.order_steps import CheckOpen, LookUp, ReadFunds, Send, Settle, Wait
+from shared.domain.copying.order_steps import CheckSend, LookUp, ReadFunds, Send, Settle, Wait
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.order_report import OrderStatus
 from shared.domain.request_limits import Priority
+from shared.domain.stop import StopMode, StopUnknown
 from tests.support.examples import NOW
 from tests.support.order_examples import (
     EXIT,
@@ -49,35 +50,62 @@ from tests.support.order_examples import (
     verdict,
     waiting,
 )
-from tests.support.order_world import QUANTITY, an_order_machine
+from tests.support.order_world import QUANTITY, VALIDITY, an_order_machine
 
 
-def test_an_open_is_checked_recorded_and_sent_and_an_exit_needs_no_check() -> None:
-    """The attempt is valid as long as the broker may execute it."""
-    move = play(OPEN, Prepared(), Resumed())
-    assert move == Move(Prepared(), CheckOpen(NOW + MINUTE))
+def test_an_order_is_checked_recorded_and_sent() -> None:
+    """An exit has no age limit. The attempt is valid as long as the broker may execute it."""
     sent = Move(Submitting(FIRST), Send(FIRST))
-    assert play(OPEN, move.state, OpenChecked(NOW)) == play(EXIT, Prepared(), Resumed()) == sent
+    for machine, ends_at in ((OPEN, NOW + MINUTE), (EXIT, None)):
+        move = play(machine, Prepared(), Resumed())
+        assert move == Move(Prepared(), CheckSend(ends_at))
+        assert play(machine, move.state, SendChecked(NOW)) == sent
     assert sent.step.is_recorded_first
+    assert play(EXIT, Prepared(), SendChecked(NOW + MINUTE, opens_at=NOW + 2 * MINUTE)).step == Send(
+        replace(FIRST, submitted_at=NOW, valid_until=NOW + VALIDITY)
+    )
+
+
+@pytest.mark.parametrize(
+    ("mode", "reason"), [(StopMode.HALT, SkipReason.STOPPED), (StopMode.CLOSE_ONLY, SkipReason.CLOSE_ONLY)]
+)
+def test_a_stop_skips_an_open_and_only_a_halt_lets_an_exit_wait(mode: StopMode, reason: SkipReason) -> None:
+    """The stop is the reason also of an open that is too old. The wait of an exit grows, and raises no alert."""
+    checked = SendChecked(NOW + MINUTE, mode, NOW + MINUTE)
+    expected = NotOpened(reason, f"an operator stopped trading ({mode.value})")
+    assert verdict(play(OPEN, Prepared(), Resumed(), checked)) == expected
+    move = play(EXIT, Prepared(2, 1), checked, now=NOW + 8 * SECOND)
+    if mode is StopMode.CLOSE_ONLY:
+        assert isinstance(move.step, Send)
+        return
+    why = "an operator halted trading; the exit is sent after `nija resume`"
+    assert move == Move(Prepared(2, 1), Wait(4.0, forget_submission=True, why=why, has_own_alert=True))
+
+
+@pytest.mark.parametrize("machine", [OPEN, EXIT], ids=["open", "exit"])
+def test_an_order_waits_a_second_while_it_is_not_known_whether_trading_is_stopped(machine: OrderMachine) -> None:
+    """Redis has lost the state, and a bookkeeper writes it again within a second. An open is not skipped for that."""
+    move = play(machine, Prepared(), Resumed(), SendChecked(NOW, StopUnknown("lost")), now=NOW + MINUTE)
+    assert move == Move(Prepared(), Wait(1.0, forget_submission=True, why="lost"))
 
 
 @pytest.mark.parametrize(
     ("checked", "reason", "message"),
     [
         (
-            OpenChecked(NOW + MINUTE, NOW),
+            SendChecked(NOW + MINUTE, opens_at=NOW),
             SkipReason.TOO_OLD,
             "60 s after the master's execution; the age limit is 60 s",
         ),
         (
-            OpenChecked(NOW, NOW + MINUTE),
+            SendChecked(NOW, opens_at=NOW + MINUTE),
             SkipReason.MARKET_CLOSED,
             "the market opens at 2026-01-05T12:01:00.123456+00:00",
         ),
     ],
 )
 def test_an_open_that_is_too_old_or_out_of_hours_is_skipped(
-    checked: OpenChecked, reason: SkipReason, message: str
+    checked: SendChecked, reason: SkipReason, message: str
 ) -> None:
     """The age counts first. At exactly its limit, an open is too old."""
     assert verdict(play(OPEN, Prepared(), Resumed(), checked)) == NotOpened(reason, message)
@@ -95,11 +123,11 @@ def test_an_order_whose_size_forbids_to_send_it_is_looked_up_if_it_was_sent(stat
 
 def test_a_request_is_sent_five_times_at_once_and_then_waits_without_a_trace() -> None:
     """The wait grows with the age of the decision, and the reason says what an operator can do."""
-    move = play(EXIT, Prepared(), Resumed())
+    move = play(EXIT, Prepared(), Resumed(), SendChecked(NOW))
     for number in range(1, order_waits.SENDS_AT_ONCE):
         assert isinstance(move.step, Send)
         assert move.step.attempt.number == number
-        move = play(EXIT, move.state, a_failure(FailureKind.STALE_NONCE))
+        move = play(EXIT, move.state, a_failure(FailureKind.STALE_NONCE), SendChecked(NOW))
     move = play(EXIT, move.state, a_failure(FailureKind.EXPIRED), now=NOW + 8 * SECOND)
     assert isinstance(move.state, Prepared)
     assert waiting(move) == Wait(
@@ -114,11 +142,11 @@ def test_an_open_is_made_smaller_once_and_an_exit_as_often_as_it_helps() -> None
     short, half = a_failure(FailureKind.SHORT_OF_FUNDS), FundsRead(QUANTITY / 2)
     move = play(OPEN, Submitting(FIRST), short)
     assert move.step == ReadFunds(QUANTITY)
-    move = play(OPEN, move.state, half, OpenChecked(NOW))
+    move = play(OPEN, move.state, half, SendChecked(NOW))
     assert isinstance(move.step, Send)
     assert (move.step.attempt.number, move.step.attempt.quantity) == (2, QUANTITY / 2)
     assert verdict(play(OPEN, move.state, short)) == OrderRefused(FailReason.INSUFFICIENT_FUNDS, "words")
-    assert play(EXIT, Submitting(FIRST), short, half, short).step == ReadFunds(QUANTITY / 2)
+    assert play(EXIT, Submitting(FIRST), short, half, SendChecked(NOW), short).step == ReadFunds(QUANTITY / 2)
 
 
 def test_an_account_that_pays_for_nothing_ends_the_order_and_one_that_cannot_be_read_delays_it() -> None:
@@ -185,7 +213,7 @@ def test_a_look_up_that_began_before_the_window_ended_decides_nothing() -> None:
     early = play(EXIT, Submitting(FIRST), Resumed(), now=WINDOW_ENDS - SECOND).state
     assert waiting(play(EXIT, early, Absent(), now=WINDOW_ENDS + SECOND)).why == "not found yet"
     late = play(EXIT, Submitting(FIRST), Resumed(), now=WINDOW_ENDS).state
-    move = play(EXIT, late, Absent(), now=WINDOW_ENDS + SECOND)
+    move = play(EXIT, late, Absent(), SendChecked(NOW), now=WINDOW_ENDS + SECOND)
     assert isinstance(move.step, Send)
     assert (move.step.attempt.number, move.step.attempt.in_a_row) == (2, 1)
 

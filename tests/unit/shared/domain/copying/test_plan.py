@@ -13,6 +13,7 @@ from shared.domain.copying.plan import plan, unplannable
 from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, PlanColumns, Skip, columns_of, order_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
 
 DEFAULTS: dict[str, Any] = {
@@ -77,6 +78,10 @@ def test_an_open_that_could_not_be_sold_again_is_carried() -> None:
         ({"follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
         ({"follower": a_follower(status=FollowerStatus.REMOVED)}, SkipReason.DISABLED),
         ({"follower": a_follower(status=FollowerStatus.PAUSED)}, SkipReason.PAUSED),
+        ({"stop": StopMode.HALT}, SkipReason.STOPPED),
+        ({"stop": StopMode.CLOSE_ONLY}, SkipReason.CLOSE_ONLY),
+        ({"stop": StopMode.HALT, "follower": a_follower(status=FollowerStatus.PAUSED)}, SkipReason.STOPPED),
+        ({"stop": StopMode.HALT, "follower": a_follower(status=FollowerStatus.DISABLED)}, SkipReason.DISABLED),
         ({"instrument": SkipReason.UNSUPPORTED_SYMBOL}, SkipReason.UNSUPPORTED_SYMBOL),
         ({"instrument": SkipReason.INSTRUMENT_UNREADABLE}, SkipReason.INSTRUMENT_UNREADABLE),
         ({"account": None}, SkipReason.ACCOUNT_UNKNOWN),
@@ -103,6 +108,8 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
     "changes",
     [
         {"follower": a_follower(status=FollowerStatus.PAUSED)},
+        {"stop": StopMode.HALT},
+        {"stop": StopMode.CLOSE_ONLY},
         {"account": None},
         {"account": an_account(taken_at=NOW - timedelta(days=9))},
         {"account": an_account("0")},
@@ -112,7 +119,7 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
     ],
 )
 def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
-    """No limit, pause or stale reading prevents a close."""
+    """No limit, pause, stop or stale reading prevents a close. A halt lets it wait in the mailbox."""
     result = planned(**{"fill": a_sale("0.25"), **changes})
     assert result == Exit(Decimal("0.25"), ZERO)
 
@@ -150,6 +157,12 @@ def test_who_was_disabled_after_a_replayed_fill_may_have_had_an_order_of_it(
     result = planned(fill=fill, follower=follower, instrument=instrument, carried=Decimal("0.5"))
     looked_for = LookOnly(Decimal("0.5"))
     assert result == (looked_for if is_looked_for else Skip(SkipReason.DISABLED, Decimal("0.5")))
+
+
+@pytest.mark.parametrize("stop", list(StopMode))
+def test_a_replayed_open_is_looked_up_although_trading_is_stopped(stop: StopMode) -> None:
+    """Its order may have been sent before the stop. The planner asks for a look-up and for no send."""
+    assert planned(fill=a_fill(replayed=True), stop=stop) == LookOnly(ZERO)
 
 
 def test_the_minimum_of_a_policy_is_in_dollars_in_every_pair() -> None:

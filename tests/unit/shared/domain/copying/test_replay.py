@@ -14,7 +14,9 @@ from shared.domain.copying.plan import plan
 from shared.domain.copying.planned import columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.copying.replay import RecordedDecision, differences
+from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
+from shared.domain.stop import StopMode
 from tests.support.examples import NOW, a_fill, a_follower, a_sale, an_account, an_instrument
 
 MAX_AGE = timedelta(minutes=15)
@@ -26,12 +28,14 @@ def recorded(
     account: AccountSnapshot | None,
     instrument: Instrument | SkipReason,
     carried: Decimal,
+    stop: StopMode | None = None,
 ) -> RecordedDecision:
     """The planner's decision, as the ledger records it."""
-    planned = plan(fill, follower, account, instrument, carried, now=NOW, snapshot_max_age=MAX_AGE)
+    planned = plan(fill, follower, account, instrument, carried, now=NOW, snapshot_max_age=MAX_AGE, stop=stop)
     return RecordedDecision(
         follower_id=follower.follower_id,
         status=follower.status,
+        stop_mode=stop,
         minimum_notional=follower.policy.minimum_notional,
         equity=account.equity if account else None,
         snapshot_at=account.taken_at if account else None,
@@ -72,6 +76,16 @@ def test_the_same_inputs_give_the_identical_decision(
     """For every result and reason, the record contains all inputs of the planner."""
     decided = recorded(fill, a_follower(status=status), account, instrument, Decimal(carried))
     assert differences(fill, decided, MAX_AGE) == []
+
+
+@pytest.mark.parametrize("fill", [a_fill(), a_sale("0.3")], ids=["open", "exit"])
+@pytest.mark.parametrize("stop", list(StopMode))
+def test_a_decision_during_a_stop_is_computed_with_the_recorded_stop(fill: MasterFill, stop: StopMode) -> None:
+    """The stop may be over today. Without the record of it, an open would come out differently, and an exit not."""
+    decided = recorded(fill, a_follower(), an_account("1000"), an_instrument(), Decimal(0), stop)
+    assert differences(fill, decided, MAX_AGE) == []
+    found = differences(fill, decided.model_copy(update={"stop_mode": None}), MAX_AGE)
+    assert {each.field for each in found} == ({"quantity", "skip_reason"} if fill.side is Side.BUY else set())
 
 
 def test_a_decision_that_comes_out_differently_is_told_field_by_field() -> None:

@@ -1,0 +1,40 @@
+"""Reads which stops stand, and what a stop would concern.
+
+Every function blocks and raises DatabaseUnavailable.
+"""
+
+from pydantic import BaseModel, ConfigDict
+
+from shared.domain.copying.follower import FollowerStatus
+from shared.domain.identity import Broker, FollowerId
+from shared.domain.stop import Stop as Stop
+from shared.domain.stop import StopScope as StopScope
+from shared.persistence.followers.store import FollowerStore
+from shared.persistence.stops import StopStore, find_scope
+from shared.queries.connections import Connections
+
+
+class StopPreview(BaseModel):
+    """What a stop of this scope would concern."""
+
+    model_config = ConfigDict(frozen=True)
+
+    scope: StopScope
+    followers: int
+    """Followers that copy now, opens or only exits. Disabled ones copy nothing."""
+    present: Stop | None
+    """The stop that this scope has already."""
+
+
+def preview_stop(
+    connections: Connections, broker: Broker | None = None, follower_id: FollowerId | None = None
+) -> StopPreview:
+    """Say what a stop would concern, and change nothing. Raises UnknownFollower, AmbiguousFollower."""
+    store = FollowerStore(connections.engine)
+    scope = find_scope(store, broker, follower_id)
+    copying = [
+        record
+        for record in store.all(scope.broker)
+        if record.status is not FollowerStatus.DISABLED and scope.follower_id in (None, record.follower_id)
+    ]
+    return StopPreview(scope=scope, followers=len(copying), present=StopStore(connections.engine).standing().of(scope))
