@@ -67,7 +67,7 @@ async def test_during_a_restore_it_is_not_known_whether_trading_is_stopped(world
     """Redis may have a state that PostgreSQL does not have. It is deleted first, and written before the epoch."""
     restore = world.restore()
     assert await restore.begin()
-    await restore._forget()
+    await restore.forget()
     with pytest.raises(StopStateUnknown):
         await StopReader(world.redis, KEYS).now()
     assert await world.redis.get(KEYS.epoch) is None
