@@ -14,7 +14,7 @@ from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.free_cash import cut_open, is_worth_opening
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.plan import exit_quantity
-from shared.domain.copying.planned import Exit, LookOnly, Open
+from shared.domain.copying.planned import LookOnly, PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
@@ -59,9 +59,9 @@ def order_size(
         match order.plan:
             case LookOnly():
                 return Unsendable(SkipReason.NOT_REPEATED, position.carried_exit)
-            case Open(quantity):
+            case PlannedOpen(quantity):
                 return _open_size(order, quantity, position, instrument, purse, limits)
-            case Exit(fraction):
+            case PlannedExit(fraction):
                 planned = exit_quantity(fraction, position, instrument, order.reference_price)
     except ArithmeticError as error:
         return Unsendable(SkipReason.CANNOT_BE_PLANNED, position.carried_exit, f"{type(error).__name__}: {error}")

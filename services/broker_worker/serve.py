@@ -26,7 +26,7 @@ from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed, SendChecked
 from shared.domain.copying.order_steps import Wait
-from shared.domain.copying.planned import Exit, Open
+from shared.domain.copying.planned import PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
@@ -144,7 +144,7 @@ class Serving:
         if instrument is None:
             return await self._unlisted(order, submission, position, now)
         free = None
-        if isinstance(order.plan, Open):
+        if isinstance(order.plan, PlannedOpen):
             free = await self.accounts.free(claim.follower_id, instrument.quote)
         progress = OrderProgress(
             order=order,
@@ -205,7 +205,7 @@ class Serving:
         if submission is not None or order.replayed:  # it may have been executed
             since = submission.submitted_at if submission else order.decided_at
             return Wait(wait_seconds, unknown_since=since, why=why)
-        is_exit = isinstance(order.plan, Exit)
+        is_exit = isinstance(order.plan, PlannedExit)
         if is_exit and not position.quantity:
             return _not_sent(order, position, now, SkipReason.NO_POSITION)
         if is_settled and not is_exit:

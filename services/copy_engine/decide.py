@@ -17,7 +17,7 @@ from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import plan, policy_minimum, unplannable
-from shared.domain.copying.planned import Open, Skip, columns_of
+from shared.domain.copying.planned import PlannedOpen, Skip, columns_of
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Decision, DecisionBatch
 from shared.domain.identity import FollowerId, copy_order_id
@@ -94,7 +94,7 @@ def decide(
                     "quantity": columns.quantity,
                     "fraction": columns.fraction,
                     "carried": planned.carried_after,
-                    "policy_minimum": policy_minimum(fill, follower) if isinstance(planned, Open) else ZERO,
+                    "policy_minimum": policy_minimum(fill, follower) if isinstance(planned, PlannedOpen) else ZERO,
                 }
             )
             orders.append(follower.follower_id)

@@ -15,7 +15,7 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.free_cash import is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, Skip
+from shared.domain.copying.planned import LookOnly, Plan, PlannedExit, PlannedOpen, Skip
 from shared.domain.copying.reasons import SkipReason, skip_reason_of
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
@@ -35,7 +35,7 @@ def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
     input than its fraction.
     """
     if fill.side is Side.SELL and fill.fraction_closed > 0:
-        return Exit(fill.fraction_closed, ZERO)
+        return PlannedExit(fill.fraction_closed, ZERO)
     return Skip(SkipReason.CANNOT_BE_PLANNED, carried)
 
 
@@ -81,10 +81,10 @@ def plan(
     if fill.side is Side.SELL:
         if fill.fraction_closed == 0:
             return Skip(SkipReason.NO_POSITION, carried)
-        return Exit(fill.fraction_closed, _DOWN.multiply(carried, ONE - fill.fraction_closed))
+        return PlannedExit(fill.fraction_closed, _DOWN.multiply(carried, ONE - fill.fraction_closed))
     if instrument is SkipReason.UNSUPPORTED_SYMBOL:
         return Skip(instrument, carried)
-    planned: Open | Skip
+    planned: PlannedOpen | Skip
     if stop is not None:
         planned = Skip(skip_reason_of(stop), carried)
     elif isinstance(instrument, SkipReason):
@@ -109,7 +109,7 @@ def _plan_open(
     carried: Decimal,
     now: datetime,
     snapshot_max_age: timedelta,
-) -> Open | Skip:
+) -> PlannedOpen | Skip:
     if follower.policy_error is not None:
         return Skip(SkipReason.POLICY_UNREADABLE, carried)
     if follower.status is FollowerStatus.PAUSED:
@@ -128,7 +128,7 @@ def _plan_open(
     quantity = instrument.rounded(owed)
     if not is_worth_opening(instrument, quantity, fill.price, policy_minimum(fill, follower)):
         return Skip(SkipReason.BELOW_MINIMUM, owed)
-    return Open(quantity, _DOWN.subtract(owed, quantity))
+    return PlannedOpen(quantity, _DOWN.subtract(owed, quantity))
 
 
 def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, quote_price: Decimal) -> Decimal:

@@ -12,7 +12,7 @@ from shared.domain.copying.reasons import SkipReason
 
 
 @dataclass(frozen=True, slots=True)
-class Open:
+class PlannedOpen:
     """Buy the quantity, which is in whole lots and at or above every minimum."""
 
     quantity: Decimal
@@ -21,7 +21,7 @@ class Open:
 
 
 @dataclass(frozen=True, slots=True)
-class Exit:
+class PlannedExit:
     """Sell this share (above 0, up to 1) of the copied position."""
 
     fraction: Decimal
@@ -43,9 +43,9 @@ class Skip:
     carried_after: Decimal
 
 
-PlannedOrder = Open | Exit | LookOnly
+PlannedOrder = PlannedOpen | PlannedExit | LookOnly
 """What goes into a mailbox."""
-Plan = Open | Exit | LookOnly | Skip
+Plan = PlannedOpen | PlannedExit | LookOnly | Skip
 
 
 class PlanColumns(NamedTuple):
@@ -60,9 +60,9 @@ class PlanColumns(NamedTuple):
 def columns_of(plan: Plan) -> PlanColumns:
     """The columns of a plan."""
     match plan:
-        case Open(quantity, carried_after):
+        case PlannedOpen(quantity, carried_after):
             return PlanColumns(quantity, None, None, carried_after)
-        case Exit(fraction, carried_after):
+        case PlannedExit(fraction, carried_after):
             return PlanColumns(None, fraction, None, carried_after)
         case LookOnly(carried_after):
             return PlanColumns(ZERO, None, None, carried_after)
@@ -73,5 +73,5 @@ def columns_of(plan: Plan) -> PlanColumns:
 def order_of(quantity: Decimal | None, fraction: Decimal | None, carried_after: Decimal) -> PlannedOrder:
     """The plan of an order, from its columns."""
     if fraction is not None:
-        return Exit(fraction, carried_after)
-    return Open(quantity, carried_after) if quantity else LookOnly(carried_after)
+        return PlannedExit(fraction, carried_after)
+    return PlannedOpen(quantity, carried_after) if quantity else LookOnly(carried_after)

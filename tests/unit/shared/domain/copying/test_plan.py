@@ -10,7 +10,16 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.plan import plan, unplannable
-from shared.domain.copying.planned import Exit, LookOnly, Open, Plan, PlanColumns, Skip, columns_of, order_of
+from shared.domain.copying.planned import (
+    LookOnly,
+    Plan,
+    PlanColumns,
+    PlannedExit,
+    PlannedOpen,
+    Skip,
+    columns_of,
+    order_of,
+)
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
@@ -39,14 +48,14 @@ def columns(**changes: Any) -> PlanColumns:
 
 def test_an_open_is_proportional_to_equity() -> None:
     """With a hundredth of the master's equity, the follower buys a hundredth of the quantity."""
-    assert planned() == Open(Decimal("0.001"), ZERO)
+    assert planned() == PlannedOpen(Decimal("0.001"), ZERO)
 
 
 def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
     """0.0004 is carried and 0.001 is due. One lot of 0.001 is ordered and 0.0004 is carried again."""
     coarse = an_instrument(lot="0.001")
-    assert planned(instrument=coarse, carried=Decimal("0.0004")) == Open(Decimal("0.001"), Decimal("0.0004"))
-    assert planned(instrument=coarse, carried=Decimal("0.0016")) == Open(Decimal("0.002"), Decimal("0.0006"))
+    assert planned(instrument=coarse, carried=Decimal("0.0004")) == PlannedOpen(Decimal("0.001"), Decimal("0.0004"))
+    assert planned(instrument=coarse, carried=Decimal("0.0016")) == PlannedOpen(Decimal("0.002"), Decimal("0.0006"))
 
 
 @pytest.mark.parametrize(
@@ -121,7 +130,7 @@ def test_a_snapshot_of_exactly_the_greatest_age_is_used() -> None:
 def test_an_exit_needs_neither_equity_nor_an_account_nor_an_active_follower(changes: dict[str, Any]) -> None:
     """No limit, pause, stop or stale reading prevents a close. A halt lets it wait in the mailbox."""
     result = planned(**{"fill": a_sale("0.25"), **changes})
-    assert result == Exit(Decimal("0.25"), ZERO)
+    assert result == PlannedExit(Decimal("0.25"), ZERO)
 
 
 @pytest.mark.parametrize(("fraction", "left"), [("0.25", "0.0075"), ("1", "0")])
@@ -190,7 +199,7 @@ def test_an_exit_that_cannot_be_planned_is_planned_without_the_carry() -> None:
     """The exit needs only its fraction. A sale of what the master did not trade stays a skip."""
     with pytest.raises(ArithmeticError):
         planned(fill=a_sale("0.25"), carried=Decimal("sNaN"))
-    assert unplannable(a_sale("0.25"), Decimal("sNaN")) == Exit(Decimal("0.25"), ZERO)
+    assert unplannable(a_sale("0.25"), Decimal("sNaN")) == PlannedExit(Decimal("0.25"), ZERO)
     assert columns_of(unplannable(a_sale("0"), ZERO)).skip_reason is SkipReason.CANNOT_BE_PLANNED
 
 
@@ -202,8 +211,8 @@ def test_the_equity_of_the_finding_is_planned_within_the_followers_own_equity() 
 @pytest.mark.parametrize(
     ("plan", "columns"),
     [
-        (Open(Decimal(2), Decimal(1)), PlanColumns(Decimal(2), None, None, Decimal(1))),
-        (Exit(Decimal("0.5"), ZERO), PlanColumns(None, Decimal("0.5"), None, ZERO)),
+        (PlannedOpen(Decimal(2), Decimal(1)), PlanColumns(Decimal(2), None, None, Decimal(1))),
+        (PlannedExit(Decimal("0.5"), ZERO), PlanColumns(None, Decimal("0.5"), None, ZERO)),
         (LookOnly(Decimal(1)), PlanColumns(ZERO, None, None, Decimal(1))),
         (Skip(SkipReason.PAUSED, Decimal(1)), PlanColumns(None, None, SkipReason.PAUSED, Decimal(1))),
     ],
