@@ -20,18 +20,8 @@ from shared.domain.copying.order_steps import CheckSend, Send, Settle, Wait
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.stop import StopMode, StopUnknown
 from tests.support.examples import NOW
-from tests.support.order_world import (
-    MARGIN,
-    QUANTITY,
-    STOPPED,
-    Death,
-    Executed,
-    OrderWorld,
-    Start,
-    Turn,
-    a_world,
-    an_order_machine,
-)
+from tests.support.order_turns import MARGIN, QUANTITY, Death, Executed, Start, Turn
+from tests.support.order_world import STOPPED, OrderWorld, a_world, an_order_machine
 
 MINUTE = timedelta(minutes=1)
 NOT_KNOWN = StopUnknown("Redis has no stop state")

@@ -21,7 +21,8 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.order_report import OrderReport, OrderStatus
 from shared.domain.symbol import Symbol
 from tests.support.examples import NOW
-from tests.support.order_world import MARGIN, QUANTITY, VALIDITY, an_order_machine
+from tests.support.order_turns import MARGIN, QUANTITY, VALIDITY
+from tests.support.order_world import an_order_machine
 
 SECOND = timedelta(seconds=1)
 MINUTE = timedelta(minutes=1)

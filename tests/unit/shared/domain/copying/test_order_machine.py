@@ -50,7 +50,8 @@ from tests.support.order_examples import (
     verdict,
     waiting,
 )
-from tests.support.order_world import QUANTITY, VALIDITY, an_order_machine
+from tests.support.order_turns import QUANTITY, VALIDITY
+from tests.support.order_world import an_order_machine
 
 
 def test_an_order_is_checked_recorded_and_sent() -> None:
