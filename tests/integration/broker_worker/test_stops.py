@@ -3,10 +3,12 @@
 import asyncio
 import time
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import pytest
 from redis.asyncio import Redis
 
+from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import OrderState, Outcome
 from shared.domain.identity import CopyOrderId, FollowerId
@@ -16,6 +18,7 @@ from shared.messaging.alerts import current_alerts
 from shared.messaging.order_waits import order_waits
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate
+from tests.support.prices import store_accounts
 from tests.support.running.stops import stop
 from tests.support.running.worker_bench import KEYS, WorkerBench, held
 
@@ -50,10 +53,27 @@ async def test_an_open_that_waits_in_the_mailbox_is_skipped_when_its_turn_comes(
 
 async def test_a_stop_is_the_reason_also_where_cash_is_missing(bench: WorkerBench) -> None:
     """The size of the order does not matter, because it is not sent."""
-    await bench.deliver(an_order(quantity="0.00000001"))
+    now = datetime.now(UTC)
+    free = {"USD": Decimal("0.5")}
+    read = AccountSnapshot(equity=Decimal(1000), cash=free["USD"], free=free, total=free, taken_at=now)
+    await store_accounts(bench.redis, KEYS, {"alice": read})
+    await bench.deliver(an_order(sequence=1))
+    assert (await bench.serve())[-1].reason is SkipReason.NO_QUOTE_CASH
     await stop(bench.redis, KEYS, StopMode.HALT)
-    (final,) = await bench.serve()
-    assert final.reason is SkipReason.STOPPED
+    await asyncio.sleep(stops.REUSED_SECONDS)
+    await bench.deliver(an_order(sequence=2), an_order("bob", quantity="0.00000001"))
+    assert [final.reason for final in (await bench.serve())[-2:]] == [SkipReason.STOPPED] * 2
+
+
+async def test_a_stop_is_the_reason_also_where_the_key_was_refused_a_moment_ago(bench: WorkerBench) -> None:
+    """The first open is skipped for the key, and the second one for the stop."""
+    bench.account.fates = [Fate.KEY_REFUSED]
+    await bench.deliver(an_order(sequence=1))
+    await bench.serve()
+    await stop(bench.redis, KEYS, StopMode.HALT)
+    await asyncio.sleep(stops.REUSED_SECONDS)
+    await bench.deliver(an_order(sequence=2))
+    assert [final.reason for final in await bench.serve()] == [SkipReason.KEY_REFUSED, SkipReason.STOPPED]
 
 
 async def test_an_exit_waits_during_a_halt_and_is_sent_after_it(bench: WorkerBench) -> None:
