@@ -13,7 +13,7 @@ from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.price_routes import PriceRoutes
 from shared.domain.accounts.key_forms import KeyPart, KeyRules
 from shared.domain.amounts import ZERO
-from shared.domain.fees import Fees
+from shared.domain.fees import Fees, SmallAccountRule
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
 
@@ -34,6 +34,8 @@ class BrokerProfile:
     """The default fees, which an account's own tier replaces."""
     fees_by_class: Mapping[AssetClass, Fees] = field(default_factory=dict)
     """The default fees of classes of assets that differ from `fees`."""
+    small_account: SmallAccountRule | None = None
+    """The return that an entry of a small account must promise, where fees are high."""
     keys: KeyRules
     cash_currencies: tuple[str, ...]
     """Currencies that count as dollars here. The first one is what most pairs are quoted in."""

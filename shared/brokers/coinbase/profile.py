@@ -1,5 +1,6 @@
 """Defines what nija knows of Coinbase before it connects: limits, default fees, forms of keys, currencies."""
 
+from decimal import Decimal
 from typing import Final
 
 from shared.brokers.limits import CountedPer, Limit, Rule
@@ -18,7 +19,7 @@ from shared.domain.accounts.key_forms import (
 )
 from shared.domain.accounts.key_text import is_pem
 from shared.domain.accounts.private_key import NEITHER_KIND, MalformedKey, read_private_key
-from shared.domain.fees import fees
+from shared.domain.fees import SmallAccountRule, fees
 from shared.domain.identity import Broker
 
 _PRIVATE = Limit.of_window("private", CountedPer.KEY, 30, 1)
@@ -72,6 +73,7 @@ PROFILE: Final = BrokerProfile(
     title="Coinbase",
     rate_rules=_RATE_RULES,
     fees=fees("0.006", "0.006", "0.002"),
+    small_account=SmallAccountRule(below_equity=Decimal(50), least_return_pct=Decimal(2)),
     keys=_KEYS,
     cash_currencies=("USD", "USDC", "USDT"),
     connect=_connect,
