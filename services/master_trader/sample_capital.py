@@ -24,7 +24,7 @@ from shared.queries.capital.sources import AccountName, Clock, utc_now
 from shared.queries.connections import Connections
 from shared.running import wait
 
-RETRY_SECONDS: Final = 5.0
+RETRY_SECONDS: Final = 2.0
 """When a sample is tried again that could not be stored."""
 
 log = structlog.get_logger()

@@ -21,7 +21,7 @@ from shared.domain.identity import Broker, MasterAccount
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import HOLDINGS_FIELD, BrokerKeys
-from shared.messaging.price_list import parse_price_list
+from shared.messaging.price_list import LISTED_AT_FIELD, parse_price_list
 from shared.queries.brokers import own_rates
 from shared.queries.capital.errors import AccountNotRead, UnknownAccount
 from shared.queries.capital.sources import AccountName
@@ -103,8 +103,10 @@ def listed_instruments(redis: Redis, keys: BrokerKeys, symbols: Sequence[Symbol]
 
 def _prices(redis: Redis, keys: BrokerKeys, holdings: AccountHoldings, now: datetime) -> MasterPrices:
     """The prices of what an account holds: those of the operator, and the price list of the broker."""
-    stored: Any = redis.hgetall(keys.prices)
-    listed, routes = parse_price_list(stored), profile_of(keys.broker).price_routes
+    routes = profile_of(keys.broker).price_routes
+    fields = [LISTED_AT_FIELD, *sorted(routes.pairs_for(holdings.assets))]
+    stored: Any = redis.hmget(keys.prices, fields)
+    listed = parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text})
     current = routes.dollar_prices(holdings.assets, listed.since(now - PRICE_LASTS))
     old = routes.dollar_prices(holdings.assets - current.keys(), listed.since(NEVER))
     return MasterPrices(current={**current, **holdings.named_values}, outdated=old, ignored=holdings.ignored)
