@@ -1,8 +1,11 @@
 """Lets questions about capital meet a real paper broker, Redis and PostgreSQL: a master account that is read on demand."""
 
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from itertools import count
 from uuid import uuid4
 
 from redis import Redis as BlockingRedis
@@ -16,13 +19,16 @@ from services.master_trader.report import Report
 from services.master_trader.report_holdings import report_holdings
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.orders import MarketOrder
-from shared.brokers.registry import profile_of
+from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.capital.scaling import DEFAULT_STOCKS
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.price_list import PriceListWriter, StoredPrices
+from shared.messaging.scripts import ScriptRunner
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.queries.capital.markets import OpenMarkets
 from shared.queries.capital.sources import AccountName, CapitalSources
@@ -30,6 +36,7 @@ from shared.queries.connections import Connections
 from tests.contract.paper import PaperServer
 
 MASTER = MasterAccount("master")
+_NUMBERS = count(1)
 
 
 @dataclass
@@ -90,4 +97,29 @@ class CapitalBench:
 def sources_of(broker: Broker, markets: OpenMarkets, engine: Engine, redis_url: str) -> CapitalSources:
     """What questions about one broker read from."""
     clients = {broker: BlockingRedis.from_url(redis_url, decode_responses=True)}
-    return CapitalSources(connections=Connections(engine, clients), markets=markets, stocks=("AAPL", "MSFT", "SPY"))
+    return CapitalSources(connections=Connections(engine, clients), markets=markets, stocks=DEFAULT_STOCKS)
+
+
+@asynccontextmanager
+async def open_capital_bench(
+    broker: Broker, paper: PaperServer, redis_url: str, engine: Engine, balances: dict[str, str]
+) -> AsyncIterator[CapitalBench]:
+    """Open a new account at a paper broker, and read it once."""
+    name = f"capital-{next(_NUMBERS)}"
+    key = paper.new_account(name, balances)
+    async with Redis.from_url(redis_url) as redis:
+
+        def connection() -> BrokerConnection:
+            nonces = RedisNonceSource(ScriptRunner(redis), BrokerKeys(broker))
+            return connect(broker, base_url=paper.url, nonces=nonces, request_timeout_seconds=5, markets_key=key)
+
+        watching = connection()
+        await watching.open()
+        markets = OpenMarkets(lambda _: connection())
+        sources = sources_of(broker, markets, engine, redis_url)
+        bench = CapitalBench(paper, name, key, watching, redis, markets, sources)
+        await bench.read()
+        yield bench
+        await watching.close()
+        await markets.close()
+        sources.connections.redis_of(broker).close()
