@@ -5,10 +5,11 @@ from contextlib import AsyncExitStack, asynccontextmanager
 
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import CountsRequests, connect
 from shared.config.operator import open_connections
 from shared.config.settings import Settings
 from shared.domain.identity import Broker
+from shared.domain.request_limits import Priority
 from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS, open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
@@ -33,7 +34,7 @@ async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
             scripts, keys = ScriptRunner(redis), BrokerKeys(broker)
             buckets = RedisRateLimits(scripts, keys)
             stack.push_async_callback(buckets.release)
-            return connect(
+            connection = connect(
                 broker,
                 base_url=settings.base_url(broker),
                 nonces=RedisNonceSource(scripts, keys, settings.nonce_above(broker)),
@@ -42,6 +43,10 @@ async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
                 limits=PatientLimits(buckets) if settings.rate_limits else None,
                 markets_key=settings.master_credentials(broker),
             )
+            if isinstance(connection, CountsRequests) and connection.budget is not None:
+                # Orders and polls of accounts come first.
+                connection.budget = connection.budget.at(Priority.BACKGROUND)
+            return connection
 
         connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
         markets = OpenMarkets(new_connection)

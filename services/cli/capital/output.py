@@ -65,7 +65,8 @@ def print_json(name: AccountName, answer: BaseModel) -> None:
 
 def print_facts(title: str, facts: Sequence[tuple[str, str]]) -> None:
     """Print names and values as a table of two columns."""
-    shown = output.table(title, header=False)
+    output.console.print(title, style="italic")
+    shown = output.table(header=False)
     output.text_columns(shown, "what", "value")
     for name, value in facts:
         shown.add_row(name, value)

@@ -23,8 +23,8 @@ from shared.domain.market_data import Candle, Interval, OrderBook
 from shared.domain.symbol import Symbol
 from shared.queries.capital.sources import CapitalSources
 
-READING_SECONDS: Final = 8.0
-"""How long one question waits for market data."""
+READING_SECONDS: Final = 20.0
+"""How long one question waits for market data. A rate limit may make it wait, because orders and polls come first."""
 ATR_CANDLES: Final = 100
 """Wilder's average depends on all candles before. After so many, the first ones no longer matter."""
 

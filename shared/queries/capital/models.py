@@ -171,8 +171,6 @@ def with_numbers(value: object) -> object:
         return with_numbers(value.model_dump())
     if isinstance(value, dict):
         return {str(name): with_numbers(each) for name, each in value.items()}
-    if isinstance(value, LeverageBand):
-        return {"lowest": value.lowest, "highest": value.highest}
     if isinstance(value, list | tuple):
         return [with_numbers(each) for each in value]
     if isinstance(value, Decimal):

@@ -34,7 +34,7 @@ Nija = Callable[..., Ended]
 
 @pytest.fixture(scope="session")
 def kraken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
-    """A paper Kraken, with its rate limits."""
+    """A paper Kraken without rate limits."""
     server = PaperServer(Broker.KRAKEN, tmp_path_factory.mktemp("capital"), "--no-rate-limits")
     yield server
     server.stop()
@@ -61,6 +61,8 @@ def empty_nija(
                 "REDIS_URL": fresh_redis_url,
                 "DATABASE_URL": fresh_database_url,
                 "KRAKEN_BASE_URL": kraken.url,
+                # A test asks more often in a minute than a person does.
+                "NIJA_RATE_LIMITS": "false",
             }
             patch.setattr(os, "environ", variables)
             patch.setattr(sys, "argv", ["nija", "capital", *arguments])
