@@ -19,7 +19,7 @@ from shared.domain.capital.sampling import Sample, next_sample
 from shared.persistence.capital import CapitalStore
 from shared.persistence.errors import DatabaseUnavailable
 from shared.queries.capital.accounts import read_account
-from shared.queries.capital.errors import AccountNotRead, UnknownAccount
+from shared.queries.capital.errors import AccountNotRead, NoSuchAccount
 from shared.queries.capital.sources import AccountName, Clock, utc_now
 from shared.queries.connections import Connections
 from shared.running import wait
@@ -43,7 +43,7 @@ def sample(connections: Connections, name: AccountName, now: Clock = utc_now) ->
     """Store a sample of an account if one is due; None: another process has stored one a moment ago.
 
     Raises AccountNotRead when the account is not watched at the moment or its equity is unknown: nothing is stored then.
-    Raises UnknownAccount, RedisError, DatabaseUnavailable.
+    Raises NoSuchAccount, RedisError, DatabaseUnavailable.
     """
     store = CapitalStore(connections.engine)
     with store.locked(name.broker, name.account) as stored:
@@ -68,7 +68,7 @@ async def monitor_capital(connections: Connections, name: AccountName, stopping:
         pause_seconds = SNAPSHOT_EVERY.total_seconds()
         try:
             found = await asyncio.to_thread(sample, connections, name)
-        except (AccountNotRead, UnknownAccount) as error:
+        except (AccountNotRead, NoSuchAccount) as error:
             log.debug("account not sampled", account=str(name), reason=str(error))
             pause_seconds = RETRY_SECONDS
         except (RedisError, OSError, DatabaseUnavailable) as error:

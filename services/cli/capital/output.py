@@ -12,7 +12,7 @@ from services.cli.arguments import about, chosen_broker, reached_settings
 from shared.config.capital import open_capital
 from shared.domain.amounts import plain, round_down
 from shared.queries.capital.accounts import choose_account
-from shared.queries.capital.errors import UnknownAccount, UnknownPair
+from shared.queries.capital.errors import NoSuchAccount, UnknownPair
 from shared.queries.capital.models import with_numbers
 from shared.queries.capital.sources import AccountName, CapitalSources
 
@@ -37,7 +37,7 @@ def ask(where: Where, question: Question[Answer]) -> tuple[AccountName, Answer]:
 
     async def asked() -> tuple[AccountName, Answer]:
         async with open_capital(settings) as sources:
-            with about("--account", UnknownAccount):
+            with about("--account", NoSuchAccount):
                 name = await asyncio.to_thread(choose_account, sources.connections, broker, where.account)
             with about("SYMBOL", UnknownPair):
                 return name, await question(sources, name)

@@ -94,7 +94,9 @@ def _show_recommendation(title: str, found: Recommendation) -> None:
 def analysis(
     symbol: Annotated[str, typer.Argument(metavar="[SYMBOL]", help="Default: BTC.")] = DEFAULT_SYMBOL,
     score: Annotated[str | None, typer.Option("--score", help="The score of a signal, 0 to 100.")] = None,
-    expected_return: Annotated[str, typer.Option("--expected-return", help="Of the signal, in percent.")] = "0",
+    expected_return: Annotated[
+        str, typer.Option("--expected-return", help="What the signal promises, in percent.")
+    ] = "0",
     regime: RegimeOption = None,
     broker: BrokerOption = None,
     account: AccountOption = None,

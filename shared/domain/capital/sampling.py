@@ -72,7 +72,7 @@ class CapitalChange(BaseModel):
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class ValuedAccount:
     """An account at one moment, with all that a sample needs of it."""
 
     account: AccountFacts
@@ -96,7 +96,7 @@ class Sample:
 def next_sample(
     record: CapitalRecord | None,
     last: CapitalSnapshot | None,
-    reading: Reading,
+    reading: ValuedAccount,
     fills: Sequence[AccountFill],
     watched_since: datetime,
     now: datetime,

@@ -15,7 +15,7 @@ from shared.domain.accounts.price_list import NEVER
 from shared.domain.amounts import parse_amount
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.holdings import CASH, AccountHoldings, account_facts
-from shared.domain.capital.sampling import Reading
+from shared.domain.capital.sampling import ValuedAccount
 from shared.domain.fees import Fees
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.instrument import Instrument
@@ -23,17 +23,17 @@ from shared.domain.symbol import Symbol
 from shared.messaging.keys import HOLDINGS_FIELD, BrokerKeys
 from shared.messaging.price_list import LISTED_AT_FIELD, parse_price_list
 from shared.queries.brokers import own_rates
-from shared.queries.capital.errors import AccountNotRead, UnknownAccount
+from shared.queries.capital.errors import AccountNotRead, NoSuchAccount
 from shared.queries.capital.sources import AccountName
 from shared.queries.connections import Connections
 
 
 @dataclass(frozen=True, slots=True)
-class Account:
+class CapitalAccount:
     """A master account as it is now."""
 
     name: AccountName
-    reading: Reading
+    reading: ValuedAccount
     master: Mapping[str, str]
     """The hash `master`."""
 
@@ -52,7 +52,7 @@ class Account:
 def choose_account(connections: Connections, broker: Broker | None = None, account: str | None = None) -> AccountName:
     """Return the account of a broker, or else the only or first funded master account.
 
-    Raises UnknownAccount, AccountNotRead, and RedisError when the Redis of a named broker does not answer.
+    Raises NoSuchAccount, AccountNotRead, and RedisError when the Redis of a named broker does not answer.
     """
     masters: dict[AccountName, Mapping[str, str]] = {}
     for each in Broker if broker is None else (broker,):
@@ -67,7 +67,7 @@ def choose_account(connections: Connections, broker: Broker | None = None, accou
     if account is not None and not any(name.account == account for name in masters):
         known = ", ".join(map(str, masters)) or "there is none yet"
         place = f" at {broker.value}" if broker else ""
-        raise UnknownAccount(f"there is no account {account!r}{place}; accounts: {known}")
+        raise NoSuchAccount(f"there is no account {account!r}{place}; accounts: {known}")
     found = [name for name in masters if account in (None, name.account) and HOLDINGS_FIELD in masters[name]]
     if not found:
         place = f" at {broker.value}" if broker else ""
@@ -75,12 +75,12 @@ def choose_account(connections: Connections, broker: Broker | None = None, accou
     return next((name for name in found if _is_funded(masters[name])), found[0])
 
 
-def read_account(connections: Connections, name: AccountName, now: datetime) -> Account:
-    """Return what an account holds and is worth now. Raises UnknownAccount, AccountNotRead, RedisError."""
+def read_account(connections: Connections, name: AccountName, now: datetime) -> CapitalAccount:
+    """Return what an account holds and is worth now. Raises NoSuchAccount, AccountNotRead, RedisError."""
     redis, keys = connections.redis_of(name.broker), BrokerKeys(name.broker)
     master = _master(redis, keys)
     if master.get("master_account") != name.account:
-        raise UnknownAccount(f"there is no account {name.account!r} at {name.broker.value}")
+        raise NoSuchAccount(f"there is no account {name.account!r} at {name.broker.value}")
     if HOLDINGS_FIELD not in master:
         raise AccountNotRead(f"the account {name} has not been read yet")
     holdings = AccountHoldings.model_validate_json(master[HOLDINGS_FIELD])
@@ -89,7 +89,7 @@ def read_account(connections: Connections, name: AccountName, now: datetime) -> 
     if isinstance(facts, UnknownEquity):
         assets = ", ".join(facts.unpriced)
         raise AccountNotRead(f"the equity of {name} is unknown, because there is no current price of {assets}")
-    return Account(name, Reading(account=facts, holdings=holdings, price_of=prices.of), master)
+    return CapitalAccount(name, ValuedAccount(account=facts, holdings=holdings, price_of=prices.of), master)
 
 
 def listed_instruments(redis: Redis, keys: BrokerKeys, symbols: Sequence[Symbol]) -> dict[Symbol, Instrument]:

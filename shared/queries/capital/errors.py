@@ -3,7 +3,7 @@
 from shared.domain.errors import NijaError
 
 
-class UnknownAccount(NijaError):
+class NoSuchAccount(NijaError):
     """There is no such account. The text names the accounts that there are."""
 
 

@@ -34,7 +34,7 @@ _Read = TypeVar("_Read")
 
 
 @dataclass(frozen=True, slots=True)
-class Market:
+class SymbolMarket:
     """What could be read of the market of one symbol."""
 
     facts: MarketFacts
@@ -71,14 +71,14 @@ class OpenMarkets:
             await connection.close()
 
 
-async def read_market(sources: CapitalSources, broker: Broker, instrument: Instrument) -> Market:
+async def read_market(sources: CapitalSources, broker: Broker, instrument: Instrument) -> SymbolMarket:
     """Return the ATR and the order book of a symbol, as far as they can be read."""
     symbol = instrument.symbol
     candles, book = await asyncio.gather(
         _candles(sources, broker, symbol, Interval.FOUR_HOURS, ATR_CANDLES), _book(sources, broker, instrument)
     )
     facts = MarketFacts(book=book, atr_pct=atr_pct(candles))
-    return Market(facts, facts.missing(sources.now()))
+    return SymbolMarket(facts, facts.missing(sources.now()))
 
 
 async def read_closes(sources: CapitalSources, broker: Broker, symbol: Symbol) -> Mapping[datetime, Decimal]:
@@ -121,5 +121,5 @@ async def _read(sources: CapitalSources, broker: Broker, ask: Callable[[MarketDa
             return await ask(await sources.markets.of(broker))
     except (BrokerError, RedisError, OSError) as error:
         # TimeoutError is an OSError.
-        log.info("market data not read", broker=broker.value, error=str(error) or type(error).__name__)
+        log.warning("market data not read", broker=broker.value, error=str(error) or type(error).__name__)
         return None

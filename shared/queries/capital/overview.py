@@ -20,7 +20,7 @@ from shared.queries.capital.sources import AccountName, CapitalSources
 
 
 def read_state(sources: CapitalSources, name: AccountName) -> CapitalState:
-    """Return balances, margin and the status of an account. Raises AccountNotRead, UnknownAccount."""
+    """Return balances, margin and the status of an account. Raises AccountNotRead, NoSuchAccount."""
     return capital_state(read_account(sources.connections, name, sources.now()).facts)
 
 
@@ -33,23 +33,23 @@ def read_history(sources: CapitalSources, name: AccountName, hours: int = 24) ->
 
 
 def read_margin(sources: CapitalSources, name: AccountName) -> MarginStatus:
-    """Return the margin zone of an account. Raises AccountNotRead, UnknownAccount."""
+    """Return the margin zone of an account. Raises AccountNotRead, NoSuchAccount."""
     return margin_status(read_account(sources.connections, name, sources.now()).facts)
 
 
 def read_scaling(sources: CapitalSources, name: AccountName) -> ScalingStatus:
-    """Return the class of an account. Raises AccountNotRead, UnknownAccount."""
+    """Return the class of an account. Raises AccountNotRead, NoSuchAccount."""
     return scaling_of(read_account(sources.connections, name, sources.now()).facts, sources.stocks)
 
 
 def read_drawdown(sources: CapitalSources, name: AccountName) -> DrawdownStatus:
-    """Return how deep an account is below its peak. Raises AccountNotRead, UnknownAccount, DatabaseUnavailable."""
+    """Return how deep an account is below its peak. Raises AccountNotRead, NoSuchAccount, DatabaseUnavailable."""
     account = read_account(sources.connections, name, sources.now())
     return drawdown_of(sources, read_record(sources, name), account.facts)
 
 
 def read_allocation(sources: CapitalSources, name: AccountName) -> BucketAllocation:
-    """Return the buckets of an account. Raises AccountNotRead, UnknownAccount, DatabaseUnavailable."""
+    """Return the buckets of an account. Raises AccountNotRead, NoSuchAccount, DatabaseUnavailable."""
     account = read_account(sources.connections, name, sources.now())
     return allocation_of(sources, read_record(sources, name), account.facts)
 

@@ -16,9 +16,9 @@ from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.symbol import Symbol
-from shared.queries.capital.accounts import Account
+from shared.queries.capital.accounts import CapitalAccount
 from shared.queries.capital.errors import AccountNotRead, UnknownPair
-from shared.queries.capital.markets import Market, read_market
+from shared.queries.capital.markets import SymbolMarket, read_market
 from shared.queries.capital.models import CompleteAnalysis, EntryQuestion
 from shared.queries.capital.overview import (
     allocation_of,
@@ -51,7 +51,7 @@ async def read_recommendation(
 ) -> Recommendation:
     """Return whether and how to enter. An account whose state is not known is a rejection.
 
-    `stop`: how far an operator has stopped trading. Raises UnknownAccount, UnknownPair, RedisError, DatabaseUnavailable.
+    `stop`: how far an operator has stopped trading. Raises NoSuchAccount, UnknownPair, RedisError, DatabaseUnavailable.
     """
     try:
         account, instrument = await subject(sources, name, question.symbol)
@@ -74,7 +74,7 @@ async def read_complete_analysis(
 ) -> CompleteAnalysis:
     """Return all parts for one account and one symbol. With a question, also what to do with its signal.
 
-    The symbol of the question is replaced by `symbol`. Raises AccountNotRead, UnknownAccount, UnknownPair, RedisError,
+    The symbol of the question is replaced by `symbol`. Raises AccountNotRead, NoSuchAccount, UnknownPair, RedisError,
     DatabaseUnavailable.
     """
     account, instrument = await subject(sources, name, symbol)
@@ -114,9 +114,9 @@ async def read_complete_analysis(
 
 async def _ask_gate(
     sources: CapitalSources,
-    account: Account,
+    account: CapitalAccount,
     instrument: Instrument,
-    market: Market,
+    market: SymbolMarket,
     related: Decimal | None,
     question: EntryQuestion,
     stop: StopMode | None,
@@ -145,7 +145,7 @@ async def _ask_gate(
     return recommend(inputs, sources.now())
 
 
-def _compared_symbols(sources: CapitalSources, account: Account) -> list[Symbol]:
+def _compared_symbols(sources: CapitalSources, account: CapitalAccount) -> list[Symbol]:
     """The pairs of the largest positions, filled up with the assets of the account's class that its broker lists."""
     held = sorted(account.facts.positions, key=lambda each: each.value, reverse=True)
     found = dict.fromkeys(each.instrument.symbol for each in held[:MOST_WEIGHTED])

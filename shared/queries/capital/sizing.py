@@ -25,8 +25,8 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
-from shared.queries.capital.accounts import Account, read_account
-from shared.queries.capital.markets import Market, read_closes, read_market
+from shared.queries.capital.accounts import CapitalAccount, read_account
+from shared.queries.capital.markets import SymbolMarket, read_closes, read_market
 from shared.queries.capital.models import KellyAnswer, LiquidityAnswer, RiskParity, SymbolLeverage
 from shared.queries.capital.overview import drawdown_record, read_record
 from shared.queries.capital.pairs import find_instrument
@@ -36,8 +36,8 @@ MOST_COMPARED: Final = 10
 """The largest positions, with which a new symbol is compared."""
 
 
-async def subject(sources: CapitalSources, name: AccountName, symbol: str) -> tuple[Account, Instrument]:
-    """Read an account, and find the pair that a question is about. Raises AccountNotRead, UnknownAccount, UnknownPair."""
+async def subject(sources: CapitalSources, name: AccountName, symbol: str) -> tuple[CapitalAccount, Instrument]:
+    """Read an account, and find the pair that a question is about. Raises AccountNotRead, NoSuchAccount, UnknownPair."""
     instrument = await asyncio.to_thread(find_instrument, sources.connections, name, symbol)
     return await asyncio.to_thread(read_account, sources.connections, name, sources.now()), instrument
 
@@ -52,7 +52,7 @@ async def read_leverage(
 ) -> SymbolLeverage:
     """Return the optimal leverage of a symbol. The answer to the same question is remembered for a minute.
 
-    Raises AccountNotRead, UnknownAccount, UnknownPair, and InvalidAmount for a win rate that is not from 0 to 1.
+    Raises AccountNotRead, NoSuchAccount, UnknownPair, and InvalidAmount for a win rate that is not from 0 to 1.
     """
     account, instrument = await subject(sources, name, symbol)
     question = (name, instrument.symbol, win_rate, regime)
@@ -74,7 +74,7 @@ async def read_kelly(
     odds: RequestedOdds | None = None,
     regime: MarketRegime | None = None,
 ) -> KellyAnswer:
-    """Return the size of a trade by Kelly's formula. Raises AccountNotRead, UnknownAccount, UnknownPair."""
+    """Return the size of a trade by Kelly's formula. Raises AccountNotRead, NoSuchAccount, UnknownPair."""
     account, instrument = await subject(sources, name, symbol)
     record = await asyncio.to_thread(read_record, sources, name)
     market = await read_market(sources, name.broker, instrument)
@@ -87,7 +87,7 @@ async def read_liquidity(
 ) -> LiquidityAnswer:
     """Return what the order book leaves of an order of this size in US dollars, above 0.
 
-    Raises AccountNotRead, UnknownAccount, UnknownPair, and InvalidAmount for another size.
+    Raises AccountNotRead, NoSuchAccount, UnknownPair, and InvalidAmount for another size.
     """
     account, instrument = await subject(sources, name, symbol)
     market = await read_market(sources, name.broker, instrument)
@@ -109,7 +109,7 @@ async def read_opportunity(
 ) -> Opportunity:
     """Return what to do with a signal. With a symbol, its correlation with what is held counts.
 
-    Raises AccountNotRead, UnknownAccount, UnknownPair, and InvalidAmount for a score that is not from 0 to 100.
+    Raises AccountNotRead, NoSuchAccount, UnknownPair, and InvalidAmount for a score that is not from 0 to 100.
     """
     account = await asyncio.to_thread(read_account, sources.connections, name, sources.now())
     related = None
@@ -123,7 +123,7 @@ def leverage_of(
     sources: CapitalSources,
     account: AccountFacts,
     instrument: Instrument,
-    market: Market,
+    market: SymbolMarket,
     *,
     win_rate: Decimal | None = None,
     regime: MarketRegime | None = None,
@@ -150,7 +150,7 @@ def leverage_of(
 def kelly_of(
     account: AccountFacts,
     instrument: Instrument,
-    market: Market,
+    market: SymbolMarket,
     state: DrawdownState,
     *,
     odds: RequestedOdds | None = None,
@@ -179,7 +179,7 @@ def kelly_of(
 
 
 def liquidity_of(
-    account: AccountFacts, instrument: Instrument, market: Market, size: Decimal, side: Side
+    account: AccountFacts, instrument: Instrument, market: SymbolMarket, size: Decimal, side: Side
 ) -> LiquidityAnswer:
     """Compute what an order book leaves of an order."""
     levels = () if market.book is None else hit_levels(market.book, side)
@@ -213,7 +213,7 @@ def parity_of_volatilities(volatilities: Mapping[str, Decimal]) -> RiskParity:
     return RiskParity(shares=risk_parity(volatilities), volatilities=dict(volatilities))
 
 
-async def correlation_with_held(sources: CapitalSources, account: Account, symbol: Symbol) -> Decimal | None:
+async def correlation_with_held(sources: CapitalSources, account: CapitalAccount, symbol: Symbol) -> Decimal | None:
     """Return the highest correlation with one of the ten largest positions; None: none can be computed."""
     held = sorted(account.facts.positions, key=lambda each: each.value, reverse=True)[:MOST_COMPARED]
     if not held:

@@ -15,7 +15,7 @@ from shared.domain.errors import InvalidAmount
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.queries.capital.accounts import choose_account, read_account
-from shared.queries.capital.errors import AccountNotRead, UnknownAccount
+from shared.queries.capital.errors import AccountNotRead, NoSuchAccount
 from shared.queries.capital.overview import (
     read_allocation,
     read_drawdown,
@@ -109,14 +109,14 @@ async def test_the_account_is_chosen_by_broker_and_name(spot: CapitalBench) -> N
     """Without either, it is the only one. Wrong names are answered with the right ones."""
     connections = spot.sources.connections
     assert choose_account(connections) == choose_account(connections, Broker.KRAKEN, "master") == spot.name
-    with pytest.raises(UnknownAccount, match="accounts: kraken:master"):
+    with pytest.raises(NoSuchAccount, match="accounts: kraken:master"):
         choose_account(connections, account="alice")
     with pytest.raises(RedisError):
         choose_account(connections, Broker.OKX)
     await spot.redis.delete(spot.keys.master)
     with pytest.raises(AccountNotRead, match="no master account has been read yet"):
         choose_account(connections)
-    with pytest.raises(UnknownAccount):
+    with pytest.raises(NoSuchAccount):
         read_account(connections, spot.name, spot.sources.now())
 
 

@@ -7,7 +7,7 @@ from shared.domain.capital.drawdown import DrawdownState
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.holdings import AccountHoldings
 from shared.domain.capital.margin import MarginAction, MarginActionState, MarginZone, ZoneAction
-from shared.domain.capital.sampling import ChangeKind, Reading, Sample, next_sample
+from shared.domain.capital.sampling import ChangeKind, Sample, ValuedAccount, next_sample
 from tests.support.capital import a_margin_account, a_spot_account
 from tests.support.examples import NOW
 
@@ -15,11 +15,11 @@ WATCHED_SINCE = NOW - timedelta(days=3)
 STEP = timedelta(seconds=30)
 
 
-def reading(account: AccountFacts, cash: str | None = None) -> Reading:
+def reading(account: AccountFacts, cash: str | None = None) -> ValuedAccount:
     """A reading of an account that holds dollars only."""
     money = {"USD": str(account.equity) if cash is None else cash}
     held = AccountHoldings.model_validate({"free": money, "total": money, "read_at": account.read_at})
-    return Reading(account=account, holdings=held, price_of=lambda _: Decimal(1))
+    return ValuedAccount(account=account, holdings=held, price_of=lambda _: Decimal(1))
 
 
 def sampled(before: Sample | None, account: AccountFacts, **changes: str) -> Sample:
