@@ -98,7 +98,7 @@ def _account_name(value: str) -> str:
 
 def _ticker(value: str) -> str:
     if not _TICKER.fullmatch(value):
-        raise ValueError(f"has {value!r}, which should be the ticker of a stock in capitals, such as AAPL")
+        raise ValueError("should be tickers in capitals, separated by commas, such as AAPL,MSFT")
     return value
 
 

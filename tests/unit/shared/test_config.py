@@ -28,6 +28,12 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert settings.environment_followers() == []
 
 
+def test_stocks_are_tickers_separated_by_commas(tmp_path: Path) -> None:
+    """The default has three."""
+    assert load(tmp_path).stocks == ("AAPL", "MSFT", "SPY")
+    assert load(tmp_path, NIJA_STOCKS="NVDA, BRK.B").stocks == ("NVDA", "BRK.B")
+
+
 def test_every_setting_is_read_by_somebody() -> None:
     """A setting that no code reads would promise something that does not happen."""
     top = Path(__file__).resolve().parents[3]
@@ -156,6 +162,10 @@ BAD_INPUT = [
     (
         {**MASTER, "KRAKEN_USER_ANN_API_KEY": "same-key", "KRAKEN_USER_ANN_API_SECRET": OTHER_SECRET},
         "KRAKEN_USER_ANN_API_KEY and KRAKEN_MASTER_API_KEY are the same key",
+    ),
+    (
+        {"NIJA_STOCKS": "AAPL,apple inc"},
+        "NIJA_STOCKS=apple inc is not valid: should be tickers in capitals, separated by commas",
     ),
 ]
 
