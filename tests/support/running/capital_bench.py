@@ -63,8 +63,8 @@ class CapitalBench:
     def engine(self) -> Engine:
         return self.sources.connections.engine
 
-    async def read(self) -> None:
-        """Read the account and the prices, as the master's process does."""
+    async def read(self, *faults: str) -> None:
+        """Read the account and the prices, as the master's process does. `faults`: of the broker, before the margin."""
         now = datetime.now(UTC)
         ledger = MasterFills(self.engine)
         ledger.watch(self.name.broker, MASTER, now - timedelta(days=1))
@@ -76,6 +76,8 @@ class CapitalBench:
         report = Report(self.redis, self.keys, MASTER, "test", lambda: datetime.now(UTC))
         reading = await read_account(account, (), datetime.now(UTC), prices)
         await report.equity(reading.account)
+        for fault in faults:
+            self.paper.fault(fault, account=self.account)
         await report_holdings(account, reading, {}, report)
 
     async def trade(self, side: Side, symbol: str, quantity: str) -> None:
