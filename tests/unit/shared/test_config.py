@@ -26,11 +26,7 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert settings.master_poll_seconds == 2.0
     assert settings.enabled_brokers() == ()
     assert settings.environment_followers() == []
-
-
-def test_stocks_are_tickers_separated_by_commas(tmp_path: Path) -> None:
-    """The default has three."""
-    assert load(tmp_path).stocks == ("AAPL", "MSFT", "SPY")
+    assert settings.stocks == ("AAPL", "MSFT", "SPY")
     assert load(tmp_path, NIJA_STOCKS="NVDA, BRK.B").stocks == ("NVDA", "BRK.B")
 
 
