@@ -49,6 +49,8 @@ class BrokerProfile:
     """How the variables of the master begin; empty: with the broker's name."""
     fill_ids_per_symbol: bool = False
     """Whether the broker numbers the fills of each symbol separately. The adapter then puts the symbol in front."""
+    lends_for: frozenset[AssetClass] = frozenset(AssetClass)
+    """The classes of assets for which a margin account may borrow. Others are paid in full."""
     purchase_fee_in_base: bool = False
     """Whether the fee of a purchase is taken from the coin (or from a third one), so that cash only pays the cost."""
     fee_doubt_lots: int = 1

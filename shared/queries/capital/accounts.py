@@ -12,7 +12,7 @@ from shared.brokers.registry import profile_of
 from shared.domain.accounts.broker_health import is_funded
 from shared.domain.accounts.master_value import PRICE_LASTS, MasterPrices, UnknownEquity
 from shared.domain.accounts.price_list import NEVER
-from shared.domain.amounts import parse_amount
+from shared.domain.amounts import ONE, parse_amount
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.holdings import CASH, AccountHoldings, account_facts
 from shared.domain.capital.sampling import ValuedAccount
@@ -41,10 +41,17 @@ class CapitalAccount:
     def facts(self) -> AccountFacts:
         return self.reading.account
 
+    def facts_for(self, instrument: Instrument) -> AccountFacts:
+        """The account as it is for a purchase of the instrument: it has no leverage where the broker lends nothing."""
+        margin = self.facts.margin
+        if margin is None or instrument.asset_class in profile_of(self.name.broker).lends_for:
+            return self.facts
+        return self.facts.model_copy(update={"margin": margin.model_copy(update={"most_leverage": ONE})})
+
     def fees_of(self, instrument: Instrument) -> Fees:
         """What trading the instrument costs here."""
         fees = profile_of(self.name.broker).fees_of(instrument.asset_class)
-        # A reported tier is that of coins. Stocks have fees of their own where they differ.
+        # A reported tier replaces the usual fees, and not those of a class that has its own.
         has_own = instrument.asset_class in profile_of(self.name.broker).fees_by_class
         return fees if has_own else fees.with_rates(own_rates(self.master))
 

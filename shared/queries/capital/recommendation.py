@@ -97,7 +97,9 @@ async def read_complete_analysis(
         symbol=instrument.symbol,
         as_of=sources.now(),
         state=capital_state(facts),
-        leverage=leverage_of(sources, facts, instrument, market, win_rate=win_rate, regime=regime),
+        leverage=leverage_of(
+            sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime
+        ),
         kelly=kelly,
         margin=margin_status(facts),
         scaling=scaling_of(facts, sources.stocks),
@@ -133,7 +135,7 @@ async def _ask_gate(
     )
     inputs = GateInputs(
         request=request,
-        account=account.facts,
+        account=account.facts_for(instrument),
         market=market.facts,
         drawdown=drawdown_record(record, account.facts),
         fees=account.fees_of(instrument),

@@ -60,7 +60,7 @@ async def read_leverage(
     if known is not None:
         return known
     market = await read_market(sources, name.broker, instrument)
-    answer = leverage_of(sources, account.facts, instrument, market, win_rate=win_rate, regime=regime)
+    answer = leverage_of(sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime)
     if answer.missing is None:
         sources.leverages.put(question, answer)
     return answer

@@ -77,9 +77,14 @@ async def test_a_leverage_is_remembered_for_a_minute(spot: CapitalBench) -> None
 
 
 async def test_a_margin_account_can_use_two(margin: CapitalBench) -> None:
-    """A stock has no book: its quote and its usual volume give one."""
-    found = await read_leverage(margin.sources, margin.name, "AAPL")
-    assert (found.symbol, found.missing, found.leverage.effective) == ("AAPL/USD", None, 2)
+    """A stock has no book: its quote and its usual volume give one. Coins are paid in full, also by the gate."""
+    stock = await read_leverage(margin.sources, margin.name, "AAPL")
+    assert (stock.symbol, stock.missing, stock.leverage.effective) == ("AAPL/USD", None, 2)
+    coin = await read_leverage(margin.sources, margin.name, "BTC")
+    assert (coin.symbol, coin.missing, coin.leverage.effective) == ("BTC/USD", None, 1)
+    asked = await read_recommendation(margin.sources, margin.name, GOOD)
+    assert (asked.recommendation, asked.effective_leverage) == (Verdict.ENTER, 1)
+    assert asked.margin_required == asked.position_size_usd
 
 
 async def test_without_market_data_the_leverage_is_3_with_a_low_confidence(spot: CapitalBench) -> None:
