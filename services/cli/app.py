@@ -21,10 +21,11 @@ from shared.messaging.connection.errors import RedisUnavailable
 from shared.observability.logging import configure_logging
 from shared.observability.start import DEBUG_VARIABLE, REFUSED, start_of
 from shared.persistence.errors import DatabaseUnavailable, ImportRefused
+from shared.queries.capital.errors import AccountNotRead
 
 FINDING: Final = 1
 """Exit code when a server is away or nothing runs: the command was right, and there is no answer now."""
-AWAY: Final = (DatabaseUnavailable, RedisUnavailable, ChangeNotAnnounced, ChangeNotRead)
+AWAY: Final = (DatabaseUnavailable, RedisUnavailable, ChangeNotAnnounced, ChangeNotRead, AccountNotRead)
 """A server is away, before a change or after it."""
 
 
@@ -92,6 +93,12 @@ COMMANDS: Final = (
         "See",
         "services.cli.ledger.replay:replay",
         "Compute the decisions for a past fill again, from the inputs in the ledger.",
+    ),
+    CommandOnFirstUse(
+        "capital",
+        "See",
+        "services.cli.capital.app:app",
+        "The capital of a master account: balances, margin, leverage, sizes, and whether an entry may be placed.",
     ),
     CommandOnFirstUse(
         "paper-accounts",

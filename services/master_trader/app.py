@@ -15,6 +15,7 @@ import uvloop
 
 from services.master_trader.list_prices import Lister
 from services.master_trader.report import Report
+from services.master_trader.sample_capital import monitor_capital
 from services.master_trader.serve import serve
 from services.master_trader.watch import Master, Watch, utc_now
 from shared.brokers.limits import PatientLimits, address_of
@@ -25,6 +26,7 @@ from shared.config.broker_variables import master_prefix
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.identity import Broker, MasterAccount
 from shared.messaging.circuit import RedisCircuit
+from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import Lease, process_token
@@ -39,6 +41,8 @@ from shared.observability.vitals import Duty, Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.presence import LoopLife, signs_of_life
+from shared.queries.capital.sources import AccountName
+from shared.queries.connections import Connections
 from shared.running import GRACE_SECONDS, stop_by_signal, wait
 
 # A broker has one master. Its name is in every copy order's id and in the ledger, so it stays when the key changes.
@@ -57,6 +61,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
     vitals = Vitals(Heartbeat(settings.heartbeat_file), [broker])
     duty = vitals.duty(broker)
     redis = guarded_redis(redis_url, keys)
+    blocking_redis = open_blocking_redis(redis_url, as_text=True)
     engine = open_engine(database_url, pool_size=2)
     scripts = ScriptRunner(redis)
     nonces = RedisNonceSource(scripts, keys, settings.nonce_above(broker))
@@ -99,6 +104,8 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
         )
         lease = Lease(redis, keys.master_lease, token, LEASE_SECONDS)
         serving.append(serve(Watch(master), report, lease, stopping, settings.master_poll_seconds, duty))
+        name = AccountName(broker=broker, account=MASTER_ACCOUNT)
+        serving.append(monitor_capital(Connections(engine, {broker: blocking_redis}), name, stopping))
     try:
         async with signs_of_life(LoopLife(record, vitals), {broker: redis_url}, database_url):
             await database_is_usable(engine, stopping, duty.without_server)
@@ -111,6 +118,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
             each.close()  # what was not started
         await buckets.release()
         await redis.aclose()
+        blocking_redis.close()
         engine.dispose()
     log.info("master trader stopped")
 

@@ -1,7 +1,7 @@
 """Reports the state of watching a master in the hash `master`, for `nija status`.
 
 Fields: state, master_account, process, last_poll_at, consecutive_errors, last_error, last_error_at, equity, cash, held,
-positions (US dollars), unpriced, equity_at, fee_taker, fee_maker (fractions), fees_at, watched_since,
+positions (US dollars), unpriced, equity_at, holdings (AccountHoldings), fee_taker, fee_maker (fractions), fees_at, watched_since,
 published_sequence, updated_at.
 """
 
@@ -16,9 +16,10 @@ from redis.typing import EncodableT, FieldT
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import plain
+from shared.domain.capital.holdings import AccountHoldings
 from shared.domain.fees import FeeRates
 from shared.domain.identity import MasterAccount
-from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
+from shared.messaging.keys import HOLDINGS_FIELD, LAST_POLL_FIELD, BrokerKeys
 
 log = structlog.get_logger()
 
@@ -58,6 +59,10 @@ class Report:
                 "equity_at": account.taken_at.isoformat(),
             }
         )
+
+    async def holdings(self, holdings: AccountHoldings) -> None:
+        """Report what the account holds."""
+        await self._write({HOLDINGS_FIELD: holdings.model_dump_json()})
 
     async def fees(self, rates: FeeRates) -> None:
         """Report the account's own fee tier, as read from the broker."""

@@ -25,6 +25,7 @@ from services.master_trader.poll import Reading, Sighting
 from services.master_trader.progress import OVERLAP, Progress
 from services.master_trader.publish import publish_recorded
 from services.master_trader.report import Report
+from services.master_trader.report_holdings import report_holdings
 from services.master_trader.unwind import before_held_opens
 from services.master_trader.valuation import Valuation
 from shared.brokers.errors import BrokerError, KeyRefused, Throttled
@@ -334,6 +335,7 @@ class Watch:
         alerts, until = Alerts(self._master.redis, self._master.keys), self._master.now() + ALERT_LASTS
         if reading is not None and self._valuation.has_prices:
             await self._master.report.equity(reading.account)
+            await report_holdings(reach.account, reading, self._master.named_values, self._master.report)
             self._check_listing(reach.connection, reading.account)
             unpriced = set(reading.equity.unpriced) if isinstance(reading.equity, UnknownEquity) else set[str]()
             setting = f"{self._master.keys.broker.name}_MASTER_VALUES"

@@ -20,7 +20,7 @@ from aiohttp.http_parser import RawRequestMessage
 from aiohttp.streams import StreamReader
 
 from services.paper_broker.admin import Admin
-from services.paper_broker.dialect import dialect_of
+from services.paper_broker.dialect import LendsMoney, dialect_of
 from services.paper_broker.faults import Faults
 from services.paper_broker.server import MOST_BODY_BYTES, Server
 from shared.domain.errors import NijaError
@@ -95,6 +95,7 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
         fee_rates=dialect.fee_rates,
         identifiers=dialect.identifiers(options.seed),
         state=state,
+        buying_power=dialect.buying_power if isinstance(dialect, LendsMoney) else None,
     )
     faults = Faults(options.seed)
     stopped: asyncio.Future[int] = asyncio.get_running_loop().create_future()

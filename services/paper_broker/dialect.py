@@ -6,11 +6,13 @@ constant `DIALECT` that names the class.
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from decimal import Decimal
 from importlib import import_module
 from typing import Protocol, runtime_checkable
 
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
+from shared.exchange.accounts import Account
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
 from shared.exchange.instruments import PaperInstrument
@@ -94,6 +96,15 @@ class HasPassphrases(Protocol):
 
     def passphrase(self, api_secret: str) -> str:
         """The passphrase that belongs to the key of this secret, the same at every call."""
+        ...
+
+
+@runtime_checkable
+class LendsMoney(Protocol):
+    """A dialect of a broker that lends money for some purchases."""
+
+    def buying_power(self, exchange: Exchange, account: Account, instrument: PaperInstrument) -> Decimal:
+        """What the account may spend on purchases of the instrument."""
         ...
 
 

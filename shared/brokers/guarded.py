@@ -13,9 +13,11 @@ from shared.brokers.errors import BrokerError, NotSent, NotVisibleYet, OutcomeUn
 from shared.brokers.port.account import (
     BrokerAccount,
     HasFeeRates,
+    HasMargin,
     HasTradingHours,
     KeyPermissions,
     LearnsFees,
+    MarginReading,
     SearchesForFills,
 )
 from shared.brokers.port.connection import BrokerConnection
@@ -162,6 +164,10 @@ class GuardedAccount:
     async def fee_rates(self) -> FeeRates | None:
         account = self._account
         return await self._guard.call(self._hashed_key, account.fee_rates) if isinstance(account, HasFeeRates) else None
+
+    async def margin(self) -> MarginReading | None:
+        account = self._account
+        return await self._guard.call(self._hashed_key, account.margin) if isinstance(account, HasMargin) else None
 
     async def closed_until(self, symbol: Symbol) -> datetime | None:
         account = self._account

@@ -45,6 +45,12 @@ class PriceRoutes:
                 return first * second
         return None
 
+    def pairs_for(self, currencies: Iterable[str]) -> set[Symbol]:
+        """Every pair whose price can have a part in the dollar prices of these currencies."""
+        asked = set(currencies)
+        between = {pair for each in asked for bridge in self.bridges for pair, _ in _pairs_between(each, bridge)}
+        return between | {pair for each in (*asked, *self.bridges) for pair, _ in self.candidates(each)}
+
     def _direct(self, currency: str, last_prices: Mapping[Symbol, Decimal]) -> Decimal | None:
         return ONE if currency in DOLLARS else _first_price(self.candidates(currency), last_prices)
 

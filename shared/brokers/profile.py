@@ -13,7 +13,7 @@ from shared.brokers.port.connection import BrokerConnection, NonceSource
 from shared.brokers.price_routes import PriceRoutes
 from shared.domain.accounts.key_forms import KeyPart, KeyRules
 from shared.domain.amounts import ZERO
-from shared.domain.fees import FeeRates, Fees
+from shared.domain.fees import FeeRates, Fees, SmallAccountRule
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass
 from shared.domain.strategy.routing import BrokerOffer
@@ -54,6 +54,8 @@ class BrokerProfile:
     """How the variables of the master begin; empty: with the broker's name."""
     fill_ids_per_symbol: bool = False
     """Whether the broker numbers the fills of each symbol separately. The adapter then puts the symbol in front."""
+    lends_for: frozenset[AssetClass] = frozenset(AssetClass)
+    """The classes of assets for which a margin account may borrow. Others are paid in full."""
     purchase_fee_in_base: bool = False
     """Whether the fee of a purchase is taken from the coin (or from a third one), so that cash only pays the cost."""
     fee_doubt_lots: int = 1
@@ -80,6 +82,13 @@ class BrokerProfile:
     def fees_of(self, asset_class: AssetClass) -> Fees:
         """Return the default fees for one class of assets."""
         return self.fees_by_class.get(asset_class, self.fees)
+
+    @property
+    def small_account(self) -> SmallAccountRule | None:
+        """The return that an entry of a small account must promise; None where fees are low."""
+        if not self.opens_from_usd:
+            return None
+        return SmallAccountRule(below_equity=self.opens_from_usd, least_return_pct=self.small_account_profit * 100)
 
     def offer(self, *, connected: bool, rates: FeeRates | None = None) -> BrokerOffer:
         """Return what the broker means for an account that trades coins. `rates`: the account's own tier."""

@@ -28,11 +28,13 @@ from shared.config.values import (
     Seconds,
     SecondsOrNever,
     SecretKeys,
+    Stocks,
     secret_keys,
 )
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
+from shared.domain.capital.scaling import DEFAULT_STOCKS
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
 
@@ -88,6 +90,8 @@ class Settings(BaseSettings):
     """NIJA_RECONCILE_REPAIR: whether it then repairs what `nija reconcile --repair` would, or only alerts."""
     allow_withdraw_keys: AccountNames = ()
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
+    stocks: Stocks = DEFAULT_STOCKS
+    """NIJA_STOCKS: the stocks that the strategy may buy, as `AAPL,MSFT,SPY`."""
     rate_limits: bool = True
     """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Only benchmarks lift them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"

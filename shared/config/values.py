@@ -26,6 +26,7 @@ PERCENT_ENCODE = (
 _END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
+_TICKER = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,5})?")
 _LARGEST_PRICE = Decimal(10**12)
 # Nonces are 64-bit integers. What is left above this number lasts for centuries of nanoseconds.
 _LARGEST_NONCE = 9 * 10**18
@@ -95,6 +96,12 @@ def _account_name(value: str) -> str:
     return f"{broker}:{parse_follower_id(account)}"
 
 
+def _ticker(value: str) -> str:
+    if not _TICKER.fullmatch(value):
+        raise ValueError("should be tickers in capitals, separated by commas, such as AAPL,MSFT")
+    return value
+
+
 def _names(value: Any) -> Any:
     """The names in a text, separated by commas; what is no text (a flag) as it is."""
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
@@ -147,3 +154,4 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 # NoDecode: lists are names separated by commas, not the JSON that pydantic-settings would expect.
 Brokers = Annotated[tuple[Broker, ...], NoDecode, BeforeValidator(_brokers)]
 AccountNames = Annotated[tuple[Annotated[str, AfterValidator(_account_name)], ...], NoDecode, BeforeValidator(_names)]
+Stocks = Annotated[tuple[Annotated[str, AfterValidator(_ticker)], ...], NoDecode, BeforeValidator(_names)]

@@ -48,6 +48,17 @@ class Fees(BaseModel):
         return self if rates is None else Fees(taker=rates.taker, maker=rates.maker, spread=self.spread)
 
 
+class SmallAccountRule(BaseModel):
+    """A broker whose fees a small account cannot earn: below this equity, entries must promise more."""
+
+    model_config = ConfigDict(frozen=True)
+
+    below_equity: Amount
+    """US dollars, above 0."""
+    least_return_pct: Amount
+    """0 or more."""
+
+
 def fees(taker: str, maker: str, spread: str) -> Fees:
     """Build fees from fractions written as text."""
     return Fees(taker=Decimal(taker), maker=Decimal(maker), spread=Decimal(spread))

@@ -10,7 +10,7 @@ from decimal import ROUND_CEILING, ROUND_HALF_UP, Decimal
 
 from shared.domain.fill import Side
 from shared.exchange.instruments import PaperInstrument
-from shared.exchange.orders import ZERO
+from shared.exchange.orders import ZERO, NewOrder
 
 Executed = tuple[Decimal, Decimal]
 """A price and a quantity."""
@@ -73,3 +73,9 @@ class Terms:
         if self._fee_is_spent:
             amount += (amount * self.rates.taker).quantize(step, ROUND_CEILING)
         return amount
+
+    def needed(self, new: NewOrder, planned: Iterable[Executed]) -> Decimal:
+        """What must be free of the spent currency for the whole order. `planned`: its executions at once."""
+        if new.limit_price is not None:
+            return self.hold(new.quantity, new.limit_price)
+        return self.spent(planned)

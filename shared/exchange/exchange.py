@@ -15,9 +15,9 @@ from shared.domain.market_data import Candle, Interval
 from shared.domain.symbol import Symbol
 from shared.exchange import refusals
 from shared.exchange.acceptance import check_acceptable
-from shared.exchange.accounts import ApiKey
+from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.book import SimulatedBook, book_around, executable
-from shared.exchange.charges import ChargeRates, Executed, Terms
+from shared.exchange.charges import ChargeRates, Terms
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import Market
 from shared.exchange.market_modes import MarketMode
@@ -36,6 +36,8 @@ from shared.exchange.state import State
 
 _MICROSECONDS = 1_000_000
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+BuyingPower = Callable[["Exchange", Account, PaperInstrument], Decimal]
+"""What an account may spend on purchases of an instrument. Without it, a purchase spends free money only."""
 NO_LIQUIDITY = "Insufficient liquidity"
 NO_FUNDS = "Insufficient funds"
 USER_REQUESTED = "User requested"
@@ -62,7 +64,9 @@ class Exchange:
         fee_rates: ChargeRates,
         identifiers: Identifiers,
         clock: Callable[[], int],
+        buying_power: BuyingPower | None = None,
     ) -> None:
+        self._buying_power = buying_power
         self.instruments = instruments
         self.market = market
         self.state = state
@@ -145,12 +149,12 @@ class Exchange:
             raise refusals.WouldTake("a post-only order would be executed at once")
         terms = Terms(instrument, self._rates(instrument), new.side, new.fee_in_base)
         spent_currency = instrument.quote if new.side is Side.BUY else instrument.base
-        free = key.account.free(spent_currency)
-        need = _need(new, terms, planned)
+        free = self._spendable(key.account, instrument, new.side)
+        need = terms.needed(new, planned)
         if need > free and new.side is Side.SELL and new.fee_in_base:
             # The preference is for the coin; who sells all of it pays from the proceeds.
             terms = replace(terms, fee_in_base=False)
-            need = _need(new, terms, planned)
+            need = terms.needed(new, planned)
         if need > free:
             raise refusals.NotEnoughFunds(f"{need} {spent_currency} needed, {free} free")
         at_once = planned
@@ -196,6 +200,13 @@ class Exchange:
         if instrument is None:
             raise refusals.UnknownSymbol(f"{symbol} is not listed")
         return instrument
+
+    def _spendable(self, account: Account, instrument: PaperInstrument, side: Side) -> Decimal:
+        """What the account may spend now: base currency in a sale, quote currency in a purchase."""
+        if side is Side.SELL:
+            return account.free(instrument.base)
+        lent = self._buying_power
+        return account.free(instrument.quote) if lent is None else lent(self, account, instrument)
 
     def _terms(self, order: Order) -> Terms:
         instrument = self.instruments[order.symbol]
@@ -279,7 +290,7 @@ class Exchange:
         )
         for price, quantity in planned:
             # The price has moved since the order was checked: execute what is affordable now.
-            available = account.free(self.state.spent_currency(order)) + order.hold
+            available = self._spendable(account, instrument, order.side) + order.hold
             part = quantity
             if terms.spent([(price, quantity)]) > available:
                 unit = price if order.side is Side.BUY else Decimal(1)
@@ -337,10 +348,3 @@ class Exchange:
             resting.pop(order.order_id, None)
             if not resting:
                 del self._resting[order.symbol]
-
-
-def _need(new: NewOrder, terms: Terms, planned: list[Executed]) -> Decimal:
-    """What must be free of the spent currency for the whole order."""
-    if new.limit_price is not None:
-        return terms.hold(new.quantity, new.limit_price)
-    return terms.spent(planned)

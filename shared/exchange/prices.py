@@ -9,10 +9,10 @@ from typing import Protocol
 from shared.exchange.candles import Bar, Candles
 from shared.exchange.instruments import PaperInstrument
 
-# Twelve hours of a replayed file come before the anchor as history, or a tenth of a short file.
-_WARM_UP_CANDLES = 720
-HISTORY_MINUTES = 2_880
-"""How far back the seeded history reaches."""
+HISTORY_MINUTES = 7_200
+"""How far back the seeded history reaches: five days, which are 30 candles of four hours."""
+# As much of a replayed file comes before the anchor as history, or a tenth of a short file.
+_WARM_UP_CANDLES = HISTORY_MINUTES
 _BLOCK = 4_096
 _LEAST_VOLUME = 20_000
 _HASH_MASK = (1 << 64) - 1

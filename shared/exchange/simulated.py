@@ -7,7 +7,7 @@ from typing import Final
 from shared.domain.symbol import Symbol
 from shared.exchange.candles import Candles
 from shared.exchange.charges import ChargeRates
-from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.exchange import BuyingPower, Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 from shared.exchange.journal import Journal
 from shared.exchange.market import MINUTE_MICROSECONDS, Market
@@ -29,11 +29,13 @@ def simulated_exchange(
     fee_rates: ChargeRates = USUAL_FEES,
     identifiers: Identifiers = NUMBERED,
     state: State | None = None,
+    buying_power: BuyingPower | None = None,
 ) -> Exchange:
     """An exchange whose prices begin at `started_at` (the clock's present time, if it is not given).
 
     `clock` returns microseconds since 1970. The prices of a symbol follow its entry in `candles`, or else a random
     walk that `seed` fixes; one candle lasts `candle_microseconds`. `state` carries the accounts of an earlier run.
+    `buying_power`: for a broker that lends money.
     """
     feeds: dict[Symbol, PriceFeed] = {}
     for symbol, instrument in instruments.items():
@@ -46,4 +48,5 @@ def simulated_exchange(
         fee_rates=fee_rates,
         identifiers=identifiers,
         clock=clock,
+        buying_power=buying_power,
     )

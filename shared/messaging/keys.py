@@ -55,7 +55,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
                                                               brought in line with the ledger
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
-    nija:{b}:master            hash    master_trader          status, copy_engine; last poll, last error, equity
+    nija:{b}:master            hash    master_trader          status, copy_engine, capital; last poll, last error,
+                                                              equity, holdings
     nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage
     nija:{b}:stage-signs       zset    sign.lua               status; process → last sign of life, ms
     nija:{b}:nonce:<key hash>  string  nonce.lua              nonce.lua; the last nonce given out for an API key
@@ -76,6 +77,8 @@ EVENT_FIELD: Final = "event"
 FILL_FIELD: Final = "fill"
 LAST_POLL_FIELD: Final = "last_poll_at"
 """A field of the hash `master`. It is set once a master trader has listed the instruments and polled its account."""
+HOLDINGS_FIELD: Final = "holdings"
+"""A field of the hash `master`: the AccountHoldings of the last reading, for questions about capital."""
 
 
 def queue_name(broker: Broker) -> str:

@@ -45,7 +45,7 @@ class StoredPrices:
         async with self._reading:
             now_seconds = monotonic()
             if now_seconds - self._read_at_seconds >= REUSED_SECONDS or self._read.is_empty:
-                self._read = _parsed(await self._redis.hgetall(self._keys.prices))
+                self._read = parse_price_list(await self._redis.hgetall(self._keys.prices))
                 self._read_at_seconds = now_seconds
         return self._read
 
@@ -107,7 +107,7 @@ class PriceListWriter:
         stored = await self._redis.hget(self._keys.prices, LISTED_AT_FIELD)
         if stored is None or _text(stored) != self._written.listed_at.isoformat():
             # Another process has written, or Redis was emptied.
-            self._written = _parsed(await self._redis.hgetall(self._keys.prices))
+            self._written = parse_price_list(await self._redis.hgetall(self._keys.prices))
         before, after = _fields(self._written), self._written.followed_by(prices, listed_at)
         changed: dict[FieldT, EncodableT] = {
             field: value for field, value in _fields(after).items() if before.get(field) != value
@@ -124,7 +124,8 @@ def _fields(listed: PriceList) -> dict[str, str]:
     return {**earlier, **newest, LISTED_AT_FIELD: listed.listed_at.isoformat()}
 
 
-def _parsed(stored: Mapping[bytes | str, bytes | str]) -> PriceList:
+def parse_price_list(stored: Mapping[bytes | str, bytes | str]) -> PriceList:
+    """Read the hash `prices`. A hash that is empty is an empty list."""
     prices: dict[Symbol, Decimal] = {}
     earlier: dict[Symbol, EarlierPrice] = {}
     listed_at = NEVER

@@ -117,10 +117,15 @@ def unreachable(broker: Broker, followers: dict[str, int] | None, error: str) ->
 
 def fee_facts(broker: Broker, master: Mapping[str, str]) -> FeeFacts:
     """The master's own tier where its broker reported it, else the default."""
-    rates = None
-    if "fee_taker" in master and "fee_maker" in master:
-        rates = FeeRates(taker=parse_amount(master["fee_taker"]), maker=parse_amount(master["fee_maker"]))
+    rates = own_rates(master)
     return FeeFacts.of(profile_of(broker).fees.with_rates(rates), live=rates is not None)
+
+
+def own_rates(master: Mapping[str, str]) -> FeeRates | None:
+    """The fee tier in the hash `master`; None where the broker reported none."""
+    if "fee_taker" not in master or "fee_maker" not in master:
+        return None
+    return FeeRates(taker=parse_amount(master["fee_taker"]), maker=parse_amount(master["fee_maker"]))
 
 
 def _equity(master: Mapping[str, str]) -> EquitySplit | None:

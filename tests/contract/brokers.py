@@ -70,6 +70,8 @@ class Terms:
     """Whether candles and trades of a pair that is not listed are an empty answer instead of an error."""
     leaves_quiet_candles_out: bool = False
     """Whether an interval without a trade has no candle."""
+    margin_stock: str | None = None
+    """A stock for which the broker lends money, twice an account's own; None: it lends nothing."""
     small_quantity: str = "0.0001"
     """A quantity of bitcoin slightly above the minimum of the broker."""
     shows_time_in_force: bool = True
@@ -222,6 +224,7 @@ BROKERS = [
         tells_permissions=False,
         answers_for_unlisted=True,
         leaves_quiet_candles_out=True,
+        margin_stock="AAPL",
         small_quantity="0.0003",
     ),
 ]

@@ -8,7 +8,7 @@ from uuid import uuid4
 import pytest
 
 from shared.brokers.errors import BrokerError, KeyRefused
-from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.account import HasMargin, KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.domain.accounts.equity import snapshot
 from shared.domain.fill import Side
@@ -139,6 +139,24 @@ async def test_key_permissions_are_the_brokers_own(
     assert (await withdrawing.account.key_permissions()).may_withdraw
     trading.fault("html", endpoint=terms.permissions_endpoint)
     assert (await trading.account.key_permissions()).may_withdraw
+
+
+async def test_a_margin_account_reports_its_wallet_and_what_its_positions_bind(
+    paper: PaperServer, connection: BrokerConnection, terms: Terms
+) -> None:
+    """Cash of 10,000 and 20 shares: half of the shares' value is bound, and the wallet is the equity. Elsewhere: none."""
+    stock = terms.margin_stock
+    owner = new_trader(terms, paper, connection, {terms.quote: "10000", **({stock: "20"} if stock else {})})
+    reading = await owner.account.margin() if isinstance(owner.account, HasMargin) else None
+    if stock is None:
+        assert reading is None
+        return
+    assert reading is not None
+    value = 20 * reading.entry_prices[stock]
+    assert reading.facts.most_leverage == 2
+    # The price moves between the two requests of a reading.
+    assert abs(reading.facts.wallet - 10_000 - value) < value / 100
+    assert abs(reading.facts.used - value / 2) < value / 100
 
 
 async def test_all_keys_of_an_account_have_its_identity(

@@ -16,14 +16,16 @@ from urllib.parse import parse_qsl, unquote
 import orjson
 
 from services.paper_broker.alpaca import market_data, replies, trading
+from services.paper_broker.alpaca.account_margin import buying_power
 from services.paper_broker.alpaca.identifiers import identifiers
 from services.paper_broker.alpaca.instruments import INSTRUMENTS
 from services.paper_broker.alpaca.rate_limits import AlpacaRateCounters
 from services.paper_broker.alpaca.shapes import TRADE
 from services.paper_broker.dialect import DialectMaker, Reply, Request
-from shared.exchange.accounts import ApiKey
+from shared.exchange.accounts import Account, ApiKey
 from shared.exchange.charges import ChargeRates
 from shared.exchange.exchange import Exchange, Identifiers
+from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market_modes import MarketMode
 from shared.exchange.orders import ExecutionTerms
 from shared.exchange.refusals import Refused
@@ -53,6 +55,9 @@ class AlpacaDialect:
 
     def __init__(self, *, enforces_rate_limits: bool) -> None:
         self._rate_limits = AlpacaRateCounters() if enforces_rate_limits else None
+
+    def buying_power(self, exchange: Exchange, account: Account, instrument: PaperInstrument) -> Decimal:
+        return buying_power(exchange, account, instrument)
 
     def identifiers(self, seed: int) -> Identifiers:
         return identifiers(seed)

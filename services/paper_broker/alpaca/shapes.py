@@ -7,6 +7,14 @@ from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
+from services.paper_broker.alpaca.account_margin import (
+    CURRENCY,
+    INITIAL_MARGIN,
+    MAINTENANCE_MARGIN,
+    MULTIPLIER,
+    stock_buying_power,
+    value_held,
+)
 from services.paper_broker.alpaca.identifiers import uuid_of
 from services.paper_broker.alpaca.instruments import INSTRUMENTS, is_stock, position_symbol, wire_symbol
 from shared.domain.amounts import plain
@@ -170,18 +178,14 @@ def _entry_price(account: Account, instrument: PaperInstrument) -> Decimal | Non
 
 
 def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
-    """The account. Open purchases reduce the buying power, but not the cash."""
+    """A margin account. Open purchases reduce the buying power, but not the cash; what is lent makes the cash negative."""
     account = key.account
-    cash = account.holding("USD")
-    value = sum(
-        (
-            account.holdings[i.base].total * exchange.price(i.symbol)
-            for i in exchange.instruments.values()
-            if i.base in account.holdings and account.holdings[i.base].total
-        ),
-        ZERO,
-    )
-    free, equity = plain(cash.free), plain(cash.total + value)
+    cash = account.holding(CURRENCY)
+    stocks, coins = (value_held(exchange, account, stocks=each) for each in (True, False))
+    value = stocks + coins
+    free, equity = plain(max(cash.free, ZERO)), plain(cash.total + value)
+    power = plain(max(stock_buying_power(exchange, account), ZERO))
+    maintenance = plain(stocks * MAINTENANCE_MARGIN)
     blocked = TRADE not in key.permissions
     return {
         "id": uuid_of("account", account.name),
@@ -190,8 +194,8 @@ def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
         "crypto_status": "ACTIVE",
         "crypto_tier": 1,
         "currency": "USD",
-        "buying_power": free,
-        "regt_buying_power": free,
+        "buying_power": power,
+        "regt_buying_power": power,
         "non_marginable_buying_power": free,
         "cash": plain(cash.total),
         "accrued_fees": "0",
@@ -202,16 +206,16 @@ def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
         "account_blocked": False,
         "created_at": _NEVER,
         "trade_suspended_by_user": False,
-        "multiplier": "1",
+        "multiplier": str(MULTIPLIER),
         "shorting_enabled": False,
         "equity": equity,
         "last_equity": equity,
         "long_market_value": plain(value),
         "short_market_value": "0",
         "position_market_value": plain(value),
-        "initial_margin": "0",
-        "maintenance_margin": "0",
-        "last_maintenance_margin": "0",
+        "initial_margin": plain(stocks * INITIAL_MARGIN),
+        "maintenance_margin": maintenance,
+        "last_maintenance_margin": maintenance,
         "sma": "0",
         "daytrade_count": 0,
     }

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from services.paper_broker.alpaca import replies, shapes
+from services.paper_broker.alpaca.account_margin import stock_buying_power
 from services.paper_broker.alpaca.instruments import BY_ANY_NAME, is_stock, wire_symbol
 from services.paper_broker.alpaca.order_request import body_fields, new_order
 from shared.domain.amounts import plain
@@ -16,7 +17,7 @@ from shared.domain.fill import Side
 from shared.exchange import refusals
 from shared.exchange.accounts import ApiKey
 from shared.exchange.exchange import Exchange
-from shared.exchange.orders import ExchangeOrderState, ExecutionTerms, Fill, NewOrder, Order
+from shared.exchange.orders import ZERO, ExchangeOrderState, ExecutionTerms, Fill, NewOrder, Order
 
 Parameters = Mapping[str, str]
 ACTIVITIES_PAGE = 100
@@ -65,7 +66,8 @@ def _insufficient(exchange: Exchange, key: ApiKey, new: NewOrder) -> replies.Alp
         text = f"insufficient balance for {currency} (requested: {requested}, available: {available})"
         return replies.AlpacaError(replies.FORBIDDEN, text)
     if new.side is Side.BUY:
-        return replies.AlpacaError(replies.FORBIDDEN, "insufficient buying power", buying_power=available)
+        power = plain(max(stock_buying_power(exchange, key.account), ZERO))
+        return replies.AlpacaError(replies.FORBIDDEN, "insufficient buying power", buying_power=power)
     text = f"insufficient qty available for order (requested: {requested}, available: {available})"
     return replies.AlpacaError(replies.FORBIDDEN, text, symbol=instrument.base)
 

@@ -30,7 +30,7 @@ from shared.brokers.errors import (
     Throttled,
 )
 from shared.brokers.limits import Budget, units_for
-from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.account import KeyPermissions, MarginReading
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import plain
@@ -184,6 +184,15 @@ class AlpacaAccount:
         symbols = self._listing.symbols
         holdings = await self._send(Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols))
         return {currency: cash, **holdings} if cash.total else holdings
+
+    async def margin(self) -> MarginReading | None:
+        """Equity and margin of the account, and what its positions have cost; None when the account cannot borrow."""
+        account = await self._send(Call("GET", "/account"), _object)
+        positions = await self._send(Call("GET", "/positions"), _list)
+        try:
+            return replies.margin(account, positions, self._listing.symbols)
+        except WRONG_SHAPE as error:
+            raise OutcomeUnknown(f"Alpaca's account cannot be read: {error!r}"[:300]) from error
 
     async def fills_since(self, since: datetime) -> list[AccountFill]:
         activities = await all_fills(self._read_list, since - OVERLAP)

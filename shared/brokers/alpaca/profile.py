@@ -63,6 +63,7 @@ PROFILE: Final = BrokerProfile(
     connect=_connect,
     price_routes=_PRICE_ROUTES,
     prices_by_name=True,
+    lends_for=frozenset({AssetClass.STOCK}),
     purchase_fee_in_base=True,
     fees_by_class={AssetClass.COIN: fees("0.0025", "0.0015", "0.001")},
     coin_rank=1,

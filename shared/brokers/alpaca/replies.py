@@ -10,10 +10,11 @@ from typing import Any, NamedTuple
 
 from shared.brokers.alpaca.fees import FeeTier, fee
 from shared.brokers.alpaca.symbols import AlpacaSymbols
-from shared.brokers.port.account import KeyPermissions
+from shared.brokers.port.account import KeyPermissions, MarginReading
 from shared.brokers.port.orders import OrderReport, OrderStatus
 from shared.domain.accounts.equity import Balance
-from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.amounts import ONE, ZERO, parse_amount
+from shared.domain.capital.facts import MarginFacts
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import BrokerOrderId
 
@@ -26,6 +27,8 @@ _OPEN = frozenset(
     }
 )
 _SIDES = {"buy": Side.BUY, "sell": Side.SELL, "sell_short": Side.SELL}
+# A multiplier of 4 holds during the trading day only. A position that stays overnight has 2.
+_MOST_LEVERAGE = Decimal(2)
 # A limit order that is executed later than this after its submission has waited in the book.
 _TAKES_WITHIN = timedelta(seconds=1)
 
@@ -159,6 +162,29 @@ def positions(reply: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols) -> dic
         if total:
             holdings[currency] = Balance(free=free, total=total)
     return holdings
+
+
+def margin(
+    account: Mapping[str, Any], positions: Sequence[Mapping[str, Any]], symbols: AlpacaSymbols
+) -> MarginReading | None:
+    """Margin and entry prices of an account; None for one that cannot borrow.
+
+    The wallet is the equity without the unrealized profit. Alpaca reports that profit for each position.
+    """
+    leverage = min(amount(account, "multiplier"), _MOST_LEVERAGE)
+    if leverage <= ONE:
+        return None
+    unrealized = sum((amount(position, "unrealized_pl") for position in positions), ZERO)
+    prices = {
+        symbols.symbol(position["symbol"], position.get("asset_class")).base: amount(position, "avg_entry_price")
+        for position in positions
+    }
+    facts = MarginFacts(
+        wallet=parse_amount(account["equity"]) - unrealized,
+        used=max(ZERO, amount(account, "initial_margin")),
+        most_leverage=leverage,
+    )
+    return MarginReading(facts=facts, entry_prices={asset: price for asset, price in prices.items() if price > 0})
 
 
 def crypto_tier(reply: Mapping[str, Any]) -> int | None:

@@ -7,6 +7,8 @@ from pydantic import BaseModel, ConfigDict
 
 from shared.brokers.port.orders import OrderReport, OrderRequest
 from shared.domain.accounts.equity import Balance
+from shared.domain.amounts import Amount
+from shared.domain.capital.facts import MarginFacts
 from shared.domain.fees import FeeRates
 from shared.domain.fill import AccountFill
 from shared.domain.identity import BrokerOrderId
@@ -27,6 +29,16 @@ class KeyPermissions(BaseModel):
     """Why nija cannot trade in the account, whatever the key may do. Empty: it can."""
     answered: bool = True
     """False: the broker answered with an error, so the worst is assumed. A later request may succeed."""
+
+
+class MarginReading(BaseModel):
+    """What a broker reports of a margin account."""
+
+    model_config = ConfigDict(frozen=True)
+
+    facts: MarginFacts
+    entry_prices: dict[str, Amount] = {}
+    """The average price of each position, by its asset, in US dollars."""
 
 
 class BrokerAccount(Protocol):
@@ -87,6 +99,15 @@ class HasTradingHours(Protocol):
 
     async def closed_until(self, symbol: Symbol) -> datetime | None:
         """When the closed market of a symbol opens again; None while it is open. Raises BrokerError."""
+        ...
+
+
+@runtime_checkable
+class HasMargin(Protocol):
+    """An account at a broker that lends money to some of its accounts."""
+
+    async def margin(self) -> MarginReading | None:
+        """What the account has borrowed and may borrow; None when it is a cash account. Raises BrokerError."""
         ...
 
 

@@ -125,10 +125,13 @@ def room_for_entry(account: AccountFacts, asset: str) -> Decimal:
 def room_above_reserve(account: AccountFacts, leverage: Decimal) -> Decimal:
     """Return the largest new entry that leaves the RESERVE free.
 
-    An entry binds size / leverage of the free cash, or of the free margin on a margin account.
+    An entry binds size / leverage of the free cash, or of the free margin on a margin account. Without leverage it is
+    paid in full, so it needs free cash on a margin account too.
     """
     margin = account.margin
     free = account.free_cash if margin is None else margin.wallet - margin.used
+    if margin is not None and margin.most_leverage <= 1:
+        free = min(free, account.free_cash)
     return max(ZERO, free - target_value(account, BucketName.RESERVE)) * leverage
 
 

@@ -229,6 +229,19 @@ def recommend(inputs: GateInputs, now: datetime) -> Recommendation:
     return _entering(sheet)
 
 
+def unknown_account(reason: str) -> Recommendation:
+    """Return the rejection for an account whose present state is not known. `reason`: one sentence."""
+    return Recommendation(
+        recommendation=Verdict.REJECT,
+        reason=reason,
+        reason_codes=(ReasonCode.ACCOUNT_DATA_OLD,),
+        position_size_usd=ZERO,
+        quantity=ZERO,
+        margin_required=ZERO,
+        risk_pct=ZERO,
+    )
+
+
 def _entering(sheet: Worksheet) -> Recommendation:
     entry = _entry(sheet)
     found, liquidity = sheet.opportunity, sheet.liquidity

@@ -8,7 +8,7 @@ from typing import Annotated, Final, Generic, TypeVar, final
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.amounts import Amount
-from shared.domain.capital.arithmetic import NonNegative, Percent, Positive, Signed
+from shared.domain.capital.arithmetic import NonNegative, Percent, Signed
 from shared.domain.capital.drawdown import DrawdownRecord
 from shared.domain.capital.execution import ExecutionMethod, ExecutionPlan
 from shared.domain.capital.facts import AccountFacts, ClosedTrade, MarketFacts, RequestedOdds, Tradable
@@ -16,7 +16,7 @@ from shared.domain.capital.kelly import Odds
 from shared.domain.capital.opportunity import OpportunityAction
 from shared.domain.capital.regime import MarketRegime
 from shared.domain.capital.scaling import DEFAULT_STOCKS
-from shared.domain.fees import Fees
+from shared.domain.fees import Fees, SmallAccountRule
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
@@ -42,15 +42,6 @@ class EntryRequest(BaseModel):
     """The size that the strategy wants, in US dollars. The gate only lowers it. None: the gate alone decides."""
     has_made_room: bool = False
     """The worst position was closed for this entry, so no other one is closed for it."""
-
-
-class SmallAccountRule(BaseModel):
-    """A broker whose fees a small account cannot earn: below this equity, entries must promise more."""
-
-    model_config = ConfigDict(frozen=True)
-
-    below_equity: Positive
-    least_return_pct: NonNegative
 
 
 class GateInputs(BaseModel):

@@ -26,6 +26,8 @@ def test_everything_has_a_default(tmp_path: Path) -> None:
     assert settings.master_poll_seconds == 2.0
     assert settings.enabled_brokers() == ()
     assert settings.environment_followers() == []
+    assert settings.stocks == ("AAPL", "MSFT", "SPY")
+    assert load(tmp_path, NIJA_STOCKS="NVDA, BRK.B").stocks == ("NVDA", "BRK.B")
 
 
 def test_every_setting_is_read_by_somebody() -> None:
@@ -156,6 +158,10 @@ BAD_INPUT = [
     (
         {**MASTER, "KRAKEN_USER_ANN_API_KEY": "same-key", "KRAKEN_USER_ANN_API_SECRET": OTHER_SECRET},
         "KRAKEN_USER_ANN_API_KEY and KRAKEN_MASTER_API_KEY are the same key",
+    ),
+    (
+        {"NIJA_STOCKS": "AAPL,apple inc"},
+        "NIJA_STOCKS=apple inc is not valid: should be tickers in capitals, separated by commas",
     ),
 ]
 

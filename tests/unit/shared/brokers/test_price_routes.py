@@ -48,3 +48,20 @@ def test_a_direct_price_comes_before_two_steps() -> None:
     """The dollar pair has traded, so the pair with BTC is not used."""
     last = {"NEW/USD": Decimal(99), "NEW/BTC": Decimal("0.002"), "BTC/USD": Decimal(50_000)}
     assert BRIDGED.dollar_prices(["NEW"], last) == {"NEW": Decimal(99)}
+
+
+def test_the_pairs_for_a_price_give_the_same_price_as_the_whole_list() -> None:
+    """A reader that asks for these pairs only misses none, in whatever direction a pair is listed."""
+    last = {
+        "NEW/BTC": Decimal("0.002"),
+        "BTC/USD": Decimal(50_000),
+        "BTC/PLN": Decimal(200_000),
+        "SOL/USD": Decimal(150),
+        "SOL/BTC": Decimal(1),
+    }
+    coins = ["NEW", "PLN", "SOL"]
+    needed = BRIDGED.pairs_for(coins)
+    assert "SOL/EUR" in needed
+    assert "SOL/NEW" not in needed
+    kept = {symbol: price for symbol, price in last.items() if symbol in needed}
+    assert BRIDGED.dollar_prices(coins, kept) == BRIDGED.dollar_prices(coins, last)

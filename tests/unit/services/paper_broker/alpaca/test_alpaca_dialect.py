@@ -34,6 +34,7 @@ class Bench:
             candle_microseconds=1_000_000,
             fee_rates=self.dialect.fee_rates,
             identifiers=self.dialect.identifiers(7),
+            buying_power=self.dialect.buying_power,
         )
         self.state = self.exchange.state
         self.exchange.pin_price("BTC/USD", Decimal(50_000))
@@ -215,7 +216,7 @@ def test_an_open_order_holds_until_it_is_canceled(bench: Bench) -> None:
     assert (status, reply["code"]) == (422, 42210000)
     assert bench.ask("DELETE", "/v2/orders")[1][0]["id"] == sell["id"]
     assert bench.ask("DELETE", "/v2/orders/nothing")[0] == 404
-    assert bench.ask("GET", "/v2/account")[1]["buying_power"] == "10000"
+    assert bench.ask("GET", "/v2/account")[1]["non_marginable_buying_power"] == "10000"
 
 
 def test_a_purchase_may_be_filled_in_parts(bench: Bench) -> None:

@@ -7,10 +7,11 @@ import pytest
 from aiohttp import web
 
 from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown
-from shared.brokers.port.account import BrokerAccount, KeyPermissions
+from shared.brokers.port.account import BrokerAccount, HasMargin, KeyPermissions, MarginReading
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
+from shared.domain.capital.facts import MarginFacts
 from shared.domain.identity import Broker
 from tests.support.prices import dollar_prices
 from tests.support.recording_server import Recorded, RecordingServer
@@ -121,6 +122,32 @@ async def test_a_broken_alpaca_does_not_open(server: RecordingServer, nonces: Co
     server.answers["GET /v2/assets"] = lambda _: web.Response(text="<html>", status=502)
     with pytest.raises(OutcomeUnknown):
         await connect(Broker.ALPACA, base_url=server.url, nonces=nonces, request_timeout_seconds=2).open()
+
+
+async def test_a_margin_account_reports_its_margin_and_what_its_positions_have_cost(
+    server: RecordingServer, account: BrokerAccount
+) -> None:
+    """The wallet is the equity without unrealized profit. A leverage of 4 holds for a day only, so 2 count."""
+    assert isinstance(account, HasMargin)
+    server.answers |= {
+        ACCOUNT: {"cash": "1000", "equity": "5300", "initial_margin": "2100.5", "multiplier": "4"},
+        POSITIONS: [
+            {"symbol": "AAPL", "qty": "10", "avg_entry_price": "150", "unrealized_pl": "320"},
+            {"symbol": "MSFT", "qty": "4", "avg_entry_price": "300.5", "unrealized_pl": "-20"},
+        ],
+    }
+    facts = MarginFacts(wallet="5000", used="2100.5", most_leverage="2")
+    assert await account.margin() == MarginReading(facts=facts, entry_prices={"AAPL": "150", "MSFT": "300.5"})
+
+
+@pytest.mark.parametrize("multiplier", ["1", "", None])
+async def test_a_cash_account_has_no_margin(
+    server: RecordingServer, account: BrokerAccount, multiplier: str | None
+) -> None:
+    """Also when the reply does not say what the account may borrow."""
+    assert isinstance(account, HasMargin)
+    server.answers |= {ACCOUNT: {"cash": "10", "equity": "10", "multiplier": multiplier}, POSITIONS: []}
+    assert await account.margin() is None
 
 
 async def test_balances_are_cash_and_positions(server: RecordingServer, account: BrokerAccount) -> None:

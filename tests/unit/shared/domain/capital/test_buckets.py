@@ -126,4 +126,6 @@ def test_the_reserve_stays_free() -> None:
     assert room_above_reserve(account_with("50", BTC="950"), D(1)) == 0
     assert room_above_reserve(account_with("10", BTC="990"), D(1)) == 0
     assert room_above_reserve(a_margin_account("1000", "400"), D(4)) == 2200
+    # Paid in full: the free margin is 600, and only 300 of it are cash.
+    assert room_above_reserve(a_margin_account("1000", "400", "1", free_cash="300"), D(1)) == 250
     assert value_of(a_spot_account("100", free_cash="-5"), RESERVE) == 0

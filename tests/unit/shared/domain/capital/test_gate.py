@@ -13,10 +13,9 @@ from shared.domain.capital.gate import STEPS, recommend
 from shared.domain.capital.opportunity import OpportunityAction
 from shared.domain.capital.recommendation import (
     ReasonCode,
-    SmallAccountRule,
     Verdict,
 )
-from shared.domain.fees import fees
+from shared.domain.fees import SmallAccountRule, fees
 from shared.domain.fill import Side
 from shared.domain.stop import StopMode
 from tests.support.capital import (

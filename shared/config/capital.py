@@ -1,0 +1,56 @@
+"""Opens what questions about capital read from, by the settings, for the command line and for any other front end."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+
+from shared.brokers.limits import PatientLimits
+from shared.brokers.port.connection import BrokerConnection
+from shared.brokers.registry import CountsRequests, connect
+from shared.config.operator import open_connections
+from shared.config.settings import Settings
+from shared.domain.identity import Broker
+from shared.domain.request_limits import Priority
+from shared.messaging.connection.connect import COMMAND_ANSWER_SECONDS, open_redis
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.nonces import RedisNonceSource
+from shared.messaging.rate_limits import RedisRateLimits
+from shared.messaging.scripts import ScriptRunner
+from shared.queries.capital.markets import OpenMarkets
+from shared.queries.capital.sources import CapitalSources
+
+
+@asynccontextmanager
+async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
+    """Open the servers; a connection to a broker is opened by the first question about its markets.
+
+    Requests are counted together with those of all other processes, so questions do not exceed the limits of a broker.
+    Raises ConfigurationError, DatabaseUnavailable, DatabaseUnusable, SchemaOutdated.
+    """
+    async with AsyncExitStack() as stack:
+
+        def new_connection(broker: Broker) -> BrokerConnection:
+            redis = open_redis(settings.redis_url_for(broker), answer_seconds=COMMAND_ANSWER_SECONDS)
+            stack.push_async_callback(redis.aclose)
+            scripts, keys = ScriptRunner(redis), BrokerKeys(broker)
+            buckets = RedisRateLimits(scripts, keys)
+            stack.push_async_callback(buckets.release)
+            connection = connect(
+                broker,
+                base_url=settings.base_url(broker),
+                nonces=RedisNonceSource(scripts, keys, settings.nonce_above(broker)),
+                proxy=settings.proxy(broker),
+                request_timeout_seconds=settings.request_timeout_seconds,
+                limits=PatientLimits(buckets) if settings.rate_limits else None,
+                markets_key=settings.master_credentials(broker),
+            )
+            if isinstance(connection, CountsRequests) and connection.budget is not None:
+                # Orders and polls of accounts come first.
+                connection.budget = connection.budget.at(Priority.BACKGROUND)
+            return connection
+
+        connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
+        markets = OpenMarkets(new_connection)
+        try:
+            yield CapitalSources(connections=connections, markets=markets, stocks=settings.stocks)
+        finally:
+            await markets.close()
