@@ -124,6 +124,12 @@ COMMANDS: Final = (
         "The accounts that copy: add, import, show, pause, resume, remove.",
     ),
     CommandOnFirstUse(
+        "tokens",
+        "Change",
+        "services.cli.tokens:app",
+        "The tokens that open the API: add, list, revoke.",
+    ),
+    CommandOnFirstUse(
         "chaos",
         "Measure",
         "services.cli.chaos:chaos",

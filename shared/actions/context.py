@@ -13,6 +13,7 @@ from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.connection.errors import RedisUnavailable
 from shared.messaging.connection.server_check import check_redis
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.api.tokens import TokenStore
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.reports.reports import Reports
@@ -59,6 +60,7 @@ class ActionContext:
     """Without a secret box, actions that read or write keys raise BadSecretKey."""
     reports: Reports
     targets: Targets
+    tokens: TokenStore
     access: BrokerAccess
     masters: Mapping[Broker, Credentials]
     """The keys of the masters that are set here."""

@@ -20,6 +20,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.api.tokens import TokenStore
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
@@ -47,6 +48,7 @@ class Operator:
             store=self.store,
             reports=Reports(engine),
             targets=Targets(engine),
+            tokens=TokenStore(engine),
             access=BrokerAccess(
                 redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
                 base_urls={broker: paper.url},

@@ -1,0 +1,3 @@
+"""Defines what tests of the API have in common."""
+
+ENVIRONMENT_TOKEN = "the-token-of-the-environment-0123456789"
