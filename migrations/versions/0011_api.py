@@ -1,4 +1,4 @@
-"""Adds the tokens of the API, and the answers that a repeated request gets again."""
+"""Adds the tokens of the API, the answers that a repeated request gets again, and an index to follow order events."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -39,3 +39,5 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("token_id", "request_key"),
     )
     op.create_index("api_requests_by_time", "api_requests", ["began_at"])
+    # A reader that follows the ledger asks for the events of each broker behind an id.
+    op.create_index("order_events_of_broker", "order_events", ["broker", "id"])
