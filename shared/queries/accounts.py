@@ -34,7 +34,7 @@ from shared.queries.followers import require_follower
 MASTER: Final = "master"
 
 
-class AccountKey(PageKey):
+class AccountPageKey(PageKey):
     """An account, in the list by broker with the master first. `follower_id` None: it is the master."""
 
     broker: Broker
@@ -73,7 +73,7 @@ def account_states(
     *,
     maximum_age: timedelta,
     follower_id: FollowerId | None = None,
-    after: AccountKey | None = None,
+    after: AccountPageKey | None = None,
     limit: int | None = None,
 ) -> list[UserBrokerState]:
     """Return the master (unless one follower is asked for) and the followers of a broker, by id.

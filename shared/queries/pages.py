@@ -25,7 +25,7 @@ from shared.persistence.reports.reports import (
     Reports,
     with_followers,
 )
-from shared.queries.accounts import MASTER, AccountKey, account_states
+from shared.queries.accounts import MASTER, AccountPageKey, account_states
 from shared.queries.connections import Connections
 from shared.queries.fill_names import FillName
 from shared.queries.followers import require_follower
@@ -99,7 +99,7 @@ def page_of_accounts(
     *,
     follower_id: FollowerId | None,
     maximum_age: timedelta,
-    after: AccountKey | None,
+    after: AccountPageKey | None,
     limit: int,
 ) -> Page[UserBrokerState]:
     """The accounts at one broker, or at every enabled broker and every broker with followers, each master first."""
@@ -122,8 +122,8 @@ def page_of_accounts(
     return _cut(found, limit, _account_key)
 
 
-def _account_key(last: UserBrokerState) -> AccountKey:
-    return AccountKey(broker=last.broker, follower_id=None if last.role == MASTER else last.user_id)
+def _account_key(last: UserBrokerState) -> AccountPageKey:
+    return AccountPageKey(broker=last.broker, follower_id=None if last.role == MASTER else last.user_id)
 
 
 def _cut(found: Sequence[Item], limit: int, key_of: Callable[[Item], PageKey]) -> Page[Item]:

@@ -8,9 +8,11 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
+from sqlalchemy import text
 
 from shared.domain.identity import Broker
 from shared.messaging.stage_signs import KEPT_SECONDS
+from shared.persistence.database import transaction
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.reports.reports import Reports, with_followers
 from shared.persistence.reports.stages import StageReport, recent_stage_reports
@@ -29,6 +31,12 @@ class _Ledger(NamedTuple):
     brokers: dict[Broker, LedgerFacts]
     reports: list[StageReport]
     error: str | None
+
+
+def require_database(connections: Connections) -> None:
+    """Return when PostgreSQL answers. Blocks. Raises DatabaseUnavailable."""
+    with transaction(connections.engine) as connection:
+        connection.execute(text("SELECT 1"))
 
 
 def system_status(

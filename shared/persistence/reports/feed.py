@@ -20,6 +20,8 @@ from shared.persistence.database import transaction
 
 _PART: Final = re.compile(r"(?P<broker>[a-z]+):(?P<fill>\d{1,18}):(?P<event>\d{1,18})")
 
+_BEGINNING: Final = "0"
+
 _HEADS: Final = text("""
     SELECT b.broker,
            coalesce((SELECT max(sequence) FROM master_fills WHERE broker = b.broker), 0) AS fill,
@@ -102,10 +104,13 @@ class FeedPosition(_FeedRow):
 
     @classmethod
     def parse(cls, position: str) -> Self:
-        """Read `kraken:12:345,okx:3:0`; a broker that is not named is read from its beginning. Raises NotAPosition."""
+        """Read `kraken:12:345,okx:3:0`, or `0`. A broker that is not named is read from its beginning.
+
+        Raises NotAPosition.
+        """
         fills: dict[Broker, int] = {}
         events: dict[Broker, int] = {}
-        for part in position.split(",") if position else ():
+        for part in () if position == _BEGINNING else position.split(","):
             found = _PART.fullmatch(part)
             if found is None or found["broker"] not in set(Broker) or found["broker"] in fills:
                 raise NotAPosition("this is not the id of an event")
@@ -117,7 +122,8 @@ class FeedPosition(_FeedRow):
     def text(self) -> str:
         """The position as text, which `parse` reads."""
         known = (broker for broker in Broker if self.fills.get(broker) or self.events.get(broker))
-        return ",".join(f"{each.value}:{self.fills.get(each, 0)}:{self.events.get(each, 0)}" for each in known)
+        parts = (f"{each.value}:{self.fills.get(each, 0)}:{self.events.get(each, 0)}" for each in known)
+        return ",".join(parts) or _BEGINNING
 
 
 class LedgerEvent(_FeedRow):

@@ -10,7 +10,7 @@ from shared.persistence.tables import columns
 
 
 class ApiTokenRow(SQLModel, table=True):
-    """A token of the API, without its secret. A revoked token stays, as the record of who had access."""
+    """A token of the API, without its secret. A revoked token stays, as a record of past access."""
 
     __tablename__: ClassVar[str] = "api_tokens"
     __table_args__ = (

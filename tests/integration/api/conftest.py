@@ -9,7 +9,7 @@ from shared.actions.context import ActionContext
 from shared.config import Settings, load_settings
 from shared.config.operator import Keys, action_context, open_connections
 from shared.queries.connections import Connections
-from tests.support.api import ENVIRONMENT_TOKEN
+from tests.support.api import ENVIRONMENT_TOKEN, RunningApi, running_api
 
 
 @pytest.fixture
@@ -39,3 +39,10 @@ def connections(settings: Settings) -> Iterator[Connections]:
 def context(settings: Settings, connections: Connections) -> ActionContext:
     """The context of its actions."""
     return action_context(settings, connections.engine, secret_box=connections.secret_box)
+
+
+@pytest.fixture
+def api(settings: Settings, connections: Connections) -> Iterator[RunningApi]:
+    """The API of the system, on a loopback port."""
+    with running_api(settings, connections) as running:
+        yield running

@@ -20,6 +20,7 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.api.requests import RequestStore
 from shared.persistence.api.tokens import TokenStore
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
@@ -49,6 +50,7 @@ class Operator:
             reports=Reports(engine),
             targets=Targets(engine),
             tokens=TokenStore(engine),
+            requests=RequestStore(engine),
             access=BrokerAccess(
                 redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
                 base_urls={broker: paper.url},

@@ -1,0 +1,80 @@
+"""Puts the application together: routes, problems, the gate, and the OpenAPI document."""
+
+from importlib.metadata import version
+from typing import Any, Final
+
+from fastapi import FastAPI
+
+from services.api.gate import Gate
+from services.api.problems import MEDIA_TYPE, add_problem_handlers
+from services.api.routes import (
+    accounts,
+    brokers,
+    events,
+    fills,
+    followers,
+    health,
+    orders,
+    positions,
+    reconcile,
+    status,
+    tokens,
+)
+from services.api.system import ApiSystem
+
+OPENAPI_PATH: Final = "/api/openapi.json"
+_ROUTES: Final = (
+    health,
+    status,
+    brokers,
+    accounts,
+    followers,
+    fills,
+    orders,
+    positions,
+    events,
+    reconcile,
+    tokens,
+)
+_ERROR: Final = 400
+_DESCRIPTION: Final = """
+Questions and actions of nija. Every path below `/api/` but this document needs a token with a role:
+read < operate < admin. Amounts are exact decimals as text, and times are UTC. Lists come in pages: `next` of a page is
+`after` of the next one. Errors are problem documents (RFC 9457). docs/api.md has a walk-through.
+"""
+
+
+class Api(FastAPI):
+    """The application. Its OpenAPI document names the media type of problems, which the framework does not know."""
+
+    def openapi(self) -> dict[str, Any]:
+        """The OpenAPI document."""
+        if not self.openapi_schema:
+            document = super().openapi()
+            for path in document["paths"].values():
+                for operation in path.values():
+                    for code, response in operation["responses"].items():
+                        if int(code) >= _ERROR:
+                            [content] = response["content"].values()
+                            response["content"] = {MEDIA_TYPE: content}
+        return super().openapi()
+
+
+def make_application(system: ApiSystem) -> Api:
+    """The application of one system."""
+    app = Api(
+        title="nija",
+        version=version("nija"),
+        description=_DESCRIPTION.strip(),
+        openapi_url=OPENAPI_PATH,
+        # These pages load their parts from other servers.
+        docs_url=None,
+        redoc_url=None,
+        redirect_slashes=False,
+    )
+    app.state.system = system
+    add_problem_handlers(app)
+    app.add_middleware(Gate)
+    for each in _ROUTES:
+        app.include_router(each.router)
+    return app

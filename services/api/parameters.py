@@ -1,0 +1,34 @@
+"""Defines the parameters that several routes share. Each is checked before it reaches a server."""
+
+from typing import Annotated
+
+from fastapi import Path, Query
+from pydantic import BaseModel, ConfigDict, Field
+
+from shared.domain.identity import Broker
+
+_FOLLOWER = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+
+BrokerInPath = Annotated[Broker, Path(description="A broker.", examples=["kraken"])]
+BrokerFilter = Annotated[Broker | None, Query(description="Only this broker's.")]
+FollowerInPath = Annotated[str, Path(pattern=_FOLLOWER, description="A follower's id.", examples=["alice"])]
+FollowerFilter = Annotated[str | None, Query(pattern=_FOLLOWER, description="Only this follower's.")]
+SymbolFilter = Annotated[
+    str | None,
+    Query(pattern=r"^[!-.0-~]{1,40}(/[!-.0-~]{1,40})?$", description="Only of this symbol.", examples=["BTC/USD"]),
+]
+Reason = Annotated[
+    str, Field(max_length=500, pattern=r"^[^\x00]*$", description="Why; kept with the change.", examples=["holiday"])
+]
+
+
+class Body(BaseModel):
+    """The base of all bodies: a field that does not exist is an error."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Why(Body):
+    """The reason of a change."""
+
+    reason: Reason = ""
