@@ -99,6 +99,10 @@ def test_a_text_that_is_no_position_is_refused_and_not_repeated(position: str) -
 
 def test_every_position_can_be_read_again(connections: Connections) -> None:
     """The empty ledger has one too: a client that connects before the first fill misses none."""
-    for position in (read_position(connections), FeedPosition(fills={Broker.OKX: 3}), FeedPosition(events={Broker.KRAKEN: 7})):
+    for position in (
+        read_position(connections),
+        FeedPosition(fills={Broker.OKX: 3}),
+        FeedPosition(events={Broker.KRAKEN: 7}),
+    ):
         assert FeedPosition.parse(position.text).text == position.text
     assert read_position(connections).text == "0"
