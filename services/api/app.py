@@ -56,7 +56,7 @@ async def run(settings: Settings, listener: socket.socket, start: Start) -> None
             system.database.worked()
             start.succeeded()
             address, port = listener.getsockname()[:2]
-            log.info("api started", address=address, port=port, environment_token=settings.api_token is not None)
+            log.info("api started", address=address, port=port)
             await _serve(system, listener, stopping)
             log.info("api stopped")
         finally:
