@@ -5,6 +5,7 @@ from typing import Any, Final
 
 from fastapi import FastAPI
 
+from services.api.examples import ANSWERS
 from services.api.gate import Gate
 from services.api.problems import MEDIA_TYPE, add_problem_handlers
 from services.api.routes import (
@@ -45,19 +46,26 @@ read < operate < admin. Amounts are exact decimals as text, and times are UTC. L
 
 
 class Api(FastAPI):
-    """The application. Its OpenAPI document names the media type of problems, which the framework does not know."""
+    """The application, with an OpenAPI document that has two things which the framework cannot put into it."""
 
     def openapi(self) -> dict[str, Any]:
-        """The OpenAPI document."""
-        if not self.openapi_schema:
+        """The OpenAPI document: with the media type of problems, and with examples in which a field may be null."""
+        if self.openapi_schema is None:
             document = super().openapi()
             for path in document["paths"].values():
                 for operation in path.values():
-                    for code, response in operation["responses"].items():
-                        if int(code) >= _ERROR:
-                            [content] = response["content"].values()
-                            response["content"] = {MEDIA_TYPE: content}
+                    _complete(operation)
         return super().openapi()
+
+
+def _complete(operation: dict[str, Any]) -> None:
+    for code, response in operation["responses"].items():
+        if int(code) >= _ERROR:
+            [content] = response["content"].values()
+            response["content"] = {MEDIA_TYPE: content}
+    example = ANSWERS.get(operation["operationId"])
+    if example is not None:
+        operation["responses"]["200"]["content"]["application/json"]["example"] = example
 
 
 def make_application(system: ApiSystem) -> Api:

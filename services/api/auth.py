@@ -6,7 +6,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from services.api.limits import TooManyRequests
-from services.api.problems import NOT_ALLOWED, NOT_AUTHENTICATED, TOO_MANY, RequestRefused
+from services.api.problems import NOT_ALLOWED, NOT_AUTHENTICATED, TOO_MANY, RequestRefused, not_valid
 from services.api.system import System
 from shared.domain.access import Role
 from shared.queries.tokens import Principal, authenticate
@@ -45,7 +45,16 @@ def principal_of(request: Request, system: System, scopes: SecurityScopes, prese
     for needed in map(Role, scopes.scopes):
         if not found.role.includes(needed):
             raise RequestRefused(NOT_ALLOWED, f"this needs the role {needed.value}; the token has {found.role.value}")
+    _refuse_unknown_parameters(request)
     return found
+
+
+def _refuse_unknown_parameters(request: Request) -> None:
+    """A misspelt filter would otherwise return everything. The framework ignores what it does not know."""
+    operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
+    known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
+    if not set(request.query_params) <= set(known):
+        raise not_valid("query", f"has an unknown parameter; known are {', '.join(known) or 'none'}")
 
 
 Reader = Annotated[Principal, Security(principal_of, scopes=[Role.READ.value])]

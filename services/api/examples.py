@@ -1,5 +1,6 @@
 """Shows an answer of each kind in the OpenAPI document. Tests check that each is a valid answer of its route."""
 
+from collections.abc import Mapping
 from typing import Any, Final
 
 _FOLLOWER: Final = {
@@ -22,7 +23,7 @@ FOLLOWERS: Final = {
             "equity_at": "2026-11-30T09:58:00Z",
         }
     ],
-    "next": "eyJicm9rZXIiOiJrcmFrZW4iLCJmb2xsb3dlcl9pZCI6ImFsaWNlIn0",
+    "next": "kraken:alice",
 }
 FOLLOWER: Final = {
     **_FOLLOWER,
@@ -204,7 +205,18 @@ TOKENS: Final = {
     "next": None,
 }
 
-
-def answer(example: Any) -> dict[int | str, dict[str, Any]]:
-    """An example of the answer of a route, for the OpenAPI document."""
-    return {200: {"content": {"application/json": {"example": example}}}}
+ANSWERS: Final[Mapping[str, Any]] = {
+    "findings": FINDINGS,
+    "health_report": HEALTH,
+    "accounts": ACCOUNTS,
+    "followers": FOLLOWERS,
+    "follower": FOLLOWER,
+    "pause_follower": CHANGED_FOLLOWER,
+    "resume_follower": {**CHANGED_FOLLOWER, "status": "active"},
+    "fills": FILLS,
+    "orders": ORDERS,
+    "positions": POSITIONS,
+    "reconcile": RECONCILIATION,
+    "tokens": TOKENS,
+}
+"""By the id of the operation."""

@@ -1,13 +1,17 @@
 """Defines the parameters that several routes share. Each is checked before it reaches a server."""
 
-from typing import Annotated
+from typing import Annotated, Final
 
 from fastapi import Path, Query
 from pydantic import BaseModel, ConfigDict, Field
 
 from shared.domain.identity import Broker
 
-_FOLLOWER = r"^[a-z0-9][a-z0-9_.-]{0,63}$"
+BROKER_FORM: Final = f"(?:{'|'.join(broker.value for broker in Broker)})"
+FOLLOWER_FORM: Final = "[a-z0-9][a-z0-9_.-]{0,63}"
+SYMBOL_FORM: Final = r"[^\x00-\x20/]{1,40}(?:/[^\x00-\x20/]{1,40})?"
+"""A name of a coin may have letters of any alphabet."""
+_FOLLOWER: Final = f"^{FOLLOWER_FORM}$"
 
 BrokerInPath = Annotated[Broker, Path(description="A broker.", examples=["kraken"])]
 BrokerFilter = Annotated[Broker | None, Query(description="Only this broker's.")]
@@ -15,7 +19,7 @@ FollowerInPath = Annotated[str, Path(pattern=_FOLLOWER, description="A follower'
 FollowerFilter = Annotated[str | None, Query(pattern=_FOLLOWER, description="Only this follower's.")]
 SymbolFilter = Annotated[
     str | None,
-    Query(pattern=r"^[!-.0-~]{1,40}(/[!-.0-~]{1,40})?$", description="Only of this symbol.", examples=["BTC/USD"]),
+    Query(pattern=f"^{SYMBOL_FORM}$", description="Only of this symbol.", examples=["BTC/USD"]),
 ]
 Reason = Annotated[
     str, Field(max_length=500, pattern=r"^[^\x00]*$", description="Why; kept with the change.", examples=["holiday"])

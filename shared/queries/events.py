@@ -4,6 +4,7 @@ It reads rows of the ledger. A second reader of the stream `events` would lose e
 for the ledger.
 """
 
+from shared.persistence.reports.feed import POSITION_FORM as POSITION_FORM
 from shared.persistence.reports.feed import FeedPosition as FeedPosition
 from shared.persistence.reports.feed import LedgerEvent as LedgerEvent
 from shared.persistence.reports.feed import NotAPosition as NotAPosition

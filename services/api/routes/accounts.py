@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.api import examples
 from services.api.auth import Reader
-from services.api.paging import After, Limit, Listing, key_of
+from services.api.paging import AfterAccount, Limit, Listing, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -16,13 +15,13 @@ from shared.queries.pages import page_of_accounts
 router = APIRouter(prefix="/api/accounts", tags=["accounts"])
 
 
-@router.get("", responses={**examples.answer(examples.ACCOUNTS), **PROBLEMS, **problems(404)}, operation_id="accounts")
+@router.get("", responses={**PROBLEMS, **problems(404)}, operation_id="accounts")
 def accounts(
     system: System,
     _: Reader,
     broker: BrokerFilter = None,
     follower: FollowerFilter = None,
-    after: After = None,
+    after: AfterAccount = None,
     limit: Limit = 100,
 ) -> Listing[UserBrokerState]:
     """List the accounts of each broker, the master first. Money is US dollars: total = available + locked."""

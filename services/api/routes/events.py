@@ -11,7 +11,7 @@ from services.api.auth import Presented, Reader
 from services.api.follow import Stream, follow
 from services.api.problems import AWAY, PROBLEMS, RequestRefused
 from services.api.system import ApiSystem, System
-from shared.queries.events import FeedPosition, read_position
+from shared.queries.events import POSITION_FORM, FeedPosition, read_position
 from shared.queries.tokens import authenticate
 
 router = APIRouter(prefix="/api/events", tags=["events"])
@@ -20,10 +20,14 @@ router = APIRouter(prefix="/api/events", tags=["events"])
 def position_of(
     system: System,
     last_event_id: Annotated[
-        str | None, Header(description="The id of the last event that was received; the stream goes on behind it.")
+        str | None,
+        Header(
+            pattern=f"^(?:{POSITION_FORM})$",
+            description="The id of the last event that was received. The stream goes on behind it.",
+        ),
     ] = None,
 ) -> FeedPosition:
-    """Where the stream begins: behind the last event that the client has, or now. Raises NotAPosition."""
+    """Where the stream begins: behind the last event that the client has, or now."""
     return FeedPosition.parse(last_event_id) if last_event_id else read_position(system.connections)
 
 

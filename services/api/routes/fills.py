@@ -2,9 +2,8 @@
 
 from fastapi import APIRouter
 
-from services.api import examples
 from services.api.auth import Reader
-from services.api.paging import After, Limit, Listing, key_of
+from services.api.paging import AfterFill, Limit, Listing, key_of
 from services.api.parameters import BrokerFilter
 from services.api.problems import PROBLEMS
 from services.api.system import System
@@ -14,9 +13,9 @@ from shared.queries.pages import FillKey, page_of_fills
 router = APIRouter(prefix="/api/fills", tags=["ledger"])
 
 
-@router.get("", responses={**examples.answer(examples.FILLS), **PROBLEMS}, operation_id="fills")
+@router.get("", responses=PROBLEMS, operation_id="fills")
 def fills(
-    system: System, _: Reader, broker: BrokerFilter = None, after: After = None, limit: Limit = 20
+    system: System, _: Reader, broker: BrokerFilter = None, after: AfterFill = None, limit: Limit = 20
 ) -> Listing[FillReport]:
     """List the fills of the masters, newest first. copied + skipped + failed + pending = followers."""
     return Listing.of(page_of_fills(system.connections, broker, after=key_of(FillKey, after), limit=limit))

@@ -7,10 +7,9 @@ from anyio.to_thread import run_sync
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
-from services.api import examples
 from services.api.auth import Operator, Reader
 from services.api.once import OnceOnly
-from services.api.paging import After, Limit, Listing, key_of
+from services.api.paging import AfterFollower, Limit, Listing, key_of
 from services.api.parameters import BrokerFilter, BrokerInPath, FollowerInPath, Why
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -74,12 +73,12 @@ class ChangedFollower(BaseModel):
         )
 
 
-_ACTION = {**examples.answer(examples.CHANGED_FOLLOWER), **PROBLEMS, **problems(404, 409)}
+_ACTION = {**PROBLEMS, **problems(404, 409)}
 
 
-@router.get("", responses={**examples.answer(examples.FOLLOWERS), **PROBLEMS}, operation_id="followers")
+@router.get("", responses=PROBLEMS, operation_id="followers")
 def followers(
-    system: System, _: Reader, broker: BrokerFilter = None, after: After = None, limit: Limit = 100
+    system: System, _: Reader, broker: BrokerFilter = None, after: AfterFollower = None, limit: Limit = 100
 ) -> Listing[FollowerLine]:
     """List the followers with how their fills ended, by broker and id."""
     return Listing.of(page_of_followers(system.connections, broker, after=key_of(FollowerKey, after), limit=limit))
@@ -87,7 +86,7 @@ def followers(
 
 @router.get(
     "/{broker}/{follower_id}",
-    responses={**examples.answer(examples.FOLLOWER), **PROBLEMS, **problems(404)},
+    responses={**PROBLEMS, **problems(404)},
     operation_id="follower",
 )
 def follower(system: System, _: Reader, broker: BrokerInPath, follower_id: FollowerInPath) -> ShownFollower:

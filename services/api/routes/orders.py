@@ -1,13 +1,11 @@
 """Answers what became of each copy and why, as `nija orders` does."""
 
-from enum import StrEnum
 from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from services.api import examples
 from services.api.auth import Reader
-from services.api.paging import After, Limit, Listing, key_of
+from services.api.paging import AfterOrder, Limit, Listing, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -18,10 +16,17 @@ from shared.queries.pages import OrderKey, page_of_orders
 
 router = APIRouter(prefix="/api/orders", tags=["ledger"])
 
-StateOfOrder = StrEnum("StateOfOrder", {state.upper(): state for state in ORDER_STATES})
+State = Annotated[
+    str | None,
+    Query(
+        pattern=f"^(?:{'|'.join(ORDER_STATES)})$",
+        json_schema_extra={"enum": [*ORDER_STATES, None]},
+        description="Only in this state.",
+    ),
+]
 
 
-@router.get("", responses={**examples.answer(examples.ORDERS), **PROBLEMS, **problems(404)}, operation_id="orders")
+@router.get("", responses={**PROBLEMS, **problems(404)}, operation_id="orders")
 def orders(
     system: System,
     _: Reader,
@@ -30,8 +35,8 @@ def orders(
     fill: Annotated[
         int | None, Query(ge=1, le=10**17, description="Only the copies of the fill with this number.")
     ] = None,
-    state: Annotated[StateOfOrder | None, Query(description="Only in this state.")] = None,
-    after: After = None,
+    state: State = None,
+    after: AfterOrder = None,
     limit: Limit = 50,
 ) -> Listing[OrderLine]:
     """List the copy orders, those of the newest fill first, each with its reason.
@@ -43,7 +48,7 @@ def orders(
         broker,
         follower_id=None if follower is None else FollowerId(follower),
         fill=None if fill is None else FillName(str(fill), broker),
-        state=None if state is None else state.value,
+        state=state,
         after=key_of(OrderKey, after),
         limit=limit,
     )

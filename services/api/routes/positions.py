@@ -4,9 +4,8 @@ from typing import Annotated
 
 from fastapi import APIRouter, Query
 
-from services.api import examples
 from services.api.auth import Reader
-from services.api.paging import After, Limit, Listing, key_of
+from services.api.paging import AfterPosition, Limit, Listing, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter, SymbolFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -18,9 +17,7 @@ from shared.queries.pages import PositionKey, page_of_positions
 router = APIRouter(prefix="/api/positions", tags=["ledger"])
 
 
-@router.get(
-    "", responses={**examples.answer(examples.POSITIONS), **PROBLEMS, **problems(404)}, operation_id="positions"
-)
+@router.get("", responses={**PROBLEMS, **problems(404)}, operation_id="positions")
 def positions(
     system: System,
     _: Reader,
@@ -28,7 +25,7 @@ def positions(
     follower: FollowerFilter = None,
     symbol: SymbolFilter = None,
     closed: Annotated[bool, Query(description="Those of quantity 0 too.")] = False,
-    after: After = None,
+    after: AfterPosition = None,
     limit: Limit = 100,
 ) -> Listing[PositionLine]:
     """List the copied positions, in base currency. A follower's own coins are not among them."""

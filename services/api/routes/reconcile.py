@@ -7,10 +7,9 @@ from typing import Annotated, Final
 from fastapi import APIRouter, Response
 from pydantic import BaseModel, Field
 
-from services.api import examples
 from services.api.auth import Operator
 from services.api.once import OnceOnly
-from services.api.parameters import Body, Reason
+from services.api.parameters import FOLLOWER_FORM, Body, Reason
 from services.api.problems import AWAY, PROBLEMS, RequestRefused, problems
 from services.api.system import ApiSystem, System
 from shared.actions.reconcile import ReconciledBroker, reconcile
@@ -30,7 +29,7 @@ class ReconcileRequest(Body):
     """What to compare. `repair`: lower copied positions to what is there, cancel stray orders, wait for unknown ones."""
 
     broker: Broker | None = None
-    follower_id: Annotated[str | None, Field(pattern=r"^[a-z0-9][a-z0-9_.-]{0,63}$")] = None
+    follower_id: Annotated[str | None, Field(pattern=f"^{FOLLOWER_FORM}$")] = None
     repair: bool = False
     timeout_seconds: Annotated[float, Field(ge=1, le=60, allow_inf_nan=False)] = 30
     reason: Reason = REASON
@@ -91,7 +90,7 @@ class ReconciliationAnswer(BaseModel):
 @router.post(
     "",
     response_model=ReconciliationAnswer,
-    responses={**examples.answer(examples.RECONCILIATION), **PROBLEMS, **problems(404, 409)},
+    responses={**PROBLEMS, **problems(404, 409)},
     operation_id="reconcile",
 )
 async def reconcile_accounts(

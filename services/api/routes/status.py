@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from fastapi import APIRouter
 from pydantic import BaseModel
 
-from services.api import examples
 from services.api.auth import Reader
 from services.api.parameters import BrokerFilter
 from services.api.problems import PROBLEMS
@@ -62,14 +61,14 @@ def status(system: System, _: Reader) -> StatusReport:
     )
 
 
-@router.get("/api/findings", responses={**examples.answer(examples.FINDINGS), **PROBLEMS}, operation_id="findings")
+@router.get("/api/findings", responses=PROBLEMS, operation_id="findings")
 def findings(system: System, _: Reader, broker: BrokerFilter = None) -> Findings:
     """List what is wrong, with kinds that scripts can rely on (docs/operations.md)."""
     found = [each for each in _status(system).findings() if broker in (None, each.broker)]
     return Findings(healthy=not found, findings=found)
 
 
-@router.get("/api/health", responses={**examples.answer(examples.HEALTH), **PROBLEMS}, operation_id="health_report")
+@router.get("/api/health", responses=PROBLEMS, operation_id="health_report")
 def health_report(system: System, _: Reader) -> HealthReport:
     """List what is wrong, and in which words brokers answered orders without a clear outcome."""
     found = _status(system)

@@ -5,7 +5,6 @@ from typing import Annotated
 from anyio.to_thread import run_sync
 from fastapi import APIRouter, Path, Response
 
-from services.api import examples
 from services.api.auth import Admin
 from services.api.once import OnceOnly
 from services.api.paging import Listing
@@ -17,7 +16,7 @@ from shared.queries.tokens import TokenRecord, read_tokens
 router = APIRouter(prefix="/api/tokens", tags=["tokens"])
 
 
-@router.get("", responses={**examples.answer(examples.TOKENS), **PROBLEMS}, operation_id="tokens")
+@router.get("", responses=PROBLEMS, operation_id="tokens")
 def tokens(system: System, _: Admin, revoked: bool = False) -> Listing[TokenRecord]:
     """List the tokens in use, or also the revoked ones. There is one page only."""
     return Listing(items=read_tokens(system.connections, revoked=revoked), next=None)

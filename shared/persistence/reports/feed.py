@@ -18,9 +18,13 @@ from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 
-_PART: Final = re.compile(r"(?P<broker>[a-z]+):(?P<fill>\d{1,18}):(?P<event>\d{1,18})")
+_BROKERS: Final = "|".join(broker.value for broker in Broker)
+_FORM: Final = rf"(?:{_BROKERS}):[0-9]{{1,18}}:[0-9]{{1,18}}"
+_PART: Final = re.compile(rf"(?P<broker>{_BROKERS}):(?P<fill>[0-9]{{1,18}}):(?P<event>[0-9]{{1,18}})")
 
 _BEGINNING: Final = "0"
+POSITION_FORM: Final = f"{_BEGINNING}|{_FORM}(?:,{_FORM}){{0,{len(Broker) - 1}}}"
+"""The texts that `FeedPosition.parse` reads, as a regular expression."""
 
 _HEADS: Final = text("""
     SELECT b.broker,
@@ -112,7 +116,7 @@ class FeedPosition(_FeedRow):
         events: dict[Broker, int] = {}
         for part in () if position == _BEGINNING else position.split(","):
             found = _PART.fullmatch(part)
-            if found is None or found["broker"] not in set(Broker) or found["broker"] in fills:
+            if found is None:
                 raise NotAPosition("this is not the id of an event")
             fills[Broker(found["broker"])] = int(found["fill"])
             events[Broker(found["broker"])] = int(found["event"])
