@@ -58,25 +58,24 @@ def log(settings: Settings) -> Iterator[io.StringIO]:
     configure_logging("tests", level="warning")
 
 
+def with_a_new_key(case: Any) -> Any:
+    """Short keys come again and again, and a key stands for one request only."""
+    if "Idempotency-Key" in (case.headers or {}):
+        case.headers["Idempotency-Key"] = f"{next(_NUMBERS)}"
+    return case
+
+
 def answers_of(operation: Any, token: str, secrets: set[str]) -> set[int]:
     """Send requests of every kind, valid ones and others, and check each answer. Return the statuses."""
-    # No worker answers a reconciliation here, so each one lasts until its timeout.
-    waits = operation.path == "/api/reconcile"
-    answered: set[int] = set()
-
     headers = {"Authorization": f"Bearer {token}"}
-    kinds = [operation.as_strategy(GenerationMode.POSITIVE, headers=headers)]
+    kinds = [operation.as_strategy(GenerationMode.POSITIVE, headers=headers).map(with_a_new_key)]
     if operation.path != "/health":
         kinds.append(operation.as_strategy(GenerationMode.NEGATIVE, headers=headers))
+    answered: set[int] = set()
 
-    @hypothesis_settings(max_examples=2 if waits else 10, suppress_health_check=list(HealthCheck), database=None)
+    @hypothesis_settings(max_examples=10, suppress_health_check=list(HealthCheck), database=None)
     @given(case=st.one_of(kinds))
     def ask(case: Any) -> None:
-        if waits and isinstance(case.body, dict):
-            case.body["timeout_seconds"] = 1
-        if "Idempotency-Key" in (case.headers or {}):
-            # The same short key comes again and again, and stands for one request only.
-            case.headers["Idempotency-Key"] = f"{next(_NUMBERS)}"
         response = case.call_and_validate(headers=headers)
         answered.add(response.status_code)
         shown = f"{response.headers}{response.text}"
