@@ -5,7 +5,7 @@ from typing import Annotated, Final
 from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
-from services.api.limits import TooManyRequests
+from services.api.limits import LimitReached
 from services.api.problems import NOT_ALLOWED, NOT_AUTHENTICATED, TOO_MANY, RequestRefused, not_valid
 from services.api.system import System
 from shared.domain.access import Role
@@ -36,7 +36,7 @@ def principal_of(request: Request, system: System, scopes: SecurityScopes, prese
     request.state.token_id = found.token_id
     try:
         system.limits.take(found.token_id, 1 if request.method == "GET" else COST_OF_ACTION)
-    except TooManyRequests as error:
+    except LimitReached as error:
         raise RequestRefused(
             TOO_MANY,
             f"ask again in {error.retry_seconds} s",

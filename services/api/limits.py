@@ -25,7 +25,7 @@ AWAY_SECONDS: Final = 5.0
 log = structlog.get_logger()
 
 
-class TooManyRequests(Exception):
+class LimitReached(Exception):
     """The token has used up its limit. `retry_seconds`: when it may ask again."""
 
     def __init__(self, retry_seconds: int) -> None:
@@ -48,7 +48,7 @@ class RequestLimits:
             self._shared = SlidingWindowCounterRateLimiter(storage)
 
     def take(self, token_id: str, cost: int = 1) -> None:
-        """Count a request. Blocks. Raises TooManyRequests."""
+        """Count a request. Blocks. Raises LimitReached."""
         if self._shared is not None and time.monotonic() >= self._away_until:
             try:
                 self._hit(self._shared, token_id, cost)
@@ -62,4 +62,4 @@ class RequestLimits:
         if limiter.hit(self._limit, token_id, cost=cost):
             return
         reset_at = limiter.get_window_stats(self._limit, token_id).reset_time
-        raise TooManyRequests(max(1, math.ceil(reset_at - time.time())))
+        raise LimitReached(max(1, math.ceil(reset_at - time.time())))

@@ -46,7 +46,7 @@ AfterPosition = Annotated[str | None, _after(PositionKey)]
 AfterAccount = Annotated[str | None, _after(AccountPageKey)]
 
 
-class Listing(BaseModel, Generic[Item]):
+class ListPage(BaseModel, Generic[Item]):
     """A page of a list."""
 
     model_config = ConfigDict(frozen=True)
@@ -55,7 +55,7 @@ class Listing(BaseModel, Generic[Item]):
     next: str | None = Field(description="Give it as `after` to get the next page; null: this is the last one.")
 
     @classmethod
-    def of(cls, page: Page[Item]) -> "Listing[Item]":
+    def of(cls, page: Page[Item]) -> "ListPage[Item]":
         return cls(items=page.items, next=None if page.next_key is None else text_of(page.next_key))
 
 

@@ -91,7 +91,7 @@ class FieldProblem(BaseModel):
     message: str = Field(examples=["Input should be less than or equal to 500"])
 
 
-class Problem(BaseModel):
+class ProblemDocument(BaseModel):
     """What went wrong, as RFC 9457 describes it."""
 
     model_config = ConfigDict(
@@ -135,7 +135,7 @@ class RequestRefused(Exception):
 def problem_response(refused: RequestRefused) -> Response:
     """The answer to a refused request."""
     kind = refused.kind
-    problem = Problem(
+    problem = ProblemDocument(
         type=f"urn:nija:problem:{kind.name}",
         title=kind.title,
         status=kind.status,
@@ -227,7 +227,7 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         429: "Too many requests; see Retry-After",
         503: "A server that nija needs does not answer; see Retry-After",
     }
-    return {status: {"model": Problem, "description": titles[status]} for status in statuses}
+    return {status: {"model": ProblemDocument, "description": titles[status]} for status in statuses}
 
 
 PROBLEMS: Final = problems(401, 403, 413, 422, 429, 503)

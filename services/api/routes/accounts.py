@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from services.api.auth import Reader
-from services.api.paging import AfterAccount, Limit, Listing, key_of
+from services.api.paging import AfterAccount, Limit, ListPage, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -23,7 +23,7 @@ def accounts(
     follower: FollowerFilter = None,
     after: AfterAccount = None,
     limit: Limit = 100,
-) -> Listing[UserBrokerState]:
+) -> ListPage[UserBrokerState]:
     """List the accounts of each broker, the master first. Money is US dollars: total = available + locked."""
     page = page_of_accounts(
         system.connections,
@@ -34,4 +34,4 @@ def accounts(
         after=key_of(AccountPageKey, after),
         limit=limit,
     )
-    return Listing.of(page)
+    return ListPage.of(page)

@@ -3,7 +3,7 @@
 from fastapi import APIRouter
 
 from services.api.auth import Reader
-from services.api.paging import Listing
+from services.api.paging import ListPage
 from services.api.parameters import BrokerInPath
 from services.api.problems import PROBLEMS
 from services.api.system import System
@@ -14,9 +14,9 @@ router = APIRouter(prefix="/api/brokers", tags=["brokers"])
 
 
 @router.get("", responses=PROBLEMS, operation_id="brokers")
-def brokers(system: System, _: Reader) -> Listing[BrokerFacts]:
+def brokers(system: System, _: Reader) -> ListPage[BrokerFacts]:
     """List every broker: health, equity, queues, circuit, rate limits, fees and followers. There is one page only."""
-    return Listing(items=read_brokers(system.connections, system.enabled), next=None)
+    return ListPage(items=read_brokers(system.connections, system.enabled), next=None)
 
 
 @router.get("/{broker}", responses=PROBLEMS, operation_id="broker")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 
 from services.api.auth import Operator, Reader
 from services.api.once import OnceOnly
-from services.api.paging import AfterFollower, Limit, Listing, key_of
+from services.api.paging import AfterFollower, Limit, ListPage, key_of
 from services.api.parameters import BrokerFilter, BrokerInPath, FollowerInPath, Why
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -79,9 +79,9 @@ _ACTION = {**PROBLEMS, **problems(404, 409)}
 @router.get("", responses=PROBLEMS, operation_id="followers")
 def followers(
     system: System, _: Reader, broker: BrokerFilter = None, after: AfterFollower = None, limit: Limit = 100
-) -> Listing[FollowerLine]:
+) -> ListPage[FollowerLine]:
     """List the followers with how their fills ended, by broker and id."""
-    return Listing.of(page_of_followers(system.connections, broker, after=key_of(FollowerKey, after), limit=limit))
+    return ListPage.of(page_of_followers(system.connections, broker, after=key_of(FollowerKey, after), limit=limit))
 
 
 @router.get(

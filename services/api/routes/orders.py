@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from services.api.auth import Reader
-from services.api.paging import AfterOrder, Limit, Listing, key_of
+from services.api.paging import AfterOrder, Limit, ListPage, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -38,7 +38,7 @@ def orders(
     state: State = None,
     after: AfterOrder = None,
     limit: Limit = 50,
-) -> Listing[OrderLine]:
+) -> ListPage[OrderLine]:
     """List the copy orders, those of the newest fill first, each with its reason.
 
     Decisions against a copy (`skipped`) are in the list if a follower, a fill or that state is asked for.
@@ -52,4 +52,4 @@ def orders(
         after=key_of(OrderKey, after),
         limit=limit,
     )
-    return Listing.of(page)
+    return ListPage.of(page)

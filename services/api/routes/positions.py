@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Query
 
 from services.api.auth import Reader
-from services.api.paging import AfterPosition, Limit, Listing, key_of
+from services.api.paging import AfterPosition, Limit, ListPage, key_of
 from services.api.parameters import BrokerFilter, FollowerFilter, SymbolFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
@@ -27,7 +27,7 @@ def positions(
     closed: Annotated[bool, Query(description="Those of quantity 0 too.")] = False,
     after: AfterPosition = None,
     limit: Limit = 100,
-) -> Listing[PositionLine]:
+) -> ListPage[PositionLine]:
     """List the copied positions, in base currency. A follower's own coins are not among them."""
     page = page_of_positions(
         system.connections,
@@ -38,4 +38,4 @@ def positions(
         after=key_of(PositionKey, after),
         limit=limit,
     )
-    return Listing.of(page)
+    return ListPage.of(page)

@@ -7,7 +7,7 @@ from fastapi import APIRouter, Path, Response
 
 from services.api.auth import Admin
 from services.api.once import OnceOnly
-from services.api.paging import Listing
+from services.api.paging import ListPage
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
 from shared.actions.tokens import revoke_token
@@ -17,9 +17,9 @@ router = APIRouter(prefix="/api/tokens", tags=["tokens"])
 
 
 @router.get("", responses=PROBLEMS, operation_id="tokens")
-def tokens(system: System, _: Admin, revoked: bool = False) -> Listing[TokenRecord]:
+def tokens(system: System, _: Admin, revoked: bool = False) -> ListPage[TokenRecord]:
     """List the tokens in use, or also the revoked ones. There is one page only."""
-    return Listing(items=read_tokens(system.connections, revoked=revoked), next=None)
+    return ListPage(items=read_tokens(system.connections, revoked=revoked), next=None)
 
 
 @router.post(

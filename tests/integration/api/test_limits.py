@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 import redis
 
-from services.api.limits import RequestLimits, TooManyRequests
+from services.api.limits import LimitReached, RequestLimits
 from shared.actions.context import ActionContext
 from shared.actions.tokens import add_token
 from shared.config import Settings
@@ -21,7 +21,7 @@ def taken(limits: RequestLimits, token_id: str, cost: int = 1) -> int:
     for number in range(1_000):
         try:
             limits.take(token_id, cost)
-        except TooManyRequests as error:
+        except LimitReached as error:
             return number if 1 <= error.retry_seconds <= 60 else -1
     return -1
 
