@@ -55,7 +55,8 @@ def test_the_counters_are_below_nijas_own_keys_and_expire(fresh_redis_url: str) 
 def test_without_redis_a_process_counts_by_itself(fresh_redis_url: str) -> None:
     """The limit is neither lifted nor is every request refused."""
     for url in (NO_REDIS, None):
-        assert taken(RequestLimits(20, url), "one") == 20
+        # The windows of a process begin with the minute. Over such a begin, the first request leaves the window.
+        assert 20 <= taken(RequestLimits(20, url), "one") <= 22
 
 
 @pytest.mark.parametrize("has_redis", [True, False])
@@ -70,7 +71,7 @@ def test_a_client_over_its_limit_gets_429_and_learns_when_to_ask_again(
             api.app.state.system = replace(api.system, limits=RequestLimits(12, NO_REDIS))
         assert [api.get("/api/tokens", token=token).status_code for _ in range(2)] == [403, 403]
         assert api.post("/api/followers/kraken/bob/pause", token=token).status_code == 404
-        refused = api.get("/api/fills", token=token)
+        refused = next(each for _ in range(3) if (each := api.get("/api/fills", token=token)).status_code != 200)
         assert (refused.status_code, refused.json()["type"]) == (429, "urn:nija:problem:too-many-requests")
         assert 1 <= int(refused.headers["retry-after"]) <= 60
         assert api.get("/api/fills").status_code == 200
