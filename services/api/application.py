@@ -1,42 +1,18 @@
 """Puts the application together: routes, problems, the gate, and the OpenAPI document."""
 
+import pkgutil
+from importlib import import_module
 from importlib.metadata import version
 from typing import Any, Final
 
 from fastapi import FastAPI
 
+from services.api import routes
 from services.api.examples import ANSWERS
-from services.api.gate import Gate
+from services.api.gate import OPENAPI_PATH, Gate
 from services.api.problems import MEDIA_TYPE, add_problem_handlers
-from services.api.routes import (
-    accounts,
-    brokers,
-    events,
-    fills,
-    followers,
-    health,
-    orders,
-    positions,
-    reconcile,
-    status,
-    tokens,
-)
 from services.api.system import ApiSystem
 
-OPENAPI_PATH: Final = "/api/openapi.json"
-_ROUTES: Final = (
-    health,
-    status,
-    brokers,
-    accounts,
-    followers,
-    fills,
-    orders,
-    positions,
-    events,
-    reconcile,
-    tokens,
-)
 _ERROR: Final = 400
 _DESCRIPTION: Final = """
 Questions and actions of nija. Every path below `/api/` but this document needs a token with a role:
@@ -83,6 +59,7 @@ def make_application(system: ApiSystem) -> Api:
     app.state.system = system
     add_problem_handlers(app)
     app.add_middleware(Gate)
-    for each in _ROUTES:
-        app.include_router(each.router)
+    # Each module of the folder has a router, so a new one needs no line here.
+    for module in sorted(each.name for each in pkgutil.iter_modules(routes.__path__)):
+        app.include_router(import_module(f"{routes.__name__}.{module}").router)
     return app

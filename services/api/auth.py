@@ -6,7 +6,7 @@ from fastapi import Request, Security
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer, SecurityScopes
 
 from services.api.limits import LimitReached
-from services.api.problems import NOT_ALLOWED, NOT_AUTHENTICATED, TOO_MANY, RequestRefused, not_valid
+from services.api.problems import NOT_ALLOWED, TOO_MANY, RequestRefused, not_authenticated, not_valid
 from services.api.system import System
 from shared.domain.access import Role
 from shared.queries.tokens import Principal, authenticate
@@ -28,11 +28,7 @@ def principal_of(request: Request, system: System, scopes: SecurityScopes, prese
     if presented is not None:
         found = authenticate(system.connections, presented.credentials, system.environment_token)
     if found is None:
-        raise RequestRefused(
-            NOT_AUTHENTICATED,
-            "send a token that is in use, as `Authorization: Bearer nija_…`",
-            headers={"WWW-Authenticate": "Bearer"},
-        )
+        raise not_authenticated()
     request.state.token_id = found.token_id
     try:
         system.limits.take(found.token_id, 1 if request.method == "GET" else COST_OF_ACTION)

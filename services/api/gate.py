@@ -1,6 +1,7 @@
-"""Stands in front of the application: refuses large bodies, sets headers, and logs each request.
+"""Stands in front of the application: refuses requests without a token or with a large body, and logs each request.
 
-The framework's own limit answers a declared length in plain text. Here it is a problem document, as every other error.
+The framework reads and parses a body before it checks anything, so a request without a token is refused here. Whether a
+token is valid is checked by `auth.py`. The framework's own limit answers a declared length in plain text. Here it is a problem document, as every other error.
 """
 
 import time
@@ -11,9 +12,11 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from services.api.problems import TOO_LARGE, RequestRefused, problem_response
+from services.api.problems import TOO_LARGE, RequestRefused, not_authenticated, problem_response
 
 MOST_BODY_BYTES: Final = 64 * 1024
+OPENAPI_PATH: Final = "/api/openapi.json"
+"""The only path below /api/ that needs no token."""
 
 log = structlog.get_logger()
 
@@ -31,11 +34,11 @@ class Gate:
             return
         exchange = _Exchange(scope, receive, send)
         try:
-            if exchange.declared_bytes > MOST_BODY_BYTES:
-                refused = RequestRefused(TOO_LARGE, f"send at most {MOST_BODY_BYTES} bytes")
-                await problem_response(refused)(scope, receive, exchange.send)
-            else:
+            refused = exchange.refusal()
+            if refused is None:
                 await self._app(scope, exchange.receive, exchange.send)
+            else:
+                await problem_response(refused)(scope, receive, exchange.send)
         finally:
             exchange.log()
 
@@ -50,8 +53,17 @@ class _Exchange:
         self._began_at = time.monotonic()
         self._received_bytes = 0
         self._status = 0
-        length = Headers(scope=scope).get("content-length", "0")
-        self.declared_bytes = int(length) if length.isascii() and length.isdigit() else 0
+
+    def refusal(self) -> RequestRefused | None:
+        """Why the request is not passed on, by its path and headers; None: it is."""
+        path, headers = self._scope["path"], Headers(scope=self._scope)
+        is_open = not path.startswith("/api/") or path == OPENAPI_PATH
+        if not is_open and "authorization" not in headers:
+            return not_authenticated()
+        length = headers.get("content-length", "0")
+        if length.isascii() and length.isdigit() and int(length) > MOST_BODY_BYTES:
+            return RequestRefused(TOO_LARGE, f"send at most {MOST_BODY_BYTES} bytes")
+        return None
 
     async def receive(self) -> Message:
         message = await self._receive()

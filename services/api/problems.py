@@ -148,6 +148,12 @@ def problem_response(refused: RequestRefused) -> Response:
     return Response(problem.model_dump_json(exclude_none=True), kind.status, headers, MEDIA_TYPE)
 
 
+def not_authenticated() -> RequestRefused:
+    """The refusal of a request without a valid token."""
+    detail = "send a token that is in use, as `Authorization: Bearer nija_…`"
+    return RequestRefused(NOT_AUTHENTICATED, detail, headers={"WWW-Authenticate": "Bearer"})
+
+
 def not_valid(field: str, message: str) -> RequestRefused:
     """The refusal of one field."""
     return RequestRefused(NOT_VALID, f"{field}: {message}", errors=[FieldProblem(field=field, message=message)])

@@ -1,1 +1,4 @@
-"""Holds one router for each subject. A route calls one query or action, and computes nothing."""
+"""Holds one module for each subject, with its `router`. A route calls one query or action, and computes nothing.
+
+The application includes every module of this folder.
+"""

@@ -61,6 +61,11 @@ def test_without_a_valid_token_only_health_answers(api: RunningApi, context: Act
         ):
             problem(response, 401, "not-authenticated")
             assert response.headers["www-authenticate"] == "Bearer"
+    # Nothing of a request without a token is read: neither a broken body nor an unknown path makes another answer.
+    json_type = {"Content-Type": "application/json"}
+    problem(api.post("/api/reconcile", token=None, data=b"{", headers=json_type), 401, "not-authenticated")
+    problem(api.post("/api/reconcile", token=None, data=b" " * 10_000_000), 401, "not-authenticated")
+    problem(api.get("/api/nothing", token=None), 401, "not-authenticated")
     basic = requests.get(f"{api.url}/api/fills", auth=("a", "b"), timeout=20)
     problem(basic, 401, "not-authenticated")
     assert api.get("/health", token=None).json() == {"status": "ok"}
