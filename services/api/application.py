@@ -62,4 +62,6 @@ def make_application(system: ApiSystem) -> Api:
     # Each module of the folder has a router, so a new one needs no line here.
     for module in sorted(each.name for each in pkgutil.iter_modules(routes.__path__)):
         app.include_router(import_module(f"{routes.__name__}.{module}").router)
+    # Now and not during the first request, which checks its parameters by the document.
+    app.openapi()
     return app
