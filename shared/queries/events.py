@@ -9,8 +9,8 @@ from shared.persistence.reports.feed import FeedPosition as FeedPosition
 from shared.persistence.reports.feed import LedgerEvent as LedgerEvent
 from shared.persistence.reports.feed import NotAPosition as NotAPosition
 from shared.persistence.reports.feed import OrderChange as OrderChange
-from shared.persistence.reports.feed import RecordedFill as RecordedFill
 from shared.persistence.reports.feed import events_after, present_position
+from shared.persistence.reports.reports import RecordedFill as RecordedFill
 from shared.queries.connections import Connections
 
 _AT_ONCE = 200

@@ -1,6 +1,6 @@
 """Shows followers, and pauses and resumes them, as `nija followers` does."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from anyio.to_thread import run_sync
@@ -8,16 +8,17 @@ from fastapi import APIRouter, Response
 from pydantic import BaseModel, ConfigDict
 
 from services.api.auth import Operator, Reader
-from services.api.once import OnceOnly
+from services.api.once import Once, OnceOnly
 from services.api.paging import AfterFollower, Limit, ListPage, key_of
 from services.api.parameters import BrokerFilter, BrokerInPath, FollowerInPath, Why
 from services.api.problems import PROBLEMS, problems
-from services.api.system import System
+from services.api.system import ApiSystem, System
 from shared.actions.followers import FollowerResult, pause_follower, resume_follower
 from shared.domain.amounts import Instant
 from shared.domain.identity import Broker, FollowerId
 from shared.queries.followers import FollowerLine, read_details
 from shared.queries.pages import FollowerKey, page_of_followers
+from shared.queries.tokens import Principal
 
 router = APIRouter(prefix="/api/followers", tags=["followers"])
 
@@ -108,19 +109,7 @@ async def pause(
     why: Why | None = None,
 ) -> Response:
     """Skip opens of a follower from now on. Exits go on."""
-    work = partial(
-        pause_follower,
-        system.actions,
-        FollowerId(follower_id),
-        broker,
-        actor=principal.actor,
-        reason=why.reason if why else "",
-    )
-
-    async def carry_out() -> ChangedFollower:
-        return ChangedFollower.of(await run_sync(work))
-
-    return await once.run(principal, carry_out)
+    return await _change(pause_follower, system, principal, once, broker, follower_id, why)
 
 
 @router.post(
@@ -135,14 +124,20 @@ async def resume(
     why: Why | None = None,
 ) -> Response:
     """Let a follower copy again. The key of a disabled one is checked at its broker first."""
-    work = partial(
-        resume_follower,
-        system.actions,
-        FollowerId(follower_id),
-        broker,
-        actor=principal.actor,
-        reason=why.reason if why else "",
-    )
+    return await _change(resume_follower, system, principal, once, broker, follower_id, why)
+
+
+async def _change(
+    action: Callable[..., FollowerResult],
+    system: ApiSystem,
+    principal: Principal,
+    once: Once,
+    broker: Broker,
+    follower_id: str,
+    why: Why | None,
+) -> Response:
+    reason = why.reason if why else ""
+    work = partial(action, system.actions, FollowerId(follower_id), broker, actor=principal.actor, reason=reason)
 
     async def carry_out() -> ChangedFollower:
         return ChangedFollower.of(await run_sync(work))

@@ -14,9 +14,10 @@ from sqlalchemy import Engine, text
 
 from shared.domain.amounts import Amount, Instant
 from shared.domain.errors import NijaError
-from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
+from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
+from shared.persistence.reports.reports import RecordedFill
 
 _BROKERS: Final = "|".join(broker.value for broker in Broker)
 _FORM: Final = rf"(?:{_BROKERS}):[0-9]{{1,18}}:[0-9]{{1,18}}"
@@ -59,22 +60,6 @@ class NotAPosition(NijaError):
 
 class _FeedRow(BaseModel):
     model_config = ConfigDict(frozen=True)
-
-
-class RecordedFill(_FeedRow):
-    """A master's fill as it was recorded."""
-
-    broker: Broker
-    sequence: int
-    master_account: MasterAccount
-    fill_id: FillId
-    symbol: Symbol
-    side: str
-    price: Amount
-    quantity: Amount
-    fraction_closed: Amount
-    executed_at: Instant
-    published_at: Instant
 
 
 class OrderChange(_FeedRow):

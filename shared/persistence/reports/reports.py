@@ -41,8 +41,8 @@ class StageLatency(_Row):
     p99: float | None = None
 
 
-class FillReport(_Row):
-    """A master fill and its results for the followers: copied + skipped + failed + pending = followers."""
+class RecordedFill(_Row):
+    """A master fill as it was recorded."""
 
     broker: Broker
     sequence: int
@@ -55,6 +55,11 @@ class FillReport(_Row):
     fraction_closed: Amount
     executed_at: Instant
     published_at: Instant
+
+
+class FillReport(RecordedFill):
+    """A master fill and its results for the followers: copied + skipped + failed + pending = followers."""
+
     followers: int
     copied: int
     skipped: int
