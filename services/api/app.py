@@ -78,24 +78,32 @@ async def _serve(system: ApiSystem, listener: socket.socket, stopping: asyncio.E
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     try:
         waiting = asyncio.create_task(stopping.wait())
-        await asyncio.wait({serving, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        # The ping ends only by a defect, which ends the process.
+        await asyncio.wait({serving, waiting, pinging}, return_when=asyncio.FIRST_COMPLETED)
         waiting.cancel()
         # Streams and reconciliations end by this, and the server waits for them.
         system.stopping.set()
         server.should_exit = True
         await serving
+        if pinging.done():
+            pinging.result()
     finally:
         await end_tasks(pinging, serving)
 
 
 async def _beat(system: ApiSystem, heartbeat: Heartbeat) -> None:
     while True:
-        heartbeat.beat(system.database.obstacle)
+        try:
+            heartbeat.beat(system.database.obstacle)
+        except OSError as error:
+            # The health check acts on the missing beat.
+            log.warning("no heartbeat written", error=str(error))
         await asyncio.sleep(_BEAT_SECONDS)
 
 
 async def _ping(system: ApiSystem) -> None:
     while True:
+        system.database.turned()
         try:
             await run_sync(require_database, system.connections)
             system.database.worked()

@@ -51,7 +51,7 @@ class ApiSystem:
         )
 
 
-def system_of(request: Request) -> ApiSystem:
+async def system_of(request: Request) -> ApiSystem:
     """The system of the application that got the request."""
     return cast(ApiSystem, request.app.state.system)
 

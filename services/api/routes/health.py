@@ -16,7 +16,7 @@ class Alive(BaseModel):
 
 
 @router.get("/health", responses=problems(413, 503), operation_id="health")
-def health(system: System) -> Alive:
+async def health(system: System) -> Alive:
     """Whether the API answers questions. It needs no token, asks no server, and shows nothing else."""
     if system.database.obstacle:
         raise RequestRefused(AWAY, "PostgreSQL does not answer; the log of the API says more")
