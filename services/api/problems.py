@@ -79,6 +79,7 @@ _TEXTS: Final[dict[type[Exception], tuple[ProblemKind, str | None]]] = {
     RedisUnavailable: (AWAY, "Redis does not answer; nothing was changed"),
     RedisUnusable: (AWAY, "Redis cannot be used; the log of the API says why"),
     RedisError: (AWAY, "Redis does not answer"),
+    OSError: (AWAY, "a server does not answer"),
 }
 _MESSAGES_WITH_INPUT: Final = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
 """Kinds of pydantic's errors whose texts may repeat the value."""

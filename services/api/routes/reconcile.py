@@ -10,11 +10,10 @@ from pydantic import BaseModel, Field
 from services.api.auth import Operator
 from services.api.once import OnceOnly
 from services.api.parameters import FOLLOWER_FORM, Body, Reason
-from services.api.problems import AWAY, PROBLEMS, RequestRefused, problems
+from services.api.problems import AWAY, PROBLEMS, RequestRefused, problems, refusal_of
 from services.api.system import ApiSystem, System
 from shared.actions.reconcile import ReconciledBroker, reconcile
 from shared.actions.reconciliation import REASON
-from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.reconciliation.drift import Drift
 from shared.domain.reconciliation.readings import OpenOrder
@@ -61,7 +60,7 @@ class BrokerReconciliation(BaseModel):
     @classmethod
     def of(cls, broker: Broker, result: ReconciledBroker) -> "BrokerReconciliation":
         error = result.error
-        words = str(error) if isinstance(error, NijaError) else "Redis does not answer"
+        words = refusal_of(error).detail if isinstance(error, Exception) else "it was interrupted"
         return cls(
             broker=broker,
             sound=result.is_sound,
