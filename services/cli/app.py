@@ -143,6 +143,12 @@ COMMANDS: Final = (
         "End a stop of all brokers, of one broker or of one follower. Stops of other scopes stay.",
     ),
     CommandOnFirstUse(
+        "tokens",
+        "Change",
+        "services.cli.tokens:app",
+        "The tokens that open the API: add, list, revoke.",
+    ),
+    CommandOnFirstUse(
         "chaos",
         "Measure",
         "services.cli.chaos:chaos",

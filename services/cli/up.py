@@ -71,12 +71,13 @@ async def _run(
     # A request to stop is a normal end at any moment.
     with contextlib.suppress(asyncio.CancelledError):
         async with LocalSystem(
-            settings, brokers=brokers, paper=paper, seed=seed, candles=candles, announce=announce
+            settings, brokers=brokers, paper=paper, seed=seed, candles=candles, api=True, announce=announce
         ) as system:
             names = ", ".join(each.value for each in system.settings.brokers)
             for each, url in system.paper_urls.items():
                 key_file = trader_key_file(settings.home / "paper", each)
                 announce(f"trade the paper master with any client of {each.value} at {url}, key in {key_file}")
+            announce(f"the API is at {system.api_url}; `nija tokens add NAME --role read` makes a token for it")
             for line in await wait_until_served(system.settings):
                 announce(line)
             announce(f"nija runs for {names}; Ctrl-C stops it, logs are in {settings.home / 'logs'}")

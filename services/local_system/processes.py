@@ -4,7 +4,7 @@ import socket
 import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Final
 
@@ -83,37 +83,46 @@ def paper_broker_spec(
 
 def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroundings) -> list[ProcessSpec]:
     """The stages of the pipeline, in the order of starting; all of them beat."""
-
-    def spec(name: str, command: Sequence[str], grace_seconds: float = _GRACE_SECONDS) -> ProcessSpec:
-        heartbeat_file = around.heartbeat_file(name)
-
-        def has_beaten(started_at: float) -> bool:
-            age = age_seconds(heartbeat_file)
-            return age is not None and time.time() - age >= started_at
-
-        return ProcessSpec(
-            name=name,
-            command=[*_PYTHON, *command],
-            environment={**around.environment, "NIJA_HEARTBEAT_FILE": str(heartbeat_file)},
-            log_file=around.log_file(name),
-            is_ready=has_beaten,
-            grace_seconds=grace_seconds,
-            before_start=lambda: heartbeat_file.unlink(missing_ok=True),
-            working_folder=around.working_folder,
-            reopens_log=True,
-        )
-
     specs = [
-        spec("bookkeeper", ["services.bookkeeper.app"]),
-        spec("copy_engine", ["services.copy_engine.app"]),
+        _beating_spec("bookkeeper", ["services.bookkeeper.app"], around),
+        _beating_spec("copy_engine", ["services.copy_engine.app"], around),
     ]
     for broker in brokers:
         worker = ["celery", "-A", "services.broker_worker.app", "worker", "-Q", queue_name(broker)]
         worker += ["-n", f"{broker.value}@%h", "-P", "prefork", "-c", str(settings.worker_children)]
         worker += ["--without-gossip", "--without-mingle", "-l", settings.log_level.upper()]
-        specs.append(spec(f"broker_worker-{broker.value}", worker, _WORKER_GRACE_SECONDS))
-        specs.append(spec(f"master_trader-{broker.value}", ["services.master_trader.app", "--broker", broker.value]))
+        specs.append(_beating_spec(f"broker_worker-{broker.value}", worker, around, _WORKER_GRACE_SECONDS))
+        master = ["services.master_trader.app", "--broker", broker.value]
+        specs.append(_beating_spec(f"master_trader-{broker.value}", master, around))
     return specs
+
+
+def api_spec(port: int, around: Surroundings) -> ProcessSpec:
+    """The API, on a loopback port. It beats like a stage, and is ready when it listens."""
+    spec = _beating_spec("api", ["services.api.app", "--port", str(port)], around)
+    return replace(spec, is_ready=lambda _started_at: _answers(port))
+
+
+def _beating_spec(
+    name: str, command: Sequence[str], around: Surroundings, grace_seconds: float = _GRACE_SECONDS
+) -> ProcessSpec:
+    heartbeat_file = around.heartbeat_file(name)
+
+    def has_beaten(started_at: float) -> bool:
+        age = age_seconds(heartbeat_file)
+        return age is not None and time.time() - age >= started_at
+
+    return ProcessSpec(
+        name=name,
+        command=[*_PYTHON, *command],
+        environment={**around.environment, "NIJA_HEARTBEAT_FILE": str(heartbeat_file)},
+        log_file=around.log_file(name),
+        is_ready=has_beaten,
+        grace_seconds=grace_seconds,
+        before_start=lambda: heartbeat_file.unlink(missing_ok=True),
+        working_folder=around.working_folder,
+        reopens_log=True,
+    )
 
 
 def _answers(port: int) -> bool:

@@ -31,7 +31,7 @@ from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
-from services.local_system.processes import Surroundings, paper_broker_spec, server_spec, service_specs
+from services.local_system.processes import Surroundings, api_spec, paper_broker_spec, server_spec, service_specs
 from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.local_system.supervisor import ProcessState, Supervisor
 from shared.actions.keys_at_start import check_keys_at_start
@@ -69,6 +69,7 @@ class LocalSystem:
         seed: int = 7,
         candles: Path | None = None,
         lift_rate_limits: bool = False,
+        api: bool = False,
         prepare: Prepare | None = None,
         arrange: Arrange = list,
         announce: Callable[[str], None] = print,
@@ -79,16 +80,19 @@ class LocalSystem:
         In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
         have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
         processes to the stages, such as spares. `lift_rate_limits` is for benchmarks: neither the paper brokers nor nija
-        limit requests.
+        limit requests. `api`: serve the API too.
         """
         self.settings = settings
         """As configured, and after the start as the processes have them."""
         self.paper_urls: dict[Broker, str] = {}
+        self.api_url: str | None = None
+        """Where the API is served; None: it is not."""
         self._brokers = tuple(brokers)
         self._paper = paper
         self._seed = seed
         self._candles = candles
         self._lift_rate_limits = lift_rate_limits
+        self._api = api
         self._prepare = prepare
         self._arrange = arrange
         self._announce = announce
@@ -175,7 +179,12 @@ class LocalSystem:
         reachable["NIJA_BROKERS"] = ",".join(broker.value for broker in brokers)
         self._record.write_environment(self._marker, {**embedded, **reachable}, paper=self._paper)
         around = self._surroundings(self.settings.environment())
-        await self._supervisor.start(self._arrange(service_specs(self.settings, brokers, around)))
+        specs = self._arrange(service_specs(self.settings, brokers, around))
+        if self._api:
+            port = self.settings.api_port or kept_port(self._data / "api.port")
+            self.api_url = f"http://127.0.0.1:{port}"
+            specs.append(api_spec(port, around))
+        await self._supervisor.start(specs)
 
     def _choose_brokers(self) -> tuple[Broker, ...]:
         brokers = self._brokers or ((EXAMPLE_BROKER,) if self._paper else self.settings.enabled_brokers())

@@ -13,6 +13,8 @@ from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.connection.errors import RedisUnavailable
 from shared.messaging.connection.server_check import check_redis
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.api.requests import RequestStore
+from shared.persistence.api.tokens import TokenStore
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.reports.reports import Reports
@@ -61,6 +63,9 @@ class ActionContext:
     reports: Reports
     targets: Targets
     stops: StopStore
+    tokens: TokenStore
+    requests: RequestStore
+    """Requests that are to be answered once, for front ends whose clients repeat requests."""
     access: BrokerAccess
     masters: Mapping[Broker, Credentials]
     """The keys of the masters that are set here."""

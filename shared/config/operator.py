@@ -11,6 +11,8 @@ from shared.config.errors import ConfigurationError
 from shared.config.settings import Settings
 from shared.domain.identity import Broker
 from shared.messaging.connection.connect import open_blocking_redis
+from shared.persistence.api.requests import RequestStore
+from shared.persistence.api.tokens import TokenStore
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
@@ -40,6 +42,8 @@ def action_context(
         reports=Reports(engine),
         targets=Targets(engine),
         stops=StopStore(engine),
+        tokens=TokenStore(engine),
+        requests=RequestStore(engine),
         access=BrokerAccess(
             redis_of=lambda broker: RedisAddress(settings.redis_setting_for(broker), settings.redis_url_for(broker)),
             base_urls={broker: url for broker in Broker if (url := settings.base_url(broker)) is not None},

@@ -18,6 +18,7 @@ from shared.config.secrets import passwords_in, secrets_among
 from shared.config.sources import variable_names
 from shared.config.values import (
     AccountNames,
+    ApiToken,
     BasicAuth,
     Brokers,
     DatabaseUrl,
@@ -104,6 +105,12 @@ class Settings(BaseSettings):
     """NIJA_HEARTBEAT_FILE: touched about every second while the process is alive; None: none is written."""
     flower_basic_auth: BasicAuth | None = None
     """NIJA_FLOWER_BASIC_AUTH, `name:password`: who may look into Flower, which does not start without."""
+    api_token: ApiToken | None = None
+    """NIJA_API_TOKEN: a token of the API with the role `admin`, for a start without tokens in the database."""
+    api_port: Port | None = None
+    """NIJA_API_PORT, where `nija up` serves the API; None: a free port is chosen, and kept."""
+    api_requests_per_minute: int = Field(default=600, ge=10, le=1_000_000)
+    """NIJA_API_REQUESTS_PER_MINUTE, of one token. A request that changes something counts as ten."""
     embedded_redis_port: Port | None = None
     """NIJA_EMBEDDED_REDIS_PORT; None: a free one is chosen."""
 
@@ -247,7 +254,7 @@ class Settings(BaseSettings):
 
     def secrets(self) -> list[SecretStr]:
         """Every secret among the settings, for the log's redaction."""
-        found = [secret for secret in (self.configured_secret_key, self.flower_basic_auth) if secret]
+        found = [secret for secret in (self.configured_secret_key, self.flower_basic_auth, self.api_token) if secret]
         found += secrets_among(self._of_brokers.values)
         return found + passwords_in((self.database_url, self.redis_url))
 

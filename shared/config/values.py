@@ -27,6 +27,7 @@ _END_OF_AUTHORITY = re.compile(r"[/?#]")
 _BROKER_NAMES = ", ".join(broker.value for broker in Broker)
 _FERNET_KEY = re.compile(r"[A-Za-z0-9+/_-]{43}=")
 _TICKER = re.compile(r"[A-Z]{1,6}(\.[A-Z]{1,5})?")
+_OPAQUE_TOKEN = re.compile(r"[A-Za-z0-9_.-]{32,200}")
 _LARGEST_PRICE = Decimal(10**12)
 # Nonces are 64-bit integers. What is left above this number lasts for centuries of nanoseconds.
 _LARGEST_NONCE = 9 * 10**18
@@ -55,6 +56,15 @@ def _basic_auth(value: SecretStr) -> SecretStr:
     name, _, password = value.get_secret_value().partition(":")
     if not name or not password:
         raise ValueError("should be a name and a password, such as operator:a-long-password")
+    return value
+
+
+def _api_token(value: SecretStr) -> SecretStr:
+    if not _OPAQUE_TOKEN.fullmatch(value.get_secret_value()):
+        raise ValueError(
+            "should be 32 to 200 letters, digits, '-', '_' or '.', chosen at random: "
+            "python3 -c 'import secrets; print(secrets.token_hex(32))' prints one"
+        )
     return value
 
 
@@ -145,6 +155,7 @@ database_url = _url(("postgresql", "postgres", "postgresql+psycopg"), "postgresq
 RedisUrl = Annotated[str, AfterValidator(redis_url)]
 DatabaseUrl = Annotated[str, AfterValidator(database_url)]
 SecretKeys = Annotated[SecretStr, AfterValidator(secret_keys)]
+ApiToken = Annotated[SecretStr, AfterValidator(_api_token)]
 BasicAuth = Annotated[SecretStr, AfterValidator(_basic_auth)]
 Seconds = Annotated[float, Field(gt=0, le=86_400, allow_inf_nan=False)]
 Percent = Annotated[Decimal, Field(gt=0, le=100, allow_inf_nan=False)]

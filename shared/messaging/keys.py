@@ -62,6 +62,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:nonce:<key hash>  string  nonce.lua              nonce.lua; the last nonce given out for an API key
     nija:{b}:limit:<bucket>    string  take, exhaust.lua      take.lua, status; units left, and the time of this, ms
     nija:{b}:circuit           hash    circuit scripts        worker, master_trader, status; failures in a row
+    nija:api:limit:…           string  limits (library)       api; requests of one token in a window of a minute
     broker.<name>              list    hints of copy_engine   Celery workers of that broker (task `drain`)
                                and sweep
 """
@@ -71,6 +72,8 @@ from typing import Final
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
 
+API_LIMIT_PREFIX: Final = "nija:api:limit"
+"""The library `limits` adds the id of the token. These keys belong to no broker."""
 LEDGER_GROUP: Final = "ledger"
 DRAIN_TASK: Final = "drain"
 EVENT_FIELD: Final = "event"

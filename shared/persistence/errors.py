@@ -91,3 +91,11 @@ class ImportRefused(FollowerError):
 
 class SchemaOutdated(PersistenceError):
     """The schema of the database is not the one that this version of nija needs: it is older, newer or missing."""
+
+
+class TokenTaken(PersistenceError):
+    """Another token of the API that is in use has this name. Nothing was changed."""
+
+
+class UnknownToken(PersistenceError):
+    """No token of the API that is in use has this name or id. Nothing was changed."""

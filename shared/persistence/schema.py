@@ -15,11 +15,12 @@ from sqlmodel import SQLModel
 from shared.persistence.database import transaction
 from shared.persistence.errors import SchemaOutdated
 from shared.persistence.server_check import check_rights, check_server
+from shared.persistence.tables import api as api_tables
 from shared.persistence.tables import capital as capital_tables
 from shared.persistence.tables import ledger as ledger_tables
 from shared.persistence.tables import operational as operational_tables
 
-TABLE_MODULES: Final = (ledger_tables, operational_tables, capital_tables)
+TABLE_MODULES: Final = (api_tables, capital_tables, ledger_tables, operational_tables)
 """Imported so that the metadata knows every table."""
 _FILE_OF_REVISION: Final = re.compile(r"(?P<revision>\d{4})_\w+\.py")
 

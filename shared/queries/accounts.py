@@ -26,11 +26,19 @@ from shared.domain.amounts import ZERO, parse_amount
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.reports.page_keys import FollowerKey, PageKey, Text
 from shared.persistence.reports.reports import FollowerLine, Reports, with_followers
 from shared.queries.connections import Connections
 from shared.queries.followers import require_follower
 
 MASTER: Final = "master"
+
+
+class AccountPageKey(PageKey):
+    """An account, in the list by broker with the master first. `follower_id` None: it is the master."""
+
+    broker: Broker
+    follower_id: Text | None
 
 
 def read_accounts(
@@ -65,16 +73,20 @@ def account_states(
     *,
     maximum_age: timedelta,
     follower_id: FollowerId | None = None,
+    after: AccountPageKey | None = None,
+    limit: int | None = None,
 ) -> list[UserBrokerState]:
     """Return the master (unless one follower is asked for) and the followers of a broker, by id.
 
     `redis`: opened with `decode_responses`; None: there is none to ask. `maximum_age`: an older balance is stale.
-    Raises DatabaseUnavailable.
+    `after`: only the accounts behind it, which is one of this broker. `limit`: of followers. Raises
+    DatabaseUnavailable.
     """
     now = datetime.now(UTC)
-    followers = reports.followers(broker, follower_id=follower_id)
+    behind = None if after is None or after.follower_id is None else FollowerKey(**after.model_dump())
+    followers = reports.followers(broker, follower_id=follower_id, after=behind, limit=limit)
     positions: dict[str, list[OpenPosition]] = {}
-    for line in reports.positions(broker, follower_id=follower_id):
+    for line in reports.positions(broker, among=[each.follower_id for each in followers]):
         positions.setdefault(line.follower_id, []).append(OpenPosition(symbol=line.symbol, quantity=line.quantity))
     states: list[UserBrokerState] = []
     master: Mapping[str, str] = {}
@@ -85,7 +97,7 @@ def account_states(
         with contextlib.suppress(RedisError, OSError):
             master, snapshots, troubles = _read(redis, broker, followers)
             reached = True
-    if follower_id is None and master:
+    if follower_id is None and after is None and master:
         states.append(_master_state(broker, master, now, maximum_age))
     ledger = {} if reached else reports.balances(broker)
     for follower in followers:

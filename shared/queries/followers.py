@@ -59,7 +59,7 @@ class FollowerList:
 
 @dataclass(frozen=True, slots=True)
 class FollowerDetails:
-    """One follower, its masked key (None: it was wiped) and the newest changes first."""
+    """One follower, its masked key (None: it was wiped, or not asked for) and the newest changes first."""
 
     follower: FollowerRecord
     key: MaskedKey | None
@@ -78,12 +78,17 @@ def read_follower(connections: Connections, follower_id: FollowerId, broker: Bro
     return find_follower(FollowerStore(connections.engine), follower_id, broker)
 
 
-def read_details(connections: Connections, follower_id: FollowerId, broker: Broker | None = None) -> FollowerDetails:
-    """Return a follower with its masked key and its history. Raises UnknownFollower, AmbiguousFollower, BadSecretKey."""
+def read_details(
+    connections: Connections, follower_id: FollowerId, broker: Broker | None = None, *, with_key: bool = True
+) -> FollowerDetails:
+    """Return a follower with its masked key and its history.
+
+    `with_key`: decrypt the key to show its end. Raises UnknownFollower, AmbiguousFollower, BadSecretKey.
+    """
     store = FollowerStore(connections.engine, connections.secret_box)
     record = find_follower(store, follower_id, broker)
     key = None
-    if record.status is not FollowerStatus.REMOVED:
+    if with_key and record.status is not FollowerStatus.REMOVED:
         stored = store.credentials(record.broker, [record.follower_id])
         key = MaskedKey.of(stored[record.follower_id]) if stored else None
     return FollowerDetails(record, key, tuple(store.changes(record.broker, record.follower_id)))

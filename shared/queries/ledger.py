@@ -14,6 +14,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.order_waits import OrderWait, order_waits
+from shared.persistence.reports.page_keys import FillKey, OrderKey, PositionKey
 from shared.persistence.reports.reports import QUEUED, Reports
 from shared.persistence.reports.reports import SKIPPED as SKIPPED
 from shared.persistence.reports.reports import AdjustmentLine as AdjustmentLine
@@ -30,9 +31,11 @@ WAITS: Final = "waits"
 """The reason of an order that is sent or looked up again. The message says why."""
 
 
-def read_fills(connections: Connections, broker: Broker | None = None, *, limit: int = 20) -> list[FillReport]:
-    """The newest fills of the masters, newest first, and how each ended for the followers."""
-    return Reports(connections.engine).fills(broker, limit=limit)
+def read_fills(
+    connections: Connections, broker: Broker | None = None, *, after: FillKey | None = None, limit: int = 20
+) -> list[FillReport]:
+    """The newest fills of the masters, newest first, and how each ended for the followers. `after`: those behind it."""
+    return Reports(connections.engine).fills(broker, after=after, limit=limit)
 
 
 def read_orders(
@@ -42,9 +45,10 @@ def read_orders(
     follower_id: FollowerId | None = None,
     fill: FillName | None = None,
     state: str | None = None,
+    after: OrderKey | None = None,
     limit: int = 50,
 ) -> list[OrderLine]:
-    """The copy orders of the newest fills first. `state`: one of ORDER_STATES.
+    """The copy orders of the newest fills first. `state`: one of ORDER_STATES. `after`: those behind it in the list.
 
     Decisions against a copy are in the result when a fill, a follower or the state `skipped` is given. Raises
     UnknownFill, and ContradictingBrokers when the fill names another broker than `broker`.
@@ -55,7 +59,7 @@ def read_orders(
         broker, sequence = fill.broker, known_number(connections, fill)
     require_follower(connections, follower_id, broker)
     found = Reports(connections.engine).orders(
-        broker, follower_id=follower_id, sequence=sequence, state=state, limit=limit
+        broker, follower_id=follower_id, sequence=sequence, state=state, after=after, limit=limit
     )
     return _with_waits(connections, found)
 
@@ -82,10 +86,14 @@ def read_positions(
     follower_id: FollowerId | None = None,
     symbol: Symbol | None = None,
     closed: bool = False,
+    after: PositionKey | None = None,
+    limit: int | None = None,
 ) -> list[PositionLine]:
-    """The copied positions, by follower and symbol. `closed`: those of quantity 0 too."""
+    """The copied positions, by follower and symbol. `closed`: those of quantity 0 too. `after`: those behind it."""
     require_follower(connections, follower_id, broker)
-    return Reports(connections.engine).positions(broker, follower_id=follower_id, symbol=symbol, closed=closed)
+    return Reports(connections.engine).positions(
+        broker, follower_id=follower_id, symbol=symbol, closed=closed, after=after, limit=limit
+    )
 
 
 def read_adjustments(

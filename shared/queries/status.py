@@ -9,7 +9,7 @@ from shared.domain.identity import Broker
 from shared.domain.stop import Stop
 from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.reports.reports import FillReport
-from shared.persistence.reports.stages import StageReport
+from shared.persistence.reports.stages import StageReport as StageReport
 from shared.queries.broker_findings import broker_findings, follower_findings, process_findings
 from shared.queries.duration import duration
 from shared.queries.findings import Finding, FindingKind

@@ -8,10 +8,12 @@ from datetime import UTC, datetime
 from typing import Final, NamedTuple
 
 from redis.exceptions import RedisError
+from sqlalchemy import text
 
 from shared.domain.identity import Broker
 from shared.domain.stop import Stop
 from shared.messaging.stage_signs import KEPT_SECONDS
+from shared.persistence.database import transaction
 from shared.persistence.errors import DatabaseUnavailable, DatabaseUnusable, SchemaOutdated
 from shared.persistence.reports.reports import Reports, with_followers
 from shared.persistence.reports.stages import StageReport, recent_stage_reports
@@ -32,6 +34,12 @@ class _Ledger(NamedTuple):
     reports: list[StageReport]
     stops: tuple[Stop, ...]
     error: str | None
+
+
+def require_database(connections: Connections) -> None:
+    """Return when PostgreSQL answers. Blocks. Raises DatabaseUnavailable."""
+    with transaction(connections.engine) as connection:
+        connection.execute(text("SELECT 1"))
 
 
 def system_status(

@@ -31,6 +31,7 @@ NAME = "nija-test-pods"
 READY_SECONDS = 240
 SHARES = {"paper_one": Decimal("0.1"), "paper_two": Decimal("0.025"), "paper_three": Decimal("0.5")}
 PASSWORD = "a-password"
+API_TOKEN = "a-token-of-the-api-that-is-long-enough"
 
 
 def of_kind(kind: str) -> dict[str, Manifest]:
@@ -86,6 +87,7 @@ def the_cluster(secrets: dict[str, dict[str, str]]) -> Cluster:
             "nija-servers": servers,
             "nija-secret-key": {"secret-key": Fernet.generate_key().decode()},
             "nija-flower": {"basic-auth": f"operator:{PASSWORD}"},
+            "nija-api": {"token": API_TOKEN},
         },
     )
 

@@ -132,6 +132,7 @@ def test_containers_that_are_killed_come_back_and_nothing_is_lost(paper: Paper, 
         "paper-broker-okx": [Broker.OKX],
         "paper-bookkeeper": ALL,
         "paper-flower": SILENT,
+        "paper-api": SILENT,
         "paper-redis": ALL,
         "paper-postgres": ALL,
     }
@@ -186,7 +187,7 @@ UPGRADE = (
     # The order of docs/deployment.md, "A new version"; then what nija only uses.
     ["paper-bookkeeper"],
     [f"paper-broker-worker-{name}" for name in BROKERS],
-    ["paper-flower", *(f"paper-master-trader-{name}" for name in BROKERS)],
+    ["paper-flower", "paper-api", *(f"paper-master-trader-{name}" for name in BROKERS)],
     ["paper-copy-engine"],
     [f"paper-broker-{name}" for name in BROKERS],
     REDIS,

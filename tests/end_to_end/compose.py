@@ -25,7 +25,7 @@ FILE = Path(__file__).resolve().parents[2] / "docker-compose.yml"
 HEALTHY_SECONDS = 90
 _VARIABLE = re.compile(r"\$\$|\$\{(?P<name>\w+)(?::-(?P<default>[^}]*))?\}")
 _ANYWHERE = "0.0.0.0"  # noqa: S104  replaced by loopback
-_LISTENS_AT = {"redis": 6379, "flower": 5555, "paper-broker": 8000}
+_LISTENS_AT = {"redis": 6379, "flower": 5555, "paper-broker": 8000, "api": 8300}
 """The port in the container, by what the service's name begins with after `paper-`."""
 
 

@@ -18,7 +18,7 @@ from services.demo.person import Person
 from services.demo.scenario import steps
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.paper_accounts import quote_currency, trader_key_file
-from services.local_system.processes import Surroundings, paper_broker_spec, service_specs
+from services.local_system.processes import Surroundings, api_spec, paper_broker_spec, service_specs
 from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
@@ -206,7 +206,7 @@ def test_a_profile_starts_its_broker_and_no_other() -> None:
     for broker in Broker:
         active = {name for name, service in SERVICES.items() if broker.value in service["profiles"]}
         assert active == {
-            *("settings", "redis", "postgres", "migrate", "followers", "bookkeeper", "copy-engine", "flower"),
+            *("settings", "redis", "postgres", "migrate", "followers", "bookkeeper", "copy-engine", "flower", "api"),
             *(f"master-trader-{broker.value}", f"broker-worker-{broker.value}"),
         }
         assert set(with_needs(SERVICES, sorted(active))) == active
@@ -235,10 +235,10 @@ def test_paper_is_given_no_key_and_reaches_no_live_server() -> None:
 
 
 def test_ports_are_published_on_loopback_only() -> None:
-    """Flower's metrics and the paper brokers' own API ask for no password."""
+    """Flower's metrics and the paper brokers' own API ask for no password, and nija's API has no TLS."""
     ports = [port for service in SERVICES.values() for port in service.get("ports", [])]
-    assert len(ports) == 7
-    assert len({port.rsplit(":", 1)[0] for port in ports}) == 7
+    assert len(ports) == 9
+    assert len({port.rsplit(":", 1)[0] for port in ports}) == 9
     assert all(port.startswith("127.0.0.1:") for port in ports)
 
 
@@ -253,7 +253,7 @@ def test_nothing_in_the_file_is_a_secret() -> None:
 def commands_on_one_machine(settings: Settings, folder: Path) -> dict[str, list[str]]:
     """Name of the service → what `nija up` runs for it, without the Python before it."""
     around = Surroundings({}, folder, lambda name: folder / name, folder)
-    specs = service_specs(settings, list(Broker), around)
+    specs = [*service_specs(settings, list(Broker), around), api_spec(8300, around)]
     specs += [paper_broker_spec(broker, 8000, folder, around, seed=1, candles=None) for broker in Broker]
     return {spec.name.replace("_", "-"): list(spec.command)[3:] for spec in specs}
 
@@ -267,6 +267,9 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
             continue
         for service in (SERVICES[name], SERVICES[f"paper-{name}"]):
             own = service["command"] if service["command"][0] == "celery" else service["command"][3:]
+            if name == "api":
+                # In a container it listens for the published port, and not on loopback.
+                own = [own[0], *own[3:]]
             assert own == command, name
     known = {"flower", "settings", "migrate", "followers", "accounts", "redis", "postgres", *on_one_machine}
     assert {name.removeprefix("paper-") if name not in on_one_machine else name for name in SERVICES} == known

@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -27,6 +28,7 @@ PROCESSES = [
     "copy_engine",
     "broker_worker-kraken",
     "master_trader-kraken",
+    "api",
 ]
 
 
@@ -119,6 +121,16 @@ def redis_url(up: Up) -> str:
     return url
 
 
+def asked(up: Up) -> list[str]:
+    """The brokers that the API shows, asked at the address that was printed, with a new token."""
+    found = re.search(r"the API is at (http://127\.0\.0\.1:\d+);", up.output.read_text())
+    assert found is not None
+    token = json.loads(up.run("tokens", "add", "walk", "--json").stdout)["token"]
+    request = Request(f"{found[1]}/api/brokers", headers={"Authorization": f"Bearer {token}"})  # noqa: S310 - our own server
+    with urlopen(request, timeout=20) as reply:  # noqa: S310
+        return [each["broker"] for each in json.load(reply)["items"]]
+
+
 def test_everything_starts_restarts_and_stops(up: Up) -> None:
     """All processes run; each one that is killed comes back with its data; Ctrl-C ends all of them."""
     up.start()
@@ -131,6 +143,7 @@ def test_everything_starts_restarts_and_stops(up: Up) -> None:
         up.wait(lambda name=name: up.runs_again(name, 1), 60)  # type: ignore[misc]
     with redis.Redis.from_url(redis_url(up)) as client:
         assert client.get("written before the kill") == b"1"
+    assert asked(up) == ["kraken"]
     children = up.children()
     assert up.stop() == 0
     _, alive = psutil.wait_procs(children, timeout=10)

@@ -8,7 +8,7 @@ import yaml
 from services.broker_worker.app import END_SECONDS
 from services.broker_worker.child import FINISH_SECONDS, STOP_CHECK_SECONDS, STOP_SECONDS
 from services.copy_engine.read_fills import GIVE_UP_SECONDS
-from services.local_system.processes import Surroundings, service_specs
+from services.local_system.processes import Surroundings, api_spec, service_specs
 from shared.config import Settings
 from shared.domain.identity import Broker
 from shared.running import GRACE_SECONDS
@@ -16,7 +16,8 @@ from shared.running import GRACE_SECONDS
 TOP = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
 AROUND = Surroundings({}, Path(), Path, Path())
-SPECS = {spec.name.replace("_", "-"): spec.grace_seconds for spec in service_specs(Settings(), tuple(Broker), AROUND)}
+STARTED = [*service_specs(Settings(), tuple(Broker), AROUND), api_spec(8300, AROUND)]
+SPECS = {spec.name.replace("_", "-"): spec.grace_seconds for spec in STARTED}
 
 
 def of_kubernetes() -> dict[str, float]:
@@ -49,6 +50,8 @@ def test_the_grace_is_the_same_everywhere() -> None:
         ("copy-engine", GRACE_SECONDS + GIVE_UP_SECONDS),
         ("master-trader", GRACE_SECONDS),
         ("broker-worker", END_SECONDS),
+        # A request that is under way in a thread ends at the latest when a broker or PostgreSQL has not answered.
+        ("api", GRACE_SECONDS + Settings().request_timeout_seconds),
     ],
 )
 def test_the_grace_is_longer_than_the_longest_end(begins_with: str, needed_seconds: float) -> None:

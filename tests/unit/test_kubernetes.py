@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.local_system.processes import Surroundings, service_specs
+from services.local_system.processes import Surroundings, api_spec, service_specs
 from shared.config import Settings, load_settings, master_prefix
 from shared.domain.identity import Broker
 
@@ -25,7 +25,14 @@ TOP = Path(__file__).resolve().parents[2]
 FOLDER = TOP / "k8s"
 EXAMPLE = FOLDER / "overlays" / "example"
 OLDEST_VERSION = "1.30"
-SECRETS = {"nija-servers", "nija-secret-key", "nija-flower", "followers", *(f"master-{b.value}" for b in Broker)}
+SECRETS = {
+    "nija-servers",
+    "nija-secret-key",
+    "nija-flower",
+    "nija-api",
+    "followers",
+    *(f"master-{b.value}" for b in Broker),
+}
 Manifest = dict[str, Any]
 
 
@@ -128,9 +135,10 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
     """The modules and options are the same as on one machine."""
     around = Surroundings({}, tmp_path, lambda name: tmp_path / name, tmp_path)
     settings = load_settings({"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""})
-    specs = {
-        spec.name.replace("_", "-"): list(spec.command)[3:] for spec in service_specs(settings, list(Broker), around)
-    }
+    started = [*service_specs(settings, list(Broker), around), api_spec(8300, around)]
+    specs = {spec.name.replace("_", "-"): list(spec.command)[3:] for spec in started}
+    # In a pod it listens for the Service, and not on loopback.
+    specs["api"][1:1] = ["--address", "0.0.0.0"]  # noqa: S104
     assert {manifest["metadata"]["name"] for manifest in STAGES} == specs.keys()
     for name, command in specs.items():
         own = containers(deployment(name))[0]["command"]
@@ -213,6 +221,8 @@ def test_a_process_is_given_no_key_that_it_does_not_need() -> None:
                 assert wanted == {"nija-secret-key", "followers"}
             case ["flower"]:
                 assert wanted == {"nija-flower"}
+            case ["api"]:
+                assert wanted == {"nija-api"}
             case _:
                 assert wanted == set(), name
 

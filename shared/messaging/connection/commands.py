@@ -37,6 +37,8 @@ _ON_KEYS: Final = {
     "lrange": "KEY 0 0",
     "mget": "KEY",
     "pexpire": "KEY 1",
+    "pttl": "KEY",
+    "rename": "KEY KEY",
     "rpop": "KEY",
     "rpush": "KEY v",
     "sadd": "KEY v",

@@ -26,6 +26,7 @@ from shared.persistence.database import transaction
 from shared.persistence.errors import RefusedByDatabase
 from shared.persistence.followers.records import find, has_key
 from shared.persistence.followers.writes import Audit, change_status
+from shared.persistence.ledger.event_order import lock_event_order
 from shared.persistence.ledger.restore_count import ReadAfter, last_restore, require_last
 from shared.persistence.tables.columns import table_of
 from shared.persistence.tables.ledger import AccountSnapshotRow, DecisionRow, InstrumentRow
@@ -33,6 +34,7 @@ from shared.persistence.tables.ledger import AccountSnapshotRow, DecisionRow, In
 BROKER_ACTOR: Final = "broker"
 
 _ORDER_FIELDS: Final = tuple(name for name in OrderEvent.model_fields if name not in ("version", "type"))
+_BROKER_OF_ORDER: Final = _ORDER_FIELDS.index("broker")
 _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
 
@@ -133,6 +135,8 @@ class Ledger:
             decisions_written = _insert(
                 driver, _Load("decisions", _DECISION_COLUMNS, ("broker", "sequence", "follower_id"), decisions)
             )
+            if orders:
+                lock_event_order(driver, {row[_BROKER_OF_ORDER] for row in orders})
             orders_written = _insert(
                 driver,
                 _Load("order_events", _ORDER_FIELDS, ("copy_order_id", "occurred_at"), orders, with_place=True),

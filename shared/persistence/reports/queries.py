@@ -6,14 +6,16 @@ from typing import Final
 _CHOSEN: Final = """
     SELECT broker, sequence, executed_at, published_at FROM master_fills
     WHERE (CAST(:broker AS text) IS NULL OR broker = :broker) AND sequence > :after_sequence
-    ORDER BY published_at DESC, sequence DESC LIMIT :limit
+      AND (CAST(:key_published_at AS timestamptz) IS NULL
+           OR (published_at, sequence, broker) < (:key_published_at, :key_sequence, :key_broker))
+    ORDER BY published_at DESC, sequence DESC, broker DESC LIMIT :limit
 """
 
 # Fills are chosen first: the view counts the followers of each row that it gives.
 FILLS: Final = f"""
     WITH chosen AS MATERIALIZED ({_CHOSEN})
     SELECT s.* FROM chosen c JOIN fill_summary s ON s.broker = c.broker AND s.sequence = c.sequence
-    ORDER BY s.published_at DESC, s.sequence DESC
+    ORDER BY s.published_at DESC, s.sequence DESC, s.broker DESC
 """
 
 # `queue`, `broker` and `total` are those of copied orders: a refusal before the send has no such stages.
@@ -80,6 +82,8 @@ ORDERS: Final = """
       AND (CAST(:sequence AS bigint) IS NULL OR d.sequence = :sequence)
       AND (CAST(:state AS text) IS NULL
            OR CASE WHEN d.skip_reason IS NULL THEN coalesce(e.state, 'queued') ELSE 'skipped' END = :state)
+      AND (CAST(:key_sequence AS bigint) IS NULL OR d.sequence < :key_sequence
+           OR (d.sequence = :key_sequence AND (d.broker, d.follower_id) > (:key_broker, :key_follower_id)))
     ORDER BY d.sequence DESC, d.broker, d.follower_id LIMIT :limit
 """
 
@@ -88,9 +92,12 @@ POSITIONS: Final = """
     FROM copied_positions
     WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)
       AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
+      AND (CAST(:among AS text[]) IS NULL OR follower_id = ANY (:among))
       AND (CAST(:symbol AS text) IS NULL OR symbol = :symbol)
       AND (:closed OR quantity <> 0)
-    ORDER BY broker, follower_id, symbol
+      AND (CAST(:key_broker AS text) IS NULL
+           OR (broker, follower_id, symbol) > (:key_broker, :key_follower_id, :key_symbol))
+    ORDER BY broker, follower_id, symbol LIMIT :limit
 """
 
 ADJUSTMENTS: Final = """
@@ -102,11 +109,19 @@ ADJUSTMENTS: Final = """
     ORDER BY occurred_at DESC, broker, follower_id, symbol
 """
 
+# Followers are chosen first: only their fills are counted.
 FOLLOWERS: Final = """
-    SELECT f.broker, f.follower_id, f.source, f.status, f.status_reason, f.joined_sequence,
-           coalesce(o.copied, 0) AS copied, coalesce(o.skipped, 0) AS skipped, coalesce(o.failed, 0) AS failed,
+    WITH chosen AS MATERIALIZED (
+        SELECT broker, follower_id, source, status, status_reason, joined_sequence FROM followers
+        WHERE status <> 'removed'
+          AND (CAST(:broker AS text) IS NULL OR broker = :broker)
+          AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
+          AND (CAST(:key_broker AS text) IS NULL OR (broker, follower_id) > (:key_broker, :key_follower_id))
+        ORDER BY broker, follower_id LIMIT :limit
+    )
+    SELECT f.*, coalesce(o.copied, 0) AS copied, coalesce(o.skipped, 0) AS skipped, coalesce(o.failed, 0) AS failed,
            coalesce(o.pending, 0) AS pending, s.equity, s.occurred_at AS equity_at
-    FROM followers f
+    FROM chosen f
     LEFT JOIN (
         SELECT broker, follower_id,
                count(*) FILTER (WHERE outcome = 'copied') AS copied,
@@ -116,15 +131,13 @@ FOLLOWERS: Final = """
         FROM fill_outcomes
         WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)
           AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
+          AND (CAST(:limit AS bigint) IS NULL OR (broker, follower_id) IN (SELECT broker, follower_id FROM chosen))
         GROUP BY broker, follower_id
     ) o ON o.broker = f.broker AND o.follower_id = f.follower_id
     LEFT JOIN LATERAL (
         SELECT equity, occurred_at FROM account_snapshots a
         WHERE a.broker = f.broker AND a.follower_id = f.follower_id ORDER BY occurred_at DESC LIMIT 1
     ) s ON true
-    WHERE f.status <> 'removed'
-      AND (CAST(:broker AS text) IS NULL OR f.broker = :broker)
-      AND (CAST(:follower_id AS text) IS NULL OR f.follower_id = :follower_id)
     ORDER BY f.broker, f.follower_id
 """
 

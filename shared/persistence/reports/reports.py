@@ -4,7 +4,7 @@ In JSON, amounts are exact and written as text. Latencies are in milliseconds. A
 DatabaseUnavailable.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict
@@ -17,6 +17,7 @@ from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.reports import queries
+from shared.persistence.reports.page_keys import FillKey, FollowerKey, OrderKey, PageKey, PositionKey
 
 STAGES: Final = ("detect", "plan", "queue", "broker", "total")
 """The spans between executed, published, decided, submitted and settled. `total` is from executed to settled."""
@@ -40,8 +41,8 @@ class StageLatency(_Row):
     p99: float | None = None
 
 
-class FillReport(_Row):
-    """A master fill and its results for the followers: copied + skipped + failed + pending = followers."""
+class RecordedFill(_Row):
+    """A master fill as it was recorded."""
 
     broker: Broker
     sequence: int
@@ -54,6 +55,11 @@ class FillReport(_Row):
     fraction_closed: Amount
     executed_at: Instant
     published_at: Instant
+
+
+class FillReport(RecordedFill):
+    """A master fill and its results for the followers: copied + skipped + failed + pending = followers."""
+
     followers: int
     copied: int
     skipped: int
@@ -176,9 +182,11 @@ class Reports:
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
 
-    def fills(self, broker: Broker | None = None, *, after_sequence: int = 0, limit: int = 20) -> list[FillReport]:
-        """The newest fills with numbers above `after_sequence`, newest first."""
-        asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit}
+    def fills(
+        self, broker: Broker | None = None, *, after_sequence: int = 0, after: FillKey | None = None, limit: int = 20
+    ) -> list[FillReport]:
+        """The newest fills with numbers above `after_sequence`, newest first. `after`: only those behind it in the list."""
+        asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit, **_behind(FillKey, after)}
         rows = self._rows(queries.FILLS, asked)
         latencies: dict[tuple[str, int], dict[str, StageLatency]] = {}
         for row in self._rows(queries.LATENCY_PER_FILL, _keys(rows)):
@@ -192,7 +200,7 @@ class Reports:
         self, broker: Broker | None = None, *, after_sequence: int = 0, limit: int = 1000
     ) -> dict[str, StageLatency]:
         """Percentiles per span, over all followers and the newest fills with numbers above `after_sequence`."""
-        asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit}
+        asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit, **_behind(FillKey, None)}
         return _all_stages({row["stage"]: _stage(row) for row in self._rows(queries.LATENCY, asked)})
 
     def orders(
@@ -202,9 +210,12 @@ class Reports:
         follower_id: FollowerId | None = None,
         sequence: int | None = None,
         state: str | None = None,
+        after: OrderKey | None = None,
         limit: int = 50,
     ) -> list[OrderLine]:
         """The copy orders, those of the newest fills first. `state`: an OrderState, `queued` or `skipped`.
+
+        `after`: only those behind it in the list.
 
         Decisions to skip are listed only for a given follower or fill, or for the state `skipped`. In a list of
         everything, there would be too many of them to see the orders.
@@ -216,6 +227,7 @@ class Reports:
             "state": state,
             "skipped": follower_id is not None or sequence is not None or state == SKIPPED,
             "limit": limit,
+            **_behind(OrderKey, after),
         }
         return [OrderLine(**row) for row in self._rows(queries.ORDERS, asked)]
 
@@ -224,11 +236,25 @@ class Reports:
         broker: Broker | None = None,
         *,
         follower_id: FollowerId | None = None,
+        among: Collection[FollowerId] | None = None,
         symbol: Symbol | None = None,
         closed: bool = False,
+        after: PositionKey | None = None,
+        limit: int | None = None,
     ) -> list[PositionLine]:
-        """The copied positions by follower and symbol. Those with quantity 0 are listed only if `closed` is set."""
-        asked = {"broker": broker, "follower_id": follower_id, "symbol": symbol, "closed": closed}
+        """The copied positions by follower and symbol. Those with quantity 0 are listed only if `closed` is set.
+
+        `among`: only of these followers. `after`: only those behind it in the list.
+        """
+        asked = {
+            "broker": broker,
+            "follower_id": follower_id,
+            "among": None if among is None else list(among),
+            "symbol": symbol,
+            "closed": closed,
+            "limit": limit,
+            **_behind(PositionKey, after),
+        }
         return [PositionLine(**row) for row in self._rows(queries.POSITIONS, asked)]
 
     def adjustments(
@@ -238,11 +264,17 @@ class Reports:
         asked = {"broker": broker, "follower_id": follower_id}
         return [AdjustmentLine(**row) for row in self._rows(queries.ADJUSTMENTS, asked)]
 
-    def followers(self, broker: Broker | None = None, *, follower_id: FollowerId | None = None) -> list[FollowerLine]:
-        """The followers that are not removed, with the results of their fills."""
-        return [
-            FollowerLine(**row) for row in self._rows(queries.FOLLOWERS, {"broker": broker, "follower_id": follower_id})
-        ]
+    def followers(
+        self,
+        broker: Broker | None = None,
+        *,
+        follower_id: FollowerId | None = None,
+        after: FollowerKey | None = None,
+        limit: int | None = None,
+    ) -> list[FollowerLine]:
+        """The followers that are not removed, with the results of their fills. `after`: only those behind it."""
+        asked = {"broker": broker, "follower_id": follower_id, "limit": limit, **_behind(FollowerKey, after)}
+        return [FollowerLine(**row) for row in self._rows(queries.FOLLOWERS, asked)]
 
     def balances(self, broker: Broker) -> dict[str, BalanceSnapshot]:
         """The newest balance of each account in the ledger, marked stale, because Redis may have a newer one."""
@@ -278,6 +310,11 @@ class Reports:
 def with_followers(statuses: Mapping[Broker, Mapping[str, int]]) -> tuple[Broker, ...]:
     """The brokers with a follower that is not removed, by `Reports.statuses`. Nothing is expected to run for others."""
     return tuple(broker for broker in Broker if statuses.get(broker, {}).keys() - {FollowerStatus.REMOVED.value})
+
+
+def _behind(kind: type[PageKey], key: PageKey | None) -> dict[str, Any]:
+    """The parameters of a query for the row behind which a page begins; all of them None: it is the first page."""
+    return {f"key_{name}": None if key is None else getattr(key, name) for name in kind.model_fields}
 
 
 def _keys(rows: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

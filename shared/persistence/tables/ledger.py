@@ -125,6 +125,8 @@ class OrderEventRow(SQLModel, table=True):
             postgresql_where=text("outcome IS NOT NULL"),
         ),
         Index("order_events_by_fill", "broker", "sequence"),
+        # A reader that follows the ledger asks for the events of each broker behind an id.
+        Index("order_events_of_broker", "broker", "id"),
         Index("order_events_unknown", "occurred_at", postgresql_where=text("state = 'unknown'")),
         Index(
             "order_events_by_broker_order",

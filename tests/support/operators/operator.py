@@ -20,6 +20,8 @@ from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
+from shared.persistence.api.requests import RequestStore
+from shared.persistence.api.tokens import TokenStore
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.targets import Targets
@@ -49,6 +51,8 @@ class Operator:
             reports=Reports(engine),
             targets=Targets(engine),
             stops=StopStore(engine),
+            tokens=TokenStore(engine),
+            requests=RequestStore(engine),
             access=BrokerAccess(
                 redis_of=lambda _: RedisAddress("REDIS_URL", self.redis_url),
                 base_urls={broker: paper.url},

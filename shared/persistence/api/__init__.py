@@ -1,0 +1,1 @@
+"""Holds the stores of the API: its tokens, and the requests that are answered once."""

@@ -1,0 +1,133 @@
+"""The API keeps what its OpenAPI document says, for tokens of each role, and shows no key that nija knows."""
+
+import io
+from collections.abc import Iterator
+from itertools import count
+from typing import Any
+
+import jsonschema_rs
+import pytest
+import schemathesis
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from pydantic import SecretStr
+from schemathesis import GenerationMode
+
+from services.api.application import OPENAPI_PATH, Api, make_application
+from services.api.problems import MEDIA_TYPE
+from services.api.system import ApiSystem
+from shared.actions.context import ActionContext
+from shared.actions.tokens import add_token
+from shared.config import Settings
+from shared.domain.access import Role
+from shared.domain.accounts.credentials import Credentials
+from shared.domain.identity import Broker, FollowerId
+from shared.observability.logging import configure_logging
+from shared.queries.connections import Connections
+
+_NUMBERS = count()
+CANARY = "Y2FuYXJ5LWNhbmFyeS1jYW5hcnk="
+ENDLESS = "/api/events"
+"""A stream has no end, so a request of it would have none either. Its own tests are in test_events.py."""
+
+
+@pytest.fixture
+def settings(settings: Settings) -> Settings:
+    """No request of these tests is one too many."""
+    return settings.model_copy(update={"api_requests_per_minute": 1_000_000})
+
+
+@pytest.fixture
+def app(settings: Settings, connections: Connections, context: ActionContext) -> Api:
+    """An API of a system whose followers have the canary as their key and as their secret."""
+    for number, name in enumerate(("alice", "bob")):
+        key = Credentials(api_key=SecretStr(f"{CANARY}{number}"), api_secret=SecretStr(CANARY))
+        context.store.add(Broker.KRAKEN, FollowerId(name), key, actor="test")
+    system = ApiSystem.of(settings, connections)
+    system.database.worked()
+    return make_application(system)
+
+
+@pytest.fixture
+def log(settings: Settings) -> Iterator[io.StringIO]:
+    """Everything that is logged, at the lowest level."""
+    stream = io.StringIO()
+    configure_logging("api", level="debug", secrets=settings.secrets(), stream=stream)
+    yield stream
+    configure_logging("tests", level="warning")
+
+
+def with_a_new_key(case: Any) -> Any:
+    """Short keys come again and again, and a key stands for one request only."""
+    if "Idempotency-Key" in (case.headers or {}):
+        case.headers["Idempotency-Key"] = f"{next(_NUMBERS)}"
+    return case
+
+
+def answers_of(operation: Any, token: str, secrets: set[str]) -> set[int]:
+    """Send requests of every kind, valid ones and others, and check each answer. Return the statuses."""
+    headers = {"Authorization": f"Bearer {token}"}
+    kinds = [operation.as_strategy(GenerationMode.POSITIVE, headers=headers).map(with_a_new_key)]
+    if operation.path != "/health":
+        kinds.append(operation.as_strategy(GenerationMode.NEGATIVE, headers=headers))
+    answered: set[int] = set()
+
+    @hypothesis_settings(max_examples=10, suppress_health_check=list(HealthCheck), database=None)
+    @given(case=st.one_of(kinds))
+    def ask(case: Any) -> None:
+        response = case.call_and_validate(headers=headers)
+        answered.add(response.status_code)
+        shown = f"{response.headers}{response.text}"
+        assert not [secret for secret in secrets if secret in shown]
+
+    ask()
+    return answered
+
+
+@pytest.mark.parametrize("role", Role)
+def test_every_answer_is_one_that_the_document_describes(
+    app: Api, context: ActionContext, settings: Settings, log: io.StringIO, role: Role
+) -> None:
+    """No 500, no undocumented status, type or field, whatever is asked with a token of this role."""
+    token = add_token(context, f"of-{role.value}", role, actor="test").text.get_secret_value()
+    schema = schemathesis.openapi.from_asgi(OPENAPI_PATH, app).exclude(path=ENDLESS)
+    secrets = {CANARY, token.rpartition("_")[2], *(each.get_secret_value() for each in settings.secrets())}
+    answered: set[int] = set()
+    for operation in schema.get_all_operations():
+        answered |= answers_of(operation.ok(), token, secrets)
+    assert {200, 422} <= answered
+    assert (403 in answered) is (role is not Role.ADMIN)
+    written = log.getvalue()
+    assert '"answered"' in written
+    assert not [secret for secret in secrets if secret in written]
+
+
+def test_every_example_is_a_valid_answer(app: Api) -> None:
+    """An example that its route could not answer would mislead a client."""
+    document = app.openapi()
+    checked = 0
+    for path, operations in document["paths"].items():
+        for operation in operations.values():
+            content = operation["responses"]["200"]["content"].get("application/json", {})
+            if "example" not in content:
+                continue
+            schema = {**content["schema"], "components": document["components"]}
+            errors = list(jsonschema_rs.validator_for(schema).iter_errors(content["example"]))
+            assert not errors, f"{path}: {[error.message for error in errors]}"
+            checked += 1
+    assert checked >= 10
+
+
+def test_every_route_but_health_needs_a_token_and_names_its_problems(app: Api) -> None:
+    """The roles are in the document, and so is the media type of problems."""
+    document = app.openapi()
+    for path, operations in document["paths"].items():
+        for method, operation in operations.items():
+            scopes = [each["token"] for each in operation.get("security", [])]
+            least = "operate" if method == "post" else "read"
+            expected = [] if path == "/health" else [["admin"]] if path.startswith("/api/tokens") else [[least]]
+            assert scopes == expected, path
+            problems = {int(code): each for code, each in operation["responses"].items() if int(code) >= 400}
+            assert path == "/health" or {401, 403, 413, 422, 429, 503} <= problems.keys()
+            assert {media_type for each in problems.values() for media_type in each["content"]} == {MEDIA_TYPE}
