@@ -8,10 +8,16 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop as Stop
+from shared.domain.stop import StopMode
 from shared.domain.stop import StopScope as StopScope
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.stops import StopStore, find_scope
 from shared.queries.connections import Connections
+
+
+def read_stop(connections: Connections, broker: Broker) -> StopMode | None:
+    """Return how far all accounts of a broker are stopped; None: they are not. Stops of single followers do not count."""
+    return StopStore(connections.engine).standing().at(broker).broker_mode
 
 
 class StopPreview(BaseModel):

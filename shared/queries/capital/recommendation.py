@@ -14,7 +14,6 @@ from shared.domain.capital.scaling import risk_amount, rules_for
 from shared.domain.capital.state import capital_state
 from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
-from shared.domain.stop import StopMode
 from shared.domain.symbol import Symbol
 from shared.queries.capital.accounts import CapitalAccount
 from shared.queries.capital.errors import AccountNotRead, UnknownPair
@@ -38,6 +37,7 @@ from shared.queries.capital.sizing import (
     subject,
 )
 from shared.queries.capital.sources import AccountName, CapitalSources
+from shared.queries.stops import read_stop
 
 DEFAULT_SYMBOL: Final = "BTC"
 MOST_WEIGHTED: Final = 5
@@ -46,12 +46,10 @@ _LEAST_CHECKED: Final = Decimal(1)
 """US dollars, for which liquidity is shown where the size of a trade would be 0."""
 
 
-async def read_recommendation(
-    sources: CapitalSources, name: AccountName, question: EntryQuestion, *, stop: StopMode | None = None
-) -> Recommendation:
+async def read_recommendation(sources: CapitalSources, name: AccountName, question: EntryQuestion) -> Recommendation:
     """Return whether and how to enter. An account whose state is not known is a rejection.
 
-    `stop`: how far an operator has stopped trading. Raises NoSuchAccount, UnknownPair, RedisError, DatabaseUnavailable.
+    Raises NoSuchAccount, UnknownPair, RedisError, DatabaseUnavailable.
     """
     try:
         account, instrument = await subject(sources, name, question.symbol)
@@ -61,7 +59,7 @@ async def read_recommendation(
     market, related = await asyncio.gather(
         read_market(sources, name.broker, instrument), correlation_with_held(sources, account, instrument.symbol)
     )
-    return await _ask_gate(sources, account, instrument, market, related, question, stop)
+    return await _ask_gate(sources, account, instrument, market, related, question)
 
 
 async def read_complete_analysis(
@@ -69,8 +67,6 @@ async def read_complete_analysis(
     name: AccountName,
     symbol: str = DEFAULT_SYMBOL,
     question: EntryQuestion | None = None,
-    *,
-    stop: StopMode | None = None,
 ) -> CompleteAnalysis:
     """Return all parts for one account and one symbol. With a question, also what to do with its signal.
 
@@ -110,7 +106,7 @@ async def read_complete_analysis(
         liquidity=liquidity_of(facts, instrument, market, size, Side.BUY),
         recommendation=None
         if question is None
-        else await _ask_gate(sources, account, instrument, market, related, question, stop),
+        else await _ask_gate(sources, account, instrument, market, related, question),
     )
 
 
@@ -121,9 +117,10 @@ async def _ask_gate(
     market: SymbolMarket,
     related: Decimal | None,
     question: EntryQuestion,
-    stop: StopMode | None,
 ) -> Recommendation:
     record = await asyncio.to_thread(read_record, sources, account.name)
+    # The last thing that is read, so that a stop counts at once.
+    stop = await asyncio.to_thread(read_stop, sources.connections, account.name.broker)
     request = EntryRequest(
         instrument=instrument,
         side=question.side,

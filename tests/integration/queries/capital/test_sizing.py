@@ -16,7 +16,8 @@ from shared.domain.capital.regime import MarketRegime
 from shared.domain.errors import InvalidAmount
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from shared.domain.stop import StopMode
+from shared.domain.stop import StopMode, StopScope
+from shared.persistence.stops import StopStore
 from shared.queries.capital.errors import UnknownPair
 from shared.queries.capital.models import EntryQuestion
 from shared.queries.capital.recommendation import read_complete_analysis, read_recommendation
@@ -192,10 +193,19 @@ async def test_what_is_not_known_is_a_rejection_and_no_error(spot: CapitalBench)
 
 
 async def test_a_stop_and_a_full_margin_reject(margin: CapitalBench) -> None:
-    """The stop comes first. At YELLOW the account may open nothing."""
+    """A stop of the broker or of all comes first, and one of another broker does not count. YELLOW allows no entry."""
     question = GOOD.model_copy(update={"symbol": "AAPL"})
-    found = await read_recommendation(margin.sources, margin.name, question, stop=StopMode.HALT)
-    assert found.reason_codes == (ReasonCode.STOPPED,)
+    stops = StopStore(margin.engine)
+    stops.change(StopScope(broker=Broker.KRAKEN), StopMode.HALT, actor="test", reason="")
+    assert (await read_recommendation(margin.sources, margin.name, question)).recommendation is Verdict.ENTER
+    for scope in (StopScope(broker=Broker.ALPACA), StopScope()):
+        stops.change(scope, StopMode.CLOSE_ONLY, actor="test", reason="")
+        found = await read_recommendation(margin.sources, margin.name, question)
+        assert found.reason_codes == (ReasonCode.STOPPED,)
+        analysis = await read_complete_analysis(margin.sources, margin.name, "AAPL", question)
+        assert analysis.recommendation is not None
+        assert analysis.recommendation.reason_codes == (ReasonCode.STOPPED,)
+        stops.change(scope, None, actor="test", reason="")
     await margin.trade(Side.BUY, "AAPL/USD", "60")
     await margin.read()
     found = await read_recommendation(margin.sources, margin.name, question)
