@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import cache
 
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
@@ -21,36 +22,49 @@ from shared.queries.capital.sources import CapitalSources
 
 @asynccontextmanager
 async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
-    """Open the servers; a connection to a broker is opened by the first question about its markets.
+    """Open the servers and the markets.
 
-    Requests are counted together with those of all other processes, so questions do not exceed the limits of a broker.
     Raises ConfigurationError, DatabaseUnavailable, DatabaseUnusable, SchemaOutdated.
     """
     async with AsyncExitStack() as stack:
-
-        def new_connection(broker: Broker) -> BrokerConnection:
-            redis = open_redis(settings.redis_url_for(broker), answer_seconds=COMMAND_ANSWER_SECONDS)
-            stack.push_async_callback(redis.aclose)
-            scripts, keys = ScriptRunner(redis), BrokerKeys(broker)
-            buckets = RedisRateLimits(scripts, keys)
-            stack.push_async_callback(buckets.release)
-            connection = connect(
-                broker,
-                base_url=settings.base_url(broker),
-                nonces=RedisNonceSource(scripts, keys, settings.nonce_above(broker)),
-                proxy=settings.proxy(broker),
-                request_timeout_seconds=settings.request_timeout_seconds,
-                limits=PatientLimits(buckets) if settings.rate_limits else None,
-                markets_key=settings.master_credentials(broker),
-            )
-            if isinstance(connection, CountsRequests) and connection.budget is not None:
-                # Orders and polls of accounts come first.
-                connection.budget = connection.budget.at(Priority.BACKGROUND)
-            return connection
-
         connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
-        markets = OpenMarkets(new_connection)
-        try:
-            yield CapitalSources(connections=connections, markets=markets, stocks=settings.stocks)
-        finally:
-            await markets.close()
+        yield CapitalSources(connections=connections, markets=open_markets(settings, stack), stocks=settings.stocks)
+
+
+def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
+    """Return the markets of all brokers; a connection is opened by the first question. The end of `stack` closes all.
+
+    Requests are counted together with those of all other processes, so questions do not exceed the limits of a broker.
+    """
+    servers = AsyncExitStack()
+
+    @cache
+    def limits_of(broker: Broker) -> tuple[ScriptRunner, RedisRateLimits]:
+        # Once for each broker: a broker that is away is connected to again at each question.
+        redis = open_redis(settings.redis_url_for(broker), answer_seconds=COMMAND_ANSWER_SECONDS)
+        servers.push_async_callback(redis.aclose)
+        scripts = ScriptRunner(redis)
+        buckets = RedisRateLimits(scripts, BrokerKeys(broker))
+        servers.push_async_callback(buckets.release)
+        return scripts, buckets
+
+    def new_connection(broker: Broker) -> BrokerConnection:
+        scripts, buckets = limits_of(broker)
+        connection = connect(
+            broker,
+            base_url=settings.base_url(broker),
+            nonces=RedisNonceSource(scripts, BrokerKeys(broker), settings.nonce_above(broker)),
+            proxy=settings.proxy(broker),
+            request_timeout_seconds=settings.request_timeout_seconds,
+            limits=PatientLimits(buckets) if settings.rate_limits else None,
+            markets_key=settings.master_credentials(broker),
+        )
+        if isinstance(connection, CountsRequests) and connection.budget is not None:
+            # Orders and polls of accounts come first.
+            connection.budget = connection.budget.at(Priority.BACKGROUND)
+        return connection
+
+    markets = OpenMarkets(new_connection)
+    stack.push_async_callback(servers.aclose)
+    stack.push_async_callback(markets.close)
+    return markets

@@ -5,6 +5,7 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from time import monotonic
 from typing import Final, TypeVar
 
 import structlog
@@ -25,6 +26,8 @@ from shared.queries.capital.sources import CapitalSources
 
 READING_SECONDS: Final = 20.0
 """How long one question waits for market data. A rate limit may make it wait, because orders and polls come first."""
+LISTING_SECONDS: Final = 3600.0
+LISTING_RETRY_SECONDS: Final = 60.0
 ATR_CANDLES: Final = 100
 """Wilder's average depends on all candles before. After so many, the first ones no longer matter."""
 
@@ -48,21 +51,39 @@ class SymbolMarket:
 
 
 class OpenMarkets:
-    """Opens the connection to a broker at the first question, and uses it for all later ones. Implements `Markets`."""
+    """Opens the connection to a broker at the first question, and uses it for all later ones. Implements `Markets`.
 
-    def __init__(self, connect: Callable[[Broker], BrokerConnection]) -> None:
+    Listings are read again every hour, so that a process that runs for long answers questions about new pairs.
+    """
+
+    def __init__(self, connect: Callable[[Broker], BrokerConnection], clock: Callable[[], float] = monotonic) -> None:
         self._connect = connect
+        self._clock = clock
         self._open: dict[Broker, BrokerConnection] = {}
+        self._reload_at: dict[Broker, float] = {}
         self._opening = {broker: asyncio.Lock() for broker in Broker}
 
     async def of(self, broker: Broker) -> MarketData:
         """The market data of a broker. Raises BrokerError, RedisError, OSError."""
         async with self._opening[broker]:
             if broker not in self._open:
-                connection = self._connect(broker)
-                await connection.open()
-                self._open[broker] = connection
+                self._open[broker] = await self._opened(broker)
+                self._reload_at[broker] = self._clock() + LISTING_SECONDS
+            elif self._clock() >= self._reload_at[broker]:
+                # Before it is tried. What was listed stays when it fails, and the next try is a minute later.
+                self._reload_at[broker] = self._clock() + LISTING_RETRY_SECONDS
+                await self._open[broker].reload()
+                self._reload_at[broker] = self._clock() + LISTING_SECONDS
         return self._open[broker].market_data
+
+    async def _opened(self, broker: Broker) -> BrokerConnection:
+        connection = self._connect(broker)
+        try:
+            await connection.open()
+        except BaseException:
+            await connection.close()
+            raise
+        return connection
 
     async def close(self) -> None:
         """Close all connections."""
