@@ -1,6 +1,8 @@
 """Puts the application together: routes, problems, the gate, and the OpenAPI document."""
 
 import pkgutil
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from importlib import import_module
 from importlib.metadata import version
 from typing import Any, Final
@@ -16,7 +18,8 @@ from services.api.system import ApiSystem
 _ERROR: Final = 400
 _DESCRIPTION: Final = """
 Questions and actions of nija. Every path below `/api/` but this document needs a token with a role:
-read < operate < admin. Amounts are exact decimals as text, and times are UTC. Lists come in pages: `next` of a page is
+read < operate < admin. Amounts are exact decimals as text,
+and numbers in answers about capital. Times are UTC. Lists come in pages: `next` of a page is
 `after` of the next one. Errors are problem documents (RFC 9457). docs/api.md has a walk-through.
 """
 
@@ -46,6 +49,12 @@ def _complete(operation: dict[str, Any]) -> None:
 
 def make_application(system: ApiSystem) -> Api:
     """The application of one system."""
+
+    @asynccontextmanager
+    async def until_the_end(_: FastAPI) -> AsyncIterator[None]:
+        async with system.closing:
+            yield
+
     app = Api(
         title="nija",
         version=version("nija"),
@@ -55,6 +64,7 @@ def make_application(system: ApiSystem) -> Api:
         docs_url=None,
         redoc_url=None,
         redirect_slashes=False,
+        lifespan=until_the_end,
     )
     app.state.system = system
     add_problem_handlers(app)

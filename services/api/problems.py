@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 from starlette.exceptions import HTTPException
 
 from shared.actions.errors import ActionRefused, ChangeNotAnnounced, ChangeNotRead
-from shared.domain.errors import NijaError
+from shared.domain.errors import InvalidAmount, NijaError
 from shared.messaging.connection.errors import RedisUnavailable, RedisUnusable
 from shared.persistence.errors import (
     BadSecretKey,
@@ -27,6 +27,7 @@ from shared.persistence.errors import (
     UnknownFollower,
     UnknownToken,
 )
+from shared.queries.capital.errors import AccountNotRead, NoSuchAccount, UnknownPair
 from shared.queries.events import NotAPosition
 from shared.queries.fill_names import UnknownFill
 
@@ -51,6 +52,7 @@ NOT_ALLOWED: Final = ProblemKind("not-allowed", 403, "The token may not do this"
 NOT_FOUND: Final = ProblemKind("not-found", 404, "There is no such thing")
 METHOD_NOT_ALLOWED: Final = ProblemKind("method-not-allowed", 405, "The method is not allowed here")
 REFUSED: Final = ProblemKind("refused", 409, "The action was refused, and nothing was changed")
+STOPPED: Final = ProblemKind("stopped", 409, "Trading is stopped")
 UNDER_WAY: Final = ProblemKind("under-way", 409, "The same request is being carried out")
 TOO_LARGE: Final = ProblemKind("too-large", 413, "The body of the request is too large")
 NOT_VALID: Final = ProblemKind("not-valid", 422, "The request is not valid")
@@ -58,6 +60,7 @@ KEY_REUSED: Final = ProblemKind("key-reused", 422, "The Idempotency-Key stands f
 TOO_MANY: Final = ProblemKind("too-many-requests", 429, "The token has sent too many requests")
 DEFECT: Final = ProblemKind("defect", 500, "nija has a defect")
 AWAY: Final = ProblemKind("away", 503, "A server that nija needs does not answer")
+NOT_KNOWN: Final = ProblemKind("not-known", 503, "nija has no fresh data for an answer")
 STORED: Final = ProblemKind("stored", 503, "The change was stored, and a server failed after it")
 
 _OF_STATUS: Final = {kind.status: kind for kind in (NOT_FOUND, METHOD_NOT_ALLOWED, TOO_LARGE, NOT_VALID)}
@@ -66,6 +69,13 @@ _TEXTS: Final[dict[type[Exception], tuple[ProblemKind, str | None]]] = {
     UnknownFollower: (NOT_FOUND, "there is no such follower; GET /api/followers lists them"),
     UnknownFill: (NOT_FOUND, "there is no such fill; GET /api/fills lists them"),
     UnknownToken: (NOT_FOUND, "no token in use has this id; GET /api/tokens lists them"),
+    NoSuchAccount: (NOT_FOUND, "there is no such master account; GET /api/accounts lists them"),
+    UnknownPair: (
+        NOT_FOUND,
+        "the broker of the account lists no such pair against cash; a pair is for example BTC-USD",
+    ),
+    AccountNotRead: (NOT_KNOWN, None),
+    InvalidAmount: (NOT_VALID, "a number is out of its range"),
     NotAPosition: (NOT_VALID, "Last-Event-ID should be the id of an event of this stream, or be left out"),
     BadSecretKey: (REFUSED, "this process cannot read the keys of followers: use `nija followers` on the server"),
     ActionRefused: (REFUSED, None),
@@ -83,6 +93,8 @@ _TEXTS: Final[dict[type[Exception], tuple[ProblemKind, str | None]]] = {
 }
 _MESSAGES_WITH_INPUT: Final = frozenset({"value_error", "assertion_error", "union_tag_invalid"})
 """Kinds of pydantic's errors whose texts may repeat the value."""
+_NAMED_BY_CLIENT: Final = "volatilities"
+"""A field whose parts have names that the client chooses. They are not repeated."""
 
 
 class FieldProblem(BaseModel):
@@ -144,7 +156,7 @@ def problem_response(refused: RequestRefused) -> Response:
         errors=list(refused.errors) or None,
     )
     headers = dict(refused.headers)
-    if kind is AWAY:
+    if kind in (AWAY, NOT_KNOWN):
         headers.setdefault("Retry-After", str(RETRY_SECONDS))
     return Response(problem.model_dump_json(exclude_none=True), kind.status, headers, MEDIA_TYPE)
 
@@ -165,7 +177,7 @@ def refusal_of(error: Exception) -> RequestRefused:
     for kind_of_error in type(error).__mro__:
         if kind_of_error in _TEXTS:
             kind, detail = _TEXTS[kind_of_error]
-            if kind.status == AWAY.status:
+            if kind in (AWAY, STORED):
                 log.warning("a server failed during a request", error=str(error))
             return RequestRefused(kind, detail or str(error))
     return RequestRefused(REFUSED, str(error))
@@ -200,6 +212,8 @@ def _field_problem(problem: Mapping[str, Any]) -> FieldProblem:
     location = list(problem["loc"])
     if problem["type"] in ("extra_forbidden", "json_invalid"):
         location = location[:-1]
+    if _NAMED_BY_CLIENT in location:
+        location = location[: location.index(_NAMED_BY_CLIENT) + 1]
     message = "Value is not valid" if problem["type"] in _MESSAGES_WITH_INPUT else problem["msg"]
     return FieldProblem(field=".".join(map(str, location)), message=message)
 
@@ -228,11 +242,11 @@ def problems(*statuses: int) -> dict[int | str, dict[str, Any]]:
         401: "No token, or none that is valid",
         403: "The role of the token is too low",
         404: "There is no such thing",
-        409: "Refused, or the same request is under way",
+        409: "Refused, stopped, or the same request is under way",
         413: "The body is too large",
         422: "A field is not valid",
         429: "Too many requests; see Retry-After",
-        503: "A server that nija needs does not answer; see Retry-After",
+        503: "A server does not answer, or there are no fresh data; see Retry-After",
     }
     return {status: {"model": ProblemDocument, "description": titles[status]} for status in statuses}
 

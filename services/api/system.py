@@ -1,6 +1,7 @@
 """Holds what the routes work with: connections, actions, limits, and the parts of the settings that they need."""
 
 import threading
+from contextlib import AsyncExitStack
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Final, cast
@@ -11,9 +12,11 @@ from pydantic import SecretStr
 from services.api.limits import RequestLimits
 from shared.actions.context import ActionContext
 from shared.config import Settings
+from shared.config.capital import open_markets
 from shared.config.operator import action_context
 from shared.domain.identity import Broker
 from shared.observability.vitals import Duty
+from shared.queries.capital.sources import CapitalSources
 from shared.queries.connections import Connections
 
 MOST_STREAMS: Final = 20
@@ -30,6 +33,10 @@ class ApiSystem:
     enabled: tuple[Broker, ...]
     environment_token: SecretStr | None = field(repr=False)
     snapshot_max_age: timedelta
+    capital: CapitalSources
+    """What questions about capital read from."""
+    closing: AsyncExitStack
+    """What is closed at the end of the process, in its event loop."""
     stopping: threading.Event = field(default_factory=threading.Event)
     """Set when the process is to end. Streams end then."""
     database: Duty = field(default_factory=Duty)
@@ -40,6 +47,7 @@ class ApiSystem:
     def of(cls, settings: Settings, connections: Connections) -> "ApiSystem":
         """The system that the settings name, on open connections."""
         brokers = settings.enabled_brokers()
+        closing = AsyncExitStack()
         urls = [settings.redis_url, *(settings.own_redis_url(broker) for broker in brokers or Broker)]
         return cls(
             connections=connections,
@@ -48,6 +56,10 @@ class ApiSystem:
             enabled=brokers,
             environment_token=settings.api_token,
             snapshot_max_age=timedelta(seconds=settings.snapshot_max_age_seconds),
+            capital=CapitalSources(
+                connections=connections, markets=open_markets(settings, closing), stocks=settings.stocks
+            ),
+            closing=closing,
         )
 
 

@@ -13,6 +13,7 @@ from shared.domain.amounts import Instant
 from shared.queries.findings import Finding
 from shared.queries.health import UnknownText, read_unknown_texts
 from shared.queries.status import BrokerStatus, StageReport, SystemStatus
+from shared.queries.stops import Stop
 from shared.queries.system import system_status
 
 router = APIRouter(tags=["status"])
@@ -38,6 +39,8 @@ class StatusReport(Findings):
     database_error: str | None
     stage_reports: Sequence[StageReport]
     """From processes that cannot reach Redis."""
+    stops: Sequence[Stop]
+    """The stops that stand, of every scope."""
     brokers: Sequence[BrokerStatus]
 
 
@@ -57,6 +60,7 @@ def status(system: System, _: Reader) -> StatusReport:
         asked_at=found.asked_at,
         database_error=found.database_error,
         stage_reports=found.stage_reports,
+        stops=found.stops,
         brokers=found.brokers,
     )
 
