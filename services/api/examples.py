@@ -3,6 +3,8 @@
 from collections.abc import Mapping
 from typing import Any, Final
 
+from services.api.examples_capital import CAPITAL_ANSWERS
+
 _FOLLOWER: Final = {
     "broker": "kraken",
     "follower_id": "alice",
@@ -218,5 +220,6 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "positions": POSITIONS,
     "reconcile": RECONCILIATION,
     "tokens": TOKENS,
+    **CAPITAL_ANSWERS,
 }
 """By the id of the operation."""

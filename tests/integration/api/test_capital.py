@@ -125,40 +125,39 @@ def test_a_stop_is_a_409_until_it_is_resumed(api: RunningApi) -> None:
     assert api.post(ask, json=GOOD).json()["recommendation"] == "ENTER"
 
 
+WRONG: list[tuple[str, str, Any, int, str]] = [
+    ("GET", "/api/capital/state?account=secretsecret", None, 404, "not-found"),
+    ("GET", "/api/capital/state?broker=okx", None, 503, "not-known"),
+    ("GET", "/api/capital/leverage/optimal/SECRETSECRET", None, 404, "not-found"),
+    ("POST", "/api/capital/recommendation/position", {**GOOD, "symbol": "SECRETSECRET"}, 404, "not-found"),
+    ("GET", "/api/capital/analysis/complete?symbol=SECRETSECRET", None, 404, "not-found"),
+    ("GET", "/api/capital/history?hours=169", None, 422, "not-valid"),
+    ("GET", "/api/capital/leverage/optimal/BTC?market_regime=SECRETSECRET", None, 422, "not-valid"),
+    ("GET", "/api/capital/leverage/optimal/BTC?win_rate=NaN", None, 422, "not-valid"),
+    ("GET", "/api/capital/leverage/optimal/BTC?win_rate=Infinity", None, 422, "not-valid"),
+    ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": 2}, 422, "not-valid"),
+    ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": -1, "avg_loss": 1}, 422, "not-valid"),
+    ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": 1, "avg_loss": 0}, 422, "not-valid"),
+    ("POST", "/api/capital/recommendation/position", {**GOOD, "signal_score": 101}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"symbols": []}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRETSECRET": 0}}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRET SECRET": 1}}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["B"], "volatilities": {"B": 1}}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["BTC"] * 21}, 422, "not-valid"),
+]
+
+
 @pytest.mark.usefixtures("master")
-@pytest.mark.parametrize(
-    ("method", "path", "body", "status", "kind"),
-    [
-        ("GET", "/api/capital/state?account=secretsecret", None, 404, "not-found"),
-        ("GET", "/api/capital/state?broker=okx", None, 503, "not-known"),
-        ("GET", "/api/capital/leverage/optimal/SECRETSECRET", None, 404, "not-found"),
-        ("POST", "/api/capital/recommendation/position", {**GOOD, "symbol": "SECRETSECRET"}, 404, "not-found"),
-        ("GET", "/api/capital/analysis/complete?symbol=SECRETSECRET", None, 404, "not-found"),
-        ("GET", "/api/capital/history?hours=169", None, 422, "not-valid"),
-        ("GET", "/api/capital/leverage/optimal/BTC?market_regime=SECRETSECRET", None, 422, "not-valid"),
-        ("GET", "/api/capital/leverage/optimal/BTC?win_rate=NaN", None, 422, "not-valid"),
-        ("GET", "/api/capital/leverage/optimal/BTC?win_rate=Infinity", None, 422, "not-valid"),
-        ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": 2}, 422, "not-valid"),
-        ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": -1, "avg_loss": 1}, 422, "not-valid"),
-        ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": 1, "avg_loss": 0}, 422, "not-valid"),
-        ("POST", "/api/capital/recommendation/position", {**GOOD, "signal_score": 101}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {"symbols": []}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRETSECRET": 0}}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRET SECRET": 1}}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["B"], "volatilities": {"B": 1}}, 422, "not-valid"),
-        ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["BTC"] * 21}, 422, "not-valid"),
-    ],
-)
-def test_what_cannot_be_answered_is_a_problem_that_repeats_nothing(
-    api: RunningApi, method: str, path: str, body: Any, status: int, kind: str
-) -> None:
+def test_what_cannot_be_answered_is_a_problem_that_repeats_nothing(api: RunningApi) -> None:
     """Unknown accounts and symbols are 404, wrong values are 422, and an account that was never read is 503."""
-    response = api.ask(method, path, json=body)
-    problem(response, status, kind)
-    assert "secret" not in response.text.lower()
+    for method, path, body, status, kind in WRONG:
+        response = api.ask(method, path, json=body)
+        problem(response, status, kind)
+        assert "secret" not in response.text.lower()
 
 
+@pytest.mark.usefixtures("master")
 def test_a_number_that_json_does_not_know_is_refused(api: RunningApi) -> None:
     """Python's parser accepts NaN and Infinity. A size of them would be nonsense."""
     for word in ("NaN", "Infinity", "-Infinity"):

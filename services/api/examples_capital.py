@@ -1,0 +1,253 @@
+"""Shows an answer about capital of each kind in the OpenAPI document. Tests check that each is a valid answer."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+_ACCOUNT: Final = {"broker": "kraken", "account": "master"}
+_STATE: Final = {
+    "total_wallet_balance": 5000,
+    "available_balance": 4000,
+    "margin_used": 0,
+    "margin_used_pct": 0,
+    "margin_free_pct": 80,
+    "unrealized_pnl": 0,
+    "buying_power": 4000,
+    "total_equity": 5000,
+    "capital_status": "HEALTHY",
+    "positions": 1,
+    "as_of": "2026-11-30T10:00:00+00:00",
+}
+_HISTORY: Final = {
+    "points": [
+        {
+            "at": "2026-11-30T09:59:30+00:00",
+            "equity": 4950,
+            "available": 4000,
+            "margin_used_pct": 0,
+            "unrealized": 0,
+            "zone": "GREEN_ZONE",
+            "status": "HEALTHY",
+        },
+        {
+            "at": "2026-11-30T10:00:00+00:00",
+            "equity": 5000,
+            "available": 4000,
+            "margin_used_pct": 0,
+            "unrealized": 0,
+            "zone": "GREEN_ZONE",
+            "status": "HEALTHY",
+        },
+    ],
+    "first": 4950,
+    "last": 5000,
+    "peak": 5000,
+    "lowest": 4950,
+    "growth_pct": 1.0101,
+    "trend": "FLAT",
+    "volatility_pct": None,
+}
+_LEVERAGE: Final = {
+    "symbol": "BTC/USD",
+    "leverage": {
+        "optimal": 5,
+        "lowest": 2,
+        "highest": 5,
+        "effective": 1,
+        "before_class": 15,
+        "factors": {"volatility": 2, "depth": 0.9221, "win": 1.2, "regime": 1.1, "spread": 1, "account": 1},
+        "confidence": 100,
+    },
+    "atr_pct": 0.319,
+    "spread_bps": 2,
+    "missing": None,
+    "computed_at": "2026-11-30T10:00:00+00:00",
+}
+_KELLY: Final = {
+    "symbol": "BTC/USD",
+    "kelly": {
+        "odds": {"win_rate": 0.58, "ratio": 1.75, "win_rate_from": "request", "ratio_from": "request"},
+        "kelly_pct": 34,
+        "half_kelly_pct": 17,
+        "capital_factor": 1.2,
+        "regime_factor": 1,
+        "clamped_pct": 5,
+        "size": 100,
+    },
+    "heat_pct": 0,
+    "heat_factor": 1,
+    "drawdown_factor": 1,
+    "liquidity_factor": 1,
+    "size": 100,
+    "missing": None,
+}
+_MARGIN: Final = {
+    "zone": "GREEN_ZONE",
+    "action": "normal",
+    "margin_used_pct": 0,
+    "buffer_pct": 50,
+    "can_open_new": True,
+    "is_applicable": False,
+}
+_SCALING: Final = {
+    "account_class": "large",
+    "equity": 5000,
+    "most_positions": 15,
+    "open_positions": 0,
+    "leverage": [2, 5],
+    "risk_pct": 1.5,
+    "risk_band": [1, 2],
+    "risk_amount": 100,
+    "assets": ["BTC", "ETH", "BNB", "SOL", "XRP", "ADA", "LINK", "AVAX", "DOT", "LTC", "DOGE", "BCH"],
+    "stocks": ["AAPL", "MSFT", "SPY"],
+    "ways": ["pairs", "hedging", "TWAP"],
+    "goal": "capital preservation",
+}
+_PARITY: Final = {
+    "shares": {"BTC": 45.2, "ETH": 35.3, "SOL": 19.5},
+    "volatilities": {"BTC": 2.5, "ETH": 3.2, "SOL": 5.8},
+    "missing": [],
+}
+_DRAWDOWN: Final = {
+    "state": "normal",
+    "drawdown_pct": 0,
+    "peak": 5000,
+    "equity": 5000,
+    "is_breaker_open": False,
+    "breaker_until": None,
+    "size_pct": 100,
+    "most_positions": 15,
+    "leverage_less": 0,
+    "most_leverage": 1,
+    "recorded_at": "2026-11-30T10:00:00+00:00",
+}
+_BUCKETS: Final = {
+    "allocation": {
+        "buckets": [
+            {
+                "bucket": "CORE",
+                "target_pct": 50,
+                "target_value": 2500,
+                "current_pct": 20,
+                "current_value": 1000,
+                "off_pct": -60,
+                "is_off": True,
+                "leverage": [3, 5],
+            },
+            {
+                "bucket": "GROWTH",
+                "target_pct": 30,
+                "target_value": 1500,
+                "current_pct": 0,
+                "current_value": 0,
+                "off_pct": -100,
+                "is_off": True,
+                "leverage": [5, 10],
+            },
+            {
+                "bucket": "OPPORTUNITY",
+                "target_pct": 15,
+                "target_value": 750,
+                "current_pct": 0,
+                "current_value": 0,
+                "off_pct": -100,
+                "is_off": True,
+                "leverage": [3, 8],
+            },
+            {
+                "bucket": "RESERVE",
+                "target_pct": 5,
+                "target_value": 250,
+                "current_pct": 80,
+                "current_value": 4000,
+                "off_pct": 1500,
+                "is_off": True,
+                "leverage": None,
+            },
+        ],
+        "every": 86400.0,
+        "is_due": True,
+        "orders": [
+            {"bucket": "CORE", "asset": "BTC", "side": "buy", "value": 1500},
+            {"bucket": "GROWTH", "asset": "BNB", "side": "buy", "value": 1500},
+        ],
+    },
+    "proposed_at": None,
+}
+_RECOMMENDATION: Final = {
+    "recommendation": "ENTER",
+    "reason": "Enter with 100.00 USD.",
+    "reason_codes": [],
+    "action": "ENTER_NEW",
+    "optimal_leverage": 5,
+    "effective_leverage": 1,
+    "position_size_usd": 100,
+    "quantity": 0.002,
+    "margin_required": 100,
+    "risk_pct": 2,
+    "execution_method": "LIMIT",
+    "adjustments": [
+        {"name": "half_kelly", "factor": 0.2, "size": 1000},
+        {"name": "capital", "factor": 1.2, "size": 1200},
+        {"name": "kelly_band", "factor": 0.2083, "size": 250},
+        {"name": "class_risk", "factor": 0.4, "size": 100},
+    ],
+    "decided_by": "class_risk",
+    "odds": {"win_rate": 0.6, "ratio": 2, "win_rate_from": "request", "ratio_from": "request"},
+    "close_first": None,
+}
+_LIQUIDITY: Final = {
+    "symbol": "BTC/USD",
+    "side": "buy",
+    "size": 100,
+    "best_price": 2648.49,
+    "check": {
+        "impact_pct": 0,
+        "factor": 1,
+        "cut_factor": 1,
+        "quantity": 0.0378,
+        "final_impact_pct": 0,
+        "is_caution": False,
+        "is_sliced": False,
+    },
+    "method": "LIMIT",
+    "missing": None,
+}
+_ANALYSIS: Final = {
+    **_ACCOUNT,
+    "symbol": "BTC/USD",
+    "as_of": "2026-11-30T10:00:00+00:00",
+    "state": _STATE,
+    "leverage": _LEVERAGE,
+    "kelly": _KELLY,
+    "margin": _MARGIN,
+    "scaling": _SCALING,
+    "risk_parity": _PARITY,
+    "drawdown": _DRAWDOWN,
+    "opportunity": {"action": "ENTER_NEW", "score": 85, "worst": None, "worst_score": None},
+    "allocation": _BUCKETS,
+    "liquidity": _LIQUIDITY,
+    "recommendation": _RECOMMENDATION,
+}
+_STOP: Final = {
+    "scope": {"broker": "kraken", "follower_id": None},
+    "mode": "close-only",
+    "actor": "api:bot",
+    "reason": "a drill",
+    "changed_at": "2026-11-30T10:00:00+00:00",
+}
+CAPITAL_ANSWERS: Final[Mapping[str, Any]] = {
+    "capital_state": {**_STATE, **_ACCOUNT},
+    "capital_history": {**_HISTORY, **_ACCOUNT},
+    "leverage": {**_LEVERAGE, **_ACCOUNT},
+    "kelly_size": {**_KELLY, **_ACCOUNT},
+    "margin": {**_MARGIN, **_ACCOUNT},
+    "scaling": {**_SCALING, **_ACCOUNT},
+    "drawdown": {**_DRAWDOWN, **_ACCOUNT},
+    "buckets": {**_BUCKETS, **_ACCOUNT},
+    "recommendation": {**_RECOMMENDATION, **_ACCOUNT},
+    "risk_parity": _PARITY,
+    "analysis": _ANALYSIS,
+    "stop": {"scope": _STOP["scope"], "before": None, "standing": [_STOP], "unreached": []},
+    "resume": {"scope": _STOP["scope"], "before": _STOP, "standing": [], "unreached": []},
+}
+"""By the id of the operation."""
