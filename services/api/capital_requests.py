@@ -124,7 +124,14 @@ class ParityBody(Body):
     symbols: Annotated[tuple[SymbolInBody, ...], Field(min_length=1, max_length=_MOST_SYMBOLS)] = ()
     volatilities: Annotated[
         dict[SymbolInBody, _Volatility],
-        Field(default_factory=dict, min_length=1, max_length=_MOST_SYMBOLS, examples=[{"BTC": 2.5}]),
+        Field(
+            default_factory=dict,
+            min_length=1,
+            max_length=_MOST_SYMBOLS,
+            examples=[{"BTC": 2.5}],
+            # pydantic describes the form of the names, and not that other names are refused.
+            json_schema_extra={"additionalProperties": False},
+        ),
     ]
 
     def given(self) -> dict[str, Decimal]:
