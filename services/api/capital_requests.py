@@ -72,7 +72,7 @@ async def account_of(
 Account = Annotated[AccountName, Depends(account_of)]
 
 
-class Signal(Body):
+class SignalBody(Body):
     """What is known of a signal. Without odds, 0.50 and a ratio of 1.5 count; the answer says which were used."""
 
     model_config = ConfigDict(
@@ -97,7 +97,7 @@ class Signal(Body):
         )
 
 
-class EntryBody(Signal):
+class EntryBody(SignalBody):
     """An entry that the gate is asked about. Nothing is ordered."""
 
     side: Side = Side.BUY

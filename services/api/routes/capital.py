@@ -17,7 +17,7 @@ from services.api.capital_requests import (
     RegimeInQuery,
     ReturnInQuery,
     ScoreInQuery,
-    Signal,
+    SignalBody,
     SymbolInPath,
     SymbolInQuery,
     WinRateInQuery,
@@ -124,7 +124,7 @@ async def leverage(
 @router.post(
     "/position-size/kelly", response_model=of_account(KellyAnswer), responses=_PROBLEMS, operation_id="kelly_size"
 )
-async def kelly(system: System, account: Account, asked: Signal) -> Response:
+async def kelly(system: System, account: Account, asked: SignalBody) -> Response:
     """Show the size of a trade by half of Kelly's formula, with every factor. Without market data it is a 503."""
     found = await sizing.read_kelly(
         system.capital, account, asked.symbol, odds=asked.odds(), regime=asked.market_regime
