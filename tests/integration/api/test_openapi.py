@@ -45,8 +45,9 @@ QUESTIONS = {
 
 @pytest.fixture
 def settings(variables: dict[str, str]) -> Settings:
-    """No request of these tests is one too many, and no broker shows market data."""
-    settings = load_settings({**variables, "KRAKEN_BASE_URL": NOBODY, "NIJA_RATE_LIMITS": "false"})
+    """No request of these tests is one too many, no broker shows market data, and the master has a key."""
+    key = {"KRAKEN_API_KEY": f"master{CANARY}", "KRAKEN_API_SECRET": CANARY}
+    settings = load_settings({**variables, **key, "KRAKEN_BASE_URL": NOBODY, "NIJA_RATE_LIMITS": "false"})
     return settings.model_copy(update={"api_requests_per_minute": 1_000_000})
 
 
