@@ -1,6 +1,5 @@
 """Provides an empty system for each test: settings, connections and an action context on real servers."""
 
-import asyncio
 from collections.abc import Iterator
 
 import pytest
@@ -10,11 +9,10 @@ from shared.actions.context import ActionContext
 from shared.config import Settings, load_settings
 from shared.config.operator import Keys, action_context, open_connections
 from shared.domain.identity import Broker
-from shared.persistence.database import open_engine
 from shared.queries.connections import Connections
 from tests.contract.paper import PaperServer
 from tests.support.api import ENVIRONMENT_TOKEN, RunningApi, running_api
-from tests.support.running.capital_bench import open_capital_bench
+from tests.support.running.capital_bench import read_kraken_master
 
 
 @pytest.fixture
@@ -48,16 +46,7 @@ def kraken(tmp_path_factory: pytest.TempPathFactory) -> Iterator[PaperServer]:
 @pytest.fixture
 def master(kraken: PaperServer, variables: dict[str, str]) -> None:
     """A master account that was read a moment ago: 4,000 dollars, and 0.02 BTC at 50,000."""
-
-    async def read() -> None:
-        engine = open_engine(variables["DATABASE_URL"])
-        balances = {"USD": "4000", "BTC": "0.02"}
-        async with open_capital_bench(Broker.KRAKEN, kraken, variables["REDIS_URL"], engine, balances):
-            pass
-        engine.dispose()
-
-    kraken.pin_price("BTC/USD", "50000")
-    asyncio.run(read())
+    read_kraken_master(kraken, variables["REDIS_URL"], variables["DATABASE_URL"])
 
 
 @pytest.fixture

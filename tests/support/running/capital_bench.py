@@ -1,5 +1,6 @@
 """Lets questions about capital meet a real paper broker, Redis and PostgreSQL: a master account that is read on demand."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.price_list import PriceListWriter, StoredPrices
 from shared.messaging.scripts import ScriptRunner
+from shared.persistence.database import open_engine
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.queries.capital.markets import OpenMarkets
 from shared.queries.capital.sources import AccountName, CapitalSources
@@ -125,3 +127,17 @@ async def open_capital_bench(
         await watching.close()
         await markets.close()
         sources.connections.redis_of(broker).close()
+
+
+def read_kraken_master(paper: PaperServer, redis_url: str, database_url: str) -> None:
+    """Read a new master account at a paper Kraken once: 4,000 dollars, and 0.02 BTC at 50,000."""
+
+    async def read() -> None:
+        engine = open_engine(database_url)
+        balances = {"USD": "4000", "BTC": "0.02"}
+        async with open_capital_bench(Broker.KRAKEN, paper, redis_url, engine, balances):
+            pass
+        engine.dispose()
+
+    paper.pin_price("BTC/USD", "50000")
+    asyncio.run(read())

@@ -1,6 +1,5 @@
 """Runs `nija capital …` in the process of the test, with a paper Kraken, a real Redis and a real PostgreSQL."""
 
-import asyncio
 import json
 import os
 import sys
@@ -12,9 +11,8 @@ import pytest
 
 from services.cli.app import main
 from shared.domain.identity import Broker
-from shared.persistence.database import open_engine
 from tests.contract.paper import PaperServer
-from tests.support.running.capital_bench import open_capital_bench
+from tests.support.running.capital_bench import read_kraken_master
 
 
 class Ended(NamedTuple):
@@ -78,14 +76,5 @@ def empty_nija(
 @pytest.fixture
 def nija(empty_nija: Nija, kraken: PaperServer, fresh_redis_url: str, fresh_database_url: str) -> Nija:
     """Run a command of a system whose master has 4,000 dollars and 0.02 BTC at 50,000."""
-
-    async def read() -> None:
-        engine = open_engine(fresh_database_url)
-        balances = {"USD": "4000", "BTC": "0.02"}
-        async with open_capital_bench(Broker.KRAKEN, kraken, fresh_redis_url, engine, balances):
-            pass
-        engine.dispose()
-
-    kraken.pin_price("BTC/USD", "50000")
-    asyncio.run(read())
+    read_kraken_master(kraken, fresh_redis_url, fresh_database_url)
     return empty_nija
