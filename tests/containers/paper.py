@@ -33,8 +33,6 @@ _DOLLARS: Final = {"paper_one": 10_000, "paper_two": 2_500, "paper_three": 50_00
 _MORE_DOLLARS: Final = {"four": 5_000, "five": 20_000, "six": 100_000, "seven": 3_000, "eight": 30_000}
 OPEN_LIMITS: Final = OpenLimits(timedelta(minutes=15), margin=Decimal("0.1"), margin_of_liquid=Decimal("0.1"))
 """So wide that no open is skipped: these tests demand that every fill is copied, however long a fault lasts."""
-DRAIN_PLACES: Final = 2
-"""So few that several workers are needed for the eight followers of a fill. Otherwise one of them gets all."""
 OPEN_SETTINGS: Final = {
     "NIJA_OPEN_MAX_AGE_SECONDS": str(int(OPEN_LIMITS.max_age.total_seconds())),
     "NIJA_OPEN_PRICE_LIMIT_PERCENT": str(OPEN_LIMITS.margin * 100),
@@ -51,7 +49,7 @@ class Paper:
             "nija-test",
             "paper",
             folder,
-            settings={**OPEN_SETTINGS, "NIJA_DRAIN_PLACES": str(DRAIN_PLACES)},
+            settings=OPEN_SETTINGS,
             added={"gate": gate("paper-redis", "paper-postgres", inside="paper", outside="outside")},
         )
         self.traders: list[Trader] = []

@@ -35,7 +35,7 @@ RECOVERY_SECONDS = 180
 """The longest that the copies of a fault's time may take when it is over. The next fault comes afterwards."""
 KRAKEN_WORKERS = 3
 SHARED_SECONDS = 180
-"""How long each of these workers may wait for its first follower. A fill gives hints to some of them, as if by lot."""
+"""How long each of these workers may wait for its first hint. One worker, as if by lot, gets the hint of a fill."""
 ALL = tuple(Broker)
 """Whose copies a fault holds up that concerns every broker."""
 SILENT: tuple[Broker, ...] = ()
