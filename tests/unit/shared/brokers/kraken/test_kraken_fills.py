@@ -74,7 +74,7 @@ async def test_an_account_that_never_stops_trading_is_read(
 async def test_a_fill_that_is_counted_and_never_listed_is_reported(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
-    """The list is not taken for complete. The error says what is missing, and no page is read for ever."""
+    """The list is not taken for complete. The error says what is missing, and the reading ends."""
     newest_first = [(f"T{number:03}", trade(number)) for number in reversed(range(60))]
 
     def history(request: Recorded) -> Any:
