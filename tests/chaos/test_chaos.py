@@ -52,7 +52,7 @@ def test_no_fault_doubles_or_loses_an_order_at_all_brokers_together(tmp_path: Pa
     assert report["copied"] >= 500
 
 
-@pytest.mark.waits
+@pytest.mark.alone
 def test_no_fault_doubles_or_loses_an_order_whatever_the_seed(tmp_path: Path) -> None:
     """Every kind of fault, with five more seeds, one at each broker alone."""
     runs = {seed: list(Broker)[seed % len(Broker)] for seed in range(101, 101 + SEEDS)}

@@ -34,7 +34,7 @@ PAUSE_SECONDS = 4
 RECOVERY_SECONDS = 180
 """The longest that the copies of a fault's time may take when it is over. The next fault comes afterwards."""
 KRAKEN_WORKERS = 3
-SHARED_SECONDS = 180
+SHARED_SECONDS = 400
 """How long each of these workers may wait for its first hint. One worker, as if by lot, gets the hint of a fill."""
 ALL = tuple(Broker)
 """Whose copies a fault holds up that concerns every broker."""

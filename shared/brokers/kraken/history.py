@@ -46,15 +46,18 @@ async def whole_history(
         return dict(page), None if count is None else int(count)
 
     entries = dict(known)
+    read_now: set[str] = set()
     offset = 0
     read_before: frozenset[str] = frozenset()
     while True:
         page, count = await request(endpoint, {**parameters, "ofs": offset} if offset else dict(parameters), read)
         new = page.keys() - entries.keys()
+        repeated = page.keys() <= read_now
         entries.update(page)
+        read_now.update(page)
         offset += len(page)
-        # Without a count, only a page without new entries shows the end.
-        if not page or listed_as in UNPAGED or (len(entries) >= count if count is not None else not new):
+        # Without a count, only a page that this reading has seen already shows the end.
+        if not page or listed_as in UNPAGED or (len(entries) >= count if count is not None else repeated):
             return entries
         if count is None or (offset < count and page.keys().isdisjoint(read_before)):
             continue

@@ -96,6 +96,21 @@ async def test_the_next_reading_reads_only_what_is_new(server: RecordingServer, 
     assert await requests_of_a_reading() == 3
 
 
+async def test_without_a_count_every_page_is_read_again(server: RecordingServer, account: BrokerAccount) -> None:
+    """A compatible server may leave the count out. A fill that becomes visible late on a later page is found there too."""
+    done = [(f"T{number:03}", trade(number)) for number in range(120)]
+    late = done.pop(20)
+
+    def history(request: Recorded) -> Any:
+        offset = int(request.fields.get("ofs", "0"))
+        return {"trades": dict(done[::-1][offset : offset + 50])}
+
+    server.answers["TradesHistory"] = history
+    await account.fills_since(SINCE)
+    done.insert(20, late)
+    assert len(await account.fills_since(SINCE)) == 120
+
+
 async def test_a_fill_that_is_counted_and_never_listed_is_reported(
     server: RecordingServer, account: BrokerAccount
 ) -> None:
