@@ -26,7 +26,7 @@ _STAGE_MEANINGS = {
 
 def fills_table(fills: Sequence[FillReport], labels: dict[str, str], title: str) -> Table:
     """A row per fill, oldest first; fits 80 columns."""
-    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table = Table(title=title, title_justify="left", header_style="bold", box=SIMPLE_HEAD, padding=0)
     with_broker = len({fill.broker for fill in fills}) > 1
     if with_broker:
         table.add_column("broker", no_wrap=True)
