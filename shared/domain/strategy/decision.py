@@ -10,11 +10,12 @@ from typing import Annotated, Any, Final, Literal
 from pydantic import Field, TypeAdapter
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.capital.regime import MarketRegime
 from shared.domain.strategy.candle_window import WindowFault
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
 from shared.domain.strategy.position import StrategyPosition
-from shared.domain.strategy.signal import AdxRegime, Signal
+from shared.domain.strategy.signal import Signal
 from shared.domain.strategy.sizing import SizeBound
 from shared.domain.strategy.trader_account import TraderAccount
 
@@ -92,7 +93,7 @@ class GateQuestion:
     signal_score: int
     expected_return_pct: Amount
     """The distance to 2R in percent, before a target is lifted."""
-    regime: AdxRegime
+    regime: MarketRegime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
