@@ -6,7 +6,6 @@ Nothing is filled in: five minutes of which one is missing are no candle, and th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -71,7 +70,6 @@ def _five_minutes(run: Candles) -> Iterator[Candle]:
 
 
 def _joined(bars: tuple[Bar, ...], opened_at: datetime) -> Candle:
-    volume: Decimal = sum((bar.base_volume for bar in bars), ZERO)
     return Candle(
         opened_at=opened_at,
         interval=INTERVAL,
@@ -79,6 +77,6 @@ def _joined(bars: tuple[Bar, ...], opened_at: datetime) -> Candle:
         high=max(bar.high for bar in bars),
         low=min(bar.low for bar in bars),
         close=bars[-1].close,
-        base_volume=volume,
+        base_volume=sum((bar.base_volume for bar in bars), ZERO),
         is_closed=True,
     )

@@ -73,13 +73,15 @@ class BacktestResult(_Report):
     position_open: bool
     """Whether a position was left at the end. It is no trade yet."""
     decisions: dict[str, int]
-    """How often was entered, exited, and held for which reasons."""
+    """How often was entered, rejected by the capital gate, exited and held, each with the reasons."""
+    not_bought: dict[str, int]
+    """How many approved entries were not bought, and why."""
     gaps: tuple[MissingMinutes, ...]
     parameters: ApexParameters
     assumptions: tuple[str, ...]
     equity: tuple[EquityPoint, ...]
     seconds: float
-    """How long the run took."""
+    """How long the run took, with gate and report."""
 
     @property
     def profit_share(self) -> Decimal:

@@ -7,6 +7,8 @@ from decimal import Decimal
 from math import isfinite
 from typing import Final
 
+import orjson
+
 from shared.domain.strategy.candle_window import WindowFault, WindowProblem, faults_at
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import DecisionInputs, StrategyDecision
@@ -67,8 +69,9 @@ def technical_values(columns: PriceColumns) -> TechnicalValues | None:
     )
     if not isfinite(sum(floats)):
         return None
-    # The text of a float is the shortest one that leads back to it, so nothing is lost or invented.
-    values = [Decimal(repr(value)) for value in floats]
+    # The text of a float is the shortest one that leads back to it, so nothing is lost or invented. orjson writes the
+    # same digits as `repr`, and all ten in the time of one `repr`.
+    values = [Decimal(text) for text in orjson.dumps(floats).decode()[1:-1].split(",")]
     return TechnicalValues(
         vwap=values[0],
         ema_9=values[1],

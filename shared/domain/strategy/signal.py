@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Final
 
+from shared.domain.amounts import ZERO
 from shared.domain.capital.regime import MarketRegime
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
@@ -72,14 +73,14 @@ def signal_of(technical: TechnicalValues, candle: CandleValues, parameters: Apex
         long=MarketFilter(
             price_and_vwap=candle.close > technical.vwap,
             averages=technical.ema_9 > technical.ema_21 > technical.ema_50,
-            histogram=technical.histogram > 0,
+            histogram=technical.histogram > ZERO,
             trend=trend,
             volume=volume,
         ),
         short=MarketFilter(
             price_and_vwap=candle.close < technical.vwap,
             averages=technical.ema_9 < technical.ema_21 < technical.ema_50,
-            histogram=technical.histogram < 0,
+            histogram=technical.histogram < ZERO,
             trend=trend,
             volume=volume,
         ),

@@ -104,7 +104,8 @@ def test_a_backtest_decides_like_one_window_at_a_time(history: CandleHistory) ->
     """On 900 real candles: the same filter and score as live, candle by candle, and each record computes again."""
     part = CandleHistory(history.candles[:1200], (), 299)
     decisions: list[StrategyDecision] = []
-    Backtest(part, venue_of(EXAMPLE_BROKER, BTC_USD), on_decision=decisions.append).run()
+    Backtest(part, venue_of(EXAMPLE_BROKER, BTC_USD), on_decision=lambda made, _: decisions.append(made)).run()
+    decisions = [decision for decision in decisions if decision.inputs.account.best_bid is None]
     assert len(decisions) == 1200 - 299
     for offset, decision in enumerate(decisions):
         alone = HONEST(part.candles, 299 + offset)

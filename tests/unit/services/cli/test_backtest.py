@@ -39,7 +39,7 @@ def test_the_tables_name_gaps_assumptions_and_changes(tmp_path: Path, capsys: py
     text = capsys.readouterr().out
     assert "equity after" in text
     assert "gap: 2024-01-01 00:14 to 2024-01-01 00:17 UTC is not traded over" in text
-    assert "assumed: orders are executed at the next candle's open, 0.05 % worse" in text
+    assert "assumed: entries and exits of a close are executed at the next candle's open, 0.05 % worse" in text
     assert "changed: near = 0.01" in text
     assert "changed: conditions" not in text
 
