@@ -6,6 +6,7 @@ Nothing is filled in: five minutes of which one is missing are no candle, and th
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from itertools import pairwise
 from pathlib import Path
 from typing import Final
@@ -19,6 +20,8 @@ from shared.exchange.candles import Bar, Candles, load_candle_runs
 
 _MINUTE: Final = timedelta(minutes=1)
 _MINUTES: Final = INTERVAL.length // _MINUTE
+_VOLUME_STEP: Final = Decimal("1e-8")
+"""The file has volumes in quote currency. Brokers report base currency with eight places."""
 
 
 class NothingToTest(NijaError):
@@ -77,6 +80,6 @@ def _joined(bars: tuple[Bar, ...], opened_at: datetime) -> Candle:
         high=max(bar.high for bar in bars),
         low=min(bar.low for bar in bars),
         close=bars[-1].close,
-        base_volume=sum((bar.base_volume for bar in bars), ZERO),
+        base_volume=sum((bar.base_volume for bar in bars), ZERO).quantize(_VOLUME_STEP),
         is_closed=True,
     )

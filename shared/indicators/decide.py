@@ -5,7 +5,6 @@ This is the lowest place that may import both the indicators and the rules of th
 
 from decimal import Decimal
 from math import isfinite
-from typing import Final
 
 import orjson
 
@@ -16,10 +15,8 @@ from shared.domain.strategy.indicator_values import TechnicalValues, candle_valu
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_account import TraderAccount
-from shared.indicators.functions import adx, atr, ema, macd_histogram, rsi, vwap
+from shared.indicators.functions import adx, atr, ema, macd_histogram, rsi
 from shared.indicators.window import PriceColumns, Window
-
-VWAP_CANDLES: Final = 100
 
 
 def decide(
@@ -56,7 +53,7 @@ def technical_values(columns: PriceColumns) -> TechnicalValues | None:
     highs, lows, closes = columns.highs, columns.lows, columns.closes
     histogram, strength = macd_histogram(closes), rsi(closes)
     floats = (
-        vwap(columns.turnovers[-VWAP_CANDLES:], columns.volumes[-VWAP_CANDLES:]),
+        columns.vwaps.item(-1),
         ema(closes, 9).item(-1),
         ema(closes, 21).item(-1),
         ema(closes, 50).item(-1),

@@ -7,7 +7,7 @@ once. Both lead to the same window.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, Self
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 
@@ -20,7 +20,9 @@ from shared.domain.strategy.candle_window import (
     problem_of,
 )
 from shared.domain.strategy.parameters import WINDOW_CANDLES
-from shared.indicators.functions import Series, typical_prices
+from shared.indicators.functions import Series, typical_prices, vwaps
+
+VWAP_CANDLES: Final = 100
 
 
 class PriceColumns(NamedTuple):
@@ -29,9 +31,8 @@ class PriceColumns(NamedTuple):
     highs: Series
     lows: Series
     closes: Series
-    volumes: Series
-    turnovers: Series
-    """Typical price × volume."""
+    vwaps: Series
+    """The VWAP of the 100 candles up to each candle; NaN where there are fewer."""
 
     @classmethod
     def of(cls, candles: Sequence[Candle]) -> Self:
@@ -40,14 +41,14 @@ class PriceColumns(NamedTuple):
         lows = np.array([float(candle.low) for candle in candles])
         closes = np.array([float(candle.close) for candle in candles])
         volumes = np.array([float(candle.base_volume) for candle in candles])
-        return cls(highs, lows, closes, volumes, typical_prices(highs, lows, closes) * volumes)
+        means = vwaps(typical_prices(highs, lows, closes) * volumes, volumes, VWAP_CANDLES)
+        missing = np.full(len(closes) - len(means), np.nan)
+        return cls(highs, lows, closes, np.concatenate([missing, means]))
 
     def between(self, start: int, end: int) -> "PriceColumns":
         """Return the columns of the candles from `start` to `end`, which is left out. Nothing is copied."""
         part = slice(start, end)
-        return PriceColumns(
-            self.highs[part], self.lows[part], self.closes[part], self.volumes[part], self.turnovers[part]
-        )
+        return PriceColumns(self.highs[part], self.lows[part], self.closes[part], self.vwaps[part])
 
 
 @dataclass(frozen=True, slots=True)
