@@ -7,7 +7,7 @@ once. Both lead to the same window.
 from bisect import bisect_left
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final, NamedTuple, Self
+from typing import Final, NamedTuple, Self, overload
 
 import numpy as np
 
@@ -66,6 +66,32 @@ class Window:
         return cls(candles, faults_of(candles, asset_class), PriceColumns.of(candles))
 
 
+class _Part(Sequence[Candle]):
+    """Some successive candles of a long run. A copy of 300 of them would take as long as the indicators."""
+
+    __slots__ = ("_end", "_start", "_whole")
+
+    def __init__(self, whole: tuple[Candle, ...], start: int, end: int) -> None:
+        self._whole, self._start, self._end = whole, start, end
+
+    def __len__(self) -> int:
+        return self._end - self._start
+
+    @overload
+    def __getitem__(self, index: int) -> Candle: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequence[Candle]: ...
+    def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
+        places = range(self._start, self._end)[index]
+        return self._whole[places] if isinstance(places, int) else [self._whole[place] for place in places]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Sequence) and tuple(self) == tuple(other)
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+
 class WindowSeries:
     """All windows of a run of candles, such as those of a candle file."""
 
@@ -82,7 +108,7 @@ class WindowSeries:
     def ending_at(self, index: int) -> Window:
         """Return the window whose last candle is at this index. Before index 299 it is too short."""
         start, end = max(0, index + 1 - WINDOW_CANDLES), index + 1
-        candles = self._candles[start:end]
+        candles = _Part(self._candles, start, end)
         place = bisect_left(self._doubtful, start)
         has_doubt = place < len(self._doubtful) and self._doubtful[place] < end
         usable = not has_doubt and len(candles) == WINDOW_CANDLES
