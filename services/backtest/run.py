@@ -76,7 +76,7 @@ class Backtest:
         offers = (self._profile.offer(connected=True),)
         self._routes = [route_of(self._profile.broker, limit, offers) for limit in (ZERO, self._profile.opens_from_usd)]
         self._settles = timedelta(seconds=parameters.settle_seconds)
-        self._equity: list[tuple[datetime, Decimal]] = []
+        self._equity: list[Decimal] = []
         self._decisions: Counter[tuple[str, ...]] = Counter()
         self._not_bought: Counter[str] = Counter()
 
@@ -157,7 +157,7 @@ class Backtest:
         self._last = decision
         self._decisions[_kind_of(decision, answer)] += 1
         self._report(decision, answer)
-        self._equity.append((candle.closes_at, equity))
+        self._equity.append(equity)
 
     def _report(self, decision: StrategyDecision, answer: Recommendation | None) -> None:
         if self._on_decision is not None:
@@ -194,7 +194,7 @@ class Backtest:
             ends_at=candles[-1].closes_at,
             candles=len(candles) - history.first_decided,
             equity_before=self._equity_before,
-            equity_after=self._equity[-1][1],
+            equity_after=self._equity[-1],
             largest_drawdown=largest_drawdown(self._equity),
             fees=self._account.fees,
             trades=tuple(self._account.trades),
@@ -204,7 +204,10 @@ class Backtest:
             gaps=tuple(MissingMinutes(starts_at=gap.starts_at, ends_at=gap.ends_at) for gap in history.gaps),
             parameters=self._parameters,
             assumptions=assumptions_of(self._venue),
-            equity=tuple(EquityPoint(at=at, equity=equity) for at, equity in self._equity),
+            equity=tuple(
+                EquityPoint(at=candle.closes_at, equity=equity, price=candle.close)
+                for candle, equity in zip(candles[history.first_decided :], self._equity, strict=True)
+            ),
             seconds=perf_counter() - began,
         )
 

@@ -260,7 +260,7 @@ def test_an_execution_pays_what_the_simulated_exchange_takes() -> None:
 def test_the_largest_drawdown_is_from_the_highest_peak_before() -> None:
     """From 120 to 90 are 25 %; the deeper fall from 100 to 80 before is 20 %."""
     values = [100, 80, 120, 90, 130]
-    assert largest_drawdown([(STARTS_AT, D(value)) for value in values]) == D("0.25")
+    assert largest_drawdown([D(value) for value in values]) == D("0.25")
     assert largest_drawdown([]) == 0
 
 
