@@ -16,14 +16,17 @@ _MOST_FINDINGS = 20
 
 def check_bias(history: "CandleHistory", parameters: ApexParameters, *, as_json: bool) -> None:
     """Decide again on other versions of the same past, and print every difference."""
-    from services.backtest.bias import find_bias, sample_of
+    from services.backtest.bias import catches_a_look_ahead, find_bias, sample_of
     from services.backtest.decide_at import decide_at_with
 
     indexes = sample_of(history)
     with output.progress(f"deciding again on {len(indexes)} candles"):
-        findings = find_bias(history.candles, indexes, decide_at_with(parameters))
+        decide_at = decide_at_with(parameters)
+        findings = find_bias(history.candles, indexes, decide_at)
+        works = catches_a_look_ahead(history.candles, decide_at)
     if as_json:
-        output.print_json({"candles": len(indexes), "findings": [_as_json(finding) for finding in findings]})
+        shown = [_as_json(finding) for finding in findings]
+        output.print_json({"candles": len(indexes), "findings": shown, "planted_look_ahead_caught": works})
     else:
         for finding in findings[:_MOST_FINDINGS]:
             output.console.print(
@@ -33,7 +36,8 @@ def check_bias(history: "CandleHistory", parameters: ApexParameters, *, as_json:
             f"{output.counted(len(indexes), 'candle')} decided again on four other versions of the same past: "
             f"{output.counted(len(findings), 'difference')}"
         )
-    if findings:
+        output.console.print(f"a planted look-ahead was {'' if works else 'not '}caught")
+    if findings or not works:
         raise typer.Exit(1)
 
 

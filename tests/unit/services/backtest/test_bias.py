@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from services.backtest.bias import BiasCheck, find_bias, sample_of
+from services.backtest.bias import BiasCheck, catches_a_look_ahead, find_bias, sample_of
 from services.backtest.candle_file import CandleHistory, read_history
 from services.backtest.costs import venue_of
 from services.backtest.decide_at import decide_at_with
@@ -93,6 +93,13 @@ def test_a_planted_bias_is_caught(strategy: object, caught_by: set[BiasCheck]) -
     assert callable(strategy)
     found = {finding.check for finding in find_bias(CANDLES, INDEXES, strategy)}
     assert caught_by <= found
+
+
+def test_the_checks_are_checked_with_a_planted_look_ahead() -> None:
+    """It is caught, and a strategy that reads nothing at all shows that this can fail."""
+    assert catches_a_look_ahead(CANDLES, HONEST)
+    always = HONEST(CANDLES, 400)
+    assert not catches_a_look_ahead(CANDLES, lambda candles, index: always)
 
 
 def test_an_honest_strategy_has_no_finding_on_the_same_candles() -> None:

@@ -87,7 +87,11 @@ def test_the_bias_checks_say_how_much_they_have_checked(tmp_path: Path, capsys: 
     called(minutes_file(tmp_path), bias=True)
     assert "20 candles decided again on four other versions of the same past: 0 differences" in capsys.readouterr().out
     called(minutes_file(tmp_path), bias=True, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"candles": 20, "findings": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "candles": 20,
+        "findings": [],
+        "planted_look_ahead_caught": True,
+    }
 
 
 def test_a_bias_is_a_finding(
