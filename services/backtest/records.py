@@ -22,7 +22,7 @@ class UnreadableRecords(NijaError):
 
 
 @dataclass(frozen=True, slots=True)
-class RecordedDecision:
+class StrategyRecord:
     """A decision, and what the capital gate answered to an entry."""
 
     decision: StrategyDecision
@@ -58,7 +58,7 @@ def to_line(decision: StrategyDecision, gate: Recommendation | None) -> bytes:
     return b'{"decision":%b,"gate":%b}\n' % (to_json(decision), answer)
 
 
-def read_records(path: Path) -> Iterator[RecordedDecision]:
+def read_records(path: Path) -> Iterator[StrategyRecord]:
     """Yield the decisions of a file in their order. Raises UnreadableRecords, which names the line."""
     try:
         with path.open("rb") as file:
@@ -68,11 +68,11 @@ def read_records(path: Path) -> Iterator[RecordedDecision]:
         raise UnreadableRecords(f"the decisions in {path} cannot be read: {error.strerror}") from None
 
 
-def _from_line(line: bytes, where: str) -> RecordedDecision:
+def _from_line(line: bytes, where: str) -> StrategyRecord:
     try:
         values = orjson.loads(line)
         gate = values["gate"]
-        return RecordedDecision(
+        return StrategyRecord(
             from_json(orjson.dumps(values["decision"])), None if gate is None else Recommendation.model_validate(gate)
         )
     except ValidationError as error:

@@ -18,11 +18,11 @@ from services.cli.backtest_bias import check_bias
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.amounts import parse_amount
 from shared.domain.errors import InvalidAmount, InvalidSymbol
-from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.symbol import Symbol
 
 if TYPE_CHECKING:
     from services.backtest.result import BacktestResult
+    from services.backtest.sweep import SweepJob
 
 _MOST_REASONS = 12
 
@@ -47,6 +47,12 @@ def backtest(
     records: Annotated[
         Path | None, typer.Option(help="Write every decision to this file, for `nija explain`; 2 kB for each candle.")
     ] = None,
+    sweep: Annotated[
+        Path | None,
+        typer.Option(
+            help="Run every combination of the parameters that this TOML file lists, such as near = [0.004, 0.005]."
+        ),
+    ] = None,
     bias: Annotated[bool, typer.Option("--bias", help="Check that no decision depends on later candles.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
@@ -58,14 +64,31 @@ def backtest(
     from services.backtest.candle_file import read_history
     from services.backtest.costs import venue_of
     from services.backtest.run import Backtest
+    from services.backtest.sweep import SweepJob, parameters_of
 
-    chosen = parse_broker(broker, "--broker")
-    parameters = _parameters(settings or ())
-    venue = venue_of(
-        chosen, _symbol(symbol), None if slippage is None else _number(slippage, "--slippage", below=Decimal(1))
-    )
+    chosen, pair, changed = parse_broker(broker, "--broker"), _symbol(symbol), _settings(settings or ())
+    worse = None if slippage is None else _number(slippage, "--slippage", below=Decimal(1))
     cash = _number(equity, "--equity", above=Decimal(0))
     since_moment, until_moment = _moment(since, "--from"), _moment(until, "--to")
+    parameters, venue = parameters_of(changed), venue_of(chosen, pair, worse)
+    if sweep is not None:
+        if bias or png or html or records:
+            raise ConfigurationError("--sweep prints one table; leave out --bias, --png, --html and --records")
+        _sweep(
+            SweepJob(
+                candles=candles.resolve(),
+                broker=chosen,
+                symbol=pair,
+                since=since_moment,
+                until=until_moment,
+                equity=cash,
+                slippage=worse,
+                settings=changed,
+            ),
+            sweep,
+            as_json=as_json,
+        )
+        return
     with output.progress(f"reading {candles}"):
         history = read_history(candles, since_moment, until_moment)
     if bias:
@@ -82,6 +105,18 @@ def backtest(
         output.print_json(result.model_dump(mode="json") | {"candles_per_second": round(result.candles_per_second)})
     else:
         _show(result)
+
+
+def _sweep(job: "SweepJob", path: Path, *, as_json: bool) -> None:
+    from services.backtest.candle_file import read_history
+    from services.backtest.sweep import read_combinations
+    from services.cli.backtest_sweep import sweep
+
+    combinations = read_combinations(path, job.settings)
+    with output.progress(f"reading {job.candles}"):
+        # Each process of the worker reads the file again. A problem of the file is reported here, before they start.
+        read_history(job.candles, job.since, job.until)
+    sweep([job.model_copy(update={"settings": settings}) for settings in combinations], as_json=as_json)
 
 
 def _write_charts(result: "BacktestResult", png: Path | None, html: Path | None) -> None:
@@ -102,14 +137,14 @@ def _write(option: str, path: Path, content: bytes) -> None:
         raise ConfigurationError(f"{option}: {path} cannot be written: {error.strerror}") from None
 
 
-def _parameters(settings: Sequence[str]) -> ApexParameters:
-    parameters = APEX
+def _settings(settings: Sequence[str]) -> dict[str, str]:
+    found = {}
     for setting in settings:
         name, equals, value = setting.partition("=")
         if not equals:
             raise ConfigurationError(f"--set is {setting!r}; it should be NAME=VALUE, such as near=0.004")
-        parameters = parameters.with_setting(name.strip(), value.strip())
-    return parameters
+        found[name.strip()] = value.strip()
+    return found
 
 
 def _moment(text: str | None, option: str) -> datetime | None:

@@ -7,7 +7,7 @@ from typing import Annotated, Final
 
 import typer
 
-from services.backtest.records import RecordedDecision, read_records
+from services.backtest.records import StrategyRecord, read_records
 from services.cli import output
 from shared.config import ConfigurationError
 from shared.domain.strategy.decide import decide_again
@@ -56,7 +56,7 @@ def explain_decision(
         show_explanation(f"decision {number}", explain(record.decision, record.gate))
 
 
-def _compute_again(numbered: Iterator[tuple[int, RecordedDecision]], *, as_json: bool) -> None:
+def _compute_again(numbered: Iterator[tuple[int, StrategyRecord]], *, as_json: bool) -> None:
     count, differing = 0, []
     with output.progress("computing the decisions again"):
         for number, record in numbered:
@@ -107,13 +107,13 @@ def _wanted(text: str) -> int | datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
-def _is_meant(number: int, record: RecordedDecision, wanted: int | datetime) -> bool:
+def _is_meant(number: int, record: StrategyRecord, wanted: int | datetime) -> bool:
     if isinstance(wanted, int):
         return number == wanted
     return wanted in (record.decision.inputs.last_candle, record.decision.inputs.account.at)
 
 
-def _list(numbered: Iterator[tuple[int, RecordedDecision]], limit: int, *, as_json: bool) -> None:
+def _list(numbered: Iterator[tuple[int, StrategyRecord]], limit: int, *, as_json: bool) -> None:
     orders = [(number, record) for number, record in numbered if isinstance(record.decision, Enter | Exit)]
     newest = orders[-limit:][::-1]
     if as_json:
@@ -129,7 +129,7 @@ def _list(numbered: Iterator[tuple[int, RecordedDecision]], limit: int, *, as_js
         output.console.print(f"{len(newest)} of {len(orders)}; --limit shows more")
 
 
-def _in_short(record: RecordedDecision) -> str:
+def _in_short(record: StrategyRecord) -> str:
     decision, gate = record.decision, record.gate
     if isinstance(decision, Exit):
         return f"sell: {decision.reason.value} at {decision.price:,.2f}"
@@ -138,7 +138,7 @@ def _in_short(record: RecordedDecision) -> str:
     return "buy"
 
 
-def _as_json(number: int, record: RecordedDecision) -> dict[str, object]:
+def _as_json(number: int, record: StrategyRecord) -> dict[str, object]:
     explanation = explain(record.decision, record.gate)
     return {
         "number": number,

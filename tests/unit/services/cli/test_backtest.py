@@ -21,7 +21,7 @@ def called(path: Path, **options: Any) -> None:
     """Call the command; what is not given has its default."""
     defaults: dict[str, Any] = {"broker": "kraken", "symbol": "BTC/USD", "since": None, "until": None, "settings": None}
     defaults |= {"equity": "10000", "slippage": None, "bias": False, "as_json": False}
-    defaults |= {"png": None, "html": None, "records": None}
+    defaults |= {"sweep": None, "png": None, "html": None, "records": None}
     backtest(path, **(defaults | options))
 
 
@@ -47,7 +47,7 @@ def test_the_tables_name_gaps_assumptions_and_changes(tmp_path: Path, capsys: py
 
 
 def test_charts_page_and_records_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Beside the JSON on standard output, and without a bar where no terminal would show it."""
+    """The JSON goes to standard output as well. Without a terminal there is no bar."""
     files = {"png": tmp_path / "a.png", "html": tmp_path / "a.html", "records": tmp_path / "a.jsonl"}
     called(minutes_file(tmp_path), as_json=True, **files)
     done = capsys.readouterr()
