@@ -8,7 +8,7 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NamedTuple
 
 import typer
 
@@ -61,46 +61,55 @@ def backtest(
     It decides as it does live, and the capital gate answers for every entry. Orders pay the broker's fees and are
     executed at the next candle's open, a little worse. The report names every assumption.
     """
-    from services.backtest.candle_file import read_history
-    from services.backtest.costs import venue_of
-    from services.backtest.run import Backtest
-    from services.backtest.sweep import SweepJob, parameters_of
+    from services.backtest.sweep import SweepJob
 
-    chosen, pair, changed = parse_broker(broker, "--broker"), _symbol(symbol), _settings(settings or ())
-    worse = None if slippage is None else _number(slippage, "--slippage", below=Decimal(1))
-    cash = _number(equity, "--equity", above=Decimal(0))
-    since_moment, until_moment = _moment(since, "--from"), _moment(until, "--to")
-    parameters, venue = parameters_of(changed), venue_of(chosen, pair, worse)
+    job = SweepJob(
+        candles=candles.resolve(),
+        broker=parse_broker(broker, "--broker"),
+        symbol=_symbol(symbol),
+        since=_moment(since, "--from"),
+        until=_moment(until, "--to"),
+        equity=_number(equity, "--equity", above=Decimal(0)),
+        slippage=None if slippage is None else _number(slippage, "--slippage", below=Decimal(1)),
+        settings=_settings(settings or ()),
+    )
     if sweep is not None:
         if bias or png or html or records:
             raise ConfigurationError("--sweep prints one table; leave out --bias, --png, --html and --records")
-        _sweep(
-            SweepJob(
-                candles=candles.resolve(),
-                broker=chosen,
-                symbol=pair,
-                since=since_moment,
-                until=until_moment,
-                equity=cash,
-                slippage=worse,
-                settings=changed,
-            ),
-            sweep,
-            as_json=as_json,
-        )
+        _sweep(job, sweep, as_json=as_json)
         return
-    with output.progress(f"reading {candles}"):
-        history = read_history(candles, since_moment, until_moment)
+    _run(job, _Files(png, html, records), bias=bias, as_json=as_json)
+
+
+class _Files(NamedTuple):
+    """What a run writes; None: nothing."""
+
+    png: Path | None
+    html: Path | None
+    records: Path | None
+
+
+def _run(job: "SweepJob", files: _Files, *, bias: bool, as_json: bool) -> None:
+    from services.backtest.candle_file import read_history
+    from services.backtest.costs import venue_of
+    from services.backtest.run import Backtest
+    from services.backtest.sweep import parameters_of
+
+    parameters, venue = parameters_of(job.settings), venue_of(job.broker, job.symbol, job.slippage)
+    with output.progress(f"reading {job.candles}"):
+        history = read_history(job.candles, job.since, job.until)
     if bias:
         check_bias(history, parameters, as_json=as_json)
         return
     with ExitStack() as stack:
-        listener = None if records is None else stack.enter_context(RecordWriter(records)).add
+        listener = None if files.records is None else stack.enter_context(RecordWriter(files.records)).add
         decided = len(history.candles) - history.first_decided
         progress = stack.enter_context(output.progress_bar("deciding", decided))
-        run = Backtest(history, venue, equity=cash, parameters=parameters, on_decision=listener, on_progress=progress)
+        run = Backtest(
+            history, venue, equity=job.equity, parameters=parameters, on_decision=listener, on_progress=progress
+        )
         result = run.run()
-    _write_charts(result, png, html)
+    _write_charts(result, files.png, files.html)
     if as_json:
         output.print_json(result.model_dump(mode="json") | {"candles_per_second": round(result.candles_per_second)})
     else:
