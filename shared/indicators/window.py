@@ -83,7 +83,11 @@ class _Part(Sequence[Candle]):
     def __getitem__(self, index: slice) -> Sequence[Candle]: ...
     def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
         places = range(self._start, self._end)[index]
-        return self._whole[places] if isinstance(places, int) else [self._whole[place] for place in places]
+        if isinstance(places, int):
+            return self._whole[places]
+        if places.step == 1:
+            return self._whole[places.start : places.stop]
+        return [self._whole[place] for place in places]
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Sequence) and tuple(self) == tuple(other)

@@ -170,7 +170,7 @@ def _json_value(value: object) -> Any:
     if isinstance(value, Decimal):
         text = str(value)
         # Most amounts have their plain text already, and a backtest writes millions of them.
-        return text if text[-1] != "0" and "E" not in text else plain(value)
+        return plain(value) if "E" in text or (text[-1] == "0" and ("." in text or value.is_signed())) else text
     if isinstance(value, BaseModel):
         return orjson.Fragment(_json_of_model(value))
     raise TypeError(f"a decision has no {type(value).__name__}")
