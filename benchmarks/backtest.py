@@ -10,6 +10,7 @@ backtesting.py has the licence AGPL. It is used here only, as a program of the d
 import time
 import warnings
 from collections.abc import Callable
+from decimal import Decimal
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -32,6 +33,7 @@ from shared.indicators.decide import technical_values
 from shared.indicators.window import WindowSeries
 
 SYMBOL = Symbol("BTC", "USD")
+_EQUITY = Decimal(10_000)
 
 
 async def backtest(path: Path, rounds: int, announce: Announce) -> tuple[Comparison, dict[str, float]]:
@@ -82,13 +84,13 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
     windows = [series.ending_at(index) for index in indexes]
     entries = [decision for decision in decisions if isinstance(decision, Enter)]
     market = PaperMarket(INSTRUMENTS[SYMBOL], FourHourAtr(history.candles).at)
-    capital = PaperCapital(profile_of(venue.instrument.broker), market, entries[0].inputs.account.equity_usd)
+    capital = PaperCapital(profile_of(venue.instrument.broker), market, _EQUITY)
     work: dict[str, Callable[[], object]] = {
         "windows": lambda: [series.ending_at(index) for index in indexes],
         "indicators": lambda: [technical_values(window.columns) for window in windows],
         "values of the candles": lambda: [candle_values(window.candles) for window in windows],
         "rules": lambda: [decide_from(decision.inputs) for decision in decisions],
-        "capital gate": lambda: [capital.ask(entry, entry.inputs.account.equity_usd) for entry in entries],
+        "capital gate": lambda: [capital.ask(entry, _EQUITY) for entry in entries],
         "records": lambda: [to_line(*pair) for pair in zip(decisions, answers, strict=True)],
         "whole run": lambda: _run(history, venue),
     }

@@ -23,6 +23,7 @@ AtrAt = Callable[[datetime], Decimal | None]
 ATR_CANDLES: Final = 100
 """What a live trader reads too. Wilder's average depends on all candles before, and hardly on older ones."""
 _FOUR_HOURS: Final = Interval.FOUR_HOURS
+_TOO_OLD: Final = 2 * _FOUR_HOURS.length
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -63,7 +64,7 @@ class FourHourAtr:
     def at(self, moment: datetime) -> Decimal | None:
         """Return the value by the last candle that is over; None after a gap until there are 15 candles in a row."""
         place = bisect_right(self._known_from, moment) - 1
-        if place < 0 or moment - self._known_from[place] >= 2 * _FOUR_HOURS.length:
+        if place < 0 or moment - self._known_from[place] >= _TOO_OLD:
             return None
         return self._values[place]
 

@@ -27,16 +27,17 @@ def decide(
 ) -> StrategyDecision:
     """Return what to do now. It reads no clock and changes nothing; equal arguments lead to equal decisions."""
     candles = window.candles
+    last = candles[-1] if candles else None
     faults = window.faults
-    if candles:
-        faults += faults_at(candles[-1], account.at, parameters.stale_seconds)
+    if last is not None:
+        faults += faults_at(last, account.at, parameters.stale_seconds)
     technical = None if faults else technical_values(window.columns)
-    if not faults and technical is None:
-        faults = (WindowFault(WindowProblem.NOT_A_NUMBER, candles[-1].opened_at),)
+    if last is not None and not faults and technical is None:
+        faults = (WindowFault(WindowProblem.NOT_A_NUMBER, last.opened_at),)
     return decide_from(
         DecisionInputs(
             first_candle=candles[0].opened_at if candles else None,
-            last_candle=candles[-1].opened_at if candles else None,
+            last_candle=None if last is None else last.opened_at,
             candles=len(candles),
             faults=faults,
             technical=technical,

@@ -6,7 +6,6 @@ A decision can be computed again from its own `inputs`, to the last digit.
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
-from functools import lru_cache
 from typing import Annotated, Any, Final, Literal
 
 import orjson
@@ -155,6 +154,8 @@ class Hold:
 
 StrategyDecision = Enter | Exit | Hold
 
+_written: dict[int, tuple[BaseModel, orjson.Fragment]] = {}
+_MOST_WRITTEN: Final = 256
 _ADAPTER: Final[TypeAdapter[StrategyDecision]] = TypeAdapter(
     Annotated[StrategyDecision, Field(discriminator="decision")]
 )
@@ -172,14 +173,22 @@ def _json_value(value: object) -> Any:
         # Most amounts have their plain text already, and a backtest writes millions of them.
         return plain(value) if "E" in text or (text[-1] == "0" and ("." in text or value.is_signed())) else text
     if isinstance(value, BaseModel):
-        return orjson.Fragment(_json_of_model(value))
+        return _json_of_model(value)
     raise TypeError(f"a decision has no {type(value).__name__}")
 
 
-@lru_cache(maxsize=256)
-def _json_of_model(model: BaseModel) -> str:
-    # Instruments, fees and parameters are frozen, and the same ones occur in all decisions of an account.
-    return model.model_dump_json()
+def _json_of_model(model: BaseModel) -> orjson.Fragment:
+    """Write a frozen model. Instruments, fees and parameters are the same objects in all decisions of an account.
+
+    The cache goes by identity, because the hash of a model takes longer than the rest of the record. It holds the model,
+    so that no other one gets its id.
+    """
+    known = _written.get(id(model))
+    if known is None:
+        if len(_written) >= _MOST_WRITTEN:
+            _written.clear()
+        known = _written[id(model)] = (model, orjson.Fragment(model.model_dump_json()))
+    return known[1]
 
 
 def from_json(text: str | bytes) -> StrategyDecision:

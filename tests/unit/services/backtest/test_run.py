@@ -119,6 +119,14 @@ def test_an_entry_is_dropped_after_a_gap() -> None:
     assert result.not_bought == {"a gap follows": 1}
 
 
+def test_a_candle_without_volume_leads_to_no_decision_while_it_is_in_the_window() -> None:
+    """The report counts such candles by their reason, and nothing is bought on them."""
+    silent = WARM[-2].model_copy(update={"base_volume": D(0)})
+    result = Backtest(CandleHistory((*WARM[:-2], silent, WARM[-1], *QUIET), (), 299), VENUE, atr=lambda _: D(2)).run()
+    assert result.decisions == {"no decision: no_volume": 3}
+    assert not result.position_open
+
+
 def test_after_a_gap_only_the_emergency_is_judged() -> None:
     """The candles cannot be decided on, so the stop at 3,125 waits; 1 % below the entry is sold nevertheless."""
     bought = later(("3152", "3153", "3151", "3152"))
