@@ -74,6 +74,16 @@ def find_bias(
     return findings
 
 
+def catches_a_look_ahead(candles: Sequence[Candle], decide_at: DecideAt) -> bool:
+    """Whether the checks notice a strategy that decides with the next candle. Without that, no finding means nothing."""
+
+    def looks_ahead(past: Sequence[Candle], index: int) -> StrategyDecision:
+        return decide_at(past, min(index + 1, len(past) - 1))
+
+    found = find_bias(candles, [len(candles) - 2], looks_ahead)
+    return {finding.check for finding in found} >= {BiasCheck.CUT, BiasCheck.NOISE}
+
+
 def _checks(
     candles: Sequence[Candle], index: int, decide_at: DecideAt, expected: StrategyDecision, random: Random
 ) -> Iterator[tuple[BiasCheck, Callable[[], StrategyDecision | None]]]:

@@ -20,6 +20,8 @@ from shared.exchange.candles import Bar, Candles, load_candle_runs
 
 _MINUTE: Final = timedelta(minutes=1)
 _MINUTES: Final = INTERVAL.length // _MINUTE
+_VOLUME_STEP: Final = Decimal("1e-8")
+"""The file has volumes in quote currency. Brokers report base currency with eight places."""
 
 
 class NothingToTest(NijaError):
@@ -71,7 +73,6 @@ def _five_minutes(run: Candles) -> Iterator[Candle]:
 
 
 def _joined(bars: tuple[Bar, ...], opened_at: datetime) -> Candle:
-    volume: Decimal = sum((bar.base_volume for bar in bars), ZERO)
     return Candle(
         opened_at=opened_at,
         interval=INTERVAL,
@@ -79,6 +80,6 @@ def _joined(bars: tuple[Bar, ...], opened_at: datetime) -> Candle:
         high=max(bar.high for bar in bars),
         low=min(bar.low for bar in bars),
         close=bars[-1].close,
-        base_volume=volume,
+        base_volume=sum((bar.base_volume for bar in bars), ZERO).quantize(_VOLUME_STEP),
         is_closed=True,
     )

@@ -93,10 +93,10 @@ def venue_of(broker: Broker, symbol: Symbol, slippage: Decimal | None = None) ->
 
 def assumptions_of(venue: Venue) -> tuple[str, ...]:
     """Name what a backtest takes for granted, for its report."""
-    instrument = venue.instrument
+    instrument, profile = venue.instrument, profile_of(venue.instrument.broker)
     paid_in = "the coin" if venue.fee_in_base else instrument.quote
     return (
-        f"orders are executed at the next candle's open, {plain(venue.slippage * 100)} % worse",
+        f"entries and exits of a close are executed at the next candle's open, {plain(venue.slippage * 100)} % worse",
         "within a candle the low comes before the high, so a stop comes before a target",
         "a stop or target that the open has passed is executed at the open, otherwise at its own price, both less slippage",
         f"every order is a taker and pays {plain(venue.fees.taker * 100)} %; the fee of a purchase is taken in {paid_in}",
@@ -104,7 +104,11 @@ def assumptions_of(venue: Venue) -> tuple[str, ...]:
             f"lots of {plain(instrument.lot)} {instrument.base}, at least {plain(instrument.minimum_quantity)} "
             f"{instrument.base} and {plain(instrument.minimum_cost)} {instrument.quote} an order, as the paper brokers have them"
         ),
-        "every order is filled as a whole, whatever the volume of the candle was",
-        "one symbol; the 4-hour ATR is unknown, so the regime is never VOLATILE",
+        "every order is filled as a whole and at once, whatever the volume of the candle was and whatever the gate planned",
+        "the capital gate sees the order book that a paper broker shows at the close, because the file has none",
+        "the 4-hour ATR comes from the file; until 15 candles of four hours are complete the gate has none, and rejects",
+        "the gate sees a spot account with this symbol only, its own closed trades, and its drawdown at each close",
+        f"{profile.title} is the only connected broker, so no entry is routed elsewhere; trading is never stopped",
+        "each candle is decided on as soon as it counts as complete; no cycle is late or lost",
         "gaps of the file are not traded over: 300 candles without a gap are needed again after each",
     )

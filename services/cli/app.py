@@ -95,6 +95,12 @@ COMMANDS: Final = (
         "Compute the decisions for a past fill again, from the inputs in the ledger.",
     ),
     CommandOnFirstUse(
+        "explain",
+        "See",
+        "services.cli.explain:explain_decision",
+        "Show why a trade was made or not: each value, what it was compared with, and which limit decided the size.",
+    ),
+    CommandOnFirstUse(
         "capital",
         "See",
         "services.cli.capital.app:app",

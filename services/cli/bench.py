@@ -124,6 +124,33 @@ def bulkhead(
 
 
 @app.command()
+def backtest(
+    candles: Annotated[Path, typer.Option(help="A CSV file of one-minute candles, also .gz.")],
+    rounds: RoundsOption = 5,
+    as_json: JsonOption = False,
+) -> None:
+    """Candles a second that a backtest decides on, with capital gate and records, against backtesting.py.
+
+    backtesting.py runs similar rules on the same candles, in floats, without gate and records. The figures are medians
+    of rounds that take turns.
+    """
+    run = _benchmark("backtest")
+    console = Console(stderr=True, highlight=False, markup=False)
+    compared, parts = asyncio.run(run(candles, rounds, console.print))
+    ours = _Rate("candles_per_second", "candles a second, decided, gated and recorded by nija")
+    baseline = _Rate("backtesting_py_per_second", "candles a second, backtesting.py")
+    shown = {"microseconds": {name: round(cost, 1) for name, cost in parts.items()}}
+    _show(compared, ours, baseline, shown, as_json=as_json)
+    if not as_json:
+        costs = output.table("what a decided candle costs")
+        output.text_columns(costs, "part")
+        output.number_columns(costs, "microseconds")
+        for name, cost in parts.items():
+            costs.add_row(name, f"{cost:.1f}")
+        output.show(costs)
+
+
+@app.command()
 def memory(
     followers: Annotated[int, typer.Option(min=100, max=100_000, help="Clients in one process.")] = 1_000,
     as_json: JsonOption = False,
@@ -150,6 +177,8 @@ def _benchmark(name: str) -> Any:
     try:
         return getattr(import_module(f"benchmarks.{name}"), name)
     except ModuleNotFoundError as error:
+        if error.name == "backtesting":
+            raise NoBenchmarks("backtesting.py is missing; it is one of the libraries of `make test`") from None
         if error.name not in ("benchmarks", f"benchmarks.{name}"):
             raise
         raise NoBenchmarks(
@@ -175,13 +204,14 @@ def _bench(name: str, *, postgres: bool) -> Iterator[_Bench]:
         yield _Bench(redis.url, database, folder, console)
 
 
-def _show(compared: Any, ours: _Rate, baseline: _Rate, options: dict[str, int], *, as_json: bool) -> None:
+def _show(compared: Any, ours: _Rate, baseline: _Rate, options: dict[str, Any], *, as_json: bool) -> None:
     """Print both rates. `compared` is the Comparison that the benchmark returned."""
     found = compared.as_json(ours.name, baseline.name)
     if as_json:
         output.print_json(found | options)
         return
-    shown = output.table(f"medians of {found['rounds']} rounds, {options['followers']:,} followers")
+    followers = f", {options['followers']:,} followers" if "followers" in options else ""
+    shown = output.table(f"medians of {found['rounds']} rounds{followers}")
     output.text_columns(shown, "what")
     output.number_columns(shown, "rate", "lowest", "highest")
     for rate in (ours, baseline):

@@ -8,7 +8,7 @@ import io
 import json
 import os
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from decimal import Decimal
@@ -16,6 +16,7 @@ from typing import Any, Final
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.progress import Progress
 from rich.table import Table
 
 from shared.domain.amounts import ZERO, plain, round_down
@@ -99,6 +100,18 @@ def progress(what: str) -> Iterator[None]:
     """Show on standard error that the command is at work. Only a terminal shows it."""
     with Console(stderr=True).status(what):
         yield
+
+
+@contextmanager
+def progress_bar(what: str, total: int) -> Iterator[Callable[[int], None]]:
+    """Show on standard error how much is done. Yields a function that takes the number of finished parts.
+
+    Only a terminal shows it.
+    """
+    shown = Console(stderr=True)
+    with Progress(console=shown, transient=True, disable=not shown.is_terminal) as bar:
+        task = bar.add_task(what, total=total)
+        yield lambda done: bar.update(task, completed=done)
 
 
 def print_json(document: Any) -> None:

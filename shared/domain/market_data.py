@@ -13,9 +13,13 @@ from pydantic import BaseModel, ConfigDict, model_validator
 from shared.domain.amounts import Amount, Instant
 from shared.domain.symbol import Symbol
 
+_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
+
 
 class Interval(StrEnum):
     """How long a candle lasts."""
+
+    length: timedelta
 
     ONE_MINUTE = "1m"
     FIVE_MINUTES = "5m"
@@ -28,13 +32,9 @@ class Interval(StrEnum):
     TWELVE_HOURS = "12h"
     ONE_DAY = "1d"
 
-    @property
-    def length(self) -> timedelta:
-        return _LENGTHS[self]
-
-
-_UNITS = {"m": timedelta(minutes=1), "h": timedelta(hours=1), "d": timedelta(days=1)}
-_LENGTHS = {interval: int(interval[:-1]) * _UNITS[interval[-1]] for interval in Interval}
+    def __init__(self, text: str) -> None:
+        # An attribute and no property: a backtest reads it several times for each candle.
+        self.length = int(text[:-1]) * _UNITS[text[-1]]
 
 
 class Candle(BaseModel):

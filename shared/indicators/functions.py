@@ -12,6 +12,8 @@ import talib
 from numpy.typing import NDArray
 
 Series = NDArray[np.float64]
+_ROWS = 4096
+"""Sums that are computed at a time, so that a file of years needs little memory."""
 
 # TA-Lib wraps its functions so that they accept frames of pandas. The wrapper costs as much time as some indicators.
 _EMA: Callable[..., Series] = unwrap(talib.EMA)
@@ -51,8 +53,23 @@ def typical_prices(highs: Series, lows: Series, closes: Series) -> Series:
     return (highs + lows + closes) / 3
 
 
-def vwap(turnovers: Series, volumes: Series) -> float:
-    """The mean price of a series, weighted by volume; NaN without volume. A turnover is typical price × volume."""
-    # Not a dot product: its last digit depends on the processor.
-    total = volumes.sum().item()
-    return turnovers.sum().item() / total if total else float("nan")
+def vwaps(turnovers: Series, volumes: Series, period: int) -> Series:
+    """The mean prices of the last `period` candles, weighted by volume: one for each candle from that number on.
+
+    A turnover is typical price × volume. NaN where there was no volume.
+    """
+    with np.errstate(invalid="ignore"):
+        return _sums(turnovers, period) / _sums(volumes, period)
+
+
+def _sums(values: Series, period: int) -> Series:
+    """The sum of each `period` successive values, added in the same order wherever a series begins.
+
+    No running sum and no dot product: the last digit of the first depends on the beginning, that of the second on the
+    processor. Each row is contiguous, so numpy adds it up as it adds up a single series.
+    """
+    if len(values) < period:
+        return np.empty(0)
+    rows = np.lib.stride_tricks.sliding_window_view(values, period)
+    parts = [np.ascontiguousarray(rows[start : start + _ROWS]).sum(axis=1) for start in range(0, len(rows), _ROWS)]
+    return np.concatenate(parts)

@@ -9,6 +9,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.candle_file import minutes_file
+
 BENCHES = {
     "fanout": ("followers_per_second", "task_delay_per_second"),
     "copy": ("orders_per_second", "bare_loop_orders_per_second"),
@@ -32,6 +34,22 @@ def test_a_benchmark_prints_ratio_and_both_rates(
     assert found["ratio"] == pytest.approx(found[ours] / found[baseline], abs=0.02)
     assert "round 2 of 2: " in done.stderr
     assert list(tmp_path.glob("nija-bench-*")) == []
+
+
+@pytest.mark.long
+def test_the_backtest_is_measured_against_another_engine(nija: Callable[..., Any], tmp_path: Path) -> None:
+    """Both rates on the same candles in the same run, and what each part of a decided candle costs."""
+    path = minutes_file(tmp_path)
+    done = nija("bench", "backtest", "--candles", str(path), "--rounds", "2", "--json")
+    assert done.returncode == 0, done.stderr
+    found = done.json()
+    assert found["rounds"] == len(found["candles_per_second_all"]) == len(found["backtesting_py_per_second_all"]) == 2
+    assert found["ratio"] == pytest.approx(found["candles_per_second"] / found["backtesting_py_per_second"], abs=0.02)
+    parts = found["microseconds"]
+    assert parts["whole run"] >= sum(parts[name] for name in ("indicators", "rules", "records")) > 0
+    refused = nija("bench", "backtest", "--candles", str(tmp_path / "none.csv"))
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert "none.csv cannot be read" in refused.stderr
 
 
 def test_without_the_repository_the_benchmarks_are_missed_by_name(tmp_path: Path) -> None:

@@ -197,4 +197,6 @@ class RequestedOdds(BaseModel):
 
 def usable(levels: tuple[BookLevel, ...]) -> tuple[BookLevel, ...]:
     """Return the levels that can be traded: with a price and a quantity above zero."""
-    return tuple(level for level in levels if all(SMALLEST <= each <= LARGEST for each in level))
+    return tuple(
+        [level for level in levels if SMALLEST <= level.price <= LARGEST and SMALLEST <= level.quantity <= LARGEST]
+    )

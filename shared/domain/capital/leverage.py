@@ -18,6 +18,7 @@ from shared.domain.capital.arithmetic import (
     clamp,
     fixed_precision,
     half_up,
+    log10,
     total,
 )
 from shared.domain.capital.facts import MarketFacts, usable
@@ -169,7 +170,7 @@ def account_factor(equity: Decimal) -> Decimal:
     """Return the factor of an account's size: 1 at 5,000 US dollars, 0.75 to 1.5; the least for an empty account."""
     balance = checked("equity", equity, least=0)
     least = Decimal("0.75")
-    return least if balance <= ONE else clamp(balance.log10() / LARGE_FROM.log10(), least, Decimal("1.5"))
+    return least if balance <= ONE else clamp(log10(balance) / log10(LARGE_FROM), least, Decimal("1.5"))
 
 
 @fixed_precision
@@ -179,7 +180,7 @@ def depth_score(book: OrderBook) -> Decimal | None:
     value = min(sides)
     if value <= 0:
         return None
-    return clamp(_LEAST_DEPTH + 40 * (value / _DEPTH_VALUE).log10(), _LEAST_DEPTH, HUNDRED)
+    return clamp(_LEAST_DEPTH + 40 * log10(value / _DEPTH_VALUE), _LEAST_DEPTH, HUNDRED)
 
 
 @fixed_precision

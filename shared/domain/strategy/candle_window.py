@@ -15,6 +15,8 @@ from shared.domain.market_data import Candle, Interval
 from shared.domain.strategy.parameters import WINDOW_CANDLES
 
 INTERVAL: Final = Interval.FIVE_MINUTES
+_SECONDS: Final = INTERVAL.length.total_seconds()
+_NO_TIME: Final = timedelta(0)
 SESSION_BREAK: Final = timedelta(hours=12)
 """A stock has no candles while its market is closed. A pause of at least this length is a closed market, not a gap."""
 
@@ -58,7 +60,7 @@ def problem_of(candle: Candle) -> WindowProblem | None:
 def problem_between(previous: Candle, candle: Candle, asset_class: AssetClass) -> WindowProblem | None:
     """Return what is wrong between two neighbours."""
     pause = candle.opened_at - previous.closes_at
-    if pause < timedelta(0):
+    if pause < _NO_TIME:
         return WindowProblem.UNORDERED
     if not pause or (asset_class is AssetClass.STOCK and pause >= SESSION_BREAK):
         return None
@@ -91,7 +93,7 @@ def faults_of(candles: Sequence[Candle], asset_class: AssetClass) -> tuple[Windo
 def faults_at(last: Candle, at: datetime, stale_seconds: int) -> tuple[WindowFault, ...]:
     """Return what is wrong with the last candle of a window at the moment of the decision."""
     age = at - last.closes_at
-    if age < timedelta(0):
+    if age < _NO_TIME:
         return (WindowFault(WindowProblem.FROM_THE_FUTURE, last.opened_at),)
     if age > timedelta(seconds=stale_seconds):
         return (WindowFault(WindowProblem.STALE, last.opened_at),)
@@ -100,4 +102,4 @@ def faults_at(last: Candle, at: datetime, stale_seconds: int) -> tuple[WindowFau
 
 def seconds_into_candle(at: datetime) -> float:
     """Return how old the present candle is. Five-minute candles begin at whole multiples of five minutes."""
-    return at.timestamp() % INTERVAL.length.total_seconds()
+    return at.timestamp() % _SECONDS

@@ -4,17 +4,20 @@ A decision can be computed again from its own `inputs`, to the last digit.
 """
 
 from dataclasses import dataclass
+from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
 
-from pydantic import Field, TypeAdapter
+import orjson
+from pydantic import BaseModel, Field, TypeAdapter
 
-from shared.domain.amounts import Amount, Instant
+from shared.domain.amounts import Amount, Instant, plain
+from shared.domain.capital.regime import MarketRegime
 from shared.domain.strategy.candle_window import WindowFault
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
 from shared.domain.strategy.position import StrategyPosition
-from shared.domain.strategy.signal import AdxRegime, Signal
+from shared.domain.strategy.signal import Signal
 from shared.domain.strategy.sizing import SizeBound
 from shared.domain.strategy.trader_account import TraderAccount
 
@@ -92,7 +95,7 @@ class GateQuestion:
     signal_score: int
     expected_return_pct: Amount
     """The distance to 2R in percent, before a target is lifted."""
-    regime: AdxRegime
+    regime: MarketRegime
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -151,6 +154,8 @@ class Hold:
 
 StrategyDecision = Enter | Exit | Hold
 
+_written: dict[int, tuple[BaseModel, orjson.Fragment]] = {}
+_MOST_WRITTEN: Final = 256
 _ADAPTER: Final[TypeAdapter[StrategyDecision]] = TypeAdapter(
     Annotated[StrategyDecision, Field(discriminator="decision")]
 )
@@ -158,7 +163,32 @@ _ADAPTER: Final[TypeAdapter[StrategyDecision]] = TypeAdapter(
 
 def to_json(decision: StrategyDecision) -> bytes:
     """Write a decision. Amounts are text, so that no digit is lost."""
-    return _ADAPTER.dump_json(decision)
+    return orjson.dumps(decision, default=_json_value, option=orjson.OPT_UTC_Z)
+
+
+def _json_value(value: object) -> Any:
+    """Write what orjson does not know: amounts as the text of `plain`, and models as they write themselves."""
+    if isinstance(value, Decimal):
+        text = str(value)
+        # Most amounts have their plain text already, and a backtest writes millions of them.
+        return plain(value) if "E" in text or (text[-1] == "0" and ("." in text or value.is_signed())) else text
+    if isinstance(value, BaseModel):
+        return _json_of_model(value)
+    raise TypeError(f"a decision has no {type(value).__name__}")
+
+
+def _json_of_model(model: BaseModel) -> orjson.Fragment:
+    """Write a frozen model. Instruments, fees and parameters are the same objects in all decisions of an account.
+
+    The cache goes by identity, because the hash of a model takes longer than the rest of the record. It holds the model,
+    so that no other one gets its id.
+    """
+    known = _written.get(id(model))
+    if known is None:
+        if len(_written) >= _MOST_WRITTEN:
+            _written.clear()
+        known = _written[id(model)] = (model, orjson.Fragment(model.model_dump_json()))
+    return known[1]
 
 
 def from_json(text: str | bytes) -> StrategyDecision:

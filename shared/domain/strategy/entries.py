@@ -1,10 +1,12 @@
 """Decides whether a symbol without a position is bought, and how much of it at most."""
 
+from collections.abc import Iterator
 from datetime import datetime
 from decimal import Decimal
+from typing import Final
 
 from shared.domain.accounts.broker_health import is_funded
-from shared.domain.amounts import ONE
+from shared.domain.amounts import ONE, ZERO
 from shared.domain.strategy.candle_window import INTERVAL, seconds_into_candle
 from shared.domain.strategy.decision import DecisionInputs, Enter, GateQuestion, Hold, HoldReason
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
@@ -16,6 +18,8 @@ from shared.domain.strategy.sizing import BoundName, SizeBound, deciding, share_
 from shared.domain.strategy.targets import MULTIPLES, SINGLE_TARGET, first_stop, target_price
 from shared.domain.strategy.trader_account import TraderAccount
 
+_NEXT_CLOSE: Final = 2 * INTERVAL.length
+"""From the beginning of a candle to the close of the next one."""
 _EMPTY_BOUND = {
     BoundName.TREND: HoldReason.NO_TREND,
     BoundName.EXPOSURE: HoldReason.EXPOSURE,
@@ -36,7 +40,7 @@ def enter_or_hold(inputs: DecisionInputs, signal: Signal) -> Enter | Hold:
     ]
     if not share_by_adx(technical.adx):
         reasons.append(HoldReason.NO_TREND)
-    if not 0 < stop < candle.close:
+    if not ZERO < stop < candle.close:
         reasons.append(HoldReason.NO_STOP)
     if reasons:
         return Hold(inputs=inputs, signal=signal, reasons=tuple(reasons), position=inputs.position)
@@ -101,31 +105,39 @@ def _enter(
     )
 
 
-def _reasons_of_account(account: TraderAccount, last_candle: datetime, parameters: ApexParameters) -> list[HoldReason]:
-    """Return why the account opens nothing now, whatever the market does."""
+def _reasons_of_account(
+    account: TraderAccount, last_candle: datetime, parameters: ApexParameters
+) -> Iterator[HoldReason]:
+    """Yield why the account opens nothing now, whatever the market does."""
+    if account.equity_usd <= ZERO:
+        yield HoldReason.NO_EQUITY
+    elif not is_funded(account.equity_usd):
+        yield HoldReason.NOT_FUNDED
+    if account.opens_stopped:
+        yield HoldReason.OPENS_STOPPED
+    if isinstance(account.route, RoutedTo):
+        yield HoldReason.ROUTED
+    if account.decided_candle is not None and last_candle <= account.decided_candle:
+        yield HoldReason.CANDLE_DECIDED
+    if seconds_into_candle(account.at) < parameters.settle_seconds:
+        yield HoldReason.CANDLE_BEGINNING
+    if account.at >= last_candle + _NEXT_CLOSE:
+        yield HoldReason.CANDLE_OVERTAKEN
     pause = account.losses.pauses_until(parameters)
-    checks = (
-        (account.equity_usd <= 0, HoldReason.NO_EQUITY),
-        (account.equity_usd > 0 and not is_funded(account.equity_usd), HoldReason.NOT_FUNDED),
-        (bool(account.opens_stopped), HoldReason.OPENS_STOPPED),
-        (isinstance(account.route, RoutedTo), HoldReason.ROUTED),
-        (account.decided_candle is not None and last_candle <= account.decided_candle, HoldReason.CANDLE_DECIDED),
-        (seconds_into_candle(account.at) < parameters.settle_seconds, HoldReason.CANDLE_BEGINNING),
-        (account.at >= last_candle + 2 * INTERVAL.length, HoldReason.CANDLE_OVERTAKEN),
-        (pause is not None and account.at < pause, HoldReason.COOLDOWN),
-    )
-    return [reason for applies, reason in checks if applies]
+    if pause is not None and account.at < pause:
+        yield HoldReason.COOLDOWN
 
 
-def _reasons_of_market(signal: Signal, account: TraderAccount, parameters: ApexParameters) -> list[HoldReason]:
-    """Return why the market is not one to enter."""
-    checks = (
-        (not signal.long.passed, HoldReason.FILTER),
-        (signal.short.passed and account.spot, HoldReason.SHORT_ON_SPOT),
-        (signal.conditions.score < parameters.conditions, HoldReason.SCORE),
-        (signal.thin, HoldReason.THIN_VOLUME),
-    )
-    return [reason for applies, reason in checks if applies]
+def _reasons_of_market(signal: Signal, account: TraderAccount, parameters: ApexParameters) -> Iterator[HoldReason]:
+    """Yield why the market is not one to enter."""
+    if not signal.long.passed:
+        yield HoldReason.FILTER
+    if account.spot and signal.short.passed:
+        yield HoldReason.SHORT_ON_SPOT
+    if signal.conditions.score < parameters.conditions:
+        yield HoldReason.SCORE
+    if signal.thin:
+        yield HoldReason.THIN_VOLUME
 
 
 def _can_be_sold(quantity: Decimal, stop: Decimal, account: TraderAccount) -> bool:

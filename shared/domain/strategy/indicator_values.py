@@ -9,6 +9,8 @@ from shared.domain.market_data import Candle
 from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
 
 LOWEST_LOW_CANDLES: Final = 10
+_RECENT_CANDLES: Final = 21
+"""The last candle, and the 20 before it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,20 +51,21 @@ class CandleValues:
 
 def candle_values(candles: Sequence[Candle]) -> CandleValues:
     """Read the last candles of a window, which holds at least 21."""
-    last, before = candles[-1], candles[-2]
-    volumes = [candle.base_volume for candle in candles[-21:-1]]
-    volume_2 = volumes[-1] + volumes[-2]
-    volume_5 = sum(volumes[-5:-2], volume_2)
+    recent = candles[-_RECENT_CANDLES:]
+    last = recent[-1]
+    volumes = [candle.base_volume for candle in recent]
+    volume_2 = volumes[-2] + volumes[-3]
+    volume_5 = sum(volumes[-6:-3], volume_2)
     return CandleValues(
         open=last.open,
         high=last.high,
         low=last.low,
         close=last.close,
-        volume=last.base_volume,
+        volume=volumes[-1],
         mean_volume_2=volume_2 / 2,
         mean_volume_5=volume_5 / 5,
-        mean_volume_20=sum(volumes[:-5], volume_5) / 20,
-        lowest_low=min([candle.low for candle in candles[-LOWEST_LOW_CANDLES:]]),
-        bullish_engulfing=is_bullish_engulfing(before, last),
+        mean_volume_20=sum(volumes[:-6], volume_5) / 20,
+        lowest_low=min([candle.low for candle in recent[-LOWEST_LOW_CANDLES:]]),
+        bullish_engulfing=is_bullish_engulfing(recent[-2], last),
         hammer=is_hammer(last),
     )

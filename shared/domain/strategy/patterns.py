@@ -3,6 +3,7 @@
 from decimal import Decimal
 from typing import Final
 
+from shared.domain.amounts import ZERO
 from shared.domain.market_data import Candle
 
 _LONG_SHADOW: Final = 2
@@ -24,7 +25,7 @@ def is_hammer(candle: Candle) -> bool:
     body_top, body_bottom = max(candle.open, candle.close), min(candle.open, candle.close)
     lower, upper = body_bottom - candle.low, candle.high - body_top
     return (
-        lower > 0
+        lower > ZERO
         and lower >= _LONG_SHADOW * (body_top - body_bottom)
         and upper <= _SHORT_SHADOW * (candle.high - candle.low)
     )

@@ -2,9 +2,10 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
-from enum import StrEnum
 from typing import Final
 
+from shared.domain.amounts import ZERO
+from shared.domain.capital.regime import MarketRegime
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
 
@@ -12,15 +13,6 @@ _SCORES: Final = (0, 20, 40, 60, 85, 100)
 """What the capital gate is asked with, by the number of conditions that hold."""
 _RANGING_BELOW: Final = 20
 _STRONG_FROM: Final = 30
-
-
-class AdxRegime(StrEnum):
-    """What kind of market it is, in the words of the capital gate."""
-
-    RANGING = "RANGING"
-    TRENDING = "TRENDING"
-    STRONG_TREND = "STRONG_TREND"
-    VOLATILE = "VOLATILE"
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,14 +73,14 @@ def signal_of(technical: TechnicalValues, candle: CandleValues, parameters: Apex
         long=MarketFilter(
             price_and_vwap=candle.close > technical.vwap,
             averages=technical.ema_9 > technical.ema_21 > technical.ema_50,
-            histogram=technical.histogram > 0,
+            histogram=technical.histogram > ZERO,
             trend=trend,
             volume=volume,
         ),
         short=MarketFilter(
             price_and_vwap=candle.close < technical.vwap,
             averages=technical.ema_9 < technical.ema_21 < technical.ema_50,
-            histogram=technical.histogram < 0,
+            histogram=technical.histogram < ZERO,
             trend=trend,
             volume=volume,
         ),
@@ -104,13 +96,13 @@ def signal_of(technical: TechnicalValues, candle: CandleValues, parameters: Apex
     )
 
 
-def regime_of(adx: Decimal, four_hour_atr_pct: Decimal | None, parameters: ApexParameters) -> AdxRegime:
+def regime_of(adx: Decimal, four_hour_atr_pct: Decimal | None, parameters: ApexParameters) -> MarketRegime:
     """Return the regime by ADX; a large ATR of 4-hour candles, in percent of the price, overrules it."""
     if four_hour_atr_pct is not None and four_hour_atr_pct > parameters.volatile_atr_pct:
-        return AdxRegime.VOLATILE
+        return MarketRegime.VOLATILE
     if adx < _RANGING_BELOW:
-        return AdxRegime.RANGING
-    return AdxRegime.TRENDING if adx < _STRONG_FROM else AdxRegime.STRONG_TREND
+        return MarketRegime.RANGING
+    return MarketRegime.TRENDING if adx < _STRONG_FROM else MarketRegime.STRONG_TREND
 
 
 def _is_near(price: Decimal, average: Decimal, share: Decimal) -> bool:

@@ -6,7 +6,7 @@ from decimal import Decimal
 
 import pytest
 
-from services.backtest.bias import BiasCheck, find_bias, sample_of
+from services.backtest.bias import BiasCheck, catches_a_look_ahead, find_bias, sample_of
 from services.backtest.candle_file import CandleHistory, read_history
 from services.backtest.costs import venue_of
 from services.backtest.decide_at import decide_at_with
@@ -95,6 +95,13 @@ def test_a_planted_bias_is_caught(strategy: object, caught_by: set[BiasCheck]) -
     assert caught_by <= found
 
 
+def test_the_checks_are_checked_with_a_planted_look_ahead() -> None:
+    """It is caught, and a strategy that reads nothing at all shows that this can fail."""
+    assert catches_a_look_ahead(CANDLES, HONEST)
+    always = HONEST(CANDLES, 400)
+    assert not catches_a_look_ahead(CANDLES, lambda candles, index: always)
+
+
 def test_an_honest_strategy_has_no_finding_on_the_same_candles() -> None:
     """So the findings above are about what was planted."""
     assert find_bias(CANDLES, INDEXES, HONEST) == []
@@ -104,7 +111,8 @@ def test_a_backtest_decides_like_one_window_at_a_time(history: CandleHistory) ->
     """On 900 real candles: the same filter and score as live, candle by candle, and each record computes again."""
     part = CandleHistory(history.candles[:1200], (), 299)
     decisions: list[StrategyDecision] = []
-    Backtest(part, venue_of(EXAMPLE_BROKER, BTC_USD), on_decision=decisions.append).run()
+    Backtest(part, venue_of(EXAMPLE_BROKER, BTC_USD), on_decision=lambda made, _: decisions.append(made)).run()
+    decisions = [decision for decision in decisions if decision.inputs.account.best_bid is None]
     assert len(decisions) == 1200 - 299
     for offset, decision in enumerate(decisions):
         alone = HONEST(part.candles, 299 + offset)

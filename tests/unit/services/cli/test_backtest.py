@@ -9,6 +9,7 @@ import typer
 
 from services.backtest.candle_file import NothingToTest
 from services.backtest.costs import UnknownBacktestSymbol
+from services.cli import output
 from services.cli.backtest import backtest
 from shared.config import ConfigurationError
 from shared.domain.errors import InvalidParameter, NijaError
@@ -20,6 +21,7 @@ def called(path: Path, **options: Any) -> None:
     """Call the command; what is not given has its default."""
     defaults: dict[str, Any] = {"broker": "kraken", "symbol": "BTC/USD", "since": None, "until": None, "settings": None}
     defaults |= {"equity": "10000", "slippage": None, "bias": False, "as_json": False}
+    defaults |= {"sweep": None, "png": None, "html": None, "records": None}
     backtest(path, **(defaults | options))
 
 
@@ -39,9 +41,45 @@ def test_the_tables_name_gaps_assumptions_and_changes(tmp_path: Path, capsys: py
     text = capsys.readouterr().out
     assert "equity after" in text
     assert "gap: 2024-01-01 00:14 to 2024-01-01 00:17 UTC is not traded over" in text
-    assert "assumed: orders are executed at the next candle's open, 0.05 % worse" in text
+    assert "assumed: entries and exits of a close are executed at the next candle's open, 0.05 % worse" in text
     assert "changed: near = 0.01" in text
     assert "changed: conditions" not in text
+
+
+def test_charts_page_and_records_are_written(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The JSON goes to standard output as well. Without a terminal there is no bar."""
+    files = {"png": tmp_path / "a.png", "html": tmp_path / "a.html", "records": tmp_path / "a.jsonl"}
+    called(minutes_file(tmp_path), as_json=True, **files)
+    done = capsys.readouterr()
+    assert files["png"].read_bytes().startswith(b"\x89PNG")
+    assert files["html"].read_text().startswith("<!DOCTYPE html>")
+    assert len(files["records"].read_bytes().splitlines()) == json.loads(done.out)["candles"]
+    assert done.err == ""
+
+
+def test_a_terminal_sees_how_much_is_decided(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """On standard error, so that the result can go to a file."""
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    with output.progress_bar("deciding", 8) as progress:
+        progress(4)
+    done = capsys.readouterr()
+    assert done.out == ""
+    assert "deciding" in done.err
+    monkeypatch.delenv("FORCE_COLOR")
+    with output.progress_bar("deciding", 8) as progress:
+        progress(4)
+    assert capsys.readouterr().err == ""
+
+
+@pytest.mark.parametrize("option", ["png", "html", "records"])
+def test_a_file_that_cannot_be_written_is_named(tmp_path: Path, option: str) -> None:
+    """A folder is no file."""
+    with pytest.raises(NijaError, match="cannot be written") as refused:
+        called(minutes_file(tmp_path), **{option: tmp_path})
+    assert str(tmp_path) in str(refused.value)
+    assert "\n" not in str(refused.value)
 
 
 def test_the_bias_checks_say_how_much_they_have_checked(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -49,7 +87,11 @@ def test_the_bias_checks_say_how_much_they_have_checked(tmp_path: Path, capsys: 
     called(minutes_file(tmp_path), bias=True)
     assert "20 candles decided again on four other versions of the same past: 0 differences" in capsys.readouterr().out
     called(minutes_file(tmp_path), bias=True, as_json=True)
-    assert json.loads(capsys.readouterr().out) == {"candles": 20, "findings": []}
+    assert json.loads(capsys.readouterr().out) == {
+        "candles": 20,
+        "findings": [],
+        "planted_look_ahead_caught": True,
+    }
 
 
 def test_a_bias_is_a_finding(

@@ -7,7 +7,7 @@ import pytest
 import talipp.indicators as second
 from talipp.ohlcv import OHLCV
 
-from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, typical_prices, vwap
+from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, typical_prices, vwaps
 from tests.support import indicator_references as published
 
 
@@ -82,5 +82,18 @@ def test_vwap_weighs_the_typical_price_by_volume() -> None:
     highs, lows, closes = np.array([12.0, 18.0]), np.array([8.0, 14.0]), np.array([10.0, 16.0])
     typical, volumes = typical_prices(highs, lows, closes), np.array([1.0, 2.0])
     assert list(typical) == [10, 16]
-    assert vwap(typical * volumes, volumes) == pytest.approx(14)
-    assert np.isnan(vwap(np.zeros(2), np.zeros(2)))
+    assert vwaps(typical * volumes, volumes, 2) == pytest.approx([14])
+    assert vwaps(typical * volumes, volumes, 1) == pytest.approx([10, 16])
+    assert np.isnan(vwaps(np.zeros(2), np.zeros(2), 2)).all()
+    assert len(vwaps(typical, volumes, 3)) == 0
+
+
+def test_a_vwap_does_not_depend_on_where_its_series_begins(walk: tuple[Series, Series, Series]) -> None:
+    """Its last digit is that of a plain sum over the hundred candles, also across the parts in which a file is summed."""
+    closes = np.concatenate([walk[2]] * 30)
+    volumes = closes % 7 + 1
+    whole = vwaps(closes * volumes, volumes, 100)
+    assert len(whole) == len(closes) - 99 > 2 * 4096
+    for end in (100, 101, 4095, 4096, 4097, 4195, 8999):
+        part = slice(end - 100, end)
+        assert whole[end - 100] == (closes * volumes)[part].sum() / volumes[part].sum()

@@ -103,3 +103,21 @@ def test_a_parameter_that_cannot_be_is_refused_by_name(name: str, text: str, pro
     assert problem in str(refused.value)
     assert name in str(refused.value)
     assert "\n" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("amount", "text"),
+    [
+        ("10000", "10000"),
+        ("1E+4", "10000"),
+        ("0.10", "0.1"),
+        ("10.0", "10"),
+        ("-0", "0"),
+        ("-0.0", "0"),
+        ("1E-7", "0.0000001"),
+    ],
+)
+def test_an_amount_has_one_text(amount: str, text: str) -> None:
+    """Without an exponent and without trailing zeros, however it was computed. Equal records have equal bytes."""
+    decision = decide_from(inputs(exposure_usd=D(amount)))
+    assert json.loads(to_json(decision))["inputs"]["account"]["exposure_usd"] == text

@@ -4,10 +4,11 @@ from decimal import Decimal
 
 import pytest
 
+from shared.domain.capital.regime import MarketRegime
 from shared.domain.market_data import Candle
 from shared.domain.strategy.parameters import APEX
 from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
-from shared.domain.strategy.signal import AdxRegime, Signal, regime_of, signal_of
+from shared.domain.strategy.signal import Signal, regime_of, signal_of
 from tests.support.strategy import candle_at, inputs
 
 D = Decimal
@@ -99,14 +100,14 @@ def test_thin_volume_begins_below_thirty_percent(volume: str, thin: bool) -> Non
 @pytest.mark.parametrize(
     ("adx", "atr_pct", "regime"),
     [
-        ("19.99", None, AdxRegime.RANGING),
-        ("20", None, AdxRegime.TRENDING),
-        ("29.99", "5", AdxRegime.TRENDING),
-        ("30", None, AdxRegime.STRONG_TREND),
-        ("45", "5.01", AdxRegime.VOLATILE),
+        ("19.99", None, MarketRegime.RANGING),
+        ("20", None, MarketRegime.TRENDING),
+        ("29.99", "5", MarketRegime.TRENDING),
+        ("30", None, MarketRegime.STRONG_TREND),
+        ("45", "5.01", MarketRegime.VOLATILE),
     ],
 )
-def test_the_regime_by_adx(adx: str, atr_pct: str | None, regime: AdxRegime) -> None:
+def test_the_regime_by_adx(adx: str, atr_pct: str | None, regime: MarketRegime) -> None:
     """A 4-hour ATR above 5 % overrules the trend; 5 % itself does not."""
     assert regime_of(D(adx), None if atr_pct is None else D(atr_pct), APEX) is regime
 

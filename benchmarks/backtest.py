@@ -1,0 +1,129 @@
+"""Measures how many candles a second a backtest decides on, compared with backtesting.py on the same candles.
+
+A round of nija runs a whole backtest: window, indicators, decision, capital gate, orders, and one record in JSON for
+each decision. A round of the baseline runs backtesting.py with the same indicators of TA-Lib, filter, conditions, stop
+and exit. It computes each indicator once for the whole file, in floats, has no gate and records nothing.
+
+backtesting.py has the licence AGPL. It is used here only, as a program of the developer, and is no part of nija.
+"""
+
+import time
+import warnings
+from collections.abc import Callable
+from decimal import Decimal
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+from benchmarks.rounds import Announce, Comparison, compare
+from services.backtest.candle_file import CandleHistory, read_history
+from services.backtest.capital import PaperCapital
+from services.backtest.costs import Venue, venue_of
+from services.backtest.market import FourHourAtr, PaperMarket
+from services.backtest.records import to_line
+from services.backtest.run import Backtest
+from shared.brokers.registry import EXAMPLE_BROKER, profile_of
+from shared.domain.capital.recommendation import Recommendation
+from shared.domain.strategy.decide import decide_from
+from shared.domain.strategy.decision import Enter, StrategyDecision
+from shared.domain.strategy.indicator_values import candle_values
+from shared.domain.symbol import Symbol
+from shared.exchange.instruments import INSTRUMENTS
+from shared.indicators.decide import technical_values
+from shared.indicators.window import WindowSeries
+
+SYMBOL = Symbol("BTC", "USD")
+_EQUITY = Decimal(10_000)
+
+
+async def backtest(path: Path, rounds: int, announce: Announce) -> tuple[Comparison, dict[str, float]]:
+    """Measure candles a second of both, and the microseconds that each part of a decided candle costs."""
+    history = read_history(path)
+    venue = venue_of(EXAMPLE_BROKER, SYMBOL)
+    count = len(history.candles) - history.first_decided
+    announce(f"{count:,} candles are decided in each round")
+    baseline = _baseline(history, venue)
+
+    async def ours() -> float:
+        began = time.perf_counter()
+        _run(history, venue)
+        return count / (time.perf_counter() - began)
+
+    async def theirs() -> float:
+        began = time.perf_counter()
+        baseline()
+        return len(history.candles) / (time.perf_counter() - began)
+
+    return await compare(ours, theirs, rounds, announce), _parts(history, venue, rounds)
+
+
+def _run(history: CandleHistory, venue: Venue) -> int:
+    """Run one backtest, and return the size of its records in bytes."""
+    size = 0
+
+    def record(decision: StrategyDecision, gate: Recommendation | None) -> None:
+        nonlocal size
+        size += len(to_line(decision, gate))
+
+    Backtest(history, venue, on_decision=record).run()
+    return size
+
+
+def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float]:
+    """Repeat each part of a run by itself. What is left over are orders, the account and the loop."""
+    decisions: list[StrategyDecision] = []
+    answers: list[Recommendation | None] = []
+
+    def note(decision: StrategyDecision, gate: Recommendation | None) -> None:
+        decisions.append(decision)
+        answers.append(gate)
+
+    Backtest(history, venue, on_decision=note).run()
+    indexes = range(history.first_decided, len(history.candles))
+    series = WindowSeries(history.candles)
+    windows = [series.ending_at(index) for index in indexes]
+    entries = [decision for decision in decisions if isinstance(decision, Enter)]
+    market = PaperMarket(INSTRUMENTS[SYMBOL], FourHourAtr(history.candles).at)
+    capital = PaperCapital(profile_of(venue.instrument.broker), market, _EQUITY)
+    work: dict[str, Callable[[], object]] = {
+        "windows": lambda: [series.ending_at(index) for index in indexes],
+        "indicators": lambda: [technical_values(window.columns) for window in windows],
+        "values of the candles": lambda: [candle_values(window.candles) for window in windows],
+        "rules": lambda: [decide_from(decision.inputs) for decision in decisions],
+        "capital gate": lambda: [capital.ask(entry, _EQUITY) for entry in entries],
+        "records": lambda: [to_line(*pair) for pair in zip(decisions, answers, strict=True)],
+        "whole run": lambda: _run(history, venue),
+    }
+    costs = {name: median(_seconds(part) for _ in range(rounds)) / len(indexes) * 1e6 for name, part in work.items()}
+    whole = costs.pop("whole run")
+    return costs | {"account, orders and loop": max(0.0, whole - sum(costs.values())), "whole run": whole}
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    began = time.perf_counter()
+    work()
+    return time.perf_counter() - began
+
+
+def _baseline(history: CandleHistory, venue: Venue) -> Callable[[], Any]:
+    """Return a run of backtesting.py over these candles."""
+    with warnings.catch_warnings():
+        # It prepares plots for notebooks when it is imported.
+        warnings.simplefilter("ignore")
+        from backtesting import Backtest as Baseline
+
+        from benchmarks.apex_elsewhere import ApexElsewhere, frame_of
+    test = Baseline(
+        frame_of(history.candles),
+        ApexElsewhere,
+        cash=1e9,  # whole coins only, so the account has to be large
+        commission=float(venue.fees.taker),
+        spread=float(venue.slippage),
+    )
+
+    def run() -> object:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return test.run()
+
+    return run
