@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Instant
-from shared.domain.capital.arithmetic import HUNDRED, Signed, checked, fixed_precision
+from shared.domain.capital.arithmetic import HUNDRED, Signed, checked, cut_cents, fixed_precision
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.margin import MarginZone, margin_status
 from shared.domain.capital.state import CapitalStatus, capital_state
@@ -52,7 +52,7 @@ class CapitalHistory(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     points: tuple[CapitalSnapshot, ...]
-    """At most 500, spread evenly over the snapshots; the first and the last are among them."""
+    """At most 500, spread evenly over the snapshots; the first and the last are among them. Money is cut to cents."""
     first: Decimal | None
     last: Decimal | None
     peak: Decimal | None
@@ -87,11 +87,11 @@ def history(snapshots: Sequence[CapitalSnapshot], hours: int, now: datetime) -> 
     equities = [each.equity for each in chosen]
     growth = _growth(equities)
     return CapitalHistory(
-        points=tuple(thinned(chosen)),
-        first=equities[0] if equities else None,
-        last=equities[-1] if equities else None,
-        peak=max(equities, default=None),
-        lowest=min(equities, default=None),
+        points=tuple(each.model_copy(update={"equity": cut_cents(each.equity)}) for each in thinned(chosen)),
+        first=cut_cents(equities[0]) if equities else None,
+        last=cut_cents(equities[-1]) if equities else None,
+        peak=cut_cents(max(equities)) if equities else None,
+        lowest=cut_cents(min(equities)) if equities else None,
         growth_pct=growth,
         trend=trend_of(growth),
         volatility_pct=_hourly_volatility(chosen),

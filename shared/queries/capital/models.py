@@ -168,7 +168,9 @@ def with_numbers(value: object) -> object:
     Amounts are numbers, times are ISO 8601 in UTC, and durations are seconds.
     """
     if isinstance(value, BaseModel):
-        return with_numbers(value.model_dump())
+        # Not by model_dump, which writes some amounts as text.
+        shown = (name for name, field in type(value).model_fields.items() if not field.exclude)
+        return {name: with_numbers(getattr(value, name)) for name in shown}
     if isinstance(value, dict):
         return {str(name): with_numbers(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from shared.brokers.registry import profile_of
+from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS
 from shared.domain.capital.gate import recommend, unknown_account
 from shared.domain.capital.margin import margin_status
@@ -85,7 +86,7 @@ async def read_complete_analysis(
     facts, drawdown = account.facts, drawdown_record(record, account.facts)
     odds, regime = (None, None) if question is None else (question.odds, question.regime)
     kelly = kelly_of(facts, instrument, market, drawdown.state, odds=odds, regime=regime)
-    size = max(_LEAST_CHECKED, min(kelly.kelly.size, risk_amount(facts.equity)) * LIMITS[drawdown.state].size)
+    size = min(kelly.kelly.size, risk_amount(facts.equity)) * LIMITS[drawdown.state].size
     win_rate = None if odds is None else odds.win_rate
     return CompleteAnalysis(
         broker=name.broker,
@@ -103,7 +104,7 @@ async def read_complete_analysis(
         drawdown=drawdown_of(sources, record, facts),
         opportunity=None if question is None else opportunity_of(facts, question.signal_score, related),
         allocation=allocation_of(sources, record, facts),
-        liquidity=liquidity_of(facts, instrument, market, size, Side.BUY),
+        liquidity=liquidity_of(facts, instrument, market, max(_LEAST_CHECKED, cut_cents(size)), Side.BUY),
         recommendation=None
         if question is None
         else await _ask_gate(sources, account, instrument, market, related, question),

@@ -7,13 +7,18 @@ import pytest
 import requests
 
 from services.api.application import Api
+from services.master_trader.sample_capital import sample
 from shared.actions.context import ActionContext
 from shared.actions.tokens import add_token
 from shared.config import Settings, load_settings
 from shared.domain.access import Role
+from shared.domain.identity import Broker, MasterAccount
+from shared.queries.capital.sources import AccountName
+from shared.queries.connections import Connections
 from tests.contract.paper import PaperServer
 from tests.support.api import RunningApi
 
+MASTER = AccountName(broker=Broker.KRAKEN, account=MasterAccount("master"))
 GOOD = {
     "symbol": "BTC-USD",
     "signal_score": 85,
@@ -76,8 +81,11 @@ def problem(response: requests.Response, status: int, kind: str) -> Any:
 
 
 @pytest.mark.usefixtures("master")
-def test_every_question_has_an_answer_as_the_document_describes_it(api: RunningApi, context: ActionContext) -> None:
+def test_every_question_has_an_answer_as_the_document_describes_it(
+    api: RunningApi, context: ActionContext, connections: Connections
+) -> None:
     """A token that may only read is enough. No amount is text, and no field is more than the document names."""
+    assert sample(connections, MASTER) is not None, "the history has a point"
     token = add_token(context, "reader", Role.READ, actor="test").text.get_secret_value()
     for method, path, body in QUESTIONS:
         response = api.ask(method, path, token=token, json=body)
