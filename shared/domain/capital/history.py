@@ -52,7 +52,7 @@ class CapitalHistory(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     points: tuple[CapitalSnapshot, ...]
-    """At most 500, spread evenly over the snapshots; the first and the last are among them. Money is cut to cents."""
+    """At most 500, or as many as were asked for, spread evenly over the snapshots; the first and the last are among them. Money is cut to cents."""
     first: Decimal | None
     last: Decimal | None
     peak: Decimal | None
@@ -79,15 +79,22 @@ def snapshot_of(account: AccountFacts) -> CapitalSnapshot:
 
 
 @fixed_precision
-def history(snapshots: Sequence[CapitalSnapshot], hours: int, now: datetime) -> CapitalHistory:
-    """Summarize the snapshots of the last `hours` (1 to 168). Raises InvalidAmount for another number of hours."""
+def history(
+    snapshots: Sequence[CapitalSnapshot], hours: int, now: datetime, most_points: int = MOST_POINTS
+) -> CapitalHistory:
+    """Summarize the snapshots of the last `hours` (1 to 168), with at most `most_points` (2 or more) of them.
+
+    Raises InvalidAmount for another number of hours.
+    """
     checked("hours", Decimal(hours), least=1, most=MOST_HOURS)
     since = now - timedelta(hours=hours)
     chosen = sorted((each for each in snapshots if since <= each.at <= now), key=lambda each: each.at)
     equities = [each.equity for each in chosen]
     growth = _growth(equities)
     return CapitalHistory(
-        points=tuple(each.model_copy(update={"equity": cut_cents(each.equity)}) for each in thinned(chosen)),
+        points=tuple(
+            each.model_copy(update={"equity": cut_cents(each.equity)}) for each in thinned(chosen, most_points)
+        ),
         first=cut_cents(equities[0]) if equities else None,
         last=cut_cents(equities[-1]) if equities else None,
         peak=cut_cents(max(equities)) if equities else None,

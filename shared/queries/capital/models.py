@@ -11,6 +11,7 @@ from shared.domain.capital.buckets import Allocation, LeverageBand
 from shared.domain.capital.drawdown import DrawdownState
 from shared.domain.capital.execution import ExecutionMethod
 from shared.domain.capital.facts import RequestedOdds
+from shared.domain.capital.history import CapitalHistory
 from shared.domain.capital.kelly import KellySize
 from shared.domain.capital.leverage import OptimalLeverage
 from shared.domain.capital.liquidity import LiquidityCheck
@@ -148,6 +149,8 @@ class CompleteAnalysis(_Answer):
     symbol: Symbol
     as_of: Instant
     state: CapitalState
+    history: CapitalHistory
+    """The last 24 hours, with the first and the last point."""
     leverage: SymbolLeverage
     kelly: KellyAnswer
     margin: MarginStatus

@@ -24,6 +24,7 @@ from shared.queries.capital.overview import (
     allocation_of,
     drawdown_of,
     drawdown_record,
+    read_history,
     read_record,
     scaling_of,
 )
@@ -43,6 +44,8 @@ from shared.queries.stops import read_stop
 DEFAULT_SYMBOL: Final = "BTC"
 MOST_WEIGHTED: Final = 5
 """The symbols among which an analysis divides capital. Each one costs a request."""
+FIRST_AND_LAST: Final = 2
+"""The points of the history in an analysis, which shows its figures."""
 _LEAST_CHECKED: Final = Decimal(1)
 """US dollars, for which liquidity is shown where the size of a trade would be 0."""
 
@@ -76,10 +79,11 @@ async def read_complete_analysis(
     """
     account, instrument = await subject(sources, name, symbol)
     compared = await asyncio.to_thread(_compared_symbols, sources, account)
-    market, parity, record = await asyncio.gather(
+    market, parity, record, history = await asyncio.gather(
         read_market(sources, name.broker, instrument),
         parity_of(sources, name.broker, compared),
         asyncio.to_thread(read_record, sources, name),
+        asyncio.to_thread(read_history, sources, name, most_points=FIRST_AND_LAST),
     )
     # After the others, because it reuses their candles.
     related = await correlation_with_held(sources, account, instrument.symbol)
@@ -94,6 +98,7 @@ async def read_complete_analysis(
         symbol=instrument.symbol,
         as_of=sources.now(),
         state=capital_state(facts),
+        history=history,
         leverage=leverage_of(
             sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime
         ),

@@ -118,6 +118,7 @@ WRONG_PARAMETERS = [
     ("/api/fills?limit=0", "query.limit"),
     ("/api/orders?follwer=alice", "query"),
     ("/api/brokers?broker=kraken", "query"),
+    ("/api/fills?broker=kraken&broker=okx", "query"),
     ("/api/fills?limit=501", "query.limit"),
     ("/api/fills?limit=NaN", "query.limit"),
     ("/api/fills?broker=nobroker", "query.broker"),
