@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import shlex
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
@@ -88,7 +89,7 @@ class Demo:
                 announce=self._announce,
             ) as system:
                 self._announce(f"the API is at {system.api_url}; this command makes a token for it:")
-                self._announce(f"NIJA_HOME={home} nija tokens add walk --role read")
+                self._announce(f"NIJA_HOME={shlex.quote(str(home))} nija tokens add walk --role read")
                 result = await self._trade(system)
                 if stay is not None:
                     stay(result)
