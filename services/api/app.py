@@ -114,15 +114,17 @@ async def _ping(system: ApiSystem) -> None:
 
 def _listen(address: str, port: int) -> socket.socket:
     """Listen, before anything else is done. Raises ConfigurationError."""
-    try:
-        family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
-        listener = socket.socket(family, socket.SOCK_STREAM)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.bind(where)
-    except OSError as error:
-        raise ConfigurationError(
-            f"--port {port}: cannot listen on {address}: {error.strerror}; choose another"
-        ) from None
+    with contextlib.ExitStack() as closing:
+        try:
+            family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
+            listener = closing.enter_context(socket.socket(family, socket.SOCK_STREAM))
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind(where)
+        except OSError as error:
+            raise ConfigurationError(
+                f"--port {port}: cannot listen on {address}: {error.strerror}; choose another"
+            ) from None
+        closing.pop_all()
     return listener
 
 

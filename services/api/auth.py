@@ -41,16 +41,21 @@ def principal_of(request: Request, system: System, scopes: SecurityScopes, prese
     for needed in map(Role, scopes.scopes):
         if not found.role.includes(needed):
             raise RequestRefused(NOT_ALLOWED, f"this needs the role {needed.value}; the token has {found.role.value}")
-    _refuse_unknown_parameters(request)
+    _check_parameter_names(request)
     return found
 
 
-def _refuse_unknown_parameters(request: Request) -> None:
-    """A misspelt filter would otherwise return everything. The framework ignores what it does not know."""
+def _check_parameter_names(request: Request) -> None:
+    """Refuse an unknown name and a repeated one. The framework ignores what it does not know, and all but the last value.
+
+    A misspelt filter would then return everything. No route has a parameter with several values.
+    """
     operation = request.app.openapi()["paths"][request.scope["route"].path][request.method.lower()]
     known = [each["name"] for each in operation.get("parameters", ()) if each["in"] == "query"]
     if not set(request.query_params) <= set(known):
         raise not_valid("query", f"has an unknown parameter; known are {', '.join(known) or 'none'}")
+    if len(request.query_params.multi_items()) > len(request.query_params):
+        raise not_valid("query", "gives a parameter twice; give each at most once")
 
 
 Reader = Annotated[Principal, Security(principal_of, scopes=[Role.READ.value])]

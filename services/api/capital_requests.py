@@ -1,12 +1,11 @@
 """Defines what a client sends with questions about capital, and chooses the account that they are about."""
 
 from decimal import Decimal
-from typing import Annotated, Final
+from typing import Annotated, Any, Final
 
 from anyio.to_thread import run_sync
 from fastapi import Depends, Path, Query
 from pydantic import ConfigDict, Field
-from pydantic.json_schema import SkipJsonSchema
 
 from services.api.auth import Reader
 from services.api.parameters import SYMBOL_FORM, Body
@@ -17,6 +16,7 @@ from shared.domain.capital.regime import MarketRegime
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.queries.capital.accounts import choose_account
+from shared.queries.capital.errors import AccountNotRead, NoSuchAccount
 from shared.queries.capital.models import EntryQuestion
 from shared.queries.capital.sources import AccountName
 
@@ -54,6 +54,16 @@ _Win = Annotated[float, Field(ge=0, le=_LARGEST, allow_inf_nan=False, descriptio
 _Loss = Annotated[
     float, Field(ge=_SMALLEST, le=_LARGEST, allow_inf_nan=False, description="What a loss costs on average.")
 ]
+
+
+def _without_null(schema: dict[str, Any]) -> None:
+    number, _null = schema.pop("anyOf")
+    schema |= number
+    del schema["default"]
+
+
+_NEVER_NULL: Final = Field(json_schema_extra=_without_null)
+"""A field that may be missing. The document names no null, because the averages belong together."""
 _Volatility = Annotated[float, Field(ge=_SMALLEST, le=_LARGEST, allow_inf_nan=False)]
 
 
@@ -65,8 +75,13 @@ def exact(number: float) -> Decimal:
 async def account_of(
     system: System, _: Reader, broker: BrokerOfAccount = None, account: AccountOfBroker = None
 ) -> AccountName:
-    """The account that a question is about."""
-    return await run_sync(choose_account, system.capital.connections, broker, account)
+    """The account that a question is about. Raises NoSuchAccount, AccountNotRead, RedisError."""
+    try:
+        return await run_sync(choose_account, system.capital.connections, broker, account)
+    except AccountNotRead:
+        if broker is not None and system.enabled and broker not in system.enabled:
+            raise NoSuchAccount(f"{broker.value} is not in use") from None
+        raise
 
 
 Account = Annotated[AccountName, Depends(account_of)]
@@ -81,8 +96,8 @@ class SignalBody(Body):
 
     symbol: SymbolInBody
     win_rate: _Rate | None = None
-    avg_win: _Win | SkipJsonSchema[None] = None
-    avg_loss: _Loss | SkipJsonSchema[None] = None
+    avg_win: Annotated[_Win | None, _NEVER_NULL] = None
+    avg_loss: Annotated[_Loss | None, _NEVER_NULL] = None
     market_regime: MarketRegime | None = None
 
     def odds(self) -> RequestedOdds:

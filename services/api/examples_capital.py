@@ -217,6 +217,7 @@ _ANALYSIS: Final = {
     "symbol": "BTC/USD",
     "as_of": "2026-11-30T10:00:00+00:00",
     "state": _STATE,
+    "history": _HISTORY,
     "leverage": _LEVERAGE,
     "kelly": _KELLY,
     "margin": _MARGIN,

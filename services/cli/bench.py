@@ -151,6 +151,37 @@ def backtest(
 
 
 @app.command()
+def api(
+    followers: Annotated[int, typer.Option(min=1, max=1_000, help="Followers of the master.")] = 50,
+    seconds: Annotated[float, typer.Option(min=5, max=3_600, help="How long the API is asked.")] = 60,
+    rate: Annotated[int, typer.Option(min=1, max=500, help="Requests a second for each of both paths.")] = 20,
+    as_json: JsonOption = False,
+) -> None:
+    """Milliseconds of `capital/state` against `/health` in the same run, and what copying loses meanwhile.
+
+    Everything runs, on a paper broker: a master with its followers, a worker, and the API.
+    """
+    run = _benchmark("api")
+    console = Console(stderr=True, highlight=False, markup=False)
+    with tempfile.TemporaryDirectory(prefix="nija-bench-") as folder:
+        found = asyncio.run(run(Path(folder), followers, seconds, rate, console.print))
+    if as_json:
+        output.print_json(found)
+        return
+    shown = output.table(f"{rate} requests a second of each for {seconds:.0f} s, {followers:,} followers")
+    output.text_columns(shown, "")
+    output.number_columns(shown, "count", "p50 ms", "p99 ms")
+    state, health = found["capital_state"], found["health"]
+    shown.add_row("capital/state", f"{state['requests']:,}", f"{state['p50']:,.1f}", f"{state['p99']:,.1f}")
+    shown.add_row("health", f"{health['requests']:,}", f"{health['p50']:,.1f}", f"{health['p99']:,.1f}")
+    for name, part in (("without", found["copies_without_requests"]), ("with", found["copies_with_requests"])):
+        shown.add_row(f"copies {name} requests", f"{part['copies']:,}", f"{part['p50']:,.0f}", f"{part['p99']:,.0f}")
+    output.show(shown)
+    output.console.print(f"capital/state by health: p50 {found['ratio']:.2f}, p99 {found['ratio_p99']:.2f}")
+    output.console.print(f"copies with by without: p50 {found['copy_ratio']:.2f}, p99 {found['copy_ratio_p99']:.2f}")
+
+
+@app.command()
 def memory(
     followers: Annotated[int, typer.Option(min=100, max=100_000, help="Clients in one process.")] = 1_000,
     as_json: JsonOption = False,

@@ -28,6 +28,9 @@ def demo(
     ] = None,
     seed: Annotated[int, typer.Option(help="Seed of the prices and of the followers' balances.")] = 7,
     keep: Annotated[bool, typer.Option("--keep", help="Keep the data folder, with ledger and logs.")] = False,
+    stay: Annotated[
+        bool, typer.Option("--stay", help="Go on running after the result, with the API, until Ctrl-C.")
+    ] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object instead of tables.")] = False,
 ) -> None:
     """Run the whole system on paper brokers: a person trades, the followers copy, every copy is checked.
@@ -35,7 +38,7 @@ def demo(
     Real Redis, PostgreSQL, Celery workers and HTTP; nothing needs to be configured, no real account is touched.
     """
     from services.demo.figures import result_as_json
-    from services.demo.run import Demo
+    from services.demo.run import Demo, DemoResult
     from services.demo.view import console_for, final_screen
 
     brokers = [parse_broker(name, "--broker") for name in broker or ()] or supported_brokers()
@@ -44,10 +47,17 @@ def demo(
     stamina.instrumentation.set_on_retry_hooks([])  # a process that was killed is announced by its supervisor
     console = console_for(json_output=as_json)
     run = Demo(brokers, followers=followers, orders=fills, candles=candles, seed=seed, console=console)
-    figures, latency_ms = asyncio.run(run.run(keep=keep))
-    if as_json:
-        sys.stdout.write(json.dumps(result_as_json(figures, latency_ms)) + "\n")
-    else:
-        console.print(final_screen(figures, latency_ms))
+
+    def show(result: DemoResult) -> None:
+        if as_json:
+            sys.stdout.write(json.dumps(result_as_json(*result)) + "\n")
+            sys.stdout.flush()
+        else:
+            console.print(final_screen(*result))
+
+    result = asyncio.run(run.run(keep=keep, stay=show if stay else None))
+    if not stay:
+        show(result)
+    figures, _ = result
     if not all(found.is_sound for found in figures.values()):
         raise typer.Exit(1)

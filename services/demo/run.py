@@ -2,8 +2,9 @@
 
 import asyncio
 import contextlib
+import shlex
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 import aiohttp
@@ -38,6 +39,9 @@ LIVE_ROWS = 12
 AWAY = (DatabaseUnavailable, RedisError, OSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
 """A process that was killed and comes back."""
 
+DemoResult = tuple[dict[Broker, Figures], Latencies]
+"""The figures of each broker, and the latencies of all copies."""
+
 
 class Demo:
     """`brokers` trade side by side, each with its own master, followers, processes and queue."""
@@ -60,10 +64,11 @@ class Demo:
         self._console = console
         self._parts: list[BrokerDemo] = []
 
-    async def run(self, *, keep: bool) -> tuple[dict[Broker, Figures], Latencies]:
-        """Start everything, trade, wait until all is settled, compare; return figures per broker and all latencies.
+    async def run(self, *, keep: bool, stay: Callable[[DemoResult], None] | None = None) -> DemoResult:
+        """Start everything with the API, trade, wait until all is settled, compare.
 
-        Everything is stopped at the end, and its data deleted unless it is to be kept, or something went wrong.
+        `stay` is called with the result. Then everything goes on running until Ctrl-C. Without it everything is stopped
+        at once. The data are deleted then, unless they are to be kept, or something went wrong.
         """
         home = load_settings().home.absolute() / "demo"
         lock.delete_data(home)
@@ -79,10 +84,19 @@ class Demo:
                 paper=True,
                 seed=self._seed,
                 candles=self._candles,
+                api=True,
                 prepare=self._prepare,
                 announce=self._announce,
             ) as system:
+                self._announce(f"the API is at {system.api_url}; this command makes a token for it:")
+                self._announce(f"NIJA_HOME={shlex.quote(str(home))} nija tokens add walk --role read")
                 result = await self._trade(system)
+                if stay is not None:
+                    stay(result)
+                    self._announce("everything goes on running; Ctrl-C stops it")
+                    # The demo has its result, so this Ctrl-C is a normal end.
+                    with contextlib.suppress(asyncio.CancelledError):
+                        await asyncio.Event().wait()
         except asyncio.CancelledError:
             self._leave(home, keep=keep)
             raise
@@ -124,7 +138,7 @@ class Demo:
         self._announce(f"{count} at each of {names} imported, their keys encrypted")
         return variables
 
-    async def _trade(self, system: LocalSystem) -> tuple[dict[Broker, Figures], Latencies]:
+    async def _trade(self, system: LocalSystem) -> DemoResult:
         redis = open_redis(system.settings.redis_url_for(self._brokers[0]))
         try:
             with _engine(system) as engine:

@@ -78,7 +78,7 @@ def open_actions(
 def open_connections(
     settings: Settings, *, redis: bool = False, keys: Keys = Keys.CLOSED, check: bool = True, pool_size: int = 1
 ) -> Iterator[Connections]:
-    """Open the database for queries, and with `redis` also a client for the Redis of each broker.
+    """Open the database for queries, and with `redis` also the Redis of each broker. Brokers of one Redis share a client.
 
     `check`: raise DatabaseUnavailable, DatabaseUnusable or SchemaOutdated now, and not in the first query.
     """
@@ -87,11 +87,10 @@ def open_connections(
         stack.callback(engine.dispose)
         if check:
             check_database(engine)
-        clients = {
-            broker: stack.enter_context(open_blocking_redis(url, as_text=True))
-            for broker in (Broker if redis else ())
-            if (url := settings.own_redis_url(broker) or settings.redis_url) is not None
-        }
+        brokers = Broker if redis else ()
+        urls = {broker: settings.own_redis_url(broker) or settings.redis_url for broker in brokers}
+        by_url = {url: stack.enter_context(open_blocking_redis(url, as_text=True)) for url in {*urls.values()} if url}
+        clients = {broker: by_url[url] for broker, url in urls.items() if url}
         yield Connections(engine, clients, _secret_box(settings, keys))
 
 

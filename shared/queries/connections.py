@@ -17,7 +17,10 @@ class Connections:
 
     engine: Engine
     redis: Mapping[Broker, Redis]
-    """Clients opened with `decode_responses`. A broker for which no Redis is set has none."""
+    """Clients opened with `decode_responses`. A broker for which no Redis is set has none.
+
+    Brokers that share a Redis have the same client.
+    """
     secret_box: SecretBox | None = None
     """Needed only to show a masked key."""
 

@@ -1,4 +1,4 @@
-"""Tests `nija bench memory` and `nija bench bulkhead` as a user runs them, small."""
+"""Tests `nija bench memory`, `nija bench bulkhead` and `nija bench api` as a user runs them, small."""
 
 import json
 import os
@@ -49,3 +49,17 @@ def test_one_broker_hangs_and_four_are_measured(tmp_path: Path) -> None:
         assert 0 < found[part]["p50"] <= found[part]["p99"]
     assert found["ratio"] > 0
     assert found["waiting_at_the_hanging_broker"] > 0
+
+
+@pytest.mark.long
+@pytest.mark.alone
+def test_the_api_is_asked_while_copies_are_measured(tmp_path: Path) -> None:
+    """Both paths are asked equally often. An answer that needs servers takes longer than one that needs none."""
+    found = bench(tmp_path, "api", "--followers", "6", "--seconds", "6", "--rate", "5")
+    assert found["capital_state"]["requests"] == found["health"]["requests"] == 30
+    assert found["ratio"] > 1
+    assert found["ratio_p99"] > 0
+    for part in ("copies_without_requests", "copies_with_requests"):
+        assert found[part]["copies"] > 0
+        assert 0 < found[part]["p50"] <= found[part]["p99"]
+    assert found["copy_ratio"] > 0

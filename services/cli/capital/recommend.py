@@ -132,6 +132,7 @@ def _show_analysis(name: AccountName, found: CompleteAnalysis) -> None:
         ("equity", f"{dollars(state.total_equity)}, {state.capital_status.value}"),
         ("available", dollars(state.available_balance)),
         ("buying power", dollars(state.buying_power)),
+        ("last 24 h", f"{found.history.trend.value}, {percent(found.history.growth_pct)}"),
         ("margin", f"{margin.zone.value}, {percent(margin.margin_used_pct)} used"),
         ("new entries", yes_or_no(margin.can_open_new and not drawdown.is_breaker_open)),
         ("drawdown", f"{drawdown.state.value}, {percent(drawdown.drawdown_pct)}"),

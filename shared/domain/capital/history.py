@@ -10,7 +10,7 @@ from typing import Final
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Instant
-from shared.domain.capital.arithmetic import HUNDRED, Signed, checked, fixed_precision
+from shared.domain.capital.arithmetic import HUNDRED, Signed, checked, cut_cents, fixed_precision
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.margin import MarginZone, margin_status
 from shared.domain.capital.state import CapitalStatus, capital_state
@@ -52,7 +52,7 @@ class CapitalHistory(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     points: tuple[CapitalSnapshot, ...]
-    """At most 500, spread evenly over the snapshots; the first and the last are among them."""
+    """At most 500, or as many as were asked for, spread evenly over the snapshots; the first and the last are among them. Money is cut to cents."""
     first: Decimal | None
     last: Decimal | None
     peak: Decimal | None
@@ -79,19 +79,26 @@ def snapshot_of(account: AccountFacts) -> CapitalSnapshot:
 
 
 @fixed_precision
-def history(snapshots: Sequence[CapitalSnapshot], hours: int, now: datetime) -> CapitalHistory:
-    """Summarize the snapshots of the last `hours` (1 to 168). Raises InvalidAmount for another number of hours."""
+def history(
+    snapshots: Sequence[CapitalSnapshot], hours: int, now: datetime, most_points: int = MOST_POINTS
+) -> CapitalHistory:
+    """Summarize the snapshots of the last `hours` (1 to 168), with at most `most_points` (2 or more) of them.
+
+    Raises InvalidAmount for another number of hours.
+    """
     checked("hours", Decimal(hours), least=1, most=MOST_HOURS)
     since = now - timedelta(hours=hours)
     chosen = sorted((each for each in snapshots if since <= each.at <= now), key=lambda each: each.at)
     equities = [each.equity for each in chosen]
     growth = _growth(equities)
     return CapitalHistory(
-        points=tuple(thinned(chosen)),
-        first=equities[0] if equities else None,
-        last=equities[-1] if equities else None,
-        peak=max(equities, default=None),
-        lowest=min(equities, default=None),
+        points=tuple(
+            each.model_copy(update={"equity": cut_cents(each.equity)}) for each in thinned(chosen, most_points)
+        ),
+        first=cut_cents(equities[0]) if equities else None,
+        last=cut_cents(equities[-1]) if equities else None,
+        peak=cut_cents(max(equities)) if equities else None,
+        lowest=cut_cents(min(equities)) if equities else None,
         growth_pct=growth,
         trend=trend_of(growth),
         volatility_pct=_hourly_volatility(chosen),

@@ -59,18 +59,25 @@ class CapitalAccount:
 def choose_account(connections: Connections, broker: Broker | None = None, account: str | None = None) -> AccountName:
     """Return the account of a broker, or else the only or first funded master account.
 
-    Raises NoSuchAccount, AccountNotRead, and RedisError when the Redis of a named broker does not answer.
+    Raises NoSuchAccount and AccountNotRead. Raises RedisError when the Redis of a named broker does not answer, or when
+    no account was found and a Redis did not answer.
     """
     masters: dict[AccountName, Mapping[str, str]] = {}
-    for each in Broker if broker is None else (broker,):
+    away: dict[Redis, Exception] = {}
+    for each in connections.redis if broker is None else (broker,):
+        client = connections.redis_of(each)
+        if client in away:
+            continue
         try:
-            fields = _master(connections.redis_of(each), BrokerKeys(each))
-        except (RedisError, OSError):
-            if broker is not None:
-                raise
+            fields = _master(client, BrokerKeys(each))
+        except (RedisError, OSError) as error:
+            away[client] = error
             continue
         if "master_account" in fields:
             masters[AccountName(broker=each, account=MasterAccount(fields["master_account"]))] = fields
+    trouble = next(iter(away.values()), None)
+    if trouble is not None and not any(account in (None, name.account) for name in masters):
+        raise trouble
     if account is not None and not any(name.account == account for name in masters):
         known = ", ".join(map(str, masters)) or "there is none yet"
         place = f" at {broker.value}" if broker else ""

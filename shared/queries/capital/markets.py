@@ -94,11 +94,8 @@ class OpenMarkets:
 
 async def read_market(sources: CapitalSources, broker: Broker, instrument: Instrument) -> SymbolMarket:
     """Return the ATR and the order book of a symbol, as far as they can be read."""
-    symbol = instrument.symbol
-    candles, book = await asyncio.gather(
-        _candles(sources, broker, symbol, Interval.FOUR_HOURS, ATR_CANDLES), _book(sources, broker, instrument)
-    )
-    facts = MarketFacts(book=book, atr_pct=atr_pct(candles))
+    atr, book = await asyncio.gather(_atr(sources, broker, instrument.symbol), _book(sources, broker, instrument))
+    facts = MarketFacts(book=book, atr_pct=atr)
     return SymbolMarket(facts, facts.missing(sources.now()))
 
 
@@ -113,6 +110,17 @@ async def read_closes(sources: CapitalSources, broker: Broker, symbol: Symbol) -
     if closes:
         sources.closes.put((broker, symbol), closes)
     return closes
+
+
+async def _atr(sources: CapitalSources, broker: Broker, symbol: Symbol) -> Decimal | None:
+    """The ATR of 4-hour candles. It hardly changes within the minute for which it is remembered."""
+    known = sources.ranges.get((broker, symbol))
+    if known is not None:
+        return known
+    found = atr_pct(await _candles(sources, broker, symbol, Interval.FOUR_HOURS, ATR_CANDLES))
+    if found is not None:
+        sources.ranges.put((broker, symbol), found)
+    return found
 
 
 async def _book(sources: CapitalSources, broker: Broker, instrument: Instrument) -> OrderBook | None:

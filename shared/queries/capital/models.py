@@ -11,6 +11,7 @@ from shared.domain.capital.buckets import Allocation, LeverageBand
 from shared.domain.capital.drawdown import DrawdownState
 from shared.domain.capital.execution import ExecutionMethod
 from shared.domain.capital.facts import RequestedOdds
+from shared.domain.capital.history import CapitalHistory
 from shared.domain.capital.kelly import KellySize
 from shared.domain.capital.leverage import OptimalLeverage
 from shared.domain.capital.liquidity import LiquidityCheck
@@ -148,6 +149,8 @@ class CompleteAnalysis(_Answer):
     symbol: Symbol
     as_of: Instant
     state: CapitalState
+    history: CapitalHistory
+    """The last 24 hours, with the first and the last point."""
     leverage: SymbolLeverage
     kelly: KellyAnswer
     margin: MarginStatus
@@ -168,7 +171,9 @@ def with_numbers(value: object) -> object:
     Amounts are numbers, times are ISO 8601 in UTC, and durations are seconds.
     """
     if isinstance(value, BaseModel):
-        return with_numbers(value.model_dump())
+        # Not by model_dump, which writes some amounts as text.
+        shown = (name for name, field in type(value).model_fields.items() if not field.exclude)
+        return {name: with_numbers(getattr(value, name)) for name in shown}
     if isinstance(value, dict):
         return {str(name): with_numbers(each) for name, each in value.items()}
     if isinstance(value, list | tuple):

@@ -8,7 +8,7 @@ from shared.domain.capital.arithmetic import HUNDRED, checked, cut_cents
 from shared.domain.capital.buckets import allocation
 from shared.domain.capital.drawdown import LIMITS, DrawdownRecord, first_record, positions_under
 from shared.domain.capital.facts import AccountFacts
-from shared.domain.capital.history import MOST_HOURS, CapitalHistory, history
+from shared.domain.capital.history import MOST_HOURS, MOST_POINTS, CapitalHistory, history
 from shared.domain.capital.margin import MarginStatus, margin_status
 from shared.domain.capital.sampling import CapitalRecord
 from shared.domain.capital.scaling import class_of, risk_amount, rules_for
@@ -24,12 +24,15 @@ def read_state(sources: CapitalSources, name: AccountName) -> CapitalState:
     return capital_state(read_account(sources.connections, name, sources.now()).facts)
 
 
-def read_history(sources: CapitalSources, name: AccountName, hours: int = 24) -> CapitalHistory:
+def read_history(
+    sources: CapitalSources, name: AccountName, hours: int = 24, most_points: int = MOST_POINTS
+) -> CapitalHistory:
     """Return the snapshots of the last hours, 1 to 168. Raises InvalidAmount, DatabaseUnavailable."""
     checked("hours", Decimal(hours), least=1, most=MOST_HOURS)
     now = sources.now()
     store = CapitalStore(sources.connections.engine)
-    return history(store.snapshots(name.broker, name.account, now - timedelta(hours=hours)), hours, now)
+    snapshots = store.snapshots(name.broker, name.account, now - timedelta(hours=hours))
+    return history(snapshots, hours, now, most_points)
 
 
 def read_margin(sources: CapitalSources, name: AccountName) -> MarginStatus:

@@ -6,6 +6,7 @@ from decimal import Decimal
 from typing import Final
 
 from shared.brokers.registry import profile_of
+from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS
 from shared.domain.capital.gate import recommend, unknown_account
 from shared.domain.capital.margin import margin_status
@@ -23,6 +24,7 @@ from shared.queries.capital.overview import (
     allocation_of,
     drawdown_of,
     drawdown_record,
+    read_history,
     read_record,
     scaling_of,
 )
@@ -42,6 +44,8 @@ from shared.queries.stops import read_stop
 DEFAULT_SYMBOL: Final = "BTC"
 MOST_WEIGHTED: Final = 5
 """The symbols among which an analysis divides capital. Each one costs a request."""
+FIRST_AND_LAST: Final = 2
+"""The points of the history in an analysis, which shows its figures."""
 _LEAST_CHECKED: Final = Decimal(1)
 """US dollars, for which liquidity is shown where the size of a trade would be 0."""
 
@@ -75,17 +79,18 @@ async def read_complete_analysis(
     """
     account, instrument = await subject(sources, name, symbol)
     compared = await asyncio.to_thread(_compared_symbols, sources, account)
-    market, parity, record = await asyncio.gather(
+    market, parity, record, history = await asyncio.gather(
         read_market(sources, name.broker, instrument),
         parity_of(sources, name.broker, compared),
         asyncio.to_thread(read_record, sources, name),
+        asyncio.to_thread(read_history, sources, name, most_points=FIRST_AND_LAST),
     )
     # After the others, because it reuses their candles.
     related = await correlation_with_held(sources, account, instrument.symbol)
     facts, drawdown = account.facts, drawdown_record(record, account.facts)
     odds, regime = (None, None) if question is None else (question.odds, question.regime)
     kelly = kelly_of(facts, instrument, market, drawdown.state, odds=odds, regime=regime)
-    size = max(_LEAST_CHECKED, min(kelly.kelly.size, risk_amount(facts.equity)) * LIMITS[drawdown.state].size)
+    size = min(kelly.kelly.size, risk_amount(facts.equity)) * LIMITS[drawdown.state].size
     win_rate = None if odds is None else odds.win_rate
     return CompleteAnalysis(
         broker=name.broker,
@@ -93,6 +98,7 @@ async def read_complete_analysis(
         symbol=instrument.symbol,
         as_of=sources.now(),
         state=capital_state(facts),
+        history=history,
         leverage=leverage_of(
             sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime
         ),
@@ -103,7 +109,7 @@ async def read_complete_analysis(
         drawdown=drawdown_of(sources, record, facts),
         opportunity=None if question is None else opportunity_of(facts, question.signal_score, related),
         allocation=allocation_of(sources, record, facts),
-        liquidity=liquidity_of(facts, instrument, market, size, Side.BUY),
+        liquidity=liquidity_of(facts, instrument, market, max(_LEAST_CHECKED, cut_cents(size)), Side.BUY),
         recommendation=None
         if question is None
         else await _ask_gate(sources, account, instrument, market, related, question),

@@ -168,7 +168,7 @@ def kelly_of(
         factor = ONE if check is None else check.factor * check.cut_factor
     return KellyAnswer(
         symbol=instrument.symbol,
-        kelly=kelly,
+        kelly=kelly.model_copy(update={"size": cut_cents(kelly.size)}),
         heat_pct=heat,
         heat_factor=heat_factor(heat),
         drawdown_factor=drawdown,

@@ -79,4 +79,6 @@ class CapitalSources:
     """Shares that an account may buy."""
     leverages: Memory[SymbolLeverage] = field(default_factory=Memory)
     closes: Memory[Mapping[datetime, Decimal]] = field(default_factory=Memory)
+    ranges: Memory[Decimal] = field(default_factory=Memory)
+    """ATR in percent, by broker and symbol."""
     now: Clock = utc_now

@@ -6,14 +6,16 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 import requests
 
+from services.api.app import main
 from services.local_system.embedded import free_port
+from shared.observability.logging import configure_logging
 from tests.support.api import ENVIRONMENT_TOKEN
 
 NOTHING = {"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""}
@@ -81,43 +83,43 @@ def test_it_ends_in_good_order_also_while_a_client_follows_the_events(
     assert ENVIRONMENT_TOKEN not in written
 
 
-@pytest.mark.parametrize(
-    ("arguments", "variables", "named"),
-    [
-        (["--port", "0"], {}, "--port must be from 1 to 65535"),
-        (["--address", "256.0.0.1"], {}, "cannot listen on 256.0.0.1"),
-        ([], {"DATABASE_URL": ""}, "DATABASE_URL is missing"),
-        ([], {"NIJA_API_TOKEN": "short"}, "NIJA_API_TOKEN should be 32 to 200 letters"),
-        ([], {"NIJA_API_REQUESTS_PER_MINUTE": "0"}, "NIJA_API_REQUESTS_PER_MINUTE"),
-    ],
-)
-def test_it_does_not_start_without_what_it_needs(
-    environment: dict[str, str], arguments: list[str], variables: dict[str, str], named: str
-) -> None:
+@pytest.fixture
+def refused(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> Iterator[Callable[..., str]]:
+    """Start the API in the process of the test, which must end with exit code 2; return its one error line."""
+
+    def start(*arguments: str, **variables: str) -> str:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "environ", environment | variables)
+            patch.setattr(sys, "argv", ["api", *arguments])
+            capfd.readouterr()
+            with pytest.raises(SystemExit) as ended:
+                main()
+        shown = capfd.readouterr().err
+        assert ended.value.code == 2
+        assert "Traceback" not in shown
+        return shown
+
+    yield start
+    configure_logging("tests", level="warning")
+
+
+def test_it_does_not_start_without_what_it_needs(refused: Callable[..., str]) -> None:
     """Exit code 2 and one line that names the option or the setting."""
-    done = subprocess.run(
-        [*COMMAND, "--port", str(free_port()), *arguments],
-        env=environment | variables,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert named in done.stderr
-    assert "Traceback" not in done.stderr
+    assert "--port must be from 1 to 65535" in refused("--port", "0")
+    assert "cannot listen on 256.0.0.1" in refused("--port", str(free_port()), "--address", "256.0.0.1")
+    assert "DATABASE_URL is missing" in refused(DATABASE_URL="")
+    assert "NIJA_API_TOKEN should be 32 to 200 letters" in refused(NIJA_API_TOKEN="short")
+    assert "NIJA_API_REQUESTS_PER_MINUTE" in refused(NIJA_API_REQUESTS_PER_MINUTE="0")
 
 
-def test_a_taken_port_is_one_line(environment: dict[str, str]) -> None:
+def test_a_taken_port_is_one_line(refused: Callable[..., str]) -> None:
     """It is found out before anything else is done."""
     with socket.socket() as taken:
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = taken.getsockname()[1]
-        done = subprocess.run(
-            [*COMMAND, "--port", str(port)], env=environment, capture_output=True, text=True, timeout=60, check=False
+        assert refused("--port", str(port)).endswith(
+            f"api: --port {port}: cannot listen on 127.0.0.1: Address already in use; choose another\n"
         )
-    assert done.returncode == 2
-    assert done.stderr.endswith(
-        f"api: --port {port}: cannot listen on 127.0.0.1: Address already in use; choose another\n"
-    )

@@ -7,13 +7,18 @@ import pytest
 import requests
 
 from services.api.application import Api
+from services.master_trader.sample_capital import sample
 from shared.actions.context import ActionContext
 from shared.actions.tokens import add_token
 from shared.config import Settings, load_settings
 from shared.domain.access import Role
+from shared.domain.identity import Broker, MasterAccount
+from shared.queries.capital.sources import AccountName
+from shared.queries.connections import Connections
 from tests.contract.paper import PaperServer
 from tests.support.api import RunningApi
 
+MASTER = AccountName(broker=Broker.KRAKEN, account=MasterAccount("master"))
 GOOD = {
     "symbol": "BTC-USD",
     "signal_score": 85,
@@ -76,8 +81,11 @@ def problem(response: requests.Response, status: int, kind: str) -> Any:
 
 
 @pytest.mark.usefixtures("master")
-def test_every_question_has_an_answer_as_the_document_describes_it(api: RunningApi, context: ActionContext) -> None:
+def test_every_question_has_an_answer_as_the_document_describes_it(
+    api: RunningApi, context: ActionContext, connections: Connections
+) -> None:
     """A token that may only read is enough. No amount is text, and no field is more than the document names."""
+    assert sample(connections, MASTER) is not None, "the history has a point"
     token = add_token(context, "reader", Role.READ, actor="test").text.get_secret_value()
     for method, path, body in QUESTIONS:
         response = api.ask(method, path, token=token, json=body)
@@ -127,7 +135,7 @@ def test_a_stop_is_a_409_until_it_is_resumed(api: RunningApi) -> None:
 
 WRONG: list[tuple[str, str, Any, int, str]] = [
     ("GET", "/api/capital/state?account=secretsecret", None, 404, "not-found"),
-    ("GET", "/api/capital/state?broker=okx", None, 503, "not-known"),
+    ("GET", "/api/capital/state?broker=okx", None, 404, "not-found"),
     ("GET", "/api/capital/leverage/optimal/SECRETSECRET", None, 404, "not-found"),
     ("POST", "/api/capital/recommendation/position", {**GOOD, "symbol": "SECRETSECRET"}, 404, "not-found"),
     ("GET", "/api/capital/analysis/complete?symbol=SECRETSECRET", None, 404, "not-found"),
@@ -150,7 +158,7 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
 
 @pytest.mark.usefixtures("master")
 def test_what_cannot_be_answered_is_a_problem_that_repeats_nothing(api: RunningApi) -> None:
-    """Unknown accounts and symbols are 404, wrong values are 422, and an account that was never read is 503."""
+    """Accounts, symbols and brokers that are not in use are 404, and wrong values are 422."""
     for method, path, body, status, kind in WRONG:
         response = api.ask(method, path, json=body)
         problem(response, status, kind)
@@ -160,10 +168,13 @@ def test_what_cannot_be_answered_is_a_problem_that_repeats_nothing(api: RunningA
 @pytest.mark.usefixtures("master")
 def test_a_number_that_json_does_not_know_is_refused(api: RunningApi) -> None:
     """Python's parser accepts NaN and Infinity. A size of them would be nonsense."""
-    for word in ("NaN", "Infinity", "-Infinity"):
-        body = f'{{"symbol": "BTC", "win_rate": {word}}}'
-        headers = {"Content-Type": "application/json"}
-        problem(api.post("/api/capital/position-size/kelly", data=body, headers=headers), 422, "not-valid")
+    headers = {"Content-Type": "application/json"}
+    for word in ("NaN", "Infinity", "-Infinity", "1e400"):
+        for field in ("win_rate", "avg_win"):
+            body = f'{{"symbol": "BTC", "avg_loss": 1, "{field}": {word}}}'
+            response = api.post("/api/capital/position-size/kelly", data=body, headers=headers)
+            errors = problem(response, 422, "not-valid")["errors"]
+            assert [each["field"] for each in errors] == [f"body.{field}"]
 
 
 def test_before_the_first_reading_there_is_no_answer_yet(api: RunningApi) -> None:
@@ -171,5 +182,6 @@ def test_before_the_first_reading_there_is_no_answer_yet(api: RunningApi) -> Non
     response = api.get("/api/capital/state")
     assert problem(response, 503, "not-known")["detail"] == "no master account has been read yet"
     assert response.headers["retry-after"] == "5"
+    problem(api.get("/api/capital/state?broker=kraken"), 503, "not-known")
     given = api.post("/api/capital/allocation/risk-parity", json=QUESTIONS[7][2])
     assert given.status_code == 200, "given volatilities need no account"

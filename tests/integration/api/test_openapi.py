@@ -78,15 +78,15 @@ def with_a_new_key(case: Any) -> Any:
     return case
 
 
-def answers_of(operation: Any, token: str, secrets: set[str]) -> set[int]:
-    """Send requests of every kind, valid ones and others, and check each answer. Return the statuses."""
+def answers_of(operation: Any, token: str, secrets: set[str], requests: int) -> set[int]:
+    """Send so many requests, valid ones and others, and check each answer. Return the statuses."""
     headers = {"Authorization": f"Bearer {token}"}
     kinds = [operation.as_strategy(GenerationMode.POSITIVE, headers=headers).map(with_a_new_key)]
     if operation.path != "/health":
         kinds.append(operation.as_strategy(GenerationMode.NEGATIVE, headers=headers))
     answered: set[int] = set()
 
-    @hypothesis_settings(max_examples=10, suppress_health_check=list(HealthCheck), database=None)
+    @hypothesis_settings(max_examples=requests, suppress_health_check=list(HealthCheck), database=None)
     @given(case=st.one_of(kinds))
     def ask(case: Any) -> None:
         response = case.call_and_validate(headers=headers, excluded_checks=[not_a_server_error])
@@ -100,9 +100,16 @@ def answers_of(operation: Any, token: str, secrets: set[str]) -> set[int]:
     return answered
 
 
-@pytest.mark.parametrize("role", Role)
+ROUNDS = [
+    pytest.param(Role.OPERATE, 2, id="quick"),
+    *(pytest.param(role, 40, id=role.value, marks=pytest.mark.long) for role in Role),
+]
+"""A role, and the requests of each operation. The quick round has a role that is allowed some actions, and not all."""
+
+
+@pytest.mark.parametrize(("role", "requests"), ROUNDS)
 def test_every_answer_is_one_that_the_document_describes(
-    app: Api, context: ActionContext, settings: Settings, log: io.StringIO, role: Role
+    app: Api, context: ActionContext, settings: Settings, log: io.StringIO, role: Role, requests: int
 ) -> None:
     """No 500, no undocumented status, type or field, whatever is asked with a token of this role."""
     token = add_token(context, f"of-{role.value}", role, actor="test").text.get_secret_value()
@@ -110,7 +117,7 @@ def test_every_answer_is_one_that_the_document_describes(
     secrets = {CANARY, token.rpartition("_")[2], *(each.get_secret_value() for each in settings.secrets())}
     answered: set[int] = set()
     for operation in schema.get_all_operations():
-        answered |= answers_of(operation.ok(), token, secrets)
+        answered |= answers_of(operation.ok(), token, secrets, requests)
     assert {200, 422} <= answered
     assert (403 in answered) is (role is not Role.ADMIN)
     written = log.getvalue()

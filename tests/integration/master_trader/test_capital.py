@@ -71,6 +71,7 @@ async def until_read_again(bench: Bench, since: datetime) -> None:
     await bench.until("read again", read)
 
 
+@pytest.mark.long
 async def test_the_process_samples_its_account_while_it_watches(bench: Bench, sampler: Sampler) -> None:
     """100,000 dollars and half a bitcoin at 50,000: the first sample makes 125,000 the peak.
 

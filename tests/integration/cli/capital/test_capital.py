@@ -32,19 +32,19 @@ def numbers_in(document: Any) -> list[Any]:
     return [document]
 
 
-@pytest.mark.parametrize("arguments", COMMANDS, ids=lambda each: each[0])
-def test_a_command_answers_in_both_forms(nija: Nija, arguments: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+def test_every_command_answers_in_both_forms(nija: Nija, monkeypatch: pytest.MonkeyPatch) -> None:
     """The table fits in 80 columns. In JSON no amount is text, and the account is named."""
-    shown = nija(*arguments, "--json")
-    assert shown.code == 0, shown.err
-    document = shown.document
-    assert (document["broker"], document["account"]) == ("kraken", "master")
-    texts = [each for each in numbers_in(document) if isinstance(each, str)]
-    assert not [each for each in texts if each.replace(".", "", 1).lstrip("-").isdecimal()]
     monkeypatch.setattr(output.console, "width", 80)
-    table = nija(*arguments)
-    assert table.code == 0, table.err
-    assert max(map(len, table.out.splitlines())) <= 80
+    for arguments in COMMANDS:
+        shown = nija(*arguments, "--json")
+        assert shown.code == 0, shown.err
+        document = shown.document
+        assert (document["broker"], document["account"]) == ("kraken", "master")
+        texts = [each for each in numbers_in(document) if isinstance(each, str)]
+        assert not [each for each in texts if each.replace(".", "", 1).lstrip("-").isdecimal()], arguments
+        table = nija(*arguments)
+        assert table.code == 0, table.err
+        assert max(map(len, table.out.splitlines())) <= 80, arguments
 
 
 def test_the_state_of_a_spot_account(nija: Nija) -> None:
@@ -70,41 +70,42 @@ def test_a_rejected_entry_is_exit_code_1(nija: Nija) -> None:
     assert found.document["reason_codes"] == ["return_below_cost"]
 
 
-@pytest.mark.parametrize(
-    ("arguments", "problem"),
-    [
-        (["leverage", "NOPE"], "SYMBOL: kraken lists no pair 'NOPE'; a pair is for example BTC-USD"),
-        (["leverage", "BTC", "--win-rate", "1.5"], "--win-rate is '1.5'; it should be a number from 0 to 1"),
-        (["leverage", "BTC", "--win-rate", "NaN"], "--win-rate is 'NaN'; it should be a number from 0 to 1"),
-        (
-            ["leverage", "BTC", "--regime", "wild"],
-            "--regime is 'wild'; it should be one of STRONG_TREND, TRENDING, RANGING, VOLATILE",
-        ),
-        (
-            ["kelly", "BTC", "--average-win", "2"],
-            "--average-loss is missing: an average win and an average loss belong together",
-        ),
-        (["liquidity", "BTC", "0"], "DOLLARS is '0'; it should be a number above 0 to 1000000000000"),
-        (["liquidity", "BTC", "5", "--side", "up"], "--side is 'up'; it should be buy or sell"),
-        (
-            ["recommend", "BTC", "--score", "101", "--expected-return", "5"],
-            "--score is '101'; it should be a number from 0 to 100",
-        ),
-        (
-            ["risk-parity", "BTC=2.5", "ETH"],
-            "SYMBOL: give a volatility for each symbol, such as BTC=2.5 ETH=3.2, or for none",
-        ),
-        (["risk-parity", "BTC=1", "BTC=2"], "SYMBOL: a symbol is given twice"),
-        (["state", "--account", "alice"], "--account: there is no account 'alice'; accounts: kraken:master"),
-        (["state", "--broker", "mtgox"], "--broker: unknown broker 'mtgox'; known are"),
-    ],
-)
-def test_bad_input_gets_one_line_that_says_what_would_be_right(nija: Nija, arguments: list[str], problem: str) -> None:
+WRONG_USE = [
+    (["leverage", "NOPE"], "SYMBOL: kraken lists no pair 'NOPE'; a pair is for example BTC-USD"),
+    (["leverage", "BTC", "--win-rate", "1.5"], "--win-rate is '1.5'; it should be a number from 0 to 1"),
+    (["leverage", "BTC", "--win-rate", "NaN"], "--win-rate is 'NaN'; it should be a number from 0 to 1"),
+    (
+        ["leverage", "BTC", "--regime", "wild"],
+        "--regime is 'wild'; it should be one of STRONG_TREND, TRENDING, RANGING, VOLATILE",
+    ),
+    (
+        ["kelly", "BTC", "--average-win", "2"],
+        "--average-loss is missing: an average win and an average loss belong together",
+    ),
+    (["liquidity", "BTC", "0"], "DOLLARS is '0'; it should be a number above 0 to 1000000000000"),
+    (["liquidity", "BTC", "5", "--side", "up"], "--side is 'up'; it should be buy or sell"),
+    (
+        ["recommend", "BTC", "--score", "101", "--expected-return", "5"],
+        "--score is '101'; it should be a number from 0 to 100",
+    ),
+    (
+        ["risk-parity", "BTC=2.5", "ETH"],
+        "SYMBOL: give a volatility for each symbol, such as BTC=2.5 ETH=3.2, or for none",
+    ),
+    (["risk-parity", "BTC=1", "BTC=2"], "SYMBOL: a symbol is given twice"),
+    (["state", "--account", "alice"], "--account: there is no account 'alice'; accounts: kraken:master"),
+    (["state", "--broker", "mtgox"], "--broker: unknown broker 'mtgox'; known are"),
+]
+"""Arguments, and what the one line begins with."""
+
+
+def test_bad_input_gets_one_line_that_says_what_would_be_right(nija: Nija) -> None:
     """Nothing is printed as a result, and the exit code is that of wrong use."""
-    found = nija(*arguments)
-    assert (found.code, found.out) == (2, "")
-    assert found.err.startswith(f"nija: {problem}")
-    assert found.err.count("\n") == 1
+    for arguments, problem in WRONG_USE:
+        found = nija(*arguments)
+        assert (found.code, found.out) == (2, ""), arguments
+        assert found.err.startswith(f"nija: {problem}")
+        assert found.err.count("\n") == 1
 
 
 def test_an_account_that_was_never_read_is_a_finding(empty_nija: Nija) -> None:

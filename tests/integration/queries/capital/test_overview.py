@@ -4,6 +4,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from redis import Redis as BlockingRedis
 from redis import RedisError
 
 from shared.domain.capital.buckets import BucketName
@@ -24,6 +25,7 @@ from shared.queries.capital.overview import (
     read_scaling,
     read_state,
 )
+from shared.queries.connections import Connections
 from tests.support.running.capital_bench import CapitalBench
 
 
@@ -113,9 +115,16 @@ async def test_the_account_is_chosen_by_broker_and_name(spot: CapitalBench) -> N
         choose_account(connections, account="alice")
     with pytest.raises(RedisError):
         choose_account(connections, Broker.OKX)
+    away = BlockingRedis.from_url("redis://127.0.0.1:1/0")
+    with_trouble = Connections(connections.engine, {Broker.OKX: away, Broker.BINANCE: away, **connections.redis})
+    assert choose_account(with_trouble) == spot.name, "the trouble of another broker does not count"
+    with pytest.raises(RedisError):
+        choose_account(with_trouble, account="alice")
     await spot.redis.delete(spot.keys.master)
     with pytest.raises(AccountNotRead, match="no master account has been read yet"):
         choose_account(connections)
+    with pytest.raises(RedisError):
+        choose_account(with_trouble)
     with pytest.raises(NoSuchAccount):
         read_account(connections, spot.name, spot.sources.now())
 

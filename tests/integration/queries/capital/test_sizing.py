@@ -77,6 +77,20 @@ async def test_a_leverage_is_remembered_for_a_minute(spot: CapitalBench) -> None
     assert (await read_leverage(sources, spot.name, "BTC")).computed_at > first.computed_at
 
 
+async def test_an_atr_is_remembered_for_a_minute(spot: CapitalBench) -> None:
+    """Different questions about one symbol read its 4-hour candles once."""
+    seconds = [0.0]
+    connections, markets, stocks = spot.sources.connections, spot.sources.markets, spot.sources.stocks
+    sources = CapitalSources(connections, markets, stocks, ranges=Memory(lambda: seconds[0]))
+    first = await read_leverage(sources, spot.name, "BTC")
+    assert sources.ranges.get((Broker.KRAKEN, first.symbol)) == first.atr_pct
+    sources.ranges.put((Broker.KRAKEN, first.symbol), Decimal(4))
+    assert (await read_leverage(sources, spot.name, "BTC", win_rate=Decimal("0.6"))).atr_pct == 4
+    seconds[0] = 61.0
+    again = await read_leverage(sources, spot.name, "BTC", win_rate=Decimal("0.7"))
+    assert again.atr_pct == first.atr_pct
+
+
 async def test_a_margin_account_can_use_two(margin: CapitalBench) -> None:
     """A stock has no book: its quote and its usual volume give one. Coins are paid in full, also by the gate."""
     stock = await read_leverage(margin.sources, margin.name, "AAPL")

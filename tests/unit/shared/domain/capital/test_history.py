@@ -87,6 +87,15 @@ def test_at_most_500_points_are_answered_with_the_first_and_the_last() -> None:
     assert thinned(many[:500]) == many[:500]
 
 
+def test_money_is_cut_to_cents_and_growth_is_computed_before_the_cut() -> None:
+    """From 1.608 to 2.01 is 25 %, and from 1.60 it would be more. The first and the last point are kept."""
+    found = history([snapshot(3, "1.608"), snapshot(2, "1.509"), snapshot(1, "2.01")], 24, NOW, most_points=2)
+    shown = [str(each) for each in (found.first, found.last, found.peak, found.lowest)]
+    assert shown == ["1.60", "2.01", "2.01", "1.50"]
+    assert [str(point.equity) for point in found.points] == ["1.60", "2.01"]
+    assert found.growth_pct == 25
+
+
 def test_volatility_is_the_deviation_of_hourly_log_returns() -> None:
     """100, 110, 99 and 108.9 have returns of ln 1.1, ln 0.9 and ln 1.1."""
     found = history([snapshot(3, "100"), snapshot(2, "110"), snapshot(1, "99"), snapshot(0, "108.9")], 24, NOW)
