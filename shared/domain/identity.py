@@ -25,6 +25,8 @@ MasterAccount = NewType("MasterAccount", str)
 FillId = NewType("FillId", str)
 CopyOrderId = NewType("CopyOrderId", str)
 BrokerOrderId = NewType("BrokerOrderId", str)
+DecisionId = NewType("DecisionId", str)
+"""The name of one decision of the strategy. The strategy chooses it, and never uses it twice for an account."""
 
 _FOLLOWER_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -65,6 +67,14 @@ def copy_order_id(
     It is sent to the broker as client order id, so that the same order is found again after a crash at any point.
     """
     name = f"{broker.value}:{master_account}:{fill_id}:{follower_id}"
+    return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
+
+
+def strategy_order_id(
+    broker: Broker, master_account: MasterAccount, decision_id: DecisionId, number: int
+) -> CopyOrderId:
+    """The one id of the order number `number`, from 1, of a decision of the strategy: 32 lowercase hex digits."""
+    name = f"{broker.value}:{master_account}:strategy:{decision_id}:{number}"
     return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
 
 
