@@ -1,0 +1,354 @@
+"""Runs one cycle of a trader: reads the account, decides on each pair, and passes entries and exits to the dealer.
+
+Exits come first and need no cash. An entry is decided once for each closed candle, and the capital gate has to approve
+it. A pair whose candles cannot be read leaves the others alone.
+"""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from decimal import Decimal
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from services.strategy_trader.dealer import Books, Dealer, InThread
+from services.strategy_trader.venue import AccountUnusable, TradedAccount, Venue, with_positions
+from shared.brokers.errors import BrokerError, KeyRefused
+from shared.domain.amounts import ZERO, plain
+from shared.domain.capital.facts import ClosedTrade, HeldPosition
+from shared.domain.capital.recommendation import Recommendation
+from shared.domain.identity import DecisionId
+from shared.domain.instrument import AssetClass, Instrument
+from shared.domain.stop import StopMode
+from shared.domain.strategy.candle_window import INTERVAL, WindowProblem
+from shared.domain.strategy.cooldown import LossStreak
+from shared.domain.strategy.decision import Enter, Exit, Hold, HoldReason, StrategyDecision
+from shared.domain.strategy.exits import exit_for_room
+from shared.domain.strategy.parameters import APEX, ApexParameters
+from shared.domain.strategy.routing import RoutedTo
+from shared.domain.strategy.trader_account import TraderAccount
+from shared.domain.strategy.trader_state import TraderState
+from shared.domain.symbol import Symbol
+from shared.indicators.decide import decide
+from shared.indicators.window import Window
+
+ROOM_SECONDS: Final = 60.0
+"""How long an entry waits for the sale of the position that it replaces."""
+_EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+_AT_ONCE: Final = 4
+"""Pairs whose candles are read at the same time."""
+_UNDECIDED: Final = frozenset(
+    {HoldReason.WINDOW, HoldReason.ORDER_UNDER_WAY, HoldReason.CANDLE_BEGINNING, HoldReason.CANDLE_OVERTAKEN}
+)
+"""Reasons after which a later cycle decides on the same candle, or on one that is missing."""
+
+log = structlog.get_logger()
+
+
+@dataclass(slots=True)
+class _Facts:
+    """What one cycle knows. The dealer changes positions meanwhile."""
+
+    number: int
+    account: TradedAccount
+    stop: StopMode | None
+    opens_stopped: str
+    trades: Sequence[ClosedTrade]
+    decided: Mapping[Symbol, datetime]
+    prices: dict[Symbol, Decimal] = field(default_factory=dict)
+    scores: dict[Symbol, int] = field(default_factory=dict)
+    """The present score of each position."""
+    doubts: list[str] = field(default_factory=list)
+
+
+class Cycle:
+    """The cycles of one account. `run` raises every error; what it has sent stays under way."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        books: Books,
+        dealer: Dealer,
+        parameters: ApexParameters = APEX,
+        in_thread: InThread = asyncio.to_thread,
+    ) -> None:
+        self._venue = venue
+        self._books = books
+        self._dealer = dealer
+        self._parameters = parameters
+        self._in_thread = in_thread
+
+    async def run(self, number: int, state: TraderState, stopping: asyncio.Event) -> TraderState:
+        """Run a cycle and return the state after it. `stopping` ends it after the pair in hand."""
+        account = await self._venue.account()
+        facts = account.facts
+        state = state.with_account(facts.equity, facts.free_cash)
+        stop = await self._venue.stop()
+        why = _why_no_opens(state, stop)
+        log.info(
+            "account read",
+            equity=plain(facts.equity),
+            cash=plain(facts.free_cash),
+            positions=len(self._dealer.positions),
+            opens_stopped=why,
+        )
+        doubts: list[str] = []
+        if state.funded or self._dealer.positions:
+            known = _Facts(
+                number,
+                account,
+                stop,
+                why,
+                await self._in_thread(self._books.closed_trades),
+                await self._in_thread(self._books.decided_candles),
+            )
+            await self._decide_all(known, stopping, with_entries=state.funded)
+            doubts = known.doubts
+        routed = self._routed(account) if state.funded else ""
+        return state.model_copy(
+            update={
+                "health": state.health.after_success("; ".join(doubts[:3])),
+                "open_positions": len(self._dealer.positions),
+                "opens_stopped": why or routed,
+            }
+        )
+
+    async def _decide_all(self, known: _Facts, stopping: asyncio.Event, *, with_entries: bool) -> None:
+        held = [each.position.instrument for each in self._dealer.positions.values()]
+        others: list[Instrument] = []
+        if with_entries:
+            bases = {each.base for each in held}
+            pairs = [each for each in await self._venue.pairs(known.account) if each.base not in bases]
+            newest = _newest_candle(self._venue.now())
+            others = [each for each in pairs if known.decided.get(each.symbol, newest - INTERVAL.length) < newest]
+        windows = await self._windows([*held, *others], known)
+        for instrument in held:
+            window = windows.get(instrument.symbol)
+            if window is not None:
+                await self._decide_on_position(known, instrument, window)
+        for instrument in others:
+            window = windows.get(instrument.symbol)
+            if window is not None and not stopping.is_set():
+                await self._decide_on_entry(known, instrument, window)
+
+    async def _windows(self, instruments: Sequence[Instrument], known: _Facts) -> dict[Symbol, Window]:
+        """Read the candles of all pairs. Raises the first error if none can be read."""
+        places = asyncio.Semaphore(_AT_ONCE)
+
+        async def read(instrument: Instrument) -> Window | Exception:
+            async with places:
+                try:
+                    candles = await self._venue.candles(instrument)
+                except (BrokerError, RedisError, OSError) as error:
+                    return error
+            return Window.of(candles, instrument.asset_class)
+
+        found = await asyncio.gather(*map(read, instruments))
+        failed = [each for each in found if isinstance(each, Exception)]
+        refused = next((each for each in failed if isinstance(each, KeyRefused)), None)
+        if refused is not None or (failed and len(failed) == len(found)):
+            raise refused or failed[0]
+        windows: dict[Symbol, Window] = {}
+        for instrument, each in zip(instruments, found, strict=True):
+            if isinstance(each, Exception):
+                known.doubts.append(f"{instrument.symbol}: candles not read: {each or type(each).__name__}")
+            else:
+                windows[instrument.symbol] = each
+                if each.candles:
+                    known.prices[instrument.symbol] = each.candles[-1].close
+        return windows
+
+    async def _decide_on_position(self, known: _Facts, instrument: Instrument, window: Window) -> None:
+        symbol = instrument.symbol
+        stored = self._dealer.positions.get(symbol)
+        if stored is None:
+            return
+        bid = await self._bid(known, instrument)
+        account = self._account(known, instrument, bid)
+        decision = decide(window, stored.position, account, self._parameters)
+        decision_id = self._name(known.number, symbol)
+        if decision.signal is not None:
+            known.scores[symbol] = decision.signal.gate_score
+        self._note_faults(known, instrument, decision)
+        await self._in_thread(self._books.record, decision_id, known.number, symbol, decision, None)
+        if isinstance(decision, Exit | Hold) and decision.position is not None and decision.position != stored.position:
+            await self._in_thread(self._books.raise_stop, stored.decision_id, decision.position)
+            await self._dealer.load()
+        if isinstance(decision, Exit):
+            await self._sell(known, decision_id, decision)
+
+    async def _sell(self, known: _Facts, decision_id: DecisionId, sale: Exit) -> None:
+        symbol = sale.position.instrument.symbol
+        if known.stop is StopMode.HALT:
+            await self._in_thread(self._books.note_outcome, decision_id, "not sent: trading is halted")
+        elif not self._dealer.may_sell(symbol):
+            await self._in_thread(self._books.note_outcome, decision_id, "not sent: the last sale filled nothing")
+        else:
+            shown = known.account.free.get(sale.position.instrument.base, ZERO)
+            self._dealer.sell(decision_id, sale, shown)
+
+    async def _decide_on_entry(self, known: _Facts, instrument: Instrument, window: Window) -> None:
+        symbol = instrument.symbol
+        decision = decide(window, None, self._account(known, instrument), self._parameters)
+        if isinstance(decision, Enter):
+            # Only an entry asks for the regime by the 4-hour ATR, so only an entry costs the request.
+            atr_pct = await self._venue.atr_pct(instrument)
+            decision = decide(window, None, self._account(known, instrument, atr_pct=atr_pct), self._parameters)
+        decision_id = self._name(known.number, symbol)
+        self._note_faults(known, instrument, decision)
+        undecided = isinstance(decision, Hold) and not _UNDECIDED.isdisjoint(decision.reasons)
+        candle = None if undecided else decision.inputs.last_candle
+        await self._in_thread(self._books.record, decision_id, known.number, symbol, decision, candle)
+        if isinstance(decision, Enter):
+            await self._enter(known, decision_id, decision)
+
+    async def _enter(self, known: _Facts, decision_id: DecisionId, entry: Enter) -> None:
+        answer = await self._ask(known, entry)
+        if answer.close_first is not None and await self._made_room(known, answer.close_first):
+            answer = await self._ask(known, entry, has_made_room=True)
+        await self._in_thread(self._books.note_gate, decision_id, answer.model_dump(mode="json"))
+        if answer.approved is None:
+            await self._in_thread(self._books.note_outcome, decision_id, f"not entered: {answer.reason}")
+            return
+        symbol = entry.inputs.account.instrument.symbol
+        log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
+        self._dealer.enter(decision_id, entry, answer.approved)
+
+    async def _ask(self, known: _Facts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
+        own = self._own_positions(known)
+        account = with_positions(known.account, own, spent=self._spent(known))
+        return await self._venue.ask(entry, account, known.trades, has_made_room=has_made_room)
+
+    async def _made_room(self, known: _Facts, symbol: Symbol) -> bool:
+        """Sell a whole position for a better one. False: it could not be sold in time."""
+        stored = self._dealer.positions.get(symbol)
+        if stored is None or known.stop is not None or not self._dealer.may_sell(symbol):
+            return False
+        instrument = stored.position.instrument
+        account = self._account(known, instrument, await self._bid(known, instrument))
+        sale = exit_for_room(stored.position, account, self._parameters)
+        if sale is None:
+            return False
+        decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")
+        await self._in_thread(self._books.record, decision_id, known.number, symbol, sale, None)
+        self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO))
+        return await self._dealer.ended(symbol, ROOM_SECONDS) and symbol not in self._dealer.positions
+
+    async def _bid(self, known: _Facts, instrument: Instrument) -> Decimal | None:
+        try:
+            return await self._venue.best_bid(instrument)
+        except (BrokerError, RedisError, OSError) as error:
+            # The close of the last candle stands for it.
+            known.doubts.append(f"{instrument.symbol}: no best bid: {error or type(error).__name__}")
+            return None
+
+    def _account(
+        self,
+        known: _Facts,
+        instrument: Instrument,
+        bid: Decimal | None = None,
+        *,
+        atr_pct: Decimal | None = None,
+    ) -> TraderAccount:
+        own = self._own_positions(known)
+        held = max(
+            known.account.held_usd(instrument), sum((p.value for p in own if p.instrument.base == instrument.base), ZERO)
+        )
+        streak = LossStreak()
+        for trade in known.trades:
+            streak = streak.after_close(trade.profit, trade.closed_at)
+        return TraderAccount(
+            at=self._venue.now(),
+            instrument=instrument,
+            fees=known.account.fees_of(instrument),
+            route=known.account.route_of(instrument),
+            equity_usd=known.account.facts.equity,
+            exposure_usd=sum((each.value for each in own), ZERO),
+            held_usd=held,
+            losses=streak,
+            best_bid=bid,
+            decided_candle=known.decided.get(instrument.symbol),
+            four_hour_atr_pct=atr_pct,
+            opens_stopped=known.opens_stopped,
+            order_under_way=self._dealer.is_under_way(instrument.symbol),
+            spot=True,
+        )
+
+    def _own_positions(self, known: _Facts) -> list[HeldPosition]:
+        """What the strategy holds, and what it is buying, at the newest known prices."""
+        found = [
+            HeldPosition(
+                instrument=each.position.instrument,
+                quantity=each.position.quantity,
+                price=known.prices.get(symbol, each.position.average_price),
+                entry_price=each.position.average_price,
+                opened_by_nija=True,
+                score=Decimal(known.scores[symbol]) if symbol in known.scores else None,
+            )
+            for symbol, each in self._dealer.positions.items()
+        ]
+        return found + [
+            HeldPosition(
+                instrument=each.position.instrument,
+                quantity=each.quantity,
+                price=each.price,
+                entry_price=each.price,
+                opened_by_nija=True,
+            )
+            for symbol, each in self._dealer.pending.items()
+            if symbol not in self._dealer.positions
+        ]
+
+    def _spent(self, known: _Facts) -> Decimal:
+        """Cash that the strategy has spent since the account was read, or is about to spend."""
+        pending = sum((each.size for each in self._dealer.pending.values()), ZERO)
+        read_at = known.account.facts.read_at
+        return pending + sum(
+            (
+                each.position.cost
+                for each in self._dealer.positions.values()
+                if each.position.opened_at is not None and each.position.opened_at > read_at
+            ),
+            ZERO,
+        )
+
+    def _note_faults(self, known: _Facts, instrument: Instrument, decision: StrategyDecision) -> None:
+        problems = {fault.problem for fault in decision.inputs.faults}
+        if instrument.asset_class is AssetClass.STOCK:
+            # A closed market has no newer candle.
+            problems -= {WindowProblem.STALE}
+        if problems:
+            known.doubts.append(f"{instrument.symbol}: {', '.join(sorted(problems))}")
+
+    def _routed(self, account: TradedAccount) -> str:
+        offers = [each for each in account.offers if each.broker is self._venue.broker]
+        if not offers:
+            return ""
+        route = account.coin_route(self._venue.broker)
+        return f"routed to {route.broker.value}: {route.reason}" if isinstance(route, RoutedTo) else ""
+
+    def _name(self, number: int, symbol: Symbol) -> DecisionId:
+        return DecisionId(f"{self._venue.broker.value}-{number}-{symbol.base}-{symbol.quote}")
+
+
+def is_refusal(error: Exception) -> bool:
+    """Whether a person has to act before the broker can be traded again."""
+    return isinstance(error, KeyRefused) or (isinstance(error, AccountUnusable) and error.refused)
+
+
+def _newest_candle(now: datetime) -> datetime:
+    """Return when the last closed candle began."""
+    return now - (now - _EPOCH) % INTERVAL.length - INTERVAL.length
+
+
+def _why_no_opens(state: TraderState, stop: StopMode | None) -> str:
+    if stop is not None:
+        return f"trading is stopped ({stop.value})"
+    if not state.funded:
+        return "the account has less than 10 USD"
+    if not state.health.allows_opens:
+        return "the broker has failed, and this cycle only probes it"
+    return ""

@@ -1,0 +1,116 @@
+"""Sells a position at once when the best bid is too far below its entry price, on each update of the prices.
+
+The check needs no candles, no cash and no cycle. The price list is updated every two seconds. A position that has lost
+half of the limit by its last price is compared with the best bid of the order book, which is what a sale would get.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from datetime import datetime
+from decimal import Decimal
+from typing import Final
+
+import structlog
+from redis.exceptions import RedisError
+
+from services.strategy_trader.dealer import Books, Dealer, InThread
+from services.strategy_trader.venue import Venue
+from shared.brokers.errors import BrokerError
+from shared.brokers.registry import profile_of
+from shared.domain.amounts import ZERO
+from shared.domain.identity import DecisionId
+from shared.domain.stop import StopMode
+from shared.domain.strategy.exits import emergency_exit, is_emergency
+from shared.domain.strategy.parameters import APEX, ApexParameters
+from shared.domain.strategy.position import StrategyPosition
+from shared.domain.strategy.routing import OpensHere
+from shared.domain.strategy.trader_account import TraderAccount
+from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.traders import StoredPosition
+
+UPDATE_SECONDS: Final = 2.0
+_NEAR: Final = Decimal("0.5")
+"""From this part of the limit on, the order book is read."""
+Pause = Callable[[float], Awaitable[object]]
+
+log = structlog.get_logger()
+
+
+class EmergencyWatch:
+    """Watches the positions of one account. `watch` ends only when it is cancelled."""
+
+    def __init__(
+        self,
+        venue: Venue,
+        books: Books,
+        dealer: Dealer,
+        parameters: ApexParameters = APEX,
+        in_thread: InThread = asyncio.to_thread,
+    ) -> None:
+        self._venue = venue
+        self._books = books
+        self._dealer = dealer
+        self._parameters = parameters
+        self._near = parameters.model_copy(update={"emergency": parameters.emergency * _NEAR})
+        self._in_thread = in_thread
+
+    async def watch(self, pause: Pause) -> None:
+        """Check all positions on each update of the prices. `pause` waits for some seconds."""
+        while True:
+            try:
+                await self.check()
+            except (BrokerError, RedisError, DatabaseUnavailable, OSError) as error:
+                log.warning("positions not checked against their limit", error=str(error) or type(error).__name__)
+            except Exception:
+                log.exception("positions not checked against their limit")
+            await pause(UPDATE_SECONDS)
+
+    async def check(self) -> None:
+        """Sell each position that has lost too much. A halt sends nothing."""
+        held = [each for each in self._dealer.positions.values() if self._may_sell(each)]
+        if not held:
+            return
+        prices = await self._venue.last_prices([each.symbol for each in held])
+        near = [each for each in held if self._is_near(each.position, prices.get(each.symbol))]
+        if not near or await self._venue.stop() is StopMode.HALT:
+            return
+        # Each position by itself: a pair whose book cannot be read holds up no other one.
+        found = await asyncio.gather(*map(self._check, near), return_exceptions=True)
+        failed = [each for each in found if isinstance(each, BaseException)]
+        if failed:
+            raise failed[0]
+
+    def _may_sell(self, stored: StoredPosition) -> bool:
+        return not self._dealer.is_under_way(stored.symbol) and self._dealer.may_sell(stored.symbol)
+
+    def _is_near(self, position: StrategyPosition, price: Decimal | None) -> bool:
+        """Whether the order book has to be read. It is read too when there is no price."""
+        return price is None or is_emergency(price, position.average_price, self._near)
+
+    async def _check(self, stored: StoredPosition) -> None:
+        bid = await self._venue.best_bid(stored.position.instrument)
+        # The position may be sold meanwhile, or its order may be under way.
+        stored = self._dealer.positions.get(stored.symbol, stored)
+        if bid is None or not self._may_sell(stored):
+            return
+        now = self._venue.now()
+        sale = emergency_exit(stored.position, self._account(stored.position, bid, now), self._parameters)
+        if sale is None:
+            return
+        # Before the record is stored, so that no other update decides on the position meanwhile.
+        with self._dealer.reserved(stored.symbol):
+            name = f"{self._venue.broker.value}-emergency-{int(now.timestamp() * 1000)}"
+            decision_id = DecisionId(f"{name}-{stored.symbol.base}-{stored.symbol.quote}")
+            await self._in_thread(self._books.record, decision_id, 0, stored.symbol, sale, None)
+        self._dealer.sell(decision_id, sale)
+
+    def _account(self, position: StrategyPosition, bid: Decimal, now: datetime) -> TraderAccount:
+        instrument = position.instrument
+        return TraderAccount(
+            at=now,
+            instrument=instrument,
+            fees=profile_of(instrument.broker).fees_of(instrument.asset_class),
+            route=OpensHere(position.minimum_profit),
+            equity_usd=ZERO,
+            best_bid=bid,
+        )
