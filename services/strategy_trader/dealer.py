@@ -5,7 +5,8 @@ never before. What a killed process left is taken up first: until then, no pair 
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -21,7 +22,7 @@ from shared.domain.fill import AccountFill
 from shared.domain.identity import DecisionId
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, StrategyDecision
 from shared.domain.strategy.entries import position_of
-from shared.domain.strategy.execution.results import ExecutionEnd, ExecutionResult, StrategySale
+from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
@@ -51,7 +52,11 @@ class Executor(Protocol):
 
     async def resume(self) -> Sequence[ExecutionResult]: ...
 
-    async def result_of(self, decision_id: DecisionId) -> ExecutionResult | None: ...
+
+class Results(Protocol):
+    """The stored results of executions: shared/persistence/strategy/books.py. It blocks."""
+
+    def result(self, decision_id: DecisionId) -> ExecutionResult | None: ...
 
 
 class Books(Protocol):
@@ -109,6 +114,7 @@ class Dealer:
         venue: Venue,
         books: Books,
         executor: Executor,
+        results: Results,
         tasks: asyncio.TaskGroup,
         in_thread: InThread = asyncio.to_thread,
     ) -> None:
@@ -118,20 +124,22 @@ class Dealer:
         self._venue = venue
         self._books = books
         self._executor = executor
+        self._results = results
         self._tasks = tasks
         self._in_thread = in_thread
         self._under_way: dict[Symbol, asyncio.Task[None]] = {}
+        self._reserved: set[Symbol] = set()
         self._sale_retry_at: dict[Symbol, datetime] = {}
         self._ready = False
 
     @property
-    def ready(self) -> bool:
+    def is_ready(self) -> bool:
         """Whether all that an earlier process began has ended."""
         return self._ready
 
     def is_under_way(self, symbol: Symbol) -> bool:
         """Whether an order of this pair may still be executed, so that no other one may be sent."""
-        return not self._ready or symbol in self._under_way
+        return not self._ready or symbol in self._under_way or symbol in self._reserved
 
     def may_sell(self, symbol: Symbol) -> bool:
         """Whether a sale is not too soon after one that filled nothing."""
@@ -146,6 +154,15 @@ class Dealer:
         """Cancel the executions. The next process goes on with them."""
         for task in tuple(self._under_way.values()):
             task.cancel()
+
+    @contextmanager
+    def reserved(self, symbol: Symbol) -> Iterator[None]:
+        """Count the pair as under way, while its decision is stored."""
+        self._reserved.add(symbol)
+        try:
+            yield
+        finally:
+            self._reserved.discard(symbol)
 
     async def ended(self, symbol: Symbol, seconds: float) -> bool:
         """Wait until no order of the pair is under way; False: it has taken too long."""
@@ -209,7 +226,7 @@ class Dealer:
         result = await self._executor.sell(decision_id, sale)
         stored = self.positions.get(symbol)
         await self._book(result, None)
-        if result.end is not ExecutionEnd.NOT_FILLED:
+        if result.fills:
             self._sale_retry_at.pop(symbol, None)
             return
         self._sale_retry_at[symbol] = self._venue.now() + SALE_RETRY
@@ -243,7 +260,7 @@ class Dealer:
         await self.load()
         await self._executor.resume()
         for each in await self._in_thread(self._books.unfinished):
-            result = await self._executor.result_of(DecisionId(each.decision_id))
+            result = await self._in_thread(self._results.result, DecisionId(each.decision_id))
             if result is None:
                 await self._in_thread(self._books.note_outcome, each.decision_id, NEVER_SENT)
             else:

@@ -54,6 +54,19 @@ FollowerId = NewType("FollowerId", Annotated[str, AfterValidator(_checked_follow
 """
 
 
+_MASTER_PREFIX = "master:"
+
+
+def mailbox_of_master(master_account: MasterAccount) -> FollowerId:
+    """The name of a master account's own mailbox, claim and key. No follower id contains a colon."""
+    return FollowerId(_MASTER_PREFIX + master_account)
+
+
+def master_of_mailbox(name: FollowerId) -> MasterAccount | None:
+    """The master account whose mailbox has this name. None: the mailbox of a follower."""
+    return MasterAccount(name.removeprefix(_MASTER_PREFIX)) if name.startswith(_MASTER_PREFIX) else None
+
+
 def parse_follower_id(text: str) -> FollowerId:
     """Return `text` as a follower id. Raises InvalidFollowerId, which says what would be right."""
     return FollowerId(_checked_follower_id(text))

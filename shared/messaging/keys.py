@@ -17,7 +17,10 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; token of the engine, expires
     nija:{b}:engines           zset    copy_engine            copy_engine; token → last sign of life, s
     nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, in base
-    nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
+    nija:{b}:mailbox:<f>       list    deliver, put           worker scripts; CopyOrder, first in first out; for
+                                                              `master:<account>` StrategyOrder
+    nija:{b}:strategy-orders   zset    put.lua, bookkeeper    put.lua; orders of the strategy that were put into a
+                                                              mailbox → when, ms
     nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
     nija:{b}:claims            zset    claim.lua              sweep.lua; follower → expiry of the claim, ms
     nija:{b}:fences            hash    claim.lua              worker scripts; follower → fencing number
@@ -110,6 +113,7 @@ class BrokerKeys:
         self.carries = self.prefix + "carries"
         self.ready = self.prefix + "ready"
         self.claims = self.prefix + "claims"
+        self.strategy_orders = self.prefix + "strategy-orders"
         self.fences = self.prefix + "fences"
         self.fence = self.prefix + "fence"
         self.submitting = self.prefix + "submitting"

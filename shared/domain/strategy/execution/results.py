@@ -28,16 +28,6 @@ class ExecutionPurpose(StrEnum):
     EXIT = "exit"
 
 
-class ExecutionEnd(StrEnum):
-    """How an execution ended."""
-
-    FILLED = "filled"
-    """The whole quantity was executed, up to a rest that the broker would refuse."""
-    PARTLY_FILLED = "partly_filled"
-    NOT_FILLED = "not_filled"
-    """Nothing was executed. `ExecutionResult.message` has the reason."""
-
-
 @dataclass(frozen=True, slots=True)
 class ExecutionResult:
     """What the execution of a decision has reached. It is stored, so a repeated call returns the same result."""
@@ -47,7 +37,6 @@ class ExecutionResult:
     side: Side
     quantity: Decimal
     """What was to be executed."""
-    end: ExecutionEnd
     message: str
     """Why something is left; empty if nothing is left."""
     fills: tuple[AccountFill, ...]
