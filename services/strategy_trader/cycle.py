@@ -15,7 +15,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.dealer import Books, Dealer, InThread
-from services.strategy_trader.venue import AccountUnusable, TradedAccount, Venue, with_positions
+from services.strategy_trader.venue import AccountUnusable, Venue, VenueAccount, with_positions
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.domain.amounts import ZERO, plain
 from shared.domain.capital.facts import ClosedTrade, HeldPosition
@@ -40,6 +40,7 @@ ROOM_SECONDS: Final = 60.0
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE: Final = 4
 """Pairs whose candles are read at the same time."""
+_UNDER_WAY: Final = "another order of the pair is under way"
 _UNDECIDED: Final = frozenset(
     {HoldReason.WINDOW, HoldReason.ORDER_UNDER_WAY, HoldReason.CANDLE_BEGINNING, HoldReason.CANDLE_OVERTAKEN}
 )
@@ -53,7 +54,7 @@ class _Facts:
     """What one cycle knows. The dealer changes positions meanwhile."""
 
     number: int
-    account: TradedAccount
+    account: VenueAccount
     stop: StopMode | None
     opens_stopped: str
     trades: Sequence[ClosedTrade]
@@ -181,14 +182,17 @@ class Cycle:
             await self._sell(known, decision_id, decision)
 
     async def _sell(self, known: _Facts, decision_id: DecisionId, sale: Exit) -> None:
-        symbol = sale.position.instrument.symbol
+        instrument = sale.position.instrument
+        shown = known.account.free.get(instrument.base, ZERO)
+        why = ""
         if known.stop is StopMode.HALT:
-            await self._in_thread(self._books.note_outcome, decision_id, "not sent: trading is halted")
-        elif not self._dealer.may_sell(symbol):
-            await self._in_thread(self._books.note_outcome, decision_id, "not sent: the last sale filled nothing")
-        else:
-            shown = known.account.free.get(sale.position.instrument.base, ZERO)
-            self._dealer.sell(decision_id, sale, shown)
+            why = "trading is halted"
+        elif not self._dealer.may_sell(instrument.symbol):
+            why = "the last sale filled nothing"
+        elif not self._dealer.sell(decision_id, sale, shown):
+            why = _UNDER_WAY
+        if why:
+            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {why}")
 
     async def _decide_on_entry(self, known: _Facts, instrument: Instrument, window: Window) -> None:
         symbol = instrument.symbol
@@ -215,7 +219,8 @@ class Cycle:
             return
         symbol = entry.inputs.account.instrument.symbol
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
-        self._dealer.enter(decision_id, entry, answer.approved)
+        if not self._dealer.enter(decision_id, entry, answer.approved):
+            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")
 
     async def _ask(self, known: _Facts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
         own = self._own_positions(known)
@@ -234,7 +239,9 @@ class Cycle:
             return False
         decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")
         await self._in_thread(self._books.record, decision_id, known.number, symbol, sale, None)
-        self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO))
+        if not self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO)):
+            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")
+            return False
         return await self._dealer.ended(symbol, ROOM_SECONDS) and symbol not in self._dealer.positions
 
     async def _bid(self, known: _Facts, instrument: Instrument) -> Decimal | None:
@@ -255,7 +262,8 @@ class Cycle:
     ) -> TraderAccount:
         own = self._own_positions(known)
         held = max(
-            known.account.held_usd(instrument), sum((p.value for p in own if p.instrument.base == instrument.base), ZERO)
+            known.account.held_usd(instrument),
+            sum((p.value for p in own if p.instrument.base == instrument.base), ZERO),
         )
         streak = LossStreak()
         for trade in known.trades:
@@ -323,7 +331,7 @@ class Cycle:
         if problems:
             known.doubts.append(f"{instrument.symbol}: {', '.join(sorted(problems))}")
 
-    def _routed(self, account: TradedAccount) -> str:
+    def _routed(self, account: VenueAccount) -> str:
         offers = [each for each in account.offers if each.broker is self._venue.broker]
         if not offers:
             return ""

@@ -171,17 +171,25 @@ class Dealer:
             await asyncio.wait({task}, timeout=seconds)
         return symbol not in self._under_way
 
-    def enter(self, decision_id: DecisionId, entry: Enter, approved: Approved[Entry]) -> None:
-        """Buy in a task."""
+    def enter(self, decision_id: DecisionId, entry: Enter, approved: Approved[Entry]) -> bool:
+        """Buy in a task. False: an order of the pair is under way, and nothing was begun."""
         position, order = position_of(entry), approved.value
         symbol = position.instrument.symbol
+        if self.is_under_way(symbol):
+            return False
         self.pending[symbol] = PendingEntry(position, order.quantity, entry.price)
         self._start(symbol, self._enter(decision_id, position, approved))
+        return True
 
-    def sell(self, decision_id: DecisionId, sale: Exit, shown: Decimal | None = None) -> None:
-        """Sell in a task. `shown`: what the account has of the asset by its last reading, None: it is not known."""
+    def sell(self, decision_id: DecisionId, sale: Exit, shown: Decimal | None = None) -> bool:
+        """Sell in a task. False: an order of the pair is under way, and nothing was begun.
+
+        `shown`: what the account has of the asset by its last reading; None: it is not known.
+        """
         instrument = sale.position.instrument
         symbol = instrument.symbol
+        if self.is_under_way(symbol):
+            return False
         event = "EMERGENCY LIQUIDATION" if sale.reason is ExitReason.EMERGENCY else "position is sold"
         cost = sale.quantity * sale.position.average_price
         log.warning(
@@ -199,6 +207,7 @@ class Dealer:
         if shown is not None and shown <= 0:
             log.warning("zero balance shown, attempting sell anyway", symbol=symbol, decision=decision_id)
         self._start(symbol, self._sell(decision_id, StrategySale(instrument, sale.quantity), shown))
+        return True
 
     def _start(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(self._guarded(symbol, work))
@@ -216,9 +225,7 @@ class Dealer:
                 self._under_way.pop(symbol, None)
                 self.pending.pop(symbol, None)
 
-    async def _enter(
-        self, decision_id: DecisionId, position: StrategyPosition, approved: Approved[Entry]
-    ) -> None:
+    async def _enter(self, decision_id: DecisionId, position: StrategyPosition, approved: Approved[Entry]) -> None:
         await self._book(await self._executor.enter(decision_id, approved), position)
 
     async def _sell(self, decision_id: DecisionId, sale: StrategySale, shown: Decimal | None) -> None:

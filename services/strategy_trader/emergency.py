@@ -102,7 +102,8 @@ class EmergencyWatch:
             name = f"{self._venue.broker.value}-emergency-{int(now.timestamp() * 1000)}"
             decision_id = DecisionId(f"{name}-{stored.symbol.base}-{stored.symbol.quote}")
             await self._in_thread(self._books.record, decision_id, 0, stored.symbol, sale, None)
-        self._dealer.sell(decision_id, sale)
+        if not self._dealer.sell(decision_id, sale):
+            await self._in_thread(self._books.note_outcome, decision_id, "not sent: another order is under way")
 
     def _account(self, position: StrategyPosition, bid: Decimal, now: datetime) -> TraderAccount:
         instrument = position.instrument

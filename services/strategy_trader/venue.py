@@ -63,7 +63,7 @@ class AccountUnusable(NijaError):
 
 
 @dataclass(frozen=True, slots=True)
-class TradedAccount:
+class VenueAccount:
     """An account at the beginning of a cycle. Money is US dollars."""
 
     facts: AccountFacts
@@ -104,11 +104,11 @@ class Venue(Protocol):
 
     def now(self) -> datetime: ...
 
-    async def account(self) -> TradedAccount: ...
+    async def account(self) -> VenueAccount: ...
 
     async def stop(self) -> StopMode | None: ...
 
-    async def pairs(self, account: TradedAccount) -> Sequence[Instrument]: ...
+    async def pairs(self, account: VenueAccount) -> Sequence[Instrument]: ...
 
     async def candles(self, instrument: Instrument) -> Sequence[Candle]: ...
 
@@ -119,7 +119,7 @@ class Venue(Protocol):
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]: ...
 
     async def ask(
-        self, entry: Enter, account: TradedAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool
+        self, entry: Enter, account: VenueAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool
     ) -> Recommendation: ...
 
 
@@ -141,7 +141,7 @@ class BrokerVenue:
         """The present time."""
         return self._sources.now()
 
-    async def account(self) -> TradedAccount:
+    async def account(self) -> VenueAccount:
         """Read the account. Raises AccountUnusable, AccountNotRead, RedisError, DatabaseUnavailable."""
         return await asyncio.to_thread(self._account)
 
@@ -149,7 +149,7 @@ class BrokerVenue:
         """How far the broker is stopped; None: it is not. Raises DatabaseUnavailable."""
         return await asyncio.to_thread(read_stop, self._sources.connections, self.broker)
 
-    async def pairs(self, account: TradedAccount) -> Sequence[Instrument]:
+    async def pairs(self, account: VenueAccount) -> Sequence[Instrument]:
         """The pairs that the account may trade. Raises RedisError."""
         quotes = profile_of(self.broker).cash_currencies
         equity, stocks = account.facts.equity, self._sources.stocks
@@ -185,7 +185,7 @@ class BrokerVenue:
         return await asyncio.to_thread(self._last_prices, symbols)
 
     async def ask(
-        self, entry: Enter, account: TradedAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool
+        self, entry: Enter, account: VenueAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool
     ) -> Recommendation:
         """Ask the capital gate about an entry. Raises DatabaseUnavailable."""
         if account.capital is None:
@@ -218,10 +218,10 @@ class BrokerVenue:
     async def _market(self) -> MarketData:
         return await self._sources.markets.of(self.broker)
 
-    def _account(self) -> TradedAccount:
+    def _account(self) -> VenueAccount:
         found = read_account(self._sources.connections, self._name, self.now())
         self._require_watched(found)
-        return TradedAccount(
+        return VenueAccount(
             facts=found.facts, free=found.reading.holdings.free, offers=self._offers(found), capital=found
         )
 
@@ -256,7 +256,7 @@ class BrokerVenue:
         return parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text}).prices
 
 
-def with_positions(account: TradedAccount, own: Sequence[HeldPosition], spent: Decimal = ZERO) -> TradedAccount:
+def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: Decimal = ZERO) -> VenueAccount:
     """Return the account in which the positions that the strategy opened are marked as nija's.
 
     What the account holds of an asset besides them stays a position that nija did not open. `spent`: what the strategy

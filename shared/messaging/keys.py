@@ -58,6 +58,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
                                                               brought in line with the ledger
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
+    nija:{b}:trader-lease      string  strategy_trader        strategy_trader; token of the process, expires
     nija:{b}:master            hash    master_trader          status, copy_engine, capital; last poll, last error,
                                                               equity, holdings
     nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage
@@ -140,6 +141,7 @@ class BrokerKeys:
         self.epoch = self.prefix + "epoch"
         self.restore_lease = self.prefix + "restore-lease"
         self.master_lease = self.prefix + "master-lease"
+        self.trader_lease = self.prefix + "trader-lease"
         self.master = self.prefix + "master"
         self.stages = self.prefix + "stages"
         self.stage_signs = self.prefix + "stage-signs"

@@ -196,13 +196,13 @@ class TraderBooks:
     def decided_candles(self) -> dict[Symbol, datetime]:
         """The newest candle of each pair for which an entry was decided."""
         newest = (
-            select(_DECISIONS.c.symbol, func.max(_DECISIONS.c.candle))
+            select(_DECISIONS.c.symbol, func.max(_DECISIONS.c.candle).label("candle"))
             .filter_by(**self._name)
             .where(_DECISIONS.c.candle.is_not(None))
             .group_by(_DECISIONS.c.symbol)
         )
         with transaction(self._engine) as connection:
-            return {symbol: candle for symbol, candle in connection.execute(newest)}
+            return {row.symbol: row.candle for row in connection.execute(newest)}
 
     def open_positions(self) -> list[StoredPosition]:
         """The positions that are not closed, ordered by pair."""
@@ -224,9 +224,7 @@ class TraderBooks:
             found = [ClosedTrade(profit=profit, closed_at=at) for profit, at in connection.execute(wanted)]
         return found[::-1]
 
-    def book_fills(
-        self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]
-    ) -> StrategyPosition:
+    def book_fills(self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]) -> StrategyPosition:
         """Move a position by the fills that have not moved it yet, and return it. Its first fill stores it.
 
         `before`: the position as it was decided, for its first fill. A position of which no lot is left is closed at

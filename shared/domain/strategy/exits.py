@@ -66,9 +66,7 @@ def exit_or_hold(inputs: DecisionInputs, signal: Signal) -> Exit | Hold:
     return sale
 
 
-def _without_candles(
-    position: StrategyPosition, account: TraderAccount, parameters: ApexParameters
-) -> DecisionInputs:
+def _without_candles(position: StrategyPosition, account: TraderAccount, parameters: ApexParameters) -> DecisionInputs:
     return DecisionInputs(
         first_candle=None,
         last_candle=None,
