@@ -48,6 +48,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 from shared.presence import LoopLife, signs_of_life
 from shared.running import run_each, stop_by_signal
 
@@ -94,6 +95,7 @@ async def _keep_books(
             keys,
             consumer,
             Copies(engine, broker),
+            StrategyOrders(engine, broker),
             MasterFills(engine),
             FollowerStore(engine),
             StopStore(engine),

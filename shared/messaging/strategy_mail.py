@@ -1,5 +1,6 @@
 """Puts the strategy's orders into the mailbox of a master account, each once."""
 
+from datetime import timedelta
 from typing import Final
 
 from redis.asyncio import Redis
@@ -8,8 +9,8 @@ from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
 
-KEPT_MARKS: Final = 10_000
-"""Of the orders that were put last. An order that is under way is far younger than that."""
+MARKS_LAST: Final = timedelta(days=7)
+"""Longer than a final event needs to reach the ledger. From then on, no process puts the order again."""
 
 
 class StrategyMail:
@@ -32,9 +33,10 @@ class StrategyMail:
         it.
         """
         keys, name = self._keys, order.follower_id
+        marks_last_ms = int(MARKS_LAST.total_seconds() * 1000)
         reply: int = await self._scripts.run(
             "put",
             (keys.mailbox(name), keys.ready, keys.claims, keys.roster, keys.strategy_orders),
-            [name, order.id, order.model_dump_json(), "" if roster_version is None else roster_version, KEPT_MARKS],
+            [name, order.id, order.model_dump_json(), "" if roster_version is None else roster_version, marks_last_ms],
         )
         return reply >= 0

@@ -178,7 +178,7 @@ class StrategyBooks:
             select(func.count())
             .select_from(_EXECUTIONS)
             .filter_by(**self._name, symbol=symbol, purpose=ExecutionPurpose.EXIT.value)
-            .where(_EXECUTIONS.c.started_at > started_at)
+            .where(_EXECUTIONS.c.started_at >= started_at)
         )
         return bool(connection.scalar(sales))
 

@@ -1,4 +1,4 @@
-"""Reads the orders of the strategy that have no final state, for a restore of Redis and for reconciliation."""
+"""Reads what the ledger knows of all orders of the strategy at one broker, for a restore of Redis and for reconciliation."""
 
 from datetime import datetime
 
@@ -14,13 +14,20 @@ from shared.persistence.tables.strategy import StrategyOrderEventRow, StrategyOr
 _ORDERS, _EVENTS = table_of(StrategyOrderRow), table_of(StrategyOrderEventRow)
 
 
-def pending_strategy_orders(engine: Engine, broker: Broker, replayed_at: datetime) -> list[StrategyOrder]:
-    """The orders of a broker without a final state, oldest first, marked as replayed. Raises DatabaseUnavailable."""
-    is_final = exists().where(_EVENTS.c.order_id == _ORDERS.c.order_id, _EVENTS.c.outcome.is_not(None))
-    wanted = (
-        select(_ORDERS)
-        .where(_ORDERS.c.broker == broker.value, ~is_final)
-        .order_by(_ORDERS.c.placed_at, _ORDERS.c.decision_id, _ORDERS.c.number)
-    )
-    with transaction(engine) as connection:
-        return [replayed_order(row, replayed_at) for row in connection.execute(wanted).mappings()]
+class StrategyOrders:
+    """The strategy's orders on all master accounts of one broker. Methods block, and raise DatabaseUnavailable."""
+
+    def __init__(self, engine: Engine, broker: Broker) -> None:
+        self._engine = engine
+        self._broker = broker
+
+    def pending(self, replayed_at: datetime) -> list[StrategyOrder]:
+        """The orders without a final state, oldest first, marked as replayed at `replayed_at`."""
+        is_final = exists().where(_EVENTS.c.order_id == _ORDERS.c.order_id, _EVENTS.c.outcome.is_not(None))
+        wanted = (
+            select(_ORDERS)
+            .where(_ORDERS.c.broker == self._broker.value, ~is_final)
+            .order_by(_ORDERS.c.placed_at, _ORDERS.c.decision_id, _ORDERS.c.number)
+        )
+        with transaction(self._engine) as connection:
+            return [replayed_order(row, replayed_at) for row in connection.execute(wanted).mappings()]

@@ -25,9 +25,10 @@ def holdings_of(fills: Iterable[AccountFill]) -> Mapping[Symbol, StrategyHolding
                 cost=before.cost + fill.cost,
             )
             continue
-        after = replace(before, quantity=before.quantity - fill.quantity - in_base)
-        if after.quantity > 0:
-            held[fill.symbol] = after
+        quantity = before.quantity - fill.quantity - in_base
+        if quantity > 0:
+            kept = quantity / before.quantity
+            held[fill.symbol] = replace(before, quantity=quantity, bought=before.bought * kept, cost=before.cost * kept)
         else:
             held.pop(fill.symbol, None)
     return held

@@ -67,15 +67,17 @@ class ExecutionUnderWay:
 
 @dataclass(frozen=True, slots=True)
 class StrategyHolding:
-    """What the strategy's own orders have built up of a symbol since it was last without a position."""
+    """What the strategy's own orders have built up of a symbol, at its average cost."""
 
     symbol: Symbol
     quantity: Decimal
     """Base currency, after fees that were taken in it."""
     bought: Decimal
+    """What was bought for this quantity, before fees that were taken in base currency."""
     cost: Decimal
-    """Quote currency, of all purchases, without fees."""
+    """Quote currency, of this quantity, without fees."""
     opened_at: datetime
+    """The first purchase since the strategy held nothing of the symbol."""
 
     @property
     def average_price(self) -> Decimal:
