@@ -97,6 +97,16 @@ def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroun
     return specs
 
 
+def trader_specs(brokers: Sequence[Broker], around: Surroundings) -> list[ProcessSpec]:
+    """The traders of the master accounts. They beat like the other stages."""
+    return [
+        _beating_spec(
+            f"strategy_trader-{broker.value}", ["services.strategy_trader.app", "--broker", broker.value], around
+        )
+        for broker in brokers
+    ]
+
+
 def api_spec(port: int, around: Surroundings) -> ProcessSpec:
     """The API, on a loopback port. It beats like a stage, and is ready when it listens."""
     spec = _beating_spec("api", ["services.api.app", "--port", str(port)], around)

@@ -12,8 +12,9 @@ from typing import Final
 
 import structlog
 import uvloop
+from sqlalchemy import Engine
 
-from services.strategy_trader.dealer import Executor
+from services.strategy_trader.execution.executor import StrategyExecutor, TradedAccount
 from services.strategy_trader.key_gate import wait_for_a_good_key
 from services.strategy_trader.serve import TraderLoop
 from services.strategy_trader.summary import log_summary
@@ -22,17 +23,24 @@ from shared.config import Settings, database_is_usable, parse_broker, redis_is_u
 from shared.config.broker_variables import master_prefix
 from shared.config.capital import open_capital
 from shared.domain.identity import Broker, MasterAccount
+from shared.domain.market_data import OrderBook
 from shared.domain.strategy.schedule import schedule_of
+from shared.domain.symbol import Symbol
 from shared.messaging.cancellation import end_tasks
+from shared.messaging.celery_app import HintPublisher
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.lease import Lease, process_token
+from shared.messaging.scripts import ScriptRunner
 from shared.messaging.stage_signs import Stage, StageRecord
+from shared.messaging.strategy_mail import StrategyMail
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
 from shared.observability.vitals import Duty, Vitals
 from shared.persistence.database import open_engine
+from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.strategy.books import StrategyBooks
+from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.traders import TraderStore
 from shared.presence import LoopLife, signs_of_life
 from shared.queries.capital.sources import AccountName, CapitalSources
@@ -67,6 +75,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
                 return
             log.info("strategy trader started", parameters=settings.strategy_parameters.model_dump(mode="json"))
             if not stopping.is_set() and await wait_for_a_good_key(settings, engine, broker, stopping, duty):
+                await asyncio.to_thread(_lend_key, settings, engine, broker)
                 async with open_capital(settings) as sources:
                     await _trade(settings, broker, sources, stopping, duty)
     finally:
@@ -84,18 +93,37 @@ def reason_not_to_trade(settings: Settings, broker: Broker) -> str:
     return ""
 
 
+def _lend_key(settings: Settings, engine: Engine, broker: Broker) -> None:
+    """Store the key of the account, encrypted, for the workers of the broker. They send its orders."""
+    box = SecretBox(settings.secret_key)
+    MasterKeys(engine, box).keep(broker, MASTER_ACCOUNT, settings.required_master_credentials(broker))
+
+
 async def _trade(
     settings: Settings, broker: Broker, sources: CapitalSources, stopping: asyncio.Event, duty: Duty
 ) -> None:
-    keys, token = BrokerKeys(broker), process_token()
-    redis = guarded_redis(settings.redis_url_for(broker), keys)
+    redis_url, keys, token = settings.redis_url_for(broker), BrokerKeys(broker), process_token()
+    redis = guarded_redis(redis_url, keys)
+    hints = HintPublisher(broker, redis_url)
     name = AccountName(broker=broker, account=MASTER_ACCOUNT)
     engine = sources.connections.engine
+    orders = StrategyBooks(engine, broker, MASTER_ACCOUNT)
+
+    async def read_book(symbol: Symbol) -> OrderBook:
+        return await (await sources.markets.of(broker)).order_book(symbol)
+
+    executor = StrategyExecutor(
+        TradedAccount(broker, MASTER_ACCOUNT, settings.open_limits),
+        orders,
+        StrategyMail(redis, ScriptRunner(redis), keys),
+        read_book=read_book,
+        hint=lambda: hints.publish(1),
+    )
     loop = TraderLoop(
         BrokerVenue(sources, name),
         TraderStore(engine).of(broker, MASTER_ACCOUNT),
-        executor_of(settings, broker, sources),
-        StrategyBooks(engine, broker, MASTER_ACCOUNT),
+        executor,
+        orders,
         schedule_of(broker, settings.trader_cycle_seconds),
         token,
         duty,
@@ -110,12 +138,8 @@ async def _trade(
             log.warning("cut the cycle short", after_seconds=CYCLE_GRACE_SECONDS)
         await end_tasks(serving)
     finally:
+        hints.close()
         await redis.aclose()
-
-
-def executor_of(settings: Settings, broker: Broker, sources: CapitalSources) -> Executor:
-    """Return what executes the decisions of the account."""
-    raise NotImplementedError
 
 
 async def _idle(why: str, stopping: asyncio.Event, duty: Duty) -> None:
@@ -135,6 +159,8 @@ def main() -> None:
         record = StageRecord.of_this_process(Stage.STRATEGY_TRADER)
         settings = settings_of_stage(start, broker, record=record)
         settings.redis_url_for(broker)
+        if not reason_not_to_trade(settings, broker):
+            SecretBox(settings.secret_key)
         open_engine(settings.required_database_url()).dispose()
         uvloop.run(run(settings, broker, record, start))
 
