@@ -95,6 +95,12 @@ COMMANDS: Final = (
         "Compute the decisions for a past fill again, from the inputs in the ledger.",
     ),
     CommandOnFirstUse(
+        "explain",
+        "See",
+        "services.cli.explain:explain",
+        "Show why the strategy traded or not, with every value that led to a recorded decision.",
+    ),
+    CommandOnFirstUse(
         "capital",
         "See",
         "services.cli.capital.app:app",

@@ -11,6 +11,7 @@ from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.strategy.trader_health import TraderHealth
 
 ERRORS_KEPT: Final = 5
+CENT: Final = Decimal("0.01")
 
 
 class CycleError(BaseModel):

@@ -34,9 +34,10 @@ def test_no_two_brokers_begin_together() -> None:
 
 def test_each_asset_is_traded_in_one_pair_against_the_currency_that_the_account_has() -> None:
     """An account with USDC trades BTC/USDC. Without any cash, the usual currency of the broker comes first."""
-    listed = [
-        instrument_of("BTC", symbol=f"BTC/{quote}", quote=quote) for quote in ("USDT", "USDC", "EUR")
-    ] + [instrument_of("ETH", symbol="ETH/USDT", quote="USDT"), instrument_of("SOL", symbol="SOL/USDT", quote="USDT")]
+    listed = [instrument_of("BTC", symbol=f"BTC/{quote}", quote=quote) for quote in ("USDT", "USDC", "EUR")] + [
+        instrument_of("ETH", symbol="ETH/USDT", quote="USDT"),
+        instrument_of("SOL", symbol="SOL/USDT", quote="USDT"),
+    ]
     quotes = ("USDT", "USDC")
 
     def pairs(**free: str) -> list[str]:
