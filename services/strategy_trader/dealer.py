@@ -43,6 +43,12 @@ class InThread(Protocol):
     async def __call__(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
 
 
+class Pause(Protocol):
+    """Waits for some seconds, or until the event is set: `shared.running.wait`."""
+
+    async def __call__(self, event: asyncio.Event, seconds: float) -> None: ...
+
+
 class Executor(Protocol):
     """What executes decisions: services/strategy_trader/execution."""
 

@@ -5,7 +5,6 @@ half of the limit by its last price is compared with the best bid of the order b
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -13,7 +12,7 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.strategy_trader.dealer import Books, Dealer, InThread
+from services.strategy_trader.dealer import Books, Dealer, InThread, Pause
 from services.strategy_trader.venue import Venue
 from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of
@@ -31,13 +30,12 @@ from shared.persistence.traders import StoredPosition
 UPDATE_SECONDS: Final = 2.0
 _NEAR: Final = Decimal("0.5")
 """From this part of the limit on, the order book is read."""
-Pause = Callable[[float], Awaitable[object]]
 
 log = structlog.get_logger()
 
 
 class EmergencyWatch:
-    """Watches the positions of one account. `watch` ends only when it is cancelled."""
+    """Watches the positions of one account. No failure ends `watch`."""
 
     def __init__(
         self,
@@ -54,16 +52,16 @@ class EmergencyWatch:
         self._near = parameters.model_copy(update={"emergency": parameters.emergency * _NEAR})
         self._in_thread = in_thread
 
-    async def watch(self, pause: Pause) -> None:
-        """Check all positions on each update of the prices. `pause` waits for some seconds."""
-        while True:
+    async def watch(self, stopping: asyncio.Event, pause: Pause) -> None:
+        """Check all positions on each update of the prices, until `stopping`. `pause` waits for some seconds."""
+        while not stopping.is_set():
             try:
                 await self.check()
             except (BrokerError, RedisError, DatabaseUnavailable, OSError) as error:
                 log.warning("positions not checked against their limit", error=str(error) or type(error).__name__)
             except Exception:
                 log.exception("positions not checked against their limit")
-            await pause(UPDATE_SECONDS)
+            await pause(stopping, UPDATE_SECONDS)
 
     async def check(self) -> None:
         """Sell each position that has lost too much. A halt sends nothing."""

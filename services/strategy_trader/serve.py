@@ -7,13 +7,13 @@ no two processes run the same one. No failure ends the loop.
 import asyncio
 from collections.abc import Awaitable, Callable
 from time import monotonic
-from typing import Final, Protocol
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle import Cycle, is_refusal
-from services.strategy_trader.dealer import Books, Dealer, Executor, InThread, Results
+from services.strategy_trader.dealer import Books, Dealer, Executor, InThread, Pause, Results
 from services.strategy_trader.emergency import EmergencyWatch
 from services.strategy_trader.venue import Venue
 from shared.domain.amounts import plain
@@ -33,12 +33,6 @@ _REDIS_AWAY_SECONDS: Final = 1.0
 
 Summarize = Callable[[], Awaitable[None]]
 log = structlog.get_logger()
-
-
-class Pause(Protocol):
-    """Waits for some seconds, or until the event is set: `shared.running.wait`."""
-
-    async def __call__(self, event: asyncio.Event, seconds: float) -> None: ...
 
 
 async def no_summary() -> None:
@@ -100,7 +94,7 @@ class TraderLoop:
             dealer = Dealer(self._venue, self._books, self._executor, self._results, tasks, self._in_thread)
             dealer.begin()
             emergencies = EmergencyWatch(self._venue, self._books, dealer, self._parameters, self._in_thread)
-            watching = tasks.create_task(emergencies.watch(lambda seconds: self._pause(stopping, seconds)))
+            watching = tasks.create_task(emergencies.watch(stopping, self._pause))
             cycle = Cycle(self._venue, self._books, dealer, self._parameters, self._in_thread)
             try:
                 await self._run_cycles(cycle, stopping)
