@@ -1,40 +1,42 @@
-"""Provides a paper Kraken with a master account, and its processes with short cycles."""
+"""Provides an executor for a master account, on a Redis and a PostgreSQL of its own."""
 
 from collections.abc import AsyncIterator, Iterator
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from redis.asyncio import Redis
+from sqlalchemy import Engine
 
-from shared.config import load_settings
-from shared.domain.identity import Broker
-from tests.contract.paper import PaperServer
-from tests.support.running.stages import Stages
-
-CYCLE_SECONDS = 2
+from shared.persistence.database import open_engine
+from tests.integration.bookkeeper.restore.losses import OwnRedis
+from tests.support.running.executor_bench import ExecutorBench
+from tests.support.running.restore_world import RestoreWorld
+from tests.support.running.stops import nothing_stopped
+from tests.support.running.worker_bench import KEYS
 
 
 @pytest.fixture
-def paper(tmp_path: Path) -> Iterator[PaperServer]:
-    """A separate paper Kraken without rate limits, with a pinned price."""
-    server = PaperServer(Broker.KRAKEN, tmp_path, "--no-rate-limits")
-    server.pin_price("BTC/USD", "50000")
+def own_redis(tmp_path: Path) -> Iterator[OwnRedis]:
+    """A real redis-server that this test may break."""
+    server = OwnRedis(tmp_path)
     yield server
     server.stop()
 
 
 @pytest.fixture
-async def stages(
-    paper: PaperServer, fresh_redis_url: str, fresh_database_url: str, tmp_path: Path
-) -> AsyncIterator[Stages]:
-    """No process is started yet."""
-    stages = await Stages.around(paper, fresh_redis_url, fresh_database_url, tmp_path, ["alice"])
-    stages.settings = load_settings(
-        {
-            **stages.settings.environment(),
-            "MULTI_BROKER_INDEPENDENT": "true",
-            "NIJA_TRADER_CYCLE_SECONDS": str(CYCLE_SECONDS),
-            "NIJA_RATE_LIMITS": "false",
-        }
-    )
-    yield stages
-    await stages.close()
+def engine(fresh_database_url: str) -> Iterator[Engine]:
+    """An empty, migrated database."""
+    engine = open_engine(fresh_database_url)
+    yield engine
+    engine.dispose()
+
+
+@pytest.fixture
+async def bench(own_redis: OwnRedis, engine: Engine) -> AsyncIterator[ExecutorBench]:
+    """A master account, and one follower."""
+    async with Redis.from_url(own_redis.url) as redis:
+        world = RestoreWorld(redis, engine, {"alice": Decimal(1000)})
+        await world.prepare()
+        await nothing_stopped(redis, KEYS)
+        yield ExecutorBench(world)

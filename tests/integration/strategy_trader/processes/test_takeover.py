@@ -10,7 +10,7 @@ import pytest
 from redis.asyncio import Redis
 
 from services.strategy_trader.app import LEASE_SECONDS
-from tests.integration.strategy_trader.conftest import CYCLE_SECONDS
+from tests.integration.strategy_trader.processes.conftest import CYCLE_SECONDS
 from tests.support.running.stages import KEYS, Stages
 
 TRADER = "strategy_trader-kraken"
