@@ -67,7 +67,9 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
     mirrors: list[asyncio.Task[None]] = []
     rounds: list[asyncio.Task[None]] = []
     try:
-        async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
+        async with signs_of_life(
+            LoopLife(record, vitals), redis_urls, database_url, emergency_folders=settings.emergency_folders
+        ):
             await database_is_usable(engine, stopping, vitals.without_server)
             await refuse_unusable_redis(settings, brokers, stopping)
             start.succeeded()

@@ -189,6 +189,7 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
         is_busy=lambda: len(worker_state.reserved_requests) >= children,
         health=WorkerHealth(Worker.record, broker, Worker.children, Worker.consumer, vitals),
         database_url=settings.required_database_url(),
+        emergency_folders=settings.emergency_folders,
     )
     Worker.sweeper.start()
 

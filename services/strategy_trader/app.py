@@ -65,7 +65,9 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
     duty = vitals.duty(broker)
     engine = open_engine(database_url, pool_size=4)
     try:
-        async with signs_of_life(LoopLife(record, vitals), {broker: redis_url}, database_url):
+        async with signs_of_life(
+            LoopLife(record, vitals), {broker: redis_url}, database_url, emergency_folders=settings.emergency_folders
+        ):
             await database_is_usable(engine, stopping, duty.without_server)
             await redis_is_usable(settings, broker, stopping, duty.without_server)
             start.succeeded()

@@ -169,6 +169,11 @@ class Settings(BaseSettings):
         )
 
     @property
+    def emergency_folders(self) -> tuple[Path, ...]:
+        """Where a file EMERGENCY_STOP stops trading: the working folder and NIJA_HOME."""
+        return tuple({Path.cwd(), self.home.absolute()})
+
+    @property
     def strategy_parameters(self) -> ApexParameters:
         """The parameters of the strategy."""
         return strategy_parameters(self.strategy)
