@@ -9,7 +9,7 @@ from services.cli import output
 from services.cli.arguments import reached_settings
 from shared.config import ConfigurationError
 from shared.config.operator import open_connections
-from shared.queries.traders import RecordedDecision, read_decision
+from shared.queries.traders import StrategyRecord, read_decision
 
 _LATER = ("decision", "inputs", "signal", "bounds", "decided_by", "gate", "position", "reasons")
 """Parts of a decision that have tables of their own."""
@@ -34,7 +34,7 @@ def explain(
         _print(found)
 
 
-def _print(found: RecordedDecision) -> None:
+def _print(found: StrategyRecord) -> None:
     say, decision = output.console.print, found.decision
     say(f"{found.decision_id}: {found.kind} {found.symbol} at {found.broker.value}, cycle {found.cycle}")
     say(f"decided at {output.moment_with_zone(found.decided_at)}")

@@ -5,8 +5,7 @@ it. A pair whose candles cannot be read leaves the others alone.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Final
@@ -14,22 +13,20 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.strategy_trader.dealer import Books, Dealer, InThread
-from services.strategy_trader.venue import AccountUnusable, Venue, VenueAccount, with_positions
+from services.strategy_trader.cycle_facts import CycleFacts
+from services.strategy_trader.dealer import CycleBooks, Dealer, InThread
+from services.strategy_trader.venue import AccountUnusable, TraderVenue, VenueAccount
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.domain.amounts import ZERO, plain
-from shared.domain.capital.facts import ClosedTrade, HeldPosition
 from shared.domain.capital.recommendation import Recommendation
 from shared.domain.identity import DecisionId
-from shared.domain.instrument import AssetClass, Instrument
+from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
-from shared.domain.strategy.candle_window import INTERVAL, WindowProblem
-from shared.domain.strategy.cooldown import LossStreak
-from shared.domain.strategy.decision import Enter, Exit, Hold, HoldReason, StrategyDecision
+from shared.domain.strategy.candle_window import INTERVAL
+from shared.domain.strategy.decision import Enter, Exit, Hold, HoldReason
 from shared.domain.strategy.exits import exit_for_room
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.routing import RoutedTo
-from shared.domain.strategy.trader_account import TraderAccount
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.indicators.decide import decide
@@ -49,29 +46,13 @@ _UNDECIDED: Final = frozenset(
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class _Facts:
-    """What one cycle knows. The dealer changes positions meanwhile."""
-
-    number: int
-    account: VenueAccount
-    stop: StopMode | None
-    opens_stopped: str
-    trades: Sequence[ClosedTrade]
-    decided: Mapping[Symbol, datetime]
-    prices: dict[Symbol, Decimal] = field(default_factory=dict)
-    scores: dict[Symbol, int] = field(default_factory=dict)
-    """The present score of each position."""
-    doubts: list[str] = field(default_factory=list)
-
-
 class Cycle:
     """The cycles of one account. `run` raises every error; what it has sent stays under way."""
 
     def __init__(
         self,
-        venue: Venue,
-        books: Books,
+        venue: TraderVenue,
+        books: CycleBooks,
         dealer: Dealer,
         parameters: ApexParameters = APEX,
         in_thread: InThread = asyncio.to_thread,
@@ -98,13 +79,14 @@ class Cycle:
         )
         doubts: list[str] = []
         if state.funded or self._dealer.positions:
-            known = _Facts(
+            known = CycleFacts(
                 number,
                 account,
                 stop,
                 why,
                 await self._in_thread(self._books.closed_trades),
                 await self._in_thread(self._books.decided_candles),
+                self._dealer,
             )
             await self._decide_all(known, stopping, with_entries=state.funded)
             doubts = known.doubts
@@ -117,7 +99,7 @@ class Cycle:
             }
         )
 
-    async def _decide_all(self, known: _Facts, stopping: asyncio.Event, *, with_entries: bool) -> None:
+    async def _decide_all(self, known: CycleFacts, stopping: asyncio.Event, *, with_entries: bool) -> None:
         held = [each.position.instrument for each in self._dealer.positions.values()]
         others: list[Instrument] = []
         if with_entries:
@@ -135,7 +117,7 @@ class Cycle:
             if window is not None and not stopping.is_set():
                 await self._decide_on_entry(known, instrument, window)
 
-    async def _windows(self, instruments: Sequence[Instrument], known: _Facts) -> dict[Symbol, Window]:
+    async def _windows(self, instruments: Sequence[Instrument], known: CycleFacts) -> dict[Symbol, Window]:
         """Read the candles of all pairs. Raises the first error if none can be read."""
         places = asyncio.Semaphore(_AT_ONCE)
 
@@ -162,18 +144,18 @@ class Cycle:
                     known.prices[instrument.symbol] = each.candles[-1].close
         return windows
 
-    async def _decide_on_position(self, known: _Facts, instrument: Instrument, window: Window) -> None:
+    async def _decide_on_position(self, known: CycleFacts, instrument: Instrument, window: Window) -> None:
         symbol = instrument.symbol
         stored = self._dealer.positions.get(symbol)
         if stored is None:
             return
         bid = await self._bid(known, instrument)
-        account = self._account(known, instrument, bid)
+        account = known.trader_account(self._venue.now(), instrument, bid)
         decision = decide(window, stored.position, account, self._parameters)
         decision_id = self._name(known.number, symbol)
         if decision.signal is not None:
             known.scores[symbol] = decision.signal.gate_score
-        self._note_faults(known, instrument, decision)
+        known.note_faults(instrument, decision)
         await self._in_thread(self._books.record, decision_id, known.number, symbol, decision, None)
         if isinstance(decision, Exit | Hold) and decision.position is not None and decision.position != stored.position:
             await self._in_thread(self._books.raise_stop, stored.decision_id, decision.position)
@@ -181,7 +163,7 @@ class Cycle:
         if isinstance(decision, Exit):
             await self._sell(known, decision_id, decision)
 
-    async def _sell(self, known: _Facts, decision_id: DecisionId, sale: Exit) -> None:
+    async def _sell(self, known: CycleFacts, decision_id: DecisionId, sale: Exit) -> None:
         instrument = sale.position.instrument
         shown = known.account.free.get(instrument.base, ZERO)
         why = ""
@@ -194,22 +176,24 @@ class Cycle:
         if why:
             await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {why}")
 
-    async def _decide_on_entry(self, known: _Facts, instrument: Instrument, window: Window) -> None:
+    async def _decide_on_entry(self, known: CycleFacts, instrument: Instrument, window: Window) -> None:
         symbol = instrument.symbol
-        decision = decide(window, None, self._account(known, instrument), self._parameters)
+        decision = decide(window, None, known.trader_account(self._venue.now(), instrument), self._parameters)
         if isinstance(decision, Enter):
             # Only an entry asks for the regime by the 4-hour ATR, so only an entry costs the request.
             atr_pct = await self._venue.atr_pct(instrument)
-            decision = decide(window, None, self._account(known, instrument, atr_pct=atr_pct), self._parameters)
+            decision = decide(
+                window, None, known.trader_account(self._venue.now(), instrument, atr_pct=atr_pct), self._parameters
+            )
         decision_id = self._name(known.number, symbol)
-        self._note_faults(known, instrument, decision)
+        known.note_faults(instrument, decision)
         undecided = isinstance(decision, Hold) and not _UNDECIDED.isdisjoint(decision.reasons)
         candle = None if undecided else decision.inputs.last_candle
         await self._in_thread(self._books.record, decision_id, known.number, symbol, decision, candle)
         if isinstance(decision, Enter):
             await self._enter(known, decision_id, decision)
 
-    async def _enter(self, known: _Facts, decision_id: DecisionId, entry: Enter) -> None:
+    async def _enter(self, known: CycleFacts, decision_id: DecisionId, entry: Enter) -> None:
         answer = await self._ask(known, entry)
         if answer.close_first is not None and await self._made_room(known, answer.close_first):
             answer = await self._ask(known, entry, has_made_room=True)
@@ -222,18 +206,16 @@ class Cycle:
         if not self._dealer.enter(decision_id, entry, answer.approved):
             await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")
 
-    async def _ask(self, known: _Facts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
-        own = self._own_positions(known)
-        account = with_positions(known.account, own, spent=self._spent(known))
-        return await self._venue.ask(entry, account, known.trades, has_made_room=has_made_room)
+    async def _ask(self, known: CycleFacts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
+        return await self._venue.ask(entry, known.gate_account(), known.trades, has_made_room=has_made_room)
 
-    async def _made_room(self, known: _Facts, symbol: Symbol) -> bool:
+    async def _made_room(self, known: CycleFacts, symbol: Symbol) -> bool:
         """Sell a whole position for a better one. False: it could not be sold in time."""
         stored = self._dealer.positions.get(symbol)
         if stored is None or known.stop is not None or not self._dealer.may_sell(symbol):
             return False
         instrument = stored.position.instrument
-        account = self._account(known, instrument, await self._bid(known, instrument))
+        account = known.trader_account(self._venue.now(), instrument, await self._bid(known, instrument))
         sale = exit_for_room(stored.position, account, self._parameters)
         if sale is None:
             return False
@@ -244,92 +226,13 @@ class Cycle:
             return False
         return await self._dealer.ended(symbol, ROOM_SECONDS) and symbol not in self._dealer.positions
 
-    async def _bid(self, known: _Facts, instrument: Instrument) -> Decimal | None:
+    async def _bid(self, known: CycleFacts, instrument: Instrument) -> Decimal | None:
         try:
             return await self._venue.best_bid(instrument)
         except (BrokerError, RedisError, OSError) as error:
             # The close of the last candle stands for it.
             known.doubts.append(f"{instrument.symbol}: no best bid: {error or type(error).__name__}")
             return None
-
-    def _account(
-        self,
-        known: _Facts,
-        instrument: Instrument,
-        bid: Decimal | None = None,
-        *,
-        atr_pct: Decimal | None = None,
-    ) -> TraderAccount:
-        own = self._own_positions(known)
-        held = max(
-            known.account.held_usd(instrument),
-            sum((p.value for p in own if p.instrument.base == instrument.base), ZERO),
-        )
-        streak = LossStreak()
-        for trade in known.trades:
-            streak = streak.after_close(trade.profit, trade.closed_at)
-        return TraderAccount(
-            at=self._venue.now(),
-            instrument=instrument,
-            fees=known.account.fees_of(instrument),
-            route=known.account.route_of(instrument),
-            equity_usd=known.account.facts.equity,
-            exposure_usd=sum((each.value for each in own), ZERO),
-            held_usd=held,
-            losses=streak,
-            best_bid=bid,
-            decided_candle=known.decided.get(instrument.symbol),
-            four_hour_atr_pct=atr_pct,
-            opens_stopped=known.opens_stopped,
-            order_under_way=self._dealer.is_under_way(instrument.symbol),
-            spot=True,
-        )
-
-    def _own_positions(self, known: _Facts) -> list[HeldPosition]:
-        """What the strategy holds, and what it is buying, at the newest known prices."""
-        found = [
-            HeldPosition(
-                instrument=each.position.instrument,
-                quantity=each.position.quantity,
-                price=known.prices.get(symbol, each.position.average_price),
-                entry_price=each.position.average_price,
-                opened_by_nija=True,
-                score=Decimal(known.scores[symbol]) if symbol in known.scores else None,
-            )
-            for symbol, each in self._dealer.positions.items()
-        ]
-        return found + [
-            HeldPosition(
-                instrument=each.position.instrument,
-                quantity=each.quantity,
-                price=each.price,
-                entry_price=each.price,
-                opened_by_nija=True,
-            )
-            for symbol, each in self._dealer.pending.items()
-            if symbol not in self._dealer.positions
-        ]
-
-    def _spent(self, known: _Facts) -> Decimal:
-        """Cash that the strategy has spent since the account was read, or is about to spend."""
-        pending = sum((each.size for each in self._dealer.pending.values()), ZERO)
-        read_at = known.account.facts.read_at
-        return pending + sum(
-            (
-                each.position.cost
-                for each in self._dealer.positions.values()
-                if each.position.opened_at is not None and each.position.opened_at > read_at
-            ),
-            ZERO,
-        )
-
-    def _note_faults(self, known: _Facts, instrument: Instrument, decision: StrategyDecision) -> None:
-        problems = {fault.problem for fault in decision.inputs.faults}
-        if instrument.asset_class is AssetClass.STOCK:
-            # A closed market has no newer candle.
-            problems -= {WindowProblem.STALE}
-        if problems:
-            known.doubts.append(f"{instrument.symbol}: {', '.join(sorted(problems))}")
 
     def _routed(self, account: VenueAccount) -> str:
         offers = [each for each in account.offers if each.broker is self._venue.broker]

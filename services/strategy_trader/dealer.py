@@ -14,7 +14,7 @@ from typing import Any, Final, ParamSpec, Protocol, TypeVar
 
 import structlog
 
-from services.strategy_trader.venue import Venue
+from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import ZERO, plain
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.capital.recommendation import Approved, Entry
@@ -65,7 +65,7 @@ class Results(Protocol):
     def result(self, decision_id: DecisionId) -> ExecutionResult | None: ...
 
 
-class Books(Protocol):
+class CycleBooks(Protocol):
     """What is stored of one trader: shared/persistence/traders.py. All methods block."""
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None: ...
@@ -117,8 +117,8 @@ class Dealer:
 
     def __init__(
         self,
-        venue: Venue,
-        books: Books,
+        venue: TraderVenue,
+        books: CycleBooks,
         executor: Executor,
         results: Results,
         tasks: asyncio.TaskGroup,

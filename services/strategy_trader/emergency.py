@@ -12,8 +12,8 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.strategy_trader.dealer import Books, Dealer, InThread, Pause
-from services.strategy_trader.venue import Venue
+from services.strategy_trader.dealer import CycleBooks, Dealer, InThread, Pause
+from services.strategy_trader.venue import TraderVenue
 from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
@@ -39,8 +39,8 @@ class EmergencyWatch:
 
     def __init__(
         self,
-        venue: Venue,
-        books: Books,
+        venue: TraderVenue,
+        books: CycleBooks,
         dealer: Dealer,
         parameters: ApexParameters = APEX,
         in_thread: InThread = asyncio.to_thread,

@@ -13,9 +13,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle import Cycle, is_refusal
-from services.strategy_trader.dealer import Books, Dealer, Executor, InThread, Pause, Results
+from services.strategy_trader.dealer import CycleBooks, Dealer, Executor, InThread, Pause, Results
 from services.strategy_trader.emergency import EmergencyWatch
-from services.strategy_trader.venue import Venue
+from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
 from shared.domain.errors import NijaError
 from shared.domain.strategy.parameters import APEX, ApexParameters
@@ -44,8 +44,8 @@ class TraderLoop:
 
     def __init__(
         self,
-        venue: Venue,
-        books: Books,
+        venue: TraderVenue,
+        books: CycleBooks,
         executor: Executor,
         results: Results,
         schedule: CycleSchedule,

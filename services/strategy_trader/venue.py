@@ -97,7 +97,7 @@ class VenueAccount:
         return sum(held, ZERO)
 
 
-class Venue(Protocol):
+class TraderVenue(Protocol):
     """What a trader reads. Every method raises errors of the server that it asks."""
 
     broker: Broker
@@ -124,7 +124,7 @@ class Venue(Protocol):
 
 
 class BrokerVenue:
-    """The venue of a real account: its broker, Redis and PostgreSQL. Implements `Venue`."""
+    """The venue of a real account: its broker, Redis and PostgreSQL. Implements `TraderVenue`."""
 
     def __init__(self, sources: CapitalSources, name: AccountName) -> None:
         self.broker = name.broker

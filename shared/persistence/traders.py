@@ -51,7 +51,7 @@ class StoredTrader(BaseModel):
     state: TraderState
 
 
-class RecordedDecision(BaseModel):
+class StrategyRecord(BaseModel):
     """A decision as stored. `decision` and `gate` are JSON values, in which amounts are text."""
 
     model_config = ConfigDict(frozen=True)
@@ -105,11 +105,11 @@ class TraderStore:
         """The books of one account."""
         return TraderBooks(self._engine, broker, master_account)
 
-    def decision(self, decision_id: str) -> RecordedDecision | None:
+    def decision(self, decision_id: str) -> StrategyRecord | None:
         """A recorded decision."""
         with transaction(self._engine) as connection:
             found = connection.execute(select(_DECISIONS).filter_by(decision_id=decision_id)).mappings().one_or_none()
-            return None if found is None else RecordedDecision.model_validate(dict(found))
+            return None if found is None else StrategyRecord.model_validate(dict(found))
 
 
 class TraderBooks:

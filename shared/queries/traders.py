@@ -15,7 +15,7 @@ from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import Broker
 from shared.domain.strategy.trader_state import CycleError
 from shared.domain.symbol import Symbol
-from shared.persistence.traders import RecordedDecision as RecordedDecision
+from shared.persistence.traders import StrategyRecord as StrategyRecord
 from shared.persistence.traders import StoredTrader, TraderStore
 from shared.queries.connections import Connections
 
@@ -119,7 +119,7 @@ def read_traders(connections: Connections, enabled: Collection[Broker], now: dat
     return TradersStatus(traders=tuple(_facts(store, broker, stored.get(broker), now) for broker in wanted))
 
 
-def read_decision(connections: Connections, decision_id: str) -> RecordedDecision | None:
+def read_decision(connections: Connections, decision_id: str) -> StrategyRecord | None:
     """Return a recorded decision; None: there is none of this id."""
     return TraderStore(connections.engine).decision(decision_id)
 

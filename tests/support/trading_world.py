@@ -5,14 +5,12 @@ tests run the real ones.
 """
 
 import asyncio
-import heapq
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
-from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import dataclass, field
+from datetime import datetime
 from decimal import Decimal
-from itertools import count
-from typing import Any, ParamSpec, TypeVar
+from typing import Any
 
 from services.strategy_trader.serve import TraderLoop
 from services.strategy_trader.venue import AccountUnusable, VenueAccount
@@ -31,70 +29,21 @@ from shared.domain.market_data import Candle
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, StrategyDecision
 from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
-from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.schedule import schedule_of
-from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.observability.vitals import Duty
-from shared.persistence.traders import StoredPosition, UnfinishedDecision
 from tests.support.capital import a_book
 from tests.support.strategy import FIVE_MINUTES, INSTRUMENT, Zigzag
+from tests.support.trading_books import MemoryBooks
+from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
-BEGINS_AT = datetime(2026, 1, 5, 12, 0, 0, tzinfo=UTC)
 CANDLES = Zigzag().candles()
 CLOSE = CANDLES[-1].close
-_TURNS = 60
-
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
-
-
-async def directly(work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T:
-    """Run what would block, without a thread."""
-    return work(*args, **kwargs)
-
-
-class VirtualTime:
-    """A clock that a test moves. Whatever sleeps until a moment runs at this moment, in its order."""
-
-    def __init__(self) -> None:
-        self._now = BEGINS_AT
-        self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
-        self._numbers = count()
-
-    def now(self) -> datetime:
-        return self._now
-
-    async def pause(self, event: asyncio.Event, seconds: float) -> None:
-        """Sleep, or until the event is set."""
-        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), future))
-        ended = asyncio.ensure_future(event.wait())
-        try:
-            await asyncio.wait({future, ended}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            ended.cancel()
-
-    async def run_for(self, seconds: float) -> None:
-        """Let everything happen that is due within this time."""
-        until = self._now + timedelta(seconds=seconds)
-        await self._settle()
-        while self._sleepers and self._sleepers[0][0] <= until:
-            at, _, future = heapq.heappop(self._sleepers)
-            self._now = max(at, self._now)
-            if not future.done():
-                future.set_result(None)
-                await self._settle()
-        self._now = until
-
-    async def _settle(self) -> None:
-        for _ in range(_TURNS):
-            await asyncio.sleep(0)
 
 
 @dataclass
 class WorldVenue:
-    """One broker with a market that rises in a zigzag. A test changes what it answers. Implements `Venue`."""
+    """One broker with a market that rises in a zigzag. A test changes what it answers. Implements `TraderVenue`."""
 
     broker: Broker
     time: VirtualTime
@@ -176,104 +125,6 @@ class WorldVenue:
             trades=tuple(trades),
         )
         return recommend(inputs, self.now())
-
-
-@dataclass
-class WorldRecord:
-    """A decision as it was stored."""
-
-    symbol: Symbol
-    decision: StrategyDecision
-    candle: datetime | None
-    gate: dict[str, Any] | None = None
-    outcome: str | None = None
-
-
-@dataclass
-class MemoryBooks:
-    """The books of one trader, in memory. They outlive its process. Implements `Books`."""
-
-    cycle: int = -1
-    owner: str = ""
-    state: TraderState = field(default_factory=TraderState)
-    taken: list[tuple[int, str, datetime]] = field(default_factory=list)
-    records: dict[str, WorldRecord] = field(default_factory=dict)
-    positions: dict[str, StrategyPosition] = field(default_factory=dict)
-    trades: list[ClosedTrade] = field(default_factory=list)
-    booked: set[str] = field(default_factory=set)
-    states: list[TraderState] = field(default_factory=list)
-
-    def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
-        if cycle <= self.cycle:
-            return None
-        self.cycle, self.owner = cycle, process
-        self.taken.append((cycle, process, at))
-        return self.state
-
-    def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool:
-        if (cycle, process) != (self.cycle, self.owner):
-            return False
-        self.state = state
-        self.states.append(state)
-        return True
-
-    def record(
-        self,
-        decision_id: str,
-        cycle: int,
-        symbol: Symbol,
-        decision: StrategyDecision,
-        candle: datetime | None,
-    ) -> None:
-        self.records.setdefault(decision_id, WorldRecord(symbol, decision, candle))
-
-    def note_gate(self, decision_id: str, answer: dict[str, Any]) -> None:
-        self.records[decision_id].gate = answer
-
-    def note_outcome(self, decision_id: str, outcome: str) -> None:
-        self.records[decision_id].outcome = outcome
-
-    def unfinished(self) -> Sequence[UnfinishedDecision]:
-        return [
-            UnfinishedDecision(name, each.decision)
-            for name, each in self.records.items()
-            if each.outcome is None and each.decision.decision != "hold"
-        ]
-
-    def decided_candles(self) -> Mapping[Symbol, datetime]:
-        return {each.symbol: each.candle for each in self.records.values() if each.candle is not None}
-
-    def open_positions(self) -> Sequence[StoredPosition]:
-        return [StoredPosition(name, each) for name, each in self.positions.items()]
-
-    def closed_trades(self) -> Sequence[ClosedTrade]:
-        return list(self.trades)
-
-    def book_fills(self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]) -> StrategyPosition:
-        position = self.positions.get(decision_id, before)
-        for fill in fills:
-            if fill.fill_id in self.booked:
-                continue
-            self.booked.add(fill.fill_id)
-            position = position.after_fill(fill)
-        self.positions[decision_id] = position
-        if not position.is_open:
-            self._close(decision_id, fills[-1].executed_at)
-        return position
-
-    def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
-        self.positions[decision_id] = replace(
-            self.positions[decision_id].with_stop(moved.stop), passed_first_target=moved.passed_first_target
-        )
-
-    def write_off(self, decision_id: str, at: datetime) -> None:
-        self._close(decision_id, at)
-
-    def forget_holds(self, now: datetime) -> None:
-        """Keep everything."""
-
-    def _close(self, decision_id: str, at: datetime) -> None:
-        self.trades.append(ClosedTrade(profit=self.positions.pop(decision_id).net_profit, closed_at=at))
 
 
 @dataclass

@@ -47,9 +47,7 @@ async def test_the_file_stops_every_broker_once_for_all_processes(
     stops, ended = StopStore(engine), asyncio.Event()
     urls = {Broker.KRAKEN: fresh_redis_url}
     folders = (tmp_path / "missing", tmp_path)
-    looking = [
-        asyncio.create_task(keep_stopped_by_file(folders, urls, fresh_database_url, ended)) for _ in range(3)
-    ]
+    looking = [asyncio.create_task(keep_stopped_by_file(folders, urls, fresh_database_url, ended)) for _ in range(3)]
     await asyncio.sleep(0.2)
     assert stops.standing().stops == ()
     (tmp_path / EMERGENCY_FILE).touch()

@@ -27,7 +27,7 @@ def books(engine: Engine) -> TraderBooks:
 
 
 def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Engine, books: TraderBooks) -> None:
-    """Of eight processes that ask for the same cycle, one gets it. A later cycle ends the right of its owner."""
+    """Eight processes ask for the same cycle, and one gets it. A later cycle ends the right of its owner."""
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: books.take_cycle(7, f"process-{number}", NOW), range(8)))
     assert sum(state is not None for state in answers) == 1

@@ -23,7 +23,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
-from shared.persistence.traders import RecordedDecision, TraderBooks, TraderStore
+from shared.persistence.traders import StrategyRecord, TraderBooks, TraderStore
 from tests.contract.paper import PaperServer
 from tests.support.examples import an_instrument
 from tests.support.running.executor_bench import approved_entry
@@ -108,7 +108,7 @@ async def test_a_position_below_its_limit_is_sold_by_the_worker_of_the_broker(
     engine.dispose()
 
 
-def _emergency(store: TraderStore, stages: Stages) -> RecordedDecision:
+def _emergency(store: TraderStore, stages: Stages) -> StrategyRecord:
     """The decision that the log names."""
     log = (stages.folder / "strategy_trader-kraken-1.log").read_text()
     (line,) = [line for line in log.splitlines() if "EMERGENCY LIQUIDATION" in line]

@@ -11,7 +11,9 @@ from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, Hold, HoldReason
 from shared.domain.strategy.routing import RoutedTo
 from shared.domain.strategy.schedule import schedule_of
-from tests.support.trading_world import CLOSE, MemoryBooks, VirtualTime, WorldTrader, running
+from tests.support.trading_books import MemoryBooks
+from tests.support.trading_world import CLOSE, WorldTrader, running
+from tests.support.virtual_time import VirtualTime
 
 CYCLE_SECONDS = 150
 

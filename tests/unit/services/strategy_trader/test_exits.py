@@ -12,7 +12,8 @@ from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
 from tests.support.strategy import position
-from tests.support.trading_world import BEGINS_AT, CLOSE, VirtualTime, WorldTrader, running
+from tests.support.trading_world import CLOSE, WorldTrader, running
+from tests.support.virtual_time import BEGINS_AT, VirtualTime
 
 CYCLE_SECONDS = 150
 UPDATE_SECONDS = 2
