@@ -1,4 +1,4 @@
-"""Adds the traders of master accounts: their state, what they decided, and the positions that they opened."""
+"""Adds the traders of master accounts: their state, decisions and positions, and the stop that sells the positions."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -11,6 +11,8 @@ MOMENT = sa.DateTime(timezone=True)
 
 
 def upgrade() -> None:
+    op.drop_constraint("stop_changes_mode_known", "stop_changes")
+    op.create_check_constraint("stop_changes_mode_known", "stop_changes", "mode IN ('halt', 'close-only', 'flatten')")
     op.create_table(
         "strategy_traders",
         sa.Column("broker", sa.Text(), nullable=False),

@@ -23,8 +23,8 @@ from shared.domain.identity import DecisionId
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.strategy.candle_window import INTERVAL
-from shared.domain.strategy.decision import Enter, Exit, Hold, HoldReason
-from shared.domain.strategy.exits import exit_for_room
+from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
+from shared.domain.strategy.exits import whole_exit
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.routing import RoutedTo
 from shared.domain.strategy.trader_state import TraderState
@@ -216,7 +216,7 @@ class Cycle:
             return False
         instrument = stored.position.instrument
         account = known.trader_account(self._venue.now(), instrument, await self._bid(known, instrument))
-        sale = exit_for_room(stored.position, account, self._parameters)
+        sale = whole_exit(stored.position, account, ExitReason.ROOM, self._parameters)
         if sale is None:
             return False
         decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")

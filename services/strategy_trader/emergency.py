@@ -1,4 +1,4 @@
-"""Sells a position at once when the best bid is too far below its entry price, on each update of the prices.
+"""Sells a position at once when the best bid is too far below its entry price, or an operator wants it closed.
 
 The check needs no candles, no cash and no cycle. The price list is updated every two seconds. A position that has lost
 half of the limit by its last price is compared with the best bid of the order book, which is what a sale would get.
@@ -19,11 +19,13 @@ from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
 from shared.domain.identity import DecisionId
 from shared.domain.stop import StopMode
-from shared.domain.strategy.exits import emergency_exit, is_emergency
+from shared.domain.strategy.decision import Exit, ExitReason
+from shared.domain.strategy.exits import emergency_exit, is_emergency, whole_exit
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import OpensHere
 from shared.domain.strategy.trader_account import TraderAccount
+from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.traders import StoredPosition
 
@@ -64,16 +66,19 @@ class EmergencyWatch:
             await pause(stopping, UPDATE_SECONDS)
 
     async def check(self) -> None:
-        """Sell each position that has lost too much. A halt sends nothing."""
+        """Sell each position that has lost too much, and in the mode flatten every position. A halt sends nothing."""
         held = [each for each in self._dealer.positions.values() if self._may_sell(each)]
         if not held:
             return
-        prices = await self._venue.last_prices([each.symbol for each in held])
-        near = [each for each in held if self._is_near(each.position, prices.get(each.symbol))]
-        if not near or await self._venue.stop() is StopMode.HALT:
+        stop = await self._venue.stop()
+        if stop is StopMode.HALT:
             return
+        prices = await self._venue.last_prices([each.symbol for each in held])
+        flatten = stop is StopMode.FLATTEN
+        due = held if flatten else [each for each in held if self._is_near(each.position, prices.get(each.symbol))]
         # Each position by itself: a pair whose book cannot be read holds up no other one.
-        found = await asyncio.gather(*map(self._check, near), return_exceptions=True)
+        work = [self._check(each, prices.get(each.symbol), flatten=flatten) for each in due]
+        found = await asyncio.gather(*work, return_exceptions=True)
         failed = [each for each in found if isinstance(each, BaseException)]
         if failed:
             raise failed[0]
@@ -85,21 +90,36 @@ class EmergencyWatch:
         """Whether the order book has to be read. It is read too when there is no price."""
         return price is None or is_emergency(price, position.average_price, self._near)
 
-    async def _check(self, stored: StoredPosition) -> None:
-        bid = await self._venue.best_bid(stored.position.instrument)
+    async def _check(self, stored: StoredPosition, price: Decimal | None, *, flatten: bool) -> None:
+        bid = await self._bid(stored, price, flatten=flatten)
         # The position may be sold meanwhile, or its order may be under way.
-        stored = self._dealer.positions.get(stored.symbol, stored)
-        if bid is None or not self._may_sell(stored):
+        found = self._dealer.positions.get(stored.symbol)
+        if bid is None or found is None or not self._may_sell(found):
             return
-        now = self._venue.now()
-        sale = emergency_exit(stored.position, self._account(stored.position, bid, now), self._parameters)
-        if sale is None:
-            return
-        # Before the record is stored, so that no other update decides on the position meanwhile.
-        with self._dealer.reserved(stored.symbol):
-            name = f"{self._venue.broker.value}-emergency-{int(now.timestamp() * 1000)}"
-            decision_id = DecisionId(f"{name}-{stored.symbol.base}-{stored.symbol.quote}")
-            await self._in_thread(self._books.record, decision_id, 0, stored.symbol, sale, None)
+        account = self._account(found.position, bid, self._venue.now())
+        sale = emergency_exit(found.position, account, self._parameters)
+        if sale is None and flatten:
+            sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)
+        if sale is not None:
+            await self._sell(found.symbol, sale)
+
+    async def _bid(self, stored: StoredPosition, price: Decimal | None, *, flatten: bool) -> Decimal | None:
+        """The best bid. A position that is sold at any price does not wait for it."""
+        try:
+            bid = await self._venue.best_bid(stored.position.instrument)
+        except (BrokerError, RedisError, OSError):
+            if not flatten:
+                raise
+            bid = None
+        return bid if bid is not None or not flatten else price or stored.position.average_price
+
+    async def _sell(self, symbol: Symbol, sale: Exit) -> None:
+        # Reserved before the record is stored, so that no other update decides on the position meanwhile.
+        with self._dealer.reserved(symbol):
+            milliseconds = int(self._venue.now().timestamp() * 1000)
+            name = f"{self._venue.broker.value}-{sale.reason.value}-{milliseconds}-{symbol.base}-{symbol.quote}"
+            decision_id = DecisionId(name)
+            await self._in_thread(self._books.record, decision_id, 0, symbol, sale, None)
         if not self._dealer.sell(decision_id, sale):
             await self._in_thread(self._books.note_outcome, decision_id, "not sent: another order is under way")
 

@@ -54,6 +54,10 @@ def stop_trading(
 ) -> StopResult:
     """Stop all brokers, one broker or one follower. A scope that is stopped already gets the new mode."""
     require_recordable(actor, reason)
+    if mode is StopMode.FLATTEN and follower_id is not None:
+        raise ActionRefused(
+            "the mode flatten sells what the strategy opened for a master: it is for all brokers, or for one broker"
+        )
     scope = find_scope(context.store, broker, follower_id)
     return _announced(context, scope, context.stops.change(scope, mode, actor=actor, reason=reason))
 

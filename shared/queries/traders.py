@@ -15,8 +15,8 @@ from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import Broker
 from shared.domain.strategy.trader_state import CycleError
 from shared.domain.symbol import Symbol
-from shared.persistence.traders import StrategyRecord as StrategyRecord
 from shared.persistence.traders import StoredTrader, TraderStore
+from shared.persistence.traders import StrategyRecord as StrategyRecord
 from shared.queries.connections import Connections
 
 MISSED_CYCLES: Final = 2.5
@@ -39,6 +39,11 @@ class TraderPosition(BaseModel):
     opened_at: Instant | None
     decision_id: str
     """The decision that opened it."""
+
+    @property
+    def cost(self) -> Decimal:
+        """Quote currency that was paid for what is held, without fees."""
+        return self.quantity * self.average_price
 
 
 class TraderFacts(BaseModel):

@@ -6,7 +6,7 @@ call that same function, so they decide alike.
 
 from shared.domain.strategy.decision import DecisionInputs, Exit, ExitReason, Hold, HoldReason, StrategyDecision
 from shared.domain.strategy.entries import enter_or_hold
-from shared.domain.strategy.exits import emergency_exit, exit_for_room, exit_or_hold
+from shared.domain.strategy.exits import emergency_exit, exit_or_hold, whole_exit
 from shared.domain.strategy.signal import signal_of
 
 
@@ -30,6 +30,7 @@ def decide_again(decision: StrategyDecision) -> StrategyDecision | None:
     """
     inputs = decision.inputs
     if isinstance(decision, Exit) and inputs.technical is None and inputs.position is not None:
-        rule = exit_for_room if decision.reason is ExitReason.ROOM else emergency_exit
-        return rule(inputs.position, inputs.account, inputs.parameters)
+        if decision.reason in (ExitReason.ROOM, ExitReason.FLATTEN):
+            return whole_exit(inputs.position, inputs.account, decision.reason, inputs.parameters)
+        return emergency_exit(inputs.position, inputs.account, inputs.parameters)
     return decide_from(inputs)

@@ -69,6 +69,8 @@ class ExitReason(StrEnum):
     TARGET = "target"
     ROOM = "room"
     """It is closed for a better entry, as the capital gate wants. It has no place in the order of checks."""
+    FLATTEN = "flatten"
+    """An operator stopped trading in the mode that closes what the strategy opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

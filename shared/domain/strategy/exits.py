@@ -40,12 +40,14 @@ def emergency_exit(
     return _exit(_without_candles(position, account, parameters), None, position, due, bid)
 
 
-def exit_for_room(position: StrategyPosition, account: TraderAccount, parameters: ApexParameters = APEX) -> Exit | None:
-    """Return the sale of a whole position that makes room for a better entry. None without a bid."""
+def whole_exit(
+    position: StrategyPosition, account: TraderAccount, reason: ExitReason, parameters: ApexParameters = APEX
+) -> Exit | None:
+    """Return the sale of a whole position that no price has caused. None without a bid."""
     bid = account.best_bid
     if bid is None or account.order_under_way or not position.is_open:
         return None
-    due = _Due(ExitReason.ROOM, bid, position.quantity)
+    due = _Due(reason, bid, position.quantity)
     return _exit(_without_candles(position, account, parameters), None, position, due, bid)
 
 

@@ -104,3 +104,13 @@ def test_nothing_is_resumed_while_the_emergency_file_exists(operator: Operator, 
         resume_trading(context, actor=ACTOR)
     (tmp_path / EMERGENCY_FILE).unlink()
     assert resume_trading(context, actor=ACTOR).standing == ()
+
+
+def test_a_single_follower_is_not_flattened(operator: Operator) -> None:
+    """The mode sells what the strategy opened for a master. The text says which scopes it has."""
+    operator.store.add(KRAKEN, ALICE, operator.new_key("alice"), actor=ACTOR)
+    with pytest.raises(ActionRefused, match="for all brokers, or for one broker"):
+        stop_trading(operator.context, StopMode.FLATTEN, KRAKEN, ALICE, actor=ACTOR)
+    result = stop_trading(operator.context, StopMode.FLATTEN, KRAKEN, actor=ACTOR)
+    assert [stop.mode for stop in result.standing] == [StopMode.FLATTEN]
+    assert mirrored(operator).broker_mode is StopMode.FLATTEN

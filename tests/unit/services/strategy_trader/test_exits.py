@@ -9,6 +9,7 @@ from shared.domain.capital.facts import ClosedTrade
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.stop import StopMode
+from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
 from tests.support.strategy import position
@@ -159,3 +160,20 @@ async def test_a_decision_that_was_never_sent_stays_unsent(time: VirtualTime) ->
     assert entry.outcome == "not sent: the process ended before"
     assert trader.books.positions == {}
     assert len(trader.executor.sent) == 1
+
+
+async def test_flatten_sells_what_the_strategy_holds_and_opens_nothing(time: VirtualTime) -> None:
+    """The price is fine and no cycle is due. The position is sold within one update of prices, once."""
+    trader = holding(time)
+    async with running(trader.loop()):
+        await time.run_for(15)
+        trader.venue.stopped = StopMode.FLATTEN
+        await time.run_for(UPDATE_SECONDS)
+        assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+        await time.run_for(3 * CYCLE_SECONDS)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    reasons = [each.reason for each in trader.decisions() if isinstance(each, Exit)]
+    assert reasons == [ExitReason.FLATTEN]
+    assert [decide_again(each) for each in trader.decisions() if isinstance(each, Exit)] == [
+        each for each in trader.decisions() if isinstance(each, Exit)
+    ]
