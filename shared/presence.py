@@ -6,8 +6,9 @@ that `nija status` can still show its error. A process that can reach neither ha
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
+from pathlib import Path
 from time import monotonic
 from typing import Final, Protocol
 
@@ -17,6 +18,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
+from shared.emergency_file import keep_stopped_by_file
 from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stage_signs import SIGN_SECONDS, StageRecord, StageSigns, StageState, leave_sign
@@ -66,13 +68,19 @@ class LoopLife:
 
 
 @asynccontextmanager
-async def signs_of_life(life: Life, redis_urls: Mapping[Broker, str], database_url: str) -> AsyncIterator[None]:
+async def signs_of_life(
+    life: Life, redis_urls: Mapping[Broker, str], database_url: str, *, emergency_folders: Sequence[Path] = ()
+) -> AsyncIterator[None]:
     """Write the heartbeat file and the signs of life as long as the block runs.
 
+    Meanwhile, a file EMERGENCY_STOP in one of the `emergency_folders` stops trading.
     A block that ends without an error is an end in good order, and is recorded as one.
     """
     ended = asyncio.Event()
     tasks = [asyncio.create_task(_keep_beating(life, ended))]
+    if emergency_folders:
+        looking = keep_stopped_by_file(emergency_folders, redis_urls, database_url, ended)
+        tasks.append(asyncio.create_task(looking))
     for broker, url in redis_urls.items():
         tasks.append(asyncio.create_task(_keep_signing(life, broker, url, database_url, ended)))
     try:

@@ -48,6 +48,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 from shared.presence import LoopLife, signs_of_life
 from shared.running import run_each, stop_by_signal
 
@@ -66,7 +67,9 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
     mirrors: list[asyncio.Task[None]] = []
     rounds: list[asyncio.Task[None]] = []
     try:
-        async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
+        async with signs_of_life(
+            LoopLife(record, vitals), redis_urls, database_url, emergency_folders=settings.emergency_folders
+        ):
             await database_is_usable(engine, stopping, vitals.without_server)
             await refuse_unusable_redis(settings, brokers, stopping)
             start.succeeded()
@@ -94,6 +97,7 @@ async def _keep_books(
             keys,
             consumer,
             Copies(engine, broker),
+            StrategyOrders(engine, broker),
             MasterFills(engine),
             FollowerStore(engine),
             StopStore(engine),

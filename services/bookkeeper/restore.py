@@ -30,10 +30,12 @@ from redis.exceptions import ResponseError
 
 from shared.domain.accounts.snapshot import AccountSnapshot, AccountSummary
 from shared.domain.amounts import plain
+from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import FollowerId
 from shared.domain.instrument import Instrument
+from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.messaging.connection.epoch import end_guarded_connections, run_id_of
 from shared.messaging.keys import FILL_FIELD, BrokerKeys, carry_field
 from shared.messaging.lease import Command, Lease, LeaseLost, new_token, work_while_held
@@ -42,6 +44,7 @@ from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 
 SCAN_COUNT = 1_000
 PIPELINE = 1_000
@@ -73,6 +76,7 @@ class Restore:
         keys: BrokerKeys,
         name: str,
         copies: Copies,
+        strategy_orders: StrategyOrders,
         fills: MasterFills,
         followers: FollowerStore,
         stops: StopStore,
@@ -82,6 +86,7 @@ class Restore:
         self._keys = keys
         self._name = name
         self._copies = copies
+        self._strategy_orders = strategy_orders
         self._fills = fills
         self._followers = followers
         self._stops = stops
@@ -166,7 +171,7 @@ class Restore:
         # Alerts stay, because some are raised again only after an hour. An alert that no longer holds expires.
         # The stops are deleted, because Redis may have those of a PostgreSQL that was replaced by a backup.
         gone = (keys.epoch, keys.ready, keys.claims, keys.fences, keys.submitting, keys.carries, keys.stop)
-        await self._lease.write(("DEL", *gone))
+        await self._lease.write(("DEL", *gone, keys.strategy_orders))
         for prefix in (keys.mailbox_prefix, keys.positions_prefix):
             batch: list[bytes] = []
             # The braces of the hash tag are no pattern characters, so the prefix matches only itself.
@@ -215,12 +220,16 @@ class Restore:
         return len(positions)
 
     async def put_mailboxes(self) -> int:
-        """Write the pending orders, and return their number. Part of `complete`."""
-        orders = await asyncio.to_thread(self._copies.pending, datetime.now(UTC))
+        """Write the pending orders of followers and of the strategy, and return their number. Part of `complete`."""
+        copies = await asyncio.to_thread(self._copies.pending, datetime.now(UTC))
+        own = await asyncio.to_thread(self._strategy_orders.pending, datetime.now(UTC))
+        orders: list[CopyOrder | StrategyOrder] = [*copies, *own]
         mailboxes: dict[FollowerId, list[str]] = defaultdict(list)
         for order in orders:
             mailboxes[order.follower_id].append(order.model_dump_json())
         now_ms = int(datetime.now(UTC).timestamp() * 1000)
+        # The trader must not put these orders again, which are not marked as replayed in its memory.
+        await self._write_many(("ZADD", self._keys.strategy_orders, now_ms, order.id) for order in own)
         # Write all mailboxes before the first follower becomes ready.
         await self._write_many(("RPUSH", self._keys.mailbox(follower), *texts) for follower, texts in mailboxes.items())
         await self._write_many(("ZADD", self._keys.ready, now_ms, follower) for follower in mailboxes)

@@ -47,6 +47,7 @@ from shared.persistence.database import open_engine
 from shared.persistence.errors import BadSecretKey, DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
+from shared.persistence.strategy.keys import MasterKeys
 from shared.presence import StartWait
 from shared.running import stop_by_signal
 
@@ -137,7 +138,8 @@ def build_child(**_: Any) -> None:
     """In a new child: create its event loop and its connections."""
     settings, broker = Worker.settings, Worker.broker
     set_up_log("broker_worker", settings, broker=broker)
-    store = FollowerStore(open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key))
+    engine, box = open_engine(settings.required_database_url(), pool_size=2), SecretBox(settings.secret_key)
+    followers, masters = FollowerStore(engine, box), MasterKeys(engine, box)
     slot = Worker.children.slot(getattr(current_process(), "index", 0))
 
     def connect_broker(scripts: ScriptRunner, limits: RateLimits | None) -> BrokerConnection:
@@ -157,7 +159,7 @@ def build_child(**_: Any) -> None:
 
     def load_credentials(ids: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
         try:
-            return store.credentials_or_errors(broker, ids)
+            return {**followers.credentials_or_errors(broker, ids), **masters.of_mailboxes(broker, ids)}
         except DatabaseUnavailable:
             slot.ledger_failed()
             raise
@@ -187,6 +189,7 @@ def start_sweeper(sender: Any = None, **_: Any) -> None:
         is_busy=lambda: len(worker_state.reserved_requests) >= children,
         health=WorkerHealth(Worker.record, broker, Worker.children, Worker.consumer, vitals),
         database_url=settings.required_database_url(),
+        emergency_folders=settings.emergency_folders,
     )
     Worker.sweeper.start()
 

@@ -4,21 +4,23 @@ The machine is pure (`order_machine.py`). This file asks the broker and the mail
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from typing import Generic, Protocol
 
 import structlog
 
 from services.broker_worker.broker_answers import failure_of
-from services.broker_worker.order_events import Settled
-from services.broker_worker.order_progress import OrderProgress
+from services.broker_worker.order_events import E, Settled
 from services.broker_worker.stop_gate import StopGate
 from shared.brokers.errors import BrokerError, KeyRefused, Rejected
 from shared.brokers.port.account import BrokerAccount, HasTradingHours
 from shared.brokers.port.connection import BrokerConnection
-from shared.domain.copying.copy_order import CopyOrder
+from shared.brokers.port.orders import OrderRequest
+from shared.domain.accounts.equity import Balance
+from shared.domain.copying.order_machine import OrderMachine
 from shared.domain.copying.order_observations import (
     Absent,
     CancelAnswered,
@@ -29,7 +31,7 @@ from shared.domain.copying.order_observations import (
     SendChecked,
     Taken,
 )
-from shared.domain.copying.order_state import Attempt
+from shared.domain.copying.order_state import Attempt, CopyOrderState, Verdict
 from shared.domain.copying.order_steps import (
     Cancel,
     CheckExit,
@@ -42,23 +44,61 @@ from shared.domain.copying.order_steps import (
     Settle,
     Wait,
 )
-from shared.domain.identity import BrokerOrderId
-from shared.domain.instrument import AssetClass
+from shared.domain.identity import BrokerOrderId, CopyOrderId, FollowerId
+from shared.domain.instrument import AssetClass, Instrument
 from shared.domain.request_limits import Priority
+from shared.domain.symbol import Symbol
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class Execution:
-    """One copy order at the head of a follower's mailbox, while this worker holds the claim."""
+class MailedOrder(Protocol):
+    """An order in a mailbox: a copy, or an order of the strategy."""
 
-    progress: OrderProgress
+    @property
+    def id(self) -> CopyOrderId: ...
+
+    @property
+    def symbol(self) -> Symbol: ...
+
+    @property
+    def follower_id(self) -> FollowerId:
+        """The name of the mailbox."""
+        ...
+
+
+class Progress(Protocol[E]):
+    """What is known of the order that is carried out. It records each change and concludes the order."""
+
+    @property
+    def order(self) -> MailedOrder: ...
+
+    @property
+    def instrument(self) -> Instrument: ...
+
+    def machine(self, validity: timedelta, lookup_margin: timedelta) -> OrderMachine: ...
+
+    def recorded_state(self) -> CopyOrderState: ...
+
+    async def record(self, state: CopyOrderState) -> None: ...
+
+    def request(self, quantity: Decimal, valid_until: datetime) -> OrderRequest: ...
+
+    def smaller(self, refused: Decimal, balances: Mapping[str, Balance]) -> Decimal | None: ...
+
+    def settled(self, verdict: Verdict) -> Settled[E]: ...
+
+
+@dataclass(slots=True)
+class Execution(Generic[E]):
+    """One order at the head of a mailbox, while this worker holds the claim."""
+
+    progress: Progress[E]
     account: BrokerAccount
     connection: BrokerConnection
     broker_clock: Callable[[], datetime]
     """The present by the broker's clock, because the broker's clock timed the master's execution."""
-    exit_follows: Callable[[CopyOrder], Awaitable[bool]]
+    exit_follows: Callable[[], Awaitable[bool]]
     """Whether an exit of the same symbol waits behind the order."""
     stop_gate: StopGate
     key_refused: KeyRefused | None = None
@@ -68,7 +108,7 @@ class Execution:
     is_key_accepted: bool = False
     """The broker has accepted an order, by a request of this run."""
 
-    async def run(self, observation: Observation) -> Settled | Wait:
+    async def run(self, observation: Observation) -> Settled[E] | Wait:
         """Bring the order as far as possible now, from what is recorded. Raises ClaimLost and RedisError."""
         connection = self.connection
         machine = self.progress.machine(
@@ -85,7 +125,7 @@ class Execution:
                 return outcome
             observation = outcome
 
-    async def perform(self, step: OrderStep) -> Observation | Settled | Wait:
+    async def perform(self, step: OrderStep) -> Observation | Settled[E] | Wait:
         """Perform one step, and return what was observed, or the result of the run."""
         try:
             match step:
@@ -102,7 +142,7 @@ class Execution:
                     return Seen(await self.account.order(broker_order_id, self.progress.order.symbol))
                 case CheckExit(ends_at):
                     at = self.broker_clock()
-                    return ExitChecked(at, at < ends_at and await self.exit_follows(self.progress.order))
+                    return ExitChecked(at, at < ends_at and await self.exit_follows())
                 case Cancel(broker_order_id):
                     return await self._cancel(broker_order_id)
                 case Wait():

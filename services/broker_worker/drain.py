@@ -13,7 +13,7 @@ from redis.exceptions import RedisError
 from services.broker_worker.serve import Serving
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
-from shared.domain.identity import FollowerId
+from shared.domain.identity import FollowerId, master_of_mailbox
 from shared.messaging.cancellation import end_tasks
 from shared.messaging.mailboxes import Claim, ClaimedFollower, ClaimLost, Mailboxes
 from shared.persistence.errors import BadSecretKey
@@ -24,13 +24,18 @@ GATHER_SECONDS = 0.01
 NO_LEDGER_RETRY_MS = 2_000
 
 LoadCredentials = Callable[[Sequence[FollowerId]], Mapping[FollowerId, Credentials | BadSecretKey]]
-"""Return the key of each follower, or the error if it does not open. Followers without a key are left out. Blocks."""
+"""Return the key of each mailbox's account, or the error if it does not open. Accounts without a key are left out.
+
+Blocks."""
 
 log = structlog.get_logger()
 
 
 class KeyRing:
-    """The keys of followers that were served lately. It is emptied when the roster changes."""
+    """The keys of followers that were served lately. It is emptied when the roster changes.
+
+    The key of a master account is read each time, because the roster does not say when it changes.
+    """
 
     def __init__(self, load: LoadCredentials) -> None:
         self._load = load
@@ -44,7 +49,7 @@ class KeyRing:
         if version != self._version:
             self._known.clear()
             self._version = version
-        missing = [follower_id for follower_id in follower_ids if follower_id not in self._known]
+        missing = [each for each in follower_ids if each not in self._known or master_of_mailbox(each) is not None]
         if missing:
             loaded = await asyncio.to_thread(self._load, missing)
             self._known.update({follower_id: loaded.get(follower_id) for follower_id in missing})

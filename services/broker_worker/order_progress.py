@@ -11,51 +11,41 @@ from decimal import Decimal
 import structlog
 
 from services.broker_worker.order_events import Settled, order_event
-from services.broker_worker.order_record import RecordFacts, changed_record, recorded_state
+from services.broker_worker.order_record import RecordFacts, recorded_state
 from services.broker_worker.order_size import OrderSize, Purse, Sendable, Unsendable, order_size, smaller_size
+from services.broker_worker.recorded_progress import RecordedProgress
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_machine import ImpossibleMove, OrderMachine
 from shared.domain.copying.order_state import (
-    Accepted,
     CopyOrderState,
     Ended,
     NotOpened,
     OrderRefused,
-    Unknown,
     Unsized,
     Verdict,
 )
 from shared.domain.copying.planned import LookOnly
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.copying.settle import settled_position
-from shared.domain.events import OrderState, Outcome
+from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.fill import Side
-from shared.domain.instrument import Instrument, TimeInForce
+from shared.domain.instrument import TimeInForce
 from shared.domain.order_report import OrderReport
-from shared.messaging.mailboxes import Claim, Mailboxes, Submission
+from shared.messaging.mailboxes import Submission
 
 log = structlog.get_logger()
 
 
-@dataclass(slots=True)
-class OrderProgress:
+@dataclass(slots=True, kw_only=True)
+class OrderProgress(RecordedProgress):
     """One copy order while this worker holds the follower's claim."""
 
     order: CopyOrder
-    claim: Claim
-    claimed_at: datetime
-    submission: Submission | None
-    """Always the submission that Redis has."""
     position: CopiedPosition
-    instrument: Instrument
-    mailboxes: Mailboxes
     purse: Purse
-    limits: OpenLimits
-    accepted_at: datetime | None = None
     short_of: Decimal | None = None
     """The quantity that the order should have had, if the account had less."""
 
@@ -128,36 +118,20 @@ class OrderProgress:
         """
         return self.submission.exit_due if self.submission is not None else self._facts().due_of_found(ordered)
 
-    async def record(self, state: CopyOrderState) -> None:
-        """Store the state, and the event of its change if there is one, in one step. Raises ClaimLost."""
-        match state:
-            case Unknown(is_noted=True, why=why) | Accepted(lost=str(why)):
-                log.warning("outcome unknown", copy_order=self.order.id, follower=self.order.follower_id, error=why)
-        if isinstance(state, Accepted):
-            self.accepted_at = state.accepted_at
-        record = changed_record(state, self.submission, self._facts())
-        if record is None:
-            return
-        event = b""
-        if record.state is not None:
-            event = (
-                order_event(
-                    self.order,
-                    record.state,
-                    datetime.now(UTC),
-                    claimed_at=self.claimed_at,
-                    position=self.position,
-                    submission=record.submission,
-                    accepted_at=self.accepted_at,
-                    message=record.message,
-                )
-                .model_dump_json()
-                .encode()
-            )
-        await self.mailboxes.record(self.claim, self.submission, record.submission, event)
-        self.submission = record.submission
+    def _event(self, state: OrderState, submission: Submission, message: str) -> bytes:
+        event = order_event(
+            self.order,
+            state,
+            datetime.now(UTC),
+            claimed_at=self.claimed_at,
+            position=self.position,
+            submission=submission,
+            accepted_at=self.accepted_at,
+            message=message,
+        )
+        return event.model_dump_json().encode()
 
-    def settled(self, verdict: Verdict) -> Settled:
+    def settled(self, verdict: Verdict) -> Settled[OrderEvent]:
         """The result of an order that ends in this way."""
         match verdict:
             case Unsized():
@@ -172,7 +146,7 @@ class OrderProgress:
                 self.accepted_at = accepted_at
                 return self._final(report)
 
-    def _final(self, report: OrderReport) -> Settled:
+    def _final(self, report: OrderReport) -> Settled[OrderEvent]:
         """The result of an order that is done at the broker."""
         exit_due = self._exit_due(report.quantity)
         if report.filled_quantity == 0:
@@ -206,14 +180,14 @@ class OrderProgress:
             return self.submission.canceled_for
         return SkipReason.PRICE_LIMIT if self._is_immediate(report.quantity) else None
 
-    def _unfilled(self, reason: SkipReason, report: OrderReport) -> Settled:
+    def _unfilled(self, reason: SkipReason, report: OrderReport) -> Settled[OrderEvent]:
         message = f"nothing at {plain(report.limit_price or ZERO)} or below"
         message += f" ({report.reason})" if report.reason else ""
         return self._settled(
             OrderState.UNFILLED, Outcome.SKIPPED, self.position, reason=reason, message=message, report=report
         )
 
-    def _unsized(self, size: OrderSize) -> Settled:
+    def _unsized(self, size: OrderSize) -> Settled[OrderEvent]:
         if not isinstance(size, Unsendable):
             raise ImpossibleMove(f"an order of {size} ends for the reason of its size")
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=size.carried_exit)
@@ -221,7 +195,7 @@ class OrderProgress:
 
     def _failed(
         self, reason: FailReason, message: str, exit_due: Decimal, report: OrderReport | None = None
-    ) -> Settled:
+    ) -> Settled[OrderEvent]:
         # What a failed exit should have sold is still to be sold, so the next exit includes it.
         carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
         position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
@@ -238,7 +212,7 @@ class OrderProgress:
         reason: SkipReason | FailReason | None = None,
         message: str = "",
         report: OrderReport | None = None,
-    ) -> Settled:
+    ) -> Settled[OrderEvent]:
         event = order_event(
             self.order,
             state,

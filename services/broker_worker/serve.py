@@ -16,7 +16,9 @@ from services.broker_worker.order_events import Settled, order_event
 from services.broker_worker.order_progress import OrderProgress
 from services.broker_worker.order_size import Purse
 from services.broker_worker.read_account import AccountReader
+from services.broker_worker.serve_strategy import StrategyServing
 from services.broker_worker.stop_gate import StopGate
+from services.broker_worker.wait_notes import WaitNotes
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttled
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import profile_of
@@ -28,13 +30,13 @@ from shared.domain.copying.order_observations import Failure, FailureKind, Obser
 from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.planned import PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import SkipReason
-from shared.domain.events import OrderState, Outcome
+from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.fill import Side
+from shared.domain.identity import master_of_mailbox
 from shared.domain.stop import holds_back
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
-from shared.messaging.order_waits import OrderWaits
 from shared.messaging.refused_keys import RefusedKeys
 
 NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
@@ -42,11 +44,6 @@ UNREADABLE_RETRY_SECONDS = 60.0
 UNLISTED_RETRY_SECONDS = 5.0
 UNLISTED_AFTER = timedelta(seconds=60)
 """A symbol that is still not listed so long after the decision is not just a new listing."""
-UNKNOWN_ALERT_AFTER = timedelta(seconds=60)
-"""A lost reply is cleared up within the validity of the request. An order that stays unknown longer needs an operator.
-"""
-WAIT_IS_NOTED_AFTER = timedelta(seconds=5)
-"""The end of a shorter wait is not noted, because a note about a settled order is not shown."""
 
 log = structlog.get_logger()
 
@@ -75,10 +72,15 @@ class Serving:
     """The present by the broker's clock. The ages of opens are measured with it."""
 
     async def follower(self, claimed: ClaimedFollower, credentials: Credentials | None) -> None:
-        """Do the work for a claimed follower. Raises ClaimLost and RedisError.
+        """Do the work for a claimed follower, or for a master account that the strategy trades.
+
+        Raises ClaimLost and RedisError.
 
         Without credentials (the follower was removed), its orders are skipped.
         """
+        if master_of_mailbox(claimed.claim.follower_id) is not None:
+            await self._strategy.master(claimed, credentials)
+            return
         claim = claimed.claim
         access = await self._follower_keys.open(claim.follower_id, credentials) if credentials else None
         if not claimed.head and claimed.request:
@@ -100,7 +102,8 @@ class Serving:
             position = positions.get(order.symbol, NO_POSITION)
             result = await self._carry_out(order, claim, submission, position, access)
             if isinstance(result, Wait):
-                await self._note_wait(order, result)
+                what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}"
+                await self._waits.note(claim.follower_id, order.id, what, result)
                 await self._release(
                     claimed,
                     access,
@@ -111,7 +114,7 @@ class Serving:
                 return
             if order.replayed or submission is not None:
                 await self._alerts.clear(AlertKind.UNKNOWN_ORDER, claim.follower_id)
-            await self._end_wait(order)
+            await self._waits.end(claim.follower_id, order.decided_at)
             reached = await self._settle(claim, order, result)
             head, submission, positions = reached.head, None, reached.positions
             if head and self.stopping.is_set():
@@ -132,7 +135,7 @@ class Serving:
         submission: Submission | None,
         position: CopiedPosition,
         access: Access | None,
-    ) -> Settled | Wait:
+    ) -> Settled[OrderEvent] | Wait:
         now = datetime.now(UTC)
         if access is None:
             if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
@@ -159,7 +162,12 @@ class Serving:
         )
         first = await self._known_before(progress, access)
         execution = Execution(
-            progress, access.account, self.connection, self.broker_clock, self._exit_follows, self.stop_gate
+            progress,
+            access.account,
+            self.connection,
+            self.broker_clock,
+            lambda: self._exit_follows(order),
+            self.stop_gate,
         )
         result = await execution.run(first)
         if execution.key_refused is not None:
@@ -197,7 +205,7 @@ class Serving:
 
     async def _unlisted(
         self, order: CopyOrder, submission: Submission | None, position: CopiedPosition, now: datetime
-    ) -> Settled | Wait:
+    ) -> Settled[OrderEvent] | Wait:
         is_settled = self.listing.read_at - order.decided_at >= UNLISTED_AFTER
         wait_seconds = UNREADABLE_RETRY_SECONDS if is_settled else UNLISTED_RETRY_SECONDS
         why = f"the broker does not list {order.symbol}"
@@ -216,34 +224,33 @@ class Serving:
         return Wait(wait_seconds, why=why, has_own_alert=True)
 
     @property
+    def _strategy(self) -> StrategyServing:
+        return StrategyServing(
+            redis=self.redis,
+            keys=self.keys,
+            mailboxes=self.mailboxes,
+            connection=self.connection,
+            listing=self.listing,
+            refused_keys=self.refused_keys,
+            stop_gate=self.stop_gate,
+            stopping=self.stopping,
+            limits=self.limits,
+            broker_clock=self.broker_clock,
+        )
+
+    @property
     def _follower_keys(self) -> FollowerKeys:
         return FollowerKeys(self.redis, self.keys, self.connection, self.accounts, self.refused_keys)
 
     @property
-    def _waits(self) -> OrderWaits:
-        return OrderWaits(self.redis, self.keys)
+    def _waits(self) -> WaitNotes:
+        return WaitNotes(self.redis, self.keys)
 
     @property
     def _alerts(self) -> Alerts:
         return Alerts(self.redis, self.keys)
 
-    async def _note_wait(self, order: CopyOrder, wait: Wait) -> None:
-        """Note why the order waits. After a minute, also over several sends, it is an alert."""
-        if not wait.why:
-            return
-        noted = await self._waits.note(order.follower_id, order.id, wait.why, wait.unknown_since)
-        if wait.has_own_alert or datetime.now(UTC) - noted.since < UNKNOWN_ALERT_AFTER:
-            return
-        kind = AlertKind.WAITING_ORDER if wait.unknown_since is None else AlertKind.UNKNOWN_ORDER
-        what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}: {wait.why}"
-        await self._alerts.sound(kind, order.follower_id, what, noted.since)
-
-    async def _end_wait(self, order: CopyOrder) -> None:
-        if datetime.now(UTC) - order.decided_at >= WAIT_IS_NOTED_AFTER:
-            await self._waits.forget(order.follower_id)
-            await self._alerts.clear(AlertKind.WAITING_ORDER, order.follower_id)
-
-    async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled) -> NextHead:
+    async def _settle(self, claim: Claim, order: CopyOrder, settled: Settled[OrderEvent]) -> NextHead:
         # Before the settlement, because the next order may belong to another worker from then on. If settling fails
         # after this, cash is counted too low until the next reading.
         refresh_in_ms = await self.accounts.settled(settled.event)
@@ -309,7 +316,7 @@ class Serving:
         await self.mailboxes.release(claim)
 
 
-def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled:
+def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled[OrderEvent]:
     event = order_event(
         order,
         OrderState.NOT_SENT,

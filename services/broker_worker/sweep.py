@@ -7,7 +7,8 @@ import asyncio
 import math
 import random
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import structlog
 from kombu.exceptions import BatchPublishError, OperationalError
@@ -47,6 +48,7 @@ class Sweeper:
         is_busy: Callable[[], bool],
         health: WorkerHealth,
         database_url: str,
+        emergency_folders: Sequence[Path] = (),
     ) -> None:
         self._keys = BrokerKeys(broker)
         self._redis_url = redis_url
@@ -57,6 +59,7 @@ class Sweeper:
         self._is_busy = is_busy
         self._health = health
         self._database_url = database_url
+        self._emergency_folders = emergency_folders
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=lambda: asyncio.run(self._run()), name="sweep", daemon=True)
 
@@ -68,7 +71,9 @@ class Sweeper:
         self._thread.join(timeout=5)
 
     async def _run(self) -> None:
-        async with signs_of_life(self._health, {self._keys.broker: self._redis_url}, self._database_url):
+        urls = {self._keys.broker: self._redis_url}
+        folders = self._emergency_folders
+        async with signs_of_life(self._health, urls, self._database_url, emergency_folders=folders):
             await self._keep_sweeping()
 
     async def _keep_sweeping(self) -> None:

@@ -1,4 +1,4 @@
-"""`nija explain`: shows why a decision was made, value by value, from the decisions that `nija backtest` recorded."""
+"""`nija explain`: shows why a decision was made, value by value: one of a trader, or one that a backtest recorded."""
 
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -9,10 +9,14 @@ import typer
 
 from services.backtest.records import StrategyRecord, read_records
 from services.cli import output
+from services.cli.arguments import reached_settings
 from shared.config import ConfigurationError
+from shared.config.operator import open_connections
+from shared.domain.capital.recommendation import Recommendation
 from shared.domain.strategy.decide import decide_again
-from shared.domain.strategy.decision import Enter, Exit, to_values
+from shared.domain.strategy.decision import Enter, Exit, from_values, to_values
 from shared.domain.strategy.explanation import ExplainedPart, Explanation, explain
+from shared.queries.traders import read_decision
 
 _MOST_DIFFERING: Final = 20
 _MARKS: Final = {True: "yes", False: "no", None: ""}
@@ -22,7 +26,8 @@ def explain_decision(
     decision: Annotated[
         str | None,
         typer.Argument(
-            help="Its number, or the time of its candle, such as 2022-01-03T11:55 (UTC). Without it: a list."
+            help="The id that `nija check positions` and the log of the trader show. In a file of records: its number, "
+            "or the time of its candle, such as 2022-01-03T11:55 (UTC); without it: a list."
         ),
     ] = None,
     records: Annotated[Path | None, typer.Option(help="The file that `nija backtest --records` wrote.")] = None,
@@ -34,10 +39,12 @@ def explain_decision(
 ) -> None:
     """Show why a trade was made or not: each value, what it was compared with, and which limit decided the size.
 
-    Without DECISION it lists the entries, the rejected ones and the exits of the file, newest first.
+    Without --records it is a decision of a trader, from the ledger. With --records and without DECISION it lists the
+    entries, the rejected ones and the exits of the file, newest first.
     """
     if records is None:
-        raise ConfigurationError("--records is missing; name the file that `nija backtest --records FILE` wrote")
+        _explain_recorded(decision, again=again, as_json=as_json)
+        return
     numbered = enumerate(read_records(records), start=1)
     if again:
         _compute_again(numbered, as_json=as_json)
@@ -54,6 +61,33 @@ def explain_decision(
         return
     for number, record in found:
         show_explanation(f"decision {number}", explain(record.decision, record.gate))
+
+
+def _explain_recorded(decision_id: str | None, *, again: bool, as_json: bool) -> None:
+    """Show a decision of a trader, from the ledger."""
+    if decision_id is None:
+        raise ConfigurationError(
+            "DECISION is missing; `nija check positions` and the log of the trader name decisions, "
+            "and --records FILE lists those of a backtest"
+        )
+    with open_connections(reached_settings()) as connections, output.progress("reading the decision"):
+        found = read_decision(connections, decision_id)
+    if found is None:
+        raise ConfigurationError(
+            f"there is no decision {decision_id!r}; `nija check positions` and the log of the trader name decisions"
+        )
+    decision = from_values(found.decision)
+    if again and decide_again(decision) != decision:
+        output.console.print(f"decision {decision_id} is another one when it is computed again from its own record")
+        raise typer.Exit(1)
+    if as_json:
+        output.print_json(found.model_dump(mode="json"))
+        return
+    gate = None if found.gate is None else Recommendation.model_validate(found.gate)
+    output.console.print(f"{found.symbol} at {found.broker.value}, cycle {found.cycle}")
+    output.console.print(f"decided at {output.moment_with_zone(found.decided_at)}")
+    output.console.print(f"outcome: {found.outcome or 'nothing was to be done'}")
+    show_explanation(f"decision {decision_id}", explain(decision, gate))
 
 
 def _compute_again(numbered: Iterator[tuple[int, StrategyRecord]], *, as_json: bool) -> None:

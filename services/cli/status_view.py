@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from rich.table import Table
 
 from services.cli import output
+from services.cli.traders_view import show_traders
 from shared.domain.amounts import plain
 from shared.domain.stop import StopState
 from shared.messaging.stage_signs import Stage
@@ -30,6 +31,8 @@ def print_status(status: SystemStatus, findings: Sequence[Finding]) -> None:
         output.show(_processes(status.processes))
     for broker in status.brokers:
         output.show(_broker(broker))
+    if status.traders is not None:
+        show_traders(status.traders)
     for finding in findings:
         say(f"✗ {finding.line}", style="red")
     if not findings:

@@ -20,9 +20,20 @@ from shared.queries.stops import StopPreview, preview_stop
 _EFFECTS: Final = {
     StopMode.HALT: "No new order is sent. Opens are skipped, and exits wait until trading is resumed.",
     StopMode.CLOSE_ONLY: "Opens are skipped, and exits go on.",
+    StopMode.FLATTEN: (
+        "Opens are skipped, and the strategy sells every position that it opened. Followers copy these sales. "
+        "What a person bought for a master stays, and so do its copies."
+    ),
 }
 
-ModeOption = Annotated[str, typer.Option("--mode", "-m", help="halt: exits wait, too; close-only: exits go on.")]
+ModeOption = Annotated[
+    str,
+    typer.Option(
+        "--mode",
+        "-m",
+        help="halt: exits wait, too; close-only: exits go on; flatten: the strategy also sells what it opened.",
+    ),
+]
 BrokerOption = Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker.")]
 FollowerOption = Annotated[
     str | None, typer.Option("--follower", "-f", help="Only this follower; with --broker if the id is at several.")
@@ -115,8 +126,14 @@ def _confirm(settings: Settings, mode: StopMode, broker: Broker | None, follower
 
 def _words(preview: StopPreview, mode: StopMode) -> str:
     concerned = output.counted(preview.followers, "follower")
+    closes = ""
+    if mode is StopMode.FLATTEN:
+        positions = output.counted(len(preview.positions), "position")
+        closes = (
+            f" It sells {positions}, bought for {preview.value_usd:.2f} USD; fees about {preview.fees_usd:.2f} USD."
+        )
     now = f" It has the mode {preview.present.mode.value} now." if preview.present else ""
-    return f"{mode.value} for {preview.scope.name}, {concerned}. {_EFFECTS[mode]}{now}"
+    return f"{mode.value} for {preview.scope.name}, {concerned}. {_EFFECTS[mode]}{closes}{now}"
 
 
 def _standing_lines(stops: Sequence[Stop]) -> list[str]:

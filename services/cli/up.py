@@ -71,7 +71,14 @@ async def _run(
     # A request to stop is a normal end at any moment.
     with contextlib.suppress(asyncio.CancelledError):
         async with LocalSystem(
-            settings, brokers=brokers, paper=paper, seed=seed, candles=candles, api=True, announce=announce
+            settings,
+            brokers=brokers,
+            paper=paper,
+            seed=seed,
+            candles=candles,
+            api=True,
+            strategy=True,
+            announce=announce,
         ) as system:
             names = ", ".join(each.value for each in system.settings.brokers)
             for each, url in system.paper_urls.items():

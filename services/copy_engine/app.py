@@ -91,7 +91,9 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], record: StageReco
     engine = open_engine(database_url, pool_size=len(brokers))
     vitals = Vitals(Heartbeat(settings.heartbeat_file), brokers)
     redis_urls = {broker: settings.redis_url_for(broker) for broker in brokers}
-    async with signs_of_life(LoopLife(record, vitals), redis_urls, database_url):
+    async with signs_of_life(
+        LoopLife(record, vitals), redis_urls, database_url, emergency_folders=settings.emergency_folders
+    ):
         await database_is_usable(engine, stopping, vitals.without_server)
         await refuse_unusable_redis(settings, brokers, stopping)
         start.succeeded()

@@ -22,7 +22,8 @@ _GRACE_SECONDS: Final = 30.0
 with a roll-out.
 """
 _WORKER_GRACE_SECONDS: Final = 45.0
-"""The same for a worker: a request and the look-up after it may take their time limits, 10 s each."""
+"""The same for a worker: a request and the look-up after it may take their time limits, 10 s each. A trader ends the cycle
+in hand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,6 +96,19 @@ def service_specs(settings: Settings, brokers: Sequence[Broker], around: Surroun
         master = ["services.master_trader.app", "--broker", broker.value]
         specs.append(_beating_spec(f"master_trader-{broker.value}", master, around))
     return specs
+
+
+def trader_specs(brokers: Sequence[Broker], around: Surroundings) -> list[ProcessSpec]:
+    """The traders of the master accounts. They beat like the other stages."""
+    return [
+        _beating_spec(
+            f"strategy_trader-{broker.value}",
+            ["services.strategy_trader.app", "--broker", broker.value],
+            around,
+            _WORKER_GRACE_SECONDS,
+        )
+        for broker in brokers
+    ]
 
 
 def api_spec(port: int, around: Surroundings) -> ProcessSpec:

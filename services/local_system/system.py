@@ -31,7 +31,14 @@ from services.local_system.embedded_redis import RedisServer, redis_warnings
 from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
-from services.local_system.processes import Surroundings, api_spec, paper_broker_spec, server_spec, service_specs
+from services.local_system.processes import (
+    Surroundings,
+    api_spec,
+    paper_broker_spec,
+    server_spec,
+    service_specs,
+    trader_specs,
+)
 from services.local_system.record import MARKER_VARIABLE, RunRecord, end_leftovers
 from services.local_system.supervisor import ProcessState, Supervisor
 from shared.actions.keys_at_start import check_keys_at_start
@@ -70,6 +77,7 @@ class LocalSystem:
         candles: Path | None = None,
         lift_rate_limits: bool = False,
         api: bool = False,
+        strategy: bool = False,
         prepare: Prepare | None = None,
         arrange: Arrange = list,
         announce: Callable[[str], None] = print,
@@ -80,7 +88,8 @@ class LocalSystem:
         In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
         have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
         processes to the stages, such as spares. `lift_rate_limits` is for benchmarks: neither the paper brokers nor nija
-        limit requests. `api`: serve the API too.
+        limit requests. `api`: serve the API too. `strategy`: let the strategy trade the master accounts, if
+        MULTI_BROKER_INDEPENDENT says so. On paper it need not be set.
         """
         self.settings = settings
         """As configured, and after the start as the processes have them."""
@@ -93,6 +102,7 @@ class LocalSystem:
         self._candles = candles
         self._lift_rate_limits = lift_rate_limits
         self._api = api
+        self._strategy = strategy
         self._prepare = prepare
         self._arrange = arrange
         self._announce = announce
@@ -179,7 +189,10 @@ class LocalSystem:
         reachable["NIJA_BROKERS"] = ",".join(broker.value for broker in brokers)
         self._record.write_environment(self._marker, {**embedded, **reachable}, paper=self._paper)
         around = self._surroundings(self.settings.environment())
-        specs = self._arrange(service_specs(self.settings, brokers, around))
+        stages = service_specs(self.settings, brokers, around)
+        if self._strategy and self.settings.multi_broker_independent:
+            stages += trader_specs(brokers, around)
+        specs = self._arrange(stages)
         if self._api:
             port = self.settings.api_port or kept_port(self._data / "api.port")
             self.api_url = f"http://127.0.0.1:{port}"
@@ -198,7 +211,10 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            settings = settings.with_variables({}).model_copy(update={"rate_limits": not self._lift_rate_limits})
+            update: dict[str, bool] = {"rate_limits": not self._lift_rate_limits}
+            if settings.multi_broker_independent is None:
+                update["multi_broker_independent"] = True
+            settings = settings.with_variables({}).model_copy(update=update)
         return {**settings.environment(), "NIJA_SECRET_KEY": self._secret_key()}
 
     def _secret_key(self) -> str:

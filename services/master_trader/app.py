@@ -107,7 +107,9 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
         name = AccountName(broker=broker, account=MASTER_ACCOUNT)
         serving.append(monitor_capital(Connections(engine, {broker: blocking_redis}), name, stopping))
     try:
-        async with signs_of_life(LoopLife(record, vitals), {broker: redis_url}, database_url):
+        async with signs_of_life(
+            LoopLife(record, vitals), {broker: redis_url}, database_url, emergency_folders=settings.emergency_folders
+        ):
             await database_is_usable(engine, stopping, duty.without_server)
             await redis_is_usable(settings, broker, stopping, duty.without_server)
             start.succeeded()

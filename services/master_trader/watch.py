@@ -39,7 +39,7 @@ from shared.domain.accounts.price_list import PriceLists
 from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.fill import AccountFill, Side
-from shared.domain.identity import MasterAccount
+from shared.domain.identity import MasterAccount, mailbox_of_master
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 from shared.messaging.alerts import ALERT_LASTS, Alerts
@@ -127,8 +127,7 @@ class Watch:
 
     @property
     def _account(self) -> str:
-        # No follower id contains a colon.
-        return f"master:{self._master.name}"
+        return mailbox_of_master(self._master.name)
 
     async def begin(self) -> None:
         """Publish what an earlier process left, load the markets, and continue from the checkpoint."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Final
 
 from redis.exceptions import RedisError
@@ -73,6 +74,8 @@ class ActionContext:
     """The brokers that nija is set up to trade at."""
     withdraw_allowed: frozenset[tuple[Broker, str]]
     """Accounts whose keys may withdraw because a setting names them."""
+    emergency_folders: tuple[Path, ...] = ()
+    """Where a file EMERGENCY_STOP keeps trading stopped."""
 
     def require_redis(self, brokers: Iterable[Broker]) -> None:
         """Check, before a change, that it can be announced. Raises RedisUnavailable, RedisUnusable.

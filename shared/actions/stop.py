@@ -15,10 +15,12 @@ from functools import partial
 from redis.exceptions import RedisError
 
 from shared.actions.context import ActionContext
+from shared.actions.errors import ActionRefused
 from shared.actions.record_texts import require_recordable
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop, StopMode, StopScope
+from shared.emergency_file import emergency_file
 from shared.messaging.connection.connect import open_blocking_redis
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stops import mirror_command
@@ -52,6 +54,10 @@ def stop_trading(
 ) -> StopResult:
     """Stop all brokers, one broker or one follower. A scope that is stopped already gets the new mode."""
     require_recordable(actor, reason)
+    if mode is StopMode.FLATTEN and follower_id is not None:
+        raise ActionRefused(
+            "the mode flatten sells what the strategy opened for a master: it is for all brokers, or for one broker"
+        )
     scope = find_scope(context.store, broker, follower_id)
     return _announced(context, scope, context.stops.change(scope, mode, actor=actor, reason=reason))
 
@@ -64,8 +70,14 @@ def resume_trading(
     actor: str,
     reason: str = "",
 ) -> StopResult:
-    """End the stop of exactly this scope. Stops of other scopes stay. Without a stop, nothing is recorded."""
+    """End the stop of exactly this scope. Stops of other scopes stay. Without a stop, nothing is recorded.
+
+    While a file EMERGENCY_STOP exists, nothing is resumed.
+    """
     require_recordable(actor, reason)
+    found = emergency_file(context.emergency_folders)
+    if found is not None:
+        raise ActionRefused(f"the file {found} stops trading: remove it, and resume again")
     scope = find_scope(context.store, broker, follower_id)
     return _announced(context, scope, context.stops.change(scope, None, actor=actor, reason=reason))
 

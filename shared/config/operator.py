@@ -54,6 +54,7 @@ def action_context(
         ),
         masters={broker: key for broker in Broker if (key := settings.master_credentials(broker)) is not None},
         enabled=settings.enabled_brokers(),
+        emergency_folders=settings.emergency_folders,
         withdraw_allowed=frozenset(
             (Broker(broker), account)
             for broker, _, account in (name.partition(":") for name in settings.allow_withdraw_keys)

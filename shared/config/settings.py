@@ -30,7 +30,9 @@ from shared.config.values import (
     SecondsOrNever,
     SecretKeys,
     Stocks,
+    StrategyChanges,
     secret_keys,
+    strategy_parameters,
 )
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.accounts.key_text import NotText, bare, decoded
@@ -38,6 +40,8 @@ from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.capital.scaling import DEFAULT_STOCKS
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
+from shared.domain.strategy.parameters import ApexParameters
+from shared.domain.strategy.schedule import CYCLE_SECONDS
 
 
 class Settings(BaseSettings):
@@ -93,6 +97,12 @@ class Settings(BaseSettings):
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
     stocks: Stocks = DEFAULT_STOCKS
     """NIJA_STOCKS: the stocks that the strategy may buy, as `AAPL,MSFT,SPY`."""
+    multi_broker_independent: bool | None = Field(default=None, validation_alias="MULTI_BROKER_INDEPENDENT")
+    """MULTI_BROKER_INDEPENDENT: whether the strategy trades the master accounts; None: on paper only."""
+    trader_cycle_seconds: Seconds = CYCLE_SECONDS
+    """NIJA_TRADER_CYCLE_SECONDS: from one cycle of a broker's trader to the next."""
+    strategy: StrategyChanges = ()
+    """NIJA_STRATEGY: parameters of the strategy that differ from their defaults, as `emergency=0.02,conditions=4`."""
     rate_limits: bool = True
     """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Only benchmarks lift them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
@@ -157,6 +167,16 @@ class Settings(BaseSettings):
             margin=self.open_price_limit_percent.scaleb(-2),
             margin_of_liquid=self.open_price_limit_liquid_percent.scaleb(-2),
         )
+
+    @property
+    def emergency_folders(self) -> tuple[Path, ...]:
+        """Where a file EMERGENCY_STOP stops trading: the working folder and NIJA_HOME."""
+        return tuple({Path.cwd(), self.home.absolute()})
+
+    @property
+    def strategy_parameters(self) -> ApexParameters:
+        """The parameters of the strategy."""
+        return strategy_parameters(self.strategy)
 
     @property
     def secret_key(self) -> SecretStr:

@@ -31,7 +31,7 @@ from shared.domain.accounts.key_text import NotText, bare, decoded
 from shared.domain.identity import Broker
 
 # These are read by other parts of nija, or before the settings are read.
-OTHER_VARIABLES = {"NIJA_ENV_FILE", "NIJA_CONFIG_FILE", "MULTI_BROKER_INDEPENDENT"}
+OTHER_VARIABLES = {"NIJA_ENV_FILE", "NIJA_CONFIG_FILE"}
 
 # PYDANTIC_SETTINGS_DEBUG makes the library log what it has read, secrets in clear.
 logging.getLogger("pydantic_settings").setLevel(logging.WARNING)

@@ -18,6 +18,7 @@ from shared.domain.accounts.secret_key import HOW_TO_MAKE_A_KEY
 from shared.domain.amounts import parse_amount
 from shared.domain.errors import InvalidAmount
 from shared.domain.identity import Broker, parse_follower_id
+from shared.domain.strategy.parameters import APEX, ApexParameters
 
 PERCENT_ENCODE = (
     "has a character in its name or password that means something else in a URL: percent-encode it "
@@ -112,6 +113,22 @@ def _ticker(value: str) -> str:
     return value
 
 
+def strategy_parameters(texts: tuple[str, ...]) -> ApexParameters:
+    """The strategy's parameters with these `name=value` changes. Raises ValueError."""
+    parameters = APEX
+    for text in texts:
+        name, sign, value = (part.strip() for part in text.partition("="))
+        if not sign:
+            raise ValueError(f"has {text!r}: should be name=value, separated by commas, such as emergency=0.02")
+        parameters = parameters.with_setting(name, value)
+    return parameters
+
+
+def _strategy(texts: tuple[str, ...]) -> tuple[str, ...]:
+    strategy_parameters(texts)
+    return texts
+
+
 def _names(value: Any) -> Any:
     """The names in a text, separated by commas; what is no text (a flag) as it is."""
     return tuple(name.strip() for name in value.split(",") if name.strip()) if isinstance(value, str) else value
@@ -166,3 +183,4 @@ Port = Annotated[int, Field(ge=1, le=65_535)]
 Brokers = Annotated[tuple[Broker, ...], NoDecode, BeforeValidator(_brokers)]
 AccountNames = Annotated[tuple[Annotated[str, AfterValidator(_account_name)], ...], NoDecode, BeforeValidator(_names)]
 Stocks = Annotated[tuple[Annotated[str, AfterValidator(_ticker)], ...], NoDecode, BeforeValidator(_names)]
+StrategyChanges = Annotated[tuple[str, ...], NoDecode, BeforeValidator(_names), AfterValidator(_strategy)]

@@ -9,7 +9,7 @@ from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.fill import Side
-from shared.domain.identity import Broker, CopyOrderId, FollowerId
+from shared.domain.identity import Broker, CopyOrderId, DecisionId, FollowerId, MasterAccount
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.symbol import Symbol
@@ -122,6 +122,55 @@ class OrderEvent(BaseModel):
     """When this change was decided. For a final event: when the order was settled."""
 
 
+class StrategyOutcome(StrEnum):
+    """How an order of the strategy ended."""
+
+    FILLED = "filled"
+    """A part or all of it was executed."""
+    UNFILLED = "unfilled"
+    """It ended at the broker, and nothing was executed."""
+    NOT_SENT = "not_sent"
+    REFUSED = "refused"
+    """The broker certainly refused it."""
+
+
+class StrategyOrderEvent(BaseModel):
+    """A change of one order of the strategy, reported by the worker. Its amounts are absolute."""
+
+    model_config = ConfigDict(frozen=True)
+
+    version: Literal[1] = 1
+    type: Literal["strategy_order"] = "strategy_order"
+    broker: Broker
+    order_id: CopyOrderId
+    """The client order id."""
+    master_account: MasterAccount
+    decision_id: DecisionId
+    number: int
+    symbol: Symbol
+    side: Side
+    state: OrderState
+    outcome: StrategyOutcome | None = None
+    """Set on the one final event of an order only."""
+    reason: SkipReason | FailReason | None = None
+    message: str = ""
+    """The broker's own words, without secrets."""
+    attempt: int = 0
+    """How many sends were begun."""
+    broker_order_id: str | None = None
+    quantity: Amount = ZERO
+    """The sent quantity, in base currency."""
+    filled_quantity: Amount = ZERO
+    cost: Amount = ZERO
+    """In quote currency, without the fee."""
+    fee: Amount = ZERO
+    fee_currency: str = ""
+    claimed_at: Instant | None = None
+    submitted_at: Instant | None = None
+    accepted_at: Instant | None = None
+    occurred_at: Instant
+
+
 class SnapshotEvent(BaseModel):
     """The reading of an account. The ledger keeps these as history; Redis keeps the newest."""
 
@@ -180,7 +229,7 @@ class PositionAdjusted(BaseModel):
 
 
 Event = Annotated[
-    DecisionBatch | OrderEvent | SnapshotEvent | FollowerDisabled | PositionAdjusted,
+    DecisionBatch | OrderEvent | StrategyOrderEvent | SnapshotEvent | FollowerDisabled | PositionAdjusted,
     Field(discriminator="type"),
 ]
 EVENT: TypeAdapter[Event] = TypeAdapter(Event)

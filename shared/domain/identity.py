@@ -25,6 +25,8 @@ MasterAccount = NewType("MasterAccount", str)
 FillId = NewType("FillId", str)
 CopyOrderId = NewType("CopyOrderId", str)
 BrokerOrderId = NewType("BrokerOrderId", str)
+DecisionId = NewType("DecisionId", str)
+"""The name of one decision of the strategy. The strategy chooses it, and never uses it twice for an account."""
 
 _FOLLOWER_ID = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 
@@ -52,6 +54,19 @@ FollowerId = NewType("FollowerId", Annotated[str, AfterValidator(_checked_follow
 """
 
 
+_MASTER_PREFIX = "master:"
+
+
+def mailbox_of_master(master_account: MasterAccount) -> FollowerId:
+    """The name of a master account's own mailbox, claim and key. No follower id contains a colon."""
+    return FollowerId(_MASTER_PREFIX + master_account)
+
+
+def master_of_mailbox(name: FollowerId) -> MasterAccount | None:
+    """The master account whose mailbox has this name. None: the mailbox of a follower."""
+    return MasterAccount(name.removeprefix(_MASTER_PREFIX)) if name.startswith(_MASTER_PREFIX) else None
+
+
 def parse_follower_id(text: str) -> FollowerId:
     """Return `text` as a follower id. Raises InvalidFollowerId, which says what would be right."""
     return FollowerId(_checked_follower_id(text))
@@ -65,6 +80,14 @@ def copy_order_id(
     It is sent to the broker as client order id, so that the same order is found again after a crash at any point.
     """
     name = f"{broker.value}:{master_account}:{fill_id}:{follower_id}"
+    return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
+
+
+def strategy_order_id(
+    broker: Broker, master_account: MasterAccount, decision_id: DecisionId, number: int
+) -> CopyOrderId:
+    """The one id of the order number `number`, from 1, of a decision of the strategy: 32 lowercase hex digits."""
+    name = f"{broker.value}:{master_account}:strategy:{decision_id}:{number}"
     return CopyOrderId(uuid5(_COPY_ORDER_NAMESPACE, name).hex)
 
 

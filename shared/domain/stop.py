@@ -21,9 +21,11 @@ class StopMode(StrEnum):
     """No new order. Opens are skipped, and exits wait until trading is resumed."""
     CLOSE_ONLY = "close-only"
     """Opens are skipped, and exits go on."""
+    FLATTEN = "flatten"
+    """Like close-only, and the strategy sells every position that it opened. Followers copy these sales."""
 
 
-_STRICTEST_FIRST: Final = (StopMode.HALT, StopMode.CLOSE_ONLY)
+_STRICTEST_FIRST: Final = (StopMode.HALT, StopMode.FLATTEN, StopMode.CLOSE_ONLY)
 
 
 def strictest(modes: Iterable[StopMode | None]) -> StopMode | None:
@@ -41,7 +43,7 @@ class StopUnknown:
 
 def holds_back(stop: StopMode | StopUnknown | None, *, is_open: bool) -> bool:
     """Whether an order must not be sent now: an open during each stop, an exit during a halt, both while it is unknown."""
-    return stop is not None and (is_open or stop is not StopMode.CLOSE_ONLY)
+    return stop is not None and (is_open or stop is StopMode.HALT or isinstance(stop, StopUnknown))
 
 
 class StopScope(BaseModel):

@@ -17,7 +17,10 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; token of the engine, expires
     nija:{b}:engines           zset    copy_engine            copy_engine; token → last sign of life, s
     nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, in base
-    nija:{b}:mailbox:<f>       list    deliver.lua            worker scripts; CopyOrder, first in first out
+    nija:{b}:mailbox:<f>       list    deliver, put           worker scripts; CopyOrder, first in first out; for
+                                                              `master:<account>` StrategyOrder
+    nija:{b}:strategy-orders   zset    put.lua, bookkeeper    put.lua; orders of the strategy that were put into a
+                                                              mailbox → when, ms
     nija:{b}:ready             zset    deliver, release, …    claim.lua; follower → due time, ms
     nija:{b}:claims            zset    claim.lua              sweep.lua; follower → expiry of the claim, ms
     nija:{b}:fences            hash    claim.lua              worker scripts; follower → fencing number
@@ -55,6 +58,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
                                                               brought in line with the ledger
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
+    nija:{b}:trader-lease      string  strategy_trader        strategy_trader; token of the process, expires
     nija:{b}:master            hash    master_trader          status, copy_engine, capital; last poll, last error,
                                                               equity, holdings
     nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage
@@ -110,6 +114,7 @@ class BrokerKeys:
         self.carries = self.prefix + "carries"
         self.ready = self.prefix + "ready"
         self.claims = self.prefix + "claims"
+        self.strategy_orders = self.prefix + "strategy-orders"
         self.fences = self.prefix + "fences"
         self.fence = self.prefix + "fence"
         self.submitting = self.prefix + "submitting"
@@ -136,6 +141,7 @@ class BrokerKeys:
         self.epoch = self.prefix + "epoch"
         self.restore_lease = self.prefix + "restore-lease"
         self.master_lease = self.prefix + "master-lease"
+        self.trader_lease = self.prefix + "trader-lease"
         self.master = self.prefix + "master"
         self.stages = self.prefix + "stages"
         self.stage_signs = self.prefix + "stage-signs"

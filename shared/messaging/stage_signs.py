@@ -36,6 +36,7 @@ class Stage(StrEnum):
     COPY_ENGINE = "copy_engine"
     BROKER_WORKER = "broker_worker"
     BOOKKEEPER = "bookkeeper"
+    STRATEGY_TRADER = "strategy_trader"
 
 
 class StageState(StrEnum):

@@ -19,8 +19,17 @@ from shared.persistence.tables import api as api_tables
 from shared.persistence.tables import capital as capital_tables
 from shared.persistence.tables import ledger as ledger_tables
 from shared.persistence.tables import operational as operational_tables
+from shared.persistence.tables import strategy as strategy_tables
+from shared.persistence.tables import traders as trader_tables
 
-TABLE_MODULES: Final = (api_tables, capital_tables, ledger_tables, operational_tables)
+TABLE_MODULES: Final = (
+    api_tables,
+    capital_tables,
+    ledger_tables,
+    operational_tables,
+    strategy_tables,
+    trader_tables,
+)
 """Imported so that the metadata knows every table."""
 _FILE_OF_REVISION: Final = re.compile(r"(?P<revision>\d{4})_\w+\.py")
 

@@ -77,17 +77,19 @@ class StopStore:
             connection.execute(_LOCK)
             before = _standing(connection).of(scope)
             if mode is not None or before is not None:
-                connection.execute(
-                    _INSERT,
-                    {
-                        "broker": scope.broker.value if scope.broker else None,
-                        "follower_id": scope.follower_id,
-                        "mode": mode.value if mode else None,
-                        "actor": actor,
-                        "reason": reason,
-                    },
-                )
+                _insert(connection, scope, mode, actor, reason)
             return StopChange(before, _standing(connection))
+
+    def hold(self, scope: StopScope, mode: StopMode, *, actor: str, reason: str) -> StandingStops:
+        """Stop the scope unless it is stopped in this mode already. Any number of processes may call this at a time."""
+        with transaction(self._engine) as connection:
+            standing = _standing(connection)
+            if not _has(standing, scope, mode):
+                connection.execute(_LOCK)
+                if not _has(_standing(connection), scope, mode):
+                    _insert(connection, scope, mode, actor, reason)
+                standing = _standing(connection)
+            return standing
 
 
 def find_scope(store: FollowerStore, broker: Broker | None, follower_id: FollowerId | None) -> StopScope:
@@ -99,6 +101,24 @@ def find_scope(store: FollowerStore, broker: Broker | None, follower_id: Followe
         return StopScope(broker=broker)
     record = find_follower(store, follower_id, broker)
     return StopScope(broker=record.broker, follower_id=record.follower_id)
+
+
+def _insert(connection: Connection, scope: StopScope, mode: StopMode | None, actor: str, reason: str) -> None:
+    connection.execute(
+        _INSERT,
+        {
+            "broker": scope.broker.value if scope.broker else None,
+            "follower_id": scope.follower_id,
+            "mode": mode.value if mode else None,
+            "actor": actor,
+            "reason": reason,
+        },
+    )
+
+
+def _has(standing: StandingStops, scope: StopScope, mode: StopMode) -> bool:
+    stop = standing.of(scope)
+    return stop is not None and stop.mode is mode
 
 
 def _standing(connection: Connection) -> StandingStops:

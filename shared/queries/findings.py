@@ -57,6 +57,8 @@ class FindingKind(StrEnum):
     NOT_SERVED = "not_served"
     NOT_FUNDED = "not_funded"
     CIRCUIT_OPEN = "circuit_open"
+    TRADER_FAILED = "trader_failed"
+    """The strategy cannot trade a broker: five cycles in a row failed, or a person has to act."""
 
 
 class Finding(BaseModel):

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 from typing import Final
 
+from shared.domain.accounts.broker_health import Health
 from shared.domain.amounts import Instant
 from shared.domain.identity import Broker
 from shared.domain.stop import Stop
@@ -16,6 +17,7 @@ from shared.queries.findings import Finding, FindingKind
 from shared.queries.pipeline_facts import Facts, Pipeline, StageProcess
 from shared.queries.stage_rules import LOOP_ENDS, LOOP_SECONDS, START_SECONDS, STEADY_SECONDS, Presence, is_working
 from shared.queries.stop_findings import stop_findings, stops_of_redis, unseen_stop_findings
+from shared.queries.traders import TradersStatus
 
 BEAT_SECONDS: Final = 30.0
 """A process beats every second. After so long without a beat it hangs."""
@@ -96,6 +98,8 @@ class SystemStatus(Facts):
     stops: tuple[Stop, ...] = ()
     """All stops that stand, of every scope."""
     brokers: tuple[BrokerStatus, ...]
+    traders: TradersStatus | None = None
+    """None: the strategy has never traded here, or PostgreSQL does not answer."""
 
     @property
     def is_starting(self) -> bool:
@@ -120,9 +124,19 @@ def _findings(status: SystemStatus) -> Iterator[Finding]:
         message = "no broker is enabled, and there are no followers: set a master account's key, or NIJA_BROKERS"
         yield Finding(kind=FindingKind.NO_BROKER, broker=None, subject="NIJA_BROKERS", message=message)
     yield from stop_findings(status.stops)
+    yield from _trader_findings(status.traders)
     yield from _reported_elsewhere(status)
     for broker in status.brokers:
         yield from _at(status, broker)
+
+
+def _trader_findings(traders: TradersStatus | None) -> Iterator[Finding]:
+    for each in traders.traders if traders else ():
+        if each.status is Health.FAILED:
+            message = f"the strategy cannot trade it: {each.why_not} (`nija check trading`)"
+            yield Finding(
+                kind=FindingKind.TRADER_FAILED, broker=each.broker, subject="strategy_trader", message=message
+            )
 
 
 def _supervised(status: SystemStatus, process: ProcessFacts) -> Iterator[Finding]:

@@ -3,8 +3,13 @@
 Every function blocks and raises DatabaseUnavailable.
 """
 
+from datetime import UTC, datetime
+from decimal import Decimal
+
 from pydantic import BaseModel, ConfigDict
 
+from shared.brokers.registry import profile_of
+from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop as Stop
@@ -13,6 +18,7 @@ from shared.domain.stop import StopScope as StopScope
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.stops import StopStore, find_scope
 from shared.queries.connections import Connections
+from shared.queries.traders import TraderPosition, read_traders
 
 
 def read_stop(connections: Connections, broker: Broker) -> StopMode | None:
@@ -30,6 +36,18 @@ class StopPreview(BaseModel):
     """Followers that copy now, opens or only exits. Disabled ones copy nothing."""
     present: Stop | None
     """The stop that this scope has already."""
+    positions: tuple[TraderPosition, ...] = ()
+    """What the strategy holds in this scope, which the mode flatten sells."""
+
+    @property
+    def value_usd(self) -> Decimal:
+        """What these positions cost when they were bought."""
+        return sum((each.cost for each in self.positions), ZERO)
+
+    @property
+    def fees_usd(self) -> Decimal:
+        """About what selling them costs, without the distance to the best bid."""
+        return sum((each.cost * profile_of(each.broker).fees.taker for each in self.positions), ZERO)
 
 
 def preview_stop(
@@ -43,4 +61,9 @@ def preview_stop(
         for record in store.all(scope.broker)
         if record.status is not FollowerStatus.DISABLED and scope.follower_id in (None, record.follower_id)
     ]
-    return StopPreview(scope=scope, followers=len(copying), present=StopStore(connections.engine).standing().of(scope))
+    held: tuple[TraderPosition, ...] = ()
+    if scope.follower_id is None:
+        brokers = () if scope.broker is None else (scope.broker,)
+        held = read_traders(connections, brokers, datetime.now(UTC)).positions
+    present = StopStore(connections.engine).standing().of(scope)
+    return StopPreview(scope=scope, followers=len(copying), present=present, positions=held)

@@ -23,6 +23,7 @@ from shared.queries.connections import Connections
 from shared.queries.pipeline import read_pipeline
 from shared.queries.pipeline_facts import Pipeline
 from shared.queries.status import BrokerStatus, LedgerFacts, ProcessFacts, Run, SystemStatus
+from shared.queries.traders import TradersStatus, read_traders
 
 _NO_FACTS: Final = LedgerFacts(followers={}, last_fill=None)
 
@@ -34,6 +35,7 @@ class _Ledger(NamedTuple):
     reports: list[StageReport]
     stops: tuple[Stop, ...]
     error: str | None
+    traders: TradersStatus | None = None
 
 
 def require_database(connections: Connections) -> None:
@@ -71,6 +73,7 @@ def system_status(
         stage_reports=tuple(ledger.reports),
         stops=ledger.stops,
         brokers=brokers,
+        traders=ledger.traders,
     )
 
 
@@ -85,7 +88,10 @@ def _ask_ledger(connections: Connections, enabled: Sequence[Broker]) -> _Ledger:
             newest = reports.fills(broker, limit=1)
             facts[broker] = LedgerFacts(followers=followers.get(broker, {}), last_fill=newest[0] if newest else None)
         stops = StopStore(connections.engine).standing().stops
-        return _Ledger(facts, recent_stage_reports(connections.engine, KEPT_SECONDS), stops, None)
+        traders = read_traders(connections, enabled, datetime.now(UTC))
+        has_traded = any(each.account is not None for each in traders.traders)
+        stage_reports = recent_stage_reports(connections.engine, KEPT_SECONDS)
+        return _Ledger(facts, stage_reports, stops, None, traders if has_traded else None)
     except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated) as error:
         return _Ledger({}, [], (), str(error))
 

@@ -8,15 +8,22 @@ import yaml
 from services.broker_worker.app import END_SECONDS
 from services.broker_worker.child import FINISH_SECONDS, STOP_CHECK_SECONDS, STOP_SECONDS
 from services.copy_engine.read_fills import GIVE_UP_SECONDS
-from services.local_system.processes import Surroundings, api_spec, service_specs
+from services.local_system.processes import Surroundings, api_spec, service_specs, trader_specs
+from services.strategy_trader.app import CYCLE_GRACE_SECONDS
 from shared.config import Settings
 from shared.domain.identity import Broker
+from shared.messaging.cancellation import CANCEL_AGAIN_SECONDS
+from shared.presence import LAST_SIGN_SECONDS
 from shared.running import GRACE_SECONDS
 
 TOP = Path(__file__).resolve().parents[2]
 COMPOSE = yaml.safe_load((TOP / "docker-compose.yml").read_text())["services"]
 AROUND = Surroundings({}, Path(), Path, Path())
-STARTED = [*service_specs(Settings(), tuple(Broker), AROUND), api_spec(8300, AROUND)]
+STARTED = [
+    *service_specs(Settings(), tuple(Broker), AROUND),
+    *trader_specs(tuple(Broker), AROUND),
+    api_spec(8300, AROUND),
+]
 SPECS = {spec.name.replace("_", "-"): spec.grace_seconds for spec in STARTED}
 
 
@@ -50,6 +57,8 @@ def test_the_grace_is_the_same_everywhere() -> None:
         ("copy-engine", GRACE_SECONDS + GIVE_UP_SECONDS),
         ("master-trader", GRACE_SECONDS),
         ("broker-worker", END_SECONDS),
+        # The cycle in hand, one task that loses its first cancellation, and the last sign of life.
+        ("strategy-trader", CYCLE_GRACE_SECONDS + CANCEL_AGAIN_SECONDS + LAST_SIGN_SECONDS),
         # A request that is under way in a thread ends at the latest when a broker or PostgreSQL has not answered.
         ("api", GRACE_SECONDS + Settings().request_timeout_seconds),
     ],

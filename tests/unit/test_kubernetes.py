@@ -17,7 +17,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from services.local_system.processes import Surroundings, api_spec, service_specs
+from services.local_system.processes import Surroundings, api_spec, service_specs, trader_specs
 from shared.config import Settings, load_settings, master_prefix
 from shared.domain.identity import Broker
 
@@ -115,18 +115,19 @@ def test_kubectl_makes_the_same_of_them() -> None:
     assert by_name(list(yaml.safe_load_all(done.stdout))) == ALL
 
 
-def test_each_broker_has_a_master_and_a_worker_of_its_own() -> None:
+def test_each_broker_has_a_master_a_trader_and_a_worker_of_its_own() -> None:
     """There is one folder for each broker. They differ in the name only, and labels show the broker."""
     for broker in Broker:
         named = by_name(rendered(FOLDER / "brokers" / broker.value))
         assert named.keys() == {
             ("Deployment", f"master-trader-{broker.value}"),
+            ("Deployment", f"strategy-trader-{broker.value}"),
             ("Deployment", f"broker-worker-{broker.value}"),
         }
         for manifest in named.values():
             for labels in (manifest["metadata"]["labels"], manifest["spec"]["selector"]["matchLabels"]):
                 assert labels["nija/broker"] == broker.value
-        for file in ("master-trader.yaml", "broker-worker.yaml"):
+        for file in ("master-trader.yaml", "strategy-trader.yaml", "broker-worker.yaml"):
             text = (FOLDER / "brokers" / broker.value / file).read_text()
             assert text == (FOLDER / "brokers" / "kraken" / file).read_text().replace("kraken", broker.value)
 
@@ -135,7 +136,12 @@ def test_the_stages_are_started_as_nija_up_starts_them(tmp_path: Path) -> None:
     """The modules and options are the same as on one machine."""
     around = Surroundings({}, tmp_path, lambda name: tmp_path / name, tmp_path)
     settings = load_settings({"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""})
-    started = [*service_specs(settings, list(Broker), around), api_spec(8300, around)]
+    brokers = list(Broker)
+    started = [
+        *service_specs(settings, brokers, around),
+        *trader_specs(brokers, around),
+        api_spec(8300, around),
+    ]
     specs = {spec.name.replace("_", "-"): list(spec.command)[3:] for spec in started}
     # In a pod it listens for the Service, and not on loopback.
     specs["api"][1:1] = ["--address", "0.0.0.0"]  # noqa: S104
@@ -209,12 +215,14 @@ def test_secrets_are_referred_to_and_documented_and_not_here() -> None:
 
 
 def test_a_process_is_given_no_key_that_it_does_not_need() -> None:
-    """A master's key goes to its master trader. The secret key for followers goes to workers and registration."""
+    """A master's key goes to its master trader and its strategy trader. The secret key goes where keys are encrypted."""
     for (_, name), manifest in WORKLOADS.items():
         wanted = secret_references(manifest) - {"nija-servers"}
         match name.split("-"):
             case ["master", "trader", broker]:
                 assert wanted == {f"master-{broker}"}
+            case ["strategy", "trader", broker]:
+                assert wanted == {f"master-{broker}", "nija-secret-key"}
             case ["broker", "worker", _]:
                 assert wanted == {"nija-secret-key"}
             case ["followers"]:

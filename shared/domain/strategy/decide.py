@@ -4,9 +4,9 @@
 call that same function, so they decide alike.
 """
 
-from shared.domain.strategy.decision import DecisionInputs, Exit, Hold, HoldReason, StrategyDecision
+from shared.domain.strategy.decision import DecisionInputs, Exit, ExitReason, Hold, HoldReason, StrategyDecision
 from shared.domain.strategy.entries import enter_or_hold
-from shared.domain.strategy.exits import emergency_exit, exit_or_hold
+from shared.domain.strategy.exits import emergency_exit, exit_or_hold, whole_exit
 from shared.domain.strategy.signal import signal_of
 
 
@@ -30,5 +30,7 @@ def decide_again(decision: StrategyDecision) -> StrategyDecision | None:
     """
     inputs = decision.inputs
     if isinstance(decision, Exit) and inputs.technical is None and inputs.position is not None:
+        if decision.reason in (ExitReason.ROOM, ExitReason.FLATTEN):
+            return whole_exit(inputs.position, inputs.account, decision.reason, inputs.parameters)
         return emergency_exit(inputs.position, inputs.account, inputs.parameters)
     return decide_from(inputs)

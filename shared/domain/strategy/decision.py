@@ -3,6 +3,7 @@
 A decision can be computed again from its own `inputs`, to the last digit.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
@@ -69,6 +70,10 @@ class ExitReason(StrEnum):
     STOP = "stop"
     EMA_CROSS = "ema_cross"
     TARGET = "target"
+    ROOM = "room"
+    """It is closed for a better entry, as the capital gate wants. It has no place in the order of checks."""
+    FLATTEN = "flatten"
+    """An operator stopped trading in the mode that closes what the strategy opened."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -200,3 +205,8 @@ def to_values(decision: StrategyDecision) -> dict[str, Any]:
     """Return a decision as JSON values, for a column that holds JSON."""
     values: dict[str, Any] = _ADAPTER.dump_python(decision, mode="json")
     return values
+
+
+def from_values(values: Mapping[str, Any]) -> StrategyDecision:
+    """Read a decision from JSON values. Raises pydantic's ValidationError for another form."""
+    return _ADAPTER.validate_python(values)

@@ -36,24 +36,19 @@ def emergency_exit(
         return None
     if not is_emergency(bid, position.average_price, parameters):
         return None
-    inputs = DecisionInputs(
-        first_candle=None,
-        last_candle=None,
-        candles=0,
-        faults=(),
-        technical=None,
-        candle=None,
-        position=position,
-        account=account,
-        parameters=parameters,
-    )
-    return _exit(
-        inputs,
-        None,
-        position,
-        _Due(ExitReason.EMERGENCY, _emergency_price(position, parameters), position.quantity),
-        bid,
-    )
+    due = _Due(ExitReason.EMERGENCY, _emergency_price(position, parameters), position.quantity)
+    return _exit(_without_candles(position, account, parameters), None, position, due, bid)
+
+
+def whole_exit(
+    position: StrategyPosition, account: TraderAccount, reason: ExitReason, parameters: ApexParameters = APEX
+) -> Exit | None:
+    """Return the sale of a whole position that no price has caused. None without a bid."""
+    bid = account.best_bid
+    if bid is None or account.order_under_way or not position.is_open:
+        return None
+    due = _Due(reason, bid, position.quantity)
+    return _exit(_without_candles(position, account, parameters), None, position, due, bid)
 
 
 def exit_or_hold(inputs: DecisionInputs, signal: Signal) -> Exit | Hold:
@@ -71,6 +66,20 @@ def exit_or_hold(inputs: DecisionInputs, signal: Signal) -> Exit | Hold:
     if sale is None:
         return Hold(inputs=inputs, signal=signal, reasons=(HoldReason.EXIT_BELOW_MINIMUM,), position=position)
     return sale
+
+
+def _without_candles(position: StrategyPosition, account: TraderAccount, parameters: ApexParameters) -> DecisionInputs:
+    return DecisionInputs(
+        first_candle=None,
+        last_candle=None,
+        candles=0,
+        faults=(),
+        technical=None,
+        candle=None,
+        position=position,
+        account=account,
+        parameters=parameters,
+    )
 
 
 class _Due(NamedTuple):

@@ -30,11 +30,13 @@ class TraderHealth:
     waited: int = 0
     """Cycles that were left out since the failure or the last probe."""
     last_error: str = ""
+    doubt: str = ""
+    """What the last good cycle found wrong, such as candles that cannot be used. It never leads to `failed`."""
 
     @property
     def status(self) -> Health:
         health = health_of(self.consecutive_errors, watched=True, refused=self.refused)
-        return Health.DEGRADED if health is Health.HEALTHY and self.recovering else health
+        return Health.DEGRADED if health is Health.HEALTHY and (self.recovering or self.doubt) else health
 
     @property
     def allows_opens(self) -> bool:
@@ -52,13 +54,14 @@ class TraderHealth:
             return True
         return self.waited + 1 >= _PROBE_DISTANCES[min(self.probes, len(_PROBE_DISTANCES) - 1)]
 
-    def after_success(self) -> "TraderHealth":
-        """Return the health after a good cycle."""
+    def after_success(self, doubt: str = "") -> "TraderHealth":
+        """Return the health after a good cycle. `doubt`: what it found wrong, and what kept it from no other work."""
         return TraderHealth(
             recovering=self.status is Health.FAILED,
             cycles=self.cycles + 1,
             successful_cycles=self.successful_cycles + 1,
             last_error=self.last_error,
+            doubt=doubt,
         )
 
     def after_error(self, error: str, *, refused: bool = False) -> "TraderHealth":

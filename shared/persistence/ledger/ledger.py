@@ -6,10 +6,10 @@ ended stands; an event that says otherwise is reported as a conflict and not sto
 """
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from hashlib import sha256
-from typing import Any, Final, cast
+from typing import Any, Final, NamedTuple, cast
 
 import psycopg
 from psycopg import sql
@@ -19,7 +19,15 @@ from sqlalchemy.exc import DataError, IntegrityError
 from sqlmodel import SQLModel
 
 from shared.domain.copying.follower import FollowerStatus
-from shared.domain.events import DecisionBatch, Event, FollowerDisabled, OrderEvent, PositionAdjusted, SnapshotEvent
+from shared.domain.events import (
+    DecisionBatch,
+    Event,
+    FollowerDisabled,
+    OrderEvent,
+    PositionAdjusted,
+    SnapshotEvent,
+    StrategyOrderEvent,
+)
 from shared.domain.identity import Broker
 from shared.domain.instrument import Instrument
 from shared.persistence.database import transaction
@@ -35,12 +43,13 @@ BROKER_ACTOR: Final = "broker"
 
 _ORDER_FIELDS: Final = tuple(name for name in OrderEvent.model_fields if name not in ("version", "type"))
 _BROKER_OF_ORDER: Final = _ORDER_FIELDS.index("broker")
+_STRATEGY_FIELDS: Final = tuple(name for name in StrategyOrderEvent.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
 
 _CONFLICTS: Final = sql.SQL("""
     SELECT i.place FROM {} i
-    JOIN order_events e ON e.copy_order_id = i.copy_order_id AND e.outcome IS NOT NULL
+    JOIN {} e ON e.{id} = i.{id} AND e.outcome IS NOT NULL
     WHERE i.outcome IS NOT NULL AND (i.outcome, i.filled_quantity) <> (e.outcome, e.filled_quantity)
     ORDER BY i.place
 """)
@@ -52,6 +61,7 @@ class Written:
 
     decisions: int
     order_events: int
+    """Of copies and of the strategy."""
     snapshots: int
     conflicts: tuple[int, ...]
     """Places in the batch of final events that contradict the ledger: a broken invariant, to be reported."""
@@ -68,6 +78,35 @@ class _Load:
     order: tuple[str, ...]
     rows: list[tuple[Any, ...]]
     with_place: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The rows of a batch, by table."""
+
+    instruments: dict[str, Instrument] = field(default_factory=dict)
+    decisions: list[tuple[Any, ...]] = field(default_factory=list)
+    orders: list[tuple[Any, ...]] = field(default_factory=list)
+    strategy_orders: list[tuple[Any, ...]] = field(default_factory=list)
+    snapshots: list[tuple[Any, ...]] = field(default_factory=list)
+    disabled: list[FollowerDisabled] = field(default_factory=list)
+    adjustments: list[tuple[Any, ...]] = field(default_factory=list)
+
+    def add(self, event: Event, place: int) -> None:
+        """Take an event. `place` is its place in the batch."""
+        match event:
+            case DecisionBatch():
+                self.decisions.extend(_decision_rows(event, _digest(event.instrument, self.instruments)))
+            case OrderEvent():
+                self.orders.append((*[getattr(event, name) for name in _ORDER_FIELDS], place))
+            case StrategyOrderEvent():
+                self.strategy_orders.append((*[getattr(event, name) for name in _STRATEGY_FIELDS], place))
+            case SnapshotEvent():
+                self.snapshots.append(_snapshot_row(event))
+            case FollowerDisabled():
+                self.disabled.append(event)
+            case PositionAdjusted():
+                self.adjustments.append(tuple(getattr(event, name) for name in _ADJUSTMENT_FIELDS))
 
 
 class Ledger:
@@ -94,68 +133,59 @@ class Ledger:
         Raises DatabaseUnavailable: write the same batch again then. Raises RefusedByDatabase: something in the batch
         can never be stored; nothing of the batch was. Raises EventsOutdated: Redis was restored since it was read.
         """
-        instruments: dict[str, Instrument] = {}
-        decisions: list[tuple[Any, ...]] = []
-        orders: list[tuple[Any, ...]] = []
-        snapshots: list[tuple[Any, ...]] = []
-        disabled: list[FollowerDisabled] = []
-        adjustments: list[tuple[Any, ...]] = []
+        batch = _Batch()
         for place, event in enumerate(events):
-            match event:
-                case DecisionBatch():
-                    digest = _digest(event.instrument, instruments)
-                    decisions.extend(_decision_rows(event, digest))
-                case OrderEvent():
-                    orders.append((*[getattr(event, name) for name in _ORDER_FIELDS], place))
-                case SnapshotEvent():
-                    snapshots.append(_snapshot_row(event))
-                case FollowerDisabled():
-                    disabled.append(event)
-                case PositionAdjusted():
-                    adjustments.append(tuple(getattr(event, name) for name in _ADJUSTMENT_FIELDS))
+            batch.add(event, place)
         try:
-            return self._store(instruments, decisions, orders, snapshots, disabled, adjustments)
+            return self._store(batch)
         except (psycopg.DataError, psycopg.IntegrityError, UnicodeError) as error:
             raise RefusedByDatabase(str(error).splitlines()[0]) from error
         except (DataError, IntegrityError) as error:
             raise RefusedByDatabase(str(error.orig).splitlines()[0]) from error
 
-    def _store(
-        self,
-        instruments: dict[str, Instrument],
-        decisions: list[tuple[Any, ...]],
-        orders: list[tuple[Any, ...]],
-        snapshots: list[tuple[Any, ...]],
-        disabled: list[FollowerDisabled],
-        adjustments: list[tuple[Any, ...]],
-    ) -> Written:
+    def _store(self, batch: _Batch) -> Written:
         with transaction(self._engine) as connection:
             driver = cast("psycopg.Connection[Any]", connection.connection.driver_connection)
-            _insert(driver, _instrument_load(instruments))
+            _insert(driver, _instrument_load(batch.instruments))
             decisions_written = _insert(
-                driver, _Load("decisions", _DECISION_COLUMNS, ("broker", "sequence", "follower_id"), decisions)
+                driver, _Load("decisions", _DECISION_COLUMNS, ("broker", "sequence", "follower_id"), batch.decisions)
             )
-            if orders:
-                lock_event_order(driver, {row[_BROKER_OF_ORDER] for row in orders})
-            orders_written = _insert(
-                driver,
-                _Load("order_events", _ORDER_FIELDS, ("copy_order_id", "occurred_at"), orders, with_place=True),
-            )
-            conflicts: tuple[int, ...] = ()
-            if orders_written < len(orders):
-                conflicts = tuple(row[0] for row in driver.execute(_CONFLICTS.format(_incoming("order_events"))))
+            if batch.orders:
+                lock_event_order(driver, {row[_BROKER_OF_ORDER] for row in batch.orders})
+            copies = _insert_orders(driver, "order_events", "copy_order_id", _ORDER_FIELDS, batch.orders)
+            own = _insert_orders(driver, "strategy_order_events", "order_id", _STRATEGY_FIELDS, batch.strategy_orders)
             snapshots_written = _insert(
                 driver,
-                _Load("account_snapshots", _SNAPSHOT_COLUMNS, ("broker", "follower_id", "occurred_at"), snapshots),
+                _Load(
+                    "account_snapshots", _SNAPSHOT_COLUMNS, ("broker", "follower_id", "occurred_at"), batch.snapshots
+                ),
             )
-            _insert(driver, _Load("position_adjustments", _ADJUSTMENT_FIELDS, _ADJUSTMENT_KEY, adjustments))
+            _insert(driver, _Load("position_adjustments", _ADJUSTMENT_FIELDS, _ADJUSTMENT_KEY, batch.adjustments))
             just_disabled = frozenset(
-                (event.broker, event.follower_id) for event in disabled if _disable(connection, event)
+                (event.broker, event.follower_id) for event in batch.disabled if _disable(connection, event)
             )
             if self._read_after is not None:
                 # Last, because a restore waits from here on until the commit.
                 require_last(connection, self._read_after)
-        return Written(decisions_written, orders_written, snapshots_written, conflicts, just_disabled)
+        conflicts = tuple(sorted((*copies.conflicts, *own.conflicts)))
+        return Written(decisions_written, copies.new + own.new, snapshots_written, conflicts, just_disabled)
+
+
+class _OrdersWritten(NamedTuple):
+    new: int
+    conflicts: tuple[int, ...]
+    """Places in the batch."""
+
+
+def _insert_orders(
+    driver: psycopg.Connection[Any], table: str, id_column: str, fields: tuple[str, ...], rows: list[tuple[Any, ...]]
+) -> _OrdersWritten:
+    """Insert order events, and find those that say otherwise than the table how an order ended."""
+    new = _insert(driver, _Load(table, fields, (id_column, "occurred_at"), rows, with_place=True))
+    if new == len(rows):
+        return _OrdersWritten(new, ())
+    asked = _CONFLICTS.format(_incoming(table), sql.Identifier(table), id=sql.Identifier(id_column))
+    return _OrdersWritten(new, tuple(row[0] for row in driver.execute(asked)))
 
 
 def _disable(connection: Connection, event: FollowerDisabled) -> bool:

@@ -237,7 +237,7 @@ class StopChangeRow(SQLModel, table=True):
     __tablename__: ClassVar[str] = "stop_changes"
     __table_args__ = (
         Index("stop_changes_by_scope", "broker", "follower_id", text("revision DESC")),
-        CheckConstraint("mode IN ('halt', 'close-only')", name="stop_changes_mode_known"),
+        CheckConstraint("mode IN ('halt', 'close-only', 'flatten')", name="stop_changes_mode_known"),
         CheckConstraint("follower_id IS NULL OR broker IS NOT NULL", name="stop_changes_follower_has_broker"),
     )
 

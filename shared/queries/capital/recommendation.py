@@ -2,12 +2,14 @@
 
 import asyncio
 import contextlib
+from collections.abc import Sequence
 from decimal import Decimal
 from typing import Final
 
 from shared.brokers.registry import profile_of
 from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS
+from shared.domain.capital.facts import ClosedTrade
 from shared.domain.capital.gate import recommend, unknown_account
 from shared.domain.capital.margin import margin_status
 from shared.domain.capital.recommendation import EntryRequest, GateInputs, Recommendation
@@ -63,7 +65,7 @@ async def read_recommendation(sources: CapitalSources, name: AccountName, questi
     market, related = await asyncio.gather(
         read_market(sources, name.broker, instrument), correlation_with_held(sources, account, instrument.symbol)
     )
-    return await _ask_gate(sources, account, instrument, market, related, question)
+    return await ask_gate(sources, account, instrument, market, related, question)
 
 
 async def read_complete_analysis(
@@ -112,18 +114,25 @@ async def read_complete_analysis(
         liquidity=liquidity_of(facts, instrument, market, max(_LEAST_CHECKED, cut_cents(size)), Side.BUY),
         recommendation=None
         if question is None
-        else await _ask_gate(sources, account, instrument, market, related, question),
+        else await ask_gate(sources, account, instrument, market, related, question),
     )
 
 
-async def _ask_gate(
+async def ask_gate(
     sources: CapitalSources,
     account: CapitalAccount,
     instrument: Instrument,
     market: SymbolMarket,
     related: Decimal | None,
     question: EntryQuestion,
+    *,
+    trades: Sequence[ClosedTrade] = (),
+    has_made_room: bool = False,
 ) -> Recommendation:
+    """Return the gate's answer for an account and a market that were read. Raises DatabaseUnavailable.
+
+    `trades`: the account's own closed trades. `has_made_room`: a position was closed for this entry.
+    """
     record = await asyncio.to_thread(read_record, sources, account.name)
     # The last thing that is read, so that a stop counts at once.
     stop = await asyncio.to_thread(read_stop, sources.connections, account.name.broker)
@@ -135,6 +144,7 @@ async def _ask_gate(
         regime=question.regime,
         odds=question.odds,
         largest_size=question.largest_size,
+        has_made_room=has_made_room,
     )
     inputs = GateInputs(
         request=request,
@@ -143,6 +153,7 @@ async def _ask_gate(
         drawdown=drawdown_record(record, account.facts),
         fees=account.fees_of(instrument),
         stop=stop,
+        trades=tuple(trades),
         correlation=related,
         small_account=profile_of(account.name.broker).small_account,
         stocks=sources.stocks,

@@ -1,6 +1,7 @@
 """Stops and resumptions are stored first, and then announced to the Redis of each broker."""
 
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 from redis import Redis
@@ -10,6 +11,7 @@ from shared.actions.errors import ActionRefused
 from shared.actions.stop import resume_trading, stop_trading
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import StopMode, StopScope, StopState
+from shared.emergency_file import EMERGENCY_FILE
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.stops import parse_stop_state
 from shared.persistence.errors import AmbiguousFollower, UnknownFollower
@@ -91,3 +93,24 @@ def test_a_follower_of_two_brokers_or_of_none_is_refused(operator: Operator) -> 
     with pytest.raises(ActionRefused, match="the reason has"):
         stop_trading(operator.context, StopMode.HALT, actor=ACTOR, reason="x" * 501)
     assert operator.context.stops.standing().stops == ()
+
+
+def test_nothing_is_resumed_while_the_emergency_file_exists(operator: Operator, tmp_path: Path) -> None:
+    """The text names the file. Without it, the resumption is accepted."""
+    stop_trading(operator.context, StopMode.HALT, actor=ACTOR)
+    context = replace(operator.context, emergency_folders=(tmp_path,))
+    (tmp_path / EMERGENCY_FILE).touch()
+    with pytest.raises(ActionRefused, match=f"the file {tmp_path}/EMERGENCY_STOP stops trading: remove it"):
+        resume_trading(context, actor=ACTOR)
+    (tmp_path / EMERGENCY_FILE).unlink()
+    assert resume_trading(context, actor=ACTOR).standing == ()
+
+
+def test_a_single_follower_is_not_flattened(operator: Operator) -> None:
+    """The mode sells what the strategy opened for a master. The text says which scopes it has."""
+    operator.store.add(KRAKEN, ALICE, operator.new_key("alice"), actor=ACTOR)
+    with pytest.raises(ActionRefused, match="for all brokers, or for one broker"):
+        stop_trading(operator.context, StopMode.FLATTEN, KRAKEN, ALICE, actor=ACTOR)
+    result = stop_trading(operator.context, StopMode.FLATTEN, KRAKEN, actor=ACTOR)
+    assert [stop.mode for stop in result.standing] == [StopMode.FLATTEN]
+    assert mirrored(operator).broker_mode is StopMode.FLATTEN

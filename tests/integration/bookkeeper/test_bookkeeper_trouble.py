@@ -25,6 +25,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 from tests.support.clock import Clock
 from tests.support.running.epoch import in_line
 
@@ -36,7 +37,15 @@ KEYS = BrokerKeys(KRAKEN)
 async def at_work(redis: Redis, engine: Engine, duty: Duty) -> AsyncIterator[None]:
     """A bookkeeper of Kraken."""
     restore = Restore(
-        redis, KEYS, "test", Copies(engine, KRAKEN), MasterFills(engine), FollowerStore(engine), StopStore(engine), 4
+        redis,
+        KEYS,
+        "test",
+        Copies(engine, KRAKEN),
+        StrategyOrders(engine, KRAKEN),
+        MasterFills(engine),
+        FollowerStore(engine),
+        StopStore(engine),
+        4,
     )
     stopping = asyncio.Event()
     bookkeeper = Bookkeeper(KRAKEN, EventStream(redis, KEYS, "one"), Ledger(engine), restore, duty)

@@ -31,6 +31,7 @@ from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.migrate import migrate
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 from tests.support.ledger_examples import a_batch, a_decision, a_filled_event, a_refusal_of_the_key, an_order_event
 
 KRAKEN = Broker.KRAKEN
@@ -79,7 +80,17 @@ async def until(condition: Callable[[], Awaitable[bool]], what: str) -> None:
 async def at_work(stream: EventStream, engine: Engine) -> AsyncIterator[None]:
     stopping = asyncio.Event()
     copies, fills, followers = Copies(engine, KRAKEN), MasterFills(engine), FollowerStore(engine)
-    restore = Restore(stream._redis, KEYS, "test", copies, fills, followers, StopStore(engine), SHARDS)
+    restore = Restore(
+        stream._redis,
+        KEYS,
+        "test",
+        copies,
+        StrategyOrders(engine, Broker.KRAKEN),
+        fills,
+        followers,
+        StopStore(engine),
+        SHARDS,
+    )
     work = asyncio.create_task(Bookkeeper(KRAKEN, stream, Ledger(engine), restore).run(stopping))
     try:
         yield

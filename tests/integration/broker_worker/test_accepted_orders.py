@@ -5,7 +5,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.broker_worker import serve
+from services.broker_worker import wait_notes
 from shared.brokers.errors import OutcomeUnknown
 from shared.domain.copying import order_waits
 from shared.domain.events import OrderEvent, OrderState, Outcome
@@ -59,7 +59,7 @@ async def test_an_accepted_order_that_is_nowhere_is_not_sent_again(
 ) -> None:
     """An accepted order is never sent again, however long ago its request ended. After a minute an alert is raised."""
     monkeypatch.setattr(order_waits, "UNREAD_AFTER", timedelta(0))
-    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta(0))
+    monkeypatch.setattr(wait_notes, "UNKNOWN_ALERT_AFTER", timedelta(0))
     bench.account.fates = [Fate.OPEN]
     bench.account.hidden_seconds = 3600
     await bench.deliver(an_order())

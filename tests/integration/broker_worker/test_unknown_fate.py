@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.broker_worker import serve
+from services.broker_worker import wait_notes
 from shared.brokers.errors import BrokerError, InvalidNonce, NotSent, OutcomeUnknown, RateLimited
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.messaging.alerts import AlertKind, current_alerts
@@ -78,7 +78,7 @@ async def test_the_alert_about_an_unknown_order_repeats_the_brokers_words(
     bench: WorkerBench, monkeypatch: pytest.MonkeyPatch, read_error: BrokerError | None
 ) -> None:
     """The words stay known over later look-ups, which themselves may find nothing or fail."""
-    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta(0))
+    monkeypatch.setattr(wait_notes, "UNKNOWN_ALERT_AFTER", timedelta(0))
     bench.account.fates = [Fate.LOST]
     bench.account.read_errors = [read_error] * 2
     await bench.deliver(an_order())

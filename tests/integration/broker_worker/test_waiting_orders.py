@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from services.broker_worker import serve
+from services.broker_worker import wait_notes
 from shared.brokers.errors import OutcomeUnknown
 from shared.messaging.alerts import Alert, AlertKind, current_alerts
 from shared.messaging.order_waits import OrderWait
@@ -57,7 +57,7 @@ async def test_an_order_that_is_sent_again_for_a_minute_alerts_with_the_words_an
     assert (alert.kind, alert.follower_id, alert.since) == (AlertKind.WAITING_ORDER, "alice", since)
     assert fate.value in alert.message
     assert hint in alert.message
-    monkeypatch.setattr(serve, "WAIT_IS_NOTED_AFTER", timedelta())
+    monkeypatch.setattr(wait_notes, "WAIT_IS_NOTED_AFTER", timedelta())
     await bench.serve()
     assert (await alerts(bench), await bench.redis.hlen(KEYS.order_waits)) == ([], 0)
 

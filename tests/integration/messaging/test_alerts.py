@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from redis.asyncio import Redis
 
-from services.broker_worker import serve
+from services.broker_worker import wait_notes
 from shared.brokers.errors import KeyRefused, OutcomeUnknown
 from shared.messaging.alerts import ALERT_LASTS, Alert, AlertKind, Alerts, current_alerts
 from shared.messaging.mailboxes import Mailboxes
@@ -54,7 +54,7 @@ async def test_an_order_that_stays_unknown_alerts_until_it_is_resolved(
     await bench.deliver(an_order())
     await bench.serve_once()
     assert alerts(fresh_redis_url) == []
-    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    monkeypatch.setattr(wait_notes, "UNKNOWN_ALERT_AFTER", timedelta())
     await bench.serve_once()
     [alert] = pipeline_in(fresh_redis_url).alerts
     submission = await bench.submission()
@@ -75,7 +75,7 @@ async def test_an_unknown_order_whose_key_is_gone_alerts(
     bench: WorkerBench, fresh_redis_url: str, monkeypatch: pytest.MonkeyPatch, gone: bool
 ) -> None:
     """Without a usable key no look-up is possible. The order waits, and an alert is raised."""
-    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    monkeypatch.setattr(wait_notes, "UNKNOWN_ALERT_AFTER", timedelta())
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.read_errors = [None if gone else KeyRefused("EAPI:Invalid key")]
     bench.account.hidden_seconds = 60

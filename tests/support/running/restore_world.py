@@ -49,6 +49,7 @@ from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.stops import StopStore
+from shared.persistence.strategy.pending import StrategyOrders
 from tests.support.examples import an_account_fill, an_instrument
 from tests.support.ledger_examples import a_snapshot_event
 from tests.support.running.worker_bench import CREDENTIALS, WorkerBench
@@ -111,7 +112,8 @@ class RestoreWorld:
     def restore(self, name: str = "the bookkeeper") -> Restore:
         """A restore, as the bookkeeper makes it."""
         copies, fills, store = Copies(self.engine, KRAKEN), MasterFills(self.engine), FollowerStore(self.engine)
-        return Restore(self.redis, KEYS, name, copies, fills, store, StopStore(self.engine), SHARDS)
+        own = StrategyOrders(self.engine, KRAKEN)
+        return Restore(self.redis, KEYS, name, copies, own, fills, store, StopStore(self.engine), SHARDS)
 
     @asynccontextmanager
     async def bookkeeper(self) -> AsyncIterator[None]:

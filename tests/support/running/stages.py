@@ -17,7 +17,7 @@ from cryptography.fernet import Fernet
 from redis.asyncio import Redis
 
 from services.local_system.process import ManagedProcess
-from services.local_system.processes import Surroundings, service_specs
+from services.local_system.processes import Surroundings, service_specs, trader_specs
 from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.copy_order import CopyOrder
@@ -88,7 +88,8 @@ class Stages:
             heartbeat_file=lambda stage: self.folder / f"{stage}-{number}.heartbeat",
             working_folder=self.folder,
         )
-        [spec] = [spec for spec in service_specs(self.settings, [Broker.KRAKEN], around) if spec.name == name]
+        specs = [*service_specs(self.settings, [Broker.KRAKEN], around), *trader_specs([Broker.KRAKEN], around)]
+        [spec] = [spec for spec in specs if spec.name == name]
         process = await ManagedProcess.start(replace(spec, log_file=self.folder / f"{name}-{number}.log"))
         self.started.append(process)
         await process.wait_ready()

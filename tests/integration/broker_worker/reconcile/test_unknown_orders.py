@@ -8,7 +8,7 @@ import pytest
 from redis.asyncio import Redis
 from sqlalchemy import Engine
 
-from services.broker_worker import serve
+from services.broker_worker import wait_notes
 from shared.domain.fill import Side
 from shared.domain.reconciliation.drift import Cause
 from shared.messaging.alerts import AlertKind
@@ -54,7 +54,7 @@ async def test_an_order_that_stays_unknown_is_listed_and_alerts(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """`--repair` finds no outcome in time and reports that in text and exit code. `nija orders --unknown` lists the order."""
-    monkeypatch.setattr(serve, "UNKNOWN_ALERT_AFTER", timedelta())
+    monkeypatch.setattr(wait_notes, "UNKNOWN_ALERT_AFTER", timedelta())
     bench.account.fates = [Fate.FILLED_REPLY_LOST]
     bench.account.hidden_seconds = 3600
     bench.connection.request_validity_seconds = 3600

@@ -30,9 +30,8 @@ def test_the_strictest_stop_that_applies_wins(
     kraken, okx = state_at(Broker.KRAKEN, stops, 7), state_at(Broker.OKX, stops, 7)
 
     def strictest_by_hand(*modes: StopMode | None) -> StopMode | None:
-        return (
-            StopMode.HALT if StopMode.HALT in modes else StopMode.CLOSE_ONLY if StopMode.CLOSE_ONLY in modes else None
-        )
+        by_hand = (StopMode.HALT, StopMode.FLATTEN, StopMode.CLOSE_ONLY)
+        return next((mode for mode in by_hand if mode in modes), None)
 
     assert kraken.mode_of(FollowerId("alice")) == strictest_by_hand(everywhere, broker, follower)
     assert kraken.mode_of(FollowerId("bob")) == strictest_by_hand(everywhere, broker)

@@ -1,0 +1,1 @@
+"""Executes decisions of the strategy on a master account: the orders, their schedule, and what they have filled."""

@@ -1,0 +1,289 @@
+"""Stores the traders of master accounts: the cycles that were taken, the decisions, and the strategy's positions.
+
+A cycle is taken by one statement, so that two processes never trade the same one. A decision is stored before an order
+is sent. A fill moves a position once, however often it is reported.
+
+All methods block and raise DatabaseUnavailable. Each may then be called again.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict, TypeAdapter
+from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy.dialects.postgresql import insert as upsert
+
+from shared.domain.amounts import Instant
+from shared.domain.capital.facts import ClosedTrade
+from shared.domain.fill import AccountFill
+from shared.domain.identity import Broker, MasterAccount
+from shared.domain.strategy.decision import StrategyDecision, from_values, to_values
+from shared.domain.strategy.position import StrategyPosition
+from shared.domain.strategy.trader_state import TraderState
+from shared.domain.symbol import Symbol
+from shared.persistence.database import transaction
+from shared.persistence.tables.columns import table_of
+from shared.persistence.tables.traders import StrategyDecisionRow, StrategyPositionRow, StrategyTraderRow
+
+HOLDS_KEPT_FOR: Final = timedelta(days=8)
+"""A decision to do nothing is deleted after this time. Entries and exits stay."""
+CLOSED_READ: Final = 200
+"""The newest closed positions that are read, for win rates and for losses in a row."""
+
+_TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
+_POSITIONS = table_of(StrategyPositionRow)
+_POSITION: Final[TypeAdapter[StrategyPosition]] = TypeAdapter(StrategyPosition)
+
+
+class StoredTrader(BaseModel):
+    """The trader of one account, as stored."""
+
+    model_config = ConfigDict(frozen=True)
+
+    broker: Broker
+    master_account: MasterAccount
+    cycle: int
+    process: str
+    updated_at: Instant
+    state: TraderState
+
+
+class StoredDecision(BaseModel):
+    """A decision as stored. `decision` and `gate` are JSON values, in which amounts are text."""
+
+    model_config = ConfigDict(frozen=True)
+
+    decision_id: str
+    broker: Broker
+    master_account: MasterAccount
+    cycle: int
+    symbol: Symbol
+    kind: str
+    candle: Instant | None = None
+    decided_at: Instant
+    decision: dict[str, Any]
+    gate: dict[str, Any] | None = None
+    outcome: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class StoredPosition:
+    """A position of the strategy, and the decision that opened it."""
+
+    decision_id: str
+    position: StrategyPosition
+
+    @property
+    def symbol(self) -> Symbol:
+        return self.position.instrument.symbol
+
+
+@dataclass(frozen=True, slots=True)
+class UnfinishedDecision:
+    """An entry or exit whose outcome was not noted."""
+
+    decision_id: str
+    decision: StrategyDecision
+
+
+class TraderStore:
+    """The traders in PostgreSQL."""
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+
+    def all(self) -> list[StoredTrader]:
+        """Every trader that has taken a cycle."""
+        with transaction(self._engine) as connection:
+            rows = connection.execute(select(_TRADERS).order_by(_TRADERS.c.broker)).mappings()
+            return [StoredTrader.model_validate(dict(row)) for row in rows]
+
+    def of(self, broker: Broker, master_account: MasterAccount) -> "TraderBooks":
+        """The books of one account."""
+        return TraderBooks(self._engine, broker, master_account)
+
+    def decision(self, decision_id: str) -> StoredDecision | None:
+        """A recorded decision."""
+        with transaction(self._engine) as connection:
+            found = connection.execute(select(_DECISIONS).filter_by(decision_id=decision_id)).mappings().one_or_none()
+            return None if found is None else StoredDecision.model_validate(dict(found))
+
+
+class TraderBooks:
+    """What is stored of one master account's trader."""
+
+    def __init__(self, engine: Engine, broker: Broker, master_account: MasterAccount) -> None:
+        self._engine = engine
+        self._name = {"broker": broker.value, "master_account": master_account}
+
+    def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
+        """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken."""
+        first = TraderState().model_dump(mode="json")
+        values = {**self._name, "cycle": cycle, "process": process, "updated_at": at, "state": first}
+        taking = (
+            upsert(_TRADERS)
+            .values(values)
+            .on_conflict_do_update(
+                index_elements=list(self._name),
+                set_={"cycle": cycle, "process": process, "updated_at": at},
+                where=_TRADERS.c.cycle < cycle,
+            )
+            .returning(_TRADERS.c.state)
+        )
+        with transaction(self._engine) as connection:
+            state = connection.execute(taking).scalar_one_or_none()
+        return None if state is None else TraderState.model_validate(state)
+
+    def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool:
+        """Replace the state. False: another process has taken a later cycle, and nothing was changed."""
+        change = (
+            update(_TRADERS)
+            .filter_by(**self._name, cycle=cycle, process=process)
+            .values(state=state.model_dump(mode="json"), updated_at=at)
+        )
+        with transaction(self._engine) as connection:
+            return connection.execute(change).rowcount == 1
+
+    def record(
+        self, decision_id: str, cycle: int, symbol: Symbol, decision: StrategyDecision, candle: datetime | None
+    ) -> None:
+        """Store a decision. `candle`: the one whose entry decision it is. Storing it again changes nothing."""
+        values = {
+            **self._name,
+            "decision_id": decision_id,
+            "cycle": cycle,
+            "symbol": symbol,
+            "kind": decision.decision,
+            "candle": candle,
+            "decided_at": decision.inputs.account.at,
+            "decision": to_values(decision),
+        }
+        with transaction(self._engine) as connection:
+            connection.execute(upsert(_DECISIONS).values(values).on_conflict_do_nothing())
+
+    def note_gate(self, decision_id: str, answer: dict[str, Any]) -> None:
+        """Note what the capital gate answered to an entry."""
+        self._note(decision_id, {"gate": answer})
+
+    def note_outcome(self, decision_id: str, outcome: str) -> None:
+        """Note what became of a decision."""
+        self._note(decision_id, {"outcome": outcome})
+
+    def _note(self, decision_id: str, values: dict[str, Any]) -> None:
+        with transaction(self._engine) as connection:
+            connection.execute(update(_DECISIONS).filter_by(decision_id=decision_id).values(values))
+
+    def unfinished(self) -> list[UnfinishedDecision]:
+        """The entries and exits whose outcome was not noted, oldest first."""
+        wanted = (
+            select(_DECISIONS.c.decision_id, _DECISIONS.c.decision)
+            .filter_by(**self._name, outcome=None)
+            .where(_DECISIONS.c.kind != "hold")
+            .order_by(_DECISIONS.c.decided_at)
+        )
+        with transaction(self._engine) as connection:
+            return [UnfinishedDecision(name, from_values(values)) for name, values in connection.execute(wanted)]
+
+    def forget_holds(self, now: datetime) -> None:
+        """Delete old decisions to do nothing."""
+        old = _DECISIONS.c.decided_at < now - HOLDS_KEPT_FOR
+        with transaction(self._engine) as connection:
+            connection.execute(delete(_DECISIONS).filter_by(**self._name, kind="hold").where(old))
+
+    def decided_candles(self) -> dict[Symbol, datetime]:
+        """The newest candle of each pair for which an entry was decided."""
+        newest = (
+            select(_DECISIONS.c.symbol, func.max(_DECISIONS.c.candle).label("candle"))
+            .filter_by(**self._name)
+            .where(_DECISIONS.c.candle.is_not(None))
+            .group_by(_DECISIONS.c.symbol)
+        )
+        with transaction(self._engine) as connection:
+            return {row.symbol: row.candle for row in connection.execute(newest)}
+
+    def open_positions(self) -> list[StoredPosition]:
+        """The positions that are not closed, ordered by pair."""
+        wanted = select(_POSITIONS).filter_by(**self._name, closed_at=None).order_by(_POSITIONS.c.symbol)
+        with transaction(self._engine) as connection:
+            rows = connection.execute(wanted).mappings()
+            return [StoredPosition(row["decision_id"], _POSITION.validate_python(row["position"])) for row in rows]
+
+    def closed_trades(self) -> list[ClosedTrade]:
+        """The newest closed positions, oldest first."""
+        wanted = (
+            select(_POSITIONS.c.net_profit, _POSITIONS.c.closed_at)
+            .filter_by(**self._name)
+            .where(_POSITIONS.c.closed_at.is_not(None))
+            .order_by(_POSITIONS.c.closed_at.desc())
+            .limit(CLOSED_READ)
+        )
+        with transaction(self._engine) as connection:
+            found = [ClosedTrade(profit=profit, closed_at=at) for profit, at in connection.execute(wanted)]
+        return found[::-1]
+
+    def book_fills(self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]) -> StrategyPosition:
+        """Move a position by the fills that have not moved it yet, and return it. Its first fill stores it.
+
+        `before`: the position as it was decided, for its first fill. A position of which no lot is left is closed at
+        the time of its last fill.
+        """
+        with transaction(self._engine) as connection:
+            position, booked = self._locked(connection, decision_id) or (before, [])
+            closed_at: datetime | None = None
+            for fill in fills:
+                if fill.fill_id in booked:
+                    continue
+                position = position.after_fill(fill)
+                booked.append(fill.fill_id)
+                closed_at = fill.executed_at
+            if closed_at is not None:
+                self._store(connection, decision_id, position, booked, None if position.is_open else closed_at)
+            return position
+
+    def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
+        """Store that a close has moved the stop. A position that was closed meanwhile stays as it is."""
+        with transaction(self._engine) as connection:
+            found = self._locked(connection, decision_id)
+            if found is None or not found[0].is_open:
+                return
+            passed = found[0].passed_first_target or moved.passed_first_target
+            position = _POSITION.validate_python(
+                {**_POSITION.dump_python(found[0].with_stop(moved.stop)), "passed_first_target": passed}
+            )
+            self._store(connection, decision_id, position, found[1], None)
+
+    def write_off(self, decision_id: str, at: datetime) -> None:
+        """Close a position that the account does not hold any more. What was not sold counts as lost."""
+        with transaction(self._engine) as connection:
+            found = self._locked(connection, decision_id)
+            if found is not None:
+                self._store(connection, decision_id, found[0], found[1], at)
+
+    def _locked(self, connection: Connection, decision_id: str) -> tuple[StrategyPosition, list[str]] | None:
+        wanted = select(_POSITIONS).filter_by(**self._name, decision_id=decision_id).with_for_update()
+        row = connection.execute(wanted).mappings().one_or_none()
+        return None if row is None else (_POSITION.validate_python(row["position"]), list(row["fills"]))
+
+    def _store(
+        self,
+        connection: Connection,
+        decision_id: str,
+        position: StrategyPosition,
+        booked: list[str],
+        closed_at: datetime | None,
+    ) -> None:
+        profit: Decimal | None = None if closed_at is None else position.net_profit
+        values: dict[str, Any] = {
+            **self._name,
+            "decision_id": decision_id,
+            "symbol": position.instrument.symbol,
+            "position": _POSITION.dump_python(position, mode="json"),
+            "fills": booked,
+            "closed_at": closed_at,
+            "net_profit": profit,
+        }
+        key = [*self._name, "decision_id"]
+        connection.execute(upsert(_POSITIONS).values(values).on_conflict_do_update(index_elements=key, set_=values))

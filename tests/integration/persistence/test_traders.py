@@ -1,0 +1,117 @@
+"""Tests what is stored of a trader: each cycle has one owner, each fill moves a position once, decisions come back whole."""
+
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+from sqlalchemy import Engine
+
+from shared.domain.fill import Side
+from shared.domain.identity import Broker, FillId, MasterAccount
+from shared.domain.strategy.decide import decide_again, decide_from
+from shared.domain.strategy.decision import Enter, Hold, from_values
+from shared.domain.strategy.entries import position_of
+from shared.domain.strategy.trader_state import TraderState
+from shared.persistence.traders import HOLDS_KEPT_FOR, TraderBooks, TraderStore
+from tests.support.strategy import BTC_USD, NOW, STARTS_AT, fill, inputs
+
+KRAKEN, MASTER = Broker.KRAKEN, MasterAccount("master")
+
+
+@pytest.fixture
+def books(engine: Engine) -> TraderBooks:
+    """The books of an account that was never traded."""
+    return TraderStore(engine).of(KRAKEN, MASTER)
+
+
+def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Engine, books: TraderBooks) -> None:
+    """Eight processes ask for the same cycle, and one gets it. A later cycle ends the right of its owner."""
+    with ThreadPoolExecutor(8) as pool:
+        answers = list(pool.map(lambda number: books.take_cycle(7, f"process-{number}", NOW), range(8)))
+    assert sum(state is not None for state in answers) == 1
+    (trader,) = TraderStore(engine).all()
+    state = TraderState().with_account(Decimal(100), Decimal(40)).after_error(7, NOW, "no answer")
+    assert not books.store_state(7, "another process", NOW, state)
+    assert books.store_state(7, trader.process, NOW, state)
+    assert books.take_cycle(6, "late", NOW) is None
+    assert books.take_cycle(8, "second", NOW) == state
+    assert not books.store_state(7, trader.process, NOW, TraderState())
+    (trader,) = TraderStore(engine).all()
+    assert (trader.cycle, trader.process, trader.state) == (8, "second", state)
+
+
+def test_a_decision_comes_back_to_the_last_digit_and_is_computed_again_alike(
+    engine: Engine, books: TraderBooks
+) -> None:
+    """Storing it a second time changes nothing, also when the second one differs."""
+    decision = decide_from(inputs())
+    books.record("first", 3, BTC_USD, decision, STARTS_AT)
+    books.record("first", 4, BTC_USD, decide_from(inputs(volume=Decimal(1))), None)
+    found = TraderStore(engine).decision("first")
+    assert found is not None
+    assert (found.cycle, found.kind, found.candle, found.outcome) == (3, "enter", STARTS_AT, None)
+    stored = from_values(found.decision)
+    assert stored == decision
+    assert decide_again(stored) == decision
+    assert books.decided_candles() == {BTC_USD: STARTS_AT}
+    assert [each.decision_id for each in books.unfinished()] == ["first"]
+    books.note_gate("first", {"recommendation": "ENTER"})
+    books.note_outcome("first", "bought 1 BTC")
+    found = TraderStore(engine).decision("first")
+    assert found is not None
+    assert (found.gate, found.outcome) == ({"recommendation": "ENTER"}, "bought 1 BTC")
+    assert books.unfinished() == []
+    assert TraderStore(engine).decision("second") is None
+
+
+def test_old_holds_are_forgotten_and_entries_stay(engine: Engine, books: TraderBooks) -> None:
+    """Doing nothing is kept for eight days."""
+    books.record("entry", 1, BTC_USD, decide_from(inputs()), STARTS_AT)
+    hold = decide_from(inputs(volume=Decimal(1)))
+    assert isinstance(hold, Hold)
+    books.record("hold", 2, BTC_USD, hold, STARTS_AT)
+    books.forget_holds(NOW + HOLDS_KEPT_FOR)
+    assert TraderStore(engine).decision("hold") is not None
+    books.forget_holds(NOW + HOLDS_KEPT_FOR + timedelta(seconds=1))
+    assert TraderStore(engine).decision("hold") is None
+    assert TraderStore(engine).decision("entry") is not None
+
+
+def test_each_fill_moves_a_position_once_and_the_last_one_closes_it(books: TraderBooks) -> None:
+    """A repeated report changes nothing, and the closed position is a trade with its profit."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    before = position_of(entry)
+    bought = fill(Side.BUY, "1", "1000")
+    assert books.book_fills("opening", before, [bought]).quantity == 1
+    assert books.book_fills("opening", before, [bought]).quantity == 1
+    (stored,) = books.open_positions()
+    assert (stored.decision_id, stored.symbol, stored.position.average_price) == ("opening", BTC_USD, 1000)
+    books.raise_stop("opening", replace(stored.position, stop=Decimal(999), passed_first_target=True))
+    books.raise_stop("opening", replace(stored.position, stop=Decimal(998)))
+    (stored,) = books.open_positions()
+    assert (stored.position.stop, stored.position.passed_first_target) == (999, True)
+    half = fill(Side.SELL, "0.5", "1010")
+    rest = fill(Side.SELL, "0.5", "1020").model_copy(update={"fill_id": FillId("rest")})
+    assert books.book_fills("opening", before, [half]).sold == Decimal("0.5")
+    assert not books.book_fills("opening", before, [half, rest]).is_open
+    assert books.open_positions() == []
+    (trade,) = books.closed_trades()
+    assert (trade.profit, trade.closed_at) == (Decimal(15), rest.executed_at)
+    books.raise_stop("opening", replace(stored.position, stop=Decimal(5000)))
+    assert books.open_positions() == []
+
+
+def test_an_account_never_has_two_open_positions_in_one_pair(books: TraderBooks) -> None:
+    """The database refuses the second one, so a defect cannot double a position in silence."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    books.book_fills("one", position_of(entry), [fill(Side.BUY, "1", "1000")])
+    with pytest.raises(Exception, match="one_open_per_symbol"):
+        books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
+    books.write_off("one", NOW)
+    books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
+    assert [each.decision_id for each in books.open_positions()] == ["two"]
+    assert [trade.profit for trade in books.closed_trades()] == [-1000]

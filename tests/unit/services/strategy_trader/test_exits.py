@@ -1,0 +1,179 @@
+"""Tests how the trader sells: emergencies on each price update, balances that read zero, and what a crash left behind."""
+
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+
+from shared.domain.capital.facts import ClosedTrade
+from shared.domain.fill import Side
+from shared.domain.identity import Broker
+from shared.domain.stop import StopMode
+from shared.domain.strategy.decide import decide_again
+from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
+from shared.domain.strategy.entries import position_of
+from tests.support.strategy import position
+from tests.support.trading_world import CLOSE, WorldTrader, running
+from tests.support.virtual_time import BEGINS_AT, VirtualTime
+
+CYCLE_SECONDS = 150
+UPDATE_SECONDS = 2
+
+
+@pytest.fixture
+def time() -> VirtualTime:
+    """It stands at noon."""
+    return VirtualTime()
+
+
+def holding(time: VirtualTime, **facts: object) -> WorldTrader:
+    """A trader that holds one bitcoin of the strategy, bought at the close."""
+    trader = WorldTrader.at(Broker.KRAKEN, time, shown={"BTC": Decimal(1)}, **facts)
+    bought = position("1", str(CLOSE), str(CLOSE - 100))
+    trader.books.positions["opening"] = bought
+    return trader
+
+
+async def test_a_loss_of_1_01_percent_is_sold_within_one_price_update_and_once(time: VirtualTime) -> None:
+    """It happens between two cycles, with no cash, at the cap of the symbol, and in the hour after three losses."""
+    trader = holding(time, cash=Decimal(0))
+    trader.books.trades = [ClosedTrade(profit=Decimal(-1), closed_at=BEGINS_AT) for _ in range(3)]
+    async with running(trader.loop()):
+        await time.run_for(20)
+        trader.venue.bid = CLOSE * Decimal("0.9899")
+        await time.run_for(UPDATE_SECONDS)
+        assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+        await time.run_for(60)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    sales = [each for each in trader.books.records.values() if isinstance(each.decision, Exit)]
+    assert [each.decision.reason for each in sales if isinstance(each.decision, Exit)] == [ExitReason.EMERGENCY]
+    assert sales[0].outcome is not None
+    assert sales[0].outcome.startswith("sold 1 BTC at")
+    assert trader.books.positions == {}
+
+
+async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
+    """The limit is one percent of the entry price, and fees are left out."""
+    trader = holding(time)
+    async with running(trader.loop()):
+        await time.run_for(20)
+        trader.venue.bid = CLOSE * Decimal("0.9901")
+        await time.run_for(60)
+    assert trader.executor.sent == []
+
+
+async def test_the_next_update_tries_again_only_after_a_pause(time: VirtualTime) -> None:
+    """The broker refuses the sale. Price updates come every two seconds, and sales every 15."""
+    trader = holding(time)
+    trader.executor.fails = True
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(40)
+    pauses = [
+        after - before for before, after in zip(trader.executor.sent_at, trader.executor.sent_at[1:], strict=False)
+    ]
+    assert len(trader.executor.sent) == 3
+    assert all(pause >= timedelta(seconds=15) for pause in pauses)
+    assert "opening" in trader.books.positions
+
+
+async def test_one_emergency_is_sold_while_its_order_hangs(time: VirtualTime) -> None:
+    """As long as an order of the pair is under way, neither a price update nor a cycle sends another one."""
+    trader = holding(time)
+    trader.executor.hangs = True
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(2 * CYCLE_SECONDS)
+    assert len(trader.executor.sent) == 1
+    holds = [each for each in trader.decisions() if isinstance(each, Hold)]
+    assert holds
+    assert all(each.reasons == (HoldReason.ORDER_UNDER_WAY,) for each in holds)
+
+
+async def test_a_halt_sends_no_emergency_and_close_only_does(time: VirtualTime) -> None:
+    """A halt is an operator's word that nothing is sent. Closing is what close-only allows."""
+    trader = holding(time, stopped=StopMode.HALT)
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+        assert trader.executor.sent == []
+        trader.venue.stopped = StopMode.CLOSE_ONLY
+        await time.run_for(UPDATE_SECONDS)
+    assert len(trader.executor.sent) == 1
+    outcomes = {each.outcome for each in trader.books.records.values()}
+    assert "not sent: trading is halted" in outcomes
+
+
+async def test_a_balance_of_zero_is_sold_anyway_and_then_written_off(time: VirtualTime) -> None:
+    """The account shows no bitcoin. One sale is tried, the broker refuses it, and the position ends."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    trader.executor.fails = True
+    trader.venue.bid = CLOSE + 1000  # beyond the last target, so a cycle sells and no emergency does
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    assert trader.books.positions == {}
+    assert len(trader.books.trades) == 1
+
+
+async def test_a_sale_that_the_balance_does_not_show_but_the_broker_fills_is_booked(time: VirtualTime) -> None:
+    """The reading was old. The broker decided, and the profit is that of the sale."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    trader.venue.bid = CLOSE + 1000
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert trader.books.positions == {}
+    assert [trade.profit for trade in trader.books.trades] == [Decimal(1000)]
+
+
+async def test_what_a_killed_process_had_filled_is_booked_by_the_next_one(time: VirtualTime) -> None:
+    """The first process dies after the broker filled its entry, and before it booked the fill."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    async with running(trader.loop("first")):
+        await time.run_for(CYCLE_SECONDS)
+    (name, entry) = next(iter(trader.books.records.items()))
+    entry.outcome = None
+    trader.books.positions.clear()
+    trader.books.booked.clear()
+    async with running(trader.loop("second")):
+        await time.run_for(1)
+    assert isinstance(entry.decision, Enter)
+    assert trader.books.positions[name].bought == trader.executor.sent[0][1]
+    assert trader.books.positions[name].stop == position_of(entry.decision).stop
+    assert entry.outcome is not None
+    assert len(trader.executor.sent) == 1
+
+
+async def test_a_decision_that_was_never_sent_stays_unsent(time: VirtualTime) -> None:
+    """The process died between the decision and the order. The next process does not send it later."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    async with running(trader.loop("first")):
+        await time.run_for(CYCLE_SECONDS)
+    entry = next(iter(trader.books.records.values()))
+    entry.outcome = None
+    trader.books.positions.clear()
+    trader.executor.results.clear()
+    async with running(trader.loop("second")):
+        await time.run_for(1)
+    assert entry.outcome == "not sent: the process ended before"
+    assert trader.books.positions == {}
+    assert len(trader.executor.sent) == 1
+
+
+async def test_flatten_sells_what_the_strategy_holds_and_opens_nothing(time: VirtualTime) -> None:
+    """The price is fine and no cycle is due. The position is sold within one update of prices, once."""
+    trader = holding(time)
+    async with running(trader.loop()):
+        await time.run_for(15)
+        trader.venue.stopped = StopMode.FLATTEN
+        await time.run_for(UPDATE_SECONDS)
+        assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+        await time.run_for(3 * CYCLE_SECONDS)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    reasons = [each.reason for each in trader.decisions() if isinstance(each, Exit)]
+    assert reasons == [ExitReason.FLATTEN]
+    assert [decide_again(each) for each in trader.decisions() if isinstance(each, Exit)] == [
+        each for each in trader.decisions() if isinstance(each, Exit)
+    ]
