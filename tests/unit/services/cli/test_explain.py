@@ -89,7 +89,7 @@ def test_every_recorded_decision_is_computed_again(records: Path, capsys: pytest
     assert json.loads(capsys.readouterr().out) == {"decisions": 7, "differing": [2]}
 
 
-def test_without_a_file_the_option_is_named() -> None:
-    """It says which command writes such a file."""
-    with pytest.raises(ConfigurationError, match="--records is missing"):
-        called("1", None)
+def test_without_a_decision_and_without_a_file_both_are_named() -> None:
+    """It says where decisions are named, and which option lists those of a backtest."""
+    with pytest.raises(ConfigurationError, match="DECISION is missing.*--records FILE"):
+        called(None, None)
