@@ -54,6 +54,11 @@ def read_history(path: Path, since: datetime | None = None, until: datetime | No
     runs = load_candle_runs(path)
     candles = [candle for run in runs for candle in _five_minutes(run) if until is None or candle.closes_at <= until]
     first = WINDOW_CANDLES - 1
+    if since is not None and candles and candles[-1].opened_at < since:
+        raise NothingToTest(
+            f"candle file {path} has no five-minute candle from {since:%Y-%m-%d %H:%M} UTC on in the chosen time; "
+            f"the last one begins at {candles[-1].opened_at:%Y-%m-%d %H:%M} UTC"
+        )
     if since is not None:
         first = max(first, sum(candle.opened_at < since for candle in candles))
     if first >= len(candles):

@@ -19,6 +19,7 @@ svg { width: 100%; height: auto; }
 table { border-collapse: collapse; font-variant-numeric: tabular-nums; }
 th, td { padding: .25rem .75rem; border-bottom: 1px solid #dde1e5; text-align: right; white-space: nowrap; }
 th:first-child, td:first-child { text-align: left; }
+td:last-child { white-space: normal; }
 thead th { border-bottom: 2px solid #9aa3ab; }
 .gain { color: #1b7f3b; } .loss { color: #b3261e; }
 """
@@ -73,12 +74,12 @@ def _trades(trades: Sequence[BacktestTrade]) -> str:
             f"{trade.quantity:.8f}",
             f"{trade.entry_price:,.2f}",
             f"{trade.first_stop:,.2f}",
-            ", ".join(f"{sale.reason} at {sale.price:,.2f}" for sale in trade.exits),
             _signed(trade.net_profit, f"{trade.net_profit:+,.2f}"),
+            ", ".join(f"{sale.reason} at {sale.price:,.2f}" for sale in trade.exits),
         )
         for trade in trades
     )
-    return _table(("bought (UTC)", "sold", "quantity", "price", "first stop", "exits", "net USD"), rows)
+    return _table(("bought (UTC)", "sold", "quantity", "price", "first stop", "net USD", "exits"), rows)
 
 
 def _lists(result: BacktestResult) -> Iterable[str]:

@@ -27,7 +27,8 @@ def decide(
 ) -> StrategyDecision:
     """Return what to do now. It reads no clock and changes nothing; equal arguments lead to equal decisions."""
     candles = window.candles
-    last = candles[-1] if candles else None
+    count = len(candles)
+    last = candles[-1] if count else None
     faults = window.faults
     if last is not None:
         faults += faults_at(last, account.at, parameters.stale_seconds)
@@ -36,9 +37,9 @@ def decide(
         faults = (WindowFault(WindowProblem.NOT_A_NUMBER, last.opened_at),)
     return decide_from(
         DecisionInputs(
-            first_candle=candles[0].opened_at if candles else None,
+            first_candle=candles[0].opened_at if count else None,
             last_candle=None if last is None else last.opened_at,
-            candles=len(candles),
+            candles=count,
             faults=faults,
             technical=technical,
             candle=None if technical is None else candle_values(candles),

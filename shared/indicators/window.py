@@ -82,9 +82,12 @@ class _Part(Sequence[Candle]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[Candle]: ...
     def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
+        if isinstance(index, int):
+            place = index + (self._end if index < 0 else self._start)
+            if not self._start <= place < self._end:
+                raise IndexError(index)
+            return self._whole[place]
         places = range(self._start, self._end)[index]
-        if isinstance(places, int):
-            return self._whole[places]
         if places.step == 1:
             return self._whole[places.start : places.stop]
         return [self._whole[place] for place in places]

@@ -119,6 +119,7 @@ def test_a_bias_is_a_finding(
         ({"since": "soon"}, ConfigurationError, "--from is 'soon'; it should be a day or a time"),
         ({"until": "2024-13-01"}, ConfigurationError, "--to is '2024-13-01'"),
         ({"until": "2024-01-01"}, NothingToTest, "choose a longer time or a larger file"),
+        ({"since": "2024-01-03"}, NothingToTest, "the last one begins at 2024-01-02 02:35 UTC"),
         ({"settings": ["near"]}, ConfigurationError, "--set is 'near'; it should be NAME=VALUE"),
         ({"settings": ["nearness=1"]}, InvalidParameter, "'nearness' is no parameter of the strategy"),
         ({"settings": ["near=x"]}, InvalidParameter, "strategy parameter near = x"),
