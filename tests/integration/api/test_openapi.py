@@ -102,7 +102,7 @@ def answers_of(operation: Any, token: str, secrets: set[str], requests: int) -> 
 
 ROUNDS = [
     pytest.param(Role.OPERATE, 2, id="quick"),
-    *(pytest.param(role, 40, id=role.value, marks=pytest.mark.long) for role in Role),
+    *(pytest.param(role, 30, id=role.value, marks=[pytest.mark.long, pytest.mark.timeout(400)]) for role in Role),
 ]
 """A role, and the requests of each operation. The quick round has a role that is allowed some actions, and not all."""
 
