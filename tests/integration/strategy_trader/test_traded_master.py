@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlalchemy import Engine, text
 
 from services.strategy_trader.execution.executor import StrategyExecutor, TradedAccount
@@ -40,6 +41,8 @@ WORKER = "broker_worker-kraken"
 COPYING = ("bookkeeper", "copy_engine", WORKER, "master_trader-kraken")
 PRICE = Decimal(50000)
 D = Decimal
+
+log = structlog.get_logger()
 
 
 @pytest.fixture
@@ -182,10 +185,9 @@ async def test_slices_and_an_iceberg_cost_less_than_one_order_in_a_thin_book(
     executor: StrategyExecutor,
     market: BrokerConnection,
     monkeypatch: pytest.MonkeyPatch,
-    record_property: Callable[[str, object], None],
 ) -> None:
     """40 BTC are half of the first 20 levels. The times are shorter than real ones. While the iceberg quotes, the price
-    falls by 0.04 % for a moment, again and again. The report has the costs.
+    falls by 0.04 % for a moment, again and again. A line of the log has the costs.
     """
     for name, seconds in (("SLICE_EVERY", 0.5), ("REQUOTE_EVERY", 2.0), ("ICEBERG_LASTS", 20.0)):
         monkeypatch.setattr(f"shared.domain.capital.execution.{name}", timedelta(seconds=seconds))
@@ -206,7 +208,7 @@ async def test_slices_and_an_iceberg_cost_less_than_one_order_in_a_thin_book(
     for name, result in (("MARKET", once), ("TWAP", sliced), ("ICEBERG", hidden)):
         assert result.filled_quantity == Decimal(quantity), result.message
         cost[name] = (result.cost / result.filled_quantity / best_ask - 1) * 10_000
-        record_property(f"{name}, basis points above the best ask", round(cost[name], 2))
+    log.info("basis points above the best ask", **{name: str(round(each, 2)) for name, each in cost.items()})
     assert cost["TWAP"] < cost["MARKET"], cost
     assert cost["ICEBERG"] < cost["MARKET"], cost
     assert len(sliced.fills) == len(twap.slices)  # type: ignore[union-attr]
