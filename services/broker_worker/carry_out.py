@@ -67,7 +67,7 @@ class MailedOrder(Protocol):
         ...
 
 
-class Progress(Protocol[E]):
+class OrderInHand(Protocol[E]):
     """What is known of the order that is carried out. It records each change and concludes the order."""
 
     @property
@@ -93,7 +93,7 @@ class Progress(Protocol[E]):
 class Execution(Generic[E]):
     """One order at the head of a mailbox, while this worker holds the claim."""
 
-    progress: Progress[E]
+    progress: OrderInHand[E]
     account: BrokerAccount
     connection: BrokerConnection
     broker_clock: Callable[[], datetime]

@@ -23,7 +23,6 @@ from shared.domain.copying.order_observations import Failure, FailureKind, Obser
 from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import OrderState, StrategyOrderEvent, StrategyOutcome
-from shared.domain.fill import Side
 from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.domain.strategy.execution.results import ExecutionPurpose
 from shared.messaging.alerts import AlertKind, Alerts
@@ -148,13 +147,17 @@ class StrategyServing:
         return Failure(FailureKind.KEY_REFUSED, refused.message, wait_seconds) if wait_seconds > 0 else Resumed()
 
     async def _exit_follows(self, order: StrategyOrder) -> bool:
-        """Whether an exit of the same symbol waits behind the order, which is the head of its mailbox."""
+        """Whether a sale waits behind the order, which is the head of its mailbox.
+
+        A sale of another symbol counts too, because it cannot be sent while the head waits at the broker. The schedule
+        quotes again after it.
+        """
         for text in await self.redis.lrange(self.keys.mailbox(order.follower_id), 1, -1):
             try:
                 behind = StrategyOrder.model_validate_json(text)
             except ValueError:  # reported when it is the head
                 continue
-            if behind.symbol == order.symbol and behind.side is Side.SELL:
+            if behind.purpose is ExecutionPurpose.EXIT:
                 return True
         return False
 

@@ -107,18 +107,16 @@ class StrategyProgress(RecordedProgress):
 
     def _final(self, report: OrderReport) -> Settled[StrategyOrderEvent]:
         """The result of an order that is done at the broker."""
-        canceled_for = self.submission.canceled_for if self.submission else None
         if report.filled_quantity:
-            # An exit of the symbol ends the whole entry, also after a part was executed.
-            reason = canceled_for if canceled_for is SkipReason.EXIT_FOLLOWED else None
             left = report.quantity - report.filled_quantity
             message = f"{plain(left)} of {plain(report.quantity)} not executed" if left > 0 else ""
-            return self._settled(OrderState.FILLED, StrategyOutcome.FILLED, reason, message, report)
+            return self._settled(OrderState.FILLED, StrategyOutcome.FILLED, None, message, report)
         if self.order.limit_price is None:
             return self._settled(
                 OrderState.UNFILLED, StrategyOutcome.UNFILLED, FailReason.CANCELED, report.reason, report
             )
         message = f"nothing at {plain(self.order.limit_price)}" + (f" ({report.reason})" if report.reason else "")
+        canceled_for = self.submission.canceled_for if self.submission else None
         why = canceled_for or SkipReason.PRICE_LIMIT
         return self._settled(OrderState.UNFILLED, StrategyOutcome.UNFILLED, why, message, report)
 

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 from redis.asyncio import Redis
 
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.identity import FollowerId
+from shared.domain.identity import FollowerId, master_of_mailbox
 from shared.domain.instrument import Instrument
 from shared.domain.reconciliation.drift import Cause, Drift, Target, drifts
 from shared.domain.reconciliation.readings import AccountReading, OpenOrder
@@ -53,6 +53,8 @@ class ReconciliationReport:
     readings: dict[str, AccountReading] = field(default_factory=dict)
     copies: dict[str, CopyRecord] = field(default_factory=dict)
     """The ledger's records of the open orders, by copy order id."""
+    strategy_orders: frozenset[str] = frozenset()
+    """The client order ids among the open orders that belong to the strategy."""
     drifts: list[Drift] = field(default_factory=list)
     """Differences that are not repaired."""
     repaired: list[Drift] = field(default_factory=list)
@@ -65,7 +67,7 @@ class ReconciliationReport:
         """The open orders of every account that was read, by follower, each with its ownership."""
         now = datetime.now(UTC)
         return [
-            (follower_id, order, ownership_of(order, reading, self.copies, now))
+            (follower_id, order, ownership_of(order, reading, self.copies, now, self.strategy_orders))
             for follower_id, reading in sorted(self.readings.items())
             for order in reading.open_orders or ()
         ]
@@ -113,7 +115,8 @@ class Reconciliation:
             submitting, accounts, alerts = await pipeline.execute()
         raised = current_alerts(alerts, datetime.now(UTC))
         concerned = {target.follower_id for target in targets}
-        concerned |= {FollowerId(follower_id.decode()) for follower_id in submitting}
+        mailboxes = {FollowerId(name.decode()) for name in submitting}
+        concerned |= {name for name in mailboxes if master_of_mailbox(name) is None}
         concerned |= {
             FollowerId(follower_id.decode()) for follower_id, stored in accounts.items() if _has_locked(stored)
         }
@@ -249,6 +252,7 @@ class Reconciliation:
         listed = [order for reading in readings.values() for order in reading.open_orders or ()]
         named = {order.client_order_id for order in listed if order.client_order_id}
         result.copies = await asyncio.to_thread(self._targets.copies, self._keys.broker, named)
+        result.strategy_orders = await asyncio.to_thread(self._targets.strategy_orders, self._keys.broker, named)
         lots = await self._lots()
         now = datetime.now(UTC)
         found: list[Drift] = []

@@ -6,14 +6,13 @@ Reads only. Some round trips, and one more per 1,000 mailboxes with orders.
 import time
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from redis import Redis
 from redis.exceptions import ResponseError
 
 from shared.domain.accounts.reading_schedule import LATE_READING_SECONDS
-from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import StopState
@@ -165,9 +164,16 @@ def _is_unknown(submission: str) -> bool:
         return False
 
 
+class _Replayable(BaseModel):
+    """What a copy order and an order of the strategy have in common."""
+
+    version: Literal[1]
+    replayed: bool
+
+
 def _is_replayed(order: str | None) -> bool:
     try:
-        return order is not None and CopyOrder.model_validate_json(order).replayed
+        return order is not None and _Replayable.model_validate_json(order).replayed
     except ValidationError:
         # Its version is not known here: an alert says so.
         return False

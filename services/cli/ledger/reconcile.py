@@ -23,6 +23,7 @@ from shared.queries.ledger import AdjustmentLine, read_adjustments
 _OWNERSHIP = {
     Ownership.IN_FLIGHT: "nija's, under way",
     Ownership.STRAY: "nija's, stray",
+    Ownership.STRATEGY: "nija's, of the strategy",
     Ownership.OWN: "the follower's own",
 }
 Found = Mapping[Broker, ReconciledBroker]

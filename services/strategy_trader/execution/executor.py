@@ -42,7 +42,7 @@ from shared.persistence.strategy.books import StrategyBooks
 T = TypeVar("T")
 
 POLL_SECONDS: Final = 0.25
-"""Between two looks into the ledger for the end of an order."""
+"""Between two readings of the ledger, until it has the end of an order."""
 LONGEST_SLEEP: Final = timedelta(seconds=1)
 """While no order is due. A sale that ends the entry is noticed after this time."""
 BACKOFF: Final = Backoff(0.5, 10)

@@ -3,7 +3,7 @@
 A follower may have open orders of its own. They are shown and never touched.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 from enum import StrEnum
 
@@ -36,15 +36,26 @@ class Ownership(StrEnum):
     """A copy order that a mailbox waits for, or that was settled a moment ago."""
     STRAY = "stray"
     """A copy order that is final, or that no mailbox waits for."""
+    STRATEGY = "strategy"
+    """An order of the strategy: the account is a master's too. Its own execution follows it to its end."""
     OWN = "own"
     """The follower placed it itself; it is never touched."""
 
 
 def ownership_of(
-    order: OpenOrder, reading: AccountReading, copies: Mapping[str, CopyRecord], now: datetime
+    order: OpenOrder,
+    reading: AccountReading,
+    copies: Mapping[str, CopyRecord],
+    now: datetime,
+    strategy_orders: Collection[str] = (),
 ) -> Ownership:
-    """Return whose an open order of the reading is. `copies`: what the ledger knows, by copy order id."""
+    """Return whose an open order of the reading is. `copies`: what the ledger knows, by copy order id.
+
+    `strategy_orders`: the client order ids among the open orders that belong to the strategy.
+    """
     name = order.client_order_id
+    if name in strategy_orders:
+        return Ownership.STRATEGY
     if name in {mail.copy_order_id for mail in reading.waiting}:
         return Ownership.IN_FLIGHT
     copy = copies.get(name) if name else None

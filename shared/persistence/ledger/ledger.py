@@ -61,7 +61,7 @@ class Written:
 
     decisions: int
     order_events: int
-    """Of copies and of the strategy."""
+    """Events of copies and of the strategy."""
     snapshots: int
     conflicts: tuple[int, ...]
     """Places in the batch of final events that contradict the ledger: a broken invariant, to be reported."""

@@ -39,6 +39,7 @@ _COPIES = text("""
     WHERE o.broker = :broker AND o.copy_order_id = ANY(:ids)
 """)
 
+_STRATEGY_ORDERS = text("SELECT order_id FROM strategy_orders WHERE broker = :broker AND order_id = ANY(:ids)")
 
 _LAST_ORDER = text("""
     SELECT broker_order_id, symbol FROM order_events
@@ -89,3 +90,11 @@ class Targets:
             rows = connection.execute(_COPIES, {"broker": broker.value, "ids": list(ids)}).mappings()
             found = [CopyRecord.model_validate(dict(row)) for row in rows]
         return {record.copy_order_id: record for record in found}
+
+    def strategy_orders(self, broker: Broker, ids: Collection[str]) -> frozenset[str]:
+        """The orders of the strategy among these client order ids."""
+        if not ids:
+            return frozenset()
+        with transaction(self._engine) as connection:
+            asked = {"broker": broker.value, "ids": list(ids)}
+            return frozenset(connection.scalars(_STRATEGY_ORDERS, asked))

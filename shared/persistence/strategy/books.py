@@ -36,8 +36,11 @@ _EXECUTIONS, _ORDERS = table_of(StrategyExecutionRow), table_of(StrategyOrderRow
 _EVENTS, _RESULTS = table_of(StrategyOrderEventRow), table_of(StrategyResultRow)
 _FINAL = _EVENTS.c.outcome.is_not(None)
 
-_GOES_ON = frozenset({SkipReason.TOO_OLD, SkipReason.PRICE_LIMIT, FailReason.CANCELED})
-"""Reasons after which the next order of the plan may follow. After any other one, the same would happen again."""
+_GOES_ON = frozenset({SkipReason.TOO_OLD, SkipReason.PRICE_LIMIT, SkipReason.EXIT_FOLLOWED, FailReason.CANCELED})
+"""Reasons after which the next order of the plan may follow. After any other one, the same would happen again.
+
+An entry whose own symbol is sold ends because of that sale, and not because of this reason.
+"""
 
 
 class StrategyBooks:
@@ -194,14 +197,14 @@ def _same_decision(table: Any) -> Any:
 
 def _child(row: RowMapping) -> StrategyChild:
     outcome, reason = row["outcome"], row["reason"]
-    may_go_on = outcome == StrategyOutcome.FILLED.value and not reason
+    may_go_on = outcome in (None, StrategyOutcome.FILLED.value) or reason in _GOES_ON
     return StrategyChild(
         number=row["number"],
         quantity=row["quantity"],
         placed_at=row["placed_at"],
         is_final=outcome is not None,
         filled=row["filled_quantity"] or ZERO,
-        stops="" if outcome is None or may_go_on or reason in _GOES_ON else f"{reason}: {row['message']}".rstrip(": "),
+        stops="" if may_go_on else f"{reason}: {row['message']}".rstrip(": "),
     )
 
 

@@ -14,7 +14,7 @@ from shared.domain.stop import StopMode
 from shared.messaging import stops
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.strategy_mail import StrategyMail
-from tests.support.examples import an_order
+from tests.support.examples import an_instrument, an_order
 from tests.support.faulty_broker import PRICE, Fate, ProcessDied
 from tests.support.running.stops import stop
 from tests.support.running.worker_bench import KEYS, WorkerBench
@@ -158,15 +158,17 @@ async def test_a_quote_waits_at_the_broker_and_is_canceled_when_it_expires(bench
     assert len(bench.account.canceled) == 1
 
 
-async def test_a_sale_behind_a_quote_ends_the_quote(bench: WorkerBench) -> None:
-    """The quote would stand for an hour. It is canceled for the sale, which says so to the schedule."""
+@pytest.mark.parametrize("sold", ["BTC/USD", "ETH/USD"])
+async def test_a_sale_behind_a_quote_ends_the_quote(bench: WorkerBench, sold: str) -> None:
+    """The quote would stand for an hour. It is canceled, also for a sale of another symbol, which may be urgent."""
+    bench.instruments = {each: an_instrument(symbol=each) for each in ("BTC/USD", "ETH/USD")}
     now = datetime.now(UTC)
     quote = an_entry(
         limit_price=PRICE - 10,
         time_in_force=TimeInForce.GOOD_TIL_CANCELED,
         expires_at=now + timedelta(hours=1),
     )
-    await put(bench, quote, a_strategy_sale())
+    await put(bench, quote, a_strategy_sale(symbol=sold))
     first, second = await serve_strategy(bench)
     assert (first.outcome, first.reason) == (StrategyOutcome.UNFILLED, SkipReason.EXIT_FOLLOWED)
     assert second.outcome is StrategyOutcome.FILLED

@@ -22,6 +22,7 @@ from shared.domain.instrument import Instrument
 from shared.domain.market_data import BookLevel, OrderBook
 from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
 from shared.domain.symbol import Symbol
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.scripts import ScriptRunner
 from shared.messaging.strategy_mail import StrategyMail
 from shared.persistence.strategy.books import StrategyBooks
@@ -115,7 +116,11 @@ class ExecutorBench:
 
     @asynccontextmanager
     async def at_work(self) -> AsyncIterator[None]:
-        """Let a worker serve, and a bookkeeper write, meanwhile."""
+        """Let a worker serve, and a bookkeeper write, meanwhile. What an earlier worker had claimed is free again."""
+        for name in await self.world.redis.zrange(KEYS.claims, 0, -1):
+            await self.world.redis.zadd(KEYS.claims, {name: 0})
+        mailboxes = self.world.bench.mailboxes
+        await mailboxes.sweep(limit=100, account_reads=0, account_read_again_ms=60_000, overdue_ms=60_000)
 
         async def work() -> None:
             while True:
@@ -127,8 +132,7 @@ class ExecutorBench:
         try:
             yield
         finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
+            await end_tasks(task)
 
     async def run(self, work: Callable[[StrategyExecutor], Awaitable[Any]]) -> Any:
         """Do the work in a new process. None: the process died."""

@@ -54,3 +54,12 @@ async def test_a_store_that_is_away_is_asked_again() -> None:
         await ring.of(1, ["alice"])
     store.is_away = False
     assert (await ring.of(1, ["alice"]))["alice"] == KEY
+
+
+async def test_the_key_of_a_master_account_is_read_each_time() -> None:
+    """The follower list does not say when it changes. The keys of followers stay known."""
+    store = Store()
+    ring = KeyRing(store.load)
+    await ring.of(1, ["alice", "master:main"])
+    assert (await ring.of(1, ["alice", "master:main"]))["master:main"] == KEY
+    assert store.asked == [["alice", "master:main"], ["master:main"]]

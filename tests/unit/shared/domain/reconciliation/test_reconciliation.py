@@ -167,6 +167,14 @@ def test_an_open_order_is_in_flight_stray_or_the_followers_own(
     )
 
 
+def test_an_order_of_the_strategy_is_no_stray_order_and_not_the_persons_own() -> None:
+    """Its own execution follows it to its end, so a repair does not cancel it."""
+    order = an_open_order()
+    read = a_reading(open_orders=(order,))
+    assert ownership_of(order, read, {}, NOW, {"1" * 32}) is Ownership.STRATEGY
+    assert stray_orders(read, [a_target()], {}, NOW) == []
+
+
 @pytest.mark.parametrize("cause", list(Cause))
 def test_what_passes_by_itself_needs_no_attention_and_what_is_repaired_does(cause: Cause) -> None:
     """Unknown orders need attention too, but have their own alert."""
