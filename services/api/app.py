@@ -29,6 +29,8 @@ PORT: Final = 8300
 _HIGHEST_PORT: Final = 65_535
 _BEAT_SECONDS: Final = 1.0
 _PING_SECONDS: Final = 5.0
+_BACKLOG: Final = 2048
+"""Connections that wait to be accepted; the number that the server uses."""
 _CONNECTIONS: Final = 10
 """To PostgreSQL, and as many again in busy moments. The framework answers at most 40 requests at once."""
 
@@ -53,6 +55,7 @@ async def run(settings: Settings, listener: socket.socket, start: Start) -> None
             await database_is_usable(connections.engine, stopping, system.database.without_server)
             if stopping.is_set():
                 return
+            _begin_to_listen(listener)
             system.database.worked()
             start.succeeded()
             address, port = listener.getsockname()[:2]
@@ -113,7 +116,7 @@ async def _ping(system: ApiSystem) -> None:
 
 
 def _listen(address: str, port: int) -> socket.socket:
-    """Listen, before anything else is done. Raises ConfigurationError."""
+    """Take the port, before anything else is done. Raises ConfigurationError."""
     with contextlib.ExitStack() as closing:
         try:
             family, *_, where = socket.getaddrinfo(address, port, type=socket.SOCK_STREAM)[0]
@@ -121,11 +124,26 @@ def _listen(address: str, port: int) -> socket.socket:
             listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             listener.bind(where)
         except OSError as error:
-            raise ConfigurationError(
-                f"--port {port}: cannot listen on {address}: {error.strerror}; choose another"
-            ) from None
+            raise _taken(address, port, error) from None
         closing.pop_all()
     return listener
+
+
+def _begin_to_listen(listener: socket.socket) -> None:
+    """Accept connections. Raises ConfigurationError.
+
+    Two processes can bind one port while neither listens, because both wait for PostgreSQL. The event loop would not
+    report that the second one cannot listen.
+    """
+    try:
+        listener.listen(_BACKLOG)
+    except OSError as error:
+        address, port = listener.getsockname()[:2]
+        raise _taken(address, port, error) from None
+
+
+def _taken(address: str, port: int, error: OSError) -> ConfigurationError:
+    return ConfigurationError(f"--port {port}: cannot listen on {address}: {error.strerror}; choose another")
 
 
 def main() -> None:

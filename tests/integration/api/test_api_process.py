@@ -13,8 +13,9 @@ from pathlib import Path
 import pytest
 import requests
 
-from services.api.app import main
+from services.api.app import _begin_to_listen, _listen, main
 from services.local_system.embedded import free_port
+from shared.config import ConfigurationError
 from shared.observability.logging import configure_logging
 from tests.support.api import ENVIRONMENT_TOKEN
 
@@ -103,6 +104,15 @@ def refused(
 
     yield start
     configure_logging("tests", level="warning")
+
+
+def test_a_port_that_another_process_took_in_the_meantime_is_refused() -> None:
+    """Two processes that wait for PostgreSQL can both take a port, and only one of them can listen."""
+    first = _listen("127.0.0.1", free_port())
+    with first, _listen(*first.getsockname()) as second:
+        _begin_to_listen(first)
+        with pytest.raises(ConfigurationError, match="Address already in use; choose another"):
+            _begin_to_listen(second)
 
 
 def test_it_does_not_start_without_what_it_needs(refused: Callable[..., str]) -> None:
