@@ -21,7 +21,10 @@ def explain(
     ],
     as_json: Annotated[bool, typer.Option("--json", help="Print one JSON object.")] = False,
 ) -> None:
-    """Show a recorded decision value by value: the market, the account, the limits of the size, and the gate's answer."""
+    """Show why the strategy traded or not, with every value that led to a recorded decision.
+
+    The values are those of the market, of the account, of the limits of the size, and of the capital gate's answer.
+    """
     with open_connections(reached_settings()) as connections, output.progress("reading the decision"):
         found = read_decision(connections, decision_id)
     if found is None:
