@@ -81,22 +81,14 @@ class OrderState(StrEnum):
     """Certainly refused by the broker, or ended without any fill. Failed."""
 
 
-class OrderEvent(BaseModel):
-    """A change of one copy order's state, reported by the worker."""
+class _OrderChange(BaseModel):
+    """What the worker reports of every order, of a copy or of the strategy. Its amounts are absolute."""
 
     model_config = ConfigDict(frozen=True)
 
-    version: Literal[1] = 1
-    type: Literal["order"] = "order"
-    broker: Broker
-    copy_order_id: CopyOrderId
-    sequence: int
-    follower_id: FollowerId
     symbol: Symbol
     side: Side
     state: OrderState
-    outcome: Outcome | None = None
-    """Set on the one final event of an order only."""
     reason: SkipReason | FailReason | None = None
     message: str = ""
     """The broker's own words, without secrets."""
@@ -110,16 +102,29 @@ class OrderEvent(BaseModel):
     """In quote currency, without the fee."""
     fee: Amount = ZERO
     fee_currency: str = ""
-    position_after: Amount = ZERO
-    carried_exit_after: Amount = ZERO
     claimed_at: Instant | None = None
-    """When a worker claimed the follower."""
+    """When a worker claimed the mailbox."""
     submitted_at: Instant | None = None
     """When the send was begun."""
     accepted_at: Instant | None = None
     """When the broker answered with an order id, or a look-up found the order there."""
     occurred_at: Instant
     """When this change was decided. For a final event: when the order was settled."""
+
+
+class OrderEvent(_OrderChange):
+    """A change of one copy order's state, reported by the worker."""
+
+    version: Literal[1] = 1
+    type: Literal["order"] = "order"
+    broker: Broker
+    copy_order_id: CopyOrderId
+    sequence: int
+    follower_id: FollowerId
+    outcome: Outcome | None = None
+    """Set on the one final event of an order only."""
+    position_after: Amount = ZERO
+    carried_exit_after: Amount = ZERO
 
 
 class StrategyOutcome(StrEnum):
@@ -134,10 +139,8 @@ class StrategyOutcome(StrEnum):
     """The broker certainly refused it."""
 
 
-class StrategyOrderEvent(BaseModel):
-    """A change of one order of the strategy, reported by the worker. Its amounts are absolute."""
-
-    model_config = ConfigDict(frozen=True)
+class StrategyOrderEvent(_OrderChange):
+    """A change of one order of the strategy, reported by the worker."""
 
     version: Literal[1] = 1
     type: Literal["strategy_order"] = "strategy_order"
@@ -147,28 +150,8 @@ class StrategyOrderEvent(BaseModel):
     master_account: MasterAccount
     decision_id: DecisionId
     number: int
-    symbol: Symbol
-    side: Side
-    state: OrderState
     outcome: StrategyOutcome | None = None
     """Set on the one final event of an order only."""
-    reason: SkipReason | FailReason | None = None
-    message: str = ""
-    """The broker's own words, without secrets."""
-    attempt: int = 0
-    """How many sends were begun."""
-    broker_order_id: str | None = None
-    quantity: Amount = ZERO
-    """The sent quantity, in base currency."""
-    filled_quantity: Amount = ZERO
-    cost: Amount = ZERO
-    """In quote currency, without the fee."""
-    fee: Amount = ZERO
-    fee_currency: str = ""
-    claimed_at: Instant | None = None
-    submitted_at: Instant | None = None
-    accepted_at: Instant | None = None
-    occurred_at: Instant
 
 
 class SnapshotEvent(BaseModel):

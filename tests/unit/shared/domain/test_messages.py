@@ -13,10 +13,18 @@ from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.copying.follower import Follower
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.events import EVENT, DecisionBatch, FollowerDisabled, OrderEvent, SnapshotEvent
+from shared.domain.events import (
+    EVENT,
+    DecisionBatch,
+    FollowerDisabled,
+    OrderEvent,
+    SnapshotEvent,
+    StrategyOrderEvent,
+)
 from shared.domain.fill import AccountFill
 from shared.domain.identity import CopyOrderId
 from shared.domain.instrument import Instrument
+from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.messaging.mailboxes import Submission
 
 MODELS: list[type[BaseModel]] = [
@@ -27,6 +35,8 @@ MODELS: list[type[BaseModel]] = [
     Submission,
     DecisionBatch,
     OrderEvent,
+    StrategyOrder,
+    StrategyOrderEvent,
     SnapshotEvent,
     FollowerDisabled,
     AccountSnapshot,
@@ -77,6 +87,20 @@ VERSION_1: dict[str, str] = {
         '"claimed_at":"2026-01-05T12:00:00Z","submitted_at":"2026-01-05T12:00:00.1Z",'
         '"accepted_at":"2026-01-05T12:00:00.2Z","occurred_at":"2026-01-05T12:00:00.3Z"}'
     ),
+    "StrategyOrder": (
+        '{"version":1,"id":"17f3a9b93119523ba4f9fe063dd4a6a2","broker":"kraken","master_account":"main",'
+        '"decision_id":"d7","number":2,"purpose":"entry","symbol":"BTC/USD","side":"buy","quantity":"0.001",'
+        '"limit_price":"50025","time_in_force":"ioc","placed_at":"2026-01-05T12:00:00.123456Z",'
+        '"expires_at":"2026-01-05T12:01:00.123456Z","decided_at":"2026-01-05T12:00:00.123456Z","replayed":false}'
+    ),
+    "StrategyOrderEvent": (
+        '{"version":1,"type":"strategy_order","broker":"kraken","order_id":"17f3a9b93119523ba4f9fe063dd4a6a2",'
+        '"master_account":"main","decision_id":"d7","number":2,"symbol":"BTC/USD","side":"buy","state":"filled",'
+        '"outcome":"filled","reason":null,"message":"","attempt":1,"broker_order_id":"O1","quantity":"0.001",'
+        '"filled_quantity":"0.001","cost":"50","fee":"0.13","fee_currency":"USD","claimed_at":"2026-01-05T12:00:00Z",'
+        '"submitted_at":"2026-01-05T12:00:00.1Z","accepted_at":"2026-01-05T12:00:00.2Z",'
+        '"occurred_at":"2026-01-05T12:00:00.3Z"}'
+    ),
     "SnapshotEvent": (
         '{"version":1,"type":"snapshot","broker":"kraken","follower_id":"alice","equity":"1000","cash":"900",'
         '"held":"50","positions":"50","unpriced":["XYZ"],"occurred_at":"2026-01-05T12:00:00Z"}'
@@ -105,13 +129,15 @@ def test_version_1_stays_readable(model: type[BaseModel]) -> None:
     assert {name: new[name] for name in same_moments} == same_moments
 
 
-@pytest.mark.parametrize("name", ["DecisionBatch", "OrderEvent", "SnapshotEvent", "FollowerDisabled"])
+@pytest.mark.parametrize(
+    "name", ["DecisionBatch", "OrderEvent", "StrategyOrderEvent", "SnapshotEvent", "FollowerDisabled"]
+)
 def test_an_event_says_which_it_is(name: str) -> None:
     """The field `type` chooses the model."""
     assert type(EVENT.validate_json(VERSION_1[name])).__name__ == name
 
 
-@pytest.mark.parametrize("name", ["MasterFill", "CopyOrder", "Submission", "OrderEvent"])
+@pytest.mark.parametrize("name", ["MasterFill", "CopyOrder", "StrategyOrder", "Submission", "OrderEvent"])
 def test_an_unknown_version_is_refused(name: str) -> None:
     """A message of the future is not guessed at."""
     model = next(m for m in MODELS if m.__name__ == name)
