@@ -4,7 +4,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any, ClassVar
 
-from sqlalchemy import BigInteger
+from sqlalchemy import BigInteger, CheckConstraint, Index, text
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlmodel import Field, SQLModel
 
@@ -31,6 +31,18 @@ class StrategyDecisionRow(SQLModel, table=True):
     """A decision with all values that led to it. It is stored before an order is sent."""
 
     __tablename__: ClassVar[str] = "strategy_decisions"
+    __table_args__ = (
+        Index(
+            "strategy_decisions_by_candle",
+            "broker",
+            "master_account",
+            "symbol",
+            "candle",
+            postgresql_where=text("candle IS NOT NULL"),
+        ),
+        Index("strategy_decisions_by_time", "broker", "master_account", "decided_at"),
+        CheckConstraint("kind IN ('enter', 'exit', 'hold')", name="strategy_decisions_kind_known"),
+    )
 
     decision_id: str = columns.text(key=True)
     broker: str = columns.text()
@@ -52,6 +64,17 @@ class StrategyPositionRow(SQLModel, table=True):
     """A position that the strategy opened, named by the decision that opened it."""
 
     __tablename__: ClassVar[str] = "strategy_positions"
+    __table_args__ = (
+        Index(
+            "strategy_positions_one_open_per_symbol",
+            "broker",
+            "master_account",
+            "symbol",
+            unique=True,
+            postgresql_where=text("closed_at IS NULL"),
+        ),
+        CheckConstraint("(closed_at IS NULL) = (net_profit IS NULL)", name="strategy_positions_closed_with_profit"),
+    )
 
     broker: str = columns.text(key=True)
     master_account: MasterAccount = columns.text(key=True)
