@@ -38,6 +38,8 @@ OPEN_SETTINGS: Final = {
     "NIJA_OPEN_PRICE_LIMIT_PERCENT": str(OPEN_LIMITS.margin * 100),
     "NIJA_OPEN_PRICE_LIMIT_LIQUID_PERCENT": str(OPEN_LIMITS.margin_of_liquid * 100),
 }
+WITHOUT_STRATEGY: Final = {"MULTI_BROKER_INDEPENDENT": "false"}
+"""The comparison waits until nobody trades. So the strategy's traders run, and trade nothing."""
 SHARES: Final = {name: Decimal(dollars) / MASTER_DOLLARS for name, dollars in {**_DOLLARS, **_MORE_DOLLARS}.items()}
 
 
@@ -49,7 +51,7 @@ class Paper:
             "nija-test",
             "paper",
             folder,
-            settings=OPEN_SETTINGS,
+            settings={**OPEN_SETTINGS, **WITHOUT_STRATEGY},
             added={"gate": gate("paper-redis", "paper-postgres", inside="paper", outside="outside")},
         )
         self.traders: list[Trader] = []

@@ -188,6 +188,7 @@ UPGRADE = (
     ["paper-bookkeeper"],
     [f"paper-broker-worker-{name}" for name in BROKERS],
     ["paper-flower", "paper-api", *(f"paper-master-trader-{name}" for name in BROKERS)],
+    [f"paper-strategy-trader-{name}" for name in BROKERS],
     ["paper-copy-engine"],
     [f"paper-broker-{name}" for name in BROKERS],
     REDIS,
