@@ -39,7 +39,7 @@ OPEN_SETTINGS: Final = {
     "NIJA_OPEN_PRICE_LIMIT_LIQUID_PERCENT": str(OPEN_LIMITS.margin_of_liquid * 100),
 }
 WITHOUT_STRATEGY: Final = {"MULTI_BROKER_INDEPENDENT": "false"}
-"""The comparison waits until nobody trades. So the strategy's traders run, and trade nothing."""
+"""The comparison waits until all trading has ended. So the strategy's traders run, and trade nothing."""
 SHARES: Final = {name: Decimal(dollars) / MASTER_DOLLARS for name, dollars in {**_DOLLARS, **_MORE_DOLLARS}.items()}
 
 
