@@ -18,7 +18,7 @@ from services.demo.person import Person
 from services.demo.scenario import steps
 from services.local_system.embedded_postgres import PostgresServer
 from services.local_system.paper_accounts import quote_currency, trader_key_file
-from services.local_system.processes import Surroundings, api_spec, paper_broker_spec, service_specs
+from services.local_system.processes import Surroundings, api_spec, paper_broker_spec, service_specs, trader_specs
 from shared.config import Settings, load_settings
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker
@@ -253,7 +253,8 @@ def test_nothing_in_the_file_is_a_secret() -> None:
 def commands_on_one_machine(settings: Settings, folder: Path) -> dict[str, list[str]]:
     """Name of the service → what `nija up` runs for it, without the Python before it."""
     around = Surroundings({}, folder, lambda name: folder / name, folder)
-    specs = [*service_specs(settings, list(Broker), around), api_spec(8300, around)]
+    brokers = list(Broker)
+    specs = [*service_specs(settings, brokers, around), *trader_specs(brokers, around), api_spec(8300, around)]
     specs += [paper_broker_spec(broker, 8000, folder, around, seed=1, candles=None) for broker in Broker]
     return {spec.name.replace("_", "-"): list(spec.command)[3:] for spec in specs}
 
