@@ -201,13 +201,13 @@ def test_redis_keeps_every_write_and_forgets_nothing(tmp_path: Path) -> None:
 
 
 def test_a_profile_starts_its_broker_and_no_other() -> None:
-    """Per broker its two stages; the shared services with any broker; paper is apart; nothing runs unasked."""
+    """Per broker its three stages; the shared services with any broker; paper is apart; nothing runs unasked."""
     assert all(service.get("profiles") for service in SERVICES.values())
     for broker in Broker:
         active = {name for name, service in SERVICES.items() if broker.value in service["profiles"]}
         assert active == {
             *("settings", "redis", "postgres", "migrate", "followers", "bookkeeper", "copy-engine", "flower", "api"),
-            *(f"master-trader-{broker.value}", f"broker-worker-{broker.value}"),
+            *(f"{stage}-{broker.value}" for stage in ("master-trader", "strategy-trader", "broker-worker")),
         }
         assert set(with_needs(SERVICES, sorted(active))) == active
     assert set(with_needs(SERVICES, PAPER)) == set(PAPER)
