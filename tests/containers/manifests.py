@@ -73,12 +73,15 @@ class Cluster:
 
     def _mounts(self, manifest: Manifest) -> list[str]:
         pod, container = pod_of(manifest), container_of(manifest)
-        empty = {volume["name"]: volume["emptyDir"] for volume in pod.get("volumes", [])}
+        volumes = {volume["name"]: volume for volume in pod.get("volumes", [])}
         options = []
         for mount in container.get("volumeMounts", []):
-            where = mount["mountPath"]
-            if mount["name"] in empty:
-                limit = empty[mount["name"]].get("sizeLimit", "64Mi").replace("Mi", "m")
+            where, of_pod = mount["mountPath"], volumes.get(mount["name"], {})
+            if "configMap" in of_pod:
+                assert of_pod["configMap"]["optional"], "the cluster of these tests mounts no ConfigMap"
+                options += ["--tmpfs", f"{where}:ro"]
+            elif of_pod:
+                limit = of_pod["emptyDir"].get("sizeLimit", "64Mi").replace("Mi", "m")
                 # `fsGroup` owns an emptyDir, too. The mode is the image's where it has such a folder.
                 options += ["--tmpfs", f"{where}:mode=2777,gid={pod['securityContext']['fsGroup']},size={limit}"]
             else:
