@@ -9,18 +9,20 @@ from shared.queries.traders import TraderFacts, TraderPosition, TradersStatus
 
 
 def show_traders(found: TradersStatus) -> None:
-    """Print the numbers of brokers, and a table with one row for each."""
+    """Print the numbers of brokers, and two tables with one row for each: how it runs, and what its account has."""
     say = output.console.print
     say(
         f"brokers: {found.total} in all, {len(found.connected)} connected, {len(found.funded)} funded, "
         f"{len(found.active)} active"
     )
-    shown = output.table()
-    output.text_columns(shown, "broker", "status", "connected", "funded", "trading")
-    output.number_columns(shown, "cycles", "good", "equity USD", "cash USD", "positions")
-    output.message_column(shown, "why not, or what is wrong")
+    runs, has = output.table(), output.table()
+    output.text_columns(runs, "broker", "status", "connected", "funded", "trading")
+    output.number_columns(runs, "cycles", "good")
+    output.text_columns(has, "broker")
+    output.number_columns(has, "equity USD", "cash USD", "positions")
+    output.message_column(has, "why not, or what is wrong")
     for each in found.traders:
-        shown.add_row(
+        runs.add_row(
             each.broker.value,
             each.status.value,
             _yes(each.connected),
@@ -28,12 +30,16 @@ def show_traders(found: TradersStatus) -> None:
             _yes(each.trading),
             f"{each.successful_cycles}/{each.cycles}",
             f"{each.success_rate:.1%}",
+        )
+        has.add_row(
+            each.broker.value,
             "–" if each.equity_usd is None else plain(round_down(each.equity_usd, CENT)),
             "–" if each.cash_usd is None else plain(round_down(each.cash_usd, CENT)),
             str(len(each.positions)),
             output.short_message(each.why_not or each.doubt),
         )
-    output.show(shown)
+    output.show(runs)
+    output.show(has)
     for each in found.traders:
         _show_errors(each)
 

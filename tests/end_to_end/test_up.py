@@ -28,6 +28,7 @@ PROCESSES = [
     "copy_engine",
     "broker_worker-kraken",
     "master_trader-kraken",
+    "strategy_trader-kraken",
     "api",
 ]
 

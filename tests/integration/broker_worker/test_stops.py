@@ -23,7 +23,11 @@ from tests.support.running.stops import stop
 from tests.support.running.worker_bench import KEYS, WorkerBench, held
 
 SEEN_SECONDS = 2.0
-REASONS = {StopMode.HALT: SkipReason.STOPPED, StopMode.CLOSE_ONLY: SkipReason.CLOSE_ONLY}
+REASONS = {
+    StopMode.HALT: SkipReason.STOPPED,
+    StopMode.CLOSE_ONLY: SkipReason.CLOSE_ONLY,
+    StopMode.FLATTEN: SkipReason.CLOSE_ONLY,
+}
 
 
 async def serve_some(bench: WorkerBench, times: int = 3) -> None:
