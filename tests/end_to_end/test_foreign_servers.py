@@ -33,6 +33,9 @@ RARE = {
     # What the bookkeeper does with events that another one left behind, and with those that cannot be written.
     "xclaim",
     "lrange",
+    # What the API does when it counts the requests of a token.
+    "pttl",
+    "rename",
     # Benchmarks, and commands for a single order.
     "exists",
 }
