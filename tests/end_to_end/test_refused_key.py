@@ -139,6 +139,7 @@ def system(paper: PaperServer, tmp_path: Path) -> Iterator[System]:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(300)
 def test_a_refused_key_stops_its_own_follower_until_it_has_another(system: System) -> None:
     """The key of bob is refused while nija runs: alice copies on, and bob copies again with a correct key."""
     with system.up() as said:
