@@ -33,7 +33,7 @@ ENDLESS = "/api/events"
 """A stream has no end, so a request of it would have none either. Its own tests are in test_events.py."""
 
 
-NOBODY = "http://127.0.0.1:1"
+UNUSED_ADDRESS = "http://127.0.0.1:1"
 """Where no broker answers. Each request of these tests has an event loop of its own, so no connection may stay open."""
 QUESTIONS = {
     "/api/capital/position-size/kelly",
@@ -47,7 +47,7 @@ QUESTIONS = {
 def settings(variables: dict[str, str]) -> Settings:
     """No request of these tests is one too many, no broker shows market data, and the master has a key."""
     key = {"KRAKEN_API_KEY": f"master{CANARY}", "KRAKEN_API_SECRET": CANARY}
-    settings = load_settings({**variables, **key, "KRAKEN_BASE_URL": NOBODY, "NIJA_RATE_LIMITS": "false"})
+    settings = load_settings({**variables, **key, "KRAKEN_BASE_URL": UNUSED_ADDRESS, "NIJA_RATE_LIMITS": "false"})
     return settings.model_copy(update={"api_requests_per_minute": 1_000_000})
 
 
