@@ -14,7 +14,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle_facts import CycleFacts
-from services.strategy_trader.dealer import CycleBooks, Dealer, InThread
+from services.strategy_trader.dealer import Dealer
+from services.strategy_trader.ports import CycleBooks, InThread
 from services.strategy_trader.venue import AccountUnusable, TraderVenue, VenueAccount
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.domain.amounts import ZERO, plain
@@ -65,6 +66,7 @@ class Cycle:
 
     async def run(self, number: int, state: TraderState, stopping: asyncio.Event) -> TraderState:
         """Run a cycle and return the state after it. `stopping` ends it after the pair in hand."""
+        await self._dealer.until_ready()
         account = await self._venue.account()
         facts = account.facts
         state = state.with_account(facts.equity, facts.free_cash)
@@ -77,7 +79,7 @@ class Cycle:
             positions=len(self._dealer.positions),
             opens_stopped=why,
         )
-        doubts: list[str] = []
+        doubts = self._dealer.troubles
         if state.funded or self._dealer.positions:
             known = CycleFacts(
                 number,
@@ -89,7 +91,7 @@ class Cycle:
                 self._dealer,
             )
             await self._decide_all(known, stopping, with_entries=state.funded)
-            doubts = known.doubts
+            doubts += known.doubts
         routed = self._routed(account) if state.funded else ""
         return state.model_copy(
             update={

@@ -12,7 +12,8 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.strategy_trader.dealer import CycleBooks, Dealer, InThread, Pause
+from services.strategy_trader.dealer import Dealer
+from services.strategy_trader.ports import CycleBooks, InThread, Pause
 from services.strategy_trader.venue import TraderVenue
 from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of

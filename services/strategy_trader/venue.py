@@ -91,6 +91,13 @@ class VenueAccount:
         """Where the money of the account, which is at this broker, should buy coins."""
         return route_of(broker, self.facts.equity, self.offers)
 
+    def quantity_of(self, base: str) -> Decimal:
+        """How much of an asset the account has, free or held by orders."""
+        if self.capital is not None:
+            return self.capital.reading.holdings.total.get(base, ZERO)
+        listed = sum((each.quantity for each in self.facts.positions if each.instrument.base == base), ZERO)
+        return max(listed, self.free.get(base, ZERO))
+
     def held_usd(self, instrument: Instrument) -> Decimal:
         """The value of an asset in the account, whichever way it was bought."""
         held = [each.value for each in self.facts.positions if each.instrument.base == instrument.base]

@@ -28,7 +28,7 @@ from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, StrategyDecision
-from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
+from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionResult, ExecutionUnderWay, StrategySale
 from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.observability.vitals import Duty
@@ -136,6 +136,10 @@ class WorldExecutor:
     """Nothing is executed."""
     hangs: bool = False
     """An execution does not end before its task is canceled."""
+    lacks_funds: bool = False
+    """When nothing is executed: the account has too little."""
+    begun: dict[str, ExecutionUnderWay] = field(default_factory=dict)
+    """What an earlier process began, and did not end."""
     results: dict[str, ExecutionResult] = field(default_factory=dict)
     sent: list[tuple[Side, Decimal]] = field(default_factory=list)
     sent_at: list[datetime] = field(default_factory=list)
@@ -147,8 +151,15 @@ class WorldExecutor:
     async def sell(self, decision_id: DecisionId, sale: StrategySale) -> ExecutionResult:
         return await self._execute(decision_id, sale.instrument, Side.SELL, sale.quantity)
 
-    async def resume(self) -> Sequence[ExecutionResult]:
-        return []
+    def under_way(self) -> Sequence[ExecutionUnderWay]:
+        return list(self.begun.values())
+
+    async def go_on(self, decision_id: DecisionId) -> ExecutionResult:
+        """Fill what was begun, unless it hangs."""
+        begun = self.begun[decision_id]
+        side = Side.BUY if begun.purpose is ExecutionPurpose.ENTRY else Side.SELL
+        instrument = self.venue.instrument.model_copy(update={"symbol": begun.symbol})
+        return await self._execute(decision_id, instrument, side, begun.quantity)
 
     def result(self, decision_id: DecisionId) -> ExecutionResult | None:
         return self.results.get(decision_id)
@@ -178,7 +189,8 @@ class WorldExecutor:
             symbol=instrument.symbol,
             side=side,
             quantity=quantity,
-            message="insufficient funds" if self.fails else "",
+            message="refused" if self.fails else "",
+            lacked_funds=self.fails and self.lacks_funds,
             fills=() if self.fails else (filled,),
             ended_at=self.venue.now(),
         )

@@ -63,17 +63,18 @@ async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
 
 
 async def test_the_next_update_tries_again_only_after_a_pause(time: VirtualTime) -> None:
-    """The broker refuses the sale. Price updates come every two seconds, and sales every 15."""
+    """The broker refuses the sale. Price updates come every two seconds, and sales after 15, 30, 60 seconds and so on."""
     trader = holding(time)
     trader.executor.fails = True
     trader.venue.bid = CLOSE * Decimal("0.98")
     async with running(trader.loop()):
-        await time.run_for(40)
+        await time.run_for(120)
     pauses = [
         after - before for before, after in zip(trader.executor.sent_at, trader.executor.sent_at[1:], strict=False)
     ]
-    assert len(trader.executor.sent) == 3
-    assert all(pause >= timedelta(seconds=15) for pause in pauses)
+    assert len(trader.executor.sent) == 4
+    for pause, least in zip(pauses, (15, 30, 60), strict=True):
+        assert timedelta(seconds=least) <= pause <= timedelta(seconds=least + UPDATE_SECONDS)
     assert "opening" in trader.books.positions
 
 
@@ -108,7 +109,7 @@ async def test_a_balance_of_zero_is_sold_anyway_and_then_written_off(time: Virtu
     """The account shows no bitcoin. One sale is tried, the broker refuses it, and the position ends."""
     trader = holding(time)
     trader.venue.shown = {}
-    trader.executor.fails = True
+    trader.executor.fails = trader.executor.lacks_funds = True
     trader.venue.bid = CLOSE + 1000  # beyond the last target, so a cycle sells and no emergency does
     async with running(trader.loop()):
         await time.run_for(CYCLE_SECONDS)
