@@ -105,8 +105,8 @@ class Cycle:
         held = [each.position.instrument for each in self._dealer.positions.values()]
         others: list[Instrument] = []
         if with_entries:
-            bases = {each.base for each in held}
-            pairs = [each for each in await self._venue.pairs(known.account) if each.base not in bases]
+            busy = self._dealer.bases
+            pairs = [each for each in await self._venue.pairs(known.account) if each.base not in busy]
             newest = _newest_candle(self._venue.now())
             others = [each for each in pairs if known.decided.get(each.symbol, newest - INTERVAL.length) < newest]
         windows = await self._windows([*held, *others], known)
@@ -116,7 +116,8 @@ class Cycle:
                 await self._decide_on_position(known, instrument, window)
         for instrument in others:
             window = windows.get(instrument.symbol)
-            if window is not None and not stopping.is_set():
+            # An entry of this cycle may have begun to buy the asset in another pair.
+            if window is not None and instrument.base not in self._dealer.bases and not stopping.is_set():
                 await self._decide_on_entry(known, instrument, window)
 
     async def _windows(self, instruments: Sequence[Instrument], known: CycleFacts) -> dict[Symbol, Window]:

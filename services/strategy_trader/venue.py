@@ -269,7 +269,9 @@ def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: De
     What the account holds of an asset besides them stays a position that nija did not open. `spent`: what the strategy
     has spent since the account was read.
     """
-    quantities = {each.instrument.base: each.quantity for each in own}
+    quantities: dict[str, Decimal] = {}
+    for each in own:
+        quantities[each.instrument.base] = quantities.get(each.instrument.base, ZERO) + each.quantity
     rest = [
         each.model_copy(update={"quantity": each.quantity - quantities.get(each.instrument.base, ZERO)})
         for each in account.facts.positions

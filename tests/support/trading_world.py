@@ -59,6 +59,8 @@ class WorldVenue:
     """Quantity per coin that the account shows."""
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
+    quotes: tuple[str, ...] = ("USD",)
+    """What bitcoin is traded against."""
     candles_read: int = 0
 
     @property
@@ -84,7 +86,7 @@ class WorldVenue:
         return self.stopped
 
     async def pairs(self, account: VenueAccount) -> Sequence[Instrument]:
-        return [self.instrument]
+        return [self.instrument.model_copy(update={"symbol": Symbol("BTC", quote)}) for quote in self.quotes]
 
     async def candles(self, instrument: Instrument) -> Sequence[Candle]:
         self.candles_read += 1
@@ -110,7 +112,7 @@ class WorldVenue:
         book = a_book(str(CLOSE), str(CLOSE)).model_copy(update={"at": self.now()})
         inputs = GateInputs(
             request=EntryRequest(
-                instrument=self.instrument,
+                instrument=entry.inputs.account.instrument,
                 signal_score=Decimal(entry.gate.signal_score),
                 expected_return_pct=entry.gate.expected_return_pct,
                 regime=MarketRegime(entry.gate.regime.value),
