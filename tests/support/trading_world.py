@@ -5,7 +5,7 @@ tests run the real ones.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from shared.brokers.errors import NotSent
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
 from shared.domain.capital.drawdown import first_record
-from shared.domain.capital.facts import AccountFacts, ClosedTrade, MarketFacts
+from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition, MarketFacts
 from shared.domain.capital.gate import recommend
 from shared.domain.capital.recommendation import Approved, Entry, EntryRequest, GateInputs, Recommendation
 from shared.domain.capital.regime import MarketRegime
@@ -57,6 +57,8 @@ class WorldVenue:
     """The best bid, and the last price."""
     shown: Mapping[str, Decimal] = field(default_factory=dict)
     """Quantity per coin that the account shows."""
+    in_orders: Decimal = ZERO
+    """Bitcoin that open orders hold, so that it is not free."""
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
     quotes: tuple[str, ...] = ("USD",)
@@ -77,10 +79,16 @@ class WorldVenue:
             raise AccountUnusable("the account is not watched at the moment: no answer")
         offers = (self.broker, *self.connected)
         return VenueAccount(
-            facts=AccountFacts(equity=self.equity, free_cash=self.cash, read_at=self.now()),
+            facts=AccountFacts(
+                equity=self.equity, free_cash=self.cash, read_at=self.now(), positions=tuple(self._in_orders())
+            ),
             free={"USD": self.cash, **self.shown},
             offers=tuple(profile_of(each).offer(connected=True) for each in offers),
         )
+
+    def _in_orders(self) -> Iterator[HeldPosition]:
+        if self.in_orders:
+            yield HeldPosition(instrument=self.instrument, quantity=self.in_orders, price=self.bid)
 
     async def stop(self) -> StopMode | None:
         return self.stopped

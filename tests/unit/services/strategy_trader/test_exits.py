@@ -12,6 +12,7 @@ from shared.domain.stop import StopMode
 from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
+from shared.persistence.errors import DatabaseUnavailable
 from tests.support.strategy import position
 from tests.support.trading_world import CLOSE, WorldTrader, running
 from tests.support.virtual_time import BEGINS_AT, VirtualTime
@@ -116,6 +117,41 @@ async def test_a_balance_of_zero_is_sold_anyway_and_then_written_off(time: Virtu
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
     assert trader.books.positions == {}
     assert len(trader.books.trades) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "lacks_funds"),
+    [({}, False), ({"in_orders": Decimal(1)}, True), ({"shown": {"BTC": Decimal("0.2")}}, True)],
+    ids=["refused for another reason", "held by an open order", "a part is there"],
+)
+async def test_a_position_is_written_off_only_when_the_account_and_the_broker_say_that_it_is_gone(
+    time: VirtualTime, facts: dict[str, object], lacks_funds: bool
+) -> None:
+    """A market that rests, or an order that holds the coins, is no loss of a position."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    for name, value in facts.items():
+        setattr(trader.venue, name, value)
+    trader.executor.fails, trader.executor.lacks_funds = True, lacks_funds
+    trader.venue.bid = CLOSE + 1000
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert trader.executor.sent
+    assert "opening" in trader.books.positions
+
+
+async def test_an_emergency_of_a_position_that_is_gone_ends_too(time: VirtualTime) -> None:
+    """No cycle has shown the balance. The broker refuses the sale, and the next reading of the account is empty."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    trader.executor.fails = trader.executor.lacks_funds = True
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    trader.books.fails["write_off"] = [DatabaseUnavailable("PostgreSQL: no answer") for _ in range(3)]
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert [side for side, _ in trader.executor.sent].count(Side.SELL) == 1
+    assert "opening" not in trader.books.positions
+    assert trader.books.written_off["opening"].startswith("the broker refused the sale")
 
 
 async def test_a_sale_that_the_balance_does_not_show_but_the_broker_fills_is_booked(time: VirtualTime) -> None:
