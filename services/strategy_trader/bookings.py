@@ -5,6 +5,7 @@ Each booking may be repeated: a fill moves a position once, and a position that 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
 
@@ -95,6 +96,8 @@ class Bookings:
             position = await self._in_thread(self._books.book_sale, opened_by, result.fills)
         if result.fills and position is None:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
+        if position is not None and opened_by is not None:
+            await self.write_off_rest(StoredPosition(opened_by, position), result.cost / result.filled_quantity)
         outcome = outcome_of(result)
         await self._in_thread(self._books.note_outcome, result.decision_id, outcome)
         await self.load()
@@ -128,6 +131,11 @@ class Bookings:
         await patiently(write, self.sleep)
         log.warning("position written off", symbol=stored.symbol, quantity=plain(position.quantity), reason=why)
         await patiently(self.load, self.sleep)
+
+    async def write_off_rest(self, stored: StoredPosition, price: Decimal) -> None:
+        """Close a position of which the broker would not accept the sale at this price, because it is too small."""
+        if stored.position.is_open and not stored.position.can_be_sold(price):
+            await self.write_off(stored, f"at {plain(price)} it is below the broker's minimum")
 
     async def account_lacks(self, stored: StoredPosition) -> bool:
         """Whether the account has nothing of the asset, free or in orders, by a reading after the purchase."""

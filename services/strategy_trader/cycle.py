@@ -25,6 +25,7 @@ from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
+from shared.domain.strategy.entries import can_be_sold
 from shared.domain.strategy.exits import whole_exit
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.routing import RoutedTo
@@ -165,6 +166,10 @@ class Cycle:
             await self._dealer.load()
         if isinstance(decision, Exit):
             await self._sell(known, decision_id, decision)
+        elif isinstance(decision, Hold) and HoldReason.EXIT_BELOW_MINIMUM in decision.reasons:
+            price = known.prices.get(symbol) if bid is None else bid
+            if price is not None:
+                await self._dealer.write_off_rest(symbol, price)
 
     async def _sell(self, known: CycleFacts, decision_id: DecisionId, sale: Exit) -> None:
         instrument = sale.position.instrument
@@ -205,6 +210,10 @@ class Cycle:
             await self._in_thread(self._books.note_outcome, decision_id, f"not entered: {answer.reason}")
             return
         symbol = entry.inputs.account.instrument.symbol
+        if not can_be_sold(answer.approved.value.quantity, entry.stop, entry.inputs.account):
+            why = "the broker would not accept the sale of the approved quantity at the stop"
+            await self._in_thread(self._books.note_outcome, decision_id, f"not entered: {why}")
+            return
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
         if not self._dealer.enter(decision_id, entry, answer.approved):
             await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")

@@ -243,7 +243,9 @@ class Dealer:
             failures = self._sale_failures[symbol] = self._sale_failures.get(symbol, 0) + 1
             self._sale_retry_at[symbol] = self._venue.now() + timedelta(seconds=SALE_RETRY.after(failures))
             if result.lacked_funds and await self._bookings.account_lacks(stored):
-                await self.write_off(stored, "the broker refused the sale, and the account holds nothing of it")
+                await self._bookings.write_off(
+                    stored, "the broker refused the sale, and the account holds nothing of it"
+                )
 
     async def _execute(
         self, symbol: Symbol, decision_id: DecisionId, work: Callable[[], Awaitable[ExecutionResult]]
@@ -272,9 +274,13 @@ class Dealer:
         book = partial(self._bookings.book, result, opening=opening, opened_by=opened_by)
         await self._bookings.surely(result.symbol, decision_id, book, self._free)
 
-    async def write_off(self, stored: StoredPosition, why: str) -> None:
-        """Close a position that cannot be sold, so that it is not watched any more."""
-        await self._bookings.write_off(stored, why)
+    async def write_off_rest(self, symbol: Symbol, price: Decimal) -> None:
+        """Close a position that is due to be sold and that the broker would refuse as too small at this price."""
+        stored = self.positions.get(symbol)
+        if stored is None or self.is_under_way(symbol):
+            return
+        with self.reserved(symbol):
+            await self._bookings.write_off_rest(stored, price)
 
     async def load(self) -> None:
         """Read the positions again."""

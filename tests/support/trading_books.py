@@ -132,6 +132,8 @@ class MemoryBooks:
 
     def write_off(self, decision_id: str, at: datetime, why: str) -> None:
         self._may_fail("write_off")
+        if decision_id not in self.positions:
+            return
         self.written_off[decision_id] = why
         self._close(decision_id, at)
 

@@ -61,6 +61,8 @@ class WorldVenue:
     """Bitcoin that open orders hold, so that it is not free."""
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
+    largest_size: Decimal | None = None
+    """What the gate approves at most, in US dollars; None: what the strategy asks for."""
     quotes: tuple[str, ...] = ("USD",)
     """What bitcoin is traded against."""
     candles_read: int = 0
@@ -124,7 +126,7 @@ class WorldVenue:
                 signal_score=Decimal(entry.gate.signal_score),
                 expected_return_pct=entry.gate.expected_return_pct,
                 regime=MarketRegime(entry.gate.regime.value),
-                largest_size=entry.size_usd,
+                largest_size=entry.size_usd if self.largest_size is None else self.largest_size,
                 has_made_room=has_made_room,
             ),
             account=account.facts,
@@ -144,6 +146,8 @@ class WorldExecutor:
     venue: WorldVenue
     fails: bool = False
     """Nothing is executed."""
+    fills_share: Decimal = Decimal(1)
+    """The part of each order that is executed."""
     hangs: bool = False
     """An execution does not end before its task is canceled."""
     lacks_funds: bool = False
@@ -181,15 +185,15 @@ class WorldExecutor:
         self.sent_at.append(self.venue.now())
         if self.hangs:
             await asyncio.Event().wait()
-        price = self.venue.bid
+        price, filled_quantity = self.venue.bid, quantity * self.fills_share
         filled = AccountFill(
             fill_id=FillId(decision_id),
             order_id=decision_id,
             symbol=instrument.symbol,
             side=side,
             price=price,
-            quantity=quantity,
-            cost=price * quantity,
+            quantity=filled_quantity,
+            cost=price * filled_quantity,
             fee=ZERO,
             fee_currency=instrument.quote,
             executed_at=self.venue.now(),

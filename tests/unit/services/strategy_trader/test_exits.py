@@ -13,7 +13,7 @@ from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
 from shared.persistence.errors import DatabaseUnavailable
-from tests.support.strategy import position
+from tests.support.strategy import INSTRUMENT, position
 from tests.support.trading_world import CLOSE, WorldTrader, running
 from tests.support.virtual_time import BEGINS_AT, VirtualTime
 
@@ -214,3 +214,41 @@ async def test_flatten_sells_what_the_strategy_holds_and_opens_nothing(time: Vir
     assert [decide_again(each) for each in trader.decisions() if isinstance(each, Exit)] == [
         each for each in trader.decisions() if isinstance(each, Exit)
     ]
+
+
+async def test_a_rest_below_the_minimum_of_the_broker_is_written_off_after_a_sale(time: VirtualTime) -> None:
+    """The broker sold all but one lot. The rest can never be sold, so it neither blocks the pair nor is it watched."""
+    trader = holding(time)
+    trader.executor.fills_share = Decimal("0.9999")
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(5)
+        assert trader.books.positions == {}
+        await time.run_for(20)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    assert trader.books.written_off["opening"].endswith("it is below the broker's minimum")
+
+
+@pytest.mark.parametrize("by_cycle", [False, True])
+async def test_a_position_that_is_due_and_too_small_to_be_sold_is_written_off(
+    time: VirtualTime, by_cycle: bool
+) -> None:
+    """It holds less than the smallest order. No sale is tried, and the pair is free again."""
+    trader = holding(time)
+    trader.books.positions["opening"] = position("0.0001", str(CLOSE), str(CLOSE - 100))
+    trader.venue.bid = CLOSE + 1000 if by_cycle else CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS if by_cycle else 5)
+    assert "opening" in trader.books.written_off
+    assert Side.SELL not in {side for side, _ in trader.executor.sent}
+
+
+async def test_an_entry_whose_approved_quantity_could_not_be_sold_at_its_stop_is_not_sent(time: VirtualTime) -> None:
+    """The gate lowers the size to the minimum of the broker at the present price. At the stop it would be below it."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    trader.venue.largest_size = INSTRUMENT.minimum_cost + Decimal("0.2")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    entry = next(each for each in trader.books.records.values() if isinstance(each.decision, Enter))
+    assert entry.outcome == ("not entered: the broker would not accept the sale of the approved quantity at the stop")
+    assert trader.executor.sent == []
