@@ -164,6 +164,9 @@ class Dealer:
         if self.is_under_way(symbol) or symbol in self._failing:
             return False
         self.pending[symbol] = PendingEntry(position, order.quantity, entry.price)
+        # What failed concerned an earlier position.
+        self._sale_failures.pop(symbol, None)
+        self._sale_retry_at.pop(symbol, None)
         self._start(symbol, self._enter(decision_id, position, approved))
         return True
 

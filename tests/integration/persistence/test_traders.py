@@ -6,7 +6,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, DecisionId, FillId, MasterAccount
@@ -19,6 +19,7 @@ from shared.domain.strategy.trader_state import TraderState
 from shared.persistence.strategy.books import StrategyBooks, TraderReplaced
 from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, TraderBooks, TraderStore
 from tests.support.strategy import BTC_USD, INSTRUMENT, NOW, STARTS_AT, fill, inputs, position
+from tests.support.strategy_orders import a_strategy_sale
 
 KRAKEN, MASTER = Broker.KRAKEN, MasterAccount("master")
 
@@ -168,6 +169,25 @@ def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: 
     assert not books.store_state(3, "old", NOW, TraderState())
     (trader,) = TraderStore(engine).all()
     assert (trader.cycle, trader.process) == (3, "new")
+
+
+def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: TraderBooks) -> None:
+    """It is read four times in a second, and an account may have years of fills. Before and after, they are read."""
+    orders = StrategyBooks(engine, KRAKEN, MASTER)
+    plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
+    name = DecisionId("sale")
+    orders.begin(name, plan, NOW)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    def fills_read() -> int:
+        statements.clear()
+        orders.execution(name)
+        return sum("strategy_order_events.filled_quantity >" in each for each in statements)
+
+    assert fills_read() == 1
+    orders.add_order(a_strategy_sale(name))
+    assert fills_read() == 0
 
 
 def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks) -> None:
