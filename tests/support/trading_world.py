@@ -28,7 +28,13 @@ from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, StrategyDecision
-from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionResult, ExecutionUnderWay, StrategySale
+from shared.domain.strategy.execution.results import (
+    ExecutionPurpose,
+    ExecutionResult,
+    ExecutionUnderWay,
+    NotBegun,
+    StrategySale,
+)
 from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.observability.vitals import Duty
@@ -150,6 +156,8 @@ class WorldExecutor:
     """The part of each order that is executed."""
     hangs: bool = False
     """An execution does not end before its task is canceled."""
+    refuses: str = ""
+    """Why no execution begins."""
     lacks_funds: bool = False
     """When nothing is executed: the account has too little."""
     begun: dict[str, ExecutionUnderWay] = field(default_factory=dict)
@@ -181,6 +189,8 @@ class WorldExecutor:
     async def _execute(
         self, decision_id: DecisionId, instrument: Instrument, side: Side, quantity: Decimal
     ) -> ExecutionResult:
+        if self.refuses:
+            raise NotBegun(self.refuses)
         self.sent.append((side, quantity))
         self.sent_at.append(self.venue.now())
         if self.hangs:

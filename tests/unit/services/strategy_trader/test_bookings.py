@@ -187,3 +187,29 @@ async def test_the_end_of_the_process_cancels_what_it_took_up(time: VirtualTime)
     done, _ = await asyncio.wait({work}, timeout=2)
     assert done == {work}
     assert trader.books.records[name].outcome is None
+
+
+async def test_a_process_that_was_replaced_notes_that_nothing_was_sent(time: VirtualTime) -> None:
+    """Its executor refuses to begin the sale, because another process trades the account. Nothing is repeated at once."""
+    trader = holding(time)
+    trader.venue.bid = CRASH
+    trader.executor.refuses = "another process trades the account now"
+    async with running(trader.loop()):
+        await time.run_for(1)
+    (sale,) = (each for each in trader.books.records.values() if isinstance(each.decision, Exit))
+    assert sale.outcome == "not sent: another process trades the account now"
+    assert trader.executor.sent == []
+    assert "opening" in trader.books.positions
+
+
+async def test_a_booking_that_fails_by_a_defect_is_reported_and_repeated(time: VirtualTime) -> None:
+    """Cycles report the purchase until it is booked, and buy the asset no second time."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    trader.books.fails["book_fills"] = [ValueError("a defect") for _ in range(8)]
+    async with running(trader.loop()):
+        await time.run_for(2 * CYCLE_SECONDS)
+        assert "does not go on: ValueError: a defect" in (trader.books.states[-1].health.doubt or "")
+        await time.run_for(2 * CYCLE_SECONDS)
+        assert not trader.books.states[-1].health.doubt
+    assert len(trader.executor.sent) == 1
+    assert len(trader.books.positions) == 1
