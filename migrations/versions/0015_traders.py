@@ -36,6 +36,7 @@ def upgrade() -> None:
         sa.Column("decision", JSONB(), nullable=False),
         sa.Column("gate", JSONB(), nullable=True),
         sa.Column("outcome", sa.Text(), nullable=True),
+        sa.Column("opened_by", sa.Text(), nullable=True),
         sa.CheckConstraint("kind IN ('enter', 'exit', 'hold')", name="strategy_decisions_kind_known"),
         sa.PrimaryKeyConstraint("decision_id"),
     )
@@ -57,6 +58,7 @@ def upgrade() -> None:
         sa.Column("fills", JSONB(), nullable=False),
         sa.Column("closed_at", MOMENT, nullable=True),
         sa.Column("net_profit", sa.Numeric(), nullable=True),
+        sa.Column("written_off", sa.Text(), nullable=True),
         sa.CheckConstraint("(closed_at IS NULL) = (net_profit IS NULL)", name="strategy_positions_closed_with_profit"),
         sa.PrimaryKeyConstraint("broker", "master_account", "decision_id"),
     )

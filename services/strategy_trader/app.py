@@ -109,7 +109,7 @@ async def _trade(
     hints = HintPublisher(broker, redis_url)
     name = AccountName(broker=broker, account=MASTER_ACCOUNT)
     engine = sources.connections.engine
-    orders = StrategyBooks(engine, broker, MASTER_ACCOUNT)
+    orders = StrategyBooks(engine, broker, MASTER_ACCOUNT, token)
 
     async def read_book(symbol: Symbol) -> OrderBook:
         return await (await sources.markets.of(broker)).order_book(symbol)

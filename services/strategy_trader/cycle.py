@@ -14,7 +14,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle_facts import CycleFacts
-from services.strategy_trader.dealer import CycleBooks, Dealer, InThread
+from services.strategy_trader.dealer import Dealer
+from services.strategy_trader.ports import CycleBooks, InThread
 from services.strategy_trader.venue import AccountUnusable, TraderVenue, VenueAccount
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.domain.amounts import ZERO, plain
@@ -24,6 +25,7 @@ from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
+from shared.domain.strategy.entries import can_be_sold
 from shared.domain.strategy.exits import whole_exit
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.routing import RoutedTo
@@ -65,6 +67,7 @@ class Cycle:
 
     async def run(self, number: int, state: TraderState, stopping: asyncio.Event) -> TraderState:
         """Run a cycle and return the state after it. `stopping` ends it after the pair in hand."""
+        await self._dealer.until_ready()
         account = await self._venue.account()
         facts = account.facts
         state = state.with_account(facts.equity, facts.free_cash)
@@ -77,7 +80,7 @@ class Cycle:
             positions=len(self._dealer.positions),
             opens_stopped=why,
         )
-        doubts: list[str] = []
+        doubts = self._dealer.troubles
         if state.funded or self._dealer.positions:
             known = CycleFacts(
                 number,
@@ -89,7 +92,7 @@ class Cycle:
                 self._dealer,
             )
             await self._decide_all(known, stopping, with_entries=state.funded)
-            doubts = known.doubts
+            doubts += known.doubts
         routed = self._routed(account) if state.funded else ""
         return state.model_copy(
             update={
@@ -103,8 +106,8 @@ class Cycle:
         held = [each.position.instrument for each in self._dealer.positions.values()]
         others: list[Instrument] = []
         if with_entries:
-            bases = {each.base for each in held}
-            pairs = [each for each in await self._venue.pairs(known.account) if each.base not in bases]
+            busy = self._dealer.bases
+            pairs = [each for each in await self._venue.pairs(known.account) if each.base not in busy]
             newest = _newest_candle(self._venue.now())
             others = [each for each in pairs if known.decided.get(each.symbol, newest - INTERVAL.length) < newest]
         windows = await self._windows([*held, *others], known)
@@ -114,7 +117,8 @@ class Cycle:
                 await self._decide_on_position(known, instrument, window)
         for instrument in others:
             window = windows.get(instrument.symbol)
-            if window is not None and not stopping.is_set():
+            # An entry of this cycle may have begun to buy the asset in another pair.
+            if window is not None and instrument.base not in self._dealer.bases and not stopping.is_set():
                 await self._decide_on_entry(known, instrument, window)
 
     async def _windows(self, instruments: Sequence[Instrument], known: CycleFacts) -> dict[Symbol, Window]:
@@ -162,6 +166,10 @@ class Cycle:
             await self._dealer.load()
         if isinstance(decision, Exit):
             await self._sell(known, decision_id, decision)
+        elif isinstance(decision, Hold) and HoldReason.EXIT_BELOW_MINIMUM in decision.reasons:
+            price = known.prices.get(symbol) if bid is None else bid
+            if price is not None:
+                await self._dealer.write_off_rest(symbol, price)
 
     async def _sell(self, known: CycleFacts, decision_id: DecisionId, sale: Exit) -> None:
         instrument = sale.position.instrument
@@ -202,6 +210,10 @@ class Cycle:
             await self._in_thread(self._books.note_outcome, decision_id, f"not entered: {answer.reason}")
             return
         symbol = entry.inputs.account.instrument.symbol
+        if not can_be_sold(answer.approved.value.quantity, entry.stop, entry.inputs.account):
+            why = "the broker would not accept the sale of the approved quantity at the stop"
+            await self._in_thread(self._books.note_outcome, decision_id, f"not entered: {why}")
+            return
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
         if not self._dealer.enter(decision_id, entry, answer.approved):
             await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")

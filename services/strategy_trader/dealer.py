@@ -1,102 +1,44 @@
 """Carries out decisions of the strategy, one at a time for each pair, and books what was filled.
 
 An entry may take minutes, so every execution is a task of its own. A position changes when its fills are booked, and
-never before. What a killed process left is taken up first: until then, no pair is free.
+never before. Until then the pair is under way, and booking is repeated while PostgreSQL is away. What a killed process
+left is read first. After that, only its own pairs are under way.
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Any, Final, ParamSpec, Protocol, TypeVar
+from functools import partial
+from typing import Any, Final
 
 import structlog
 
+from services.strategy_trader.bookings import DEFECT_RETRY, Bookings
+from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.venue import TraderVenue
-from shared.domain.amounts import ZERO, plain
-from shared.domain.capital.facts import ClosedTrade
+from shared.domain.amounts import plain
+from shared.domain.backoff import Backoff
 from shared.domain.capital.recommendation import Approved, Entry
-from shared.domain.fill import AccountFill
+from shared.domain.errors import NijaError
 from shared.domain.identity import DecisionId
-from shared.domain.strategy.decision import Enter, Exit, ExitReason, StrategyDecision
+from shared.domain.strategy.decision import Enter, Exit, ExitReason
 from shared.domain.strategy.entries import position_of
-from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
+from shared.domain.strategy.execution.results import ExecutionResult, ExecutionUnderWay, NotBegun, StrategySale
 from shared.domain.strategy.position import StrategyPosition
-from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
+from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.traders import StoredPosition, UnfinishedDecision
+from shared.running import wait
 
-SALE_RETRY: Final = timedelta(seconds=15)
-"""A sale that filled nothing is decided again after this time at the earliest."""
-NEVER_SENT: Final = "not sent: the process ended before"
+SALE_RETRY: Final = Backoff(15, 300)
+"""How long a pair is not sold after sales in a row that filled nothing."""
+READY_SECONDS: Final = 10.0
+"""How long a cycle waits until all that an earlier process left is read."""
 
-_P = ParamSpec("_P")
-_T = TypeVar("_T")
 log = structlog.get_logger()
-
-
-class InThread(Protocol):
-    """Runs a function that blocks, such as `asyncio.to_thread`."""
-
-    async def __call__(self, work: Callable[_P, _T], /, *args: _P.args, **kwargs: _P.kwargs) -> _T: ...
-
-
-class Pause(Protocol):
-    """Waits for some seconds, or until the event is set: `shared.running.wait`."""
-
-    async def __call__(self, event: asyncio.Event, seconds: float) -> None: ...
-
-
-class Executor(Protocol):
-    """What executes decisions: services/strategy_trader/execution."""
-
-    async def enter(self, decision_id: DecisionId, approved: Approved[Entry]) -> ExecutionResult: ...
-
-    async def sell(self, decision_id: DecisionId, sale: StrategySale) -> ExecutionResult: ...
-
-    async def resume(self) -> Sequence[ExecutionResult]: ...
-
-
-class Results(Protocol):
-    """The stored results of executions: shared/persistence/strategy/books.py. It blocks."""
-
-    def result(self, decision_id: DecisionId) -> ExecutionResult | None: ...
-
-
-class CycleBooks(Protocol):
-    """What is stored of one trader: shared/persistence/traders.py. All methods block."""
-
-    def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None: ...
-
-    def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool: ...
-
-    def record(
-        self, decision_id: str, cycle: int, symbol: Symbol, decision: StrategyDecision, candle: datetime | None
-    ) -> None: ...
-
-    def note_gate(self, decision_id: str, answer: dict[str, Any]) -> None: ...
-
-    def note_outcome(self, decision_id: str, outcome: str) -> None: ...
-
-    def unfinished(self) -> Sequence[UnfinishedDecision]: ...
-
-    def decided_candles(self) -> Mapping[Symbol, datetime]: ...
-
-    def open_positions(self) -> Sequence[StoredPosition]: ...
-
-    def closed_trades(self) -> Sequence[ClosedTrade]: ...
-
-    def book_fills(
-        self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]
-    ) -> StrategyPosition: ...
-
-    def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None: ...
-
-    def write_off(self, decision_id: str, at: datetime) -> None: ...
-
-    def forget_holds(self, now: datetime) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,6 +54,10 @@ class PendingEntry:
         return self.quantity * self.price
 
 
+class NotReady(NijaError):
+    """What an earlier process left is not known yet, so no order may be sent."""
+
+
 class Dealer:
     """The executions of one account. It lives as long as its process holds the lease."""
 
@@ -123,29 +69,63 @@ class Dealer:
         results: Results,
         tasks: asyncio.TaskGroup,
         in_thread: InThread = asyncio.to_thread,
+        *,
+        process: str = "",
+        pause: Pause = wait,
     ) -> None:
-        self.positions: dict[Symbol, StoredPosition] = {}
-        """What the strategy holds, by pair."""
+        """`process`: names this process, so that no other one begins an execution from `begin` on."""
         self.pending: dict[Symbol, PendingEntry] = {}
         self._venue = venue
         self._books = books
         self._executor = executor
-        self._results = results
         self._tasks = tasks
         self._in_thread = in_thread
-        self._under_way: dict[Symbol, asyncio.Task[None]] = {}
+        self._process = process
+        self._pause = pause
+        self._running: set[asyncio.Task[None]] = set()
+        self._under_way: dict[Symbol, set[asyncio.Task[None]]] = {}
         self._reserved: set[Symbol] = set()
+        self._sale_failures: dict[Symbol, int] = {}
         self._sale_retry_at: dict[Symbol, datetime] = {}
-        self._ready = False
+        self._bookings = Bookings(venue, books, results, in_thread, pause)
+        self._is_ready = asyncio.Event()
+        self._why_not_ready = ""
+
+    @property
+    def positions(self) -> Mapping[Symbol, StoredPosition]:
+        """What the strategy holds, by pair."""
+        return self._bookings.positions
 
     @property
     def is_ready(self) -> bool:
-        """Whether all that an earlier process began has ended."""
-        return self._ready
+        """Whether all that an earlier process left is read."""
+        return self._is_ready.is_set()
+
+    @property
+    def bases(self) -> set[str]:
+        """The assets that the strategy holds, buys or sells, in whichever pair."""
+        return {each.base for each in {*self.positions, *self._under_way, *self._failing}}
+
+    @property
+    def troubles(self) -> list[str]:
+        """What keeps executions from their end, or from being booked."""
+        return [f"{symbol}: {name} does not go on: {why}" for name, (symbol, why) in self._bookings.failing.items()]
+
+    @property
+    def _failing(self) -> set[Symbol]:
+        return {symbol for symbol, _ in self._bookings.failing.values()}
+
+    async def until_ready(self) -> None:
+        """Wait until all that an earlier process left is read. Raises NotReady if that takes too long."""
+        if not self.is_ready:
+            await self._pause(self._is_ready, READY_SECONDS)
+        if not self.is_ready:
+            why = self._why_not_ready or "it is being read"
+            raise NotReady(f"what an earlier process left is not known yet: {why}")
 
     def is_under_way(self, symbol: Symbol) -> bool:
         """Whether an order of this pair may still be executed, so that no other one may be sent."""
-        return not self._ready or symbol in self._under_way or symbol in self._reserved
+        return not self.is_ready or symbol in self._under_way or symbol in self._reserved
 
     def may_sell(self, symbol: Symbol) -> bool:
         """Whether a sale is not too soon after one that filled nothing."""
@@ -153,12 +133,12 @@ class Dealer:
         return retry_at is None or self._venue.now() >= retry_at
 
     def begin(self) -> None:
-        """Take up what an earlier process left, in a task."""
+        """Take up what an earlier process left, in tasks."""
         self._start(None, self._resume())
 
     def stop(self) -> None:
         """Cancel the executions. The next process goes on with them."""
-        for task in tuple(self._under_way.values()):
+        for task in tuple(self._running):
             task.cancel()
 
     @contextmanager
@@ -172,29 +152,33 @@ class Dealer:
 
     async def ended(self, symbol: Symbol, seconds: float) -> bool:
         """Wait until no order of the pair is under way; False: it has taken too long."""
-        task = self._under_way.get(symbol)
-        if task is not None:
-            await asyncio.wait({task}, timeout=seconds)
+        tasks = self._under_way.get(symbol)
+        if tasks:
+            await asyncio.wait(set(tasks), timeout=seconds)
         return symbol not in self._under_way
 
     def enter(self, decision_id: DecisionId, entry: Enter, approved: Approved[Entry]) -> bool:
         """Buy in a task. False: an order of the pair is under way, and nothing was begun."""
         position, order = position_of(entry), approved.value
         symbol = position.instrument.symbol
-        if self.is_under_way(symbol):
+        if self.is_under_way(symbol) or symbol in self._failing:
             return False
         self.pending[symbol] = PendingEntry(position, order.quantity, entry.price)
+        # What failed concerned an earlier position.
+        self._sale_failures.pop(symbol, None)
+        self._sale_retry_at.pop(symbol, None)
         self._start(symbol, self._enter(decision_id, position, approved))
         return True
 
     def sell(self, decision_id: DecisionId, sale: Exit, shown: Decimal | None = None) -> bool:
-        """Sell in a task. False: an order of the pair is under way, and nothing was begun.
+        """Sell in a task. False: an order of the pair is under way, or it is sold. Then nothing was begun.
 
         `shown`: what the account has of the asset by its last reading; None: it is not known.
         """
         instrument = sale.position.instrument
         symbol = instrument.symbol
-        if self.is_under_way(symbol):
+        stored = self.positions.get(symbol)
+        if stored is None or self.is_under_way(symbol):
             return False
         event = "EMERGENCY LIQUIDATION" if sale.reason is ExitReason.EMERGENCY else "position is sold"
         cost = sale.quantity * sale.position.average_price
@@ -212,81 +196,144 @@ class Dealer:
         )
         if shown is not None and shown <= 0:
             log.warning("zero balance shown, attempting sell anyway", symbol=symbol, decision=decision_id)
-        self._start(symbol, self._sell(decision_id, StrategySale(instrument, sale.quantity), shown))
+        self._start(symbol, self._sell(decision_id, StrategySale(instrument, sale.quantity), stored))
         return True
 
     def _start(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
-        task = self._tasks.create_task(self._guarded(symbol, work))
+        task = self._tasks.create_task(work)
+        self._running.add(task)
         if symbol is not None:
-            self._under_way[symbol] = task
+            self._under_way.setdefault(symbol, set()).add(task)
+        task.add_done_callback(self._running.discard)
 
-    async def _guarded(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
-        """Run an execution. Its failure is logged and ends no other one."""
+    @contextmanager
+    def _guarded(self, symbol: Symbol) -> Iterator[None]:
+        """Free the pair at the end of an execution. Its failure is logged and ends no other one."""
         try:
-            await work
+            yield
         except Exception as error:
             log.exception("execution interrupted", symbol=symbol, error=str(error))
         finally:
-            if symbol is not None:
-                self._under_way.pop(symbol, None)
-                self.pending.pop(symbol, None)
+            self.pending.pop(symbol, None)
+            self._free(symbol)
+
+    def _free(self, symbol: Symbol) -> None:
+        """Let other orders of the pair follow the present task."""
+        tasks, task = self._under_way.get(symbol, set()), asyncio.current_task()
+        if task is not None:
+            tasks.discard(task)
+        if not tasks:
+            self._under_way.pop(symbol, None)
 
     async def _enter(self, decision_id: DecisionId, position: StrategyPosition, approved: Approved[Entry]) -> None:
-        await self._book(await self._executor.enter(decision_id, approved), position)
+        symbol = position.instrument.symbol
+        with self._guarded(symbol):
+            result = await self._execute(symbol, decision_id, lambda: self._executor.enter(decision_id, approved))
+            if result is not None:
+                await self._book(decision_id, result, opening=position)
 
-    async def _sell(self, decision_id: DecisionId, sale: StrategySale, shown: Decimal | None) -> None:
+    async def _sell(self, decision_id: DecisionId, sale: StrategySale, stored: StoredPosition) -> None:
         symbol = sale.instrument.symbol
-        result = await self._executor.sell(decision_id, sale)
-        stored = self.positions.get(symbol)
-        await self._book(result, None)
-        if result.fills:
-            self._sale_retry_at.pop(symbol, None)
-            return
-        self._sale_retry_at[symbol] = self._venue.now() + SALE_RETRY
-        if shown is not None and shown <= 0 and stored is not None:
-            # The reading and the broker agree that there is nothing to sell.
-            await self._in_thread(self._books.write_off, stored.decision_id, self._venue.now())
-            log.warning("position written off", symbol=symbol, quantity=plain(stored.position.quantity))
-            await self.load()
+        with self._guarded(symbol):
+            result = await self._execute(symbol, decision_id, lambda: self._executor.sell(decision_id, sale))
+            if result is None:
+                return
+            await self._book(decision_id, result, opened_by=stored.decision_id)
+            if result.fills:
+                self._sale_retry_at.pop(symbol, None)
+                self._sale_failures.pop(symbol, None)
+                return
+            failures = self._sale_failures[symbol] = self._sale_failures.get(symbol, 0) + 1
+            self._sale_retry_at[symbol] = self._venue.now() + timedelta(seconds=SALE_RETRY.after(failures))
+            if result.lacked_funds and await self._bookings.account_lacks(stored):
+                await self._bookings.write_off(
+                    stored, "the broker refused the sale, and the account holds nothing of it"
+                )
 
-    async def _book(self, result: ExecutionResult, opening: StrategyPosition | None) -> None:
-        """Move the position by the fills, and note the outcome. `opening`: the position of an entry."""
-        stored = self.positions.get(result.symbol)
-        if result.fills and opening is not None:
-            await self._in_thread(self._books.book_fills, result.decision_id, opening, result.fills)
-        elif result.fills and stored is not None:
-            await self._in_thread(self._books.book_fills, stored.decision_id, stored.position, result.fills)
-        elif result.fills:
-            log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
-        outcome = outcome_of(result)
-        await self._in_thread(self._books.note_outcome, result.decision_id, outcome)
-        await self.load()
-        log.info("decision carried out", symbol=result.symbol, decision=result.decision_id, outcome=outcome)
+    async def _execute(
+        self, symbol: Symbol, decision_id: DecisionId, work: Callable[[], Awaitable[ExecutionResult]]
+    ) -> ExecutionResult | None:
+        """Return the result of an execution; None: it was refused before it began, and this is noted."""
+        try:
+            return await self._bookings.surely(symbol, decision_id, work)
+        except NotBegun as error:
+            log.warning("decision not carried out", symbol=symbol, decision=decision_id, reason=str(error))
+            await self._bookings.note(decision_id, f"not sent: {error}")
+            return None
+
+    async def _book(
+        self,
+        decision_id: DecisionId,
+        result: ExecutionResult,
+        *,
+        opening: StrategyPosition | None = None,
+        opened_by: str | None = None,
+    ) -> None:
+        """Book an execution that has ended.
+
+        The pair stays under way while PostgreSQL is away. After any other failure its position may be sold, because no
+        order is under way; only entries of the pair wait.
+        """
+        book = partial(self._bookings.book, result, opening=opening, opened_by=opened_by)
+        await self._bookings.surely(result.symbol, decision_id, book, self._free)
+
+    async def write_off_rest(self, symbol: Symbol, price: Decimal) -> None:
+        """Close a position that is due to be sold and that the broker would refuse as too small at this price."""
+        stored = self.positions.get(symbol)
+        if stored is None or self.is_under_way(symbol):
+            return
+        with self.reserved(symbol):
+            await self._bookings.write_off_rest(stored, price)
 
     async def load(self) -> None:
         """Read the positions again."""
-        found = await self._in_thread(self._books.open_positions)
-        self.positions = {each.symbol: each for each in found}
+        await self._bookings.load()
 
     async def _resume(self) -> None:
-        """End what an earlier process began, and book all results that it did not book."""
+        """Read what an earlier process left, until it is known. Each decision is then ended in a task of its own."""
+        failures = 0
+        while not self.is_ready:
+            try:
+                await self._take_up()
+            except Exception as error:
+                failures += 1
+                self._why_not_ready = f"{type(error).__name__}: {error}"
+                is_defect = not isinstance(error, DatabaseUnavailable | OSError)
+                log.warning("not ready to trade", error=self._why_not_ready, exc_info=is_defect)
+                await self._bookings.sleep(DEFECT_RETRY.after(failures))
+
+    async def _take_up(self) -> None:
+        # From the claim on, an earlier process that was only paused begins nothing more.
+        await self._in_thread(self._books.claim, self._process, self._venue.now())
         await self.load()
-        await self._executor.resume()
-        for each in await self._in_thread(self._books.unfinished):
-            result = await self._in_thread(self._results.result, DecisionId(each.decision_id))
-            if result is None:
-                await self._in_thread(self._books.note_outcome, each.decision_id, NEVER_SENT)
-            else:
-                await self._book(result, position_of(each.decision) if isinstance(each.decision, Enter) else None)
-        self._ready = True
+        begun = {each.decision_id: each for each in await self._in_thread(self._executor.under_way)}
+        unfinished = {each.decision_id: each for each in await self._in_thread(self._books.unfinished)}
+        for name in {**begun, **unfinished}:
+            symbol = begun[name].symbol if name in begun else unfinished[name].symbol
+            self._start(symbol, self._settle(symbol, name, unfinished.get(name), begun.get(name)))
+        self._is_ready.set()
 
+    async def _settle(
+        self,
+        symbol: Symbol,
+        decision_id: DecisionId,
+        unfinished: UnfinishedDecision | None,
+        begun: ExecutionUnderWay | None,
+    ) -> None:
+        """End what an earlier process began of one decision, and book the result."""
+        with self._guarded(symbol):
+            if begun is not None:
+                self._count(unfinished, begun)
+                await self._bookings.surely(symbol, decision_id, lambda: self._executor.go_on(decision_id))
+            book = partial(self._bookings.settle, decision_id, unfinished)
+            await self._bookings.surely(symbol, decision_id, book, self._free)
 
-def outcome_of(result: ExecutionResult) -> str:
-    """Return what became of a decision, in words."""
-    if not result.fills:
-        return f"nothing was executed: {result.message}"
-    verb = "bought" if result.side.value == "buy" else "sold"
-    quantity = result.filled_quantity
-    price = round(result.cost / quantity, 8) if quantity else ZERO
-    text = f"{verb} {plain(quantity)} {result.symbol.base} at {plain(price)}"
-    return f"{text}; {result.message}" if result.message else text
+    def _count(self, unfinished: UnfinishedDecision | None, begun: ExecutionUnderWay) -> None:
+        """Count an entry that is under way as a position."""
+        try:
+            decision = None if unfinished is None else unfinished.decision()
+        except ValueError:
+            # Its booking reports it.
+            return
+        if isinstance(decision, Enter):
+            self.pending[begun.symbol] = PendingEntry(position_of(decision), begun.quantity, decision.price)

@@ -12,7 +12,8 @@ from typing import Final
 import structlog
 from redis.exceptions import RedisError
 
-from services.strategy_trader.dealer import CycleBooks, Dealer, InThread, Pause
+from services.strategy_trader.dealer import Dealer
+from services.strategy_trader.ports import CycleBooks, InThread, Pause
 from services.strategy_trader.venue import TraderVenue
 from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of
@@ -100,6 +101,8 @@ class EmergencyWatch:
         sale = emergency_exit(found.position, account, self._parameters)
         if sale is None and flatten:
             sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)
+        if sale is None and (flatten or is_emergency(bid, found.position.average_price, self._parameters)):
+            await self._dealer.write_off_rest(found.symbol, bid)
         if sale is not None:
             await self._sell(found.symbol, sale)
 

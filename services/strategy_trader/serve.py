@@ -13,8 +13,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle import Cycle, is_refusal
-from services.strategy_trader.dealer import CycleBooks, Dealer, Executor, InThread, Pause, Results
+from services.strategy_trader.dealer import Dealer
 from services.strategy_trader.emergency import EmergencyWatch
+from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
 from shared.domain.errors import NijaError
@@ -91,7 +92,16 @@ class TraderLoop:
     async def work(self, stopping: asyncio.Event) -> None:
         """Run the cycles and watch for emergencies, until `stopping`. The cycle in hand is ended."""
         async with asyncio.TaskGroup() as tasks:
-            dealer = Dealer(self._venue, self._books, self._executor, self._results, tasks, self._in_thread)
+            dealer = Dealer(
+                self._venue,
+                self._books,
+                self._executor,
+                self._results,
+                tasks,
+                self._in_thread,
+                process=self._process,
+                pause=self._pause,
+            )
             dealer.begin()
             emergencies = EmergencyWatch(self._venue, self._books, dealer, self._parameters, self._in_thread)
             watching = tasks.create_task(emergencies.watch(stopping, self._pause))

@@ -91,6 +91,13 @@ class VenueAccount:
         """Where the money of the account, which is at this broker, should buy coins."""
         return route_of(broker, self.facts.equity, self.offers)
 
+    def quantity_of(self, base: str) -> Decimal:
+        """How much of an asset the account has, free or held by orders."""
+        if self.capital is not None:
+            return self.capital.reading.holdings.total.get(base, ZERO)
+        listed = sum((each.quantity for each in self.facts.positions if each.instrument.base == base), ZERO)
+        return max(listed, self.free.get(base, ZERO))
+
     def held_usd(self, instrument: Instrument) -> Decimal:
         """The value of an asset in the account, whichever way it was bought."""
         held = [each.value for each in self.facts.positions if each.instrument.base == instrument.base]
@@ -262,7 +269,9 @@ def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: De
     What the account holds of an asset besides them stays a position that nija did not open. `spent`: what the strategy
     has spent since the account was read.
     """
-    quantities = {each.instrument.base: each.quantity for each in own}
+    quantities: dict[str, Decimal] = {}
+    for each in own:
+        quantities[each.instrument.base] = quantities.get(each.instrument.base, ZERO) + each.quantity
     rest = [
         each.model_copy(update={"quantity": each.quantity - quantities.get(each.instrument.base, ZERO)})
         for each in account.facts.positions

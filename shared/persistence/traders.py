@@ -13,19 +13,20 @@ from decimal import Decimal
 from typing import Any, Final
 
 from pydantic import BaseModel, ConfigDict, TypeAdapter
-from sqlalchemy import Connection, Engine, delete, func, select, update
+from sqlalchemy import Connection, Engine, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.amounts import Instant
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.fill import AccountFill
-from shared.domain.identity import Broker, MasterAccount
+from shared.domain.identity import Broker, DecisionId, MasterAccount
 from shared.domain.strategy.decision import StrategyDecision, from_values, to_values
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.tables.columns import table_of
+from shared.persistence.tables.strategy import StrategyExecutionRow
 from shared.persistence.tables.traders import StrategyDecisionRow, StrategyPositionRow, StrategyTraderRow
 
 HOLDS_KEPT_FOR: Final = timedelta(days=8)
@@ -33,8 +34,13 @@ HOLDS_KEPT_FOR: Final = timedelta(days=8)
 CLOSED_READ: Final = 200
 """The newest closed positions that are read, for win rates and for losses in a row."""
 
+NO_CYCLE: Final = -1
+"""The newest cycle of a trader that has taken none yet."""
+NEVER_SENT: Final = "not sent: the process ended before"
+"""The outcome of a decision that an earlier process stored, and did not begin to execute."""
+
 _TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
-_POSITIONS = table_of(StrategyPositionRow)
+_POSITIONS, _EXECUTIONS = table_of(StrategyPositionRow), table_of(StrategyExecutionRow)
 _POSITION: Final[TypeAdapter[StrategyPosition]] = TypeAdapter(StrategyPosition)
 
 
@@ -83,10 +89,18 @@ class StoredPosition:
 
 @dataclass(frozen=True, slots=True)
 class UnfinishedDecision:
-    """An entry or exit whose outcome was not noted."""
+    """An entry or exit whose fills may not be booked."""
 
-    decision_id: str
-    decision: StrategyDecision
+    decision_id: DecisionId
+    symbol: Symbol
+    opened_by: str | None
+    """For an exit: the decision that opened the position that it sells."""
+    values: dict[str, Any]
+    """The decision as JSON values. It is read later, so that one that cannot be read holds up no other one."""
+
+    def decision(self) -> StrategyDecision:
+        """Read the decision. Raises pydantic's ValidationError for another form."""
+        return from_values(self.values)
 
 
 class TraderStore:
@@ -97,8 +111,9 @@ class TraderStore:
 
     def all(self) -> list[StoredTrader]:
         """Every trader that has taken a cycle."""
+        wanted = select(_TRADERS).where(_TRADERS.c.cycle != NO_CYCLE).order_by(_TRADERS.c.broker)
         with transaction(self._engine) as connection:
-            rows = connection.execute(select(_TRADERS).order_by(_TRADERS.c.broker)).mappings()
+            rows = connection.execute(wanted).mappings()
             return [StoredTrader.model_validate(dict(row)) for row in rows]
 
     def of(self, broker: Broker, master_account: MasterAccount) -> "TraderBooks":
@@ -118,6 +133,15 @@ class TraderBooks:
     def __init__(self, engine: Engine, broker: Broker, master_account: MasterAccount) -> None:
         self._engine = engine
         self._name = {"broker": broker.value, "master_account": master_account}
+
+    def claim(self, process: str, at: datetime) -> None:
+        """Note that this process trades the account now. No other one begins an execution from then on."""
+        first = TraderState().model_dump(mode="json")
+        values = {**self._name, "cycle": NO_CYCLE, "process": process, "updated_at": at, "state": first}
+        claiming = upsert(_TRADERS).values(values)
+        claiming = claiming.on_conflict_do_update(index_elements=list(self._name), set_={"process": process})
+        with transaction(self._engine) as connection:
+            connection.execute(claiming)
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
         """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken."""
@@ -150,7 +174,11 @@ class TraderBooks:
     def record(
         self, decision_id: str, cycle: int, symbol: Symbol, decision: StrategyDecision, candle: datetime | None
     ) -> None:
-        """Store a decision. `candle`: the one whose entry decision it is. Storing it again changes nothing."""
+        """Store a decision. `candle`: the one whose entry decision it is. Storing it again changes nothing.
+
+        An exit is stored with the decision that opened the position, so that its fills move no later position.
+        """
+        opening = select(_POSITIONS.c.decision_id).filter_by(**self._name, symbol=symbol, closed_at=None)
         values = {
             **self._name,
             "decision_id": decision_id,
@@ -160,6 +188,7 @@ class TraderBooks:
             "candle": candle,
             "decided_at": decision.inputs.account.at,
             "decision": to_values(decision),
+            "opened_by": opening.scalar_subquery() if decision.decision == "exit" else None,
         }
         with transaction(self._engine) as connection:
             connection.execute(upsert(_DECISIONS).values(values).on_conflict_do_nothing())
@@ -177,15 +206,19 @@ class TraderBooks:
             connection.execute(update(_DECISIONS).filter_by(decision_id=decision_id).values(values))
 
     def unfinished(self) -> list[UnfinishedDecision]:
-        """The entries and exits whose outcome was not noted, oldest first."""
+        """The entries and exits whose outcome was not noted, or is contradicted by an execution. Oldest first."""
+        name = (_EXECUTIONS.c[each] == _DECISIONS.c[each] for each in (*self._name, "decision_id"))
+        was_begun = exists().where(*name)
+        columns = (_DECISIONS.c.decision_id, _DECISIONS.c.symbol, _DECISIONS.c.opened_by, _DECISIONS.c.decision)
         wanted = (
-            select(_DECISIONS.c.decision_id, _DECISIONS.c.decision)
-            .filter_by(**self._name, outcome=None)
+            select(*columns)
+            .filter_by(**self._name)
             .where(_DECISIONS.c.kind != "hold")
+            .where(or_(_DECISIONS.c.outcome.is_(None), and_(_DECISIONS.c.outcome == NEVER_SENT, was_begun)))
             .order_by(_DECISIONS.c.decided_at)
         )
         with transaction(self._engine) as connection:
-            return [UnfinishedDecision(name, from_values(values)) for name, values in connection.execute(wanted)]
+            return [UnfinishedDecision(*row) for row in connection.execute(wanted)]
 
     def forget_holds(self, now: datetime) -> None:
         """Delete old decisions to do nothing."""
@@ -231,17 +264,33 @@ class TraderBooks:
         the time of its last fill.
         """
         with transaction(self._engine) as connection:
-            position, booked = self._locked(connection, decision_id) or (before, [])
-            closed_at: datetime | None = None
-            for fill in fills:
-                if fill.fill_id in booked:
-                    continue
-                position = position.after_fill(fill)
-                booked.append(fill.fill_id)
-                closed_at = fill.executed_at
-            if closed_at is not None:
-                self._store(connection, decision_id, position, booked, None if position.is_open else closed_at)
-            return position
+            return self._moved(connection, decision_id, self._locked(connection, decision_id) or (before, []), fills)
+
+    def book_sale(self, opened_by: str, fills: Sequence[AccountFill]) -> StrategyPosition | None:
+        """Move the position that a decision opened by the fills that have not moved it yet. None: there is none.
+
+        A position that is closed stays closed.
+        """
+        with transaction(self._engine) as connection:
+            found = self._locked(connection, opened_by)
+            return None if found is None else self._moved(connection, opened_by, found, fills)
+
+    def _moved(
+        self,
+        connection: Connection,
+        decision_id: str,
+        found: tuple[StrategyPosition, list[str]],
+        fills: Sequence[AccountFill],
+    ) -> StrategyPosition:
+        position, booked = found
+        new = [fill for fill in fills if fill.fill_id not in booked]
+        for fill in new:
+            position = position.after_fill(fill)
+        if new:
+            closed = select(_POSITIONS.c.closed_at).filter_by(**self._name, decision_id=decision_id)
+            closed_at = connection.scalar(closed) or (None if position.is_open else new[-1].executed_at)
+            self._store(connection, decision_id, position, booked + [fill.fill_id for fill in new], closed_at)
+        return position
 
     def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
         """Store that a close has moved the stop. A position that was closed meanwhile stays as it is."""
@@ -255,12 +304,18 @@ class TraderBooks:
             )
             self._store(connection, decision_id, position, found[1], None)
 
-    def write_off(self, decision_id: str, at: datetime) -> None:
-        """Close a position that the account does not hold any more. What was not sold counts as lost."""
+    def write_off(self, decision_id: str, at: datetime, why: str) -> None:
+        """Close a position that cannot be sold, and store why. What was not sold counts as lost.
+
+        A position that is closed stays as it is.
+        """
+        is_open = select(_POSITIONS.c.decision_id).filter_by(**self._name, decision_id=decision_id, closed_at=None)
         with transaction(self._engine) as connection:
             found = self._locked(connection, decision_id)
-            if found is not None:
+            if found is not None and connection.scalar(is_open) is not None:
                 self._store(connection, decision_id, found[0], found[1], at)
+                why_closed = update(_POSITIONS).filter_by(**self._name, decision_id=decision_id)
+                connection.execute(why_closed.values(written_off=why))
 
     def _locked(self, connection: Connection, decision_id: str) -> tuple[StrategyPosition, list[str]] | None:
         wanted = select(_POSITIONS).filter_by(**self._name, decision_id=decision_id).with_for_update()

@@ -7,7 +7,8 @@ from typing import Any
 
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.fill import AccountFill
-from shared.domain.strategy.decision import StrategyDecision
+from shared.domain.identity import DecisionId
+from shared.domain.strategy.decision import StrategyDecision, to_values
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
@@ -23,6 +24,8 @@ class WorldRecord:
     candle: datetime | None
     gate: dict[str, Any] | None = None
     outcome: str | None = None
+    opened_by: str | None = None
+    unreadable: bool = False
 
 
 @dataclass
@@ -31,13 +34,23 @@ class MemoryBooks:
 
     cycle: int = -1
     owner: str = ""
+    trader: str = ""
+    """The process that may begin executions."""
     state: TraderState = field(default_factory=TraderState)
     taken: list[tuple[int, str, datetime]] = field(default_factory=list)
     records: dict[str, WorldRecord] = field(default_factory=dict)
     positions: dict[str, StrategyPosition] = field(default_factory=dict)
     trades: list[ClosedTrade] = field(default_factory=list)
     booked: set[str] = field(default_factory=set)
+    written_off: dict[str, str] = field(default_factory=dict)
+    """Why, per decision that opened the position."""
+    fails: dict[str, list[BaseException]] = field(default_factory=dict)
+    """The errors of the next calls, per method."""
     states: list[TraderState] = field(default_factory=list)
+
+    def claim(self, process: str, at: datetime) -> None:
+        self._may_fail("claim")
+        self.trader = process
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
         if cycle <= self.cycle:
@@ -61,17 +74,24 @@ class MemoryBooks:
         decision: StrategyDecision,
         candle: datetime | None,
     ) -> None:
-        self.records.setdefault(decision_id, WorldRecord(symbol, decision, candle))
+        opened_by = next((name for name, each in self.positions.items() if each.instrument.symbol == symbol), None)
+        if decision.decision != "exit":
+            opened_by = None
+        self.records.setdefault(decision_id, WorldRecord(symbol, decision, candle, opened_by=opened_by))
 
     def note_gate(self, decision_id: str, answer: dict[str, Any]) -> None:
         self.records[decision_id].gate = answer
 
     def note_outcome(self, decision_id: str, outcome: str) -> None:
+        self._may_fail("note_outcome")
         self.records[decision_id].outcome = outcome
 
     def unfinished(self) -> Sequence[UnfinishedDecision]:
+        self._may_fail("unfinished")
         return [
-            UnfinishedDecision(name, each.decision)
+            UnfinishedDecision(
+                DecisionId(name), each.symbol, each.opened_by, {} if each.unreadable else to_values(each.decision)
+            )
             for name, each in self.records.items()
             if each.outcome is None and each.decision.decision != "hold"
         ]
@@ -80,16 +100,19 @@ class MemoryBooks:
         return {each.symbol: each.candle for each in self.records.values() if each.candle is not None}
 
     def open_positions(self) -> Sequence[StoredPosition]:
+        self._may_fail("open_positions")
         return [StoredPosition(name, each) for name, each in self.positions.items()]
 
     def closed_trades(self) -> Sequence[ClosedTrade]:
         return list(self.trades)
 
     def book_fills(self, decision_id: str, before: StrategyPosition, fills: Sequence[AccountFill]) -> StrategyPosition:
+        self._may_fail("book_fills")
         position = self.positions.get(decision_id, before)
-        for fill in fills:
-            if fill.fill_id in self.booked:
-                continue
+        new = [fill for fill in fills if fill.fill_id not in self.booked]
+        if not new:
+            return position
+        for fill in new:
             self.booked.add(fill.fill_id)
             position = position.after_fill(fill)
         self.positions[decision_id] = position
@@ -97,16 +120,30 @@ class MemoryBooks:
             self._close(decision_id, fills[-1].executed_at)
         return position
 
+    def book_sale(self, opened_by: str, fills: Sequence[AccountFill]) -> StrategyPosition | None:
+        self._may_fail("book_sale")
+        before = self.positions.get(opened_by)
+        return None if before is None else self.book_fills(opened_by, before, fills)
+
     def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
         self.positions[decision_id] = replace(
             self.positions[decision_id].with_stop(moved.stop), passed_first_target=moved.passed_first_target
         )
 
-    def write_off(self, decision_id: str, at: datetime) -> None:
+    def write_off(self, decision_id: str, at: datetime, why: str) -> None:
+        self._may_fail("write_off")
+        if decision_id not in self.positions:
+            return
+        self.written_off[decision_id] = why
         self._close(decision_id, at)
 
     def forget_holds(self, now: datetime) -> None:
         """Keep everything."""
+
+    def _may_fail(self, method: str) -> None:
+        errors = self.fails.get(method)
+        if errors:
+            raise errors.pop(0)
 
     def _close(self, decision_id: str, at: datetime) -> None:
         self.trades.append(ClosedTrade(profit=self.positions.pop(decision_id).net_profit, closed_at=at))

@@ -5,7 +5,7 @@ tests run the real ones.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -18,7 +18,7 @@ from shared.brokers.errors import NotSent
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
 from shared.domain.capital.drawdown import first_record
-from shared.domain.capital.facts import AccountFacts, ClosedTrade, MarketFacts
+from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition, MarketFacts
 from shared.domain.capital.gate import recommend
 from shared.domain.capital.recommendation import Approved, Entry, EntryRequest, GateInputs, Recommendation
 from shared.domain.capital.regime import MarketRegime
@@ -28,7 +28,13 @@ from shared.domain.instrument import Instrument
 from shared.domain.market_data import Candle
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, StrategyDecision
-from shared.domain.strategy.execution.results import ExecutionResult, StrategySale
+from shared.domain.strategy.execution.results import (
+    ExecutionPurpose,
+    ExecutionResult,
+    ExecutionUnderWay,
+    NotBegun,
+    StrategySale,
+)
 from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.observability.vitals import Duty
@@ -57,8 +63,14 @@ class WorldVenue:
     """The best bid, and the last price."""
     shown: Mapping[str, Decimal] = field(default_factory=dict)
     """Quantity per coin that the account shows."""
+    in_orders: Decimal = ZERO
+    """Bitcoin that open orders hold, so that it is not free."""
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
+    largest_size: Decimal | None = None
+    """What the gate approves at most, in US dollars; None: what the strategy asks for."""
+    quotes: tuple[str, ...] = ("USD",)
+    """What bitcoin is traded against."""
     candles_read: int = 0
 
     @property
@@ -75,16 +87,22 @@ class WorldVenue:
             raise AccountUnusable("the account is not watched at the moment: no answer")
         offers = (self.broker, *self.connected)
         return VenueAccount(
-            facts=AccountFacts(equity=self.equity, free_cash=self.cash, read_at=self.now()),
+            facts=AccountFacts(
+                equity=self.equity, free_cash=self.cash, read_at=self.now(), positions=tuple(self._in_orders())
+            ),
             free={"USD": self.cash, **self.shown},
             offers=tuple(profile_of(each).offer(connected=True) for each in offers),
         )
+
+    def _in_orders(self) -> Iterator[HeldPosition]:
+        if self.in_orders:
+            yield HeldPosition(instrument=self.instrument, quantity=self.in_orders, price=self.bid)
 
     async def stop(self) -> StopMode | None:
         return self.stopped
 
     async def pairs(self, account: VenueAccount) -> Sequence[Instrument]:
-        return [self.instrument]
+        return [self.instrument.model_copy(update={"symbol": Symbol("BTC", quote)}) for quote in self.quotes]
 
     async def candles(self, instrument: Instrument) -> Sequence[Candle]:
         self.candles_read += 1
@@ -110,11 +128,11 @@ class WorldVenue:
         book = a_book(str(CLOSE), str(CLOSE)).model_copy(update={"at": self.now()})
         inputs = GateInputs(
             request=EntryRequest(
-                instrument=self.instrument,
+                instrument=entry.inputs.account.instrument,
                 signal_score=Decimal(entry.gate.signal_score),
                 expected_return_pct=entry.gate.expected_return_pct,
                 regime=MarketRegime(entry.gate.regime.value),
-                largest_size=entry.size_usd,
+                largest_size=entry.size_usd if self.largest_size is None else self.largest_size,
                 has_made_room=has_made_room,
             ),
             account=account.facts,
@@ -134,8 +152,16 @@ class WorldExecutor:
     venue: WorldVenue
     fails: bool = False
     """Nothing is executed."""
+    fills_share: Decimal = Decimal(1)
+    """The part of each order that is executed."""
     hangs: bool = False
     """An execution does not end before its task is canceled."""
+    refuses: str = ""
+    """Why no execution begins."""
+    lacks_funds: bool = False
+    """When nothing is executed: the account has too little."""
+    begun: dict[str, ExecutionUnderWay] = field(default_factory=dict)
+    """What an earlier process began, and did not end."""
     results: dict[str, ExecutionResult] = field(default_factory=dict)
     sent: list[tuple[Side, Decimal]] = field(default_factory=list)
     sent_at: list[datetime] = field(default_factory=list)
@@ -147,8 +173,15 @@ class WorldExecutor:
     async def sell(self, decision_id: DecisionId, sale: StrategySale) -> ExecutionResult:
         return await self._execute(decision_id, sale.instrument, Side.SELL, sale.quantity)
 
-    async def resume(self) -> Sequence[ExecutionResult]:
-        return []
+    def under_way(self) -> Sequence[ExecutionUnderWay]:
+        return list(self.begun.values())
+
+    async def go_on(self, decision_id: DecisionId) -> ExecutionResult:
+        """Fill what was begun, unless it hangs."""
+        begun = self.begun[decision_id]
+        side = Side.BUY if begun.purpose is ExecutionPurpose.ENTRY else Side.SELL
+        instrument = self.venue.instrument.model_copy(update={"symbol": begun.symbol})
+        return await self._execute(decision_id, instrument, side, begun.quantity)
 
     def result(self, decision_id: DecisionId) -> ExecutionResult | None:
         return self.results.get(decision_id)
@@ -156,19 +189,21 @@ class WorldExecutor:
     async def _execute(
         self, decision_id: DecisionId, instrument: Instrument, side: Side, quantity: Decimal
     ) -> ExecutionResult:
+        if self.refuses:
+            raise NotBegun(self.refuses)
         self.sent.append((side, quantity))
         self.sent_at.append(self.venue.now())
         if self.hangs:
             await asyncio.Event().wait()
-        price = self.venue.bid
+        price, filled_quantity = self.venue.bid, quantity * self.fills_share
         filled = AccountFill(
             fill_id=FillId(decision_id),
             order_id=decision_id,
             symbol=instrument.symbol,
             side=side,
             price=price,
-            quantity=quantity,
-            cost=price * quantity,
+            quantity=filled_quantity,
+            cost=price * filled_quantity,
             fee=ZERO,
             fee_currency=instrument.quote,
             executed_at=self.venue.now(),
@@ -178,7 +213,8 @@ class WorldExecutor:
             symbol=instrument.symbol,
             side=side,
             quantity=quantity,
-            message="insufficient funds" if self.fails else "",
+            message="refused" if self.fails else "",
+            lacked_funds=self.fails and self.lacks_funds,
             fills=() if self.fails else (filled,),
             ended_at=self.venue.now(),
         )

@@ -11,19 +11,22 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, TypeVar
 
 import structlog
-from redis.exceptions import RedisError
 
-from shared.brokers.errors import BrokerError, RateLimited, Throttled
-from shared.domain.backoff import Backoff
+from services.strategy_trader.patience import patiently
 from shared.domain.capital.recommendation import Approved, Entry
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.errors import NijaError
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, DecisionId, MasterAccount, strategy_order_id
 from shared.domain.market_data import OrderBook
 from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.domain.strategy.execution.plans import MarketPlan, SalePlan, StrategyPlan
-from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionResult, StrategySale
+from shared.domain.strategy.execution.results import (
+    ExecutionPurpose,
+    ExecutionResult,
+    ExecutionUnderWay,
+    NotBegun,
+    StrategySale,
+)
 from shared.domain.strategy.execution.schedule import (
     EndExecution,
     FollowChild,
@@ -36,7 +39,6 @@ from shared.domain.strategy.execution.schedule import (
 )
 from shared.domain.symbol import Symbol
 from shared.messaging.strategy_mail import StrategyMail
-from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.strategy.books import StrategyBooks
 
 T = TypeVar("T")
@@ -45,13 +47,11 @@ POLL_SECONDS: Final = 0.25
 """Between two readings of the ledger, until it has the end of an order."""
 LONGEST_SLEEP: Final = timedelta(seconds=1)
 """While no order is due. A sale that ends the entry is noticed after this time."""
-BACKOFF: Final = Backoff(0.5, 10)
-"""While Redis, PostgreSQL or the broker is away."""
 
 log = structlog.get_logger()
 
 
-class ShortNotExecuted(NijaError):
+class ShortNotExecuted(NotBegun):
     """nija opens no short positions: the entry is a sale."""
 
 
@@ -98,7 +98,7 @@ class StrategyExecutor:
         """Execute an approved entry by its plan, or `at_market` in one order. Return when it has ended.
 
         A repeated call with the same decision goes on with what was begun, or returns the stored result. Cancel the
-        call to stop: the process that calls `resume` goes on. Only cancelling and defects end it early: while Redis,
+        call to stop: the process that calls `go_on` goes on. Only cancelling and defects end it early: while Redis,
         PostgreSQL or the broker is away, it waits. Raises ShortNotExecuted before anything is stored.
         """
         entry = approved.value
@@ -117,17 +117,12 @@ class StrategyExecutor:
         """
         return await self._execute(decision_id, SalePlan(instrument=sale.instrument, quantity=sale.quantity))
 
-    async def resume(self) -> Sequence[ExecutionResult]:
-        """Go on with everything that an earlier process began and did not end. Return the results of that."""
-        under_way = await self._patiently(lambda: asyncio.to_thread(self._books.under_way))
-        return await asyncio.gather(*(self._go_on(each.decision_id) for each in under_way))
+    def under_way(self) -> Sequence[ExecutionUnderWay]:
+        """Return what an earlier process began and did not end. It blocks, and raises DatabaseUnavailable."""
+        return self._books.under_way()
 
-    async def _execute(self, decision_id: DecisionId, plan: StrategyPlan) -> ExecutionResult:
-        await self._patiently(lambda: asyncio.to_thread(self._books.begin, decision_id, plan, self._now()))
-        return await self._go_on(decision_id)
-
-    async def _go_on(self, decision_id: DecisionId) -> ExecutionResult:
-        """Make the moves of the schedule until the execution has ended."""
+    async def go_on(self, decision_id: DecisionId) -> ExecutionResult:
+        """Make the moves of the schedule until an execution that has begun has ended. While a server is away, it waits."""
         while (result := await self._patiently(lambda: asyncio.to_thread(self._books.result, decision_id))) is None:
             await self._patiently(lambda: self._turn(decision_id))
         log.info(
@@ -140,6 +135,10 @@ class StrategyExecutor:
             left=result.message or None,
         )
         return result
+
+    async def _execute(self, decision_id: DecisionId, plan: StrategyPlan) -> ExecutionResult:
+        await self._patiently(lambda: asyncio.to_thread(self._books.begin, decision_id, plan, self._now()))
+        return await self.go_on(decision_id)
 
     async def _turn(self, decision_id: DecisionId) -> None:
         """Make one move of the schedule, from what the ledger has."""
@@ -203,14 +202,4 @@ class StrategyExecutor:
             log.warning("hint not sent", error=str(error) or type(error).__name__)
 
     async def _patiently(self, work: Callable[[], Awaitable[T]]) -> T:
-        failures = 0
-        while True:
-            try:
-                return await work()
-            except (DatabaseUnavailable, RedisError, OSError, BrokerError) as error:
-                failures += 1
-                wait_seconds = BACKOFF.after(failures)
-                if isinstance(error, Throttled | RateLimited):
-                    wait_seconds = max(wait_seconds, error.retry_after_seconds)
-                log.warning("execution waits", error=str(error) or type(error).__name__, wait_seconds=wait_seconds)
-                await self._sleep(wait_seconds)
+        return await patiently(work, self._sleep)

@@ -54,7 +54,7 @@ def enter_or_hold(inputs: DecisionInputs, signal: Signal) -> Enter | Hold:
     )
     decided_by = deciding(bounds)
     quantity = account.instrument.rounded(decided_by.usd / candle.close)
-    if not _can_be_sold(quantity, stop, account):
+    if not can_be_sold(quantity, stop, account):
         reason = HoldReason.BELOW_MINIMUM if decided_by.usd else _EMPTY_BOUND[decided_by.name]
         return Hold(inputs=inputs, signal=signal, reasons=(reason,), position=inputs.position, bounds=bounds)
     return _enter(inputs, signal, technical, candle, stop, quantity, bounds, decided_by)
@@ -140,7 +140,7 @@ def _reasons_of_market(signal: Signal, account: TraderAccount, parameters: ApexP
         yield HoldReason.THIN_VOLUME
 
 
-def _can_be_sold(quantity: Decimal, stop: Decimal, account: TraderAccount) -> bool:
+def can_be_sold(quantity: Decimal, stop: Decimal, account: TraderAccount) -> bool:
     """Whether the broker would accept the sale at the stop, after a fee in the base was taken from the quantity."""
     held = account.instrument.rounded(quantity * (ONE - account.fees.taker))
     return account.instrument.is_orderable(held, stop)

@@ -114,6 +114,10 @@ class StrategyPosition:
             sale = whole
         return sale if self.instrument.is_orderable(sale, price) else ZERO
 
+    def can_be_sold(self, price: Decimal) -> bool:
+        """Whether the broker would accept a sale of the whole position at this price."""
+        return self.sale_of(self.quantity, price) > 0
+
     def after_fill(self, fill: AccountFill) -> "StrategyPosition":
         """Return the position after an execution of one of its own orders."""
         symbol = self.instrument.symbol

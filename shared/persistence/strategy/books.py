@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from sqlalchemy import Connection, Engine, RowMapping, and_, exists, func, select
+from sqlalchemy import Connection, Engine, RowMapping, Select, and_, exists, func, select
 from sqlalchemy.dialects.postgresql import insert as upsert
 
 from shared.domain.amounts import ZERO
@@ -19,6 +19,7 @@ from shared.domain.strategy.execution.results import (
     ExecutionPurpose,
     ExecutionResult,
     ExecutionUnderWay,
+    NotBegun,
     StrategyHolding,
 )
 from shared.domain.strategy.execution.schedule import StrategyChild, StrategyExecution
@@ -31,9 +32,11 @@ from shared.persistence.tables.strategy import (
     StrategyOrderRow,
     StrategyResultRow,
 )
+from shared.persistence.tables.traders import StrategyTraderRow
 
 _EXECUTIONS, _ORDERS = table_of(StrategyExecutionRow), table_of(StrategyOrderRow)
 _EVENTS, _RESULTS = table_of(StrategyOrderEventRow), table_of(StrategyResultRow)
+_TRADERS = table_of(StrategyTraderRow)
 _FINAL = _EVENTS.c.outcome.is_not(None)
 
 _GOES_ON = frozenset({SkipReason.TOO_OLD, SkipReason.PRICE_LIMIT, SkipReason.EXIT_FOLLOWED, FailReason.CANCELED})
@@ -43,11 +46,19 @@ An entry whose own symbol is sold ends because of that sale, and not because of 
 """
 
 
+class TraderReplaced(NotBegun):
+    """Another process has taken over the account."""
+
+
 class StrategyBooks:
     """The strategy's own orders on one master account. Methods block, and raise DatabaseUnavailable."""
 
-    def __init__(self, engine: Engine, broker: Broker, master_account: MasterAccount) -> None:
+    def __init__(
+        self, engine: Engine, broker: Broker, master_account: MasterAccount, process: str | None = None
+    ) -> None:
+        """`process`: begin executions only while this process is the trader of the account. None: always."""
         self._engine = engine
+        self._process = process
         self._broker = broker
         self._master_account = master_account
         self._name = {"broker": broker.value, "master_account": master_account}
@@ -102,12 +113,16 @@ class StrategyBooks:
                 message=ended.message,
                 fills=tuple(self._fills(connection, decision_id=decision_id)),
                 ended_at=ended.ended_at,
+                lacked_funds=connection.scalar(_last_reason(decision)) == FailReason.INSUFFICIENT_FUNDS.value,
             )
 
     # What the executor stores
 
     def begin(self, decision_id: DecisionId, plan: StrategyPlan, started_at: datetime) -> None:
-        """Store that an execution begins. Does nothing if the decision was begun before: its first plan stands."""
+        """Store that an execution begins. Does nothing if the decision was begun before: its first plan stands.
+
+        Raises TraderReplaced if another process trades the account now, and then stores nothing.
+        """
         purpose = ExecutionPurpose.EXIT if isinstance(plan, SalePlan) else ExecutionPurpose.ENTRY
         values = {
             **self._name,
@@ -121,7 +136,14 @@ class StrategyBooks:
             "started_at": started_at,
         }
         with transaction(self._engine) as connection:
+            if self._process is not None and not connection.scalar(self._locked_trader()):
+                raise TraderReplaced("another process trades the account now")
             connection.execute(upsert(_EXECUTIONS).values(values).on_conflict_do_nothing())
+
+    def _locked_trader(self) -> Select[tuple[str]]:
+        """The row of the trader, if it is this process. No other process replaces it before the transaction ends."""
+        trader = select(_TRADERS.c.process).filter_by(**self._name, process=self._process)
+        return trader.with_for_update(read=True)
 
     def execution(self, decision_id: DecisionId) -> StrategyExecution:
         """How far a decision that was begun has been executed, by the ledger."""
@@ -135,15 +157,17 @@ class StrategyBooks:
                 .order_by(_ORDERS.c.number)
             ).mappings()
             plan = plan_of(begun.method, begun.plan)
+            children = tuple(map(_child, orders))
             held = ZERO
-            if isinstance(plan, SalePlan):
+            # A sale that waits for an order is read four times in a second, and needs no sum of all fills.
+            if isinstance(plan, SalePlan) and all(child.is_final for child in children):
                 holding = holdings_of(self._fills(connection, symbol=begun.symbol)).get(begun.symbol)
                 held = holding.quantity if holding else ZERO
             return StrategyExecution(
                 decision_id=decision_id,
                 plan=plan,
                 started_at=begun.started_at,
-                children=tuple(map(_child, orders)),
+                children=children,
                 is_overtaken=self._is_overtaken(connection, begun.symbol, begun.started_at),
                 held=held,
             )
@@ -189,6 +213,12 @@ class StrategyBooks:
 def replayed_order(row: RowMapping, replayed_at: datetime) -> StrategyOrder:
     """The order of a row, marked as replayed."""
     return StrategyOrder(**{**row, "id": row["order_id"], "decided_at": replayed_at, "replayed": True})
+
+
+def _last_reason(decision: Mapping[str, str]) -> Select[Any]:
+    """The reason of the newest final event of a decision."""
+    final = select(_EVENTS.c.reason).filter_by(**decision).where(_FINAL)
+    return final.order_by(_EVENTS.c.number.desc()).limit(1)
 
 
 def _same_decision(table: Any) -> Any:

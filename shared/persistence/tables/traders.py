@@ -58,6 +58,8 @@ class StrategyDecisionRow(SQLModel, table=True):
     """The answer of the capital gate; null: it was not asked."""
     outcome: str | None = columns.optional_text()
     """What became of it; null: nothing was to be done, or the process ended before it could note it."""
+    opened_by: str | None = columns.optional_text()
+    """For an exit: the decision that opened the position. Its fills move only this position."""
 
 
 class StrategyPositionRow(SQLModel, table=True):
@@ -86,3 +88,5 @@ class StrategyPositionRow(SQLModel, table=True):
     closed_at: datetime | None = columns.optional_moment()
     net_profit: Decimal | None = columns.optional_amount()
     """Quote currency after fees; null while the position is open."""
+    written_off: str | None = columns.optional_text()
+    """Why a rest was given up that could not be sold; null: there was none."""

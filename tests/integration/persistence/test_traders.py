@@ -6,16 +6,20 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
-from sqlalchemy import Engine
+from sqlalchemy import Engine, event
 
 from shared.domain.fill import Side
-from shared.domain.identity import Broker, FillId, MasterAccount
+from shared.domain.identity import Broker, DecisionId, FillId, MasterAccount
 from shared.domain.strategy.decide import decide_again, decide_from
-from shared.domain.strategy.decision import Enter, Hold, from_values
+from shared.domain.strategy.decision import Enter, Exit, Hold, from_values
 from shared.domain.strategy.entries import position_of
+from shared.domain.strategy.execution.plans import SalePlan
+from shared.domain.strategy.exits import emergency_exit
 from shared.domain.strategy.trader_state import TraderState
-from shared.persistence.traders import HOLDS_KEPT_FOR, TraderBooks, TraderStore
-from tests.support.strategy import BTC_USD, NOW, STARTS_AT, fill, inputs
+from shared.persistence.strategy.books import StrategyBooks, TraderReplaced
+from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, TraderBooks, TraderStore
+from tests.support.strategy import BTC_USD, INSTRUMENT, NOW, STARTS_AT, fill, inputs, position
+from tests.support.strategy_orders import a_strategy_sale
 
 KRAKEN, MASTER = Broker.KRAKEN, MasterAccount("master")
 
@@ -111,7 +115,87 @@ def test_an_account_never_has_two_open_positions_in_one_pair(books: TraderBooks)
     books.book_fills("one", position_of(entry), [fill(Side.BUY, "1", "1000")])
     with pytest.raises(Exception, match="one_open_per_symbol"):
         books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
-    books.write_off("one", NOW)
+    books.write_off("one", NOW, "nothing is held")
     books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
     assert [each.decision_id for each in books.open_positions()] == ["two"]
     assert [trade.profit for trade in books.closed_trades()] == [-1000]
+
+
+def a_sale(quantity: str = "1") -> Exit:
+    """The sale of a position whose price has fallen by two percent."""
+    held = position(quantity, "1000", "995")
+    account = replace(inputs().account, best_bid=Decimal(980))
+    sale = emergency_exit(held, account)
+    assert sale is not None
+    return sale
+
+
+def test_the_fills_of_a_sale_move_only_the_position_that_it_sold(books: TraderBooks) -> None:
+    """The sale was decided on the first position. It is booked late, when the pair was bought again."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    sold = fill(Side.SELL, "1", "980").model_copy(update={"fill_id": FillId("late")})
+    assert books.book_sale("one", [sold]) is None
+    books.book_fills("one", position_of(entry), [fill(Side.BUY, "1", "1000")])
+    books.record("sale", 1, BTC_USD, a_sale(), None)
+    (left,) = books.unfinished()
+    assert (left.decision_id, left.symbol, left.opened_by, left.decision()) == ("sale", BTC_USD, "one", a_sale())
+    books.write_off("one", NOW, "below the minimum")
+    books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
+    for _ in range(2):
+        moved = books.book_sale("one", [sold])
+        assert moved is not None
+        assert moved.quantity == 0
+    (stored,) = books.open_positions()
+    assert (stored.decision_id, stored.position.quantity, stored.position.sold) == ("two", 1, 0)
+    assert [(trade.profit, trade.closed_at) for trade in books.closed_trades()] == [(-20, NOW)]
+
+
+def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: TraderBooks) -> None:
+    """It was paused, and another process has claimed the account meanwhile. What it had begun stays as it is."""
+    plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
+    old, new = (StrategyBooks(engine, KRAKEN, MASTER, name) for name in ("old", "new"))
+    with pytest.raises(TraderReplaced, match="another process"):
+        old.begin(DecisionId("before the claim"), plan, NOW)
+    books.claim("old", NOW)
+    assert TraderStore(engine).all() == []
+    old.begin(DecisionId("first"), plan, NOW)
+    assert books.take_cycle(3, "old", NOW) is not None
+    books.claim("new", NOW)
+    with pytest.raises(TraderReplaced, match="another process"):
+        old.begin(DecisionId("second"), plan, NOW)
+    new.begin(DecisionId("third"), plan, NOW)
+    assert [each.decision_id for each in new.under_way()] == ["first", "third"]
+    assert not books.store_state(3, "old", NOW, TraderState())
+    (trader,) = TraderStore(engine).all()
+    assert (trader.cycle, trader.process) == (3, "new")
+
+
+def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: TraderBooks) -> None:
+    """It is read four times in a second, and an account may have years of fills. Before and after, they are read."""
+    orders = StrategyBooks(engine, KRAKEN, MASTER)
+    plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
+    name = DecisionId("sale")
+    orders.begin(name, plan, NOW)
+    statements: list[str] = []
+    event.listen(engine, "before_cursor_execute", lambda *call: statements.append(call[2]))
+
+    def fills_read() -> int:
+        statements.clear()
+        orders.execution(name)
+        return sum("strategy_order_events.filled_quantity >" in each for each in statements)
+
+    assert fills_read() == 1
+    orders.add_order(a_strategy_sale(name))
+    assert fills_read() == 0
+
+
+def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks) -> None:
+    """An earlier process noted that it was never sent. Only those that have an execution are booked again."""
+    for name in ("executed", "not executed"):
+        books.record(name, 1, BTC_USD, a_sale(), None)
+        books.note_outcome(name, NEVER_SENT)
+    assert books.unfinished() == []
+    plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
+    StrategyBooks(engine, KRAKEN, MASTER).begin(DecisionId("executed"), plan, NOW)
+    assert [each.decision_id for each in books.unfinished()] == ["executed"]

@@ -104,6 +104,17 @@ async def test_a_sale_sells_what_the_strategy_holds_and_not_what_the_account_hol
     assert result.message == "5 BTC are left: the strategy holds 0 BTC"
 
 
+@pytest.mark.parametrize(("fate", "lacked_funds"), [(Fate.INSUFFICIENT, True), (Fate.REJECTED, False)])
+async def test_the_result_of_a_sale_says_whether_funds_were_lacking(
+    bench: ExecutorBench, fate: Fate, *, lacked_funds: bool
+) -> None:
+    """Only then may the position be gone. After any other refusal the account may still have it."""
+    await bench.enter("d1", limit_plan())
+    bench.world.bench.account.fates = [fate]
+    result = await bench.sell("s1", a_sale_of())
+    assert (result.fills, result.lacked_funds) == ((), lacked_funds)
+
+
 async def test_a_sale_ends_the_entry_of_its_symbol_that_is_under_way(bench: ExecutorBench) -> None:
     """The first slice has bought, and the next one would come in a minute. It is not bought any more."""
     async with bench.at_work(), asyncio.timeout(30):

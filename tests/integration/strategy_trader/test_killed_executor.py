@@ -7,7 +7,14 @@ import pytest
 
 from tests.integration.bookkeeper.restore.losses import OwnRedis, lose
 from tests.support.faulty_broker import Fate
-from tests.support.running.executor_bench import ExecutorBench, a_sale_of, approved_entry, limit_plan, twap_plan_of
+from tests.support.running.executor_bench import (
+    ExecutorBench,
+    a_sale_of,
+    approved_entry,
+    limit_plan,
+    resumed,
+    twap_plan_of,
+)
 from tests.support.running.worker_bench import KEYS
 from tests.support.strategy_orders import MAILBOX
 
@@ -26,7 +33,7 @@ async def test_a_killed_process_goes_on_where_it_was(bench: ExecutorBench, name:
         bench.world.bench.account.fates = [Fate.PARTIAL]
         bench.dies_at = (name, moment, call)
         await bench.enter(f"d{call}", limit_plan())
-        results = await bench.run(lambda each: each.resume())
+        results = await bench.run(resumed)
         # Nothing was begun, or it had ended.
         is_over = (name, moment) in {("begin", "before"), ("end", "after")}
         assert len(results) == (0 if is_over else 1)
@@ -40,7 +47,7 @@ async def test_a_killed_process_goes_on_with_its_slices(bench: ExecutorBench) ->
     bench.dies_at = ("add_order", "before", 2)
     await bench.enter("d1", twap_plan_of())
     assert bench.quantity_executed() == D("0.1")
-    (result,) = await bench.run(lambda each: each.resume())
+    (result,) = await bench.run(resumed)
     assert result.filled_quantity == bench.quantity_executed() == D("0.3")
     assert set(bench.executed().values()) == {1}
 
@@ -81,6 +88,6 @@ async def test_an_order_survives_every_loss_of_redis(
     # A restart alone loses no event, so the ledger knows the end of an order that was executed.
     is_ended = is_executed and loss == "restart"
     assert await bench.world.redis.llen(KEYS.mailbox(MAILBOX)) == (0 if is_ended else 1)
-    (result,) = await bench.run(lambda each: each.resume())
+    (result,) = await bench.run(resumed)
     assert result.filled_quantity == bench.quantity_executed() == D("0.1")
     assert set(bench.executed().values()) == {1}

@@ -159,6 +159,12 @@ class ExecutorBench:
         return sum((report.filled_quantity for report in self.world.bench.account.executed), Decimal(0))
 
 
+async def resumed(executor: StrategyExecutor) -> list[ExecutionResult]:
+    """Go on with all that an earlier process began and did not end."""
+    begun = await asyncio.to_thread(executor.under_way)
+    return await asyncio.gather(*(executor.go_on(each.decision_id) for each in begun))
+
+
 def _dying(method: Callable[..., Any], moment: str, call: int) -> Callable[..., Any]:
     """The method, of which a call kills the process."""
     calls = 0

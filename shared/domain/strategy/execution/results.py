@@ -6,10 +6,15 @@ from decimal import Decimal
 from enum import StrEnum
 
 from shared.domain.amounts import ZERO
+from shared.domain.errors import NijaError
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import DecisionId
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
+
+
+class NotBegun(NijaError):
+    """The execution was refused before anything of it was stored. The text says why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,6 +47,8 @@ class ExecutionResult:
     fills: tuple[AccountFill, ...]
     """One fill for each order that executed something, with the sums of this order, oldest first."""
     ended_at: datetime
+    lacked_funds: bool = False
+    """Whether the broker refused the last order because the account has too little of what it takes."""
 
     @property
     def filled_quantity(self) -> Decimal:

@@ -4,16 +4,21 @@ from decimal import Decimal
 
 import pytest
 
+from services.strategy_trader.venue import VenueAccount, with_positions
 from shared.domain.accounts.broker_health import Health
+from shared.domain.amounts import ZERO
+from shared.domain.capital.facts import AccountFacts, HeldPosition
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import Enter, Hold, HoldReason
 from shared.domain.strategy.routing import RoutedTo
 from shared.domain.strategy.schedule import schedule_of
+from shared.domain.symbol import Symbol
+from tests.support.strategy import INSTRUMENT
 from tests.support.trading_books import MemoryBooks
 from tests.support.trading_world import CLOSE, WorldTrader, running
-from tests.support.virtual_time import VirtualTime
+from tests.support.virtual_time import BEGINS_AT, VirtualTime
 
 CYCLE_SECONDS = 150
 
@@ -164,3 +169,31 @@ async def test_a_process_that_stops_leaves_no_half_cycle(time: VirtualTime) -> N
         await time.run_for(CYCLE_SECONDS + 5)
     assert len(trader.books.states) == len(trader.books.taken) == 1
     assert isinstance(trader.books, MemoryBooks)
+
+
+async def test_an_asset_that_is_being_bought_is_not_bought_in_another_pair(time: VirtualTime) -> None:
+    """The order of BTC/USD stays open for minutes. Neither the same cycle nor a later one buys BTC/USDT."""
+    trader = WorldTrader.at(Broker.KRAKEN, time, quotes=("USD", "USDT"))
+    trader.executor.hangs = True
+    async with running(trader.loop()):
+        await time.run_for(4 * CYCLE_SECONDS)
+    assert len(trader.executor.sent) == 1
+    assert {each.symbol for each in trader.books.records.values()} == {Symbol("BTC", "USD")}
+
+
+def test_the_quantities_of_an_asset_in_several_pairs_are_summed() -> None:
+    """The account has 3 BTC. The strategy bought 1 of them with dollars and 2 with tethers, so no other one is left."""
+    whole = HeldPosition(instrument=INSTRUMENT, quantity=Decimal(3), price=Decimal(1000))
+    own = [
+        HeldPosition(
+            instrument=INSTRUMENT.model_copy(update={"symbol": Symbol("BTC", quote)}),
+            quantity=Decimal(quantity),
+            price=Decimal(1000),
+            opened_by_nija=True,
+        )
+        for quote, quantity in (("USD", 1), ("USDT", 2))
+    ]
+    facts = AccountFacts(equity=Decimal(3000), free_cash=ZERO, read_at=BEGINS_AT, positions=(whole,))
+    marked = with_positions(VenueAccount(facts=facts, free={}, offers=()), own)
+    assert sum(each.quantity for each in marked.facts.positions) == 3
+    assert [each.quantity for each in marked.facts.positions if each.opened_by_nija] == [1, 2]

@@ -12,7 +12,8 @@ from shared.domain.stop import StopMode
 from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
-from tests.support.strategy import position
+from shared.persistence.errors import DatabaseUnavailable
+from tests.support.strategy import INSTRUMENT, position
 from tests.support.trading_world import CLOSE, WorldTrader, running
 from tests.support.virtual_time import BEGINS_AT, VirtualTime
 
@@ -63,17 +64,18 @@ async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
 
 
 async def test_the_next_update_tries_again_only_after_a_pause(time: VirtualTime) -> None:
-    """The broker refuses the sale. Price updates come every two seconds, and sales every 15."""
+    """The broker refuses the sale. Price updates come every two seconds, and sales after 15, 30, 60 seconds and so on."""
     trader = holding(time)
     trader.executor.fails = True
     trader.venue.bid = CLOSE * Decimal("0.98")
     async with running(trader.loop()):
-        await time.run_for(40)
+        await time.run_for(120)
     pauses = [
         after - before for before, after in zip(trader.executor.sent_at, trader.executor.sent_at[1:], strict=False)
     ]
-    assert len(trader.executor.sent) == 3
-    assert all(pause >= timedelta(seconds=15) for pause in pauses)
+    assert len(trader.executor.sent) == 4
+    for pause, least in zip(pauses, (15, 30, 60), strict=True):
+        assert timedelta(seconds=least) <= pause <= timedelta(seconds=least + UPDATE_SECONDS)
     assert "opening" in trader.books.positions
 
 
@@ -108,13 +110,48 @@ async def test_a_balance_of_zero_is_sold_anyway_and_then_written_off(time: Virtu
     """The account shows no bitcoin. One sale is tried, the broker refuses it, and the position ends."""
     trader = holding(time)
     trader.venue.shown = {}
-    trader.executor.fails = True
+    trader.executor.fails = trader.executor.lacks_funds = True
     trader.venue.bid = CLOSE + 1000  # beyond the last target, so a cycle sells and no emergency does
     async with running(trader.loop()):
         await time.run_for(CYCLE_SECONDS)
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
     assert trader.books.positions == {}
     assert len(trader.books.trades) == 1
+
+
+@pytest.mark.parametrize(
+    ("facts", "lacks_funds"),
+    [({}, False), ({"in_orders": Decimal(1)}, True), ({"shown": {"BTC": Decimal("0.2")}}, True)],
+    ids=["refused for another reason", "held by an open order", "a part is there"],
+)
+async def test_a_position_is_written_off_only_when_the_account_and_the_broker_say_that_it_is_gone(
+    time: VirtualTime, facts: dict[str, object], lacks_funds: bool
+) -> None:
+    """A market that rests, or an order that holds the coins, is no loss of a position."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    for name, value in facts.items():
+        setattr(trader.venue, name, value)
+    trader.executor.fails, trader.executor.lacks_funds = True, lacks_funds
+    trader.venue.bid = CLOSE + 1000
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert trader.executor.sent
+    assert "opening" in trader.books.positions
+
+
+async def test_an_emergency_of_a_position_that_is_gone_ends_too(time: VirtualTime) -> None:
+    """No cycle has shown the balance. The broker refuses the sale, and the next reading of the account is empty."""
+    trader = holding(time)
+    trader.venue.shown = {}
+    trader.executor.fails = trader.executor.lacks_funds = True
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    trader.books.fails["write_off"] = [DatabaseUnavailable("PostgreSQL: no answer") for _ in range(3)]
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert [side for side, _ in trader.executor.sent].count(Side.SELL) == 1
+    assert "opening" not in trader.books.positions
+    assert trader.books.written_off["opening"].startswith("the broker refused the sale")
 
 
 async def test_a_sale_that_the_balance_does_not_show_but_the_broker_fills_is_booked(time: VirtualTime) -> None:
@@ -177,3 +214,41 @@ async def test_flatten_sells_what_the_strategy_holds_and_opens_nothing(time: Vir
     assert [decide_again(each) for each in trader.decisions() if isinstance(each, Exit)] == [
         each for each in trader.decisions() if isinstance(each, Exit)
     ]
+
+
+async def test_a_rest_below_the_minimum_of_the_broker_is_written_off_after_a_sale(time: VirtualTime) -> None:
+    """The broker sold all but one lot. The rest can never be sold, so it neither blocks the pair nor is it watched."""
+    trader = holding(time)
+    trader.executor.fills_share = Decimal("0.9999")
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(5)
+        assert trader.books.positions == {}
+        await time.run_for(20)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    assert trader.books.written_off["opening"].endswith("it is below the broker's minimum")
+
+
+@pytest.mark.parametrize("by_cycle", [False, True])
+async def test_a_position_that_is_due_and_too_small_to_be_sold_is_written_off(
+    time: VirtualTime, by_cycle: bool
+) -> None:
+    """It holds less than the smallest order. No sale is tried, and the pair is free again."""
+    trader = holding(time)
+    trader.books.positions["opening"] = position("0.0001", str(CLOSE), str(CLOSE - 100))
+    trader.venue.bid = CLOSE + 1000 if by_cycle else CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS if by_cycle else 5)
+    assert "opening" in trader.books.written_off
+    assert Side.SELL not in {side for side, _ in trader.executor.sent}
+
+
+async def test_an_entry_whose_approved_quantity_could_not_be_sold_at_its_stop_is_not_sent(time: VirtualTime) -> None:
+    """The gate lowers the size to the minimum of the broker at the present price. At the stop it would be below it."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    trader.venue.largest_size = INSTRUMENT.minimum_cost + Decimal("0.2")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    entry = next(each for each in trader.books.records.values() if isinstance(each.decision, Enter))
+    assert entry.outcome == ("not entered: the broker would not accept the sale of the approved quantity at the stop")
+    assert trader.executor.sent == []
