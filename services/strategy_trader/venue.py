@@ -7,7 +7,7 @@ reads it there. An account that is not watched at the moment is an error, and ne
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from time import monotonic
 from typing import Final, Protocol
@@ -49,6 +49,8 @@ from shared.queries.stops import read_stop
 from shared.queries.traders import is_connected
 
 ATR_LASTS_SECONDS: Final = 900.0
+PRICE_LASTS: Final = timedelta(seconds=10)
+"""A list of prices is read every two seconds. An older one says nothing about the present."""
 _UNFINISHED: Final = 2
 """Candles that are read more than needed: the last one is open, and so may be the one before."""
 
@@ -181,7 +183,10 @@ class BrokerVenue:
         return known[1]
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
-        """The newest prices of some pairs, from the list that is read every two seconds. Raises RedisError."""
+        """The newest prices of some pairs, from the list that is read every two seconds. Raises RedisError.
+
+        Prices that are too old are left out, for example because no process lists them.
+        """
         return await asyncio.to_thread(self._last_prices, symbols)
 
     async def ask(
@@ -253,7 +258,8 @@ class BrokerVenue:
             return {}
         fields = [LISTED_AT_FIELD, *map(str, symbols)]
         stored = self._redis.hmget(self._keys.prices, fields)
-        return parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text}).prices
+        listed = parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text})
+        return listed.prices if self.now() - listed.listed_at <= PRICE_LASTS else {}
 
 
 def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: Decimal = ZERO) -> VenueAccount:

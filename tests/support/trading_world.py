@@ -59,7 +59,9 @@ class WorldVenue:
     """Quantity per coin that the account shows."""
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
+    lists_prices: bool = True
     candles_read: int = 0
+    books_read: int = 0
 
     @property
     def instrument(self) -> Instrument:
@@ -95,13 +97,14 @@ class WorldVenue:
         return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in CANDLES]
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
+        self.books_read += 1
         return self.bid
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         return Decimal(2)
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
-        return dict.fromkeys(symbols, self.bid)
+        return dict.fromkeys(symbols, self.bid) if self.lists_prices else {}
 
     async def ask(
         self, entry: Enter, account: VenueAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool

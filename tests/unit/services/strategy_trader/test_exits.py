@@ -52,6 +52,19 @@ async def test_a_loss_of_1_01_percent_is_sold_within_one_price_update_and_once(t
     assert trader.books.positions == {}
 
 
+async def test_a_loss_is_sold_although_no_process_lists_prices(time: VirtualTime) -> None:
+    """Without a present price, the order book decides. With one that is fine, the book is not read."""
+    trader = holding(time)
+    async with running(trader.loop()):
+        await time.run_for(20)
+        assert trader.venue.books_read == 0
+        trader.venue.lists_prices = False
+        trader.venue.bid = CLOSE * Decimal("0.9899")
+        await time.run_for(UPDATE_SECONDS)
+    assert trader.venue.books_read == 1
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
 async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
     """The limit is one percent of the entry price, and fees are left out."""
     trader = holding(time)
