@@ -24,6 +24,7 @@ from shared.config.broker_variables import master_prefix
 from shared.config.capital import open_capital
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.market_data import OrderBook
+from shared.domain.request_limits import Priority
 from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.messaging.cancellation import end_tasks
@@ -112,7 +113,7 @@ async def _trade(
     orders = StrategyBooks(engine, broker, MASTER_ACCOUNT)
 
     async def read_book(symbol: Symbol) -> OrderBook:
-        return await (await sources.markets.of(broker)).order_book(symbol)
+        return await (await sources.markets.of(broker)).at(Priority.WATCH).order_book(symbol)
 
     executor = StrategyExecutor(
         TradedAccount(broker, MASTER_ACCOUNT, settings.open_limits),

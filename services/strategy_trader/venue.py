@@ -27,6 +27,7 @@ from shared.domain.fees import Fees
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass, Instrument
 from shared.domain.market_data import Candle
+from shared.domain.request_limits import Priority
 from shared.domain.stop import StopMode
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.decision import Enter
@@ -169,7 +170,8 @@ class BrokerVenue:
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         """What a sale would get now; None: the book is empty. Raises BrokerError, RedisError, OSError."""
         async with asyncio.timeout(READING_SECONDS):
-            book = await (await self._market()).order_book(instrument.symbol)
+            # More urgent than readings of accounts: a position may have to be sold at once.
+            book = await (await self._market()).at(Priority.WATCH).order_book(instrument.symbol)
         return book.bids[0].price if book.bids else None
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
