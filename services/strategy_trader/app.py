@@ -134,7 +134,7 @@ async def _trade(
         hint=lambda: hints.publish(1),
     )
     loop = TraderLoop(
-        BrokerVenue(sources, name),
+        BrokerVenue(sources, name, settings.master_credentials(broker)),
         TraderStore(engine).of(broker, MASTER_ACCOUNT),
         executor,
         orders,

@@ -14,8 +14,10 @@ from typing import Final, Protocol
 
 from redis import Redis as BlockingRedis
 
+from shared.brokers.port.account import HasTradingHours
 from shared.brokers.port.market_data import MarketData
 from shared.brokers.registry import profile_of
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import ZERO
 from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition
@@ -117,6 +119,8 @@ class TraderVenue(Protocol):
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None: ...
 
+    async def closed_until(self, instrument: Instrument) -> datetime | None: ...
+
     async def atr_pct(self, instrument: Instrument) -> Decimal | None: ...
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]: ...
@@ -129,10 +133,12 @@ class TraderVenue(Protocol):
 class BrokerVenue:
     """The venue of a real account: its broker, Redis and PostgreSQL. Implements `TraderVenue`."""
 
-    def __init__(self, sources: CapitalSources, name: AccountName) -> None:
+    def __init__(self, sources: CapitalSources, name: AccountName, credentials: Credentials | None = None) -> None:
+        """`credentials`: a key for which the broker shows its trading hours."""
         self.broker = name.broker
         self._sources = sources
         self._name = name
+        self._credentials = credentials
         self._keys = BrokerKeys(name.broker)
         self._atr: dict[Symbol, tuple[float, Decimal | None]] = {}
 
@@ -173,6 +179,14 @@ class BrokerVenue:
             # More urgent than readings of accounts: a position may have to be sold at once.
             book = await (await self._market()).at(Priority.WATCH).order_book(instrument.symbol)
         return book.bids[0].price if book.bids else None
+
+    async def closed_until(self, instrument: Instrument) -> datetime | None:
+        """When the closed market of a stock opens; None: it is open. Raises BrokerError, RedisError, OSError."""
+        if instrument.asset_class is not AssetClass.STOCK or self._credentials is None:
+            return None
+        async with asyncio.timeout(READING_SECONDS):
+            account = (await self._sources.markets.connection(self.broker)).account(self._credentials)
+            return await account.closed_until(instrument.symbol) if isinstance(account, HasTradingHours) else None
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         """ATR of 4-hour candles in percent of the price; None: unknown. It is remembered for a quarter of an hour."""

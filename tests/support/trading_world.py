@@ -60,6 +60,8 @@ class WorldVenue:
     connected: tuple[Broker, ...] = ()
     """Other brokers that are connected."""
     lists_prices: bool = True
+    opens_at: datetime | None = None
+    """The market is closed until then."""
     candles_read: int = 0
     books_read: int = 0
 
@@ -99,6 +101,9 @@ class WorldVenue:
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         self.books_read += 1
         return self.bid
+
+    async def closed_until(self, instrument: Instrument) -> datetime | None:
+        return self.opens_at if self.opens_at is not None and self.now() < self.opens_at else None
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         return Decimal(2)

@@ -65,6 +65,22 @@ async def test_a_loss_is_sold_although_no_process_lists_prices(time: VirtualTime
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
 
 
+@pytest.mark.parametrize("stopped", [None, StopMode.FLATTEN])
+async def test_nothing_is_decided_while_the_market_of_a_position_is_closed(
+    time: VirtualTime, stopped: StopMode | None
+) -> None:
+    """An emergency and a flatten wait until the market opens, and leave no decisions behind meanwhile."""
+    trader = holding(time, stopped=stopped)
+    trader.venue.market_down = True
+    trader.venue.opens_at = BEGINS_AT + timedelta(seconds=100)
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(98)
+        assert [each for each in trader.decisions() if isinstance(each, Exit)] == []
+        await time.run_for(UPDATE_SECONDS * 2)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
 async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
     """The limit is one percent of the entry price, and fees are left out."""
     trader = holding(time)
