@@ -39,7 +39,6 @@ from shared.domain.strategy.traded_pairs import traded_pairs
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.price_list import LISTED_AT_FIELD, parse_price_list
-from shared.persistence.traders import TraderStore
 from shared.queries.broker_findings import LONGEST_POLL_AGE_SECONDS
 from shared.queries.brokers import own_rates
 from shared.queries.capital.accounts import CapitalAccount, listed_instruments, read_account
@@ -49,7 +48,7 @@ from shared.queries.capital.recommendation import ask_gate
 from shared.queries.capital.sizing import correlation_with_held
 from shared.queries.capital.sources import AccountName, CapitalSources
 from shared.queries.stops import read_stop
-from shared.queries.traders import is_connected
+from shared.queries.traders import connected_brokers
 
 ATR_LASTS_SECONDS: Final = 900.0
 PRICE_LASTS: Final = timedelta(seconds=10)
@@ -261,11 +260,7 @@ class BrokerVenue:
 
     def _offers(self, account: CapitalAccount) -> tuple[BrokerOffer, ...]:
         now = self.now()
-        others = {
-            each.broker
-            for each in TraderStore(self._sources.connections.engine).all()
-            if each.broker is not self.broker and is_connected(each, now)
-        }
+        others = connected_brokers(self._sources.connections, now) - {self.broker}
         own = profile_of(self.broker).offer(connected=True, rates=own_rates(account.master))
         return (own, *(profile_of(each).offer(connected=True) for each in Broker if each in others))
 

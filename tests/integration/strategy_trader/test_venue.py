@@ -6,17 +6,20 @@ from decimal import Decimal
 
 import pytest
 from redis import Redis
-from sqlalchemy import Engine
+from sqlalchemy import Engine, text
 
 from services.strategy_trader.venue import BrokerVenue
 from shared.domain.identity import Broker, MasterAccount
+from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.price_list import LISTED_AT_FIELD
 from shared.persistence.database import open_engine
+from shared.persistence.traders import TraderStore
 from shared.queries.capital.markets import OpenMarkets
 from shared.queries.capital.sources import AccountName, CapitalSources
 from shared.queries.connections import Connections
+from shared.queries.traders import connected_brokers
 
 NOW = datetime(2026, 3, 2, 12, tzinfo=UTC)
 BTC_USD, ETH_USD = Symbol("BTC", "USD"), Symbol("ETH", "USD")
@@ -55,3 +58,15 @@ async def test_prices_of_a_lister_that_has_stopped_are_left_out(venue: BrokerVen
     for age_seconds, prices in ((9, {BTC_USD: Decimal(50000)}), (11, {})):
         redis.hset(KEYS.prices, LISTED_AT_FIELD, (NOW - timedelta(seconds=age_seconds)).isoformat())
         assert await venue.last_prices([BTC_USD, ETH_USD]) == prices
+
+
+async def test_a_row_of_another_trader_that_cannot_be_read_fails_no_cycle(engine: Engine) -> None:
+    """A newer version may have written it. The other brokers stay known."""
+    state = TraderState(cycle_at=NOW, next_cycle_at=NOW + timedelta(seconds=150))
+    for broker in (Broker.OKX, Broker.BINANCE):
+        books = TraderStore(engine).of(broker, MasterAccount("master"))
+        books.take_cycle(1, "test", NOW)
+        books.store_state(1, "test", NOW, state.with_account(Decimal(100), Decimal(100)))
+    with engine.begin() as connection:
+        connection.execute(text("UPDATE strategy_traders SET state = '{\"health\": 7}' WHERE broker = 'okx'"))
+    assert connected_brokers(Connections(engine, {}), NOW) == {Broker.BINANCE}
