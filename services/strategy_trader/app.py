@@ -16,7 +16,7 @@ from sqlalchemy import Engine
 
 from services.strategy_trader.execution.executor import StrategyExecutor, TradedAccount
 from services.strategy_trader.key_gate import wait_for_a_good_key
-from services.strategy_trader.same_account import KeyLoan
+from services.strategy_trader.same_account import KeyLoan, take_key_back
 from services.strategy_trader.serve import TraderLoop
 from services.strategy_trader.summary import log_summary
 from services.strategy_trader.venue import BrokerVenue
@@ -76,6 +76,7 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
             start.succeeded()
             why_idle = reason_not_to_trade(settings, broker)
             if why_idle:
+                await asyncio.to_thread(take_key_back, engine, broker, MASTER_ACCOUNT)
                 await _idle(why_idle, stopping, duty)
                 return
             log.info("strategy trader started", parameters=settings.strategy_parameters.model_dump(mode="json"))

@@ -25,6 +25,7 @@ from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.followers.master_key_rows import forget_master_key
 from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.strategy.last_order import last_strategy_order
@@ -35,6 +36,18 @@ RETRY_SECONDS: Final = 60.0
 _PART_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
+
+
+def is_engaged(engine: Engine, broker: Broker, account: MasterAccount) -> bool:
+    """Whether the strategy has an open position, or anything that is not ended yet. Raises DatabaseUnavailable."""
+    trader, orders = TraderStore(engine).of(broker, account), StrategyBooks(engine, broker, account)
+    return bool(trader.open_positions() or trader.unfinished() or orders.under_way())
+
+
+def take_key_back(engine: Engine, broker: Broker, account: MasterAccount) -> None:
+    """Delete the key of an account that is not traded any more, if no order needs it. Raises DatabaseUnavailable."""
+    if not is_engaged(engine, broker, account) and forget_master_key(engine, broker, account):
+        log.info("the stored key of the master was deleted, because the account is not traded")
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +86,9 @@ class KeyLoan:
         earlier = await asyncio.to_thread(self._earlier)
         if earlier is not None and key_hash(earlier.api_key) == key_hash(self.credentials.api_key):
             return ""
-        if not await asyncio.to_thread(self._is_engaged) or await self._is_same(earlier):
+        if not await asyncio.to_thread(is_engaged, self.engine, self.broker, self.account) or await self._is_same(
+            earlier
+        ):
             return ""
         return (
             f"the key of {self.account} opens another account than the one in which the strategy has open positions or "
@@ -86,12 +101,6 @@ class KeyLoan:
         mailbox = mailbox_of_master(self.account)
         found = self.keys.of_mailboxes(self.broker, [mailbox]).get(mailbox)
         return found if isinstance(found, Credentials) else None
-
-    def _is_engaged(self) -> bool:
-        """Whether the strategy has an open position, or anything that is not ended yet."""
-        trader = TraderStore(self.engine).of(self.broker, self.account)
-        orders = StrategyBooks(self.engine, self.broker, self.account)
-        return bool(trader.open_positions() or trader.unfinished() or orders.under_way())
 
     async def _is_same(self, earlier: Credentials | None) -> bool:
         last = await asyncio.to_thread(last_strategy_order, self.engine, self.broker, self.account)

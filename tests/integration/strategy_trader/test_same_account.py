@@ -10,7 +10,7 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, insert
 
-from services.strategy_trader.same_account import KeyLoan
+from services.strategy_trader.same_account import KeyLoan, take_key_back
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, MasterAccount, mailbox_of_master
@@ -113,6 +113,19 @@ async def test_a_key_that_finds_the_order_of_the_position_is_of_the_same_account
         connection.exec_driver_sql("UPDATE strategy_order_events SET broker_order_id = %s", (order_id,))
     assert not await loan(operator, engine, keys, operator.master).why_not()
     assert await loan(operator, engine, keys, operator.new_key("other")).why_not()
+
+
+async def test_the_key_of_an_account_that_is_not_traded_any_more_is_deleted(
+    operator: Operator, engine: Engine, keys: MasterKeys
+) -> None:
+    """While the strategy has a position, the key stays, because a sale may be under way."""
+    keys.keep(KRAKEN, MASTER, operator.master)
+    keys.keep(Broker.OKX, MASTER, operator.master)
+    take_key_back(engine, Broker.OKX, MASTER)
+    assert keys.of_mailboxes(Broker.OKX, [MAILBOX]) == {}
+    hold_a_position(engine, None)
+    take_key_back(engine, KRAKEN, MASTER)
+    assert stored(keys) == operator.master
 
 
 async def test_without_positions_and_orders_another_account_is_traded(
