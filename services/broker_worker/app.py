@@ -33,7 +33,7 @@ from shared.config import (
     settings_of_stage,
 )
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.identity import Broker, FollowerId
+from shared.domain.identity import Broker, FollowerId, master_of_mailbox
 from shared.messaging.celery_app import HintPublisher, configure_celery
 from shared.messaging.circuit import RedisCircuit
 from shared.messaging.keys import DRAIN_TASK, BrokerKeys, queue_name
@@ -158,8 +158,10 @@ def build_child(**_: Any) -> None:
         return Worker.children.is_stopping
 
     def load_credentials(ids: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
+        own = [each for each in ids if master_of_mailbox(each) is None]
         try:
-            return {**followers.credentials_or_errors(broker, ids), **masters.of_mailboxes(broker, ids)}
+            found = followers.credentials_or_errors(broker, own) if own else {}
+            return {**found, **masters.of_mailboxes(broker, ids)}
         except DatabaseUnavailable:
             slot.ledger_failed()
             raise

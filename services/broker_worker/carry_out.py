@@ -129,8 +129,8 @@ class Execution(Generic[E]):
         """Perform one step, and return what was observed, or the result of the run."""
         try:
             match step:
-                case CheckSend(ends_at):
-                    return await self._check_send(ends_at)
+                case CheckSend():
+                    return await self._check_send(step)
                 case Send(attempt):
                     return await self._send(attempt)
                 case ReadFunds(refused):
@@ -157,9 +157,10 @@ class Execution(Generic[E]):
             log.info("step failed", step=type(step).__name__, copy_order=self.progress.order.id, error=str(error))
             return failure_of(error)
 
-    async def _check_send(self, ends_at: datetime | None) -> SendChecked:
+    async def _check_send(self, step: CheckSend) -> SendChecked:
         at, stop = self.broker_clock(), await self.stop_gate.mode_of(self.progress.order.follower_id)
-        is_market_asked = ends_at is not None and at < ends_at and stop is None
+        is_open_asked = step.ends_at is not None and at < step.ends_at and stop is None
+        is_market_asked = is_open_asked or (step.ends_at is None and step.needs_open_market)
         return SendChecked(at, stop, await self._market_opens_at() if is_market_asked else None)
 
     async def _market_opens_at(self) -> datetime | None:

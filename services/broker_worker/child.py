@@ -14,7 +14,8 @@ import structlog
 import uvloop
 from redis.exceptions import RedisError
 
-from services.broker_worker.drain import Drain, KeyRing, LoadCredentials
+from services.broker_worker.drain import Drain
+from services.broker_worker.key_ring import KeyRing, LoadCredentials
 from services.broker_worker.listing import Listing
 from services.broker_worker.read_account import AccountReader
 from services.broker_worker.serve import Serving
@@ -38,7 +39,7 @@ from shared.messaging.stops import StopReader
 OPEN_RETRY_SECONDS = 2.0
 STOP_CHECK_SECONDS = 0.5
 STOP_SECONDS = 2.0
-"""After the signal to stop, a drain ends at once, unless it waits for the broker's first answers or for PostgreSQL."""
+"""After the signal to stop, a drain ends at once, unless it waits for the broker's first answers."""
 FINISH_SECONDS = 25.0
 """A request and the look-up after it may each take their time limit of 10 s. Followers that take longer are given back.
 """

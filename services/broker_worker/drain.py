@@ -5,15 +5,14 @@ served, and the next drain gets the other places.
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 
 import structlog
 from redis.exceptions import RedisError
 
+from services.broker_worker.key_ring import KeyRing
 from services.broker_worker.serve import Serving
-from shared.domain.accounts.credentials import Credentials
 from shared.domain.errors import NijaError
-from shared.domain.identity import FollowerId, master_of_mailbox
 from shared.messaging.cancellation import end_tasks
 from shared.messaging.mailboxes import Claim, ClaimedFollower, ClaimLost, Mailboxes
 from shared.persistence.errors import BadSecretKey
@@ -23,37 +22,7 @@ CLAIM_PAUSE_SECONDS = 0.05
 GATHER_SECONDS = 0.01
 NO_LEDGER_RETRY_MS = 2_000
 
-LoadCredentials = Callable[[Sequence[FollowerId]], Mapping[FollowerId, Credentials | BadSecretKey]]
-"""Return the key of each mailbox's account, or the error if it does not open. Accounts without a key are left out.
-
-Blocks."""
-
 log = structlog.get_logger()
-
-
-class KeyRing:
-    """The keys of followers that were served lately. It is emptied when the roster changes.
-
-    The key of a master account is read each time, because the roster does not say when it changes.
-    """
-
-    def __init__(self, load: LoadCredentials) -> None:
-        self._load = load
-        self._version = -1
-        self._known: dict[FollowerId, Credentials | BadSecretKey | None] = {}
-
-    async def of(
-        self, version: int, follower_ids: Sequence[FollowerId]
-    ) -> Mapping[FollowerId, Credentials | BadSecretKey | None]:
-        """Keys by follower id; None for a follower without a key. Raises the errors of the follower store."""
-        if version != self._version:
-            self._known.clear()
-            self._version = version
-        missing = [each for each in follower_ids if each not in self._known or master_of_mailbox(each) is not None]
-        if missing:
-            loaded = await asyncio.to_thread(self._load, missing)
-            self._known.update({follower_id: loaded.get(follower_id) for follower_id in missing})
-        return self._known
 
 
 class Drain:
@@ -68,9 +37,21 @@ class Drain:
         self._places = places
         self._time_box_seconds = time_box_seconds
         self._under_way: dict[asyncio.Task[None], Claim] = {}
+        self._without_key: set[Claim] = set()
+        """Claims in progress whose key is not read yet."""
 
     async def run(self) -> None:
-        """Serve until no follower is ready or in progress, the time box is over, or the process is to stop."""
+        """Serve until no follower is ready or in progress, the time box is over, or the process is to stop.
+
+        When it is cancelled, the followers whose keys are not read yet are given back.
+        """
+        try:
+            await self._run()
+        except asyncio.CancelledError:
+            await end_tasks(*(task for task, claim in self._under_way.items() if claim in self._without_key))
+            raise
+
+    async def _run(self) -> None:
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + self._time_box_seconds
         with_orders = 0
@@ -123,33 +104,35 @@ class Drain:
 
     async def _claim(self, limit: int) -> Sequence[ClaimedFollower]:
         claiming = asyncio.ensure_future(self._mailboxes.claim(limit))
-        claimed: list[ClaimedFollower] = []
         try:
             # Shielded: if the reply were lost, the claimed followers would not be served until their claims expire.
             version, claimed = await asyncio.shield(claiming)
-            if not claimed:
-                return []
-            keys = await self._key_ring.of(version, [c.claim.follower_id for c in claimed])
-        except NijaError as error:
-            log.warning("keys not read", error=str(error))
-            await self._give_back(claimed, NO_LEDGER_RETRY_MS)
-            return []
         except asyncio.CancelledError:
-            await self._give_back((await claiming)[1], 0)
+            for follower in (await claiming)[1]:
+                await self._mailboxes.release(follower.claim)
             raise
+        self._key_ring.prepare(version, [each.claim.follower_id for each in claimed])
         for follower in claimed:
-            task = asyncio.create_task(self._serve(follower, keys[follower.claim.follower_id]))
+            task = asyncio.create_task(self._serve(follower))
             self._under_way[task] = follower.claim
+            self._without_key.add(follower.claim)
             task.add_done_callback(self._under_way.pop)
         return claimed
 
-    async def _give_back(self, claimed: Sequence[ClaimedFollower], ready_in_ms: int) -> None:
-        for follower in claimed:
-            await self._mailboxes.release(follower.claim, ready_in_ms=ready_in_ms)
-
-    async def _serve(self, claimed: ClaimedFollower, key: Credentials | BadSecretKey | None) -> None:
+    async def _serve(self, claimed: ClaimedFollower) -> None:
         follower_id = claimed.claim.follower_id
         try:
+            try:
+                key = await self._key_ring.key(follower_id)
+            except NijaError as error:
+                log.warning("key not read", follower=follower_id, error=str(error))
+                await self._mailboxes.release(claimed.claim, ready_in_ms=NO_LEDGER_RETRY_MS)
+                return
+            except asyncio.CancelledError:
+                await self._mailboxes.release(claimed.claim)
+                raise
+            finally:
+                self._without_key.discard(claimed.claim)
             if isinstance(key, BadSecretKey):
                 await self._serving.without_readable_key(claimed, key)
             else:

@@ -50,6 +50,8 @@ class StrategyProgress(RecordedProgress):
             is_open=self.is_entry,
             quantity=order.quantity,
             is_replayed=order.replayed,
+            # A sale that waits at the broker until Monday would hold up the sales of coins behind it.
+            needs_open_market=True,
             executed_at=order.placed_at,
             decided_at=order.decided_at,
             limits=replace(self.limits, max_age=order.expires_at - order.placed_at),

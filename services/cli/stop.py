@@ -15,7 +15,7 @@ from shared.config.operator import open_actions, open_connections
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop, StopMode
 from shared.persistence.errors import AmbiguousFollower, UnknownFollower
-from shared.queries.stops import StopPreview, preview_stop
+from shared.queries.stops import StopPreview, preview_stop, without_seller
 
 _EFFECTS: Final = {
     StopMode.HALT: "No new order is sent. Opens are skipped, and exits wait until trading is resumed.",
@@ -54,7 +54,7 @@ def stop(
 
     Every process sees it within two seconds. Orders that are at the broker are followed to their end. A stop survives
     restarts and is never ended by nija itself. If several stops apply to an account, the strictest one holds.
-    Exit code 1: a broker's Redis did not answer.
+    Exit code 1: a broker's Redis did not answer, or no trader runs that would sell what flatten should sell.
     """
     chosen = _chosen_mode(mode)
     where, follower_id = chosen_broker(broker), chosen_follower(follower)
@@ -73,7 +73,7 @@ def stop(
         changed = f" (before: {result.before.mode.value})" if result.before else ""
         output.console.print(f"{result.scope.name}: {chosen.value}{changed}. {_EFFECTS[chosen]}")
         output.console.print(f"`nija resume{result.scope.options}` ends it.")
-    _report_unreached(result)
+    _report_unreached(result, _without_seller(settings, where) if chosen is StopMode.FLATTEN else ())
 
 
 def resume(
@@ -155,12 +155,21 @@ def _print_json(result: StopResult) -> None:
     )
 
 
-def _report_unreached(result: StopResult) -> None:
-    """Say on standard error which processes see the change later, and end with exit code 1."""
+def _without_seller(settings: Settings, broker: Broker | None) -> tuple[Broker, ...]:
+    with open_connections(settings, redis=True, check=False) as connections:
+        return without_seller(connections, broker)
+
+
+def _report_unreached(result: StopResult, without_sellers: Sequence[Broker] = ()) -> None:
+    """Say on standard error which processes see the change later, or are missing, and end with exit code 1."""
+    for broker in without_sellers:
+        sys.stderr.write(
+            f"nija: {broker.value}: no strategy trader runs, so the positions are sold only after one has started\n"
+        )
     for broker, why in result.unreached.items():
         sys.stderr.write(
             f"nija: {broker.value}: the change is stored, and its processes see it as soon as Redis answers and a "
             f"bookkeeper runs: {why}\n"
         )
-    if result.unreached:
+    if result.unreached or without_sellers:
         raise typer.Exit(1)

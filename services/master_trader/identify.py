@@ -9,7 +9,8 @@ from typing import Final
 
 import structlog
 
-from shared.brokers.errors import NotVisibleYet, OutcomeUnknown, Rejected
+from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.known_orders import has_order
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.amounts import Instant
 from shared.domain.identity import MasterAccount
@@ -67,10 +68,5 @@ async def _is_same(account: BrokerAccount, known: KnownAccount, identity: str | 
         return True
     if known.identity is not None and identity is not None:
         return known.identity == identity
-    if known.last_order is None:
-        return False
-    try:
-        await account.order(known.last_order.broker_order_id, known.last_order.symbol)
-    except (NotVisibleYet, Rejected):
-        return False
-    return True
+    last = known.last_order
+    return last is not None and await has_order(account, last.broker_order_id, last.symbol)

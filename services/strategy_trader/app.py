@@ -16,14 +16,17 @@ from sqlalchemy import Engine
 
 from services.strategy_trader.execution.executor import StrategyExecutor, TradedAccount
 from services.strategy_trader.key_gate import wait_for_a_good_key
+from services.strategy_trader.same_account import KeyLoan, take_key_back
 from services.strategy_trader.serve import TraderLoop
 from services.strategy_trader.summary import log_summary
 from services.strategy_trader.venue import BrokerVenue
 from shared.config import Settings, database_is_usable, parse_broker, redis_is_usable, settings_of_stage
 from shared.config.broker_variables import master_prefix
 from shared.config.capital import open_capital
+from shared.config.operator import action_context
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.market_data import OrderBook
+from shared.domain.request_limits import Priority
 from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.messaging.cancellation import end_tasks
@@ -73,11 +76,15 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
             start.succeeded()
             why_idle = reason_not_to_trade(settings, broker)
             if why_idle:
+                await asyncio.to_thread(take_key_back, engine, broker, MASTER_ACCOUNT)
                 await _idle(why_idle, stopping, duty)
                 return
             log.info("strategy trader started", parameters=settings.strategy_parameters.model_dump(mode="json"))
-            if not stopping.is_set() and await wait_for_a_good_key(settings, engine, broker, stopping, duty):
-                await asyncio.to_thread(_lend_key, settings, engine, broker)
+            if (
+                not stopping.is_set()
+                and await wait_for_a_good_key(settings, engine, broker, stopping, duty)
+                and await _key_loan(settings, engine, broker).lend(stopping, duty)
+            ):
                 async with open_capital(settings) as sources:
                     await _trade(settings, broker, sources, stopping, duty)
     finally:
@@ -95,10 +102,16 @@ def reason_not_to_trade(settings: Settings, broker: Broker) -> str:
     return ""
 
 
-def _lend_key(settings: Settings, engine: Engine, broker: Broker) -> None:
-    """Store the key of the account, encrypted, for the workers of the broker. They send its orders."""
-    box = SecretBox(settings.secret_key)
-    MasterKeys(engine, box).keep(broker, MASTER_ACCOUNT, settings.required_master_credentials(broker))
+def _key_loan(settings: Settings, engine: Engine, broker: Broker) -> KeyLoan:
+    """The key of the account for the workers of the broker. They send its orders."""
+    return KeyLoan(
+        access=action_context(settings, engine).access,
+        engine=engine,
+        keys=MasterKeys(engine, SecretBox(settings.secret_key)),
+        broker=broker,
+        account=MASTER_ACCOUNT,
+        credentials=settings.required_master_credentials(broker),
+    )
 
 
 async def _trade(
@@ -112,7 +125,7 @@ async def _trade(
     orders = StrategyBooks(engine, broker, MASTER_ACCOUNT, token)
 
     async def read_book(symbol: Symbol) -> OrderBook:
-        return await (await sources.markets.of(broker)).order_book(symbol)
+        return await (await sources.markets.of(broker)).at(Priority.WATCH).order_book(symbol)
 
     executor = StrategyExecutor(
         TradedAccount(broker, MASTER_ACCOUNT, settings.open_limits),
@@ -122,7 +135,7 @@ async def _trade(
         hint=lambda: hints.publish(1),
     )
     loop = TraderLoop(
-        BrokerVenue(sources, name),
+        BrokerVenue(sources, name, settings.master_credentials(broker)),
         TraderStore(engine).of(broker, MASTER_ACCOUNT),
         executor,
         orders,

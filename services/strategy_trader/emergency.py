@@ -74,6 +74,8 @@ class EmergencyWatch:
         stop = await self._venue.stop()
         if stop is StopMode.HALT:
             return
+        closed = await asyncio.gather(*(self._is_closed(each) for each in held))
+        held = [each for each, is_closed in zip(held, closed, strict=True) if not is_closed]
         prices = await self._venue.last_prices([each.symbol for each in held])
         flatten = stop is StopMode.FLATTEN
         due = held if flatten else [each for each in held if self._is_near(each.position, prices.get(each.symbol))]
@@ -86,6 +88,13 @@ class EmergencyWatch:
 
     def _may_sell(self, stored: StoredPosition) -> bool:
         return not self._dealer.is_under_way(stored.symbol) and self._dealer.may_sell(stored.symbol)
+
+    async def _is_closed(self, stored: StoredPosition) -> bool:
+        """Whether the market of the position is closed. If that is not known, the worker finds it out before it sends."""
+        try:
+            return await self._venue.closed_until(stored.position.instrument) is not None
+        except (BrokerError, RedisError, OSError):
+            return False
 
     def _is_near(self, position: StrategyPosition, price: Decimal | None) -> bool:
         """Whether the order book has to be read. It is read too when there is no price."""

@@ -200,6 +200,9 @@ class TraderLoop:
             await self._summarize()
         except (DatabaseUnavailable, RedisError, OSError) as error:
             log.warning("no summary", error=str(error))
+        except Exception:
+            # A defect in a text must not end the process that sells.
+            log.exception("no summary")
 
     async def _take(self, lease: Lease, stopping: asyncio.Event) -> bool:
         try:

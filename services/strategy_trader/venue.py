@@ -7,15 +7,17 @@ reads it there. An account that is not watched at the moment is an error, and ne
 import asyncio
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from decimal import Decimal
 from time import monotonic
 from typing import Final, Protocol
 
 from redis import Redis as BlockingRedis
 
+from shared.brokers.port.account import HasTradingHours
 from shared.brokers.port.market_data import MarketData
 from shared.brokers.registry import profile_of
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import ZERO
 from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition
@@ -27,6 +29,7 @@ from shared.domain.fees import Fees
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass, Instrument
 from shared.domain.market_data import Candle
+from shared.domain.request_limits import Priority
 from shared.domain.stop import StopMode
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.decision import Enter
@@ -36,7 +39,6 @@ from shared.domain.strategy.traded_pairs import traded_pairs
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import LAST_POLL_FIELD, BrokerKeys
 from shared.messaging.price_list import LISTED_AT_FIELD, parse_price_list
-from shared.persistence.traders import TraderStore
 from shared.queries.broker_findings import LONGEST_POLL_AGE_SECONDS
 from shared.queries.brokers import own_rates
 from shared.queries.capital.accounts import CapitalAccount, listed_instruments, read_account
@@ -46,9 +48,11 @@ from shared.queries.capital.recommendation import ask_gate
 from shared.queries.capital.sizing import correlation_with_held
 from shared.queries.capital.sources import AccountName, CapitalSources
 from shared.queries.stops import read_stop
-from shared.queries.traders import is_connected
+from shared.queries.traders import connected_brokers
 
 ATR_LASTS_SECONDS: Final = 900.0
+PRICE_LASTS: Final = timedelta(seconds=10)
+"""A list of prices is read every two seconds. An older one says nothing about the present."""
 _UNFINISHED: Final = 2
 """Candles that are read more than needed: the last one is open, and so may be the one before."""
 
@@ -121,6 +125,8 @@ class TraderVenue(Protocol):
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None: ...
 
+    async def closed_until(self, instrument: Instrument) -> datetime | None: ...
+
     async def atr_pct(self, instrument: Instrument) -> Decimal | None: ...
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]: ...
@@ -133,10 +139,12 @@ class TraderVenue(Protocol):
 class BrokerVenue:
     """The venue of a real account: its broker, Redis and PostgreSQL. Implements `TraderVenue`."""
 
-    def __init__(self, sources: CapitalSources, name: AccountName) -> None:
+    def __init__(self, sources: CapitalSources, name: AccountName, credentials: Credentials | None = None) -> None:
+        """`credentials`: a key for which the broker shows its trading hours."""
         self.broker = name.broker
         self._sources = sources
         self._name = name
+        self._credentials = credentials
         self._keys = BrokerKeys(name.broker)
         self._atr: dict[Symbol, tuple[float, Decimal | None]] = {}
 
@@ -174,8 +182,17 @@ class BrokerVenue:
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         """What a sale would get now; None: the book is empty. Raises BrokerError, RedisError, OSError."""
         async with asyncio.timeout(READING_SECONDS):
-            book = await (await self._market()).order_book(instrument.symbol)
+            # More urgent than readings of accounts: a position may have to be sold at once.
+            book = await (await self._market()).at(Priority.WATCH).order_book(instrument.symbol)
         return book.bids[0].price if book.bids else None
+
+    async def closed_until(self, instrument: Instrument) -> datetime | None:
+        """When the closed market of a stock opens; None: it is open. Raises BrokerError, RedisError, OSError."""
+        if instrument.asset_class is not AssetClass.STOCK or self._credentials is None:
+            return None
+        async with asyncio.timeout(READING_SECONDS):
+            account = (await self._sources.markets.connection(self.broker)).account(self._credentials)
+            return await account.closed_until(instrument.symbol) if isinstance(account, HasTradingHours) else None
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         """ATR of 4-hour candles in percent of the price; None: unknown. It is remembered for a quarter of an hour."""
@@ -188,7 +205,10 @@ class BrokerVenue:
         return known[1]
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
-        """The newest prices of some pairs, from the list that is read every two seconds. Raises RedisError."""
+        """The newest prices of some pairs, from the list that is read every two seconds. Raises RedisError.
+
+        Prices that are too old are left out, for example because no process lists them.
+        """
         return await asyncio.to_thread(self._last_prices, symbols)
 
     async def ask(
@@ -247,11 +267,7 @@ class BrokerVenue:
 
     def _offers(self, account: CapitalAccount) -> tuple[BrokerOffer, ...]:
         now = self.now()
-        others = {
-            each.broker
-            for each in TraderStore(self._sources.connections.engine).all()
-            if each.broker is not self.broker and is_connected(each, now)
-        }
+        others = connected_brokers(self._sources.connections, now) - {self.broker}
         own = profile_of(self.broker).offer(connected=True, rates=own_rates(account.master))
         return (own, *(profile_of(each).offer(connected=True) for each in Broker if each in others))
 
@@ -260,7 +276,8 @@ class BrokerVenue:
             return {}
         fields = [LISTED_AT_FIELD, *map(str, symbols)]
         stored = self._redis.hmget(self._keys.prices, fields)
-        return parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text}).prices
+        listed = parse_price_list({field: text for field, text in zip(fields, stored, strict=True) if text})
+        return listed.prices if self.now() - listed.listed_at <= PRICE_LASTS else {}
 
 
 def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: Decimal = ZERO) -> VenueAccount:

@@ -52,8 +52,14 @@ def stop_trading(
     actor: str,
     reason: str = "",
 ) -> StopResult:
-    """Stop all brokers, one broker or one follower. A scope that is stopped already gets the new mode."""
+    """Stop all brokers, one broker or one follower. A scope that is stopped already gets the new mode.
+
+    While a file EMERGENCY_STOP exists, only a halt is accepted.
+    """
     require_recordable(actor, reason)
+    found = None if mode is StopMode.HALT else emergency_file(context.emergency_folders)
+    if found is not None:
+        raise ActionRefused(f"the file {found} halts trading, so that {mode.value} would send nothing: remove it first")
     if mode is StopMode.FLATTEN and follower_id is not None:
         raise ActionRefused(
             "the mode flatten sells what the strategy opened for a master: it is for all brokers, or for one broker"

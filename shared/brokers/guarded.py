@@ -189,6 +189,9 @@ class GuardedMarketData:
     def candle_limits(self) -> CandleLimits:
         return self._market_data.candle_limits
 
+    def at(self, priority: Priority) -> "GuardedMarketData":
+        return GuardedMarketData(self._market_data.at(priority), self._guard)
+
     async def candles(
         self, symbol: Symbol, interval: Interval, *, limit: int, since: datetime | None = None
     ) -> list[Candle]:

@@ -6,12 +6,13 @@ A broker's own reader adds one request of each kind. This base checks what is as
 from abc import ABC, abstractmethod
 from collections.abc import Iterable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from shared.brokers.errors import Rejected
 from shared.brokers.port.market_data import MOST_LEVELS, USUAL_LEVELS, CandleLimits
 from shared.domain.amounts import parse_amount
 from shared.domain.market_data import BookLevel, Candle, Interval, LastPrice, OrderBook
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 # A candle whose time is over counts as closed only so much later: our clock may be ahead of the broker's.
@@ -38,6 +39,10 @@ class MarketReader(ABC):
 
     @abstractmethod
     async def read_last_price(self, symbol: Symbol, name: str) -> LastPrice | None: ...
+
+    def at(self, priority: Priority) -> Self:  # noqa: ARG002  # requests that are not counted have no priority
+        """The same reader, whose requests have this priority."""
+        return self
 
     async def candles(
         self, symbol: Symbol, interval: Interval, *, limit: int, since: datetime | None = None

@@ -60,7 +60,7 @@ def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
             markets_key=settings.master_credentials(broker),
         )
         if isinstance(connection, CountsRequests) and connection.budget is not None:
-            # Orders and polls of accounts come first.
+            # Orders and polls of accounts come first. Where a question decides a sale, it raises its priority itself.
             connection.budget = connection.budget.at(Priority.BACKGROUND)
         return connection
 

@@ -16,7 +16,7 @@ class Priority(Enum):
     FOREGROUND = 0.0
     """Orders, and look-ups that decide the fate of an order."""
     WATCH = 0.125
-    """Polling the master's account, and a price list that serves all accounts.
+    """Polling the master's account, a price list that serves all accounts, and order books that decide a sale.
 
     The share is small, because Kraken's lowest tier needs 11 s to gain what an empty bucket lacks for a poll.
     """

@@ -45,6 +45,8 @@ class AlertKind(StrEnum):
     """The broker refuses one key, or all keys of an egress address. Opens are skipped, and exits wait."""
     MASTER_CHANGED = "master_changed"
     """The key of a master opens another account. It is followed from now on."""
+    TRADED_ACCOUNT = "traded_account"
+    """The strategy does not trade: the key of a master was not shown to open the account of its positions."""
     CLOCK = "clock"
     """The clock of this machine differs from the broker's by more than a second."""
     DRIFT = "drift"

@@ -46,6 +46,7 @@ _ALERTS: Final[Mapping[str, str]] = {
     AlertKind.UNPRICED_ASSET: "the master's opens are held",
     AlertKind.KEY_REFUSED: "keys are refused",
     AlertKind.MASTER_CHANGED: "another account is followed",
+    AlertKind.TRADED_ACCOUNT: "the strategy does not trade",
     AlertKind.CLOCK: "the clocks differ",
     AlertKind.DRIFT: "drift (`nija reconcile`)",
 }

@@ -1,4 +1,4 @@
-"""Reads which stops stand, and what a stop would concern.
+"""Reads which stops stand, what a stop would concern, and where no process would sell.
 
 Every function blocks and raises DatabaseUnavailable.
 """
@@ -7,6 +7,7 @@ from datetime import UTC, datetime
 from decimal import Decimal
 
 from pydantic import BaseModel, ConfigDict
+from redis.exceptions import RedisError
 
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
@@ -15,9 +16,12 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop as Stop
 from shared.domain.stop import StopMode
 from shared.domain.stop import StopScope as StopScope
+from shared.messaging.stage_signs import Stage
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.stops import StopStore, find_scope
 from shared.queries.connections import Connections
+from shared.queries.pipeline import read_pipeline
+from shared.queries.stage_rules import is_fresh
 from shared.queries.traders import TraderPosition, read_traders
 
 
@@ -67,3 +71,21 @@ def preview_stop(
         held = read_traders(connections, brokers, datetime.now(UTC)).positions
     present = StopStore(connections.engine).standing().of(scope)
     return StopPreview(scope=scope, followers=len(copying), present=present, positions=held)
+
+
+def without_seller(connections: Connections, broker: Broker | None = None) -> tuple[Broker, ...]:
+    """Return the brokers where the strategy holds positions, and no trader runs that would sell them.
+
+    A broker whose Redis does not answer is left out, because it does not say which processes run.
+    """
+    brokers = () if broker is None else (broker,)
+    holding = [each.broker for each in read_traders(connections, brokers, datetime.now(UTC)).traders if each.positions]
+    return tuple(each for each in holding if not _may_have_seller(connections, each))
+
+
+def _may_have_seller(connections: Connections, broker: Broker) -> bool:
+    try:
+        stages = read_pipeline(connections.redis_of(broker), broker).stages
+    except (RedisError, OSError):
+        return True
+    return any(each.stage is Stage.STRATEGY_TRADER and is_fresh(each) for each in stages)

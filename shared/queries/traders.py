@@ -8,13 +8,19 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
-from pydantic import BaseModel, ConfigDict
+import structlog
+from pydantic import BaseModel, ConfigDict, ValidationError
+from sqlalchemy import select
 
 from shared.domain.accounts.broker_health import Health
 from shared.domain.amounts import Amount, Instant
+from shared.domain.errors import problems_of
 from shared.domain.identity import Broker
 from shared.domain.strategy.trader_state import CycleError
 from shared.domain.symbol import Symbol
+from shared.persistence.database import transaction
+from shared.persistence.tables.columns import table_of
+from shared.persistence.tables.traders import StrategyTraderRow
 from shared.persistence.traders import StoredDecision as StoredDecision
 from shared.persistence.traders import StoredTrader, TraderStore
 from shared.queries.connections import Connections
@@ -23,6 +29,9 @@ MISSED_CYCLES: Final = 2.5
 """A trader that has missed two cycles does not trade any more."""
 LONGEST_SILENCE: Final = timedelta(seconds=30)
 """What is added to it, for cycles that are much shorter than usual."""
+
+_TRADERS = table_of(StrategyTraderRow)
+log = structlog.get_logger()
 
 
 class TraderPosition(BaseModel):
@@ -114,6 +123,22 @@ def is_alive(trader: StoredTrader, now: datetime) -> bool:
 def is_connected(trader: StoredTrader, now: datetime) -> bool:
     """Whether the trader runs, and its broker answered it in the last cycle."""
     return trader.state.connected and is_alive(trader, now)
+
+
+def connected_brokers(connections: Connections, now: datetime) -> frozenset[Broker]:
+    """The brokers whose traders are connected. A row that cannot be read is left out, so that no other broker waits."""
+    with transaction(connections.engine) as connection:
+        rows = connection.execute(select(_TRADERS)).mappings().all()
+    found: set[Broker] = set()
+    for row in rows:
+        try:
+            trader = StoredTrader.model_validate(dict(row))
+        except ValidationError as error:
+            log.warning("the row of a trader cannot be read", broker=row["broker"], error=problems_of(error, "trader"))
+            continue
+        if is_connected(trader, now):
+            found.add(trader.broker)
+    return frozenset(found)
 
 
 def read_traders(connections: Connections, enabled: Collection[Broker], now: datetime) -> TradersStatus:

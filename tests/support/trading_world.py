@@ -71,7 +71,11 @@ class WorldVenue:
     """What the gate approves at most, in US dollars; None: what the strategy asks for."""
     quotes: tuple[str, ...] = ("USD",)
     """What bitcoin is traded against."""
+    lists_prices: bool = True
+    opens_at: datetime | None = None
+    """The market is closed until then."""
     candles_read: int = 0
+    books_read: int = 0
 
     @property
     def instrument(self) -> Instrument:
@@ -113,13 +117,17 @@ class WorldVenue:
         return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in CANDLES]
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
+        self.books_read += 1
         return self.bid
+
+    async def closed_until(self, instrument: Instrument) -> datetime | None:
+        return self.opens_at if self.opens_at is not None and self.now() < self.opens_at else None
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         return Decimal(2)
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
-        return dict.fromkeys(symbols, self.bid)
+        return dict.fromkeys(symbols, self.bid) if self.lists_prices else {}
 
     async def ask(
         self, entry: Enter, account: VenueAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool

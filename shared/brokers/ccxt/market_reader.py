@@ -1,12 +1,15 @@
 """Defines what the market readers of the ccxt brokers share: the template client and the reading of replies."""
 
+import copy
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, Self, TypeVar
 
 from shared.brokers.ccxt.connection import WRONG_SHAPE
 from shared.brokers.ccxt.errors import shortened
 from shared.brokers.errors import OutcomeUnknown
+from shared.brokers.limits import Budget
 from shared.brokers.market_reader import MarketReader
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 _Read = TypeVar("_Read")
@@ -24,6 +27,15 @@ class CcxtMarketReader(MarketReader):
 
     def wire_name(self, symbol: Symbol) -> str | None:
         return self._wire_name(symbol)
+
+    def at(self, priority: Priority) -> Self:
+        budget: Budget | None = self.client.budget
+        if budget is None:
+            return self
+        reader = copy.copy(self)
+        reader.client = copy.copy(self.client)
+        reader.client.budget = budget.at(priority)
+        return reader
 
     async def ask(self, request: Awaitable[Any], read: Callable[[Any], _Read]) -> _Read:
         """Await a request and read its reply. Raises OutcomeUnknown for a reply of another shape."""

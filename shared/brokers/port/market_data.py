@@ -5,6 +5,7 @@ from datetime import datetime
 from typing import Final, Protocol
 
 from shared.domain.market_data import Candle, Interval, LastPrice, OrderBook
+from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
 MOST_LEVELS: Final = 100
@@ -30,6 +31,10 @@ class MarketData(Protocol):
 
     @property
     def candle_limits(self) -> CandleLimits: ...
+
+    def at(self, priority: Priority) -> "MarketData":
+        """The same market data, asked for by requests of this priority."""
+        ...
 
     async def candles(
         self, symbol: Symbol, interval: Interval, *, limit: int, since: datetime | None = None

@@ -87,6 +87,8 @@ class OrderMachine:
     """How long the broker may execute a request after it was recorded."""
     lookup_margin: timedelta
     """How late the broker may show an order."""
+    needs_open_market: bool = False
+    """Whether an exit, too, ends unsent while its market is closed."""
 
     def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
         """Return the state after the observation, and the step that follows. Raises ImpossibleMove.
@@ -117,8 +119,7 @@ class OrderMachine:
             case SendChecked(stop=stop) if stop is not None and holds_back(stop, is_open=self.is_open):
                 return self._held_back(state, stop, now)
             case SendChecked():
-                forbidden = self._not_opened(observation) if self.is_open else None
-                return self._attempt(state, now) if forbidden is None else _ends(forbidden)
+                return self._attempt(state, now) if (why := self._not_sent(observation)) is None else _ends(why)
             case FundsRead(quantity=quantity) if state.lacking is not None:
                 if quantity is None:
                     return _ends(OrderRefused(FailReason.INSUFFICIENT_FUNDS, state.lacking.message))
@@ -134,7 +135,8 @@ class OrderMachine:
         """Begin an attempt. Every earlier attempt has certainly not been executed, so the order may still be skipped."""
         if self.quantity is None:
             return _ends(Unsized())
-        return Move(state, CheckSend(self.limits.ends_at(self.executed_at) if self.is_open else None))
+        end = self.limits.ends_at(self.executed_at) if self.is_open else None
+        return Move(state, CheckSend(end, self.needs_open_market))
 
     def _held_back(self, state: Prepared, stop: StopMode | StopUnknown, now: datetime) -> Move:
         """Skip an open that a stop forbids. An exit waits, and both wait while the stop is not known."""
@@ -146,14 +148,13 @@ class OrderMachine:
         wait_seconds = waits.progress_wait(self.decided_at, now)
         return Move(state, Wait(wait_seconds, forget_submission=True, why=why, has_own_alert=True))
 
-    def _not_opened(self, checked: SendChecked) -> NotOpened | None:
-        """Why an open is not sent, if it is too old or its market is closed."""
-        if checked.at >= self.limits.ends_at(self.executed_at):
-            age_seconds = (checked.at - self.executed_at).total_seconds()
-            limit_seconds = self.limits.max_age.total_seconds()
-            why = f"{age_seconds:.0f} s after the master's execution; the age limit is {limit_seconds:g} s"
+    def _not_sent(self, checked: SendChecked) -> NotOpened | None:
+        """Why the order ends unsent: an open is too old, or the market is closed."""
+        if self.is_open and checked.at >= self.limits.ends_at(self.executed_at):
+            age, limit = (checked.at - self.executed_at).total_seconds(), self.limits.max_age.total_seconds()
+            why = f"{age:.0f} s after the master's execution; the age limit is {limit:g} s"
             return NotOpened(SkipReason.TOO_OLD, why)
-        if checked.opens_at is not None:
+        if checked.opens_at is not None and (self.is_open or self.needs_open_market):
             return NotOpened(SkipReason.MARKET_CLOSED, f"the market opens at {checked.opens_at.isoformat()}")
         return None
 

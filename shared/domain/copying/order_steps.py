@@ -15,12 +15,17 @@ from shared.domain.request_limits import Priority
 
 @dataclass(frozen=True, slots=True)
 class CheckSend:
-    """Read what may forbid to send now: a stop, and for an open the broker's clock and whether the market is open."""
+    """Read what may forbid to send now: a stop, and for an open the broker's clock and whether the market is open.
+
+    The market is also read for an exit that needs an open one.
+    """
 
     is_recorded_first: ClassVar[bool] = False
     asks_account: ClassVar[bool] = False
     ends_at: datetime | None
     """The age limit of an open. After it, the market does not matter. None for an exit."""
+    needs_open_market: bool = False
+    """Whether an exit is not sent while its market is closed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.followers import records, writes
 from shared.persistence.followers.environment import JudgeKey, Registration, judge_nothing, register
 from shared.persistence.followers.import_file import NewFollower
+from shared.persistence.followers.master_key_rows import rotate_master_keys
 from shared.persistence.followers.records import FollowerChange, FollowerRecord, Source
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.writes import Announce, announce_nothing, joining
@@ -321,7 +322,7 @@ class FollowerStore:
         return register(self._engine, self._need_box(), followers, announce, judge)
 
     def rotate_secret_key(self) -> int:
-        """Encrypt all keys again with the first key of NIJA_SECRET_KEY. Return their number. Raises BadSecretKey."""
+        """Encrypt all keys, also of masters, with the first of NIJA_SECRET_KEY. Return the number. Raises BadSecretKey."""
         box = self._need_box()
         with transaction(self._engine) as connection:
             rows = connection.execute(
@@ -340,7 +341,7 @@ class FollowerStore:
                         for broker, follower_id, sealed in rows
                     ],
                 )
-        return len(rows)
+            return len(rows) + rotate_master_keys(connection, box)
 
     def _need_box(self) -> SecretBox:
         if self._box is None:

@@ -65,6 +65,10 @@ class OpenMarkets:
 
     async def of(self, broker: Broker) -> MarketData:
         """The market data of a broker. Raises BrokerError, RedisError, OSError."""
+        return (await self.connection(broker)).market_data
+
+    async def connection(self, broker: Broker) -> BrokerConnection:
+        """The connection to a broker. Raises BrokerError, RedisError, OSError."""
         async with self._opening[broker]:
             if broker not in self._open:
                 self._open[broker] = await self._opened(broker)
@@ -74,7 +78,7 @@ class OpenMarkets:
                 self._reload_at[broker] = self._clock() + LISTING_RETRY_SECONDS
                 await self._open[broker].reload()
                 self._reload_at[broker] = self._clock() + LISTING_SECONDS
-        return self._open[broker].market_data
+        return self._open[broker]
 
     async def _opened(self, broker: Broker) -> BrokerConnection:
         connection = self._connect(broker)

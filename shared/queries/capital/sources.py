@@ -9,6 +9,7 @@ from typing import Final, Generic, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import MarketData
 from shared.domain.identity import Broker, MasterAccount
 from shared.queries.capital.models import SymbolLeverage
@@ -37,6 +38,10 @@ class Markets(Protocol):
 
     async def of(self, broker: Broker) -> MarketData:
         """The market data of a broker. Raises BrokerError, RedisError, OSError."""
+        ...
+
+    async def connection(self, broker: Broker) -> BrokerConnection:
+        """The connection to a broker. Raises BrokerError, RedisError, OSError."""
         ...
 
 

@@ -106,6 +106,20 @@ def test_nothing_is_resumed_while_the_emergency_file_exists(operator: Operator, 
     assert resume_trading(context, actor=ACTOR).standing == ()
 
 
+def test_a_weaker_stop_is_refused_while_the_emergency_file_exists(operator: Operator, tmp_path: Path) -> None:
+    """The file would make a halt of it within a second. The text names it, nothing is stored, and a halt is accepted."""
+    context = replace(operator.context, emergency_folders=(tmp_path,))
+    (tmp_path / EMERGENCY_FILE).touch()
+    for mode in (StopMode.FLATTEN, StopMode.CLOSE_ONLY):
+        for broker in (None, KRAKEN):
+            with pytest.raises(
+                ActionRefused, match=f"the file {tmp_path}/EMERGENCY_STOP halts trading.*remove it first"
+            ):
+                stop_trading(context, mode, broker, actor=ACTOR)
+    assert context.stops.standing().stops == ()
+    assert [each.mode for each in stop_trading(context, StopMode.HALT, actor=ACTOR).standing] == [StopMode.HALT]
+
+
 def test_a_single_follower_is_not_flattened(operator: Operator) -> None:
     """The mode sells what the strategy opened for a master. The text says which scopes it has."""
     operator.store.add(KRAKEN, ALICE, operator.new_key("alice"), actor=ACTOR)

@@ -12,7 +12,8 @@ from redis.asyncio import Redis
 from sqlalchemy import text
 from structlog.testing import capture_logs
 
-from services.broker_worker.drain import Drain, KeyRing
+from services.broker_worker.drain import Drain
+from services.broker_worker.key_ring import KeyRing
 from shared.brokers.port.orders import MarketOrder
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.identity import Broker, BrokerOrderId
@@ -26,6 +27,7 @@ from shared.persistence.followers.store import FollowerStore
 from tests.support.examples import an_order
 from tests.support.faulty_broker import FaultyAccount
 from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
+from tests.support.strategy_orders import MAILBOX, an_entry, put
 
 NAMES = [f"follower-{number}" for number in range(25)]
 
@@ -252,6 +254,28 @@ async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None
     seconds, _ = await bench.redis.time()
     assert due_ms is not None
     assert due_ms > (seconds + 0.9) * 1000
+
+
+async def test_a_key_that_cannot_be_read_holds_up_its_account_only(bench: WorkerBench, account: SlowAccount) -> None:
+    """PostgreSQL goes away after Alice was served. A master account and a new follower wait, and Alice does not."""
+    account.door.set()
+    is_away = False
+
+    def load(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
+        if is_away:
+            raise DatabaseUnavailable("PostgreSQL is away")
+        return keys(follower_ids)
+
+    drain = Drain(bench.serving, bench.mailboxes, KeyRing(load), places=5, time_box_seconds=5)
+    await bench.deliver(an_order("alice", 1))
+    await drain.run()
+    is_away = True
+    await bench.deliver(an_order("alice", 2), an_order("bob", 2))
+    await put(bench, an_entry())
+    await drain.run()
+    assert [(e.follower_id, e.sequence) for e in await bench.finals()] == [("alice", 1), ("alice", 2)]
+    assert {name.decode() for name in await bench.redis.zrange(KEYS.ready, 0, -1)} == {"bob", MAILBOX}
+    assert await bench.redis.zcard(KEYS.claims) == 0
 
 
 async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis, fresh_database_url: str) -> None:

@@ -14,12 +14,13 @@ from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_waits import WAITING_OPEN_SECONDS
 from shared.domain.copying.reasons import FailReason, SkipReason
-from shared.domain.events import OrderEvent, OrderState, Outcome
+from shared.domain.events import OrderEvent, OrderState, Outcome, StrategyOutcome
 from shared.domain.fill import Side
 from shared.domain.instrument import AssetClass, TimeInForce
 from tests.support.examples import an_instrument, an_order
 from tests.support.faulty_broker import PRICE, Fate
 from tests.support.running.worker_bench import KEYS, WorkerBench, held
+from tests.support.strategy_orders import MAILBOX, a_strategy_sale, put, serve_strategy
 
 MINUTE = timedelta(minutes=1)
 ONE_SHARE_AND_A_HALF = "1.5"
@@ -316,6 +317,21 @@ async def test_shares_are_not_opened_while_the_market_is_closed(shares: WorkerBe
     assert (first.outcome, first.reason) == (Outcome.SKIPPED, SkipReason.MARKET_CLOSED)
     assert first.message == "the market opens at 2026-01-05T14:30:00+00:00"
     assert exit_.outcome is Outcome.COPIED
+    assert [order.side for order in shares.account.placed] == [Side.SELL]
+
+
+async def test_the_strategy_sells_no_shares_while_the_market_is_closed(shares: WorkerBench) -> None:
+    """The sale would wait at the head of the mailbox until the market opens, and hold up sales of coins behind it."""
+    shares.account.opens_at = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
+    await put(shares, a_strategy_sale("s1", symbol="XYZ/USD", quantity="1.5"))
+    (sale,) = await serve_strategy(shares)
+    assert (sale.outcome, sale.reason) == (StrategyOutcome.NOT_SENT, SkipReason.MARKET_CLOSED)
+    assert sale.message == "the market opens at 2026-01-05T14:30:00+00:00"
+    assert shares.account.placed == []
+    assert not await shares.redis.exists(KEYS.mailbox(MAILBOX))
+    shares.account.opens_at = None
+    await put(shares, a_strategy_sale("s2", symbol="XYZ/USD", quantity="1.5"))
+    await serve_strategy(shares)
     assert [order.side for order in shares.account.placed] == [Side.SELL]
 
 

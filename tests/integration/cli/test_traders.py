@@ -18,6 +18,8 @@ from shared.domain.strategy.decision import Enter
 from shared.domain.strategy.entries import position_of
 from shared.domain.strategy.trader_health import TraderHealth
 from shared.domain.strategy.trader_state import TraderState
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.stage_signs import Stage, StageRecord, StageState, leave_sign
 from shared.persistence.database import open_engine
 from shared.persistence.traders import TraderStore
 from tests.support.strategy import BTC_USD, STARTS_AT, fill, inputs
@@ -67,7 +69,7 @@ def nija(
     okx.store_state(9, "first", now, failed)
     engine.dispose()
 
-    def run(*arguments: str) -> tuple[int, str]:
+    def run(*arguments: str, **changed: str) -> tuple[int, str]:
         variables = {
             "NIJA_ENV_FILE": "",
             "NIJA_CONFIG_FILE": "",
@@ -78,7 +80,7 @@ def nija(
             "COLUMNS": "200",
         }
         with monkeypatch.context() as patch:
-            patch.setattr(os, "environ", variables)
+            patch.setattr(os, "environ", variables | changed)
             patch.setattr(sys, "argv", ["nija", *arguments])
             capfd.readouterr()
             with pytest.raises(SystemExit) as ended:
@@ -165,3 +167,16 @@ def test_status_shows_the_traders_and_finds_the_failed_one(nija: Nija) -> None:
     assert ("trader_failed", "kraken") not in kinds
     assert [each["broker"] for each in answer["traders"]["traders"]] == ["kraken", "okx", "binance"]
     assert "brokers: 3 in all, 1 connected, 2 funded, 1 active" in nija("status")[1]
+
+
+def test_flatten_says_where_no_trader_runs_that_would_sell(nija: Nija, fresh_redis_url: str) -> None:
+    """Kraken holds a position, and no process trades it. With a trader that gives signs of life, there is no finding."""
+    code, said = nija("stop", "--mode", "flatten", "--yes", REDIS_URL=fresh_redis_url)
+    assert code == 1
+    assert "kraken: no strategy trader runs, so the positions are sold only after one has started" in said
+    assert "okx: no strategy trader" not in said
+    record = StageRecord.of_this_process(Stage.STRATEGY_TRADER).now(StageState.RUNNING)
+    leave_sign(fresh_redis_url, BrokerKeys(Broker.KRAKEN), record)
+    code, said = nija("stop", "--mode", "flatten", "--yes", REDIS_URL=fresh_redis_url)
+    assert code == 0
+    assert "no strategy trader" not in said

@@ -11,7 +11,7 @@ from sqlalchemy import Engine, event, text
 
 from shared.domain.accounts.credentials import Credentials, EnvironmentFollower
 from shared.domain.copying.follower import FollowerPolicy, FollowerStatus
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, MasterAccount
 from shared.persistence import sequence
 from shared.persistence.errors import (
     BadSecretKey,
@@ -26,6 +26,7 @@ from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from shared.persistence.strategy.keys import MasterKeys
 from tests.support.examples import NOW, an_account_fill
 
 KRAKEN = Broker.KRAKEN
@@ -311,10 +312,13 @@ def test_another_secret_key_is_an_error_and_the_environment_heals_it(store: Foll
 
 
 def test_all_keys_move_to_a_new_secret_key(engine: Engine) -> None:
-    """After the rotation the new NIJA_SECRET_KEY is enough to open every key."""
+    """After the rotation the new NIJA_SECRET_KEY is enough to open every key, also that of a traded master account."""
     old, new = (Fernet.generate_key().decode() for _ in range(2))
     FollowerStore(engine, SecretBox(SecretStr(old))).add(KRAKEN, "alice", key("k1"), actor="test")
-    assert FollowerStore(engine, SecretBox(SecretStr(f"{new},{old}"))).rotate_secret_key() == 1
+    MasterKeys(engine, SecretBox(SecretStr(old))).keep(KRAKEN, MasterAccount("main"), key("k2"))
+    assert FollowerStore(engine, SecretBox(SecretStr(f"{new},{old}"))).rotate_secret_key() == 2
+    masters = MasterKeys(engine, SecretBox(SecretStr(new)))
+    assert masters.of_mailboxes(KRAKEN, ["master:main"]) == {"master:main": key("k2")}
     rotated = FollowerStore(engine, SecretBox(SecretStr(new)))
     assert rotated.credentials(KRAKEN, ["alice"]) == {"alice": key("k1")}
 

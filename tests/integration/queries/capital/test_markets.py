@@ -1,14 +1,17 @@
 """Tests the connections of a process that answers questions about markets for a long time."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from itertools import groupby
 
 import pytest
 
+from services.strategy_trader.venue import BrokerVenue
 from shared.brokers.errors import BrokerError
 from shared.brokers.port.connection import BrokerConnection
-from shared.brokers.registry import connect
+from shared.brokers.registry import CountsRequests, connect
 from shared.domain.identity import Broker
+from shared.domain.request_limits import Charge, Priority
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.nonces import RedisNonceSource
@@ -53,6 +56,49 @@ async def test_listings_are_read_again_after_an_hour(spot: CapitalBench, monkeyp
     assert calls == ["open", "reload"]
     await markets.close()
     assert calls == ["open", "reload", "close"]
+
+
+class NotedPriorities:
+    """Grants every request, and notes how urgent it was."""
+
+    def __init__(self) -> None:
+        self.taken: list[Priority] = []
+
+    async def take(self, charges: Sequence[Charge], priority: Priority) -> float:
+        self.taken.append(priority)
+        return 0.0
+
+    async def give_back(self, charges: Sequence[Charge]) -> None:
+        return
+
+    async def count(self, charges: Sequence[Charge]) -> None:
+        return
+
+    async def exhaust(self, charges: Sequence[Charge], seconds: float) -> None:
+        return
+
+
+async def test_the_book_of_a_position_is_more_urgent_than_other_questions(spot: CapitalBench) -> None:
+    """The trader reads it to decide on a sale. Other questions of the same connection stay in the background."""
+    limits = NotedPriorities()
+
+    def new_connection(_: Broker) -> BrokerConnection:
+        nonces = RedisNonceSource(ScriptRunner(spot.redis), BrokerKeys(Broker.KRAKEN))
+        connection = connect(Broker.KRAKEN, base_url=spot.paper.url, nonces=nonces, limits=limits)
+        assert isinstance(connection, CountsRequests)
+        assert connection.budget is not None
+        connection.budget = connection.budget.at(Priority.BACKGROUND)
+        return connection
+
+    markets = OpenMarkets(new_connection)
+    venue = BrokerVenue(replace(spot.sources, markets=markets), spot.name)
+    data = await markets.of(Broker.KRAKEN)
+    limits.taken.clear()
+    await data.order_book(BTC)
+    assert await venue.best_bid(spot.connection.instruments()[BTC])
+    await data.order_book(BTC)
+    await markets.close()
+    assert limits.taken == [Priority.BACKGROUND, Priority.WATCH, Priority.BACKGROUND]
 
 
 async def test_a_connection_that_cannot_be_opened_is_closed(

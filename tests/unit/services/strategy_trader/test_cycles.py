@@ -162,6 +162,23 @@ async def test_a_stop_keeps_the_trader_from_buying(time: VirtualTime, mode: Stop
     assert not trader.books.state.trades
 
 
+async def test_a_summary_that_fails_ends_no_trading(time: VirtualTime) -> None:
+    """It is shown after ten cycles. A defect in it is logged, and the next cycle begins on time."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    loop = trader.loop()
+    shown: list[int] = []
+
+    async def broken() -> None:
+        shown.append(trader.books.state.health.cycles)
+        raise ValueError("a defect")
+
+    loop._summarize = broken  # the world has no servers of which a summary could be made
+    async with running(loop):
+        await time.run_for(13 * CYCLE_SECONDS)
+    assert shown == [10]
+    assert trader.books.state.health.cycles > 10
+
+
 async def test_a_process_that_stops_leaves_no_half_cycle(time: VirtualTime) -> None:
     """SIGTERM in the middle of a pause ends the process at once; the books have the state of the last cycle."""
     trader = WorldTrader.at(Broker.KRAKEN, time)

@@ -53,6 +53,35 @@ async def test_a_loss_of_1_01_percent_is_sold_within_one_price_update_and_once(t
     assert trader.books.positions == {}
 
 
+async def test_a_loss_is_sold_although_no_process_lists_prices(time: VirtualTime) -> None:
+    """Without a present price, the order book decides. With one that is fine, the book is not read."""
+    trader = holding(time)
+    async with running(trader.loop()):
+        await time.run_for(20)
+        assert trader.venue.books_read == 0
+        trader.venue.lists_prices = False
+        trader.venue.bid = CLOSE * Decimal("0.9899")
+        await time.run_for(UPDATE_SECONDS)
+    assert trader.venue.books_read == 1
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
+@pytest.mark.parametrize("stopped", [None, StopMode.FLATTEN])
+async def test_nothing_is_decided_while_the_market_of_a_position_is_closed(
+    time: VirtualTime, stopped: StopMode | None
+) -> None:
+    """An emergency and a flatten wait until the market opens, and leave no decisions behind meanwhile."""
+    trader = holding(time, stopped=stopped)
+    trader.venue.market_down = True
+    trader.venue.opens_at = BEGINS_AT + timedelta(seconds=100)
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(98)
+        assert [each for each in trader.decisions() if isinstance(each, Exit)] == []
+        await time.run_for(UPDATE_SECONDS * 2)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
 async def test_a_loss_of_0_99_percent_is_not_sold(time: VirtualTime) -> None:
     """The limit is one percent of the entry price, and fees are left out."""
     trader = holding(time)
