@@ -30,6 +30,7 @@ from shared.persistence.traders import StoredPosition, UnfinishedDecision
 
 SALE_RETRY: Final = timedelta(seconds=15)
 """A sale that filled nothing is decided again after this time at the earliest."""
+UNDER_WAY: Final = "another order of the pair is under way"
 NEVER_SENT: Final = "not sent: the process ended before"
 
 _P = ParamSpec("_P")
@@ -127,6 +128,8 @@ class Dealer:
         self.positions: dict[Symbol, StoredPosition] = {}
         """What the strategy holds, by pair."""
         self.pending: dict[Symbol, PendingEntry] = {}
+        self.changed_at: datetime | None = None
+        """When an execution ended last. A reading of the account from before does not show what it did."""
         self._venue = venue
         self._books = books
         self._executor = executor
@@ -215,6 +218,19 @@ class Dealer:
         self._start(symbol, self._sell(decision_id, StrategySale(instrument, sale.quantity), shown))
         return True
 
+    async def sell_at_once(self, decision_id: DecisionId, sale: Exit) -> bool:
+        """Store a sale that no cycle has decided, and sell in a task. False: an order of the pair is under way."""
+        symbol = sale.position.instrument.symbol
+        if self.is_under_way(symbol):
+            return False
+        # Reserved before the record is stored, so that nothing else decides on the position meanwhile.
+        with self.reserved(symbol):
+            await self._in_thread(self._books.record, decision_id, 0, symbol, sale, None)
+        if self.sell(decision_id, sale):
+            return True
+        await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+        return False
+
     def _start(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(self._guarded(symbol, work))
         if symbol is not None:
@@ -258,6 +274,7 @@ class Dealer:
             await self._in_thread(self._books.book_fills, stored.decision_id, stored.position, result.fills)
         elif result.fills:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
+        self.changed_at = self._venue.now()
         outcome = outcome_of(result)
         await self._in_thread(self._books.note_outcome, result.decision_id, outcome)
         await self.load()
@@ -278,6 +295,7 @@ class Dealer:
                 await self._in_thread(self._books.note_outcome, each.decision_id, NEVER_SENT)
             else:
                 await self._book(result, position_of(each.decision) if isinstance(each.decision, Enter) else None)
+        self.changed_at = self._venue.now()
         self._ready = True
 
 

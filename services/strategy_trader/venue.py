@@ -268,5 +268,9 @@ def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: De
         for each in account.facts.positions
     ]
     others = tuple(each for each in rest if each.quantity > 0 or each.instrument.base not in quantities)
-    update = {"positions": (*own, *others), "free_cash": account.facts.free_cash - spent}
+    margin = account.facts.margin
+    if margin is not None:
+        # The broker reports it with the next reading. Until then, a purchase counts as if the broker lent what it can.
+        margin = margin.model_copy(update={"used": margin.used + spent / margin.most_leverage})
+    update = {"positions": (*own, *others), "free_cash": account.facts.free_cash - spent, "margin": margin}
     return replace(account, facts=account.facts.model_copy(update=update))

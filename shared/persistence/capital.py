@@ -6,7 +6,7 @@ the same time store one sample, and a killed process leaves either all of a samp
 All methods block and raise DatabaseUnavailable. Each may then be called again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -105,6 +105,22 @@ class CapitalStore:
         with transaction(self._engine) as connection:
             connection.execute(select(func.pg_advisory_xact_lock(lock)))
             yield LockedCapital(connection, broker, master_account)
+
+    def change_margin_action(
+        self,
+        broker: Broker,
+        master_account: MasterAccount,
+        change: Callable[[MarginActionState], MarginActionState],
+    ) -> MarginActionState | None:
+        """Change what the automatic action must remember, under the lock, and return it. None before the first sample."""
+        with self.locked(broker, master_account) as stored:
+            record = stored.record()
+            if record is None:
+                return None
+            after = change(record.margin_action)
+            if after != record.margin_action:
+                stored.store_margin_action(after)
+            return after
 
     def record(self, broker: Broker, master_account: MasterAccount) -> CapitalRecord | None:
         """The stored record; None before the first sample."""
