@@ -1,11 +1,12 @@
 """Keeps the books of a trader in memory, for tests in virtual time. The real ones are tested on PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from shared.domain.capital.facts import ClosedTrade
+from shared.domain.capital.margin import MarginActionState
 from shared.domain.fill import AccountFill
 from shared.domain.strategy.decision import StrategyDecision
 from shared.domain.strategy.position import StrategyPosition
@@ -38,6 +39,8 @@ class MemoryBooks:
     trades: list[ClosedTrade] = field(default_factory=list)
     booked: set[str] = field(default_factory=set)
     states: list[TraderState] = field(default_factory=list)
+    margin_action: MarginActionState | None = field(default_factory=MarginActionState)
+    """None: the account was never sampled."""
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
         if cycle <= self.cycle:
@@ -107,6 +110,13 @@ class MemoryBooks:
 
     def forget_holds(self, now: datetime) -> None:
         """Keep everything."""
+
+    def change_margin_action(
+        self, change: Callable[[MarginActionState], MarginActionState]
+    ) -> MarginActionState | None:
+        if self.margin_action is not None:
+            self.margin_action = change(self.margin_action)
+        return self.margin_action
 
     def _close(self, decision_id: str, at: datetime) -> None:
         self.trades.append(ClosedTrade(profit=self.positions.pop(decision_id).net_profit, closed_at=at))

@@ -91,6 +91,8 @@ class MarginActionState(BaseModel):
     """RED was entered, and the account has not been below 75 % since."""
     unsold: tuple[Symbol, ...] = ()
     """Positions of which the last closing orders executed nothing, oldest try first. RED closes the others first."""
+    reduced_at: Instant | None = None
+    """When the last reduction began. Rounds of RED may have come since."""
     last: MarginAction | None = None
 
 
@@ -159,7 +161,7 @@ def plan_margin_action(state: MarginActionState, account: AccountFacts, now: dat
         return MarginPlan(state=after)
     if is_closing:
         return _start(after, ZoneAction.CLOSE, closing_cuts(account, state.unsold), now)
-    if zone is MarginZone.ORANGE and not _is_recent_reduction(last, now):
+    if zone is MarginZone.ORANGE and not _is_recent_reduction(state, now):
         return _start(after, ZoneAction.REDUCE, reducing_cuts(account), now)
     return MarginPlan(state=after)
 
@@ -220,14 +222,14 @@ def _cut(position: HeldPosition, quantity: Decimal) -> PositionCut | None:
     return PositionCut(symbol=instrument.symbol, side=position.closing_side, quantity=rounded)
 
 
-def _is_recent_reduction(last: MarginAction | None, now: datetime) -> bool:
-    return last is not None and last.kind is ZoneAction.REDUCE and now - last.started_at < REPEAT_AFTER
+def _is_recent_reduction(state: MarginActionState, now: datetime) -> bool:
+    return state.reduced_at is not None and now - state.reduced_at < REPEAT_AFTER
 
 
 def _start(state: MarginActionState, kind: ZoneAction, cuts: tuple[PositionCut, ...], now: datetime) -> MarginPlan:
     """A round without orders is no round, so the next reading tries again."""
     if not cuts:
         return MarginPlan(state=state)
-    return MarginPlan(
-        state=state.model_copy(update={"last": MarginAction(kind=kind, started_at=now, cuts=cuts)}), cuts=cuts
-    )
+    reduced_at = now if kind is ZoneAction.REDUCE else state.reduced_at
+    last = MarginAction(kind=kind, started_at=now, cuts=cuts)
+    return MarginPlan(state=state.model_copy(update={"reduced_at": reduced_at, "last": last}), cuts=cuts)
