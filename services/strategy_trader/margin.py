@@ -94,7 +94,7 @@ class MarginWatch:
             "margin action",
             action=after.last.kind.value,
             margin_used_pct=plain(round(facts.margin_used_pct, 4)),
-            orders=[f"{each.side.value} {plain(each.quantity)} {each.symbol}" for each in after.last.cuts],
+            orders=after.last.orders,
         )
         await self._begin_orders(after.last, facts)
 

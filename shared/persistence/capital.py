@@ -92,6 +92,16 @@ class LockedCapital:
         self.connection.execute(change)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCapital:
+    """The record of one account with its newest snapshot."""
+
+    broker: Broker
+    master_account: MasterAccount
+    record: CapitalRecord
+    snapshot: CapitalSnapshot | None
+
+
 class CapitalStore:
     """The capital of all broker accounts."""
 
@@ -126,6 +136,20 @@ class CapitalStore:
         """The stored record; None before the first sample."""
         with transaction(self._engine) as connection:
             return LockedCapital(connection, broker, master_account).record()
+
+    def all(self) -> list[StoredCapital]:
+        """Every account that was sampled."""
+        named = select(_RECORDS).order_by(_RECORDS.c.broker, _RECORDS.c.master_account)
+        with transaction(self._engine) as connection:
+            return [
+                StoredCapital(
+                    Broker(row["broker"]),
+                    row["master_account"],
+                    CapitalRecord.model_validate(dict(row)),
+                    LockedCapital(connection, Broker(row["broker"]), row["master_account"]).last_snapshot(),
+                )
+                for row in connection.execute(named).mappings().all()
+            ]
 
     def snapshots(self, broker: Broker, master_account: MasterAccount, since: datetime) -> list[CapitalSnapshot]:
         """The snapshots from a moment on, oldest first."""

@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import Instant
+from shared.domain.amounts import Instant, plain
 from shared.domain.capital.arithmetic import NonNegative, Positive, checked, fixed_precision
 from shared.domain.capital.facts import AccountFacts, HeldPosition
 from shared.domain.fill import Side
@@ -80,6 +80,11 @@ class MarginAction(BaseModel):
     cuts: tuple[PositionCut, ...]
     is_final: bool = False
     """Whether every order of the round has ended."""
+
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders as text, such as "sell 0.3 BTC/USD"."""
+        return tuple(f"{cut.side.value} {plain(cut.quantity)} {cut.symbol}" for cut in self.cuts)
 
 
 class MarginActionState(BaseModel):

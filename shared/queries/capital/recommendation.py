@@ -11,7 +11,6 @@ from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.capital.gate import recommend, unknown_account
-from shared.domain.capital.margin import margin_status
 from shared.domain.capital.recommendation import EntryRequest, GateInputs, Recommendation
 from shared.domain.capital.scaling import risk_amount, rules_for
 from shared.domain.capital.state import capital_state
@@ -26,6 +25,7 @@ from shared.queries.capital.overview import (
     allocation_of,
     drawdown_of,
     drawdown_record,
+    margin_of,
     read_history,
     read_record,
     scaling_of,
@@ -105,7 +105,7 @@ async def read_complete_analysis(
             sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime
         ),
         kelly=kelly,
-        margin=margin_status(facts),
+        margin=margin_of(record, facts),
         scaling=scaling_of(facts, sources.stocks),
         risk_parity=parity,
         drawdown=drawdown_of(sources, record, facts),
