@@ -204,6 +204,20 @@ class TraderBooks:
         with transaction(self._engine) as connection:
             return {row.symbol: row.candle for row in connection.execute(newest)}
 
+    def newest_scores(self, symbols: Sequence[Symbol]) -> dict[Symbol, int]:
+        """What the newest decision with usable candles scored, 0 to 100, for each pair that has one."""
+        newest = (
+            select(_DECISIONS.c.decision)
+            .filter_by(**self._name)
+            .where(_DECISIONS.c.decision["signal"].astext.is_not(None))
+            .order_by(_DECISIONS.c.decided_at.desc())
+            .limit(1)
+        )
+        with transaction(self._engine) as connection:
+            found = {symbol: connection.scalar(newest.filter_by(symbol=symbol)) for symbol in symbols}
+        signals = {symbol: from_values(values).signal for symbol, values in found.items() if values is not None}
+        return {symbol: signal.gate_score for symbol, signal in signals.items() if signal is not None}
+
     def open_positions(self) -> list[StoredPosition]:
         """The positions that are not closed, ordered by pair."""
         wanted = select(_POSITIONS).filter_by(**self._name, closed_at=None).order_by(_POSITIONS.c.symbol)

@@ -59,7 +59,7 @@ def account_facts(
     """Value an account. Its equity is unknown when too much of it has no current price.
 
     `instruments`: the pair of each asset against cash. A position without one counts in the equity, and is not listed.
-    The strategy has opened no position yet, so no position is one that nija opened.
+    No position is marked as one that nija opened: see `own_positions.py`.
     """
     equity = prices.equity(holdings.total)
     if isinstance(equity, UnknownEquity):

@@ -16,6 +16,7 @@ from shared.domain.capital.state import CapitalState, capital_state
 from shared.persistence.capital import CapitalStore
 from shared.queries.capital.accounts import read_account
 from shared.queries.capital.models import BucketAllocation, DrawdownStatus, MarginCondition, ScalingStatus
+from shared.queries.capital.own import read_own_part
 from shared.queries.capital.sources import AccountName, CapitalSources
 
 
@@ -44,8 +45,9 @@ def read_margin(sources: CapitalSources, name: AccountName) -> MarginCondition:
 
 
 def read_scaling(sources: CapitalSources, name: AccountName) -> ScalingStatus:
-    """Return the class of an account. Raises AccountNotRead, NoSuchAccount."""
-    return scaling_of(read_account(sources.connections, name, sources.now()).facts, sources.stocks)
+    """Return the class of an account. Raises AccountNotRead, NoSuchAccount, DatabaseUnavailable."""
+    account = read_account(sources.connections, name, sources.now())
+    return scaling_of(read_own_part(sources, account).account.facts, sources.stocks)
 
 
 def read_drawdown(sources: CapitalSources, name: AccountName) -> DrawdownStatus:
