@@ -68,7 +68,7 @@ class WorldVenue:
     read_at: datetime | None = None
     """When the account was read; None: now."""
     other_candles: Sequence[Candle] = tuple(CANDLES)
-    """Of every other pair than BTC/USD."""
+    """What every other pair than BTC/USD shows."""
     candles_read: int = 0
 
     @property
