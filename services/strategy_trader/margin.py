@@ -149,13 +149,14 @@ class MarginWatch:
         return True
 
     async def _sale(self, action: MarginAction, cut: PositionCut, facts: AccountFacts) -> Exit | None:
-        """The sale of a cut. None: the account has left the zone, or the position is gone or too small now."""
+        """The sale of a cut. None: it is not demanded any more, or the position is gone or too small now."""
         bid = await self._bid(cut.symbol, facts)
         stored = self._dealer.positions.get(cut.symbol)
-        if stored is None or bid is None or not is_demanded(facts):
+        now = self._venue.now()
+        if stored is None or bid is None or not is_demanded(action, facts, now):
             return None
         position = stored.position
-        account = sale_account(position, bid, self._venue.now(), margin_used_pct=facts.margin_used_pct)
+        account = sale_account(position, bid, now, margin_used_pct=facts.margin_used_pct)
         quantity = cut.quantity if action.kind is ZoneAction.REDUCE else position.quantity
         return part_exit(position, account, _REASONS[action.kind], quantity, self._parameters)
 

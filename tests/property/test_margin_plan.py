@@ -68,7 +68,7 @@ def test_every_round_keeps_the_rules_of_its_zone(history: list[Check]) -> None:
         assert before.last is None or before.last.is_final
         assert state.last is not None
         assert (state.last.cuts, state.last.is_final) == (plan.cuts, False)
-        assert is_demanded(account)
+        assert is_demanded(state.last, account, now)
         _is_within_positions(state.last, account)
         reductions = [each for each in rounds if each.kind is ZoneAction.REDUCE]
         if state.last.kind is ZoneAction.REDUCE:

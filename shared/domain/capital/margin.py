@@ -171,9 +171,14 @@ def plan_margin_action(state: MarginActionState, account: AccountFacts, now: dat
     return MarginPlan(state=after)
 
 
-def is_demanded(account: AccountFacts) -> bool:
-    """Whether the account is in a zone in which an order that was planned there may still be sent."""
-    return account.margin_used_pct >= ORANGE_FROM
+def is_demanded(action: MarginAction, account: AccountFacts, now: datetime) -> bool:
+    """Whether an order of a round that was not sent yet may still be sent.
+
+    A reduction is carried out whole, although its first orders may lead out of the zone. After five minutes, and for a
+    position that RED closes, the present zone decides.
+    """
+    is_young_reduction = action.kind is ZoneAction.REDUCE and now - action.started_at < REPEAT_AFTER
+    return is_young_reduction or account.margin_used_pct >= ORANGE_FROM
 
 
 def with_final_orders(state: MarginActionState, unsold: Collection[Symbol] = ()) -> MarginActionState:

@@ -24,13 +24,16 @@ from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import ZERO
 from shared.domain.capital.execution import LimitPlan
 from shared.domain.capital.margin import MarginActionState
+from shared.domain.capital.recommendation import ReasonCode
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, DecisionId
 from shared.domain.instrument import Instrument
 from shared.domain.market_data import OrderBook
-from shared.domain.strategy.decision import from_values
+from shared.domain.strategy.decision import Enter, from_values
 from shared.domain.strategy.explanation import explain
 from shared.domain.symbol import Symbol
+from shared.indicators.decide import decide
+from shared.indicators.window import Window
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import LAST_POLL_FIELD
@@ -43,12 +46,14 @@ from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.traders import TraderBooks, TraderStore
 from shared.queries.capital.overview import read_margin
+from shared.queries.capital_findings import capital_findings, read_capital_facts
 from tests.contract.paper import PaperServer
 from tests.support.faulty_broker import ProcessDied
 from tests.support.running.capital_bench import MASTER, CapitalBench, capital_bench_of
 from tests.support.running.executor_bench import approved_entry
 from tests.support.running.stages import Stages
-from tests.support.strategy import position
+from tests.support.strategy import INSTRUMENT, account, position
+from tests.support.trading_world import CANDLES
 
 pytestmark = pytest.mark.long
 D = Decimal
@@ -215,8 +220,8 @@ async def test_each_zone_does_what_it_says_and_a_persons_shares_stay(bench: Marg
         assert await bench.used_pct() < 75
         await watch.check()
         assert bench.held() == {"MSFT": D(7)}
-    account = bench.capital.connection.account(bench.capital.credentials)
-    assert (await account.balances())["AAPL"].total == 51
+    balances = await bench.capital.connection.account(bench.capital.credentials).balances()
+    assert balances["AAPL"].total == 51
     found = await asyncio.to_thread(read_margin, bench.capital.sources, bench.capital.name)
     assert found.last_action is not None
     assert found.last_action.orders == ("sell 28 AAPL/USD",)
@@ -257,10 +262,10 @@ async def test_a_trader_that_dies_at_any_step_neither_repeats_nor_forgets_a_sale
 
 
 async def _check_until_death(bench: MarginBench, memory: Any, methods: dict[str, Any]) -> None:
-    async with bench.trader(memory=memory, **methods) as watch:
+    async with asyncio.timeout(20), bench.trader(memory=memory, **methods) as watch:
         await bench.read()
         await watch.check()
-        await asyncio.sleep(30)
+        await asyncio.sleep(10)
 
 
 def _dying(method: Callable[..., Any]) -> Callable[..., Any]:
@@ -287,11 +292,25 @@ def _dying_after_a_round(bench: MarginBench) -> Callable[[MarginChange], MarginA
 
 async def test_a_drawdown_of_20_percent_stops_entries_for_24_hours_across_a_restart(bench: MarginBench) -> None:
     """The shares fall by a third. A new process reads the breaker from PostgreSQL, and its gate rejects every entry."""
+    start = datetime.now(UTC)
+    await bench.read(start + timedelta(seconds=30))
     for symbol, price in ((AAPL, "130"), (MSFT, "260")):
         bench.stages.paper.pin_price(str(symbol), price)
-    sampled_at = datetime.now(UTC) + timedelta(seconds=30)
-    await bench.read(sampled_at)
+    tripped_at = start + timedelta(seconds=60)
+    await bench.read(tripped_at)
     record = CapitalStore(bench.capital.engine).record(Broker.ALPACA, MASTER)
     assert record is not None
-    assert record.drawdown.drawdown_pct >= 20
-    assert record.drawdown.breaker_until == sampled_at + timedelta(hours=24)
+    assert record.drawdown.breaker_until == tripped_at + timedelta(hours=24)
+    venue = BrokerVenue(bench.capital.sources, bench.capital.name)
+    answer = await venue.ask(an_entry(), await venue.account(), (), has_made_room=False)
+    assert answer.reason_codes == (ReasonCode.DRAWDOWN_BREAKER,)
+    findings = capital_findings(read_capital_facts(bench.capital.engine, [Broker.ALPACA]), tripped_at)
+    assert "breaker_open" in {each.kind for each in findings}
+
+
+def an_entry() -> Enter:
+    """A decision of the strategy to buy bitcoin at Alpaca."""
+    instrument = INSTRUMENT.model_copy(update={"broker": Broker.ALPACA})
+    entry = decide(Window.of(CANDLES), None, account(CANDLES, instrument=instrument))
+    assert isinstance(entry, Enter)
+    return entry

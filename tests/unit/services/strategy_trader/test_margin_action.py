@@ -1,6 +1,7 @@
 """Tests what the trader sells when margin runs short: how much, how often, and what a restart changes."""
 
 from dataclasses import replace
+from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -138,12 +139,24 @@ async def test_a_round_that_was_stored_and_not_sent_is_sent_once_by_the_next_pro
     assert trader.books.margin_action.last == stored.model_copy(update={"is_final": True})
 
 
+async def test_a_half_sent_reduction_is_carried_out_whole_by_the_next_process(time: VirtualTime) -> None:
+    """The order of the first position alone has led out of the zone. The other one is sold too, as without a crash."""
+    trader = a_trader(time, "70", bought("ETH", "0.5"))
+    cut = PositionCut(symbol=bought("ETH").instrument.symbol, side=Side.SELL, quantity=D("0.15"))
+    last = MarginAction(kind=ZoneAction.REDUCE, started_at=BEGINS_AT, cuts=(cut,))
+    trader.books.margin_action = MarginActionState(last=last, reduced_at=BEGINS_AT)
+    async with running(trader.loop()):
+        await time.run_for(2 * CHECK_SECONDS)
+    assert sold(trader) == [("ETH", D("0.15"))]
+
+
 async def test_a_stored_round_is_not_sent_after_the_account_has_left_the_zone(time: VirtualTime) -> None:
-    """A person paid money in while no process ran. Nothing has to be sold any more."""
+    """A person paid money in while no process ran for six minutes. Nothing has to be sold any more."""
     trader = a_trader(time, "74.99")
+    started_at = BEGINS_AT - timedelta(minutes=6)
     cut = PositionCut(symbol=INSTRUMENT.symbol, side=Side.SELL, quantity=D("0.3"))
     trader.books.margin_action = MarginActionState(
-        last=MarginAction(kind=ZoneAction.REDUCE, started_at=BEGINS_AT, cuts=(cut,))
+        last=MarginAction(kind=ZoneAction.REDUCE, started_at=started_at, cuts=(cut,))
     )
     async with running(trader.loop()):
         await time.run_for(2 * CHECK_SECONDS)

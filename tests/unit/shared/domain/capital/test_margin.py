@@ -7,6 +7,7 @@ import pytest
 
 from shared.domain.capital.facts import HeldPosition
 from shared.domain.capital.margin import (
+    MarginAction,
     MarginActionState,
     MarginZone,
     ZoneAction,
@@ -173,10 +174,23 @@ def test_the_names_of_orders_follow_from_the_stored_round() -> None:
     assert names == [f"margin-reduce-{milliseconds}-BTC-USD", f"margin-reduce-{milliseconds}-ETH-USD"]
 
 
-@pytest.mark.parametrize(("pct", "demanded"), [("74.99", False), ("75", True), ("95", True)])
-def test_an_order_is_demanded_from_orange_on(pct: str, demanded: bool) -> None:
-    """A planned order that was not sent is left out below it."""
-    assert is_demanded(used(pct)) is demanded
+@pytest.mark.parametrize(
+    ("kind", "seconds", "pct", "demanded"),
+    [
+        (ZoneAction.REDUCE, 299, "0", True),
+        (ZoneAction.REDUCE, 300, "74.99", False),
+        (ZoneAction.REDUCE, 3600, "75", True),
+        (ZoneAction.CLOSE, 1, "74.99", False),
+        (ZoneAction.CLOSE, 1, "75", True),
+        (ZoneAction.CLOSE, 3600, "95", True),
+    ],
+)
+def test_an_order_that_was_not_sent_is_demanded_while_its_round_is_young_or_the_zone_lasts(
+    kind: ZoneAction, seconds: int, pct: str, demanded: bool
+) -> None:
+    """A reduction that a killed process left half done is carried out whole by the next one."""
+    action = MarginAction(kind=kind, started_at=NOW, cuts=())
+    assert is_demanded(action, used(pct), NOW + timedelta(seconds=seconds)) is demanded
 
 
 def test_without_own_positions_nothing_is_done_and_nothing_is_remembered() -> None:
