@@ -129,7 +129,7 @@ class Dealer:
         """What the strategy holds, by pair."""
         self.pending: dict[Symbol, PendingEntry] = {}
         self.changed_at: datetime | None = None
-        """When an execution ended last. A reading of the account from before does not show what it did."""
+        """When an execution ended last that filled something. A reading from before does not show what it did."""
         self._venue = venue
         self._books = books
         self._executor = executor
@@ -274,7 +274,8 @@ class Dealer:
             await self._in_thread(self._books.book_fills, stored.decision_id, stored.position, result.fills)
         elif result.fills:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
-        self.changed_at = self._venue.now()
+        if result.fills:
+            self.changed_at = self._venue.now()
         outcome = outcome_of(result)
         await self._in_thread(self._books.note_outcome, result.decision_id, outcome)
         await self.load()

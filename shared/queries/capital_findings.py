@@ -35,7 +35,7 @@ class CapitalFacts(BaseModel):
     margin_used_pct: Decimal
     drawdown_pct: Decimal
     breaker_until: Instant | None
-    """The circuit breaker forbids entries before this moment; None: it has never tripped."""
+    """The drawdown breaker forbids entries before this moment; None: it has never tripped."""
     last_action: MarginAction | None
 
 
@@ -58,7 +58,7 @@ def read_capital_facts(engine: Engine, enabled: Collection[Broker]) -> tuple[Cap
 
 
 def capital_findings(capital: Sequence[CapitalFacts], now: datetime) -> Iterator[Finding]:
-    """The margin zones ORANGE and RED, open circuit breakers, and what was sold automatically."""
+    """The margin zones ORANGE and RED, open drawdown breakers, and what was sold automatically."""
     for each in capital:
         if each.zone in _SERIOUS and now - each.sampled_at <= ZONE_SHOWN_FOR:
             does = "30 % of each position is sold" if each.zone is MarginZone.ORANGE else "the worst position is closed"
@@ -70,7 +70,7 @@ def capital_findings(capital: Sequence[CapitalFacts], now: datetime) -> Iterator
             yield _finding(FindingKind.MARGIN_ZONE, each, message)
         if each.breaker_until is not None and now < each.breaker_until:
             message = (
-                f"the circuit breaker of the account {each.account} forbids entries until "
+                f"the drawdown breaker of the account {each.account} forbids entries until "
                 f"{each.breaker_until:%Y-%m-%d %H:%M} UTC: the equity is {shown_percent(each.drawdown_pct)} below its "
                 "peak (`nija capital drawdown`)"
             )
