@@ -65,6 +65,8 @@ class Results(Protocol):
 
     def result(self, decision_id: DecisionId) -> ExecutionResult | None: ...
 
+    def last_fill_at(self) -> datetime | None: ...
+
 
 class CycleBooks(Protocol):
     """What is stored of one trader: shared/persistence/traders.py. All methods block."""
@@ -296,7 +298,7 @@ class Dealer:
                 await self._in_thread(self._books.note_outcome, each.decision_id, NEVER_SENT)
             else:
                 await self._book(result, position_of(each.decision) if isinstance(each.decision, Enter) else None)
-        self.changed_at = self._venue.now()
+        self.changed_at = await self._in_thread(self._results.last_fill_at)
         self._ready = True
 
 

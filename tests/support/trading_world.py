@@ -170,6 +170,9 @@ class WorldExecutor:
     def result(self, decision_id: DecisionId) -> ExecutionResult | None:
         return self.results.get(decision_id)
 
+    def last_fill_at(self) -> datetime | None:
+        return max((each.ended_at for each in self.results.values() if each.fills), default=None)
+
     async def _execute(
         self, decision_id: DecisionId, instrument: Instrument, side: Side, quantity: Decimal
     ) -> ExecutionResult:

@@ -88,7 +88,7 @@ async def test_red_closes_the_worst_position_one_at_a_time_until_below_75(time: 
     positions = bought("BTC"), bought("ETH", price=CLOSE * D("1.005")), bought("SOL", price=CLOSE * D("1.002"))
     trader = a_trader(time, "90", *positions)
     async with running(trader.loop()):
-        await time.run_for(CHECK_SECONDS + 1)
+        await time.run_for(1)
         assert sold(trader) == [("ETH", D(1))]
         trader.venue.margin = used("80")
         await time.run_for(CHECK_SECONDS)
@@ -102,10 +102,8 @@ async def test_red_closes_the_worst_position_one_at_a_time_until_below_75(time: 
 
 async def test_red_waits_for_a_reading_that_shows_the_last_sale(time: VirtualTime) -> None:
     """The margin of an older reading is too high, so a second position would be closed without need."""
-    trader = a_trader(time, "95")
+    trader = a_trader(time, "95", read_at=BEGINS_AT)
     async with running(trader.loop()):
-        await time.run_for(CHECK_SECONDS)
-        trader.venue.read_at = time.now()
         await time.run_for(4 * CHECK_SECONDS)
         assert len(sold(trader)) == 1
         trader.venue.read_at = None
@@ -118,7 +116,7 @@ async def test_a_position_that_nobody_buys_does_not_hold_up_the_others(time: Vir
     trader = a_trader(time, "95", bought("BTC"), bought("ETH", price=CLOSE * D("1.005")))
     trader.executor.fails = True
     async with running(trader.loop()):
-        await time.run_for(4 * CHECK_SECONDS + 1)
+        await time.run_for(3 * CHECK_SECONDS + 1)
     assert [base for base, _ in sold(trader)] == ["ETH", "BTC", "ETH", "BTC"]
 
 
