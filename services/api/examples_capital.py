@@ -87,6 +87,7 @@ _MARGIN: Final = {
     "buffer_pct": 50,
     "can_open_new": True,
     "is_applicable": False,
+    "last_action": None,
 }
 _SCALING: Final = {
     "account_class": "large",

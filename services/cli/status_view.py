@@ -11,6 +11,7 @@ from services.cli.traders_view import show_traders
 from shared.domain.amounts import plain
 from shared.domain.stop import StopState
 from shared.messaging.stage_signs import Stage
+from shared.queries.capital_findings import CapitalFacts, action_text, shown_percent
 from shared.queries.findings import Finding
 from shared.queries.pipeline_facts import Pipeline
 from shared.queries.stage_rules import is_fresh
@@ -30,7 +31,7 @@ def print_status(status: SystemStatus, findings: Sequence[Finding]) -> None:
     if status.processes:
         output.show(_processes(status.processes))
     for broker in status.brokers:
-        output.show(_broker(broker))
+        output.show(_broker(broker, [each for each in status.capital if each.broker is broker.broker]))
     if status.traders is not None:
         show_traders(status.traders)
     for finding in findings:
@@ -60,7 +61,7 @@ def _processes(processes: tuple[ProcessFacts, ...]) -> Table:
     return shown
 
 
-def _broker(status: BrokerStatus) -> Table:
+def _broker(status: BrokerStatus, capital: Sequence[CapitalFacts]) -> Table:
     shown = output.table(status.broker.value, header=False)
     shown.add_column(no_wrap=True, overflow="fold")
     output.text_columns(shown, "")
@@ -70,7 +71,21 @@ def _broker(status: BrokerStatus) -> Table:
     if status.ledger is not None:
         for name, value in _ledger(status.ledger):
             shown.add_row(name, value)
+    for name, value in _capital(capital):
+        shown.add_row(name, value)
     return shown
+
+
+def _capital(capital: Sequence[CapitalFacts]) -> Iterator[tuple[str, str]]:
+    for each in capital:
+        zone = (
+            ""
+            if each.zone is None
+            else f"{each.zone.value}, {shown_percent(each.margin_used_pct)} of the margin used, "
+        )
+        yield f"capital of {each.account}", f"{zone}{shown_percent(each.drawdown_pct)} below the peak"
+        if each.last_action is not None:
+            yield "last automatic action", action_text(each.last_action)
 
 
 def _pipeline(pipeline: Pipeline) -> Iterator[tuple[str, str]]:

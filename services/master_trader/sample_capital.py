@@ -1,7 +1,7 @@
 """Samples an account: it stores the snapshot, moves the drawdown record and returns what has changed.
 
-This is the half of the capital monitor that observes. The half that acts on ORANGE and RED takes the returned account
-and the stored margin action, plans with `plan_margin_action`, stores the plan, and then sends its orders.
+This is the half of the capital monitor that observes. The half that acts on ORANGE and RED is a part of the process that
+trades the account: `services/strategy_trader/margin.py`.
 """
 
 import asyncio

@@ -8,6 +8,7 @@ text that names the setting.
 
 import asyncio
 from datetime import UTC, datetime
+from functools import partial
 from typing import Final
 
 import structlog
@@ -40,6 +41,7 @@ from shared.messaging.strategy_mail import StrategyMail
 from shared.observability.heartbeat import Heartbeat
 from shared.observability.start import StageParser, Start, start_of
 from shared.observability.vitals import Duty, Vitals
+from shared.persistence.capital import CapitalStore
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.strategy.books import StrategyBooks
@@ -142,6 +144,7 @@ async def _trade(
         schedule_of(broker, settings.trader_cycle_seconds),
         token,
         duty,
+        margin_memory=partial(CapitalStore(engine).change_margin_action, broker, MASTER_ACCOUNT),
         parameters=settings.strategy_parameters,
         summarize=lambda: log_summary(sources.connections, settings.enabled_brokers(), datetime.now(UTC)),
     )

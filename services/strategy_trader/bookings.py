@@ -5,6 +5,7 @@ Each booking may be repeated: a fill moves a position once, and a position that 
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Final, TypeVar
@@ -24,7 +25,8 @@ from shared.domain.strategy.entries import position_of
 from shared.domain.strategy.execution.results import ExecutionResult, NotBegun
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.symbol import Symbol
-from shared.persistence.traders import NEVER_SENT, StoredPosition, UnfinishedDecision
+from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
+from shared.persistence.traders import NEVER_SENT
 
 DEFECT_RETRY: Final = Backoff(1, 60)
 """Between two tries of what fails for another reason than a server that is away."""
@@ -43,11 +45,18 @@ class Bookings:
         """What the strategy holds, by pair."""
         self.failing: dict[DecisionId, tuple[Symbol, str]] = {}
         """The decisions that do not go on, and why."""
+        self.changed_at: datetime | None = None
+        """When an execution ended last that filled something. A reading from before does not show what it did."""
         self._venue = venue
         self._books = books
         self._results = results
         self._in_thread = in_thread
         self._pause = pause
+
+    async def begin(self) -> None:
+        """Read what earlier processes booked."""
+        await self.load()
+        self.changed_at = await self._in_thread(self._results.last_fill_at)
 
     async def sleep(self, seconds: float) -> None:
         """Wait for some seconds."""
@@ -98,6 +107,8 @@ class Bookings:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
         if position is not None and opened_by is not None:
             await self.write_off_rest(StoredPosition(opened_by, position), result.cost / result.filled_quantity)
+        if result.fills:
+            self.changed_at = self._venue.now()
         outcome = outcome_of(result)
         await self._in_thread(self._books.note_outcome, result.decision_id, outcome)
         await self.load()

@@ -14,8 +14,8 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle_facts import CycleFacts
-from services.strategy_trader.dealer import Dealer
-from services.strategy_trader.ports import CycleBooks, InThread
+from services.strategy_trader.dealer import UNDER_WAY, Dealer
+from services.strategy_trader.ports import CycleBooks, InThread, Pause
 from services.strategy_trader.venue import AccountUnusable, TraderVenue, VenueAccount
 from shared.brokers.errors import BrokerError, KeyRefused
 from shared.domain.amounts import ZERO, plain
@@ -33,13 +33,16 @@ from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.indicators.decide import decide
 from shared.indicators.window import Window
+from shared.running import wait
 
 ROOM_SECONDS: Final = 60.0
 """How long an entry waits for the sale of the position that it replaces."""
+READ_AGAIN_SECONDS: Final = 1.0
+READ_AGAIN_TRIES: Final = 30
+"""The account is read ten seconds after a fill. An entry waits for that reading so many times the seconds above."""
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _AT_ONCE: Final = 4
 """Pairs whose candles are read at the same time."""
-_UNDER_WAY: Final = "another order of the pair is under way"
 _UNDECIDED: Final = frozenset(
     {HoldReason.WINDOW, HoldReason.ORDER_UNDER_WAY, HoldReason.CANDLE_BEGINNING, HoldReason.CANDLE_OVERTAKEN}
 )
@@ -58,7 +61,9 @@ class Cycle:
         dealer: Dealer,
         parameters: ApexParameters = APEX,
         in_thread: InThread = asyncio.to_thread,
+        pause: Pause = wait,
     ) -> None:
+        self._pause = pause
         self._venue = venue
         self._books = books
         self._dealer = dealer
@@ -119,7 +124,7 @@ class Cycle:
             window = windows.get(instrument.symbol)
             # An entry of this cycle may have begun to buy the asset in another pair.
             if window is not None and instrument.base not in self._dealer.bases and not stopping.is_set():
-                await self._decide_on_entry(known, instrument, window)
+                await self._decide_on_entry(known, instrument, window, stopping)
 
     async def _windows(self, instruments: Sequence[Instrument], known: CycleFacts) -> dict[Symbol, Window]:
         """Read the candles of all pairs. Raises the first error if none can be read."""
@@ -180,11 +185,13 @@ class Cycle:
         elif not self._dealer.may_sell(instrument.symbol):
             why = "the last sale filled nothing"
         elif not self._dealer.sell(decision_id, sale, shown):
-            why = _UNDER_WAY
+            why = UNDER_WAY
         if why:
             await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {why}")
 
-    async def _decide_on_entry(self, known: CycleFacts, instrument: Instrument, window: Window) -> None:
+    async def _decide_on_entry(
+        self, known: CycleFacts, instrument: Instrument, window: Window, stopping: asyncio.Event
+    ) -> None:
         symbol = instrument.symbol
         decision = decide(window, None, known.trader_account(self._venue.now(), instrument), self._parameters)
         if isinstance(decision, Enter):
@@ -199,11 +206,11 @@ class Cycle:
         candle = None if undecided else decision.inputs.last_candle
         await self._in_thread(self._books.record, decision_id, known.number, symbol, decision, candle)
         if isinstance(decision, Enter):
-            await self._enter(known, decision_id, decision)
+            await self._enter(known, decision_id, decision, stopping)
 
-    async def _enter(self, known: CycleFacts, decision_id: DecisionId, entry: Enter) -> None:
+    async def _enter(self, known: CycleFacts, decision_id: DecisionId, entry: Enter, stopping: asyncio.Event) -> None:
         answer = await self._ask(known, entry)
-        if answer.close_first is not None and await self._made_room(known, answer.close_first):
+        if answer.close_first is not None and await self._made_room(known, answer.close_first, stopping):
             answer = await self._ask(known, entry, has_made_room=True)
         await self._in_thread(self._books.note_gate, decision_id, answer.model_dump(mode="json"))
         if answer.approved is None:
@@ -216,13 +223,13 @@ class Cycle:
             return
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
         if not self._dealer.enter(decision_id, entry, answer.approved):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
 
     async def _ask(self, known: CycleFacts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
         return await self._venue.ask(entry, known.gate_account(), known.trades, has_made_room=has_made_room)
 
-    async def _made_room(self, known: CycleFacts, symbol: Symbol) -> bool:
-        """Sell a whole position for a better one. False: it could not be sold in time."""
+    async def _made_room(self, known: CycleFacts, symbol: Symbol, stopping: asyncio.Event) -> bool:
+        """Sell a whole position for a better one, and read the account again. False: it could not be sold in time."""
         stored = self._dealer.positions.get(symbol)
         if stored is None or known.stop is not None or not self._dealer.may_sell(symbol):
             return False
@@ -234,9 +241,24 @@ class Cycle:
         decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")
         await self._in_thread(self._books.record, decision_id, known.number, symbol, sale, None)
         if not self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO)):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {_UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
             return False
-        return await self._dealer.ended(symbol, ROOM_SECONDS) and symbol not in self._dealer.positions
+        if not await self._dealer.ended(symbol, ROOM_SECONDS) or symbol in self._dealer.positions:
+            return False
+        return await self._was_read_again(known, stopping)
+
+    async def _was_read_again(self, known: CycleFacts, stopping: asyncio.Event) -> bool:
+        """Wait for a reading of the account that shows the last sale. Without its cash, the gate would skip the entry."""
+        sold_at = self._dealer.changed_at
+        for _ in range(READ_AGAIN_TRIES):
+            account = await self._venue.account()
+            if sold_at is None or account.facts.read_at > sold_at:
+                known.account = account
+                return True
+            if stopping.is_set():
+                break
+            await self._pause(stopping, READ_AGAIN_SECONDS)
+        return False
 
     async def _bid(self, known: CycleFacts, instrument: Instrument) -> Decimal | None:
         try:

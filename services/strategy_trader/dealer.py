@@ -9,7 +9,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 from functools import partial
 from typing import Any, Final
@@ -17,10 +17,10 @@ from typing import Any, Final
 import structlog
 
 from services.strategy_trader.bookings import DEFECT_RETRY, Bookings
+from services.strategy_trader.patience import SaleDelays
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
-from shared.domain.backoff import Backoff
 from shared.domain.capital.recommendation import Approved, Entry
 from shared.domain.errors import NijaError
 from shared.domain.identity import DecisionId
@@ -30,13 +30,12 @@ from shared.domain.strategy.execution.results import ExecutionResult, ExecutionU
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.traders import StoredPosition, UnfinishedDecision
+from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
 from shared.running import wait
 
-SALE_RETRY: Final = Backoff(15, 300)
-"""How long a pair is not sold after sales in a row that filled nothing."""
 READY_SECONDS: Final = 10.0
 """How long a cycle waits until all that an earlier process left is read."""
+UNDER_WAY: Final = "another order of the pair is under way"
 
 log = structlog.get_logger()
 
@@ -85,16 +84,20 @@ class Dealer:
         self._running: set[asyncio.Task[None]] = set()
         self._under_way: dict[Symbol, set[asyncio.Task[None]]] = {}
         self._reserved: set[Symbol] = set()
-        self._sale_failures: dict[Symbol, int] = {}
-        self._sale_retry_at: dict[Symbol, datetime] = {}
+        self._sales = SaleDelays()
         self._bookings = Bookings(venue, books, results, in_thread, pause)
         self._is_ready = asyncio.Event()
-        self._why_not_ready = ""
+        self._why_not_ready = "it is being read"
 
     @property
     def positions(self) -> Mapping[Symbol, StoredPosition]:
         """What the strategy holds, by pair."""
         return self._bookings.positions
+
+    @property
+    def changed_at(self) -> datetime | None:
+        """When an execution ended last that filled something. A reading from before does not show what it did."""
+        return self._bookings.changed_at
 
     @property
     def is_ready(self) -> bool:
@@ -120,8 +123,7 @@ class Dealer:
         if not self.is_ready:
             await self._pause(self._is_ready, READY_SECONDS)
         if not self.is_ready:
-            why = self._why_not_ready or "it is being read"
-            raise NotReady(f"what an earlier process left is not known yet: {why}")
+            raise NotReady(f"what an earlier process left is not known yet: {self._why_not_ready}")
 
     def is_under_way(self, symbol: Symbol) -> bool:
         """Whether an order of this pair may still be executed, so that no other one may be sent."""
@@ -129,8 +131,7 @@ class Dealer:
 
     def may_sell(self, symbol: Symbol) -> bool:
         """Whether a sale is not too soon after one that filled nothing."""
-        retry_at = self._sale_retry_at.get(symbol)
-        return retry_at is None or self._venue.now() >= retry_at
+        return self._sales.may_sell(symbol, self._venue.now())
 
     def begin(self) -> None:
         """Take up what an earlier process left, in tasks."""
@@ -165,8 +166,7 @@ class Dealer:
             return False
         self.pending[symbol] = PendingEntry(position, order.quantity, entry.price)
         # What failed concerned an earlier position.
-        self._sale_failures.pop(symbol, None)
-        self._sale_retry_at.pop(symbol, None)
+        self._sales.forget(symbol)
         self._start(symbol, self._enter(decision_id, position, approved))
         return True
 
@@ -198,6 +198,19 @@ class Dealer:
             log.warning("zero balance shown, attempting sell anyway", symbol=symbol, decision=decision_id)
         self._start(symbol, self._sell(decision_id, StrategySale(instrument, sale.quantity), stored))
         return True
+
+    async def sell_at_once(self, decision_id: DecisionId, sale: Exit) -> bool:
+        """Store a sale that no cycle has decided, and sell in a task. False: an order of the pair is under way."""
+        symbol = sale.position.instrument.symbol
+        if self.is_under_way(symbol):
+            return False
+        # Reserved before the record is stored, so that nothing else decides on the position meanwhile.
+        with self.reserved(symbol):
+            await self._in_thread(self._books.record, decision_id, 0, symbol, sale, None)
+        if self.sell(decision_id, sale):
+            return True
+        await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+        return False
 
     def _start(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
         task = self._tasks.create_task(work)
@@ -240,11 +253,9 @@ class Dealer:
                 return
             await self._book(decision_id, result, opened_by=stored.decision_id)
             if result.fills:
-                self._sale_retry_at.pop(symbol, None)
-                self._sale_failures.pop(symbol, None)
+                self._sales.forget(symbol)
                 return
-            failures = self._sale_failures[symbol] = self._sale_failures.get(symbol, 0) + 1
-            self._sale_retry_at[symbol] = self._venue.now() + timedelta(seconds=SALE_RETRY.after(failures))
+            self._sales.put_off(symbol, self._venue.now())
             if result.lacked_funds and await self._bookings.account_lacks(stored):
                 await self._bookings.write_off(
                     stored, "the broker refused the sale, and the account holds nothing of it"
@@ -305,7 +316,7 @@ class Dealer:
     async def _take_up(self) -> None:
         # From the claim on, an earlier process that was only paused begins nothing more.
         await self._in_thread(self._books.claim, self._process, self._venue.now())
-        await self.load()
+        await self._bookings.begin()
         begun = {each.decision_id: each for each in await self._in_thread(self._executor.under_way)}
         unfinished = {each.decision_id: each for each in await self._in_thread(self._books.unfinished)}
         for name in {**begun, **unfinished}:

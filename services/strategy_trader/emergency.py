@@ -9,62 +9,42 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Final
 
-import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.dealer import Dealer
-from services.strategy_trader.ports import CycleBooks, InThread, Pause
 from services.strategy_trader.venue import TraderVenue
 from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
 from shared.domain.identity import DecisionId
 from shared.domain.stop import StopMode
-from shared.domain.strategy.decision import Exit, ExitReason
+from shared.domain.strategy.decision import ExitReason
 from shared.domain.strategy.exits import emergency_exit, is_emergency, whole_exit
 from shared.domain.strategy.parameters import APEX, ApexParameters
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import OpensHere
 from shared.domain.strategy.trader_account import TraderAccount
-from shared.domain.symbol import Symbol
-from shared.persistence.errors import DatabaseUnavailable
-from shared.persistence.traders import StoredPosition
+from shared.persistence.stored_traders import StoredPosition
 
 UPDATE_SECONDS: Final = 2.0
+"""Between two updates of the price list."""
 _NEAR: Final = Decimal("0.5")
 """From this part of the limit on, the order book is read."""
 
-log = structlog.get_logger()
-
 
 class EmergencyWatch:
-    """Watches the positions of one account. No failure ends `watch`."""
+    """Watches the positions of one account."""
 
     def __init__(
         self,
         venue: TraderVenue,
-        books: CycleBooks,
         dealer: Dealer,
         parameters: ApexParameters = APEX,
-        in_thread: InThread = asyncio.to_thread,
     ) -> None:
         self._venue = venue
-        self._books = books
         self._dealer = dealer
         self._parameters = parameters
         self._near = parameters.model_copy(update={"emergency": parameters.emergency * _NEAR})
-        self._in_thread = in_thread
-
-    async def watch(self, stopping: asyncio.Event, pause: Pause) -> None:
-        """Check all positions on each update of the prices, until `stopping`. `pause` waits for some seconds."""
-        while not stopping.is_set():
-            try:
-                await self.check()
-            except (BrokerError, RedisError, DatabaseUnavailable, OSError) as error:
-                log.warning("positions not checked against their limit", error=str(error) or type(error).__name__)
-            except Exception:
-                log.exception("positions not checked against their limit")
-            await pause(stopping, UPDATE_SECONDS)
 
     async def check(self) -> None:
         """Sell each position that has lost too much, and in the mode flatten every position. A halt sends nothing."""
@@ -106,14 +86,17 @@ class EmergencyWatch:
         found = self._dealer.positions.get(stored.symbol)
         if bid is None or found is None or not self._may_sell(found):
             return
-        account = self._account(found.position, bid, self._venue.now())
+        account = sale_account(found.position, bid, self._venue.now())
         sale = emergency_exit(found.position, account, self._parameters)
         if sale is None and flatten:
             sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)
         if sale is None and (flatten or is_emergency(bid, found.position.average_price, self._parameters)):
             await self._dealer.write_off_rest(found.symbol, bid)
         if sale is not None:
-            await self._sell(found.symbol, sale)
+            milliseconds = int(account.at.timestamp() * 1000)
+            pair = f"{found.symbol.base}-{found.symbol.quote}"
+            name = DecisionId(f"{self._venue.broker.value}-{sale.reason.value}-{milliseconds}-{pair}")
+            await self._dealer.sell_at_once(name, sale)
 
     async def _bid(self, stored: StoredPosition, price: Decimal | None, *, flatten: bool) -> Decimal | None:
         """The best bid. A position that is sold at any price does not wait for it."""
@@ -125,23 +108,18 @@ class EmergencyWatch:
             bid = None
         return bid if bid is not None or not flatten else price or stored.position.average_price
 
-    async def _sell(self, symbol: Symbol, sale: Exit) -> None:
-        # Reserved before the record is stored, so that no other update decides on the position meanwhile.
-        with self._dealer.reserved(symbol):
-            milliseconds = int(self._venue.now().timestamp() * 1000)
-            name = f"{self._venue.broker.value}-{sale.reason.value}-{milliseconds}-{symbol.base}-{symbol.quote}"
-            decision_id = DecisionId(name)
-            await self._in_thread(self._books.record, decision_id, 0, symbol, sale, None)
-        if not self._dealer.sell(decision_id, sale):
-            await self._in_thread(self._books.note_outcome, decision_id, "not sent: another order is under way")
 
-    def _account(self, position: StrategyPosition, bid: Decimal, now: datetime) -> TraderAccount:
-        instrument = position.instrument
-        return TraderAccount(
-            at=now,
-            instrument=instrument,
-            fees=profile_of(instrument.broker).fees_of(instrument.asset_class),
-            route=OpensHere(position.minimum_profit),
-            equity_usd=ZERO,
-            best_bid=bid,
-        )
+def sale_account(
+    position: StrategyPosition, bid: Decimal, now: datetime, *, margin_used_pct: Decimal | None = None
+) -> TraderAccount:
+    """Return what a sale that needs no candles and no cash has to know of the account."""
+    instrument = position.instrument
+    return TraderAccount(
+        at=now,
+        instrument=instrument,
+        fees=profile_of(instrument.broker).fees_of(instrument.asset_class),
+        route=OpensHere(position.minimum_profit),
+        equity_usd=ZERO,
+        best_bid=bid,
+        margin_used_pct=margin_used_pct,
+    )

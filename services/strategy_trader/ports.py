@@ -14,7 +14,7 @@ from shared.domain.strategy.execution.results import ExecutionResult, ExecutionU
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
-from shared.persistence.traders import StoredPosition, UnfinishedDecision
+from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")
@@ -52,6 +52,8 @@ class Results(Protocol):
     """The stored results of executions: shared/persistence/strategy/books.py. It blocks."""
 
     def result(self, decision_id: DecisionId) -> ExecutionResult | None: ...
+
+    def last_fill_at(self) -> datetime | None: ...
 
 
 class CycleBooks(Protocol):

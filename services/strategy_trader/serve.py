@@ -5,17 +5,19 @@ no two processes run the same one. No failure ends the loop.
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from time import monotonic
-from typing import Final
+from typing import Any, Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle import Cycle, is_refusal
 from services.strategy_trader.dealer import Dealer
-from services.strategy_trader.emergency import EmergencyWatch
+from services.strategy_trader.emergency import UPDATE_SECONDS, EmergencyWatch
+from services.strategy_trader.margin import MARGIN_SECONDS, MarginMemory, MarginWatch
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
+from services.strategy_trader.repeat import repeat
 from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
 from shared.domain.errors import NijaError
@@ -53,6 +55,7 @@ class TraderLoop:
         process: str,
         duty: Duty,
         *,
+        margin_memory: MarginMemory,
         parameters: ApexParameters = APEX,
         summarize: Summarize = no_summary,
         in_thread: InThread = asyncio.to_thread,
@@ -66,6 +69,7 @@ class TraderLoop:
         self._schedule = schedule
         self._process = process
         self._duty = duty
+        self._margin_memory = margin_memory
         self._parameters = parameters
         self._summarize = summarize
         self._in_thread = in_thread
@@ -90,7 +94,7 @@ class TraderLoop:
                 log.warning("lease not given back; it runs out by itself", error=str(error))
 
     async def work(self, stopping: asyncio.Event) -> None:
-        """Run the cycles and watch for emergencies, until `stopping`. The cycle in hand is ended."""
+        """Run the cycles and watch prices and margin, until `stopping`. The cycle in hand is ended."""
         async with asyncio.TaskGroup() as tasks:
             dealer = Dealer(
                 self._venue,
@@ -103,14 +107,23 @@ class TraderLoop:
                 pause=self._pause,
             )
             dealer.begin()
-            emergencies = EmergencyWatch(self._venue, self._books, dealer, self._parameters, self._in_thread)
-            watching = tasks.create_task(emergencies.watch(stopping, self._pause))
-            cycle = Cycle(self._venue, self._books, dealer, self._parameters, self._in_thread)
+            watches = [tasks.create_task(each) for each in self._watches(dealer, stopping)]
+            cycle = Cycle(self._venue, self._books, dealer, self._parameters, self._in_thread, self._pause)
             try:
                 await self._run_cycles(cycle, stopping)
             finally:
-                watching.cancel()
+                for each in watches:
+                    each.cancel()
                 dealer.stop()
+
+    def _watches(self, dealer: Dealer, stopping: asyncio.Event) -> list[Coroutine[Any, Any, None]]:
+        """What is done side by side with the cycles. No failure of one reaches another one."""
+        prices = EmergencyWatch(self._venue, dealer, self._parameters)
+        margin = MarginWatch(self._venue, dealer, self._results, self._margin_memory, self._parameters, self._in_thread)
+        return [
+            repeat("positions not checked against their limit", prices.check, UPDATE_SECONDS, stopping, self._pause),
+            repeat("margin not checked", margin.check, MARGIN_SECONDS, stopping, self._pause),
+        ]
 
     async def _run_cycles(self, cycle: Cycle, stopping: asyncio.Event) -> None:
         now = self._venue.now()

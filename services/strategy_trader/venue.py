@@ -21,6 +21,7 @@ from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.master_state import MasterState
 from shared.domain.amounts import ZERO
 from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition
+from shared.domain.capital.own_positions import with_own_positions
 from shared.domain.capital.recommendation import Recommendation
 from shared.domain.capital.regime import MarketRegime
 from shared.domain.capital.scaling import rules_for
@@ -281,18 +282,5 @@ class BrokerVenue:
 
 
 def with_positions(account: VenueAccount, own: Sequence[HeldPosition], spent: Decimal = ZERO) -> VenueAccount:
-    """Return the account in which the positions that the strategy opened are marked as nija's.
-
-    What the account holds of an asset besides them stays a position that nija did not open. `spent`: what the strategy
-    has spent since the account was read.
-    """
-    quantities: dict[str, Decimal] = {}
-    for each in own:
-        quantities[each.instrument.base] = quantities.get(each.instrument.base, ZERO) + each.quantity
-    rest = [
-        each.model_copy(update={"quantity": each.quantity - quantities.get(each.instrument.base, ZERO)})
-        for each in account.facts.positions
-    ]
-    others = tuple(each for each in rest if each.quantity > 0 or each.instrument.base not in quantities)
-    update = {"positions": (*own, *others), "free_cash": account.facts.free_cash - spent}
-    return replace(account, facts=account.facts.model_copy(update=update))
+    """Return the account in which the positions that the strategy opened are marked as nija's."""
+    return replace(account, facts=with_own_positions(account.facts, own, spent))

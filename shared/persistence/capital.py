@@ -6,7 +6,7 @@ the same time store one sample, and a killed process leaves either all of a samp
 All methods block and raise DatabaseUnavailable. Each may then be called again.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime
@@ -92,6 +92,16 @@ class LockedCapital:
         self.connection.execute(change)
 
 
+@dataclass(frozen=True, slots=True)
+class StoredCapital:
+    """The record of one account with its newest snapshot."""
+
+    broker: Broker
+    master_account: MasterAccount
+    record: CapitalRecord
+    snapshot: CapitalSnapshot | None
+
+
 class CapitalStore:
     """The capital of all broker accounts."""
 
@@ -106,10 +116,40 @@ class CapitalStore:
             connection.execute(select(func.pg_advisory_xact_lock(lock)))
             yield LockedCapital(connection, broker, master_account)
 
+    def change_margin_action(
+        self,
+        broker: Broker,
+        master_account: MasterAccount,
+        change: Callable[[MarginActionState], MarginActionState],
+    ) -> MarginActionState | None:
+        """Change what the automatic action must remember, under the lock, and return it. None before the first sample."""
+        with self.locked(broker, master_account) as stored:
+            record = stored.record()
+            if record is None:
+                return None
+            after = change(record.margin_action)
+            if after != record.margin_action:
+                stored.store_margin_action(after)
+            return after
+
     def record(self, broker: Broker, master_account: MasterAccount) -> CapitalRecord | None:
         """The stored record; None before the first sample."""
         with transaction(self._engine) as connection:
             return LockedCapital(connection, broker, master_account).record()
+
+    def all(self) -> list[StoredCapital]:
+        """Every account that was sampled."""
+        named = select(_RECORDS).order_by(_RECORDS.c.broker, _RECORDS.c.master_account)
+        with transaction(self._engine) as connection:
+            return [
+                StoredCapital(
+                    Broker(row["broker"]),
+                    row["master_account"],
+                    CapitalRecord.model_validate(dict(row)),
+                    LockedCapital(connection, Broker(row["broker"]), row["master_account"]).last_snapshot(),
+                )
+                for row in connection.execute(named).mappings().all()
+            ]
 
     def snapshots(self, broker: Broker, master_account: MasterAccount, since: datetime) -> list[CapitalSnapshot]:
         """The snapshots from a moment on, oldest first."""

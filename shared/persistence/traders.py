@@ -7,24 +7,23 @@ All methods block and raise DatabaseUnavailable. Each may then be called again.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, Final
 
-from pydantic import BaseModel, ConfigDict, TypeAdapter
+from pydantic import TypeAdapter
 from sqlalchemy import Connection, Engine, and_, delete, exists, func, or_, select, update
 from sqlalchemy.dialects.postgresql import insert as upsert
 
-from shared.domain.amounts import Instant
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.fill import AccountFill
-from shared.domain.identity import Broker, DecisionId, MasterAccount
+from shared.domain.identity import Broker, MasterAccount
 from shared.domain.strategy.decision import StrategyDecision, from_values, to_values
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
+from shared.persistence.stored_traders import StoredDecision, StoredPosition, StoredTrader, UnfinishedDecision
 from shared.persistence.tables.columns import table_of
 from shared.persistence.tables.strategy import StrategyExecutionRow
 from shared.persistence.tables.traders import StrategyDecisionRow, StrategyPositionRow, StrategyTraderRow
@@ -42,65 +41,6 @@ NEVER_SENT: Final = "not sent: the process ended before"
 _TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
 _POSITIONS, _EXECUTIONS = table_of(StrategyPositionRow), table_of(StrategyExecutionRow)
 _POSITION: Final[TypeAdapter[StrategyPosition]] = TypeAdapter(StrategyPosition)
-
-
-class StoredTrader(BaseModel):
-    """The trader of one account, as stored."""
-
-    model_config = ConfigDict(frozen=True)
-
-    broker: Broker
-    master_account: MasterAccount
-    cycle: int
-    process: str
-    updated_at: Instant
-    state: TraderState
-
-
-class StoredDecision(BaseModel):
-    """A decision as stored. `decision` and `gate` are JSON values, in which amounts are text."""
-
-    model_config = ConfigDict(frozen=True)
-
-    decision_id: str
-    broker: Broker
-    master_account: MasterAccount
-    cycle: int
-    symbol: Symbol
-    kind: str
-    candle: Instant | None = None
-    decided_at: Instant
-    decision: dict[str, Any]
-    gate: dict[str, Any] | None = None
-    outcome: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class StoredPosition:
-    """A position of the strategy, and the decision that opened it."""
-
-    decision_id: str
-    position: StrategyPosition
-
-    @property
-    def symbol(self) -> Symbol:
-        return self.position.instrument.symbol
-
-
-@dataclass(frozen=True, slots=True)
-class UnfinishedDecision:
-    """An entry or exit whose fills may not be booked."""
-
-    decision_id: DecisionId
-    symbol: Symbol
-    opened_by: str | None
-    """For an exit: the decision that opened the position that it sells."""
-    values: dict[str, Any]
-    """The decision as JSON values. It is read later, so that one that cannot be read holds up no other one."""
-
-    def decision(self) -> StrategyDecision:
-        """Read the decision. Raises pydantic's ValidationError for another form."""
-        return from_values(self.values)
 
 
 class TraderStore:
@@ -236,6 +176,20 @@ class TraderBooks:
         )
         with transaction(self._engine) as connection:
             return {row.symbol: row.candle for row in connection.execute(newest)}
+
+    def newest_scores(self, symbols: Sequence[Symbol]) -> dict[Symbol, int]:
+        """What the newest decision with usable candles scored, 0 to 100, for each pair that has one."""
+        newest = (
+            select(_DECISIONS.c.decision)
+            .filter_by(**self._name)
+            .where(_DECISIONS.c.decision["signal"].astext.is_not(None))
+            .order_by(_DECISIONS.c.decided_at.desc())
+            .limit(1)
+        )
+        with transaction(self._engine) as connection:
+            found = {symbol: connection.scalar(newest.filter_by(symbol=symbol)) for symbol in symbols}
+        signals = {symbol: from_values(values).signal for symbol, values in found.items() if values is not None}
+        return {symbol: signal.gate_score for symbol, signal in signals.items() if signal is not None}
 
     def open_positions(self) -> list[StoredPosition]:
         """The positions that are not closed, ordered by pair."""

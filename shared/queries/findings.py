@@ -60,6 +60,13 @@ class FindingKind(StrEnum):
     TRADER_FAILED = "trader_failed"
     """The strategy cannot trade a broker: five cycles in a row failed, or a person has to act."""
 
+    MARGIN_ZONE = "margin_zone"
+    """A master account uses so much of its margin that nija sells what the strategy opened."""
+    MARGIN_ACTION = "margin_action"
+    """nija has sold, or is selling, because of the margin."""
+    BREAKER_OPEN = "breaker_open"
+    """The equity of a master account has fallen so far that nothing is opened for a day."""
+
 
 class Finding(BaseModel):
     """One thing that should not be so."""

@@ -12,6 +12,7 @@ from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.reports.reports import FillReport
 from shared.persistence.reports.stages import StageReport as StageReport
 from shared.queries.broker_findings import broker_findings, follower_findings, process_findings
+from shared.queries.capital_findings import CapitalFacts, capital_findings
 from shared.queries.duration import duration
 from shared.queries.findings import Finding, FindingKind
 from shared.queries.pipeline_facts import Facts, Pipeline, StageProcess
@@ -100,6 +101,8 @@ class SystemStatus(Facts):
     brokers: tuple[BrokerStatus, ...]
     traders: TradersStatus | None = None
     """None: the strategy has never traded here, or PostgreSQL does not answer."""
+    capital: tuple[CapitalFacts, ...] = ()
+    """The master accounts that were sampled."""
 
     @property
     def is_starting(self) -> bool:
@@ -125,6 +128,7 @@ def _findings(status: SystemStatus) -> Iterator[Finding]:
         yield Finding(kind=FindingKind.NO_BROKER, broker=None, subject="NIJA_BROKERS", message=message)
     yield from stop_findings(status.stops)
     yield from _trader_findings(status.traders)
+    yield from capital_findings(status.capital, status.asked_at)
     yield from _reported_elsewhere(status)
     for broker in status.brokers:
         yield from _at(status, broker)

@@ -19,6 +19,7 @@ from shared.persistence.reports.reports import Reports, with_followers
 from shared.persistence.reports.stages import StageReport, recent_stage_reports
 from shared.persistence.schema import check_database
 from shared.persistence.stops import StopStore
+from shared.queries.capital_findings import CapitalFacts, read_capital_facts
 from shared.queries.connections import Connections
 from shared.queries.pipeline import read_pipeline
 from shared.queries.pipeline_facts import Pipeline
@@ -36,6 +37,7 @@ class _Ledger(NamedTuple):
     stops: tuple[Stop, ...]
     error: str | None
     traders: TradersStatus | None = None
+    capital: tuple[CapitalFacts, ...] = ()
 
 
 def require_database(connections: Connections) -> None:
@@ -74,6 +76,7 @@ def system_status(
         stops=ledger.stops,
         brokers=brokers,
         traders=ledger.traders,
+        capital=ledger.capital,
     )
 
 
@@ -91,7 +94,8 @@ def _ask_ledger(connections: Connections, enabled: Sequence[Broker]) -> _Ledger:
         traders = read_traders(connections, enabled, datetime.now(UTC))
         has_traded = any(each.account is not None for each in traders.traders)
         stage_reports = recent_stage_reports(connections.engine, KEPT_SECONDS)
-        return _Ledger(facts, stage_reports, stops, None, traders if has_traded else None)
+        capital = read_capital_facts(connections.engine, enabled)
+        return _Ledger(facts, stage_reports, stops, None, traders if has_traded else None, capital)
     except (DatabaseUnavailable, DatabaseUnusable, SchemaOutdated) as error:
         return _Ledger({}, [], (), str(error))
 

@@ -19,10 +19,11 @@ from shared.domain.identity import Broker
 from shared.domain.strategy.trader_state import CycleError
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
+from shared.persistence.stored_traders import StoredDecision as StoredDecision
+from shared.persistence.stored_traders import StoredTrader
 from shared.persistence.tables.columns import table_of
 from shared.persistence.tables.traders import StrategyTraderRow
-from shared.persistence.traders import StoredDecision as StoredDecision
-from shared.persistence.traders import StoredTrader, TraderStore
+from shared.persistence.traders import TraderStore
 from shared.queries.connections import Connections
 
 MISSED_CYCLES: Final = 2.5

@@ -1,18 +1,19 @@
 """Keeps the books of a trader in memory, for tests in virtual time. The real ones are tested on PostgreSQL."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
 from shared.domain.capital.facts import ClosedTrade
+from shared.domain.capital.margin import MarginActionState
 from shared.domain.fill import AccountFill
 from shared.domain.identity import DecisionId
 from shared.domain.strategy.decision import StrategyDecision, to_values
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
-from shared.persistence.traders import StoredPosition, UnfinishedDecision
+from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
 
 
 @dataclass
@@ -47,6 +48,8 @@ class MemoryBooks:
     fails: dict[str, list[BaseException]] = field(default_factory=dict)
     """The errors of the next calls, per method."""
     states: list[TraderState] = field(default_factory=list)
+    margin_action: MarginActionState | None = field(default_factory=MarginActionState)
+    """None: the account was never sampled."""
 
     def claim(self, process: str, at: datetime) -> None:
         self._may_fail("claim")
@@ -144,6 +147,13 @@ class MemoryBooks:
         errors = self.fails.get(method)
         if errors:
             raise errors.pop(0)
+
+    def change_margin_action(
+        self, change: Callable[[MarginActionState], MarginActionState]
+    ) -> MarginActionState | None:
+        if self.margin_action is not None:
+            self.margin_action = change(self.margin_action)
+        return self.margin_action
 
     def _close(self, decision_id: str, at: datetime) -> None:
         self.trades.append(ClosedTrade(profit=self.positions.pop(decision_id).net_profit, closed_at=at))

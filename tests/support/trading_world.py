@@ -17,8 +17,8 @@ from services.strategy_trader.venue import AccountUnusable, VenueAccount
 from shared.brokers.errors import NotSent
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
-from shared.domain.capital.drawdown import first_record
-from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition, MarketFacts
+from shared.domain.capital.drawdown import DrawdownRecord, first_record
+from shared.domain.capital.facts import AccountFacts, ClosedTrade, HeldPosition, MarginFacts, MarketFacts
 from shared.domain.capital.gate import recommend
 from shared.domain.capital.recommendation import Approved, Entry, EntryRequest, GateInputs, Recommendation
 from shared.domain.capital.regime import MarketRegime
@@ -74,6 +74,16 @@ class WorldVenue:
     lists_prices: bool = True
     opens_at: datetime | None = None
     """The market is closed until then."""
+    margin: MarginFacts | None = None
+    """None: a spot account."""
+    foreign: tuple[HeldPosition, ...] = ()
+    """What the account shows as positions, without what the strategy opened being marked."""
+    drawdown: DrawdownRecord | None = None
+    """None: no drawdown."""
+    read_at: datetime | None = None
+    """When the account was read; None: now."""
+    other_candles: Sequence[Candle] = tuple(CANDLES)
+    """What every other pair than BTC/USD shows."""
     candles_read: int = 0
     books_read: int = 0
 
@@ -92,7 +102,11 @@ class WorldVenue:
         offers = (self.broker, *self.connected)
         return VenueAccount(
             facts=AccountFacts(
-                equity=self.equity, free_cash=self.cash, read_at=self.now(), positions=tuple(self._in_orders())
+                equity=self.equity,
+                free_cash=self.cash,
+                margin=self.margin,
+                positions=(*self._in_orders(), *self.foreign),
+                read_at=self.read_at or self.now(),
             ),
             free={"USD": self.cash, **self.shown},
             offers=tuple(profile_of(each).offer(connected=True) for each in offers),
@@ -113,8 +127,9 @@ class WorldVenue:
         if self.market_down:
             raise NotSent("no connection")
         passed = (self.now() - BEGINS_AT) // FIVE_MINUTES * FIVE_MINUTES
-        shift = BEGINS_AT + passed - CANDLES[-1].closes_at
-        return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in CANDLES]
+        candles = CANDLES if instrument.base == INSTRUMENT.base else self.other_candles
+        shift = BEGINS_AT + passed - candles[-1].closes_at
+        return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in candles]
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         self.books_read += 1
@@ -145,7 +160,7 @@ class WorldVenue:
             ),
             account=account.facts,
             market=MarketFacts(book=book, atr_pct=Decimal(2)),
-            drawdown=first_record(account.facts.equity),
+            drawdown=self.drawdown or first_record(account.facts.equity),
             fees=account.fees_of(self.instrument),
             stop=self.stopped,
             trades=tuple(trades),
@@ -193,6 +208,9 @@ class WorldExecutor:
 
     def result(self, decision_id: DecisionId) -> ExecutionResult | None:
         return self.results.get(decision_id)
+
+    def last_fill_at(self) -> datetime | None:
+        return max((each.ended_at for each in self.results.values() if each.fills), default=None)
 
     async def _execute(
         self, decision_id: DecisionId, instrument: Instrument, side: Side, quantity: Decimal
@@ -254,6 +272,7 @@ class WorldTrader:
             Duty(),
             in_thread=directly,
             pause=self.venue.time.pause,
+            margin_memory=self.books.change_margin_action,
         )
 
     def decisions(self) -> list[StrategyDecision]:

@@ -28,7 +28,6 @@ from services.api.numbers import number_answer, numeric, of_account
 from services.api.problems import NOT_KNOWN, PROBLEMS, STOPPED, RequestRefused, problems
 from services.api.system import ApiSystem, System
 from shared.domain.capital.history import MOST_HOURS, CapitalHistory
-from shared.domain.capital.margin import MarginStatus
 from shared.domain.capital.recommendation import ReasonCode, Recommendation
 from shared.domain.capital.state import CapitalState
 from shared.queries.capital import overview, sizing
@@ -38,6 +37,7 @@ from shared.queries.capital.models import (
     DrawdownStatus,
     EntryQuestion,
     KellyAnswer,
+    MarginCondition,
     RiskParity,
     ScalingStatus,
     SymbolLeverage,
@@ -73,9 +73,9 @@ async def history(
     return await _overview(system, account, lambda sources, name: overview.read_history(sources, name, hours))
 
 
-@router.get("/margin/status", response_model=of_account(MarginStatus), responses=_PROBLEMS, operation_id="margin")
+@router.get("/margin/status", response_model=of_account(MarginCondition), responses=_PROBLEMS, operation_id="margin")
 async def margin(system: System, account: Account) -> Response:
-    """Show the margin zone. A spot account uses no margin and is always GREEN."""
+    """Show the margin zone, and what nija sold last because of it. A spot account is always GREEN."""
     return await _overview(system, account, overview.read_margin)
 
 

@@ -28,6 +28,7 @@ from shared.queries.capital.overview import (
     read_scaling,
     read_state,
 )
+from shared.queries.capital_findings import action_text
 
 
 def state(broker: BrokerOption = None, account: AccountOption = None, as_json: JsonOption = False) -> None:
@@ -82,7 +83,10 @@ def history(
 
 
 def margin(broker: BrokerOption = None, account: AccountOption = None, as_json: JsonOption = False) -> None:
-    """Show the margin zone of a master account. A spot account uses no margin and is always GREEN."""
+    """Show the margin zone of a master account, and what nija sold last because of it.
+
+    A spot account uses no margin and is always GREEN.
+    """
     name, found = ask(Where(broker, account, as_json), in_thread(read_margin))
     if as_json:
         print_json(name, found)
@@ -93,6 +97,7 @@ def margin(broker: BrokerOption = None, account: AccountOption = None, as_json: 
         ("margin used", percent(found.margin_used_pct)),
         ("to the next zone", percent(found.buffer_pct)),
         ("new entries", yes_or_no(found.can_open_new)),
+        ("last automatic action", "none" if found.last_action is None else action_text(found.last_action)),
     ]
     print_facts(titled("margin", name), facts)
 

@@ -4,7 +4,7 @@ The checks run in the order of `STEPS`, and the first one that rejects ends the 
 without balance are rejections too, never exceptions.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from decimal import Decimal
 from typing import Final
@@ -14,8 +14,16 @@ from shared.domain.capital.arithmetic import HUNDRED, cut_cents, cut_percent, fi
 from shared.domain.capital.buckets import bucket_of, room_above_reserve, room_for_entry
 from shared.domain.capital.drawdown import LIMITS, leverage_under, positions_under
 from shared.domain.capital.execution import execution_plan, limit_price, method_for
-from shared.domain.capital.facts import ACCOUNT_MAX_AGE
-from shared.domain.capital.kelly import heat_factor, heat_of, kelly_size, odds_of
+from shared.domain.capital.facts import ACCOUNT_MAX_AGE, ClosedTrade
+from shared.domain.capital.kelly import (
+    RECORD_LASTS,
+    counts_until,
+    heat_factor,
+    heat_of,
+    kelly_size,
+    odds_of,
+    recent_trades,
+)
 from shared.domain.capital.leverage import optimal_leverage
 from shared.domain.capital.liquidity import hit_levels, liquidity_check
 from shared.domain.capital.margin import margin_status
@@ -88,7 +96,7 @@ def set_leverage(sheet: Worksheet) -> Rejection | None:
     missing = "no market data for the symbol" if inputs.market is None else inputs.market.missing(sheet.now)
     if missing is not None:
         return Rejection(ReasonCode.MARKET_DATA_MISSING, f"Market data are missing: there is {missing}.")
-    odds = odds_of(inputs.trades, inputs.request.odds)
+    odds = odds_of(recent_trades(inputs.trades, sheet.now), inputs.request.odds)
     margin = inputs.account.margin
     most = ONE if margin is None else margin.most_leverage
     leverage = optimal_leverage(
@@ -108,12 +116,13 @@ def set_leverage(sheet: Worksheet) -> Rejection | None:
 def set_size(sheet: Worksheet) -> Rejection | None:
     """Compute the size: half-Kelly, the class's risk, the wanted size, heat and drawdown. Reject without an edge."""
     inputs = sheet.inputs
-    odds = sheet.odds or odds_of(inputs.trades, inputs.request.odds)
+    recent = recent_trades(inputs.trades, sheet.now)
+    odds = sheet.odds or odds_of(recent, inputs.request.odds)
     equity = inputs.account.equity
     kelly = kelly_size(equity, odds, inputs.request.regime)
     sheet.adjust(AdjustmentName.HALF_KELLY, kelly.half_kelly_pct / HUNDRED)
     if kelly.half_kelly_pct <= 0:
-        return Rejection(ReasonCode.NO_EDGE, "Win rate and ratio give no edge, so the size is 0.")
+        return Rejection(ReasonCode.NO_EDGE, _no_edge(recent))
     sheet.adjust(AdjustmentName.CAPITAL, kelly.capital_factor)
     sheet.adjust(AdjustmentName.REGIME, kelly.regime_factor)
     before, sheet.size = sheet.size, equity * kelly.clamped_pct / HUNDRED
@@ -126,6 +135,16 @@ def set_size(sheet: Worksheet) -> Rejection | None:
     sheet.adjust(AdjustmentName.HEAT, heat_factor(heat_of(inputs.account)))
     sheet.adjust(AdjustmentName.DRAWDOWN, LIMITS[inputs.drawdown.state].size)
     return None
+
+
+def _no_edge(recent: Sequence[ClosedTrade]) -> str:
+    until = counts_until(recent)
+    if until is None:
+        return "Win rate and ratio give no edge, so the size is 0."
+    return (
+        f"The newest {len(recent)} trades of the last {RECORD_LASTS.days} days give no edge, so the size is 0; "
+        f"they count until {until:%Y-%m-%d %H:%M} UTC."
+    )
 
 
 def cap_to_buckets(sheet: Worksheet) -> Rejection | None:

@@ -59,7 +59,7 @@ def account_facts(
     """Value an account. Its equity is unknown when too much of it has no current price.
 
     `instruments`: the pair of each asset against cash. A position without one counts in the equity, and is not listed.
-    No position is marked as one that nija opened. The trader marks its own.
+    No position is marked as one that nija opened: see `own_positions.py`.
     """
     equity = prices.equity(holdings.total)
     if isinstance(equity, UnknownEquity):

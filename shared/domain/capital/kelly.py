@@ -7,6 +7,7 @@ heat, drawdown and liquidity, without a floor. Without an edge the size is 0.
 """
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
 from typing import Final
@@ -29,6 +30,8 @@ from shared.domain.capital.scaling import LARGE_FROM, MEDIUM_FROM, risk_amount, 
 
 FEWEST_TRADES: Final = 30
 """Closed trades from which on the account's own record counts."""
+RECORD_LASTS: Final = timedelta(days=30)
+"""Older trades do not count. So an account without an edge pauses, and begins again with the defaults."""
 DEFAULT_WIN_RATE: Final = Decimal("0.5")
 DEFAULT_RATIO: Final = Decimal("1.5")
 LEAST_PCT: Final = Decimal("0.5")
@@ -112,6 +115,18 @@ def kelly_fraction(win_rate: Decimal, ratio: Decimal | None) -> Decimal:
         return rate
     b = checked("ratio", ratio, least=0)
     return max(-ONE, (rate * b - (ONE - rate)) / b) if b > 0 else -ONE
+
+
+def recent_trades(trades: Sequence[ClosedTrade], now: datetime) -> tuple[ClosedTrade, ...]:
+    """Return the trades that were closed in the last 30 days."""
+    return tuple(trade for trade in trades if now - trade.closed_at <= RECORD_LASTS)
+
+
+def counts_until(trades: Sequence[ClosedTrade]) -> datetime | None:
+    """Return when so few of these trades will count that the record does not any more. None: it does not count now."""
+    if len(trades) < FEWEST_TRADES:
+        return None
+    return sorted(trade.closed_at for trade in trades)[-FEWEST_TRADES] + RECORD_LASTS
 
 
 @fixed_precision

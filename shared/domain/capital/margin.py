@@ -5,7 +5,7 @@ closes the position with the lowest unrealized percentage, one at a time, until 
 that nija opened are touched.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime, timedelta
 from decimal import Decimal
 from enum import StrEnum
@@ -13,7 +13,7 @@ from typing import Final
 
 from pydantic import BaseModel, ConfigDict
 
-from shared.domain.amounts import Instant
+from shared.domain.amounts import Instant, plain
 from shared.domain.capital.arithmetic import NonNegative, Positive, checked, fixed_precision
 from shared.domain.capital.facts import AccountFacts, HeldPosition
 from shared.domain.fill import Side
@@ -81,6 +81,11 @@ class MarginAction(BaseModel):
     is_final: bool = False
     """Whether every order of the round has ended."""
 
+    @property
+    def orders(self) -> tuple[str, ...]:
+        """The orders as text, such as "sell 0.3 BTC/USD"."""
+        return tuple(f"{cut.side.value} {plain(cut.quantity)} {cut.symbol}" for cut in self.cuts)
+
 
 class MarginActionState(BaseModel):
     """What the automatic action must remember across restarts."""
@@ -89,7 +94,17 @@ class MarginActionState(BaseModel):
 
     is_closing: bool = False
     """RED was entered, and the account has not been below 75 % since."""
+    unsold: tuple[Symbol, ...] = ()
+    """Positions of which the last closing orders executed nothing, oldest try first. RED closes the others first."""
+    reduced_at: Instant | None = None
+    """When the last reduction began. Rounds of RED may have come since."""
     last: MarginAction | None = None
+
+
+def order_name(action: MarginAction, cut: PositionCut) -> str:
+    """Return the name of an order of a round. It follows from the stored round, so each process gives it the same one."""
+    milliseconds = int(action.started_at.timestamp() * 1000)
+    return f"margin-{action.kind.value}-{milliseconds}-{cut.symbol.base}-{cut.symbol.quote}"
 
 
 class MarginPlan(BaseModel):
@@ -145,22 +160,37 @@ def plan_margin_action(state: MarginActionState, account: AccountFacts, now: dat
     """
     zone = zone_of(account.margin_used_pct)
     is_closing = zone is MarginZone.RED or (state.is_closing and zone is MarginZone.ORANGE)
-    after = state.model_copy(update={"is_closing": is_closing})
+    after = state.model_copy(update={"is_closing": is_closing, "unsold": state.unsold if is_closing else ()})
     last = state.last
     if last is not None and not last.is_final:
         return MarginPlan(state=after)
     if is_closing:
-        return _start(after, ZoneAction.CLOSE, closing_cuts(account), now)
-    if zone is MarginZone.ORANGE and not _is_recent_reduction(last, now):
+        return _start(after, ZoneAction.CLOSE, closing_cuts(account, state.unsold), now)
+    if zone is MarginZone.ORANGE and not _is_recent_reduction(state, now):
         return _start(after, ZoneAction.REDUCE, reducing_cuts(account), now)
     return MarginPlan(state=after)
 
 
-def with_final_orders(state: MarginActionState) -> MarginActionState:
-    """Return the state after every order of the last round has ended."""
-    if state.last is None:
+def is_demanded(action: MarginAction, account: AccountFacts, now: datetime) -> bool:
+    """Whether an order of a round that was not sent yet may still be sent.
+
+    A reduction is carried out whole, although its first orders may lead out of the zone. After five minutes, and for a
+    position that RED closes, the present zone decides.
+    """
+    is_young_reduction = action.kind is ZoneAction.REDUCE and now - action.started_at < REPEAT_AFTER
+    return is_young_reduction or account.margin_used_pct >= ORANGE_FROM
+
+
+def with_final_orders(state: MarginActionState, unsold: Collection[Symbol] = ()) -> MarginActionState:
+    """Return the state after every order of the last round has ended. `unsold`: those that executed nothing."""
+    last = state.last
+    if last is None:
         return state
-    return state.model_copy(update={"last": state.last.model_copy(update={"is_final": True})})
+    kept: tuple[Symbol, ...] = state.unsold
+    if last.kind is ZoneAction.CLOSE:
+        # A sale that went through makes room, so the others are tried again from the worst one on.
+        kept = (*(each for each in state.unsold if each not in unsold), *unsold) if unsold else ()
+    return state.model_copy(update={"last": last.model_copy(update={"is_final": True}), "unsold": kept})
 
 
 @fixed_precision
@@ -171,21 +201,27 @@ def reducing_cuts(account: AccountFacts) -> tuple[PositionCut, ...]:
 
 
 @fixed_precision
-def closing_cuts(account: AccountFacts) -> tuple[PositionCut, ...]:
+def closing_cuts(account: AccountFacts, unsold: Sequence[Symbol] = ()) -> tuple[PositionCut, ...]:
     """Return the order that closes the worst own position; empty if none of them can be sold.
 
-    The worst one has the lowest unrealized profit in percent. A position without a price cannot be compared.
+    The worst one has the lowest unrealized profit in percent. A position without a price cannot be compared. Those in
+    `unsold` come last, in this order, so that a position that cannot be sold holds up no other one.
     """
-    for position in _worst_first(account.own_positions):
+    for position in _worst_first(account.own_positions, unsold):
         cut = _cut(position, abs(position.quantity))
         if cut is not None:
             return (cut,)
     return ()
 
 
-def _worst_first(positions: Iterable[HeldPosition]) -> list[HeldPosition]:
-    known = [(pct, each) for each in positions if (pct := each.unrealized_pct) is not None]
-    return [each for _, each in sorted(known, key=lambda pair: (pair[0], pair[1].instrument.symbol))]
+def _worst_first(positions: Iterable[HeldPosition], unsold: Sequence[Symbol]) -> list[HeldPosition]:
+    tried = {symbol: number for number, symbol in enumerate(unsold, start=1)}
+    known = [
+        (tried.get(each.instrument.symbol, 0), pct, each.instrument.symbol, each)
+        for each in positions
+        if (pct := each.unrealized_pct) is not None
+    ]
+    return [each for *_, each in sorted(known, key=lambda found: found[:3])]
 
 
 def _cut(position: HeldPosition, quantity: Decimal) -> PositionCut | None:
@@ -196,14 +232,14 @@ def _cut(position: HeldPosition, quantity: Decimal) -> PositionCut | None:
     return PositionCut(symbol=instrument.symbol, side=position.closing_side, quantity=rounded)
 
 
-def _is_recent_reduction(last: MarginAction | None, now: datetime) -> bool:
-    return last is not None and last.kind is ZoneAction.REDUCE and now - last.started_at < REPEAT_AFTER
+def _is_recent_reduction(state: MarginActionState, now: datetime) -> bool:
+    return state.reduced_at is not None and now - state.reduced_at < REPEAT_AFTER
 
 
 def _start(state: MarginActionState, kind: ZoneAction, cuts: tuple[PositionCut, ...], now: datetime) -> MarginPlan:
     """A round without orders is no round, so the next reading tries again."""
     if not cuts:
         return MarginPlan(state=state)
-    return MarginPlan(
-        state=state.model_copy(update={"last": MarginAction(kind=kind, started_at=now, cuts=cuts)}), cuts=cuts
-    )
+    reduced_at = now if kind is ZoneAction.REDUCE else state.reduced_at
+    last = MarginAction(kind=kind, started_at=now, cuts=cuts)
+    return MarginPlan(state=state.model_copy(update={"reduced_at": reduced_at, "last": last}), cuts=cuts)

@@ -4,10 +4,15 @@
 call that same function, so they decide alike.
 """
 
+from typing import Final
+
 from shared.domain.strategy.decision import DecisionInputs, Exit, ExitReason, Hold, HoldReason, StrategyDecision
 from shared.domain.strategy.entries import enter_or_hold
-from shared.domain.strategy.exits import emergency_exit, exit_or_hold, whole_exit
+from shared.domain.strategy.exits import emergency_exit, exit_or_hold, part_exit, whole_exit
 from shared.domain.strategy.signal import signal_of
+
+_WHOLE: Final = frozenset({ExitReason.ROOM, ExitReason.FLATTEN, ExitReason.MARGIN_CLOSE})
+"""Reasons that no price causes, and after which the whole position is sold."""
 
 
 def decide_from(inputs: DecisionInputs) -> StrategyDecision:
@@ -30,7 +35,10 @@ def decide_again(decision: StrategyDecision) -> StrategyDecision | None:
     """
     inputs = decision.inputs
     if isinstance(decision, Exit) and inputs.technical is None and inputs.position is not None:
-        if decision.reason in (ExitReason.ROOM, ExitReason.FLATTEN):
+        if decision.reason is ExitReason.MARGIN_REDUCE:
+            # How much the zone demanded is not among the inputs: it follows from the whole account.
+            return part_exit(inputs.position, inputs.account, decision.reason, decision.quantity, inputs.parameters)
+        if decision.reason in _WHOLE:
             return whole_exit(inputs.position, inputs.account, decision.reason, inputs.parameters)
         return emergency_exit(inputs.position, inputs.account, inputs.parameters)
     return decide_from(inputs)

@@ -74,6 +74,10 @@ class ExitReason(StrEnum):
     """It is closed for a better entry, as the capital gate wants. It has no place in the order of checks."""
     FLATTEN = "flatten"
     """An operator stopped trading in the mode that closes what the strategy opened."""
+    MARGIN_REDUCE = "margin_reduce"
+    """The account is in the margin zone ORANGE: a part of every position is sold."""
+    MARGIN_CLOSE = "margin_close"
+    """The account is in the margin zone RED: the worst position is sold."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -44,10 +44,21 @@ def whole_exit(
     position: StrategyPosition, account: TraderAccount, reason: ExitReason, parameters: ApexParameters = APEX
 ) -> Exit | None:
     """Return the sale of a whole position that no price has caused. None without a bid."""
+    return part_exit(position, account, reason, position.quantity, parameters)
+
+
+def part_exit(
+    position: StrategyPosition,
+    account: TraderAccount,
+    reason: ExitReason,
+    quantity: Decimal,
+    parameters: ApexParameters = APEX,
+) -> Exit | None:
+    """Return the sale of a part that no price has caused. None without a bid, and for a part that is too small."""
     bid = account.best_bid
     if bid is None or account.order_under_way or not position.is_open:
         return None
-    due = _Due(reason, bid, position.quantity)
+    due = _Due(reason, bid, quantity)
     return _exit(_without_candles(position, account, parameters), None, position, due, bid)
 
 

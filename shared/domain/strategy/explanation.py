@@ -9,8 +9,9 @@ from decimal import Decimal
 from typing import Final
 
 from shared.domain.amounts import ONE, plain
+from shared.domain.capital.margin import ORANGE_FROM
 from shared.domain.capital.recommendation import Recommendation
-from shared.domain.strategy.decision import DecisionInputs, Enter, Exit, Hold, HoldReason, StrategyDecision
+from shared.domain.strategy.decision import DecisionInputs, Enter, Exit, ExitReason, Hold, HoldReason, StrategyDecision
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.routing import RoutedTo
@@ -42,6 +43,14 @@ REASONS: Final = {
     HoldReason.SYMBOL_AT_CAP: "the symbol is held up to its cap",
     HoldReason.BELOW_MINIMUM: "the broker accepts no order that small, or would not accept the sale at the stop",
 }
+
+EXIT_REASONS: Final = {
+    ExitReason.ROOM: "a better entry takes the place of the position",
+    ExitReason.FLATTEN: "an operator stopped trading in the mode that closes what the strategy opened",
+    ExitReason.MARGIN_REDUCE: "the margin zone is ORANGE, so a part of every position of the strategy is sold",
+    ExitReason.MARGIN_CLOSE: "the margin zone RED was entered, so the position with the lowest unrealized percentage is sold",
+}
+"""Reasons that are not explained by a price."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +107,8 @@ def _outcome(decision: StrategyDecision, gate: Recommendation | None) -> str:
 def _reasons(decision: StrategyDecision, gate: Recommendation | None) -> tuple[str, ...]:
     if isinstance(decision, Hold):
         return tuple(REASONS[reason] for reason in decision.reasons)
+    if isinstance(decision, Exit):
+        return tuple(EXIT_REASONS[each] for each in (decision.reason,) if each in EXIT_REASONS)
     return () if gate is None else (gate.reason,)
 
 
@@ -184,6 +195,9 @@ def _account(inputs: DecisionInputs) -> Iterator[ExplainedValue]:
     )
     if account.best_bid is not None:
         yield ExplainedValue("best bid", _number(account.best_bid))
+    if account.margin_used_pct is not None:
+        used = account.margin_used_pct
+        yield ExplainedValue("margin used", f"{_number(used)} %", f"< {plain(ORANGE_FROM)} %", used < ORANGE_FROM)
     if account.opens_stopped:
         yield ExplainedValue("opens stopped", account.opens_stopped, holds=False)
     if isinstance(account.route, RoutedTo):

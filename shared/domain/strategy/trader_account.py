@@ -35,6 +35,8 @@ class TraderAccount:
     """ATR14 of 4-hour candles in percent of the price; None: unknown."""
     opens_stopped: str = ""
     """Why the account opens nothing now (a stop, a failed broker, a stale balance); empty: it may open."""
+    margin_used_pct: Amount | None = None
+    """The part of the wallet that positions bind, in percent; None: the decision does not depend on it."""
     order_under_way: bool = False
     """Whether an order of the strategy for this symbol is not final yet."""
     spot: bool = True

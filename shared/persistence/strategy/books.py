@@ -73,6 +73,13 @@ class StrategyBooks:
         with transaction(self._engine) as connection:
             return self._fills(connection, symbol=symbol)
 
+    def last_fill_at(self) -> datetime | None:
+        """When the strategy's newest order that filled something was settled; None: there is none."""
+        newest = select(func.max(_EVENTS.c.occurred_at)).filter_by(**self._name)
+        with transaction(self._engine) as connection:
+            found: datetime | None = connection.scalar(newest.where(_FINAL, _EVENTS.c.filled_quantity > 0))
+            return found
+
     def holdings(self) -> Mapping[Symbol, StrategyHolding]:
         """What the strategy holds by its own fills. Symbols of which it holds nothing are left out."""
         return holdings_of(self.fills())

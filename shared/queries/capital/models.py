@@ -15,7 +15,7 @@ from shared.domain.capital.history import CapitalHistory
 from shared.domain.capital.kelly import KellySize
 from shared.domain.capital.leverage import OptimalLeverage
 from shared.domain.capital.liquidity import LiquidityCheck
-from shared.domain.capital.margin import MarginStatus
+from shared.domain.capital.margin import MarginAction, MarginStatus
 from shared.domain.capital.opportunity import Opportunity
 from shared.domain.capital.recommendation import Recommendation
 from shared.domain.capital.regime import MarketRegime
@@ -56,6 +56,13 @@ class KellyAnswer(_Answer):
     size: Decimal
     """US dollars, cut to cents; 0 without an edge, or without an order book."""
     missing: str | None
+
+
+class MarginCondition(MarginStatus):
+    """The zone of an account, and what nija has sold because of it."""
+
+    last_action: MarginAction | None
+    """The last automatic round of orders; None: there was none."""
 
 
 class ScalingStatus(_Answer):
@@ -153,7 +160,7 @@ class CompleteAnalysis(_Answer):
     """The last 24 hours, with the first and the last point."""
     leverage: SymbolLeverage
     kelly: KellyAnswer
-    margin: MarginStatus
+    margin: MarginCondition
     scaling: ScalingStatus
     risk_parity: RiskParity
     drawdown: DrawdownStatus

@@ -9,13 +9,14 @@ from shared.domain.capital.buckets import allocation
 from shared.domain.capital.drawdown import LIMITS, DrawdownRecord, first_record, positions_under
 from shared.domain.capital.facts import AccountFacts
 from shared.domain.capital.history import MOST_HOURS, MOST_POINTS, CapitalHistory, history
-from shared.domain.capital.margin import MarginStatus, margin_status
+from shared.domain.capital.margin import margin_status
 from shared.domain.capital.sampling import CapitalRecord
 from shared.domain.capital.scaling import class_of, risk_amount, rules_for
 from shared.domain.capital.state import CapitalState, capital_state
 from shared.persistence.capital import CapitalStore
 from shared.queries.capital.accounts import read_account
-from shared.queries.capital.models import BucketAllocation, DrawdownStatus, ScalingStatus
+from shared.queries.capital.models import BucketAllocation, DrawdownStatus, MarginCondition, ScalingStatus
+from shared.queries.capital.own import read_own_part
 from shared.queries.capital.sources import AccountName, CapitalSources
 
 
@@ -35,14 +36,18 @@ def read_history(
     return history(snapshots, hours, now, most_points)
 
 
-def read_margin(sources: CapitalSources, name: AccountName) -> MarginStatus:
-    """Return the margin zone of an account. Raises AccountNotRead, NoSuchAccount."""
-    return margin_status(read_account(sources.connections, name, sources.now()).facts)
+def read_margin(sources: CapitalSources, name: AccountName) -> MarginCondition:
+    """Return the margin zone of an account, and what nija has sold because of it.
+
+    Raises AccountNotRead, NoSuchAccount, DatabaseUnavailable.
+    """
+    return margin_of(read_record(sources, name), read_account(sources.connections, name, sources.now()).facts)
 
 
 def read_scaling(sources: CapitalSources, name: AccountName) -> ScalingStatus:
-    """Return the class of an account. Raises AccountNotRead, NoSuchAccount."""
-    return scaling_of(read_account(sources.connections, name, sources.now()).facts, sources.stocks)
+    """Return the class of an account. Raises AccountNotRead, NoSuchAccount, DatabaseUnavailable."""
+    account = read_account(sources.connections, name, sources.now())
+    return scaling_of(read_own_part(sources, account).account.facts, sources.stocks)
 
 
 def read_drawdown(sources: CapitalSources, name: AccountName) -> DrawdownStatus:
@@ -65,6 +70,12 @@ def read_record(sources: CapitalSources, name: AccountName) -> CapitalRecord | N
 def drawdown_record(record: CapitalRecord | None, account: AccountFacts) -> DrawdownRecord:
     """The stored drawdown. Before the first sample, the present equity counts as the peak."""
     return first_record(account.equity) if record is None else record.drawdown
+
+
+def margin_of(record: CapitalRecord | None, account: AccountFacts) -> MarginCondition:
+    """Summarize the use of margin of an account."""
+    last = None if record is None else record.margin_action.last
+    return MarginCondition(**margin_status(account).model_dump(), last_action=last)
 
 
 def scaling_of(account: AccountFacts, stocks: tuple[str, ...]) -> ScalingStatus:

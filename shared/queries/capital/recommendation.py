@@ -11,7 +11,6 @@ from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.capital.gate import recommend, unknown_account
-from shared.domain.capital.margin import margin_status
 from shared.domain.capital.recommendation import EntryRequest, GateInputs, Recommendation
 from shared.domain.capital.scaling import risk_amount, rules_for
 from shared.domain.capital.state import capital_state
@@ -26,10 +25,12 @@ from shared.queries.capital.overview import (
     allocation_of,
     drawdown_of,
     drawdown_record,
+    margin_of,
     read_history,
     read_record,
     scaling_of,
 )
+from shared.queries.capital.own import read_own_part
 from shared.queries.capital.pairs import find_instrument
 from shared.queries.capital.sizing import (
     correlation_with_held,
@@ -62,10 +63,12 @@ async def read_recommendation(sources: CapitalSources, name: AccountName, questi
     except AccountNotRead as error:
         text = str(error)
         return unknown_account(f"{text[:1].upper()}{text[1:]}.")
-    market, related = await asyncio.gather(
-        read_market(sources, name.broker, instrument), correlation_with_held(sources, account, instrument.symbol)
+    market, related, own = await asyncio.gather(
+        read_market(sources, name.broker, instrument),
+        correlation_with_held(sources, account, instrument.symbol),
+        asyncio.to_thread(read_own_part, sources, account),
     )
-    return await ask_gate(sources, account, instrument, market, related, question)
+    return await ask_gate(sources, own.account, instrument, market, related, question, trades=own.trades)
 
 
 async def read_complete_analysis(
@@ -80,6 +83,8 @@ async def read_complete_analysis(
     DatabaseUnavailable.
     """
     account, instrument = await subject(sources, name, symbol)
+    own = await asyncio.to_thread(read_own_part, sources, account)
+    account = own.account
     compared = await asyncio.to_thread(_compared_symbols, sources, account)
     market, parity, record, history = await asyncio.gather(
         read_market(sources, name.broker, instrument),
@@ -91,7 +96,7 @@ async def read_complete_analysis(
     related = await correlation_with_held(sources, account, instrument.symbol)
     facts, drawdown = account.facts, drawdown_record(record, account.facts)
     odds, regime = (None, None) if question is None else (question.odds, question.regime)
-    kelly = kelly_of(facts, instrument, market, drawdown.state, odds=odds, regime=regime)
+    kelly = kelly_of(facts, instrument, market, drawdown.state, odds=odds, regime=regime, trades=own.trades)
     size = min(kelly.kelly.size, risk_amount(facts.equity)) * LIMITS[drawdown.state].size
     win_rate = None if odds is None else odds.win_rate
     return CompleteAnalysis(
@@ -105,7 +110,7 @@ async def read_complete_analysis(
             sources, account.facts_for(instrument), instrument, market, win_rate=win_rate, regime=regime
         ),
         kelly=kelly,
-        margin=margin_status(facts),
+        margin=margin_of(record, facts),
         scaling=scaling_of(facts, sources.stocks),
         risk_parity=parity,
         drawdown=drawdown_of(sources, record, facts),
@@ -114,7 +119,7 @@ async def read_complete_analysis(
         liquidity=liquidity_of(facts, instrument, market, max(_LEAST_CHECKED, cut_cents(size)), Side.BUY),
         recommendation=None
         if question is None
-        else await ask_gate(sources, account, instrument, market, related, question),
+        else await ask_gate(sources, account, instrument, market, related, question, trades=own.trades),
     )
 
 

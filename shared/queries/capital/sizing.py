@@ -12,7 +12,7 @@ from shared.domain.amounts import ONE, ZERO
 from shared.domain.capital.arithmetic import cut_cents
 from shared.domain.capital.drawdown import LIMITS, DrawdownState
 from shared.domain.capital.execution import method_for
-from shared.domain.capital.facts import AccountFacts, RequestedOdds
+from shared.domain.capital.facts import AccountFacts, ClosedTrade, RequestedOdds
 from shared.domain.capital.kelly import heat_factor, heat_of, kelly_size, odds_of, recommended_size
 from shared.domain.capital.leverage import optimal_leverage, spread_bps
 from shared.domain.capital.liquidity import hit_levels, liquidity_check
@@ -29,6 +29,7 @@ from shared.queries.capital.accounts import CapitalAccount, read_account
 from shared.queries.capital.markets import SymbolMarket, read_closes, read_market
 from shared.queries.capital.models import KellyAnswer, LiquidityAnswer, RiskParity, SymbolLeverage
 from shared.queries.capital.overview import drawdown_record, read_record
+from shared.queries.capital.own import read_own_part
 from shared.queries.capital.pairs import find_instrument
 from shared.queries.capital.sources import AccountName, CapitalSources
 
@@ -74,12 +75,16 @@ async def read_kelly(
     odds: RequestedOdds | None = None,
     regime: MarketRegime | None = None,
 ) -> KellyAnswer:
-    """Return the size of a trade by Kelly's formula. Raises AccountNotRead, NoSuchAccount, UnknownPair."""
+    """Return the size of a trade by Kelly's formula.
+
+    Raises AccountNotRead, NoSuchAccount, UnknownPair, DatabaseUnavailable.
+    """
     account, instrument = await subject(sources, name, symbol)
     record = await asyncio.to_thread(read_record, sources, name)
+    own = await asyncio.to_thread(read_own_part, sources, account)
     market = await read_market(sources, name.broker, instrument)
     state = drawdown_record(record, account.facts).state
-    return kelly_of(account.facts, instrument, market, state, odds=odds, regime=regime)
+    return kelly_of(own.account.facts, instrument, market, state, odds=odds, regime=regime, trades=own.trades)
 
 
 async def read_liquidity(
@@ -109,14 +114,16 @@ async def read_opportunity(
 ) -> Opportunity:
     """Return what to do with a signal. With a symbol, its correlation with what is held counts.
 
-    Raises AccountNotRead, NoSuchAccount, UnknownPair, and InvalidAmount for a score that is not from 0 to 100.
+    Raises AccountNotRead, NoSuchAccount, UnknownPair, DatabaseUnavailable, and InvalidAmount for a score that is not
+    from 0 to 100.
     """
     account = await asyncio.to_thread(read_account, sources.connections, name, sources.now())
     related = None
     if symbol is not None:
         instrument = await asyncio.to_thread(find_instrument, sources.connections, name, symbol)
         related = await correlation_with_held(sources, account, instrument.symbol)
-    return opportunity_of(account.facts, score, related)
+    own = await asyncio.to_thread(read_own_part, sources, account)
+    return opportunity_of(own.account.facts, score, related)
 
 
 def leverage_of(
@@ -155,9 +162,10 @@ def kelly_of(
     *,
     odds: RequestedOdds | None = None,
     regime: MarketRegime | None = None,
+    trades: Sequence[ClosedTrade] = (),
 ) -> KellyAnswer:
-    """Compute the Kelly size. The account has no closed trades of its own yet, so the request or the defaults count."""
-    kelly = kelly_size(max(ZERO, account.equity), odds_of((), odds), regime)
+    """Compute the Kelly size. `trades`: those that the account itself closed lately."""
+    kelly = kelly_size(max(ZERO, account.equity), odds_of(trades, odds), regime)
     heat = heat_of(account) if account.equity > 0 else ZERO
     drawdown = LIMITS[state].size
     size = recommended_size(kelly, heat, drawdown)

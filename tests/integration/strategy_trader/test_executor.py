@@ -40,6 +40,7 @@ async def test_a_market_entry_is_filled_once_and_is_in_the_strategys_own_books(b
     assert (sent.quantity, sent.limit_price) == (D("0.1"), D(50250))  # type: ignore[union-attr]
     assert (result.filled_quantity, result.cost, result.message) == (D("0.1"), D(5000), "")
     (fill,) = bench.books.fills()
+    assert bench.books.last_fill_at() == fill.executed_at
     assert (fill.fill_id, fill.side, fill.price) == (sent.client_order_id, Side.BUY, D(50000))
     assert bench.books.holdings()[BTC].quantity == D("0.1")
     with bench.world.engine.connect() as connection:

@@ -111,6 +111,15 @@ async def open_capital_bench(
     """Open a new account at a paper broker, and read it once."""
     name = f"capital-{next(_NUMBERS)}"
     key = paper.new_account(name, balances)
+    async with capital_bench_of(broker, paper, redis_url, engine, name, key) as bench:
+        yield bench
+
+
+@asynccontextmanager
+async def capital_bench_of(
+    broker: Broker, paper: PaperServer, redis_url: str, engine: Engine, name: str, key: Credentials
+) -> AsyncIterator[CapitalBench]:
+    """Read an account of a paper broker once."""
     async with Redis.from_url(redis_url) as redis:
 
         def connection() -> BrokerConnection:
@@ -122,11 +131,13 @@ async def open_capital_bench(
         markets = OpenMarkets(lambda _: connection())
         sources = sources_of(broker, markets, engine, redis_url)
         bench = CapitalBench(paper, name, key, watching, redis, markets, sources)
-        await bench.read()
-        yield bench
-        await watching.close()
-        await markets.close()
-        sources.connections.redis_of(broker).close()
+        try:
+            await bench.read()
+            yield bench
+        finally:
+            await watching.close()
+            await markets.close()
+            sources.connections.redis_of(broker).close()
 
 
 def read_kraken_master(paper: PaperServer, redis_url: str, database_url: str) -> None:

@@ -1,4 +1,4 @@
-"""Runs the stages for Kraken as real processes around a paper broker, started and stopped as `nija up` does.
+"""Runs the stages for one broker as real processes around a paper broker, started and stopped as `nija up` does.
 
 The test provides Redis and PostgreSQL. It may add mail and fills itself, and it can check what the stages leave behind.
 """
@@ -19,6 +19,7 @@ from redis.asyncio import Redis
 from services.local_system.process import ManagedProcess
 from services.local_system.processes import Surroundings, service_specs, trader_specs
 from shared.config import Settings, load_settings
+from shared.config.broker_variables import master_prefix
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.copying.copy_order import CopyOrder
 from shared.domain.events import EVENT, Event, OrderEvent
@@ -48,27 +49,34 @@ class Stages:
     folder: Path
     person: Credentials
     """A key of the master's account, for the person who trades."""
+    broker: Broker = Broker.KRAKEN
     started: list[ManagedProcess] = field(default_factory=list)
     position: bytes = b""
 
     @classmethod
     async def around(
-        cls, paper: PaperServer, redis_url: str, database_url: str, folder: Path, followers: Sequence[str]
+        cls,
+        paper: PaperServer,
+        redis_url: str,
+        database_url: str,
+        folder: Path,
+        followers: Sequence[str],
+        broker: Broker = Broker.KRAKEN,
     ) -> Self:
         """Make the accounts, register the followers, and mark Redis as in line with the ledger."""
         keys = {name: paper.new_account(name, {"USD": "100000"}) for name in followers}
         keys["master"], person = paper.new_shared_account("master", {"USD": "100000"})
         variables = {
             "NIJA_HOME": str(folder),
-            "NIJA_BROKERS": "kraken",
+            "NIJA_BROKERS": broker.value,
             "NIJA_SECRET_KEY": Fernet.generate_key().decode(),
             "NIJA_MASTER_POLL_SECONDS": "0.1",
             "REDIS_URL": redis_url,
             "DATABASE_URL": database_url,
-            "KRAKEN_BASE_URL": paper.url,
+            f"{broker.value.upper()}_BASE_URL": paper.url,
         }
         for name, key in keys.items():
-            prefix = "KRAKEN_MASTER" if name == "master" else f"KRAKEN_USER_{name.upper()}"
+            prefix = master_prefix(broker) if name == "master" else f"{broker.value.upper()}_USER_{name.upper()}"
             variables[f"{prefix}_API_KEY"] = key.api_key.get_secret_value()
             variables[f"{prefix}_API_SECRET"] = key.api_secret.get_secret_value()
         settings = load_settings({**variables, "NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""})
@@ -76,9 +84,10 @@ class Stages:
         FollowerStore(engine, SecretBox(settings.secret_key)).register_environment(settings.environment_followers())
         engine.dispose()
         redis = Redis.from_url(redis_url)
-        await in_line(redis, KEYS)
-        await redis.incr(KEYS.roster)
-        return cls(paper, redis, settings, folder, person)
+        keys_in_redis = BrokerKeys(broker)
+        await in_line(redis, keys_in_redis)
+        await redis.incr(keys_in_redis.roster)
+        return cls(paper, redis, settings, folder, person, broker)
 
     async def start(self, name: str, number: int = 1) -> ManagedProcess:
         """Start a stage and wait until it is ready. `number` distinguishes processes with the same name."""
@@ -88,7 +97,7 @@ class Stages:
             heartbeat_file=lambda stage: self.folder / f"{stage}-{number}.heartbeat",
             working_folder=self.folder,
         )
-        specs = [*service_specs(self.settings, [Broker.KRAKEN], around), *trader_specs([Broker.KRAKEN], around)]
+        specs = [*service_specs(self.settings, [self.broker], around), *trader_specs([self.broker], around)]
         [spec] = [spec for spec in specs if spec.name == name]
         process = await ManagedProcess.start(replace(spec, log_file=self.folder / f"{name}-{number}.log"))
         self.started.append(process)

@@ -37,7 +37,7 @@ def start() -> datetime:
 async def test_each_zone_of_a_margin_account_is_reported_when_it_begins(margin: CapitalBench, start: datetime) -> None:
     """Shares for 12,000, 16,000 and 18,400 bind 60, 80 and 92 % of 10,000 dollars.
 
-    The plan of the half that acts touches no position, because nija has opened none.
+    The plan of the automatic action touches no position, because nija has opened none.
     """
     sampled(margin, start)
     for number, (shares, zone) in enumerate(

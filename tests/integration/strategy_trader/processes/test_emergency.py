@@ -21,9 +21,10 @@ from shared.messaging.scripts import ScriptRunner
 from shared.messaging.strategy_mail import StrategyMail
 from shared.persistence.database import open_engine
 from shared.persistence.followers.secrets import SecretBox
+from shared.persistence.stored_traders import StoredDecision
 from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
-from shared.persistence.traders import StoredDecision, TraderBooks, TraderStore
+from shared.persistence.traders import TraderBooks, TraderStore
 from tests.contract.paper import PaperServer
 from tests.support.examples import an_instrument
 from tests.support.running.executor_bench import approved_entry

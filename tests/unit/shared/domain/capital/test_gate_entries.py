@@ -1,6 +1,7 @@
 """Tests the entries that the gate approves: size, adjustments, plan, and the type of an approval."""
 
 import ast
+from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 from typing import Any
@@ -153,6 +154,23 @@ def test_own_trades_decide_over_the_request() -> None:
     answer = recommend(inputs, NOW)
     assert answer.reason_codes == (ReasonCode.NO_EDGE,)
     assert answer.position_size_usd == answer.quantity == answer.margin_required == answer.risk_pct == 0
+
+
+def test_a_record_without_an_edge_stops_entries_until_its_trades_are_30_days_old() -> None:
+    """The sentence has the date. After that the request counts, as before the first trade. 31 trades, one a minute."""
+    inputs = gate_inputs(trades=trades(0, 31))
+    answer = recommend(inputs, NOW)
+    assert answer.reason_codes == (ReasonCode.NO_EDGE,)
+    until = NOW - timedelta(minutes=29) + timedelta(days=30)
+    assert answer.reason == (
+        "The newest 31 trades of the last 30 days give no edge, so the size is 0; "
+        f"they count until {until:%Y-%m-%d %H:%M} UTC."
+    )
+    for moment, codes in ((until, (ReasonCode.NO_EDGE,)), (until + timedelta(seconds=1), ())):
+        market = a_market(book=a_book(at=moment))
+        account = a_spot_account(read_at=moment)
+        later = recommend(gate_inputs(trades=inputs.trades, market=market, account=account), moment)
+        assert later.reason_codes == codes
 
 
 def test_drawdown_lowers_size_and_leverage_together() -> None:

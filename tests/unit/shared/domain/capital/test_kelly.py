@@ -1,24 +1,28 @@
 """Tests the Kelly size: the example, every table and bound, and where win rate and ratio come from."""
 
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
-from shared.domain.capital.facts import RequestedOdds
+from shared.domain.capital.facts import ClosedTrade, RequestedOdds
 from shared.domain.capital.kelly import (
     Odds,
     OddsSource,
     capital_factor,
+    counts_until,
     heat_factor,
     heat_of,
     kelly_fraction,
     kelly_size,
     odds_of,
     ratio_of,
+    recent_trades,
     recommended_size,
 )
 from shared.domain.capital.regime import MarketRegime
 from tests.support.capital import a_position, a_spot_account, trades
+from tests.support.examples import NOW
 
 D = Decimal
 
@@ -142,6 +146,20 @@ def test_with_29_own_trades_the_request_counts() -> None:
     found = odds_of(trades(29, 0), RequestedOdds(win_rate="0.58", average_win="3.5", average_loss="2"))
     assert (found.win_rate, found.ratio) == (D("0.58"), D("1.75"))
     assert found.win_rate_from is found.ratio_from is OddsSource.REQUEST
+
+
+def test_only_trades_of_the_last_30_days_are_recent() -> None:
+    """The bound belongs to it."""
+    edge, older = NOW - timedelta(days=30), NOW - timedelta(days=30, seconds=1)
+    closed = [ClosedTrade(profit=D(1), closed_at=at) for at in (older, edge, NOW)]
+    assert [trade.closed_at for trade in recent_trades(closed, NOW)] == [edge, NOW]
+
+
+def test_a_record_counts_until_its_thirtieth_newest_trade_is_30_days_old() -> None:
+    """29 trades are no record. The order of the trades does not matter."""
+    assert counts_until(trades(29, 0)) is None
+    for closed in (trades(20, 15), trades(20, 15)[::-1]):
+        assert counts_until(closed) == NOW - timedelta(minutes=29) + timedelta(days=30)
 
 
 def test_without_trades_and_without_a_request_the_defaults_count() -> None:

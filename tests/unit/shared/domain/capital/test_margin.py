@@ -7,11 +7,14 @@ import pytest
 
 from shared.domain.capital.facts import HeldPosition
 from shared.domain.capital.margin import (
+    MarginAction,
     MarginActionState,
     MarginZone,
     ZoneAction,
     closing_cuts,
+    is_demanded,
     margin_status,
+    order_name,
     plan_margin_action,
     reducing_cuts,
     with_final_orders,
@@ -143,6 +146,51 @@ def test_a_position_that_cannot_be_sold_does_not_stop_red() -> None:
     other = a_position("ETH", price="90")
     (cut,) = closing_cuts(used("95", dust, other))
     assert cut.symbol.base == "ETH"
+
+
+def test_a_position_whose_sale_executed_nothing_comes_last_until_one_is_sold() -> None:
+    """RED goes on with the next worst one, and comes back to it."""
+    account = used("95", a_position("BTC", price="80"), a_position("ETH", price="90"))
+    state, now = FRESH, NOW
+    tried = []
+    for _ in range(4):
+        now += timedelta(seconds=30)
+        plan = plan_margin_action(state, account, now)
+        (cut,) = plan.cuts
+        tried.append(cut.symbol.base)
+        state = with_final_orders(plan.state, [cut.symbol])
+    assert tried == ["BTC", "ETH", "BTC", "ETH"]
+    assert with_final_orders(plan_margin_action(state, account, now).state).unsold == ()
+    assert plan_margin_action(state, used("74.99"), now).state.unsold == ()
+
+
+def test_the_names_of_orders_follow_from_the_stored_round() -> None:
+    """A process that takes over gives an order the same name, so it is not sent twice."""
+    state = plan_margin_action(FRESH, used("80", a_position("BTC"), a_position("ETH")), NOW).state
+    stored = MarginActionState.model_validate_json(state.model_dump_json()).last
+    assert stored is not None
+    milliseconds = int(NOW.timestamp() * 1000)
+    names = [order_name(stored, cut) for cut in stored.cuts]
+    assert names == [f"margin-reduce-{milliseconds}-BTC-USD", f"margin-reduce-{milliseconds}-ETH-USD"]
+
+
+@pytest.mark.parametrize(
+    ("kind", "seconds", "pct", "demanded"),
+    [
+        (ZoneAction.REDUCE, 299, "0", True),
+        (ZoneAction.REDUCE, 300, "74.99", False),
+        (ZoneAction.REDUCE, 3600, "75", True),
+        (ZoneAction.CLOSE, 1, "74.99", False),
+        (ZoneAction.CLOSE, 1, "75", True),
+        (ZoneAction.CLOSE, 3600, "95", True),
+    ],
+)
+def test_an_order_that_was_not_sent_is_demanded_while_its_round_is_young_or_the_zone_lasts(
+    kind: ZoneAction, seconds: int, pct: str, demanded: bool
+) -> None:
+    """A reduction that a killed process left half done is carried out whole by the next one."""
+    action = MarginAction(kind=kind, started_at=NOW, cuts=())
+    assert is_demanded(action, used(pct), NOW + timedelta(seconds=seconds)) is demanded
 
 
 def test_without_own_positions_nothing_is_done_and_nothing_is_remembered() -> None:
