@@ -32,6 +32,7 @@ from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
 from services.local_system.processes import (
+    MarketSpan,
     Surroundings,
     api_spec,
     paper_broker_spec,
@@ -75,6 +76,7 @@ class LocalSystem:
         paper: bool = False,
         seed: int = 7,
         candles: Path | None = None,
+        market: MarketSpan | None = None,
         lift_rate_limits: bool = False,
         api: bool = False,
         strategy: bool = False,
@@ -83,7 +85,7 @@ class LocalSystem:
         announce: Callable[[str], None] = print,
     ) -> None:
         """`brokers` are the enabled ones by default, and in paper mode the example broker. `seed` and `candles` set
-        paper prices.
+        paper prices. `market`: they have the times of the candles, and move while their traders wait.
 
         In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
         have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
@@ -100,6 +102,7 @@ class LocalSystem:
         self._paper = paper
         self._seed = seed
         self._candles = candles
+        self._market = market
         self._lift_rate_limits = lift_rate_limits
         self._api = api
         self._strategy = strategy
@@ -211,7 +214,10 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            update: dict[str, bool] = {"rate_limits": not self._lift_rate_limits}
+            update: dict[str, bool] = {
+                "rate_limits": not self._lift_rate_limits,
+                "paper_market_clock": self._market is not None,
+            }
             if settings.multi_broker_independent is None:
                 update["multi_broker_independent"] = True
             settings = settings.with_variables({}).model_copy(update=update)
@@ -275,6 +281,7 @@ class LocalSystem:
                     around,
                     seed=self._seed,
                     candles=self._candles,
+                    market=self._market,
                     lift_rate_limits=self._lift_rate_limits,
                 )
             )

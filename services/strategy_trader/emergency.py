@@ -96,7 +96,7 @@ class EmergencyWatch:
         found = self._dealer.positions.get(stored.symbol)
         if bid is None or found is None or not self._may_sell(found):
             return
-        account = self._account(found.position, bid, self._venue.now())
+        account = self._account(found.position, bid, self._venue.market_now())
         sale = emergency_exit(found.position, account, self._parameters)
         if sale is None and flatten:
             sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)

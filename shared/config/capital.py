@@ -17,21 +17,27 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.queries.capital.markets import OpenMarkets
-from shared.queries.capital.sources import CapitalSources
+from shared.queries.capital.sources import CapitalSources, Clock, Memory, utc_now
 
 
 @asynccontextmanager
-async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
-    """Open the servers and the markets.
+async def open_capital(settings: Settings, market_now: Clock = utc_now) -> AsyncIterator[CapitalSources]:
+    """Open the servers and the markets. `market_now`: the time of the markets' candles.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseUnusable, SchemaOutdated.
     """
     async with AsyncExitStack() as stack:
         connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
-        yield CapitalSources(connections=connections, markets=open_markets(settings, stack), stocks=settings.stocks)
+        yield CapitalSources(
+            connections=connections,
+            markets=open_markets(settings, stack, market_now),
+            stocks=settings.stocks,
+            closes=Memory(lambda: market_now().timestamp()),
+            ranges=Memory(lambda: market_now().timestamp()),
+        )
 
 
-def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
+def open_markets(settings: Settings, stack: AsyncExitStack, market_now: Clock = utc_now) -> OpenMarkets:
     """Return the markets of all brokers; a connection is opened by the first question. The end of `stack` closes all.
 
     Requests are counted together with those of all other processes, so questions do not exceed the limits of a broker.
@@ -64,7 +70,7 @@ def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
             connection.budget = connection.budget.at(Priority.BACKGROUND)
         return connection
 
-    markets = OpenMarkets(new_connection)
+    markets = OpenMarkets(new_connection, market_now=market_now)
     stack.push_async_callback(servers.aclose)
     stack.push_async_callback(markets.close)
     return markets

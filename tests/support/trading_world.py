@@ -68,6 +68,12 @@ class WorldVenue:
     def now(self) -> datetime:
         return self.time.now()
 
+    def market_now(self) -> datetime:
+        return self.time.now()
+
+    def market_time(self, at: datetime) -> datetime:
+        return at
+
     async def account(self) -> VenueAccount:
         if self.refused:
             raise AccountUnusable("the account cannot be watched: invalid key", refused=True)
