@@ -101,8 +101,7 @@ class LocalSystem:
         self._brokers = tuple(brokers)
         self._paper = paper
         self._seed = seed
-        self._candles = candles
-        self._market = market
+        self._candles, self._market = candles, market
         self._lift_rate_limits = lift_rate_limits
         self._api = api
         self._strategy = strategy
@@ -214,10 +213,8 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            update: dict[str, bool] = {
-                "rate_limits": not self._lift_rate_limits,
-                "paper_market_clock": self._market is not None,
-            }
+            in_past = self._market is not None
+            update: dict[str, bool] = {"rate_limits": not self._lift_rate_limits, "paper_market_clock": in_past}
             if settings.multi_broker_independent is None:
                 update["multi_broker_independent"] = True
             settings = settings.with_variables({}).model_copy(update=update)

@@ -160,7 +160,7 @@ async def _trade(
         hint=lambda: hints.publish(1),
     )
     loop = TraderLoop(
-        BrokerVenue(sources, name, time, settings.coins),
+        BrokerVenue(sources, name, time, settings.assets),
         TraderStore(engine).of(broker, MASTER_ACCOUNT),
         executor,
         orders,

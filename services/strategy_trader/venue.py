@@ -141,12 +141,12 @@ class BrokerVenue:
         sources: CapitalSources,
         name: AccountName,
         time: MarketTime = MACHINE_TIME,
-        coins: Collection[str] = (),
+        assets: Collection[str] = (),
     ) -> None:
-        """`coins`: the only ones that are bought; none: all that the size of the account allows."""
+        """`assets`: the only ones that are bought; none: all that the size of the account and the settings allow."""
         self.broker = name.broker
         self._time = time
-        self._coins = coins
+        self._assets = assets
         self._sources = sources
         self._name = name
         self._keys = BrokerKeys(name.broker)
@@ -180,8 +180,9 @@ class BrokerVenue:
         """The pairs that the account may trade. Raises RedisError."""
         quotes = profile_of(self.broker).cash_currencies
         equity, stocks = account.facts.equity, self._sources.stocks
-        coins = [asset for asset in rules_for(equity).assets if not self._coins or asset in self._coins]
-        symbols = [Symbol(asset, quote) for asset in (*coins, *stocks) for quote in quotes]
+        allowed = (*rules_for(equity).assets, *stocks)
+        assets = [asset for asset in allowed if not self._assets or asset in self._assets]
+        symbols = [Symbol(asset, quote) for asset in assets for quote in quotes]
         listed = await asyncio.to_thread(listed_instruments, self._redis, self._keys, symbols)
         return traded_pairs(listed.values(), equity, free=account.free, quotes=quotes, stocks=stocks)
 

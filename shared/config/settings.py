@@ -97,8 +97,8 @@ class Settings(BaseSettings):
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
     stocks: Stocks = DEFAULT_STOCKS
     """NIJA_STOCKS: the stocks that the strategy may buy, as `AAPL,MSFT,SPY`."""
-    coins: Stocks = ()
-    """NIJA_COINS: the coins that the strategy may buy, as `BTC,ETH`; none: all that the size of the account allows."""
+    assets: Stocks = ()
+    """NIJA_ASSETS: the only assets that the strategy may buy, as `BTC,ETH`; none: all that the account's size allows."""
     multi_broker_independent: bool | None = Field(default=None, validation_alias="MULTI_BROKER_INDEPENDENT")
     """MULTI_BROKER_INDEPENDENT: whether the strategy trades the master accounts; None: on paper only."""
     trader_cycle_seconds: Seconds = CYCLE_SECONDS

@@ -39,8 +39,8 @@ class MarketClock:
         self._now = starts_at
         self.waits_for: int | None = None
         """The last moment for which a trader has waited."""
-        self.released = 0
-        """The number of orders that were settled when the market was last released."""
+        self.released = -1
+        """The number of orders that were settled when the market was last released; -1: it was never released."""
 
     def __call__(self) -> int:
         return self._now
