@@ -28,7 +28,7 @@ class StrategyFigures(NamedTuple):
     closed: int
     """Positions that were closed."""
     profit: Decimal
-    """Of the closed positions, in US dollars, after fees."""
+    """What the closed positions have brought, in US dollars, after fees."""
     left: int
     """Positions that were open at the end."""
     compared: LiveComparison

@@ -29,6 +29,7 @@ from shared.config import Settings
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.parameters import ApexParameters
+from shared.messaging.cancellation import end_tasks
 from shared.persistence.reports.reports import Reports
 from shared.persistence.traders import TraderStore
 
@@ -99,9 +100,11 @@ class StrategyDemo(Demo):
                     )
                 )
 
-            async with asyncio.TaskGroup() as group:
-                for part in self._parts:
-                    group.create_task(pass_through(part))
+            passing = [asyncio.create_task(pass_through(part)) for part in self._parts]
+            try:
+                await asyncio.gather(*passing)
+            finally:
+                await end_tasks(*passing)
 
     async def _finish(self, engine: Engine) -> None:
         self._announce("the backtest decides on the same candles now")

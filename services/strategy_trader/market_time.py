@@ -16,7 +16,9 @@ from typing import Any, Final, Protocol, Self
 import aiohttp
 import structlog
 
+from shared.domain.errors import NijaError
 from shared.persistence.errors import DatabaseUnavailable
+from shared.queries.capital.sources import utc_now
 from shared.running import wait
 
 HELD_SECONDS: Final = 0.1
@@ -28,6 +30,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND: Final = timedelta(microseconds=1)
 
 log = structlog.get_logger()
+
+
+class NoPaperMarket(NijaError):
+    """The address is not that of a paper broker whose market is in the past."""
 
 
 class MarketTime(Protocol):
@@ -51,8 +57,7 @@ class WaitFor(Protocol):
 class MachineTime:
     """A real market: its time is that of the machine."""
 
-    def now(self) -> datetime:
-        return datetime.now(UTC)
+    now = staticmethod(utc_now)
 
     def at(self, moment: datetime) -> datetime:
         return moment
@@ -66,17 +71,21 @@ class PaperMarketTime:
 
     def __init__(self, base_url: str, unfinished: Callable[[], object]) -> None:
         """`unfinished`: returns the decisions that are being carried out. The market stands for them. It blocks."""
+        self._url = base_url
         self._session = aiohttp.ClientSession(base_url, timeout=aiohttp.ClientTimeout(total=_ANSWER_SECONDS))
         self._unfinished = unfinished
         self._moves = MarketMoves()
 
     async def __aenter__(self) -> Self:
-        """Read the time of the market. Raises aiohttp.ClientError where there is no paper market in the past."""
+        """Read the time of the market. Raises NoPaperMarket where there is none in the past."""
         try:
             self._follow(await self._ask("GET"))
-        except BaseException:
+        except (aiohttp.ClientError, OSError) as error:
             await self._session.close()
-            raise
+            raise NoPaperMarket(
+                f"NIJA_PAPER_MARKET_CLOCK is on, but {self._url} is no paper broker with a market in the past: {error}; "
+                "leave NIJA_PAPER_MARKET_CLOCK out"
+            ) from None
         return self
 
     async def __aexit__(

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
+from time import monotonic
 
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
@@ -28,12 +29,13 @@ async def open_capital(settings: Settings, market_now: Clock = utc_now) -> Async
     """
     async with AsyncExitStack() as stack:
         connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
+        clock = monotonic if market_now is utc_now else lambda: market_now().timestamp()
         yield CapitalSources(
             connections=connections,
             markets=open_markets(settings, stack, market_now),
             stocks=settings.stocks,
-            closes=Memory(lambda: market_now().timestamp()),
-            ranges=Memory(lambda: market_now().timestamp()),
+            closes=Memory(clock),
+            ranges=Memory(clock),
         )
 
 

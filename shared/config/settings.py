@@ -108,7 +108,7 @@ class Settings(BaseSettings):
     strategy: StrategyChanges = ()
     """NIJA_STRATEGY: parameters of the strategy that differ from their defaults, as `emergency=0.02,conditions=4`."""
     rate_limits: bool = True
-    """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Only benchmarks lift them."""
+    """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Benchmarks lift them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     log_file: Path | None = None

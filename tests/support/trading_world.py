@@ -96,7 +96,7 @@ class WorldVenue:
         self.candles_read += 1
         if self.market_down:
             raise NotSent("no connection")
-        passed = (self.now() - BEGINS_AT) // FIVE_MINUTES * FIVE_MINUTES
+        passed = (self.market_now() - BEGINS_AT) // FIVE_MINUTES * FIVE_MINUTES
         shift = BEGINS_AT + passed - CANDLES[-1].closes_at
         return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in CANDLES]
 
