@@ -10,21 +10,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import aiohttp
-from redis.exceptions import RedisError
 
 from services.demo.accounts import MASTER
+from services.demo.run import AWAY, POLL_SECONDS
 from services.local_system.errors import LocalSystemError
 from shared.domain.identity import Broker
-from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.reports.reports import Reports
 
-POLL_SECONDS: Final = 0.25
 STANDS_SECONDS: Final = 180.0
 """A market that has stood for so long will not move any more."""
 _ALL: Final = 1_000_000
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-_AWAY: Final = (DatabaseUnavailable, RedisError, OSError, aiohttp.ClientConnectionError, aiohttp.ClientPayloadError)
-"""A process that was killed and comes back."""
 
 
 class MarketRelease:
@@ -53,7 +49,7 @@ class MarketRelease:
                         await session.post("/paper/market-clock", json={"released": shown["orders"]})
                     elif is_free and shown["waits_for"] is not None and shown["waits_for"] > shown["until"] == stood:
                         return
-                except _AWAY:
+                except AWAY:
                     pass
                 if time.monotonic() - moved_seconds > STANDS_SECONDS:
                     raise LocalSystemError(
