@@ -103,10 +103,8 @@ class LocalSystem:
         self._seed = seed
         self._candles, self._market = candles, market
         self._lift_rate_limits = lift_rate_limits
-        self._api = api
-        self._strategy = strategy
-        self._prepare = prepare
-        self._arrange = arrange
+        self._api, self._strategy = api, strategy
+        self._prepare, self._arrange = prepare, arrange
         self._announce = announce
         self._home = settings.home.absolute()
         self._data = self._home / ("paper" if paper else "live")
@@ -213,10 +211,13 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            in_past = self._market is not None
-            update: dict[str, bool] = {"rate_limits": not self._lift_rate_limits, "paper_market_clock": in_past}
-            if settings.multi_broker_independent is None:
-                update["multi_broker_independent"] = True
+            update = {
+                "rate_limits": not self._lift_rate_limits,
+                "paper_market_clock": self._market is not None,
+                "multi_broker_independent": settings.multi_broker_independent is not False,
+                # No real money can leave a paper account, and Alpaca does not report what a key may do.
+                "allow_withdraw_keys": tuple(f"{broker.value}:master" for broker in Broker),
+            }
             settings = settings.with_variables({}).model_copy(update=update)
         return {**settings.environment(), "NIJA_SECRET_KEY": self._secret_key()}
 
