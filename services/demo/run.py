@@ -157,12 +157,12 @@ class Demo:
                             part.broker: await part.figures(engine, redis, disturbed=disturbed) for part in self._parts
                         }
                         latency_ms = Reports(engine).latency(limit=1_000_000)
-                await self._finish(engine)
+                await self._finish(system, engine)
             return figures, latency_ms
         finally:
             await redis.aclose()
 
-    async def _finish(self, engine: Engine) -> None:
+    async def _finish(self, system: LocalSystem, engine: Engine) -> None:
         """Do what is left to do while the servers still run."""
 
     async def _warm_up(self, redis: Redis) -> None:

@@ -31,12 +31,15 @@ class StrategyFigures(NamedTuple):
     """What the closed positions have brought, in US dollars, after fees."""
     left: int
     """Positions that were open at the end."""
+    restarts: int
+    """How often a process was restarted. A cycle that was cut short or failed is not made up for."""
     compared: LiveComparison
 
     @property
     def is_sound(self) -> bool:
-        """Whether each candle was decided once, and the backtest decides alike."""
-        return self.candles == self.expected and self.compared.all_equal
+        """Whether no candle was left out without a reason, and the backtest decides alike."""
+        is_whole = self.candles == self.expected or (self.restarts > 0 and self.candles < self.expected)
+        return is_whole and self.compared.all_equal
 
     def as_json(self) -> dict[str, Any]:
         """For `--json`."""
@@ -50,6 +53,7 @@ class StrategyFigures(NamedTuple):
             "closed_positions": self.closed,
             "profit_usd": plain(self.profit),
             "open_positions": self.left,
+            "process_restarts": self.restarts,
             "same_from_record": _as_json(compared.records),
             "same_from_window": _as_json(compared.windows),
             "same_filters_and_score": _as_json(compared.signals),
@@ -68,6 +72,7 @@ def strategy_figures(
     left: int,
     expected: int,
     compared: LiveComparison,
+    restarts: int = 0,
 ) -> StrategyFigures:
     """Count the decisions of one trader. `left`: positions that are open."""
     decisions = [(each, from_values(each.decision)) for each in stored]
@@ -87,6 +92,7 @@ def strategy_figures(
         closed=len(trades),
         profit=sum((trade.profit for trade in trades), ZERO),
         left=left,
+        restarts=restarts,
         compared=compared,
     )
 

@@ -106,15 +106,17 @@ class StrategyDemo(Demo):
             finally:
                 await end_tasks(*passing)
 
-    async def _finish(self, engine: Engine) -> None:
+    async def _finish(self, system: LocalSystem, engine: Engine) -> None:
         self._announce("the backtest decides on the same candles now")
+        restarts = sum(process.restarts for process in system.processes)
         history = await asyncio.to_thread(
             read_history, self._file, self._span.since - INTERVAL.length, self._span.until
         )
         for part in self._parts:
-            self.strategy[part.broker] = await asyncio.to_thread(self._figures_of, engine, part.broker, history)
+            found = await asyncio.to_thread(self._figures_of, engine, part.broker, history, restarts)
+            self.strategy[part.broker] = found
 
-    def _figures_of(self, engine: Engine, broker: Broker, history: CandleHistory) -> StrategyFigures:
+    def _figures_of(self, engine: Engine, broker: Broker, history: CandleHistory, restarts: int) -> StrategyFigures:
         store = TraderStore(engine)
         books, stored = store.of(broker, MasterAccount(MASTER)), store.decisions(broker)
         instruments = dialect_of(broker)(enforces_rate_limits=False).instruments.values()
@@ -126,6 +128,7 @@ class StrategyDemo(Demo):
             books.closed_trades(),
             left=len(books.open_positions()),
             expected=decided_candles(self._span),
+            restarts=restarts,
             compared=compare_with_live(
                 decisions_of(stored), shown, backtest_signals(shown, broker, MASTER_DOLLARS, parameters)
             ),

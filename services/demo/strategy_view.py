@@ -65,7 +65,9 @@ def _differences(strategy: Mapping[Broker, StrategyFigures]) -> list[Text]:
 
 def _verdict(strategy: Mapping[Broker, StrategyFigures]) -> Text:
     if all(found.is_sound for found in strategy.values()):
-        return Text("Each candle was decided once, and the backtest decides alike to the last digit.", "bold green")
+        whole = all(found.candles == found.expected for found in strategy.values())
+        first = "Each candle was decided once" if whole else "Candles were left out around restarts"
+        return Text(f"{first}, and the backtest decides alike to the last digit.", "bold green")
     if all(found.compared.all_equal for found in strategy.values()):
         return Text("The backtest decides alike, but candles were left out.", "bold red")
     return Text("The backtest decides otherwise.", "bold red")

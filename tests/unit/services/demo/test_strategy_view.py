@@ -41,6 +41,7 @@ FIGURES = StrategyFigures(
     closed=7,
     profit=D("-54.7613"),
     left=0,
+    restarts=0,
     compared=SAME,
 )
 NO_ERRORS = AuditReport(70, 60, 10, 0, 0, 0, 0, 0, 0, D(0), 0)
@@ -117,6 +118,14 @@ def test_a_candle_that_is_missing_or_decided_otherwise_is_shown(change: dict[str
     text = screen({Broker.KRAKEN: FIGURES, Broker.OKX: wrong})
     assert said in text
     assert all(f"okx: {line}" in text for line in wrong.compared.differences)
+
+
+def test_a_restarted_process_may_leave_out_candles() -> None:
+    """A cycle that was cut short is not made up for. A candle that was never to be decided is still an error."""
+    restarted = FIGURES._replace(candles=575, restarts=1)
+    assert restarted.is_sound
+    assert "Candles were left out around restarts, and the backtest decides" in screen({Broker.KRAKEN: restarted})
+    assert not restarted._replace(candles=577).is_sound
 
 
 def test_five_brokers_fit_on_80_columns() -> None:
