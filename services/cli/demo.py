@@ -24,7 +24,9 @@ _FOLLOWERS, _STRATEGY_FOLLOWERS, _ORDERS = 50, 10, 8
 def demo(
     followers: Annotated[
         int | None,
-        typer.Option(min=1, max=20_000, show_default="50, or 10", help="How many plain followers copy each master."),
+        typer.Option(
+            min=1, max=20_000, show_default="50", help="How many plain followers copy each master; 10 with --strategy."
+        ),
     ] = None,
     fills: Annotated[
         int | None, typer.Option(min=1, max=1_000, show_default="8", help="How many orders each master places.")
