@@ -5,7 +5,6 @@ Exit code 0: done, or no bias; 1: a bias was found.
 
 from collections.abc import Sequence
 from contextlib import ExitStack
-from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, NamedTuple
@@ -15,6 +14,7 @@ import typer
 from services.backtest.records import RecordWriter
 from services.cli import output
 from services.cli.backtest_bias import check_bias
+from services.cli.moments import parse_moment
 from shared.config import ConfigurationError, parse_broker
 from shared.domain.amounts import parse_amount
 from shared.domain.errors import InvalidAmount, InvalidSymbol
@@ -67,8 +67,8 @@ def backtest(
         candles=candles.resolve(),
         broker=parse_broker(broker, "--broker"),
         symbol=_symbol(symbol),
-        since=_moment(since, "--from"),
-        until=_moment(until, "--to"),
+        since=parse_moment(since, "--from"),
+        until=parse_moment(until, "--to"),
         equity=_number(equity, "--equity", above=Decimal(0)),
         slippage=None if slippage is None else _number(slippage, "--slippage", below=Decimal(1)),
         settings=_settings(settings or ()),
@@ -154,16 +154,6 @@ def _settings(settings: Sequence[str]) -> dict[str, str]:
             raise ConfigurationError(f"--set is {setting!r}; it should be NAME=VALUE, such as near=0.004")
         found[name.strip()] = value.strip()
     return found
-
-
-def _moment(text: str | None, option: str) -> datetime | None:
-    if text is None:
-        return None
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise ConfigurationError(f"{option} is {text!r}; it should be a day or a time, such as 2022-01-15") from None
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
 
 
 def _number(

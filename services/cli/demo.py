@@ -1,6 +1,6 @@
 """`nija demo`: runs the whole system with trades on paper, and checks every copy.
 
-Exit code 0: every copy arrived.
+Exit code 0: every copy arrived, and the backtest decides as the strategy did, if it traded.
 """
 
 import asyncio
@@ -12,16 +12,37 @@ from typing import Annotated
 import stamina
 import typer
 
+from services.cli.moments import parse_moment
 from shared.brokers.registry import supported_brokers
-from shared.config import parse_broker
+from shared.config import ConfigurationError, parse_broker
+from shared.domain.identity import Broker
 from shared.exchange.candles import load_candles
+
+_FOLLOWERS, _STRATEGY_FOLLOWERS, _ORDERS = 50, 10, 8
 
 
 def demo(
-    followers: Annotated[int, typer.Option(min=1, max=20_000, help="How many plain followers copy each master.")] = 50,
-    fills: Annotated[int, typer.Option(min=1, max=1_000, help="How many orders each master places.")] = 8,
+    followers: Annotated[
+        int | None,
+        typer.Option(
+            min=1, max=20_000, show_default="50", help="How many plain followers copy each master; 10 with --strategy."
+        ),
+    ] = None,
+    fills: Annotated[
+        int | None, typer.Option(min=1, max=1_000, show_default="8", help="How many orders each master places.")
+    ] = None,
     candles: Annotated[
         Path | None, typer.Option(help="Real prices for Bitcoin: a CSV file of one-minute candles, also .gz.")
+    ] = None,
+    strategy: Annotated[
+        bool, typer.Option("--strategy", help="Let the strategy trade on the candles, instead of a person.")
+    ] = False,
+    since: Annotated[
+        str | None, typer.Option("--from", help="With --strategy: where in the candles it begins (UTC).")
+    ] = None,
+    hours: Annotated[
+        int | None,
+        typer.Option(min=1, max=240, show_default="48", help="With --strategy: how many hours of candles."),
     ] = None,
     broker: Annotated[
         list[str] | None, typer.Option("--broker", help="Only this broker; may be given several times.")
@@ -35,18 +56,49 @@ def demo(
 ) -> None:
     """Run the whole system on paper brokers: a person trades, the followers copy, every copy is checked.
 
-    Real Redis, PostgreSQL, Celery workers and HTTP; nothing needs to be configured, no real account is touched.
+    With --strategy, the strategy trades two days of the candle file within minutes, and the backtest checks its
+    decisions. Real Redis, PostgreSQL, Celery workers and HTTP; nothing needs to be configured, no real account is
+    touched.
     """
+    brokers = [parse_broker(name, "--broker") for name in broker or ()] or supported_brokers()
+    stamina.instrumentation.set_on_retry_hooks([])  # a process that was killed is announced by its supervisor
+    if strategy:
+        if stay or fills is not None:
+            raise ConfigurationError("--strategy has no person that trades; leave out --fills and --stay")
+        if candles is None:
+            raise ConfigurationError("--strategy needs --candles FILE: a CSV file of one-minute candles, also .gz")
+        _run_strategy(
+            brokers, followers or _STRATEGY_FOLLOWERS, candles, since, hours, seed, keep=keep, as_json=as_json
+        )
+        return
+    if since is not None or hours is not None:
+        raise ConfigurationError(
+            "--from and --hours choose the candles of --strategy; add --strategy, or leave them out"
+        )
+    _run_person(
+        brokers, followers or _FOLLOWERS, fills or _ORDERS, candles, seed, keep=keep, stay=stay, as_json=as_json
+    )
+
+
+def _run_person(
+    brokers: list[Broker],
+    followers: int,
+    orders: int,
+    candles: Path | None,
+    seed: int,
+    *,
+    keep: bool,
+    stay: bool,
+    as_json: bool,
+) -> None:
     from services.demo.figures import result_as_json
     from services.demo.run import Demo, DemoResult
     from services.demo.view import console_for, final_screen
 
-    brokers = [parse_broker(name, "--broker") for name in broker or ()] or supported_brokers()
     if candles is not None:
         load_candles(candles)
-    stamina.instrumentation.set_on_retry_hooks([])  # a process that was killed is announced by its supervisor
     console = console_for(json_output=as_json)
-    run = Demo(brokers, followers=followers, orders=fills, candles=candles, seed=seed, console=console)
+    run = Demo(brokers, followers=followers, orders=orders, candles=candles, seed=seed, console=console)
 
     def show(result: DemoResult) -> None:
         if as_json:
@@ -60,4 +112,35 @@ def demo(
         show(result)
     figures, _ = result
     if not all(found.is_sound for found in figures.values()):
+        raise typer.Exit(1)
+
+
+def _run_strategy(
+    brokers: list[Broker],
+    followers: int,
+    candles: Path,
+    since: str | None,
+    hours: int | None,
+    seed: int,
+    *,
+    keep: bool,
+    as_json: bool,
+) -> None:
+    from services.demo.figures import result_as_json
+    from services.demo.market_span import USUAL_HOURS, span_of
+    from services.demo.strategy_run import StrategyDemo
+    from services.demo.strategy_view import strategy_as_json, strategy_screen
+    from services.demo.view import console_for, final_screen
+
+    span = span_of(load_candles(candles), parse_moment(since, "--from"), hours or USUAL_HOURS)
+    console = console_for(json_output=as_json)
+    run = StrategyDemo(brokers, followers=followers, candles=candles, span=span, seed=seed, console=console)
+    figures, latency_ms = asyncio.run(run.run(keep=keep))
+    if as_json:
+        result = strategy_as_json(span, run.strategy, result_as_json(figures, latency_ms))
+        sys.stdout.write(json.dumps(result) + "\n")
+    else:
+        console.print(final_screen(figures, latency_ms), strategy_screen(span, run.strategy, figures))
+    copies_are_sound = all(found.is_sound for found in figures.values())
+    if not (copies_are_sound and all(found.is_sound for found in run.strategy.values())):
         raise typer.Exit(1)

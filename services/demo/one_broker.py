@@ -52,6 +52,11 @@ class BrokerDemo:
         return cls(broker, paper_url, accounts, orders)
 
     @property
+    def paper_url(self) -> str:
+        """The address of the paper broker."""
+        return self._paper_url
+
+    @property
     def followers(self) -> int:
         """How many there are, special ones included."""
         return len(self._accounts.followers)

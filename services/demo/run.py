@@ -23,7 +23,7 @@ from services.demo.view import fills_table
 from services.local_system import lock
 from services.local_system.errors import LocalSystemError
 from services.local_system.system import LocalSystem
-from shared.config import load_settings
+from shared.config import Settings, load_settings
 from shared.domain.identity import Broker
 from shared.messaging.connection.connect import open_redis
 from shared.persistence.database import open_engine
@@ -45,6 +45,8 @@ DemoResult = tuple[dict[Broker, Figures], Latencies]
 
 class Demo:
     """`brokers` trade side by side, each with its own master, followers, processes and queue."""
+
+    _who_trades = "the masters trade now, as a person would"
 
     def __init__(
         self,
@@ -78,18 +80,10 @@ class Demo:
             update={"redis_url": None, "database_url": None, "configured_secret_key": None}
         )
         try:
-            async with LocalSystem(
-                settings,
-                brokers=self._brokers,
-                paper=True,
-                seed=self._seed,
-                candles=self._candles,
-                api=True,
-                prepare=self._prepare,
-                announce=self._announce,
-            ) as system:
-                self._announce(f"the API is at {system.api_url}; this command makes a token for it:")
-                self._announce(f"NIJA_HOME={shlex.quote(str(home))} nija tokens add walk --role read")
+            async with self._system(settings) as system:
+                if system.api_url is not None:
+                    self._announce(f"the API is at {system.api_url}; this command makes a token for it:")
+                    self._announce(f"NIJA_HOME={shlex.quote(str(home))} nija tokens add walk --role read")
                 result = await self._trade(system)
                 if stay is not None:
                     stay(result)
@@ -105,6 +99,18 @@ class Demo:
             raise
         self._leave(home, keep=keep)
         return result
+
+    def _system(self, settings: Settings) -> LocalSystem:
+        return LocalSystem(
+            settings,
+            brokers=self._brokers,
+            paper=True,
+            seed=self._seed,
+            candles=self._candles,
+            api=True,
+            prepare=self._prepare,
+            announce=self._announce,
+        )
 
     def _leave(self, home: Path, *, keep: bool) -> None:
         """When the system has stopped: at the end, or interrupted."""
@@ -151,9 +157,13 @@ class Demo:
                             part.broker: await part.figures(engine, redis, disturbed=disturbed) for part in self._parts
                         }
                         latency_ms = Reports(engine).latency(limit=1_000_000)
+                await self._finish(system, engine)
             return figures, latency_ms
         finally:
             await redis.aclose()
+
+    async def _finish(self, system: LocalSystem, engine: Engine) -> None:
+        """Do what is left to do while the servers still run."""
 
     async def _warm_up(self, redis: Redis) -> None:
         """Wait until the masters are watched and every follower's account has been read."""
@@ -169,7 +179,7 @@ class Demo:
                 if time.monotonic() > deadline:
                     raise LocalSystemError(f"only {known} of {wanted} accounts were read in time")
                 await asyncio.sleep(POLL_SECONDS)
-        self._announce(f"{wanted} accounts read; the masters trade now, as a person would")
+        self._announce(f"{wanted} accounts read; {self._who_trades}")
 
     async def _place_and_watch(self, engine: Engine) -> None:
         """Place the orders, one a second at each broker, and show the copies arriving until all are settled."""

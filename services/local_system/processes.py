@@ -5,6 +5,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import datetime
 from pathlib import Path
 from typing import Final
 
@@ -39,6 +40,14 @@ class Surroundings:
         return self.log_folder / f"{name}.log"
 
 
+@dataclass(frozen=True, slots=True)
+class MarketSpan:
+    """The time of a candle file through which the markets of paper brokers move while their traders wait."""
+
+    since: datetime
+    until: datetime
+
+
 def server_spec(server: EmbeddedServer, around: Surroundings) -> ProcessSpec:
     """An embedded server that was prepared."""
     return ProcessSpec(
@@ -62,6 +71,7 @@ def paper_broker_spec(
     *,
     seed: int,
     candles: Path | None,
+    market: MarketSpan | None = None,
     lift_rate_limits: bool = False,
 ) -> ProcessSpec:
     """The paper broker of one broker, on a loopback port; its state outlives it in `data_folder`."""
@@ -69,6 +79,8 @@ def paper_broker_spec(
     arguments += ["--state", str(data_folder / f"{broker.value}.journal")]
     if candles is not None:
         arguments += ["--candles", str(candles.absolute())]
+    if market is not None:
+        arguments += ["--market-from", market.since.isoformat(), "--market-until", market.until.isoformat()]
     if lift_rate_limits:
         arguments.append("--no-rate-limits")
     name = f"paper_broker-{broker.value}"

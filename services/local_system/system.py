@@ -32,6 +32,7 @@ from services.local_system.logs import LogKeeper
 from services.local_system.paper_accounts import paper_variables
 from services.local_system.process import ProcessSpec
 from services.local_system.processes import (
+    MarketSpan,
     Surroundings,
     api_spec,
     paper_broker_spec,
@@ -75,6 +76,7 @@ class LocalSystem:
         paper: bool = False,
         seed: int = 7,
         candles: Path | None = None,
+        market: MarketSpan | None = None,
         lift_rate_limits: bool = False,
         api: bool = False,
         strategy: bool = False,
@@ -83,7 +85,7 @@ class LocalSystem:
         announce: Callable[[str], None] = print,
     ) -> None:
         """`brokers` are the enabled ones by default, and in paper mode the example broker. `seed` and `candles` set
-        paper prices.
+        paper prices. `market`: they have the times of the candles, and move while their traders wait.
 
         In paper mode no real account is used: the processes get no key and no URL of the user, and embedded servers
         have their own data. `prepare` replaces the accounts that paper mode makes by itself. `arrange` may add
@@ -99,12 +101,10 @@ class LocalSystem:
         self._brokers = tuple(brokers)
         self._paper = paper
         self._seed = seed
-        self._candles = candles
+        self._candles, self._market = candles, market
         self._lift_rate_limits = lift_rate_limits
-        self._api = api
-        self._strategy = strategy
-        self._prepare = prepare
-        self._arrange = arrange
+        self._api, self._strategy = api, strategy
+        self._prepare, self._arrange = prepare, arrange
         self._announce = announce
         self._home = settings.home.absolute()
         self._data = self._home / ("paper" if paper else "live")
@@ -211,9 +211,13 @@ class LocalSystem:
     def _base_variables(self) -> dict[str, str]:
         settings = self.settings
         if self._paper:
-            update: dict[str, bool] = {"rate_limits": not self._lift_rate_limits}
-            if settings.multi_broker_independent is None:
-                update["multi_broker_independent"] = True
+            update = {
+                "rate_limits": not self._lift_rate_limits,
+                "paper_market_clock": self._market is not None,
+                "multi_broker_independent": settings.multi_broker_independent is not False,
+                # No real money can leave a paper account, and Alpaca does not report what a key may do.
+                "allow_withdraw_keys": tuple(f"{broker.value}:master" for broker in Broker),
+            }
             settings = settings.with_variables({}).model_copy(update=update)
         return {**settings.environment(), "NIJA_SECRET_KEY": self._secret_key()}
 
@@ -275,6 +279,7 @@ class LocalSystem:
                     around,
                     seed=self._seed,
                     candles=self._candles,
+                    market=self._market,
                     lift_rate_limits=self._lift_rate_limits,
                 )
             )

@@ -11,9 +11,10 @@ from services.paper_broker.dialect import Dialect, Reply, Request
 from services.paper_broker.documents import BadRequest, Conflict, NotThere, answered, document, no_route, page
 from services.paper_broker.faults import Fault, Faults, InvalidFault
 from services.paper_broker.market_api import MarketApi
+from services.paper_broker.market_clock_api import MarketClockApi
 from services.paper_broker.order_log import shown_fill, shown_order
 from shared.domain.errors import InvalidAmount
-from shared.exchange.clock import MonotonicClock
+from shared.exchange.clock import MarketClock, MonotonicClock
 from shared.exchange.exchange import Exchange
 from shared.exchange.refusals import Refused
 
@@ -24,14 +25,22 @@ class Admin:
     """Serves `/paper/…`."""
 
     def __init__(
-        self, broker: str, exchange: Exchange, dialect: Dialect, faults: Faults, clock: MonotonicClock
+        self,
+        broker: str,
+        exchange: Exchange,
+        dialect: Dialect,
+        faults: Faults,
+        clock: MonotonicClock,
+        market: MarketClock | None = None,
     ) -> None:
+        """`market`: the time of a market in the past."""
         self._broker = broker
         self._exchange = exchange
         self._dialect = dialect
         self._faults = faults
         self._accounts = AccountsApi(exchange, dialect)
         self._market = MarketApi(exchange, dialect, clock)
+        self._market_clock = MarketClockApi(exchange, market)
 
     def answer(self, request: Request) -> Reply:
         """Serve one request: 400 for what is not understood, 404 for what is not there, 409 for what exists."""
@@ -52,6 +61,8 @@ class Admin:
                 return self._route_faults(request, parts[1:])
             case "price" | "market" | "quiet" | "clock":
                 return self._market.route(request, parts)
+            case "market-clock":
+                return self._market_clock.route(request)
         match request.method, parts:
             case "GET", ["health"]:
                 return self._health()

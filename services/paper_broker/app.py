@@ -10,6 +10,7 @@ import contextlib
 import gc
 import signal
 import sys
+from datetime import UTC, datetime
 from decimal import Decimal
 from pathlib import Path
 
@@ -25,8 +26,8 @@ from services.paper_broker.faults import Faults
 from services.paper_broker.server import MOST_BODY_BYTES, Server
 from shared.domain.errors import NijaError
 from shared.domain.identity import Broker
-from shared.exchange.candles import load_candles
-from shared.exchange.clock import MonotonicClock
+from shared.exchange.candles import Candles, load_candles
+from shared.exchange.clock import MarketClock, MonotonicClock, microseconds
 from shared.exchange.journal import Journal, JournalUnusable, JournalWriteFailed
 from shared.exchange.simulated import simulated_exchange
 from shared.exchange.state import State
@@ -63,6 +64,12 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--seed", type=int, default=1, help="prices and faults are the same for the same seed")
     parser.add_argument("--candles", type=Path, help=f"candle file whose prices {CANDLE_COIN} follows")
     parser.add_argument("--candle-seconds", type=Decimal, default=Decimal(1), help="how long one candle lasts")
+    parser.add_argument(
+        "--market-from",
+        type=_moment,
+        help="prices and candles have the times of the file, begin at this time, and move when a trader waits",
+    )
+    parser.add_argument("--market-until", type=_moment, help="where such a market ends; the end of the file without it")
     parser.add_argument("--state", type=Path, help="journal that is read at the start and appended to")
     parser.add_argument(
         "--no-rate-limits", action="store_true", help="lift the broker's rate limits; for benchmarks only"
@@ -78,10 +85,13 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
         raise WrongUse(f"--candle-seconds must be from {_LEAST_CANDLE_SECONDS} to {_MOST_CANDLE_SECONDS}")
     if not 0 <= options.port <= _HIGHEST_PORT:
         raise WrongUse(f"--port must be from 0 (any free port) to {_HIGHEST_PORT}")
+    market = _market_clock(options, market_candles)
     instruments = dialect.instruments
     state = State(instruments, journal)
     clock = MonotonicClock()
     anchor = _replayed(options, journal, state, clock)
+    if market is not None and state.market_moved_to is not None:
+        market.put(state.market_moved_to)
     replayed = (
         {} if market_candles is None else {s: market_candles for s, i in instruments.items() if i.base == CANDLE_COIN}
     )
@@ -91,6 +101,7 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
         seed=options.seed,
         candles=replayed,
         candle_microseconds=int(options.candle_seconds * 1_000_000),
+        market=market,
         started_at=anchor,
         fee_rates=dialect.fee_rates,
         identifiers=dialect.identifiers(options.seed),
@@ -108,7 +119,7 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
     server = Server(
         dialect=dialect,
         exchange=exchange,
-        admin=Admin(options.broker, exchange, dialect, faults, clock),
+        admin=Admin(options.broker, exchange, dialect, faults, clock, market),
         faults=faults,
         journal=journal,
         clock=clock,
@@ -121,6 +132,30 @@ async def _serve(options: argparse.Namespace, start: Start) -> int:
         return await _listen(options, server, faults, stopped, start)
     finally:
         journal.close()
+
+
+def _moment(text: str) -> datetime:
+    """Read a time of an option. Raises ArgumentTypeError."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a time such as 2022-01-04T00:00") from None
+    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+
+
+def _market_clock(options: argparse.Namespace, candles: Candles | None) -> MarketClock | None:
+    """Return the time of a market in the past; None: the market has the time of the machine. Raises WrongUse."""
+    if options.market_from is None:
+        if options.market_until is not None:
+            raise WrongUse("--market-until needs --market-from, where the market begins")
+        return None
+    if candles is None:
+        raise WrongUse("--market-from needs --candles, the file whose times it means")
+    until = candles.ends_at if options.market_until is None else options.market_until
+    if not candles.starts_at <= options.market_from < until <= candles.ends_at:
+        span = f"{candles.starts_at:%Y-%m-%dT%H:%M} to {candles.ends_at:%Y-%m-%dT%H:%M}"
+        raise WrongUse(f"--market-from must be before --market-until, and both in the file, {span} UTC")
+    return MarketClock(microseconds(options.market_from), microseconds(until))
 
 
 def _replayed(options: argparse.Namespace, journal: Journal, state: State, clock: MonotonicClock) -> int:

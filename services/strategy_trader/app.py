@@ -7,6 +7,8 @@ text that names the setting.
 """
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from functools import partial
 from typing import Final
@@ -17,11 +19,19 @@ from sqlalchemy import Engine
 
 from services.strategy_trader.execution.executor import StrategyExecutor, TradedAccount
 from services.strategy_trader.key_gate import wait_for_a_good_key
+from services.strategy_trader.market_time import MACHINE_TIME, MachineTime, PaperMarketTime
 from services.strategy_trader.same_account import KeyLoan, take_key_back
 from services.strategy_trader.serve import TraderLoop
 from services.strategy_trader.summary import log_summary
 from services.strategy_trader.venue import BrokerVenue
-from shared.config import Settings, database_is_usable, parse_broker, redis_is_usable, settings_of_stage
+from shared.config import (
+    ConfigurationError,
+    Settings,
+    database_is_usable,
+    parse_broker,
+    redis_is_usable,
+    settings_of_stage,
+)
 from shared.config.broker_variables import master_prefix
 from shared.config.capital import open_capital
 from shared.config.operator import action_context
@@ -87,8 +97,8 @@ async def run(settings: Settings, broker: Broker, record: StageRecord, start: St
                 and await wait_for_a_good_key(settings, engine, broker, stopping, duty)
                 and await _key_loan(settings, engine, broker).lend(stopping, duty)
             ):
-                async with open_capital(settings) as sources:
-                    await _trade(settings, broker, sources, stopping, duty)
+                async with _market_time(settings, broker, engine) as time, open_capital(settings, time.now) as sources:
+                    await _trade(settings, broker, sources, time, stopping, duty)
     finally:
         engine.dispose()
     log.info("strategy trader stopped")
@@ -116,8 +126,36 @@ def _key_loan(settings: Settings, engine: Engine, broker: Broker) -> KeyLoan:
     )
 
 
+@asynccontextmanager
+async def _market_time(
+    settings: Settings, broker: Broker, engine: Engine
+) -> AsyncIterator[MachineTime | PaperMarketTime]:
+    if settings.paper_market_clock:
+        unfinished = TraderStore(engine).of(broker, MASTER_ACCOUNT).unfinished
+        async with PaperMarketTime(paper_market_url(settings, broker), unfinished) as time:
+            yield time
+    else:
+        yield MACHINE_TIME
+
+
+def paper_market_url(settings: Settings, broker: Broker) -> str:
+    """Return the address of the paper broker whose time is followed. Raises ConfigurationError without one."""
+    url = settings.base_url(broker)
+    if url is None:
+        raise ConfigurationError(
+            f"NIJA_PAPER_MARKET_CLOCK is on, but {broker.name}_BASE_URL is not set: only the market of a paper broker "
+            "has a time of its own, so leave NIJA_PAPER_MARKET_CLOCK out"
+        )
+    return url
+
+
 async def _trade(
-    settings: Settings, broker: Broker, sources: CapitalSources, stopping: asyncio.Event, duty: Duty
+    settings: Settings,
+    broker: Broker,
+    sources: CapitalSources,
+    time: MachineTime | PaperMarketTime,
+    stopping: asyncio.Event,
+    duty: Duty,
 ) -> None:
     redis_url, keys, token = settings.redis_url_for(broker), BrokerKeys(broker), process_token()
     redis = guarded_redis(redis_url, keys)
@@ -137,7 +175,7 @@ async def _trade(
         hint=lambda: hints.publish(1),
     )
     loop = TraderLoop(
-        BrokerVenue(sources, name, settings.master_credentials(broker)),
+        BrokerVenue(sources, name, time, settings.assets, settings.master_credentials(broker)),
         TraderStore(engine).of(broker, MASTER_ACCOUNT),
         executor,
         orders,
@@ -146,6 +184,7 @@ async def _trade(
         duty,
         margin_memory=partial(CapitalStore(engine).change_margin_action, broker, MASTER_ACCOUNT),
         parameters=settings.strategy_parameters,
+        wait_for=time.wait_for if isinstance(time, PaperMarketTime) else None,
         summarize=lambda: log_summary(sources.connections, settings.enabled_brokers(), datetime.now(UTC)),
     )
     try:
@@ -177,6 +216,8 @@ def main() -> None:
         record = StageRecord.of_this_process(Stage.STRATEGY_TRADER)
         settings = settings_of_stage(start, broker, record=record)
         settings.redis_url_for(broker)
+        if settings.paper_market_clock:
+            paper_market_url(settings, broker)
         if not reason_not_to_trade(settings, broker):
             SecretBox(settings.secret_key)
         open_engine(settings.required_database_url()).dispose()

@@ -95,6 +95,7 @@ class Cycle:
                 await self._in_thread(self._books.closed_trades),
                 await self._in_thread(self._books.decided_candles),
                 self._dealer,
+                self._venue.market_time,
             )
             await self._decide_all(known, stopping, with_entries=state.funded)
             doubts += known.doubts
@@ -113,7 +114,7 @@ class Cycle:
         if with_entries:
             busy = self._dealer.bases
             pairs = [each for each in await self._venue.pairs(known.account) if each.base not in busy]
-            newest = _newest_candle(self._venue.now())
+            newest = _newest_candle(self._venue.market_now())
             others = [each for each in pairs if known.decided.get(each.symbol, newest - INTERVAL.length) < newest]
         windows = await self._windows([*held, *others], known)
         for instrument in held:
@@ -159,7 +160,7 @@ class Cycle:
         if stored is None:
             return
         bid = await self._bid(known, instrument)
-        account = known.trader_account(self._venue.now(), instrument, bid)
+        account = known.trader_account(self._venue.market_now(), instrument, bid)
         decision = decide(window, stored.position, account, self._parameters)
         decision_id = self._name(known.number, symbol)
         if decision.signal is not None:
@@ -193,12 +194,15 @@ class Cycle:
         self, known: CycleFacts, instrument: Instrument, window: Window, stopping: asyncio.Event
     ) -> None:
         symbol = instrument.symbol
-        decision = decide(window, None, known.trader_account(self._venue.now(), instrument), self._parameters)
+        decision = decide(window, None, known.trader_account(self._venue.market_now(), instrument), self._parameters)
         if isinstance(decision, Enter):
             # Only an entry asks for the regime by the 4-hour ATR, so only an entry costs the request.
             atr_pct = await self._venue.atr_pct(instrument)
             decision = decide(
-                window, None, known.trader_account(self._venue.now(), instrument, atr_pct=atr_pct), self._parameters
+                window,
+                None,
+                known.trader_account(self._venue.market_now(), instrument, atr_pct=atr_pct),
+                self._parameters,
             )
         decision_id = self._name(known.number, symbol)
         known.note_faults(instrument, decision)
@@ -234,7 +238,7 @@ class Cycle:
         if stored is None or known.stop is not None or not self._dealer.may_sell(symbol):
             return False
         instrument = stored.position.instrument
-        account = known.trader_account(self._venue.now(), instrument, await self._bid(known, instrument))
+        account = known.trader_account(self._venue.market_now(), instrument, await self._bid(known, instrument))
         sale = whole_exit(stored.position, account, ExitReason.ROOM, self._parameters)
         if sale is None:
             return False

@@ -1,6 +1,6 @@
 """Holds what one cycle knows, and derives what the strategy and the capital gate have to know of the account."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -30,6 +30,8 @@ class CycleFacts:
     decided: Mapping[Symbol, datetime]
     """The newest candle of each pair for which an entry was decided."""
     dealer: Dealer
+    market_time: Callable[[datetime], datetime]
+    """Returns the time of the market's candles at a moment."""
     prices: dict[Symbol, Decimal] = field(default_factory=dict)
     scores: dict[Symbol, int] = field(default_factory=dict)
     """The present score of each position."""
@@ -44,7 +46,7 @@ class CycleFacts:
         mine = sum((each.value for each in own if each.instrument.base == instrument.base), ZERO)
         streak = LossStreak()
         for trade in self.trades:
-            streak = streak.after_close(trade.profit, trade.closed_at)
+            streak = streak.after_close(trade.profit, self.market_time(trade.closed_at))
         return TraderAccount(
             at=now,
             instrument=instrument,

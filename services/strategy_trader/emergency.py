@@ -86,14 +86,14 @@ class EmergencyWatch:
         found = self._dealer.positions.get(stored.symbol)
         if bid is None or found is None or not self._may_sell(found):
             return
-        account = sale_account(found.position, bid, self._venue.now())
+        account = sale_account(found.position, bid, self._venue.market_now())
         sale = emergency_exit(found.position, account, self._parameters)
         if sale is None and flatten:
             sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)
         if sale is None and (flatten or is_emergency(bid, found.position.average_price, self._parameters)):
             await self._dealer.write_off_rest(found.symbol, bid)
         if sale is not None:
-            milliseconds = int(account.at.timestamp() * 1000)
+            milliseconds = int(self._venue.now().timestamp() * 1000)
             pair = f"{found.symbol.base}-{found.symbol.quote}"
             name = DecisionId(f"{self._venue.broker.value}-{sale.reason.value}-{milliseconds}-{pair}")
             await self._dealer.sell_at_once(name, sale)

@@ -157,7 +157,7 @@ class MarginWatch:
         if stored is None or bid is None or not is_demanded(action, facts, now):
             return None
         position = stored.position
-        account = sale_account(position, bid, now, margin_used_pct=facts.margin_used_pct)
+        account = sale_account(position, bid, self._venue.market_now(), margin_used_pct=facts.margin_used_pct)
         quantity = cut.quantity if action.kind is ZoneAction.REDUCE else position.quantity
         return part_exit(position, account, _REASONS[action.kind], quantity, self._parameters)
 

@@ -6,6 +6,7 @@ no two processes run the same one. No failure ends the loop.
 
 import asyncio
 from collections.abc import Awaitable, Callable, Coroutine
+from datetime import datetime
 from time import monotonic
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from services.strategy_trader.cycle import Cycle, is_refusal
 from services.strategy_trader.dealer import Dealer
 from services.strategy_trader.emergency import UPDATE_SECONDS, EmergencyWatch
 from services.strategy_trader.margin import MARGIN_SECONDS, MarginMemory, MarginWatch
+from services.strategy_trader.market_time import WaitFor
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.repeat import repeat
 from services.strategy_trader.venue import TraderVenue
@@ -32,6 +34,7 @@ from shared.running import wait
 SUMMARY_CYCLES: Final = 10
 LATE_SECONDS: Final = 15.0
 """A process that takes over runs the present cycle if it began at most so long ago, and no process has taken it."""
+LONGEST_PAUSE_SECONDS: Final = 10.0
 _REDIS_AWAY_SECONDS: Final = 1.0
 
 Summarize = Callable[[], Awaitable[None]]
@@ -60,8 +63,12 @@ class TraderLoop:
         summarize: Summarize = no_summary,
         in_thread: InThread = asyncio.to_thread,
         pause: Pause = wait,
+        wait_for: WaitFor | None = None,
     ) -> None:
-        """`process`: names this process among all that may trade the account."""
+        """`process`: names this process among all that may trade the account.
+
+        `wait_for`: waits for the next cycle; without it, `pause` does so in parts.
+        """
         self._venue = venue
         self._books = books
         self._executor = executor
@@ -74,6 +81,7 @@ class TraderLoop:
         self._summarize = summarize
         self._in_thread = in_thread
         self._pause = pause
+        self._wait_for = wait_for or self._wait_in_parts
 
     async def serve(self, lease: Lease, stopping: asyncio.Event) -> None:
         """Trade whenever this process holds the lease, until `stopping`."""
@@ -126,17 +134,17 @@ class TraderLoop:
         ]
 
     async def _run_cycles(self, cycle: Cycle, stopping: asyncio.Event) -> None:
-        now = self._venue.now()
+        now = self._venue.market_now()
         number = self._schedule.number_at(now)
         if (now - self._schedule.starts_at(number)).total_seconds() > LATE_SECONDS:
             number += 1
         done = 0
         while not stopping.is_set():
             starts_at = self._schedule.starts_at(number)
-            seconds = (starts_at - self._venue.now()).total_seconds()
+            seconds = (starts_at - self._venue.market_now()).total_seconds()
             if seconds > 0:
                 log.info("waiting for the next cycle", cycle=number, seconds=round(seconds, 1))
-                await self._wait(stopping, seconds)
+                await self._wait(stopping, starts_at)
                 if stopping.is_set():
                     return
             try:
@@ -153,15 +161,17 @@ class TraderLoop:
             if done % SUMMARY_CYCLES == 0:
                 await self._show_summary()
             # A cycle that took too long is not made up for.
-            number = max(number + 1, self._schedule.number_at(self._venue.now()))
+            number = max(number + 1, self._schedule.number_at(self._venue.market_now()))
 
-    async def _wait(self, stopping: asyncio.Event, seconds: float) -> None:
-        """Wait in parts, because the process says meanwhile that it lives."""
-        while seconds > 0 and not stopping.is_set():
-            part = min(seconds, 10.0)
-            await self._pause(stopping, part)
+    async def _wait(self, stopping: asyncio.Event, starts_at: datetime) -> None:
+        while self._venue.market_now() < starts_at and not stopping.is_set():
+            await self._wait_for(stopping, starts_at)
             self._duty.worked()
-            seconds -= part
+
+    async def _wait_in_parts(self, stopping: asyncio.Event, moment: datetime) -> None:
+        """Wait for a while at most, because the process says meanwhile that it lives."""
+        seconds = (moment - self._venue.market_now()).total_seconds()
+        await self._pause(stopping, min(max(seconds, 0.0), LONGEST_PAUSE_SECONDS))
 
     async def _one(self, cycle: Cycle, number: int, stopping: asyncio.Event) -> None:
         began_at = self._venue.now()
@@ -176,7 +186,7 @@ class TraderLoop:
         else:
             state = await self._run(cycle, number, state, stopping)
         await self._in_thread(self._books.store_state, number, self._process, self._venue.now(), state)
-        await self._in_thread(self._books.forget_holds, began_at)
+        await self._in_thread(self._books.forget_holds, self._venue.market_now())
 
     async def _run(self, cycle: Cycle, number: int, state: TraderState, stopping: asyncio.Event) -> TraderState:
         log.info("cycle started", cycle=number, status=state.health.status.value)

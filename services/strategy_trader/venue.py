@@ -5,15 +5,15 @@ reads it there. An account that is not watched at the moment is an error, and ne
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from decimal import Decimal
-from time import monotonic
 from typing import Final, Protocol
 
 from redis import Redis as BlockingRedis
 
+from services.strategy_trader.market_time import MACHINE_TIME, MarketTime
 from shared.brokers.port.account import HasTradingHours
 from shared.brokers.port.market_data import MarketData
 from shared.brokers.registry import profile_of
@@ -51,7 +51,7 @@ from shared.queries.capital.sources import AccountName, CapitalSources
 from shared.queries.stops import read_stop
 from shared.queries.traders import connected_brokers
 
-ATR_LASTS_SECONDS: Final = 900.0
+ATR_LASTS: Final = timedelta(minutes=15)
 PRICE_LASTS: Final = timedelta(seconds=10)
 """A list of prices is read every two seconds. An older one says nothing about the present."""
 _UNFINISHED: Final = 2
@@ -114,7 +114,17 @@ class TraderVenue(Protocol):
 
     broker: Broker
 
-    def now(self) -> datetime: ...
+    def now(self) -> datetime:
+        """The present time. Ages and deadlines follow it."""
+        ...
+
+    def market_now(self) -> datetime:
+        """The time of the market's candles. Cycles and decisions follow it. It differs only on a paper market."""
+        ...
+
+    def market_time(self, at: datetime) -> datetime:
+        """The time of the market's candles at a moment of the past."""
+        ...
 
     async def account(self) -> VenueAccount: ...
 
@@ -140,14 +150,26 @@ class TraderVenue(Protocol):
 class BrokerVenue:
     """The venue of a real account: its broker, Redis and PostgreSQL. Implements `TraderVenue`."""
 
-    def __init__(self, sources: CapitalSources, name: AccountName, credentials: Credentials | None = None) -> None:
-        """`credentials`: a key for which the broker shows its trading hours."""
+    def __init__(
+        self,
+        sources: CapitalSources,
+        name: AccountName,
+        time: MarketTime = MACHINE_TIME,
+        assets: Collection[str] = (),
+        credentials: Credentials | None = None,
+    ) -> None:
+        """`assets`: the only ones that are bought; none: all that the size of the account and the settings allow.
+
+        `credentials`: a key for which the broker shows its trading hours.
+        """
         self.broker = name.broker
+        self._time = time
+        self._assets = assets
         self._sources = sources
         self._name = name
         self._credentials = credentials
         self._keys = BrokerKeys(name.broker)
-        self._atr: dict[Symbol, tuple[float, Decimal | None]] = {}
+        self._atr: dict[Symbol, tuple[datetime, Decimal | None]] = {}
 
     @property
     def _redis(self) -> BlockingRedis:
@@ -156,6 +178,14 @@ class BrokerVenue:
     def now(self) -> datetime:
         """The present time."""
         return self._sources.now()
+
+    def market_now(self) -> datetime:
+        """The time of the market's candles."""
+        return self._time.now()
+
+    def market_time(self, at: datetime) -> datetime:
+        """The time of the market's candles at a moment of the past."""
+        return self._time.at(at)
 
     async def account(self) -> VenueAccount:
         """Read the account. Raises AccountUnusable, AccountNotRead, RedisError, DatabaseUnavailable."""
@@ -169,7 +199,9 @@ class BrokerVenue:
         """The pairs that the account may trade. Raises RedisError."""
         quotes = profile_of(self.broker).cash_currencies
         equity, stocks = account.facts.equity, self._sources.stocks
-        symbols = [Symbol(asset, quote) for asset in (*rules_for(equity).assets, *stocks) for quote in quotes]
+        allowed = (*rules_for(equity).assets, *stocks)
+        assets = [asset for asset in allowed if not self._assets or asset in self._assets]
+        symbols = [Symbol(asset, quote) for asset in assets for quote in quotes]
         listed = await asyncio.to_thread(listed_instruments, self._redis, self._keys, symbols)
         return traded_pairs(listed.values(), equity, free=account.free, quotes=quotes, stocks=stocks)
 
@@ -197,10 +229,10 @@ class BrokerVenue:
 
     async def atr_pct(self, instrument: Instrument) -> Decimal | None:
         """ATR of 4-hour candles in percent of the price; None: unknown. It is remembered for a quarter of an hour."""
-        known = self._atr.get(instrument.symbol)
-        if known is None or known[0] < monotonic():
+        known, now = self._atr.get(instrument.symbol), self.market_now()
+        if known is None or known[0] < now:
             market = await read_market(self._sources, self.broker, instrument)
-            known = (monotonic() + ATR_LASTS_SECONDS, market.facts.atr_pct)
+            known = (now + ATR_LASTS, market.facts.atr_pct)
             if market.facts.atr_pct is not None:
                 self._atr[instrument.symbol] = known
         return known[1]

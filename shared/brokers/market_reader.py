@@ -4,7 +4,7 @@ A broker's own reader adds one request of each kind. This base checks what is as
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, Self
 
@@ -19,11 +19,18 @@ from shared.domain.symbol import Symbol
 CLOCKS_DIFFER_BY = timedelta(seconds=2)
 
 
+def utc_now() -> datetime:
+    """The time of this machine."""
+    return datetime.now(UTC)
+
+
 class MarketReader(ABC):
     """A `MarketData` of one broker. Methods raise BrokerError."""
 
     broker_name: str
     candle_limits: CandleLimits
+    now: Callable[[], datetime] = staticmethod(utc_now)
+    """The present time of the market, by which candles are closed. Only a market in the past has another one."""
 
     @abstractmethod
     def wire_name(self, symbol: Symbol) -> str | None:
@@ -49,7 +56,7 @@ class MarketReader(ABC):
     ) -> list[Candle]:
         name = self._listed(symbol)
         self._check(interval, limit)
-        before = datetime.now(UTC) + interval.length
+        before = self.now() + interval.length
         found: dict[datetime, Candle] = {}
         while len(found) < limit and (since is None or before > since):
             count = min(limit - len(found), self.candle_limits.per_request)
@@ -98,11 +105,15 @@ def candle(
     base_volume: Any,
     *,
     is_closed: bool | None = None,
+    now: datetime | None = None,
 ) -> Candle:
-    """A candle of a reply; `prices` are open, high, low and close. `is_closed`: None where the broker does not say."""
+    """A candle of a reply; `prices` are open, high, low and close.
+
+    `is_closed`: None where the broker does not say. `now` is needed then.
+    """
     opened, high, low, close = (parse_amount(price) for price in prices)
     if is_closed is None:
-        is_closed = datetime.now(UTC) >= opened_at + interval.length + CLOCKS_DIFFER_BY
+        is_closed = (now or utc_now()) >= opened_at + interval.length + CLOCKS_DIFFER_BY
     return Candle(
         opened_at=opened_at,
         interval=interval,

@@ -3,6 +3,7 @@
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from functools import cache
+from time import monotonic
 
 from shared.brokers.limits import PatientLimits
 from shared.brokers.port.connection import BrokerConnection
@@ -17,21 +18,28 @@ from shared.messaging.nonces import RedisNonceSource
 from shared.messaging.rate_limits import RedisRateLimits
 from shared.messaging.scripts import ScriptRunner
 from shared.queries.capital.markets import OpenMarkets
-from shared.queries.capital.sources import CapitalSources
+from shared.queries.capital.sources import CapitalSources, Clock, Memory, utc_now
 
 
 @asynccontextmanager
-async def open_capital(settings: Settings) -> AsyncIterator[CapitalSources]:
-    """Open the servers and the markets.
+async def open_capital(settings: Settings, market_now: Clock = utc_now) -> AsyncIterator[CapitalSources]:
+    """Open the servers and the markets. `market_now`: the time of the markets' candles.
 
     Raises ConfigurationError, DatabaseUnavailable, DatabaseUnusable, SchemaOutdated.
     """
     async with AsyncExitStack() as stack:
         connections = stack.enter_context(open_connections(settings, redis=True, pool_size=2))
-        yield CapitalSources(connections=connections, markets=open_markets(settings, stack), stocks=settings.stocks)
+        clock = monotonic if market_now is utc_now else lambda: market_now().timestamp()
+        yield CapitalSources(
+            connections=connections,
+            markets=open_markets(settings, stack, market_now),
+            stocks=settings.stocks,
+            closes=Memory(clock),
+            ranges=Memory(clock),
+        )
 
 
-def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
+def open_markets(settings: Settings, stack: AsyncExitStack, market_now: Clock = utc_now) -> OpenMarkets:
     """Return the markets of all brokers; a connection is opened by the first question. The end of `stack` closes all.
 
     Requests are counted together with those of all other processes, so questions do not exceed the limits of a broker.
@@ -64,7 +72,7 @@ def open_markets(settings: Settings, stack: AsyncExitStack) -> OpenMarkets:
             connection.budget = connection.budget.at(Priority.BACKGROUND)
         return connection
 
-    markets = OpenMarkets(new_connection)
+    markets = OpenMarkets(new_connection, market_now=market_now)
     stack.push_async_callback(servers.aclose)
     stack.push_async_callback(markets.close)
     return markets

@@ -97,14 +97,18 @@ class Settings(BaseSettings):
     """NIJA_ALLOW_WITHDRAW_KEYS: accounts whose keys may be ones that may withdraw, as `kraken:alice,alpaca:master`."""
     stocks: Stocks = DEFAULT_STOCKS
     """NIJA_STOCKS: the stocks that the strategy may buy, as `AAPL,MSFT,SPY`."""
+    assets: Stocks = ()
+    """NIJA_ASSETS: the only assets that the strategy may buy, as `BTC,ETH`; none: all that the account's size allows."""
     multi_broker_independent: bool | None = Field(default=None, validation_alias="MULTI_BROKER_INDEPENDENT")
     """MULTI_BROKER_INDEPENDENT: whether the strategy trades the master accounts; None: on paper only."""
     trader_cycle_seconds: Seconds = CYCLE_SECONDS
     """NIJA_TRADER_CYCLE_SECONDS: from one cycle of a broker's trader to the next."""
+    paper_market_clock: bool = False
+    """NIJA_PAPER_MARKET_CLOCK: the traders follow the time of a paper broker's market, which is in the past."""
     strategy: StrategyChanges = ()
     """NIJA_STRATEGY: parameters of the strategy that differ from their defaults, as `emergency=0.02,conditions=4`."""
     rate_limits: bool = True
-    """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Only benchmarks lift them."""
+    """NIJA_RATE_LIMITS: keep within the brokers' limits. Paper brokers have the same limits. Benchmarks lift them."""
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     log_format: Literal["json", "console"] = "json"
     log_file: Path | None = None

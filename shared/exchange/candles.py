@@ -34,11 +34,13 @@ class Bar:
     low: Decimal
     close: Decimal
     quote_volume: Decimal
+    traded: Decimal | None = None
+    """The volume in base currency; None: the quote volume at the closing price."""
 
     @property
     def base_volume(self) -> Decimal:
-        """The traded volume in base currency, at the closing price."""
-        return self.quote_volume / self.close
+        """The traded volume in base currency."""
+        return self.quote_volume / self.close if self.traded is None else self.traded
 
 
 @dataclass(frozen=True, slots=True)

@@ -64,14 +64,15 @@ class Exchange:
         fee_rates: ChargeRates,
         identifiers: Identifiers,
         clock: Callable[[], int],
+        market_clock: Callable[[], int] | None = None,
         buying_power: BuyingPower | None = None,
     ) -> None:
+        """`market_clock`: the time of prices and candles, where it is not that of orders and logs."""
         self._buying_power = buying_power
-        self.instruments = instruments
-        self.market = market
-        self.state = state
+        self.instruments, self.market, self.state = instruments, market, state
         self.fee_rates = fee_rates
         self.clock = clock
+        self.market_clock = market_clock or clock
         self._identifiers = identifiers
         self._books: dict[Symbol, SimulatedBook] = {}
         self._resting: dict[Symbol, dict[str, Order]] = {}
@@ -84,7 +85,7 @@ class Exchange:
     def price(self, symbol: Symbol) -> Decimal:
         """The price of a listed pair now."""
         pinned = self.state.pinned_prices.get(symbol)
-        return self.market.price(symbol, self.clock()) if pinned is None else pinned
+        return self.market.price(symbol, self.market_clock()) if pinned is None else pinned
 
     def mode(self, symbol: Symbol) -> MarketMode:
         """The mode of a pair's market."""
@@ -111,8 +112,7 @@ class Exchange:
 
     def candles(self, symbol: Symbol, interval: Interval, limit: int) -> list[Candle]:
         """The newest `limit` candles, oldest first, as far as there is history; the last one is not closed."""
-        instrument = self._instrument(symbol)
-        now = self.clock()
+        instrument, now = self._instrument(symbol), self.market_clock()
         length = int(interval.length.total_seconds())
         newest = now // _MICROSECONDS // length * length
         return [

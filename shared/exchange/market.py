@@ -38,7 +38,12 @@ class Market:
         self._prices: dict[Symbol, tuple[int, Decimal]] = {}
         self._minutes: dict[tuple[Symbol, int], Bar] = {}
         self._days: dict[Symbol, tuple[int, Bar]] = {}
+        self._periods: dict[tuple[Symbol, int, int], Bar] = {}
         self._quiet: dict[Symbol, set[int]] = {}
+
+    @property
+    def _oldest_minute(self) -> int:
+        return self._anchor // MINUTE_MICROSECONDS - HISTORY_MINUTES
 
     def price(self, symbol: Symbol, now: int) -> Decimal:
         """The price at `now`."""
@@ -67,9 +72,8 @@ class Market:
     def minutes(self, symbol: Symbol, first: int, now: int) -> list[TimedBar]:
         """Candles of each minute of the clock from minute `first` (minutes since 1970) to the one at `now`."""
         last = now // MINUTE_MICROSECONDS
-        oldest = self._anchor // MINUTE_MICROSECONDS - HISTORY_MINUTES
         found: list[TimedBar] = []
-        for minute in range(max(first, oldest), last + 1):
+        for minute in range(max(first, self._oldest_minute), last + 1):
             key = (symbol, minute)
             candle = self._minutes.get(key)
             if candle is None:
@@ -93,7 +97,9 @@ class Market:
         The last one is not over. A period without a trade has the price before it and no volume; brokers that leave
         such periods out ask for `with_quiet=False`.
         """
-        quiet = self._quiet.get(symbol, set())
+        quiet = self._quiet.get(symbol)
+        if quiet is None:
+            return self._without_quiet(symbol, period_seconds, first_second, now)
         first_minute = first_second // period_seconds * period_seconds // _MINUTE_SECONDS
         grouped: dict[int, list[Bar]] = {}
         last_price: Decimal | None = None
@@ -112,6 +118,27 @@ class Market:
                 grouped.setdefault(timed.starts_at // period_seconds * period_seconds, []).append(bar)
         periods = ((start, merged(group)) for start, group in grouped.items())
         return [TimedBar(start, whole) for start, whole in periods if whole is not None]
+
+    def _without_quiet(self, symbol: Symbol, period_seconds: int, first_second: int, now: int) -> list[TimedBar]:
+        """The same where something is traded in every minute. A period that is over is computed once."""
+        present = now // MINUTE_MICROSECONDS * _MINUTE_SECONDS
+        first = max(first_second, self._oldest_minute * _MINUTE_SECONDS) // period_seconds * period_seconds
+        found: list[TimedBar] = []
+        for start in range(first, present + 1, period_seconds):
+            key = symbol, period_seconds, start
+            whole = self._periods.get(key)
+            if whole is None:
+                last = min(start + period_seconds - _MINUTE_SECONDS, present)
+                minutes = self.minutes(
+                    symbol, start // _MINUTE_SECONDS, min(now, (last + _MINUTE_SECONDS) * 1_000_000 - 1)
+                )
+                whole = merged([timed.bar for timed in minutes])
+                if whole is None:
+                    continue
+                if start + period_seconds <= present:
+                    self._periods[key] = whole
+            found.append(TimedBar(start, whole))
+        return found
 
     def day(self, symbol: Symbol, now: int) -> Bar:
         """The last 24 hours as one bar, computed once a minute."""

@@ -82,14 +82,30 @@ class SeededWalk:
         return path[abs(number)]
 
 
+class StandingPrice:
+    """A pair whose price never moves, with a little volume."""
+
+    def __init__(self, instrument: PaperInstrument) -> None:
+        price = instrument.start_price
+        self._bar = Bar(price, price, price, price, Decimal(_LEAST_VOLUME))
+
+    def candle(self, number: int) -> Bar | None:
+        return None if number < -HISTORY_MINUTES else self._bar
+
+    def span(self, first: int, last: int) -> Bar | None:
+        """As one candle."""
+        return merged([self._bar] * (last - first + 1))
+
+
 class CandleReplay:
     """A candle file, one candle after the other; after the last one its close stands."""
 
-    def __init__(self, instrument: PaperInstrument, candles: Candles) -> None:
+    def __init__(self, instrument: PaperInstrument, candles: Candles, history: int | None = None) -> None:
+        """`history`: how many candles of the file lie before number 0; None: up to a tenth of the file."""
         tick = instrument.price_tick
         self._rows = candles.rows
         self._tick = tick
-        self._warm_up = min(_WARM_UP_CANDLES, len(candles.rows) // 10)
+        self._warm_up = min(_WARM_UP_CANDLES, len(candles.rows) // 10) if history is None else history
 
     def candle(self, number: int) -> Bar | None:
         row = number + self._warm_up
@@ -105,6 +121,7 @@ class CandleReplay:
             raw.low.quantize(self._tick),
             raw.close.quantize(self._tick),
             raw.quote_volume,
+            raw.base_volume,
         )
 
     def span(self, first: int, last: int) -> Bar | None:
@@ -121,4 +138,5 @@ def merged(candles: list[Bar]) -> Bar | None:
         low=min(candle.low for candle in candles),
         close=candles[-1].close,
         quote_volume=sum((candle.quote_volume for candle in candles), Decimal(0)),
+        traded=sum((candle.base_volume for candle in candles), Decimal(0)),
     )

@@ -7,11 +7,12 @@ from typing import Final
 from shared.domain.symbol import Symbol
 from shared.exchange.candles import Candles
 from shared.exchange.charges import ChargeRates
+from shared.exchange.clock import MarketClock, microseconds
 from shared.exchange.exchange import BuyingPower, Exchange, Identifiers
 from shared.exchange.instruments import INSTRUMENTS, PaperInstrument
 from shared.exchange.journal import Journal
 from shared.exchange.market import MINUTE_MICROSECONDS, Market
-from shared.exchange.prices import CandleReplay, PriceFeed, SeededWalk
+from shared.exchange.prices import CandleReplay, PriceFeed, SeededWalk, StandingPrice
 from shared.exchange.state import State
 
 USUAL_FEES: Final = ChargeRates(taker=Decimal("0.0026"), maker=Decimal("0.0016"))
@@ -25,6 +26,7 @@ def simulated_exchange(
     seed: int = 1,
     candles: Mapping[Symbol, Candles] | None = None,
     candle_microseconds: int = MINUTE_MICROSECONDS,
+    market: MarketClock | None = None,
     started_at: int | None = None,
     fee_rates: ChargeRates = USUAL_FEES,
     identifiers: Identifiers = NUMBERED,
@@ -35,12 +37,21 @@ def simulated_exchange(
 
     `clock` returns microseconds since 1970. The prices of a symbol follow its entry in `candles`, or else a random
     walk that `seed` fixes; one candle lasts `candle_microseconds`. `state` carries the accounts of an earlier run.
-    `buying_power`: for a broker that lends money.
+    `market`: the time of prices and candles. They pass at the times of the files then, and the pairs without a file
+    stand. `buying_power`: for a broker that lends money.
     """
+    if market is not None:
+        started_at, candle_microseconds = market.starts_at, MINUTE_MICROSECONDS
     feeds: dict[Symbol, PriceFeed] = {}
     for symbol, instrument in instruments.items():
         file = (candles or {}).get(symbol)
-        feeds[symbol] = SeededWalk(instrument, seed) if file is None else CandleReplay(instrument, file)
+        if file is None:
+            feeds[symbol] = SeededWalk(instrument, seed) if market is None else StandingPrice(instrument)
+        else:
+            history = (
+                None if market is None else (market.starts_at - microseconds(file.starts_at)) // MINUTE_MICROSECONDS
+            )
+            feeds[symbol] = CandleReplay(instrument, file, history)
     return Exchange(
         instruments=instruments,
         market=Market(feeds, clock() if started_at is None else started_at, candle_microseconds),
@@ -48,5 +59,6 @@ def simulated_exchange(
         fee_rates=fee_rates,
         identifiers=identifiers,
         clock=clock,
+        market_clock=market,
         buying_power=buying_power,
     )

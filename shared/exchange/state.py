@@ -47,6 +47,8 @@ class State:
         self.pinned_prices: dict[str, Decimal] = {}
         self.market_modes: dict[str, MarketMode] = {}
         self.largest_market_orders: dict[str, Decimal] = {}
+        self.market_moved_to: int | None = None
+        """Where a market in the past stands, in microseconds since 1970; None: it has not moved."""
         self._instruments = instruments
         self._journal = journal
         self._readers: dict[str, Callable[..., None]] = {
@@ -61,6 +63,7 @@ class State:
             "largest": self._read_largest,
             "key": self._read_key,
             "access": self._read_access,
+            "market": self._read_market,
         }
 
     def replay(self, event: Event) -> None:
@@ -189,6 +192,11 @@ class State:
             self.largest_market_orders[symbol] = quantity
         self._journal.record(["largest", symbol, None if quantity is None else str(quantity)])
 
+    def move_market(self, moment: int) -> None:
+        """Remember where a market in the past stands."""
+        self._read_market(moment)
+        self._journal.record(["market", moment])
+
     def spent_currency(self, order: Order) -> str:
         """What the order gives away and therefore holds."""
         instrument = self._instruments[order.symbol]
@@ -208,6 +216,9 @@ class State:
 
     def _read_access(self, api_key: str, permissions: list[str], addresses: list[str]) -> None:
         self.change_access(self.keys[api_key], frozenset(permissions), frozenset(addresses))
+
+    def _read_market(self, moment: int) -> None:
+        self.market_moved_to = moment
 
     def _read_mode(self, symbol: Symbol, mode: str) -> None:
         self.set_market_mode(symbol, MarketMode(mode))

@@ -56,6 +56,12 @@ class TraderStore:
             rows = connection.execute(wanted).mappings()
             return [StoredTrader.model_validate(dict(row)) for row in rows]
 
+    def decisions(self, broker: Broker) -> list[StoredDecision]:
+        """All decisions on a broker's master account that are still stored, oldest first."""
+        wanted = select(_DECISIONS).filter_by(broker=broker.value).order_by(_DECISIONS.c.decided_at)
+        with transaction(self._engine) as connection:
+            return [StoredDecision.model_validate(dict(row)) for row in connection.execute(wanted).mappings()]
+
     def of(self, broker: Broker, master_account: MasterAccount) -> "TraderBooks":
         """The books of one account."""
         return TraderBooks(self._engine, broker, master_account)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+from tests.support.candle_file import minutes_file
+
 Nija = Callable[..., Any]
 SECRET = "c2VjcmV0LW9mLWEtdGVzdA=="
 KEYS = {"NIJA_FOLLOWER_API_KEY": "key-of-a-test", "NIJA_FOLLOWER_API_SECRET": SECRET}
@@ -84,7 +86,7 @@ def test_a_bad_import_row_is_named_and_no_row_is_imported(running: Any, nija: Ni
         (f"{HEADER}\n2022-01-01T00:00:00Z,2,3,1,abc,9\n", ["row 2", "close is 'abc', which is not a number"]),
     ],
 )
-@pytest.mark.parametrize("command", [["demo"], ["up", "--paper"]])
+@pytest.mark.parametrize("command", [["demo"], ["demo", "--strategy"], ["up", "--paper"]])
 def test_a_faulty_candle_file_is_told_before_anything_starts(
     nija: Nija, tmp_path: Path, command: list[str], text: str, said: list[str]
 ) -> None:
@@ -96,6 +98,35 @@ def test_a_faulty_candle_file_is_told_before_anything_starts(
     for words in [str(file), *said]:
         assert words in done.stderr
     assert not (tmp_path / ".nija").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "--strategy needs --candles FILE: a CSV file of one-minute candles"),
+        (("--candles", "file", "--stay"), "leave out --fills and --stay"),
+        (("--candles", "file", "--fills", "3"), "leave out --fills and --stay"),
+        (("--candles", "file", "--hours", "1000"), "--hours"),
+        (("--candles", "file", "--from", "noon"), "--from is 'noon'; it should be a day or a time"),
+        (("--candles", "file", "--from", "2024-01-02"), "--from 2024-01-02T00:00 is too early: the file begins at"),
+        (("--candles", "file"), "48 hours from 2024-01-04T00:00 end later; choose an earlier --from, fewer --hours"),
+    ],
+)
+def test_what_the_strategy_cannot_trade_is_named_before_anything_starts(
+    nija: Nija, tmp_path: Path, options: tuple[str, ...], said: str
+) -> None:
+    """Exit code 2, and no server was started. The file has a day and a few hours."""
+    file = str(minutes_file(tmp_path))
+    done = nija("demo", "--strategy", *(file if option == "file" else option for option in options))
+    assert done.returncode == 2
+    assert said in " ".join(done.stderr.split())
+    assert not (tmp_path / ".nija").exists()
+
+
+def test_the_time_of_candles_belongs_to_the_strategy(nija: Nija) -> None:
+    """A person trades at any price, so --from and --hours would do nothing."""
+    done = nija("demo", "--hours", "3")
+    assert (done.returncode, "add --strategy, or leave them out" in done.stderr) == (2, True)
 
 
 def test_a_second_up_says_who_runs(running: Any, nija: Nija) -> None:

@@ -94,6 +94,12 @@ class WorldVenue:
     def now(self) -> datetime:
         return self.time.now()
 
+    def market_now(self) -> datetime:
+        return self.time.now()
+
+    def market_time(self, at: datetime) -> datetime:
+        return at
+
     async def account(self) -> VenueAccount:
         if self.refused:
             raise AccountUnusable("the account cannot be watched: invalid key", refused=True)
@@ -126,7 +132,7 @@ class WorldVenue:
         self.candles_read += 1
         if self.market_down:
             raise NotSent("no connection")
-        passed = (self.now() - BEGINS_AT) // FIVE_MINUTES * FIVE_MINUTES
+        passed = (self.market_now() - BEGINS_AT) // FIVE_MINUTES * FIVE_MINUTES
         candles = CANDLES if instrument.base == INSTRUMENT.base else self.other_candles
         shift = BEGINS_AT + passed - candles[-1].closes_at
         return [candle.model_copy(update={"opened_at": candle.opened_at + shift}) for candle in candles]

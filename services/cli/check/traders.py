@@ -71,5 +71,6 @@ def _settings(settings: Settings) -> dict[str, Any]:
     return {
         "MULTI_BROKER_INDEPENDENT": "not set: on paper only" if independent is None else independent,
         "NIJA_TRADER_CYCLE_SECONDS": settings.trader_cycle_seconds,
+        "NIJA_ASSETS": ",".join(settings.assets) or "all",
         "NIJA_STRATEGY": ",".join(settings.strategy) or "defaults",
     }

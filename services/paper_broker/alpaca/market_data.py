@@ -60,7 +60,7 @@ def latest_orderbooks(exchange: Exchange, parameters: Parameters, *, stocks: boo
 def snapshots(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> Any:
     found = {}
     for instrument in _named(parameters, stocks=stocks):
-        now = exchange.clock()
+        now = exchange.market_clock()
         day = _bar(now, exchange.market.day(instrument.symbol, now))
         found[wire_symbol(instrument)] = {
             "latestTrade": _trade(exchange, instrument),
@@ -75,7 +75,7 @@ def snapshots(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> An
 def bars(exchange: Exchange, parameters: Parameters, *, stocks: bool) -> Any:
     """Candles of any number of minutes, hours, days or weeks, oldest first unless requested otherwise."""
     step_minutes = _timeframe_minutes(parameters)
-    now = exchange.clock()
+    now = exchange.market_clock()
     start = _minute(parameters, "start", now // MINUTE_MICROSECONDS // _DAY_MINUTES * _DAY_MINUTES)
     end = _minute(parameters, "end", now // MINUTE_MICROSECONDS)
     limit = _limit(parameters)
@@ -142,7 +142,7 @@ def _quote(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
 
 
 def _minute_bar(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
-    now = exchange.clock()
+    now = exchange.market_clock()
     timed = exchange.market.minutes(instrument.symbol, now // MINUTE_MICROSECONDS, now)[-1]
     return _bar(timed.starts_at * _MICROSECONDS, timed.bar)
 
@@ -152,7 +152,7 @@ def _bar(starts_at: int, candle: Bar) -> dict[str, Any]:
     return {
         "t": time_text(starts_at),
         **{name: float(price) for name, price in prices.items()},
-        "v": float(candle.base_volume),
+        "v": float(round(candle.base_volume, 8)),
         "n": 20,
         "vw": float((candle.high + candle.low) / 2),
     }

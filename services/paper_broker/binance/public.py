@@ -124,7 +124,7 @@ def day_ticker(exchange: Exchange, parameters: Parameters) -> Any:
 def _day_ticker(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     book = exchange.book(instrument.symbol)
     now = exchange.clock()
-    day = exchange.market.day(instrument.symbol, now)
+    day = exchange.market.day(instrument.symbol, exchange.market_clock())
     high, low = max(day.high, book.last), min(day.low, book.last)
     change = book.last - day.open
     return {
@@ -201,7 +201,7 @@ def klines(exchange: Exchange, parameters: Parameters) -> Any:
     if period_minutes is None:
         raise replies.BinanceError(-1120, "Invalid interval.")
     limit = min(_number(parameters, "limit", 500), _MOST_CANDLES)
-    now = exchange.clock()
+    now = exchange.market_clock()
     period_seconds = period_minutes * 60
     newest = now // _SECONDS // period_seconds * period_seconds
     end = min(_number(parameters, "endTime", newest * 1_000), newest * 1_000)

@@ -53,8 +53,8 @@ def ticker(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
     instrument = _instrument(argument)
     count = max(whole_number(arguments, "limit", 1, _MOST_TRADES), 1)
     book = exchange.book(instrument.symbol)
-    now = exchange.clock()
-    trades = [_trade(instrument, now, f"{book.last:f}")]
+    trades = [_trade(instrument, exchange.clock(), f"{book.last:f}")]
+    now = exchange.market_clock()
     minute = now // _MICROSECONDS // _MINUTE_SECONDS
     past = exchange.market.minutes(instrument.symbol, minute - count + 1, now)[:-1] if count > 1 else []
     trades += [
@@ -70,7 +70,7 @@ def candles(exchange: Exchange, arguments: Arguments, argument: str) -> Any:
     period = _GRANULARITIES.get(text(arguments, "granularity"))
     if period is None:
         raise replies.invalid_argument("granularity is not one of the known ones")
-    now = exchange.clock()
+    now = exchange.market_clock()
     end = whole_number(arguments, "end", now // _MICROSECONDS, now // _MICROSECONDS)
     start = whole_number(arguments, "start", end - (_MOST_CANDLES - 1) * period, end)
     if (end - start) // period > _MOST_CANDLES:
@@ -215,7 +215,7 @@ def _product(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     product_id = PRODUCT_IDS[instrument.symbol]
     mode, largest = exchange.mode(instrument.symbol), exchange.instrument(instrument.symbol).largest_market_quantity
     book = exchange.book(instrument.symbol)
-    day = exchange.market.day(instrument.symbol, exchange.clock())
+    day = exchange.market.day(instrument.symbol, exchange.market_clock())
     return {
         "product_id": product_id,
         "price": f"{book.last:f}",

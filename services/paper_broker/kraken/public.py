@@ -99,7 +99,7 @@ def ticker(exchange: Exchange, parameters: Parameters) -> Any:
 
 def _ticker(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     book = exchange.book(instrument.symbol)
-    now = exchange.clock()
+    now = exchange.market_clock()
     minute = now // MINUTE_MICROSECONDS
     day = exchange.market.day(instrument.symbol, now)
     high, low = max(day.high, book.last), min(day.low, book.last)
@@ -151,7 +151,7 @@ def ohlc(exchange: Exchange, parameters: Parameters) -> Any:
     if interval not in _INTERVALS:
         raise replies.invalid_arguments("interval")
     since = _number(parameters, "since", 0)
-    now = exchange.clock()
+    now = exchange.market_clock()
     period_seconds = interval * 60
     newest = now // _MICROSECONDS // period_seconds * period_seconds
     oldest = max(newest - (_MOST_CANDLES - 1) * period_seconds, since // period_seconds * period_seconds)

@@ -100,8 +100,7 @@ def tickers(exchange: Exchange, parameters: Parameters) -> list[Any]:
 
 def _ticker(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
     book = exchange.book(instrument.symbol)
-    now = exchange.clock()
-    day = exchange.market.day(instrument.symbol, now)
+    day = exchange.market.day(instrument.symbol, exchange.market_clock())
     opened = plain(day.open)
     return {
         "instType": "SPOT",
@@ -119,7 +118,7 @@ def _ticker(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
         "volCcy24h": plain(day.quote_volume),
         "sodUtc0": opened,
         "sodUtc8": opened,
-        "ts": milliseconds(now),
+        "ts": milliseconds(exchange.clock()),
     }
 
 
@@ -159,7 +158,7 @@ def candles(exchange: Exchange, parameters: Parameters) -> list[Any]:
     if bar_minutes is None:
         raise replies.parameter_error("bar")
     limit = min(_number(parameters, "limit", _CANDLES) or _CANDLES, _MOST_CANDLES)
-    now = exchange.clock()
+    now = exchange.market_clock()
     period_seconds = bar_minutes * 60
     newest = now // _MICROSECONDS // period_seconds * period_seconds
     before, after = _number(parameters, "before", 0), _number(parameters, "after", (newest + 1) * 1_000)

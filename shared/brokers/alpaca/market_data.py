@@ -70,8 +70,8 @@ class AlpacaMarketReader(MarketReader):
         }
 
         def read(reply: Mapping[str, Any]) -> list[Candle]:
-            bars = reply["bars"].get(name) or []
-            return [candle(moment(b["t"]), interval, (b["o"], b["h"], b["l"], b["c"]), b["v"]) for b in bars]
+            bars, now = reply["bars"].get(name) or [], self.now()
+            return [candle(moment(b["t"]), interval, (b["o"], b["h"], b["l"], b["c"]), b["v"], now=now) for b in bars]
 
         is_crypto = _is_pair(name)
         return await self._ask(

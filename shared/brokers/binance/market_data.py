@@ -30,7 +30,8 @@ class BinanceMarketReader(CcxtMarketReader):
         }
 
         def read(reply: Any) -> list[Candle]:
-            return [candle(moment(row[0]), interval, (row[1], row[2], row[3], row[4]), row[5]) for row in reply]
+            now = self.now()
+            return [candle(moment(row[0]), interval, tuple(row[1:5]), row[5], now=now) for row in reply]
 
         return await self.ask(self.client.publicGetKlines(request), read)
 

@@ -37,7 +37,7 @@ class CoinbaseMarketReader(CcxtMarketReader):
 
     async def read_candles(self, name: str, interval: Interval, before: datetime, count: int) -> list[Candle]:
         def read(reply: Mapping[str, Any]) -> list[Candle]:
-            return [_candle(entry, interval) for entry in reply["candles"] or []]
+            return [_candle(entry, interval, self.now()) for entry in reply["candles"] or []]
 
         end = before
         for _ in range(QUIET_REQUESTS):
@@ -73,10 +73,10 @@ class CoinbaseMarketReader(CcxtMarketReader):
         return await self.ask(self.client.v3PublicGetBrokerageMarketProductsProductIdTicker(request), read)
 
 
-def _candle(entry: Mapping[str, Any], interval: Interval) -> Candle:
+def _candle(entry: Mapping[str, Any], interval: Interval, now: datetime) -> Candle:
     opened_at = _EPOCH + timedelta(seconds=int(entry["start"]))
     prices = (entry["open"], entry["high"], entry["low"], entry["close"])
-    return candle(opened_at, interval, prices, entry["volume"])
+    return candle(opened_at, interval, prices, entry["volume"], now=now)
 
 
 def _seconds(at: datetime) -> int:

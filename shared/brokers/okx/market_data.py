@@ -4,7 +4,7 @@ Documents: candles, history-candles, books and trades of the public API.
 """
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any, Final
 
 from shared.brokers.ccxt.market_reader import CcxtMarketReader
@@ -42,7 +42,7 @@ class OkxMarketReader(CcxtMarketReader):
     async def read_candles(self, name: str, interval: Interval, before: datetime, count: int) -> list[Candle]:
         request = {"instId": name, "bar": BARS[interval], "after": str(milliseconds(before)), "limit": str(count)}
         oldest = before - interval.length * (count + 1)
-        is_recent = oldest > datetime.now(UTC) - interval.length * RECENT
+        is_recent = oldest > self.now() - interval.length * RECENT
         endpoint = self.client.publicGetMarketCandles if is_recent else self.client.publicGetMarketHistoryCandles
 
         def read(reply: Mapping[str, Any]) -> list[Candle]:

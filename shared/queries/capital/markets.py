@@ -12,6 +12,7 @@ import structlog
 from redis.exceptions import RedisError
 
 from shared.brokers.errors import BrokerError
+from shared.brokers.market_reader import MarketReader
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.port.market_data import MOST_LEVELS, MarketData
 from shared.domain.amounts import ZERO
@@ -22,7 +23,7 @@ from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass, Instrument
 from shared.domain.market_data import Candle, Interval, OrderBook
 from shared.domain.symbol import Symbol
-from shared.queries.capital.sources import CapitalSources
+from shared.queries.capital.sources import CapitalSources, Clock, utc_now
 
 READING_SECONDS: Final = 20.0
 """How long one question waits for market data. A rate limit may make it wait, because orders and polls come first."""
@@ -56,8 +57,15 @@ class OpenMarkets:
     Listings are read again every hour, so that a process that runs for long answers questions about new pairs.
     """
 
-    def __init__(self, connect: Callable[[Broker], BrokerConnection], clock: Callable[[], float] = monotonic) -> None:
+    def __init__(
+        self,
+        connect: Callable[[Broker], BrokerConnection],
+        clock: Callable[[], float] = monotonic,
+        market_now: Clock = utc_now,
+    ) -> None:
+        """`market_now`: the time of the markets' candles."""
         self._connect = connect
+        self._market_now = market_now
         self._clock = clock
         self._open: dict[Broker, BrokerConnection] = {}
         self._reload_at: dict[Broker, float] = {}
@@ -87,6 +95,8 @@ class OpenMarkets:
         except BaseException:
             await connection.close()
             raise
+        if isinstance(connection.market_data, MarketReader):
+            connection.market_data.now = self._market_now
         return connection
 
     async def close(self) -> None:

@@ -70,6 +70,17 @@ def test_a_decision_comes_back_to_the_last_digit_and_is_computed_again_alike(
     assert TraderStore(engine).decision("second") is None
 
 
+def test_the_decisions_of_a_broker_are_listed_oldest_first(engine: Engine, books: TraderBooks) -> None:
+    """Those of another broker are not among them."""
+    later, earlier = (decide_from(inputs(at=NOW + timedelta(minutes=minutes))) for minutes in (1, 0))
+    books.record("later", 2, BTC_USD, later, STARTS_AT)
+    books.record("earlier", 1, BTC_USD, earlier, STARTS_AT)
+    TraderStore(engine).of(Broker.OKX, MASTER).record("other", 1, BTC_USD, earlier, STARTS_AT)
+    found = TraderStore(engine).decisions(KRAKEN)
+    assert [each.decision_id for each in found] == ["earlier", "later"]
+    assert [from_values(each.decision) for each in found] == [earlier, later]
+
+
 def test_old_holds_are_forgotten_and_entries_stay(engine: Engine, books: TraderBooks) -> None:
     """Doing nothing is kept for eight days."""
     books.record("entry", 1, BTC_USD, decide_from(inputs()), STARTS_AT)

@@ -163,6 +163,7 @@ BAD_INPUT = [
         {"NIJA_STOCKS": "AAPL,apple inc"},
         "NIJA_STOCKS=apple inc is not valid: should be tickers in capitals, separated by commas",
     ),
+    ({"NIJA_ASSETS": "btc"}, "NIJA_ASSETS=btc is not valid: should be tickers in capitals, separated by commas"),
 ]
 
 
