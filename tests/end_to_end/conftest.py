@@ -106,6 +106,10 @@ def plain_environment() -> dict[str, str]:
     return {"PATH": os.environ["PATH"], "HOME": os.environ.get("HOME", "/")}
 
 
+ONLY_A_PERSON_TRADES = {"MULTI_BROKER_INDEPENDENT": "false"}
+"""The tests count fills, so the strategy, which is on by default on paper, must not add any."""
+
+
 @contextlib.contextmanager
 def running_system(folder: Path, broker: str) -> Iterator[Running]:
     """Run `nija up --paper` for one broker until the block ends, then check its exit code.
@@ -117,7 +121,7 @@ def running_system(folder: Path, broker: str) -> Iterator[Running]:
         process = subprocess.Popen(
             nija_command("up", "--paper", "--broker", broker),
             cwd=folder,
-            env=plain_environment(),
+            env=plain_environment() | ONLY_A_PERSON_TRADES,
             stdout=output,
             stderr=output,
         )

@@ -63,7 +63,9 @@ def compose(tmp_path: Path, database: str) -> Iterator[Callable[[Sequence[Broker
 
     def up(brokers: Sequence[Broker]) -> LocalCompose:
         names = ",".join(broker.value for broker in brokers)
-        local = LocalCompose(read_services({"NIJA_PAPER_BROKERS": names}), tmp_path, database)
+        local = LocalCompose(
+            read_services({"NIJA_PAPER_BROKERS": names, "NIJA_PAPER_STRATEGY": "false"}), tmp_path, database
+        )
         started.append(local)
         local.up(with_needs(local.services, services_of(brokers), only=services_of(brokers)))
         for name in services_of(brokers):

@@ -16,7 +16,7 @@ import pytest
 from celery import Celery
 
 from services.local_system import lock
-from tests.end_to_end.conftest import Running, nija_command, plain_environment, running_system
+from tests.end_to_end.conftest import ONLY_A_PERSON_TRADES, Running, nija_command, plain_environment, running_system
 
 pytestmark = [pytest.mark.long, pytest.mark.alone, pytest.mark.timeout(400)]
 
@@ -96,7 +96,8 @@ def starting_system(folder: Path, log: Path) -> Iterator[subprocess.Popen[bytes]
     """A `nija up --paper` from the moment that it holds its folder."""
     with log.open("wb") as output:
         command = nija_command("up", "--paper")
-        process = subprocess.Popen(command, cwd=folder, env=plain_environment(), stdout=output, stderr=output)
+        environment = plain_environment() | ONLY_A_PERSON_TRADES
+        process = subprocess.Popen(command, cwd=folder, env=environment, stdout=output, stderr=output)
     try:
         deadline = time.monotonic() + PATIENCE_SECONDS
         while lock.holder(folder / ".nija") is None:

@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-from tests.end_to_end.conftest import FOLLOWERS, Running
+from tests.end_to_end.conftest import FOLLOWERS, ONLY_A_PERSON_TRADES, Running
 
 STARTED_SECONDS = 90
 PROCESSES = [
@@ -51,7 +51,7 @@ class Up:
             self.process = subprocess.Popen(
                 self.command("up", "--paper"),
                 cwd=self.folder,
-                env={**self.environment(), **variables},
+                env={**self.environment(), **ONLY_A_PERSON_TRADES, **variables},
                 stdout=output,
                 stderr=output,
             )

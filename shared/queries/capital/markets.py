@@ -73,7 +73,10 @@ class OpenMarkets:
 
     async def of(self, broker: Broker) -> MarketData:
         """The market data of a broker. Raises BrokerError, RedisError, OSError."""
-        return (await self.connection(broker)).market_data
+        data = (await self.connection(broker)).market_data
+        if isinstance(data, MarketReader):
+            data.now = self._market_now
+        return data
 
     async def connection(self, broker: Broker) -> BrokerConnection:
         """The connection to a broker. Raises BrokerError, RedisError, OSError."""
@@ -95,8 +98,6 @@ class OpenMarkets:
         except BaseException:
             await connection.close()
             raise
-        if isinstance(connection.market_data, MarketReader):
-            connection.market_data.now = self._market_now
         return connection
 
     async def close(self) -> None:

@@ -22,8 +22,8 @@ class Reader(MarketReader):
     candle_limits = CandleLimits(frozenset({ONE}), per_request=10)
 
     def __init__(self, minutes: Callable[[int], bool], *, newest_only: int | None = None) -> None:
-        self.now = datetime.now(UTC).replace(second=0, microsecond=0)
-        self.opened = [self.now - MINUTE * ago for ago in range(200) if minutes(ago)]
+        self.newest = datetime.now(UTC).replace(second=0, microsecond=0)
+        self.opened = [self.newest - MINUTE * ago for ago in range(200) if minutes(ago)]
         self.asked: list[int] = []
         if newest_only is not None:
             self.candle_limits = CandleLimits(frozenset({ONE}), per_request=newest_only, in_all=newest_only)
@@ -47,7 +47,7 @@ async def test_pages_are_put_together_and_only_as_much_is_asked_for_as_is_wanted
     """Twenty-five in requests of ten: the third one asks for five."""
     reader = Reader(lambda _: True)
     candles = await reader.candles("BTC/USD", ONE, limit=25)
-    assert [c.opened_at for c in candles] == [reader.now - MINUTE * ago for ago in range(24, -1, -1)]
+    assert [c.opened_at for c in candles] == [reader.newest - MINUTE * ago for ago in range(24, -1, -1)]
     assert reader.asked == [10, 10, 5]
 
 
@@ -65,7 +65,7 @@ async def test_reading_ends_where_the_history_ends_or_at_since() -> None:
     assert len(await young.candles("BTC/USD", ONE, limit=100)) == 13
     assert len(young.asked) == 3
     old = Reader(lambda _: True)
-    since = old.now - MINUTE * 14
+    since = old.newest - MINUTE * 14
     found = await old.candles("BTC/USD", ONE, limit=100, since=since)
     assert (len(found), found[0].opened_at) == (15, since)
     assert len(old.asked) == 2
