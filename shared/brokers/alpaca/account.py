@@ -39,8 +39,8 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
-TICK_RETRY_SECONDS = 0.3
-"""When an order is sent again whose price was rounded before the tick was known."""
+STEPS_RETRY_SECONDS = 0.3
+"""When an order is computed again whose price or quantity was rounded before the tick and the lot were known."""
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
@@ -76,6 +76,10 @@ class AlpacaListing(Protocol):
         """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
         ...
 
+    def check_listed(self, client: TradingClient) -> None:
+        """Raises Throttled while the list of assets is still to be read, or KeyRefused if this client's key cannot."""
+        ...
+
 
 class AlpacaAccount:
     """Implements `BrokerAccount` for one key of Alpaca."""
@@ -106,8 +110,7 @@ class AlpacaAccount:
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
-        if isinstance(order, LimitOrder):
-            await self._check_tick(order)
+        await self._check_steps(order)
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
         if wire_name is None:
@@ -250,17 +253,24 @@ class AlpacaAccount:
             hours = self._listing.hours = await self._send(call, lambda reply: TradingHours.of_clock(reply, now))
         return hours.opens_at
 
-    async def _check_tick(self, order: LimitOrder) -> None:
-        """Raises Throttled when the list of assets names another tick than the one by which the price was rounded.
+    async def _check_steps(self, order: OrderRequest) -> None:
+        """Raises Throttled when the order was not rounded by the tick and the lot that the list of assets names.
 
-        Before the list is read, the ticks of coins are not known. The caller computes the price again and sends again.
-        It is no trouble of the broker, so it must not count as one.
+        Before the list is read, both are only assumed. The caller computes the order again and sends again. It is no
+        trouble of the broker, so it must not count as one. A sale does not wait for a list that cannot be read.
         """
         await self._listing.listed()
+        if order.side is Side.BUY:
+            self._listing.check_listed(self._client)
         instrument = self._listing.symbols.instruments.get(order.symbol)
-        if instrument is not None and instrument.limit_price(order.limit_price, order.side) != order.limit_price:
+        if instrument is None:
+            return
+        if isinstance(order, LimitOrder) and instrument.limit_price(order.limit_price, order.side) != order.limit_price:
             text = f"not sent: {plain(order.limit_price)} is not on the tick of {plain(instrument.price_tick)}"
-            raise Throttled(text, TICK_RETRY_SECONDS)
+            raise Throttled(text, STEPS_RETRY_SECONDS)
+        if instrument.rounded(order.quantity) != order.quantity:
+            text = f"not sent: {plain(order.quantity)} is not a multiple of the lot {plain(instrument.lot)}"
+            raise Throttled(text, STEPS_RETRY_SECONDS)
 
     async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""
