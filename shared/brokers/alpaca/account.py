@@ -72,8 +72,8 @@ class AlpacaListing(Protocol):
     hours: TradingHours | None
     """The trading hours of stocks, as an account has read them last."""
 
-    async def listed(self) -> None:
-        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+    async def listed(self, client: TradingClient) -> None:
+        """Read the list of assets with this client's key if that is due. Wait until the reading has ended or failed."""
         ...
 
     def check_listed(self, client: TradingClient) -> None:
@@ -110,6 +110,7 @@ class AlpacaAccount:
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
+        self._check_key()
         await self._check_steps(order)
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
@@ -253,13 +254,17 @@ class AlpacaAccount:
             hours = self._listing.hours = await self._send(call, lambda reply: TradingHours.of_clock(reply, now))
         return hours.opens_at
 
+    def _check_key(self) -> None:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
+
     async def _check_steps(self, order: OrderRequest) -> None:
         """Raises Throttled when the order was not rounded by the tick and the lot that the list of assets names.
 
         Before the list is read, both are only assumed. The caller computes the order again and sends again. It is no
         trouble of the broker, so it must not count as one. A sale does not wait for a list that cannot be read.
         """
-        await self._listing.listed()
+        await self._listing.listed(self._client)
         if order.side is Side.BUY:
             self._listing.check_listed(self._client)
         instrument = self._listing.symbols.instruments.get(order.symbol)
@@ -307,8 +312,7 @@ class AlpacaAccount:
             del self._orders[next(iter(self._orders))]
 
     async def _send(self, call: Call, read: Callable[[Any], _Read]) -> _Read:
-        if self._malformed_key:
-            raise KeyRefused(self._malformed_key)
+        self._check_key()
         return await self._sender.send(self._client, call, read, self._budget)
 
 

@@ -205,8 +205,9 @@ class AlpacaConnection:
         elif tier is not None:
             self._tiers.pop(_key_of(client), None)
 
-    async def listed(self) -> None:
-        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+    async def listed(self, client: TradingClient) -> None:
+        """Read the list of assets with this client's key if that is due. Wait until the reading has ended or failed."""
+        self._load_with(client)
         if self._loading is not None:
             await asyncio.wait({self._loading})
 

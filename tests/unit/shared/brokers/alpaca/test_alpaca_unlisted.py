@@ -95,12 +95,13 @@ async def test_an_open_waits_for_a_list_of_assets_that_could_not_be_read(
 ) -> None:
     """Alpaca would refuse the assumed tick, for all followers of the worker. The list is soon requested again."""
     connection = await opened(lambda _: _again(trouble))
+    account = connection.account(CREDENTIALS)
     for _ in range(2):
         with pytest.raises(Throttled, match="list of assets"):
-            await connection.account(CREDENTIALS).place(an_open("50250.123456789"))
+            await account.place(an_open("50250.123456789"))
     assert server.sent_to(PLACE) == []
     server.answers[LIST] = ASSETS
-    await connection.account(CREDENTIALS).place(an_open())
+    await account.place(an_open())
     assert server.sent_to(PLACE)[0].document["limit_price"] == "50250.12"
 
 
@@ -137,6 +138,17 @@ async def test_the_refusal_of_one_key_is_not_reported_to_another_account(
         await other.place(an_open())
     assert [request.headers.get("APCA-API-KEY-ID") for request in server.sent_to(LIST)] == [None, API_KEY]
     assert server.sent_to(PLACE) == []
+
+
+async def test_a_malformed_key_is_reported_while_the_list_is_still_to_be_read(
+    server: RecordingServer, opened: Callable[[Reply], Awaitable[BrokerConnection]]
+) -> None:
+    """It would be refused, so neither the list nor the order is requested with it."""
+    connection = await opened(lambda _: ASSETS)
+    malformed = Credentials(api_key=SecretStr("PK\n"), api_secret=SecretStr(API_SECRET))
+    with pytest.raises(KeyRefused):
+        await connection.account(malformed).place(an_open())
+    assert len(server.requests) == 1
 
 
 @pytest.mark.parametrize(
