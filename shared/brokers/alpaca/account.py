@@ -73,7 +73,7 @@ class AlpacaListing(Protocol):
     """The trading hours of stocks, as an account has read them last."""
 
     async def listed(self, client: TradingClient) -> None:
-        """Read the list of assets with this client's key if that is due. Wait until the reading has ended or failed."""
+        """Read the list of assets with this client's key if that is due. Wait a little for a reading under way."""
         ...
 
     def check_listed(self, client: TradingClient) -> None:

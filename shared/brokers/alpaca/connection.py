@@ -44,6 +44,8 @@ PLACES = 64
 """Requests that may run at the same time. One drain of the queue serves some dozens of followers at once."""
 ASSETS_RETRY_SECONDS = 1.0
 """When the list of assets is requested again after trouble. Opens wait for it."""
+LISTED_WITHIN_SECONDS = 2.0
+"""How long an order waits in place for the list. It is shorter than the validity of an order, so that exits are sent."""
 NO_ASSETS_RETRY_SECONDS = 60.0
 """The same after the server has answered that it has no list."""
 REFUSED_PRICES_SECONDS = 60.0
@@ -53,7 +55,6 @@ FREE_FEED = "iex"
 """The one exchange whose current data Alpaca shows without a subscription. Its volumes cover that exchange only."""
 
 _ASSETS = Call("GET", "/assets", {"status": "active"})
-_NOT_LISTED = "not sent: the list of assets is not read yet"
 
 log = structlog.get_logger()
 
@@ -87,7 +88,7 @@ class AlpacaConnection:
         """When the list of assets is to be requested. None: it was read."""
         self._is_list_missing = False
         """Whether the list of assets is still to be read. A server that has no list is not asked before each open."""
-        self._list_refusals: dict[str, KeyRefused] = {}
+        self._list_refusals: dict[str, str] = {}
         """By hash of the key, why Alpaca did not show the list to it. Empty once the list was read."""
         self._tiers: dict[str, FeeTier] = {}
         self._stock_feed: dict[str, str] = {}
@@ -206,15 +207,17 @@ class AlpacaConnection:
             self._tiers.pop(_key_of(client), None)
 
     async def listed(self, client: TradingClient) -> None:
-        """Read the list of assets with this client's key if that is due. Wait until the reading has ended or failed."""
+        """Read the list of assets with this client's key if that is due. Wait a little for a reading under way."""
         self._load_with(client)
         if self._loading is not None:
-            await asyncio.wait({self._loading})
+            await asyncio.wait({self._loading}, timeout=LISTED_WITHIN_SECONDS)
 
     def check_listed(self, client: TradingClient) -> None:
         """Raises Throttled while the list of assets is still to be read, or KeyRefused if this client's key cannot."""
+        if self._is_list_missing and (refusal := self._list_refusals.get(_key_of(client))):
+            raise KeyRefused(refusal)
         if self._is_list_missing:
-            raise self._list_refusals.get(_key_of(client)) or Throttled(_NOT_LISTED, ASSETS_RETRY_SECONDS)
+            raise Throttled("not sent: the list of assets is not read yet", ASSETS_RETRY_SECONDS)
 
     async def _load_assets(self, client: TradingClient, budget: Budget | None = None) -> None:
         # The reply is parsed in the thread as well, because it lists ten thousand stocks.
@@ -247,7 +250,7 @@ class AlpacaConnection:
             log.warning("no list of assets; the well-known ones serve", broker="alpaca", error=str(error))
         except BrokerError as error:
             if isinstance(error, KeyRefused):
-                self._list_refusals[key] = error
+                self._list_refusals[key] = str(error)
                 if self._lent is client:
                     self._lent = None
             log.warning("list of assets not read; opens wait for it", broker="alpaca", error=str(error))

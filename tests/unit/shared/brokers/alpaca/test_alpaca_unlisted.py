@@ -1,5 +1,6 @@
 """Tests that no open is sent to Alpaca by assumed ticks and lots, while the list of assets is still to be read."""
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from decimal import Decimal
 from typing import Any
@@ -112,6 +113,27 @@ async def test_a_sale_does_not_wait_for_a_list_that_cannot_be_read(
     connection = await opened(lambda _: web.Response(text="<html>", status=502))
     await connection.account(CREDENTIALS).place(market_order("0.012345678", Side.SELL))
     assert server.sent_to(PLACE)[0].document["qty"] == "0.012345678"
+
+
+async def test_a_list_that_hangs_delays_an_exit_by_a_moment_only(
+    server: RecordingServer,
+    opened: Callable[[Reply], Awaitable[BrokerConnection]],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The exit would otherwise be too late for its validity, each time that it is sent. An open is sent later."""
+    monkeypatch.setattr(connection_module, "LISTED_WITHIN_SECONDS", 0.05)
+
+    async def hang(_: Recorded) -> Any:
+        await asyncio.sleep(1)
+        return ASSETS
+
+    connection = await opened(hang)
+    account = connection.account(CREDENTIALS)
+    with pytest.raises(Throttled, match="list of assets"):
+        await account.place(an_open())
+    await account.place(market_order(side=Side.SELL))
+    assert [request.document["side"] for request in server.sent_to(PLACE)] == ["sell"]
+    assert len(server.sent_to(LIST)) == 2
 
 
 async def test_a_refused_key_holds_up_the_opens_of_no_other_account(
