@@ -129,8 +129,8 @@ class Execution(Generic[E]):
         """Perform one step, and return what was observed, or the result of the run."""
         try:
             match step:
-                case CheckSend(ends_at):
-                    return await self._check_send(ends_at)
+                case CheckSend(ends_at, is_exit_asked):
+                    return await self._check_send(ends_at, is_exit_asked=is_exit_asked)
                 case Send(attempt):
                     return await self._send(attempt)
                 case ReadFunds(refused):
@@ -157,10 +157,12 @@ class Execution(Generic[E]):
             log.info("step failed", step=type(step).__name__, copy_order=self.progress.order.id, error=str(error))
             return failure_of(error)
 
-    async def _check_send(self, ends_at: datetime | None) -> SendChecked:
+    async def _check_send(self, ends_at: datetime | None, *, is_exit_asked: bool) -> SendChecked:
         at, stop = self.broker_clock(), await self.stop_gate.mode_of(self.progress.order.follower_id)
-        is_market_asked = ends_at is not None and at < ends_at and stop is None
-        return SendChecked(at, stop, await self._market_opens_at() if is_market_asked else None)
+        if ends_at is None or at >= ends_at or stop is not None:
+            return SendChecked(at, stop)
+        exit_follows = is_exit_asked and await self.exit_follows()
+        return SendChecked(at, None, await self._market_opens_at(), exit_follows=exit_follows)
 
     async def _market_opens_at(self) -> datetime | None:
         """When the closed market of a stock opens. None: it is open, or that is not known.

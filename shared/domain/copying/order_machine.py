@@ -134,7 +134,8 @@ class OrderMachine:
         """Begin an attempt. Every earlier attempt has certainly not been executed, so the order may still be skipped."""
         if self.quantity is None:
             return _ends(Unsized())
-        return Move(state, CheckSend(self.limits.ends_at(self.executed_at) if self.is_open else None))
+        ends_at = self.limits.ends_at(self.executed_at) if self.is_open else None
+        return Move(state, CheckSend(ends_at, is_exit_asked=self.is_open and self.is_replayed))
 
     def _held_back(self, state: Prepared, stop: StopMode | StopUnknown, now: datetime) -> Move:
         """Skip an open that a stop forbids. An exit waits, and both wait while the stop is not known."""
@@ -147,12 +148,12 @@ class OrderMachine:
         return Move(state, Wait(wait_seconds, forget_submission=True, why=why, has_own_alert=True))
 
     def _not_opened(self, checked: SendChecked) -> NotOpened | None:
-        """Why an open is not sent, if it is too old or its market is closed."""
-        if checked.at >= self.limits.ends_at(self.executed_at):
-            age_seconds = (checked.at - self.executed_at).total_seconds()
-            limit_seconds = self.limits.max_age.total_seconds()
-            why = f"{age_seconds:.0f} s after the master's execution; the age limit is {limit_seconds:g} s"
+        """Why an open is not sent, if it is too old, its market is closed, or an exit may have been sent before it."""
+        if why := self.limits.too_old(self.executed_at, checked.at):
             return NotOpened(SkipReason.TOO_OLD, why)
+        if checked.exit_follows:
+            why = "Redis lost how the open ended; it is not at the broker, and an exit of the symbol waits behind it"
+            return NotOpened(SkipReason.EXIT_FOLLOWED, why)
         if checked.opens_at is not None:
             return NotOpened(SkipReason.MARKET_CLOSED, f"the market opens at {checked.opens_at.isoformat()}")
         return None
