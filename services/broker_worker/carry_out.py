@@ -161,7 +161,9 @@ class Execution(Generic[E]):
         at, stop = self.broker_clock(), await self.stop_gate.mode_of(self.progress.order.follower_id)
         is_open_asked = step.ends_at is not None and at < step.ends_at and stop is None
         is_market_asked = is_open_asked or (step.ends_at is None and step.needs_open_market)
-        return SendChecked(at, stop, await self._market_opens_at() if is_market_asked else None)
+        exit_follows = is_open_asked and step.is_exit_asked and await self.exit_follows()
+        opens_at = await self._market_opens_at() if is_market_asked else None
+        return SendChecked(at, stop, opens_at, exit_follows=exit_follows)
 
     async def _market_opens_at(self) -> datetime | None:
         """When the closed market of a stock opens. None: it is open, or that is not known.

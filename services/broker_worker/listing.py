@@ -17,7 +17,7 @@ from shared.running import wait
 
 EVERY_SECONDS = 3600.0
 AT_MOST_EVERY_SECONDS = 60.0
-"""The shortest time between two readings, however many orders name symbols that are not listed."""
+"""The shortest time between two readings, however many orders name symbols that are not listed, or are refused."""
 
 log = structlog.get_logger()
 
@@ -44,8 +44,12 @@ class Listing:
             self._missed.set()
         return instrument
 
+    def doubt(self) -> None:
+        """Have the broker asked again soon, because it has refused an order. It may list another tick, lot or minimum."""
+        self._missed.set()
+
     async def keep_fresh(self) -> None:
-        """Ask again every hour, or soon after a symbol was missed, until cancelled."""
+        """Ask again every hour, or soon after a symbol was missed or an order was refused, until cancelled."""
         while True:
             # Spread over time, so that not all processes ask at once.
             apart = random.uniform(1.0, 1.2)  # noqa: S311

@@ -79,6 +79,8 @@ def _open_size(
     purse: Purse,
     limits: OpenLimits,
 ) -> OrderSize:
+    # The engine's list of instruments may be older than this one, and name a finer lot.
+    wanted = instrument.rounded(wanted)
     limit_price = limits.highest_price(instrument, order.reference_price)
     if not limit_price:
         why = f"the price limit is below one tick ({plain(instrument.price_tick)} {instrument.quote})"

@@ -29,7 +29,7 @@ from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed, SendChecked
 from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.planned import PlannedExit, PlannedOpen
-from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.fill import Side
 from shared.domain.identity import master_of_mailbox
@@ -176,6 +176,8 @@ class Serving:
             )
         elif execution.is_key_accepted:
             await self._follower_keys.accepted(claim.follower_id, access, trading=True)
+        if isinstance(result, Settled) and result.event.reason is FailReason.REJECTED:
+            self.listing.doubt()
         return result
 
     async def _known_before(self, progress: OrderProgress, access: Access) -> Observation:

@@ -21,7 +21,7 @@ from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed
 from shared.domain.copying.order_steps import Wait
-from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderState, StrategyOrderEvent, StrategyOutcome
 from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.domain.strategy.execution.results import ExecutionPurpose
@@ -121,6 +121,8 @@ class StrategyServing:
             await self.refused_keys.refused(claim.follower_id, hashed, message, trading=trading)
         elif execution.is_key_accepted:
             await self.refused_keys.accepted(claim.follower_id, refused, trading=True)
+        if isinstance(result, Settled) and result.event.reason is FailReason.REJECTED:
+            self.listing.doubt()
         return result
 
     def _unlisted(self, order: StrategyOrder, since: datetime | None) -> Settled[StrategyOrderEvent] | Wait:

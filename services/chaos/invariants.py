@@ -9,6 +9,7 @@ from typing import NamedTuple
 from services.demo.audit import BrokerOrder
 from services.demo.right_copies import SpecialResult
 from shared.domain.amounts import ZERO
+from shared.domain.copying.reasons import FailReason
 from shared.domain.identity import FollowerId
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, PositionLine
@@ -72,6 +73,11 @@ def check(seen: Evidence) -> Found:
         "exactly one final state each": [f"{name}: {count}" for name, count in seen.finals.items() if count != 1],
         "orders per follower in the order of the fills": _in_order(seen, ordered),
         "no open is sent without its price limit": _limits(seen, ordered),
+        "no open is refused for its price or size": [
+            f"{copy.follower_id} fill {copy.sequence}"
+            for copy in ordered.values()
+            if copy.side == "buy" and copy.reason == FailReason.REJECTED
+        ],
         "executed quantities as the ledger says": _quantities(seen, ordered),
         "positions as the ledger says": _positions(seen, ordered),
         "followers as they are: each copy is right": [

@@ -15,6 +15,7 @@ from services.demo.as_they_are import SpecialFollower
 from services.demo.audit import BrokerOrder
 from services.demo.broker_log import move
 from services.demo.market_moments import MarketMoment
+from shared.domain.accounts.reading_schedule import READ_WITHIN_SECONDS
 from shared.domain.accounts.refused_key import RETRY_AFTER
 from shared.domain.amounts import ONE, ZERO, plain
 from shared.domain.copying.open_limits import OpenLimits
@@ -28,7 +29,9 @@ PENDING: Final = "pending"
 PRICES_DIFFER: Final = Decimal("0.02")
 """What prices may move between the fill and its copy, as a share: the limit of an open, its fee, and a second or two."""
 AFTER_LOSSES: Final = Decimal("0.15")
-"""The same share after a loss of Redis. Then an account is valued as it was read some minutes ago, before many fees."""
+"""The same share while processes or servers are away."""
+READING_LASTS: Final = timedelta(seconds=READ_WITHIN_SECONDS)
+"""After a loss of Redis, an account is valued as it was read up to this long ago, before it has paid many fees."""
 SELLABLE: Final = Decimal("0.9")
 """An open must be large enough that nine tenths of it can be sold."""
 SMALLEST_DOLLARS: Final = ONE
@@ -104,6 +107,8 @@ class _Account:
         self._doubt_lots = doubt_lots
         self._copied: dict[Symbol, Decimal] = defaultdict(Decimal)
         self._owed: dict[Symbol, Decimal] = defaultdict(Decimal)
+        self._values: list[tuple[datetime, Decimal]] = []
+        """What the account was worth at each fill."""
         self._has_sold = False
         self.result = SpecialResult()
 
@@ -117,6 +122,7 @@ class _Account:
     ) -> None:
         """Judge the copy of a fill, then take over what its orders changed."""
         end = _end(copy)
+        self._values.append((fill.executed_at, moment.value(self._held)))
         right = self._right_open(fill, moment, instrument) if fill.side == "buy" else self._right_exit(fill, instrument)
         right = self._with_exceptions(right, fill, copy)
         ordered = sum((order.quantity for order in orders), ZERO)
@@ -142,7 +148,7 @@ class _Account:
         smallest = max(instrument.minimum_quantity, instrument.minimum_cost / fill.price) / SELLABLE
         smallest = max(smallest, SMALLEST_DOLLARS / fill.price)
         margin = AFTER_LOSSES if self._conditions.disturbed else PRICES_DIFFER
-        low, high = ONE - margin, ONE + margin
+        low, high = ONE - margin, max(ONE + margin, self._most_by_old_readings(fill.executed_at))
         ends = set()
         if wanted * low < smallest:
             ends.add(SkipReason.BELOW_MINIMUM.value)
@@ -154,6 +160,13 @@ class _Account:
             ends.add(FailReason.INSUFFICIENT_FUNDS.value)
         least = ZERO if self._conditions.disturbed else size * low - instrument.lot
         return _Right(frozenset(ends), least, size * high, wanted)
+
+    def _most_by_old_readings(self, at: datetime) -> Decimal:
+        """How much larger an open may be because the account was worth more at the reading that sizes it."""
+        value = self._values[-1][1]
+        if not self._conditions.disturbed or value <= ZERO:
+            return ONE
+        return max(each for since, each in self._values if at - since <= READING_LASTS) / value * (ONE + PRICES_DIFFER)
 
     def _right_exit(self, fill: FillReport, instrument: Instrument) -> _Right:
         """The share of what was copied that the master sold of its own. Coins of its own do not count."""

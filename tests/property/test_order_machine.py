@@ -178,6 +178,15 @@ class ForgetsAge(OrderMachine):
         return super().next_step(state, observation, now)
 
 
+class IgnoresExits(OrderMachine):
+    """A machine that sends an open that Redis may have lost, although an exit behind it may have been executed."""
+
+    def next_step(self, state: CopyOrderState, observation: Observation, now: datetime) -> Move:
+        if isinstance(observation, SendChecked):
+            observation = replace(observation, exit_follows=False)
+        return super().next_step(state, observation, now)
+
+
 class IgnoresStops(OrderMachine):
     """A machine that sends during a stop."""
 
@@ -236,6 +245,11 @@ class NeverReadsAgain(OrderMachine):
     [
         (SendsAtOnce, [CHECKED, AT_THE_LAST_MOMENT], "may be at the broker"),
         (ForgetsAge, [CHECKED, replace(NEVER_ARRIVED, seconds=70)], "too old"),
+        (
+            IgnoresExits,
+            [Turn(record_is_lost=True, death=Death.AFTER_STEP), *[Turn(exit_follows=True)] * 12],
+            "its exit",
+        ),
         (IgnoresStops, [Turn(stop=StopMode.HALT)], "during a stop"),
         (IgnoresStops, [CHECKED, NEVER_ARRIVED, *[Turn(stop=StopMode.HALT)] * 40], "during a stop"),
         (SendsAgainWithoutCheck, [CHECKED, Turn(failure=FailureKind.STALE_NONCE)], "not checked"),

@@ -102,6 +102,8 @@ class OrderWorld:
     """The broker's time at the last check since the last send, in this serving."""
     seen_stop: StopMode | StopUnknown | None = None
     """The stop that the last check has shown."""
+    exit_follows: bool = False
+    """Whether an exit of the symbol waited behind the order at the last check."""
     looked_up: int = 0
 
     def __post_init__(self) -> None:
@@ -173,9 +175,11 @@ class OrderWorld:
     def _perform(self, step: OrderStep, turn: Turn) -> Observation:
         failure = Failure(turn.failure, "words", 1.0) if turn.failure is not None else None
         match step:
-            case CheckSend(ends_at):
+            case CheckSend(ends_at, is_exit_asked):
                 self.checked_at, self.seen_stop = self.now, turn.stop
-                return SendChecked(self.now, turn.stop, turn.opens_at if ends_at is not None else None)
+                self.exit_follows = turn.exit_follows
+                opens_at, exit_follows = turn.opens_at if ends_at else None, is_exit_asked and turn.exit_follows
+                return SendChecked(self.now, turn.stop, opens_at, exit_follows)
             case Send(attempt):
                 self._check_send(attempt)
                 return self._send(attempt, turn, failure)
@@ -262,6 +266,7 @@ class OrderWorld:
         assert not holds_back(self.seen_stop, is_open=self.machine.is_open), "an order was sent during a stop"
         if self.machine.is_open:
             assert self.checked_at < self.machine.limits.ends_at(self.machine.executed_at), "too old"
+            assert not (self.machine.is_replayed and self.exit_follows), "an open was sent behind its exit"
         self.checked_at = None
         self.undecided_until = attempt.valid_until + MARGIN
 

@@ -39,8 +39,8 @@ from shared.domain.identity import BrokerOrderId
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
 
-TICK_RETRY_SECONDS = 0.3
-"""When an order is sent again whose price was rounded before the tick was known."""
+STEPS_RETRY_SECONDS = 0.3
+"""When an order is computed again whose price or quantity was rounded before the tick and the lot were known."""
 
 # `after` is exclusive.
 OVERLAP = timedelta(seconds=1)
@@ -72,8 +72,12 @@ class AlpacaListing(Protocol):
     hours: TradingHours | None
     """The trading hours of stocks, as an account has read them last."""
 
-    async def listed(self) -> None:
-        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+    async def listed(self, client: TradingClient) -> None:
+        """Read the list of assets with this client's key if that is due. Wait a little for a reading under way."""
+        ...
+
+    def check_listed(self, client: TradingClient) -> None:
+        """Raises Throttled while the list of assets is still to be read, or KeyRefused if this client's key cannot."""
         ...
 
 
@@ -106,8 +110,8 @@ class AlpacaAccount:
 
     async def place(self, order: OrderRequest) -> BrokerOrderId:
         """Send the order once. A stock is sold only up to the free quantity: Alpaca would sell the rest short."""
-        if isinstance(order, LimitOrder):
-            await self._check_tick(order)
+        self._check_key()
+        await self._check_steps(order)
         symbols = self._listing.symbols
         wire_name = symbols.wire_name(order.symbol)
         if wire_name is None:
@@ -250,17 +254,28 @@ class AlpacaAccount:
             hours = self._listing.hours = await self._send(call, lambda reply: TradingHours.of_clock(reply, now))
         return hours.opens_at
 
-    async def _check_tick(self, order: LimitOrder) -> None:
-        """Raises Throttled when the list of assets names another tick than the one by which the price was rounded.
+    def _check_key(self) -> None:
+        if self._malformed_key:
+            raise KeyRefused(self._malformed_key)
 
-        Before the list is read, the ticks of coins are not known. The caller computes the price again and sends again.
-        It is no trouble of the broker, so it must not count as one.
+    async def _check_steps(self, order: OrderRequest) -> None:
+        """Raises Throttled when the order was not rounded by the tick and the lot that the list of assets names.
+
+        Before the list is read, both are only assumed. The caller computes the order again and sends again. It is no
+        trouble of the broker, so it must not count as one. A sale does not wait for a list that cannot be read.
         """
-        await self._listing.listed()
+        await self._listing.listed(self._client)
+        if order.side is Side.BUY:
+            self._listing.check_listed(self._client)
         instrument = self._listing.symbols.instruments.get(order.symbol)
-        if instrument is not None and instrument.limit_price(order.limit_price, order.side) != order.limit_price:
+        if instrument is None:
+            return
+        if isinstance(order, LimitOrder) and instrument.limit_price(order.limit_price, order.side) != order.limit_price:
             text = f"not sent: {plain(order.limit_price)} is not on the tick of {plain(instrument.price_tick)}"
-            raise Throttled(text, TICK_RETRY_SECONDS)
+            raise Throttled(text, STEPS_RETRY_SECONDS)
+        if instrument.rounded(order.quantity) != order.quantity:
+            text = f"not sent: {plain(order.quantity)} is not a multiple of the lot {plain(instrument.lot)}"
+            raise Throttled(text, STEPS_RETRY_SECONDS)
 
     async def _check_held(self, order: OrderRequest) -> None:
         """Raises InsufficientFunds when the free quantity of the stock is smaller than the order."""
@@ -297,8 +312,7 @@ class AlpacaAccount:
             del self._orders[next(iter(self._orders))]
 
     async def _send(self, call: Call, read: Callable[[Any], _Read]) -> _Read:
-        if self._malformed_key:
-            raise KeyRefused(self._malformed_key)
+        self._check_key()
         return await self._sender.send(self._client, call, read, self._budget)
 
 

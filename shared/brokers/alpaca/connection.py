@@ -1,9 +1,10 @@
 """Connects one process to Alpaca, and provides instruments, accounts and prices.
 
 Alpaca shows its list of assets to key holders only. The list is read with the key that was lent before `open`.
-Without such a key it is read in the background with the first account's key. Until then, and on servers without such a
-list, the well-known coins and stocks are listed. No account's request is ever sent with another account's key. Only
-data that is the same for all accounts (assets, prices of stocks) is requested with the lent or the first key.
+Without such a key it is read in the background with the first account's key that Alpaca accepts. Until then, and on
+servers without such a list, the well-known coins and stocks are listed. Their ticks and lots are assumed, so opens wait
+until the list is read. No account's request is ever sent with another account's key. Only data that is the same for all
+accounts (assets, prices of stocks) is requested with the lent or the first key.
 """
 
 import asyncio
@@ -18,7 +19,7 @@ from alpaca.common.enums import BaseURL
 from alpaca.trading.client import TradingClient
 
 from shared.brokers.alpaca.account import AlpacaAccount
-from shared.brokers.alpaca.errors import NoSuchPath
+from shared.brokers.alpaca.errors import NoSuchPath, NotFound
 from shared.brokers.alpaca.fees import FIRST_TIER, TIERS, FeeTier
 from shared.brokers.alpaca.hours import TradingHours
 from shared.brokers.alpaca.market_data import AlpacaMarketReader
@@ -30,7 +31,7 @@ from shared.brokers.alpaca.sending import Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols, known_assets
 from shared.brokers.alpaca.transport import Transport
 from shared.brokers.clock import BrokerClock
-from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, Rejected
+from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown, Rejected, Throttled
 from shared.brokers.limits import Budget
 from shared.brokers.port.account import BrokerAccount
 from shared.domain.accounts.credentials import Credentials, key_hash, malformed
@@ -41,7 +42,12 @@ from shared.domain.symbol import Symbol
 
 PLACES = 64
 """Requests that may run at the same time. One drain of the queue serves some dozens of followers at once."""
-ASSETS_RETRY_SECONDS = 60.0
+ASSETS_RETRY_SECONDS = 1.0
+"""When the list of assets is requested again after trouble. Opens wait for it."""
+LISTED_WITHIN_SECONDS = 2.0
+"""How long an order waits in place for the list. It is shorter than the validity of an order, so that exits are sent."""
+NO_ASSETS_RETRY_SECONDS = 60.0
+"""The same after the server has answered that it has no list."""
 REFUSED_PRICES_SECONDS = 60.0
 """How long no prices are requested after Alpaca refused the key."""
 NO_SUBSCRIPTION = "subscription does not permit"
@@ -79,6 +85,11 @@ class AlpacaConnection:
         self._lent_credentials: Credentials | None = None
         self._loading: asyncio.Task[None] | None = None
         self._load_due_seconds: float | None = None
+        """When the list of assets is to be requested. None: it was read."""
+        self._is_list_missing = False
+        """Whether the list of assets is still to be read. A server that has no list is not asked before each open."""
+        self._list_refusals: dict[str, str] = {}
+        """By hash of the key, why Alpaca did not show the list to it. Empty once the list was read."""
         self._tiers: dict[str, FeeTier] = {}
         self._stock_feed: dict[str, str] = {}
         self._refused_until_seconds: dict[str, float] = {}
@@ -112,7 +123,7 @@ class AlpacaConnection:
             if isinstance(error, KeyRefused):
                 self._lent = None
             self.symbols = AlpacaSymbols(known_assets())
-            self._load_due_seconds = 0.0
+            self._load_due_seconds, self._is_list_missing = 0.0, True
         except BaseException:
             await self.close()
             raise
@@ -195,37 +206,54 @@ class AlpacaConnection:
         elif tier is not None:
             self._tiers.pop(_key_of(client), None)
 
-    async def listed(self) -> None:
-        """Wait until a reading of the list of assets that is under way has ended, whatever its result."""
+    async def listed(self, client: TradingClient) -> None:
+        """Read the list of assets with this client's key if that is due. Wait a little for a reading under way."""
+        self._load_with(client)
         if self._loading is not None:
-            await asyncio.wait({self._loading})
+            await asyncio.wait({self._loading}, timeout=LISTED_WITHIN_SECONDS)
 
-    async def _load_assets(self, client: TradingClient) -> None:
+    def check_listed(self, client: TradingClient) -> None:
+        """Raises Throttled while the list of assets is still to be read, or KeyRefused if this client's key cannot."""
+        if self._is_list_missing and (refusal := self._list_refusals.get(_key_of(client))):
+            raise KeyRefused(refusal)
+        if self._is_list_missing:
+            raise Throttled("not sent: the list of assets is not read yet", ASSETS_RETRY_SECONDS)
+
+    async def _load_assets(self, client: TradingClient, budget: Budget | None = None) -> None:
         # The reply is parsed in the thread as well, because it lists ten thousand stocks.
-        symbols = await self._send(client, _ASSETS, lambda reply: AlpacaSymbols(_list_of_objects(reply)))
+        symbols = await self._send(client, _ASSETS, lambda reply: AlpacaSymbols(_list_of_objects(reply)), budget)
         if not symbols.instruments:
-            raise Rejected("Alpaca lists nothing that can be read")
+            raise NotFound("Alpaca lists nothing that can be read")
         self.symbols = symbols
         self._refused_names.clear()
-        self._load_due_seconds = None
+        self._load_due_seconds, self._is_list_missing = None, False
+        self._list_refusals.clear()
 
     def _load_with(self, client: TradingClient) -> None:
         """Start reading the list of assets with this key, unless the list has been loaded already."""
         if self._lent is None:
             self._lent = client
         due_seconds = self._load_due_seconds
-        if due_seconds is None or monotonic() < due_seconds:
+        is_loading = self._loading is not None and not self._loading.done()
+        if is_loading or due_seconds is None or monotonic() < due_seconds:
             return
         self._load_due_seconds = monotonic() + ASSETS_RETRY_SECONDS
         self._loading = self._loop.create_task(self._load_later(client))
 
     async def _load_later(self, client: TradingClient) -> None:
+        key = _key_of(client)
+        self._list_refusals.pop(key, None)
         try:
-            await self._load_assets(client)
+            await self._load_assets(client, None if self.budget is None else self.budget.of_key(key))
+        except (NotFound, NoSuchPath) as error:
+            self._load_due_seconds, self._is_list_missing = monotonic() + NO_ASSETS_RETRY_SECONDS, False
+            log.warning("no list of assets; the well-known ones serve", broker="alpaca", error=str(error))
         except BrokerError as error:
-            if isinstance(error, KeyRefused) and self._lent is client:
-                self._lent = None
-            log.warning("list of assets not read; the well-known ones serve", broker="alpaca", error=str(error))
+            if isinstance(error, KeyRefused):
+                self._list_refusals[key] = str(error)
+                if self._lent is client:
+                    self._lent = None
+            log.warning("list of assets not read; opens wait for it", broker="alpaca", error=str(error))
 
     async def _last_prices(
         self, client: TradingClient, path: str, version: str, names: Mapping[str, Symbol]
@@ -274,8 +302,10 @@ class AlpacaConnection:
             self._stock_feed = {"feed": FREE_FEED}
             return await self._ask_market(path, parameters, read, is_crypto=is_crypto)
 
-    async def _send(self, client: TradingClient, call: Call, read: Callable[[Any], _Read]) -> _Read:
-        return await self._opened().send(client, call, read)
+    async def _send(
+        self, client: TradingClient, call: Call, read: Callable[[Any], _Read], budget: Budget | None = None
+    ) -> _Read:
+        return await self._opened().send(client, call, read, budget)
 
     def _client(self, credentials: Credentials) -> TradingClient:
         """A client with this key. It shares connections with all other clients, and nothing that differs."""

@@ -41,3 +41,10 @@ class OpenLimits:
     def ends_at(self, executed_at: datetime) -> datetime:
         """From this moment on, an open for a fill of `executed_at` is not sent, and is canceled if it waits."""
         return executed_at + self.max_age
+
+    def too_old(self, executed_at: datetime, at: datetime) -> str:
+        """Return how old the open is if it has reached its age limit, else an empty text."""
+        if at < self.ends_at(executed_at):
+            return ""
+        age_seconds, limit_seconds = (at - executed_at).total_seconds(), self.max_age.total_seconds()
+        return f"{age_seconds:.0f} s after the master's execution; the age limit is {limit_seconds:g} s"

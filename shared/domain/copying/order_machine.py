@@ -135,8 +135,8 @@ class OrderMachine:
         """Begin an attempt. Every earlier attempt has certainly not been executed, so the order may still be skipped."""
         if self.quantity is None:
             return _ends(Unsized())
-        end = self.limits.ends_at(self.executed_at) if self.is_open else None
-        return Move(state, CheckSend(end, self.needs_open_market))
+        ends_at = self.limits.ends_at(self.executed_at) if self.is_open else None
+        return Move(state, CheckSend(ends_at, self.needs_open_market, is_exit_asked=self.is_open and self.is_replayed))
 
     def _held_back(self, state: Prepared, stop: StopMode | StopUnknown, now: datetime) -> Move:
         """Skip an open that a stop forbids. An exit waits, and both wait while the stop is not known."""
@@ -149,11 +149,11 @@ class OrderMachine:
         return Move(state, Wait(wait_seconds, forget_submission=True, why=why, has_own_alert=True))
 
     def _not_sent(self, checked: SendChecked) -> NotOpened | None:
-        """Why the order ends unsent: an open is too old, or the market is closed."""
-        if self.is_open and checked.at >= self.limits.ends_at(self.executed_at):
-            age, limit = (checked.at - self.executed_at).total_seconds(), self.limits.max_age.total_seconds()
-            why = f"{age:.0f} s after the master's execution; the age limit is {limit:g} s"
+        """Why the order ends unsent: the open is too old, an exit may have been sent, or the market is closed."""
+        if self.is_open and (why := self.limits.too_old(self.executed_at, checked.at)):
             return NotOpened(SkipReason.TOO_OLD, why)
+        if self.is_open and checked.exit_follows:
+            return NotOpened(SkipReason.EXIT_FOLLOWED, "Redis lost how the open ended, and an exit waits behind it")
         if checked.opens_at is not None and (self.is_open or self.needs_open_market):
             return NotOpened(SkipReason.MARKET_CLOSED, f"the market opens at {checked.opens_at.isoformat()}")
         return None

@@ -60,6 +60,8 @@ class SendChecked:
     """The stop that applies to the follower. None: it trades."""
     opens_at: datetime | None = None
     """When the closed market of an open opens. None: it is open."""
+    exit_follows: bool = False
+    """Whether an exit of its symbol waits behind an open that Redis may have lost."""
 
 
 @dataclass(frozen=True, slots=True)

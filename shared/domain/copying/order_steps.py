@@ -17,15 +17,17 @@ from shared.domain.request_limits import Priority
 class CheckSend:
     """Read what may forbid to send now: a stop, and for an open the broker's clock and whether the market is open.
 
-    The market is also read for an exit that needs an open one.
+    The market is also read for an exit that needs an open one. For an open that Redis may have lost, read also whether an
+    exit of the symbol waits behind it.
     """
 
     is_recorded_first: ClassVar[bool] = False
     asks_account: ClassVar[bool] = False
     ends_at: datetime | None
-    """The age limit of an open. After it, the market does not matter. None for an exit."""
+    """The age limit of an open. After it, nothing else matters. None for an exit."""
     needs_open_market: bool = False
     """Whether an exit is not sent while its market is closed."""
+    is_exit_asked: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,9 +6,10 @@ from decimal import Decimal
 import pytest
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown
+from shared.domain.copying.reasons import SkipReason
 from shared.domain.events import Outcome
 from shared.domain.request_limits import Priority
-from tests.support.examples import an_order
+from tests.support.examples import an_instrument, an_order
 from tests.support.faulty_broker import Fate, FaultyAccount
 from tests.support.running.worker_bench import WorkerBench, held
 
@@ -90,6 +91,32 @@ async def test_a_replayed_order_that_never_was_is_sent_once(bench: WorkerBench) 
     await bench.deliver(an_order(replayed=True))
     (final,) = await bench.serve()
     assert (final.outcome, len(bench.account.executed)) == (Outcome.COPIED, 1)
+
+
+@pytest.mark.parametrize("fraction", ["0.5", "1"])
+async def test_a_replayed_open_that_never_was_is_not_bought_after_its_exit(bench: WorkerBench, fraction: str) -> None:
+    """The open was refused, and then the exit was executed. Redis lost both. Now the broker would accept the open."""
+    bench.account.fates = [Fate.FILLED, Fate.REJECTED]
+    exit_ = an_order(sequence=3, fraction=fraction)
+    await bench.deliver(an_order(sequence=1), an_order(sequence=2), exit_)
+    before = await bench.serve()
+    assert [(e.sequence, e.outcome) for e in before] == [(1, Outcome.COPIED), (2, Outcome.FAILED), (3, Outcome.COPIED)]
+    left = await bench.position()
+    await bench.redis.flushdb()
+    orders = [an_order(sequence=1), an_order(sequence=2), exit_]
+    await bench.deliver(*[order.model_copy(update={"replayed": True}) for order in orders])
+    finals = await bench.serve()
+    assert [(e.sequence, e.reason) for e in finals] == [(1, None), (2, SkipReason.EXIT_FOLLOWED), (3, None)]
+    assert (await bench.position(), len(bench.account.executed)) == (left, 2)
+
+
+async def test_a_replayed_open_is_bought_before_orders_of_other_kinds(bench: WorkerBench) -> None:
+    """An exit of another symbol, or a further open of the same symbol, says nothing about it."""
+    bench.instruments = {**bench.instruments, "ETH/USD": an_instrument(symbol="ETH/USD", base="ETH")}
+    orders = [an_order(sequence=1), an_order(sequence=2), an_order(sequence=3, symbol="ETH/USD", fraction="1")]
+    await bench.deliver(*[order.model_copy(update={"replayed": True}) for order in orders])
+    finals = await bench.serve()
+    assert [e.outcome for e in finals] == [Outcome.COPIED, Outcome.COPIED, Outcome.SKIPPED]
 
 
 async def test_a_key_refused_on_the_look_up_of_a_replayed_order_does_not_fail_it(bench: WorkerBench) -> None:

@@ -6,10 +6,11 @@ from decimal import Decimal
 
 import pytest
 
-from shared.domain.copying.reasons import SkipReason
+from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import Outcome
 from shared.messaging.alerts import AlertKind, current_alerts
 from tests.support.examples import an_instrument, an_order
+from tests.support.faulty_broker import Fate
 from tests.support.running.worker_bench import KEYS, WorkerBench
 
 
@@ -32,6 +33,33 @@ async def test_a_new_listing_is_traded_without_a_restart(bench: WorkerBench) -> 
     keeping.cancel()
     assert [(e.symbol, e.outcome) for e in finals] == [("NEW/USD", Outcome.COPIED)]
     assert bench.reloads == 1
+
+
+async def test_a_refused_order_has_the_list_of_instruments_read_again(bench: WorkerBench) -> None:
+    """The broker may have changed ticks, lots or minimums. Otherwise it would refuse all opens until the next hour."""
+    coarser = an_instrument(lot=Decimal("0.0004"))
+    bench.account.fates, bench.listed_next = [Fate.REJECTED], {"BTC/USD": coarser}
+    keeping = asyncio.create_task(bench.serving.listing.keep_fresh())
+    await bench.deliver(an_order())
+    assert [e.reason for e in await bench.serve()] == [FailReason.REJECTED]
+    async with asyncio.timeout(5):
+        while not bench.reloads:
+            await asyncio.sleep(0.01)
+    keeping.cancel()
+    await bench.deliver(an_order(sequence=2))
+    await bench.serve()
+    assert [order.quantity for order in bench.account.placed] == [Decimal("0.001"), Decimal("0.0008")]
+
+
+async def test_an_order_that_is_carried_out_has_no_list_read_again(bench: WorkerBench) -> None:
+    """Neither has one that the account cannot pay for."""
+    bench.account.fates = [Fate.INSUFFICIENT]
+    keeping = asyncio.create_task(bench.serving.listing.keep_fresh())
+    await bench.deliver(an_order(), an_order(sequence=2))
+    await bench.serve()
+    await asyncio.sleep(0.05)
+    keeping.cancel()
+    assert bench.reloads == 0
 
 
 def read_a_minute_later(bench: WorkerBench) -> None:

@@ -31,6 +31,12 @@ def test_an_open_is_cut_to_the_free_cash(free: str | None, quantity: str) -> Non
     assert size(free=free) == Sendable(Decimal(quantity), ZERO)
 
 
+@pytest.mark.parametrize(("free", "quantity"), [(None, "0.00123"), ("1000", "0.00123"), ("25", "0.00049")])
+def test_an_open_is_a_multiple_of_the_lot_that_the_worker_knows(free: str | None, quantity: str) -> None:
+    """The engine may have planned with a finer lot. A broker refuses what is between two lots."""
+    assert size(free=free, quantity="0.001234567", instrument={"lot": "0.00001"}) == Sendable(Decimal(quantity), ZERO)
+
+
 @pytest.mark.parametrize("side", Side)
 def test_an_order_that_is_only_looked_up_is_not_sent_whatever_its_side(side: Side) -> None:
     """It may have been sent before, and is not repeated. The carried exit stays."""

@@ -115,6 +115,10 @@ def test_a_sound_run_breaks_nothing() -> None:
             "no open is sent without its price limit",
         ),
         ({"orders": [order("order-1"), order("order-2", limit_price=None)]}, "no open is sent without its price limit"),
+        (
+            {"copies": [copy(1), copy(2, outcome="failed", reason="rejected")]},
+            "no open is refused for its price or size",
+        ),
         ({"orders": [order("order-1"), order("order-2", "0.5")]}, "executed quantities as the ledger says"),
         ({"positions": [_position("1")]}, "positions as the ledger says"),
         ({"redis_positions": {}}, "positions as the ledger says"),

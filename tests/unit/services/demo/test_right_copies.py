@@ -245,6 +245,19 @@ def test_faults_excuse_a_late_open_and_not_a_wrong_one() -> None:
     assert bought(UNPRICED, Decimal("0.0072"), DISTURBED).right == 0, "a fifth more than its size"
 
 
+@pytest.mark.parametrize(("conditions", "minutes", "right"), [(STRICT, 5, 2), (DISTURBED, 5, 3), (DISTURBED, 16, 2)])
+def test_faults_excuse_a_size_by_a_reading_of_the_last_15_minutes(
+    conditions: Conditions, minutes: int, right: int
+) -> None:
+    """A fee of 1,000 of 3,000 dollars was paid since that reading. Without a loss of Redis, the next open counts it."""
+    later = {"executed_at": NOW + timedelta(minutes=minutes)}
+    fills = [fill(1, "buy"), fill(2, "sell"), fill(3, "buy").model_copy(update=later)]
+    ends = [copy(UNPRICED, each.sequence, each.side, "copied", ended_at=None) for each in fills]
+    orders = [order(UNPRICED, each.sequence, each.side, Decimal("0.006")) for each in fills]
+    orders[0] = orders[0].model_copy(update={"fee": Decimal(1_000)})
+    assert compare(UNPRICED, fills, ends, orders, conditions).right == right
+
+
 @pytest.mark.parametrize(("conditions", "right"), [(STRICT, 2), (DISTURBED, 3)])
 def test_faults_may_hide_what_a_sale_has_brought(conditions: Conditions, right: int) -> None:
     """The cash of a sale is known only after the next reading. Before any sale, the cash is known."""

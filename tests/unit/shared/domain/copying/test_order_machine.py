@@ -103,6 +103,11 @@ def test_an_order_waits_a_second_while_it_is_not_known_whether_trading_is_stoppe
             SkipReason.MARKET_CLOSED,
             "the market opens at 2026-01-05T12:01:00.123456+00:00",
         ),
+        (
+            SendChecked(NOW, exit_follows=True),
+            SkipReason.EXIT_FOLLOWED,
+            "Redis lost how the open ended; it is not at the broker, and an exit of the symbol waits behind it",
+        ),
     ],
 )
 def test_an_open_that_is_too_old_or_out_of_hours_is_skipped(
@@ -110,6 +115,15 @@ def test_an_open_that_is_too_old_or_out_of_hours_is_skipped(
 ) -> None:
     """The age counts first. At exactly its limit, an open is too old."""
     assert verdict(play(OPEN, Prepared(), Resumed(), checked)) == NotOpened(reason, message)
+
+
+@pytest.mark.parametrize(("machine", "is_asked"), [(OPEN, True), (EXIT, False)])
+def test_only_an_open_that_redis_may_have_lost_asks_for_exits_behind_it(machine: OrderMachine, is_asked: bool) -> None:
+    """Otherwise, an open and an exit of a part that arrive together are both carried out."""
+    for is_replayed in (False, True):
+        move = play(replace(machine, is_replayed=is_replayed), Prepared(), Resumed())
+        assert isinstance(move.step, CheckSend)
+        assert move.step.is_exit_asked is (is_asked and is_replayed)
 
 
 @pytest.mark.parametrize("state", [Prepared(), Submitting(FIRST), Unknown(None)])
