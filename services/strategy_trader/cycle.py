@@ -173,9 +173,10 @@ class Cycle:
         if isinstance(decision, Exit):
             await self._sell(known, decision_id, decision)
         elif isinstance(decision, Hold) and HoldReason.EXIT_BELOW_MINIMUM in decision.reasons:
-            price = known.prices.get(symbol) if bid is None else bid
-            if price is not None:
-                await self._dealer.write_off_rest(symbol, price)
+            # A book that is nearly empty for a moment has a bid that says nothing about the value of the position.
+            prices = [price for price in (bid, known.prices.get(symbol)) if price is not None]
+            if prices:
+                await self._dealer.write_off_rest(symbol, max(prices))
 
     async def _sell(self, known: CycleFacts, decision_id: DecisionId, sale: Exit) -> None:
         instrument = sale.position.instrument

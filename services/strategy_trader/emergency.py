@@ -91,7 +91,8 @@ class EmergencyWatch:
         if sale is None and flatten:
             sale = whole_exit(found.position, account, ExitReason.FLATTEN, self._parameters)
         if sale is None and (flatten or is_emergency(bid, found.position.average_price, self._parameters)):
-            await self._dealer.write_off_rest(found.symbol, bid)
+            # A book that is nearly empty for a moment has a bid that says nothing about the value of the position.
+            await self._dealer.write_off_rest(found.symbol, max(bid, price or found.position.average_price))
         if sale is not None:
             milliseconds = int(self._venue.now().timestamp() * 1000)
             pair = f"{found.symbol.base}-{found.symbol.quote}"

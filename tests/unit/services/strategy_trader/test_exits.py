@@ -272,6 +272,25 @@ async def test_a_position_that_is_due_and_too_small_to_be_sold_is_written_off(
     assert Side.SELL not in {side for side, _ in trader.executor.sent}
 
 
+@pytest.mark.parametrize("by_cycle", [False, True])
+async def test_a_book_that_is_nearly_empty_for_a_moment_writes_no_position_off(
+    time: VirtualTime, by_cycle: bool
+) -> None:
+    """The best bid is one dollar. At this price the broker would accept no sale of one bitcoin, but the last price is fine."""
+    trader = holding(time, last_price=CLOSE * Decimal("0.994"))
+    trader.venue.bid = Decimal(1)
+    trader.venue.market_down = not by_cycle
+    trader.venue.lists_prices = not by_cycle
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS if by_cycle else 5)
+        assert trader.venue.books_read
+        assert trader.books.written_off == {}
+        assert "opening" in trader.books.positions
+        trader.venue.market_down, trader.venue.bid = False, CLOSE * Decimal("0.98")
+        await time.run_for(5)
+    assert [side for side, _ in trader.executor.sent] == [Side.SELL]
+
+
 async def test_an_entry_whose_approved_quantity_could_not_be_sold_at_its_stop_is_not_sent(time: VirtualTime) -> None:
     """The gate lowers the size to the minimum of the broker at the present price. At the stop it would be below it."""
     trader = WorldTrader.at(Broker.KRAKEN, time)
