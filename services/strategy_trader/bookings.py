@@ -52,6 +52,7 @@ class Bookings:
         self._results = results
         self._in_thread = in_thread
         self._pause = pause
+        self._loading = asyncio.Lock()
 
     async def begin(self) -> None:
         """Read what earlier processes booked."""
@@ -128,8 +129,10 @@ class Bookings:
 
     async def load(self) -> None:
         """Read the positions again."""
-        found = await self._in_thread(self._books.open_positions)
-        self.positions = {each.symbol: each for each in found}
+        # One reading at a time. Otherwise an old reading that returns late could hide a position that was just bought.
+        async with self._loading:
+            found = await self._in_thread(self._books.open_positions)
+            self.positions = {each.symbol: each for each in found}
 
     async def note(self, decision_id: DecisionId, outcome: str) -> None:
         """Note what became of a decision that filled nothing."""

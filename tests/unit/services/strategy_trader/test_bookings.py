@@ -3,9 +3,11 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from services.strategy_trader.bookings import Bookings
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, DecisionId, FillId
@@ -98,6 +100,28 @@ async def test_an_old_sale_never_moves_a_newer_position(time: VirtualTime) -> No
         await time.run_for(5)
     assert sale.outcome is not None
     assert trader.books.positions == {"newer": newer}
+
+
+async def test_a_reading_of_the_positions_that_returns_late_hides_no_newer_one(time: VirtualTime) -> None:
+    """PostgreSQL answers the first reading after the second one was asked for. A purchase was booked in between."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    answers = asyncio.Event()
+
+    async def answer_the_first_one_late(work: Any, /, *args: Any, **values: Any) -> Any:
+        found = work(*args, **values)
+        if not found:
+            await answers.wait()
+        return found
+
+    bookings = Bookings(trader.venue, trader.books, trader.executor, answer_the_first_one_late, time.pause)
+    first = asyncio.create_task(bookings.load())
+    await asyncio.sleep(0)
+    trader.books.positions["opening"] = position("1", str(CLOSE), str(CLOSE - 100))
+    second = asyncio.create_task(bookings.load())
+    await asyncio.sleep(0)
+    answers.set()
+    await asyncio.gather(first, second)
+    assert list(bookings.positions) == [INSTRUMENT.symbol]
 
 
 @pytest.mark.parametrize("method", ["claim", "open_positions", "unfinished"])
