@@ -33,6 +33,7 @@ from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.indicators.decide import decide
 from shared.indicators.window import Window
+from shared.persistence.traders import NOT_SENT
 from shared.running import wait
 
 ROOM_SECONDS: Final = 60.0
@@ -189,7 +190,7 @@ class Cycle:
         elif not self._dealer.sell(decision_id, sale, shown):
             why = UNDER_WAY
         if why:
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {why}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{why}")
 
     async def _decide_on_entry(
         self, known: CycleFacts, instrument: Instrument, window: Window, stopping: asyncio.Event
@@ -228,7 +229,7 @@ class Cycle:
             return
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
         if not self._dealer.enter(decision_id, entry, answer.approved):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{UNDER_WAY}")
 
     async def _ask(self, known: CycleFacts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
         return await self._venue.ask(entry, known.gate_account(), known.trades, has_made_room=has_made_room)
@@ -246,7 +247,7 @@ class Cycle:
         decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")
         await self._in_thread(self._books.record, decision_id, known.number, symbol, sale, None)
         if not self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO)):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{UNDER_WAY}")
             return False
         if not await self._dealer.ended(symbol, ROOM_SECONDS) or symbol in self._dealer.positions:
             return False

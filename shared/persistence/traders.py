@@ -35,7 +35,9 @@ CLOSED_READ: Final = 200
 
 NO_CYCLE: Final = -1
 """The newest cycle of a trader that has taken none yet."""
-NEVER_SENT: Final = "not sent: the process ended before"
+NOT_SENT: Final = "not sent: "
+"""How the outcome of a decision begins that was not begun to be executed. The reason follows."""
+NEVER_SENT: Final = f"{NOT_SENT}the process ended before"
 """The outcome of a decision that an earlier process stored, and did not begin to execute."""
 
 _TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
@@ -152,7 +154,10 @@ class TraderBooks:
             connection.execute(update(_DECISIONS).filter_by(decision_id=decision_id).values(values))
 
     def unfinished(self) -> list[UnfinishedDecision]:
-        """The entries and exits whose outcome was not noted, or is contradicted by an execution. Oldest first."""
+        """The entries and exits whose outcome was not noted, or is contradicted by an execution. Oldest first.
+
+        It is contradicted where one process noted that nothing was sent, and another one sent the same decision.
+        """
         name = (_EXECUTIONS.c[each] == _DECISIONS.c[each] for each in (*self._name, "decision_id"))
         was_begun = exists().where(*name)
         columns = (_DECISIONS.c.decision_id, _DECISIONS.c.symbol, _DECISIONS.c.opened_by, _DECISIONS.c.decision)
@@ -160,7 +165,7 @@ class TraderBooks:
             select(*columns)
             .filter_by(**self._name)
             .where(_DECISIONS.c.kind != "hold")
-            .where(or_(_DECISIONS.c.outcome.is_(None), and_(_DECISIONS.c.outcome == NEVER_SENT, was_begun)))
+            .where(or_(_DECISIONS.c.outcome.is_(None), and_(_DECISIONS.c.outcome.startswith(NOT_SENT), was_begun)))
             .order_by(_DECISIONS.c.decided_at)
         )
         with transaction(self._engine) as connection:

@@ -201,11 +201,12 @@ def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: T
     assert fills_read() == 0
 
 
-def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks) -> None:
-    """An earlier process noted that it was never sent. Only those that have an execution are booked again."""
+@pytest.mark.parametrize("outcome", [NEVER_SENT, "not sent: another process trades the account now"])
+def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks, outcome: str) -> None:
+    """Another process noted that it was not sent. Only those that have an execution are booked again."""
     for name in ("executed", "not executed"):
         books.record(name, 1, BTC_USD, a_sale(), None)
-        books.note_outcome(name, NEVER_SENT)
+        books.note_outcome(name, outcome)
     assert books.unfinished() == []
     plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
     StrategyBooks(engine, KRAKEN, MASTER).begin(DecisionId("executed"), plan, NOW)
