@@ -260,8 +260,8 @@ class TraderBooks:
     def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
         """Store that a close has moved the stop. A position that was closed meanwhile stays as it is."""
         with transaction(self._engine) as connection:
-            found = self._locked(connection, decision_id)
-            if found is None or not found[0].is_open:
+            found = self._locked(connection, decision_id, only_open=True)
+            if found is None:
                 return
             passed = found[0].passed_first_target or moved.passed_first_target
             position = _POSITION.validate_python(
@@ -274,16 +274,20 @@ class TraderBooks:
 
         A position that is closed stays as it is.
         """
-        is_open = select(_POSITIONS.c.decision_id).filter_by(**self._name, decision_id=decision_id, closed_at=None)
         with transaction(self._engine) as connection:
-            found = self._locked(connection, decision_id)
-            if found is not None and connection.scalar(is_open) is not None:
+            found = self._locked(connection, decision_id, only_open=True)
+            if found is not None:
                 self._store(connection, decision_id, found[0], found[1], at)
                 why_closed = update(_POSITIONS).filter_by(**self._name, decision_id=decision_id)
                 connection.execute(why_closed.values(written_off=why))
 
-    def _locked(self, connection: Connection, decision_id: str) -> tuple[StrategyPosition, list[str]] | None:
+    def _locked(
+        self, connection: Connection, decision_id: str, *, only_open: bool = False
+    ) -> tuple[StrategyPosition, list[str]] | None:
         wanted = select(_POSITIONS).filter_by(**self._name, decision_id=decision_id).with_for_update()
+        if only_open:
+            # A position that was written off still has a quantity.
+            wanted = wanted.where(_POSITIONS.c.closed_at.is_(None))
         row = connection.execute(wanted).mappings().one_or_none()
         return None if row is None else (_POSITION.validate_python(row["position"]), list(row["fills"]))
 

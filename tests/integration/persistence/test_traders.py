@@ -162,6 +162,19 @@ def test_the_fills_of_a_sale_move_only_the_position_that_it_sold(books: TraderBo
     assert [(trade.profit, trade.closed_at) for trade in books.closed_trades()] == [(-20, NOW)]
 
 
+def test_a_stop_that_is_raised_late_opens_no_written_off_position_again(books: TraderBooks) -> None:
+    """A cycle decided on the position before it was written off. The position keeps its quantity, and stays closed."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    held = books.book_fills("opening", position_of(entry), [fill(Side.BUY, "1", "1000")])
+    books.write_off("opening", NOW, "the account holds nothing of it")
+    books.raise_stop("opening", replace(held, stop=Decimal(999)))
+    assert books.open_positions() == []
+    assert [trade.closed_at for trade in books.closed_trades()] == [NOW]
+    books.write_off("opening", NOW + timedelta(days=1), "again")
+    assert [trade.closed_at for trade in books.closed_trades()] == [NOW]
+
+
 def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: TraderBooks) -> None:
     """It was paused, and another process has claimed the account meanwhile. What it had begun stays as it is."""
     plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
