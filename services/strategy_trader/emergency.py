@@ -17,6 +17,7 @@ from shared.brokers.errors import BrokerError
 from shared.brokers.registry import profile_of
 from shared.domain.amounts import ZERO
 from shared.domain.identity import DecisionId
+from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decision import ExitReason
 from shared.domain.strategy.exits import emergency_exit, is_emergency, whole_exit
@@ -54,7 +55,7 @@ class EmergencyWatch:
         stop = await self._venue.stop()
         if stop is StopMode.HALT:
             return
-        closed = await asyncio.gather(*(self._is_closed(each) for each in held))
+        closed = await asyncio.gather(*(is_market_closed(self._venue, each.position.instrument) for each in held))
         held = [each for each, is_closed in zip(held, closed, strict=True) if not is_closed]
         prices = await self._venue.last_prices([each.symbol for each in held])
         flatten = stop is StopMode.FLATTEN
@@ -68,13 +69,6 @@ class EmergencyWatch:
 
     def _may_sell(self, stored: StoredPosition) -> bool:
         return not self._dealer.is_under_way(stored.symbol) and self._dealer.may_sell(stored.symbol)
-
-    async def _is_closed(self, stored: StoredPosition) -> bool:
-        """Whether the market of the position is closed. If that is not known, the worker finds it out before it sends."""
-        try:
-            return await self._venue.closed_until(stored.position.instrument) is not None
-        except (BrokerError, RedisError, OSError):
-            return False
 
     def _is_near(self, position: StrategyPosition, price: Decimal | None) -> bool:
         """Whether the order book has to be read. It is read too when there is no price."""
@@ -108,6 +102,14 @@ class EmergencyWatch:
                 raise
             bid = None
         return bid if bid is not None or not flatten else price or stored.position.average_price
+
+
+async def is_market_closed(venue: TraderVenue, instrument: Instrument) -> bool:
+    """Whether the market is closed. If that is not known, the worker finds it out before it sends."""
+    try:
+        return await venue.closed_until(instrument) is not None
+    except (BrokerError, RedisError, OSError):
+        return False
 
 
 def sale_account(
