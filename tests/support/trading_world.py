@@ -86,6 +86,8 @@ class WorldVenue:
     """When the account was read; None: now."""
     other_candles: Sequence[Candle] = tuple(CANDLES)
     """What every other pair than BTC/USD shows."""
+    silent_books: tuple[str, ...] = ()
+    """Assets whose order books are never answered."""
     candles_read: int = 0
     books_read: int = 0
 
@@ -141,6 +143,8 @@ class WorldVenue:
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         self.books_read += 1
+        if instrument.base in self.silent_books:
+            await asyncio.Event().wait()
         return self.bid
 
     async def closed_until(self, instrument: Instrument) -> datetime | None:
