@@ -92,7 +92,11 @@ class TraderBooks:
             connection.execute(claiming)
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
-        """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken."""
+        """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken.
+
+        The process that claimed the account keeps it. Otherwise, one that was paused would take the account back, and the
+        sales of its successor would be refused until the successor takes a cycle.
+        """
         first = TraderState().model_dump(mode="json")
         values = {**self._name, "cycle": cycle, "process": process, "updated_at": at, "state": first}
         taking = (
@@ -100,7 +104,7 @@ class TraderBooks:
             .values(values)
             .on_conflict_do_update(
                 index_elements=list(self._name),
-                set_={"cycle": cycle, "process": process, "updated_at": at},
+                set_={"cycle": cycle, "updated_at": at},
                 where=_TRADERS.c.cycle < cycle,
             )
             .returning(_TRADERS.c.state)
@@ -110,7 +114,7 @@ class TraderBooks:
         return None if state is None else TraderState.model_validate(state)
 
     def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool:
-        """Replace the state. False: another process has taken a later cycle, and nothing was changed."""
+        """Replace the state. False: another process has claimed the account, or taken a later cycle. Nothing was changed."""
         change = (
             update(_TRADERS)
             .filter_by(**self._name, cycle=cycle, process=process)

@@ -31,7 +31,7 @@ def books(engine: Engine) -> TraderBooks:
 
 
 def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Engine, books: TraderBooks) -> None:
-    """Eight processes ask for the same cycle, and one gets it. A later cycle ends the right of its owner."""
+    """Eight processes ask for the same cycle, and one gets it. A later claim ends the right of its owner."""
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: books.take_cycle(7, f"process-{number}", NOW), range(8)))
     assert sum(state is not None for state in answers) == 1
@@ -40,6 +40,7 @@ def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Eng
     assert not books.store_state(7, "another process", NOW, state)
     assert books.store_state(7, trader.process, NOW, state)
     assert books.take_cycle(6, "late", NOW) is None
+    books.claim("second", NOW)
     assert books.take_cycle(8, "second", NOW) == state
     assert not books.store_state(7, trader.process, NOW, TraderState())
     (trader,) = TraderStore(engine).all()
@@ -193,6 +194,20 @@ def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: 
     assert not books.store_state(3, "old", NOW, TraderState())
     (trader,) = TraderStore(engine).all()
     assert (trader.cycle, trader.process) == (3, "new")
+
+
+def test_a_process_that_was_replaced_does_not_take_the_account_back_by_a_cycle(
+    engine: Engine, books: TraderBooks
+) -> None:
+    """It was paused, and begins its next cycle before it learns that it was replaced. Its successor may still sell."""
+    new = StrategyBooks(engine, KRAKEN, MASTER, "new")
+    books.claim("old", NOW)
+    books.claim("new", NOW)
+    assert books.take_cycle(3, "old", NOW) is not None
+    new.begin(DecisionId("sale"), SalePlan(instrument=INSTRUMENT, quantity=Decimal(1)), NOW)
+    assert not books.store_state(3, "old", NOW, TraderState())
+    assert books.take_cycle(4, "new", NOW) is not None
+    assert books.store_state(4, "new", NOW, TraderState())
 
 
 def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: TraderBooks) -> None:
