@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from services.strategy_trader.bookings import DEFECT_RETRY, Bookings
-from services.strategy_trader.patience import SaleDelays
+from services.strategy_trader.patience import BACKOFF, SaleDelays
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
@@ -311,7 +311,7 @@ class Dealer:
                 self._why_not_ready = f"{type(error).__name__}: {error}"
                 is_defect = not isinstance(error, DatabaseUnavailable | OSError)
                 log.warning("not ready to trade", error=self._why_not_ready, exc_info=is_defect)
-                await self._bookings.sleep(DEFECT_RETRY.after(failures))
+                await self._bookings.sleep((DEFECT_RETRY if is_defect else BACKOFF).after(failures))
 
     async def _take_up(self) -> None:
         # From the claim on, an earlier process that was only paused begins nothing more.

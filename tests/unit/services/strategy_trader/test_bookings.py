@@ -135,6 +135,16 @@ async def test_a_takeover_is_repeated_until_it_succeeds(time: VirtualTime, metho
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
 
 
+async def test_positions_are_watched_soon_after_a_long_outage(time: VirtualTime) -> None:
+    """A process takes over while PostgreSQL is away for a minute. It asks again at least every ten seconds."""
+    trader = holding(time)
+    trader.venue.bid = CRASH
+    trader.books.fails["claim"] = away(10)
+    async with running(trader.loop()):
+        await time.run_for(80)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
 async def test_a_trader_that_is_not_ready_reports_an_error_in_each_cycle(time: VirtualTime) -> None:
     """What an earlier process left cannot be read for minutes. No cycle is healthy meanwhile, and none trades."""
     trader = holding(time)
