@@ -78,7 +78,8 @@ class MarginWatch:
         account = await self._venue.account()
         if account.facts.margin is None or not self._is_present(account):
             return
-        facts = with_positions(account, await self._own_positions()).facts
+        own = await self._own_positions()
+        facts = with_positions(account, own).facts
         state = await self._in_thread(self._memory, _as_it_is)
         if state is None:
             return
@@ -87,8 +88,10 @@ class MarginWatch:
         # Another order of the strategy may have begun or ended since the account was read.
         if not self._is_present(account):
             return
-        now = self._venue.now()
-        after = await self._in_thread(self._memory, lambda stored: plan_margin_action(stored, facts, now).state)
+        # A position whose last sale filled nothing waits. A round with it would hold up the others.
+        ready = [each for each in own if self._dealer.may_sell(each.instrument.symbol)]
+        saleable, now = with_positions(account, ready).facts, self._venue.now()
+        after = await self._in_thread(self._memory, lambda stored: plan_margin_action(stored, saleable, now).state)
         if after is None or after.last is None or after.last.is_final:
             return
         log.warning(

@@ -127,6 +127,17 @@ async def test_a_position_that_nobody_buys_does_not_hold_up_the_others(time: Vir
     assert [base for base, _ in sold(trader)] == ["ETH", "BTC", "ETH", "BTC"]
 
 
+async def test_a_position_that_an_emergency_could_not_sell_holds_up_no_round(time: VirtualTime) -> None:
+    """The worst position is an emergency, and its sales fill nothing. Until it is tried again, the other one is closed."""
+    trader = a_trader(time, "95", bought("BTC"), bought("ETH", price=CLOSE * D("1.02")))
+    trader.executor.fails = True
+    async with running(trader.loop()):
+        await time.run_for(CHECK_SECONDS - 1)
+        trader.executor.fails = False
+        await time.run_for(2)
+        assert [each.symbol.base for each in trader.executor.results.values() if each.fills] == ["BTC"]
+
+
 async def test_a_round_that_was_stored_and_not_sent_is_sent_once_by_the_next_process(time: VirtualTime) -> None:
     """The first process was killed between the two. A third process finds nothing to do."""
     trader = a_trader(time, "80")
