@@ -233,6 +233,10 @@ class TraderBooks:
         the time of its last fill.
         """
         with transaction(self._engine) as connection:
+            if fills:
+                # Two processes that book the first fill wait for each other here. Otherwise the later one, if it was
+                # paused, could put its position in the place of one that has moved on.
+                self._store(connection, decision_id, before, [], None, replaces=False)
             return self._moved(connection, decision_id, self._locked(connection, decision_id) or (before, []), fills)
 
     def book_sale(self, opened_by: str, fills: Sequence[AccountFill]) -> StrategyPosition | None:
@@ -302,7 +306,10 @@ class TraderBooks:
         position: StrategyPosition,
         booked: list[str],
         closed_at: datetime | None,
+        *,
+        replaces: bool = True,
     ) -> None:
+        """Store a position. `replaces`: also if there is one of this decision."""
         profit: Decimal | None = None if closed_at is None else position.net_profit
         values: dict[str, Any] = {
             **self._name,
@@ -313,5 +320,9 @@ class TraderBooks:
             "closed_at": closed_at,
             "net_profit": profit,
         }
-        key = [*self._name, "decision_id"]
-        connection.execute(upsert(_POSITIONS).values(values).on_conflict_do_update(index_elements=key, set_=values))
+        key, stored = [*self._name, "decision_id"], upsert(_POSITIONS).values(values)
+        connection.execute(
+            stored.on_conflict_do_update(index_elements=key, set_=values)
+            if replaces
+            else stored.on_conflict_do_nothing(index_elements=key)
+        )

@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from threading import Event
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -15,6 +17,7 @@ from shared.domain.strategy.decision import Enter, Exit, Hold, from_values
 from shared.domain.strategy.entries import position_of
 from shared.domain.strategy.execution.plans import SalePlan
 from shared.domain.strategy.exits import emergency_exit
+from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.persistence.strategy.books import StrategyBooks, TraderReplaced
 from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, TraderBooks, TraderStore
@@ -118,6 +121,33 @@ def test_each_fill_moves_a_position_once_and_the_last_one_closes_it(books: Trade
     assert (trade.profit, trade.closed_at) == (Decimal(15), rest.executed_at)
     books.raise_stop("opening", replace(stored.position, stop=Decimal(5000)))
     assert books.open_positions() == []
+
+
+def test_two_processes_that_book_a_first_fill_wait_for_each_other(
+    engine: Engine, books: TraderBooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is paused in the middle. If the other one did not wait, the position could be sold and then be open again."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    paused, goes_on, move = Event(), Event(), books._moved
+
+    def move_later(*arguments: Any) -> StrategyPosition:
+        paused.set()
+        assert goes_on.wait(10)
+        return move(*arguments)
+
+    monkeypatch.setattr(books, "_moved", move_later)
+    other = TraderStore(engine).of(KRAKEN, MASTER)
+    fills = [fill(Side.BUY, "1", "1000")]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(books.book_fills, "opening", position_of(entry), fills)
+        assert paused.wait(10)
+        second = pool.submit(other.book_fills, "opening", position_of(entry), fills)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.3)
+        goes_on.set()
+        assert first.result(10) == second.result(10)
+    assert [each.position.quantity for each in other.open_positions()] == [1]
 
 
 def test_an_account_never_has_two_open_positions_in_one_pair(books: TraderBooks) -> None:
