@@ -8,16 +8,18 @@ from typing import Any
 import pytest
 
 from services.strategy_trader.bookings import Bookings
+from services.strategy_trader.emergency import sale_account
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, DecisionId, FillId
-from shared.domain.strategy.decision import Enter, Exit
-from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionUnderWay
+from shared.domain.strategy.decision import Enter, Exit, ExitReason
+from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionResult, ExecutionUnderWay
+from shared.domain.strategy.exits import whole_exit
 from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
-from tests.support.strategy import INSTRUMENT, position
+from tests.support.strategy import INSTRUMENT, fill, position
 from tests.support.trading_world import CLOSE, WorldTrader, running
-from tests.support.virtual_time import BEGINS_AT, VirtualTime
+from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
 CYCLE_SECONDS = 150
 ETH_USD = Symbol("ETH", "USD")
@@ -221,6 +223,28 @@ async def test_the_end_of_the_process_cancels_what_it_took_up(time: VirtualTime)
     done, _ = await asyncio.wait({work}, timeout=2)
     assert done == {work}
     assert trader.books.records[name].outcome is None
+
+
+@pytest.mark.parametrize(("ordered", "filled", "stays"), [("0.3", "0.3", True), ("1", "0.3", False)])
+async def test_what_is_left_below_the_minimum_stays_only_after_a_sale_of_a_part(
+    time: VirtualTime, ordered: str, filled: str, stays: bool
+) -> None:
+    """The price has fallen since the sale was decided. The rest may be sold again when the price rises a little."""
+    trader = holding(time)
+    instrument = INSTRUMENT.model_copy(update={"minimum_cost": CLOSE * Decimal("0.7")})
+    held = replace(trader.books.positions["opening"], instrument=instrument)
+    trader.books.positions["opening"] = held
+    sale = whole_exit(held, sale_account(held, CLOSE, time.now()), ExitReason.ROOM)
+    assert sale is not None
+    trader.books.record("sale", 1, INSTRUMENT.symbol, sale, None)
+    sold = fill(Side.SELL, filled, str(CRASH))
+    result = ExecutionResult(
+        DecisionId("sale"), INSTRUMENT.symbol, Side.SELL, Decimal(ordered), "", fills=(sold,), ended_at=time.now()
+    )
+    bookings = Bookings(trader.venue, trader.books, trader.executor, directly, time.pause)
+    await bookings.book(result, opened_by="opening")
+    assert [each.position.quantity for each in bookings.positions.values()] == ([Decimal("0.7")] if stays else [])
+    assert ("opening" in trader.books.written_off) is not stays
 
 
 async def test_a_process_that_was_replaced_notes_that_nothing_was_sent(time: VirtualTime) -> None:
