@@ -52,6 +52,7 @@ class Bookings:
         self._results = results
         self._in_thread = in_thread
         self._pause = pause
+        self._loading = asyncio.Lock()
 
     async def begin(self) -> None:
         """Read what earlier processes booked."""
@@ -105,7 +106,7 @@ class Bookings:
             position = await self._in_thread(self._books.book_sale, opened_by, result.fills)
         if result.fills and position is None:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
-        if position is not None and opened_by is not None:
+        if position is not None and opened_by is not None and (opening is not None or _sold_whole(result, position)):
             await self.write_off_rest(StoredPosition(opened_by, position), result.cost / result.filled_quantity)
         if result.fills:
             self.changed_at = self._venue.now()
@@ -128,8 +129,10 @@ class Bookings:
 
     async def load(self) -> None:
         """Read the positions again."""
-        found = await self._in_thread(self._books.open_positions)
-        self.positions = {each.symbol: each for each in found}
+        # One reading at a time. Otherwise an old reading that returns late could hide a position that was just bought.
+        async with self._loading:
+            found = await self._in_thread(self._books.open_positions)
+            self.positions = {each.symbol: each for each in found}
 
     async def note(self, decision_id: DecisionId, outcome: str) -> None:
         """Note what became of a decision that filled nothing."""
@@ -158,6 +161,11 @@ class Bookings:
             return False
         is_newer = opened_at is None or account.facts.read_at > opened_at
         return is_newer and not account.quantity_of(stored.symbol.base)
+
+
+def _sold_whole(result: ExecutionResult, after: StrategyPosition) -> bool:
+    """Whether the sale was one of the whole position. What a sale of a part leaves stays a position."""
+    return result.quantity >= after.instrument.rounded(after.quantity + result.filled_quantity)
 
 
 def outcome_of(result: ExecutionResult) -> str:

@@ -33,6 +33,7 @@ from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.indicators.decide import decide
 from shared.indicators.window import Window
+from shared.persistence.traders import NOT_SENT
 from shared.running import wait
 
 ROOM_SECONDS: Final = 60.0
@@ -173,9 +174,10 @@ class Cycle:
         if isinstance(decision, Exit):
             await self._sell(known, decision_id, decision)
         elif isinstance(decision, Hold) and HoldReason.EXIT_BELOW_MINIMUM in decision.reasons:
-            price = known.prices.get(symbol) if bid is None else bid
-            if price is not None:
-                await self._dealer.write_off_rest(symbol, price)
+            # A book that is nearly empty for a moment has a bid that says nothing about the value of the position.
+            prices = [price for price in (bid, known.prices.get(symbol)) if price is not None]
+            if prices:
+                await self._dealer.write_off_rest(symbol, max(prices))
 
     async def _sell(self, known: CycleFacts, decision_id: DecisionId, sale: Exit) -> None:
         instrument = sale.position.instrument
@@ -188,7 +190,7 @@ class Cycle:
         elif not self._dealer.sell(decision_id, sale, shown):
             why = UNDER_WAY
         if why:
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {why}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{why}")
 
     async def _decide_on_entry(
         self, known: CycleFacts, instrument: Instrument, window: Window, stopping: asyncio.Event
@@ -227,7 +229,7 @@ class Cycle:
             return
         log.info("position is opened", symbol=symbol, decision=decision_id, reason=answer.reason)
         if not self._dealer.enter(decision_id, entry, answer.approved):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{UNDER_WAY}")
 
     async def _ask(self, known: CycleFacts, entry: Enter, *, has_made_room: bool = False) -> Recommendation:
         return await self._venue.ask(entry, known.gate_account(), known.trades, has_made_room=has_made_room)
@@ -245,7 +247,7 @@ class Cycle:
         decision_id = DecisionId(f"{self._name(known.number, symbol)}-room")
         await self._in_thread(self._books.record, decision_id, known.number, symbol, sale, None)
         if not self._dealer.sell(decision_id, sale, known.account.free.get(instrument.base, ZERO)):
-            await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+            await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{UNDER_WAY}")
             return False
         if not await self._dealer.ended(symbol, ROOM_SECONDS) or symbol in self._dealer.positions:
             return False

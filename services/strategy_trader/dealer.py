@@ -17,7 +17,7 @@ from typing import Any, Final
 import structlog
 
 from services.strategy_trader.bookings import DEFECT_RETRY, Bookings
-from services.strategy_trader.patience import SaleDelays
+from services.strategy_trader.patience import BACKOFF, SaleDelays
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
 from services.strategy_trader.venue import TraderVenue
 from shared.domain.amounts import plain
@@ -31,6 +31,7 @@ from shared.domain.strategy.position import StrategyPosition
 from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
+from shared.persistence.traders import NOT_SENT
 from shared.running import wait
 
 READY_SECONDS: Final = 10.0
@@ -209,7 +210,7 @@ class Dealer:
             await self._in_thread(self._books.record, decision_id, 0, symbol, sale, None)
         if self.sell(decision_id, sale):
             return True
-        await self._in_thread(self._books.note_outcome, decision_id, f"not sent: {UNDER_WAY}")
+        await self._in_thread(self._books.note_outcome, decision_id, f"{NOT_SENT}{UNDER_WAY}")
         return False
 
     def _start(self, symbol: Symbol | None, work: Coroutine[Any, Any, None]) -> None:
@@ -257,9 +258,8 @@ class Dealer:
                 return
             self._sales.put_off(symbol, self._venue.now())
             if result.lacked_funds and await self._bookings.account_lacks(stored):
-                await self._bookings.write_off(
-                    stored, "the broker refused the sale, and the account holds nothing of it"
-                )
+                why = "the broker refused the sale, and the account holds nothing of it"
+                await self._bookings.write_off(stored, why)
 
     async def _execute(
         self, symbol: Symbol, decision_id: DecisionId, work: Callable[[], Awaitable[ExecutionResult]]
@@ -269,7 +269,7 @@ class Dealer:
             return await self._bookings.surely(symbol, decision_id, work)
         except NotBegun as error:
             log.warning("decision not carried out", symbol=symbol, decision=decision_id, reason=str(error))
-            await self._bookings.note(decision_id, f"not sent: {error}")
+            await self._bookings.note(decision_id, f"{NOT_SENT}{error}")
             return None
 
     async def _book(
@@ -311,7 +311,7 @@ class Dealer:
                 self._why_not_ready = f"{type(error).__name__}: {error}"
                 is_defect = not isinstance(error, DatabaseUnavailable | OSError)
                 log.warning("not ready to trade", error=self._why_not_ready, exc_info=is_defect)
-                await self._bookings.sleep(DEFECT_RETRY.after(failures))
+                await self._bookings.sleep((DEFECT_RETRY if is_defect else BACKOFF).after(failures))
 
     async def _take_up(self) -> None:
         # From the claim on, an earlier process that was only paused begins nothing more.

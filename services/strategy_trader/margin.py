@@ -14,9 +14,9 @@ import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.dealer import Dealer
-from services.strategy_trader.emergency import sale_account
+from services.strategy_trader.emergency import is_market_closed, sale_account
 from services.strategy_trader.ports import InThread, Results
-from services.strategy_trader.venue import TraderVenue, with_positions
+from services.strategy_trader.venue import TraderVenue, VenueAccount, with_positions
 from shared.brokers.errors import BrokerError
 from shared.domain.amounts import plain
 from shared.domain.capital.facts import AccountFacts, HeldPosition
@@ -76,19 +76,22 @@ class MarginWatch:
         if not self._dealer.is_ready or await self._venue.stop() in (StopMode.HALT, StopMode.FLATTEN):
             return
         account = await self._venue.account()
-        changed_at = self._dealer.changed_at
-        if account.facts.margin is None or (changed_at is not None and account.facts.read_at <= changed_at):
+        if account.facts.margin is None or not self._is_present(account):
             return
-        facts = with_positions(account, await self._own_positions()).facts
-        if any(self._dealer.is_under_way(symbol) for symbol in self._dealer.positions):
-            return
+        own = await self._own_positions()
+        facts = with_positions(account, own).facts
         state = await self._in_thread(self._memory, _as_it_is)
         if state is None:
             return
         if state.last is not None and not state.last.is_final and not await self._finish(state.last, facts):
             return
-        now = self._venue.now()
-        after = await self._in_thread(self._memory, lambda stored: plan_margin_action(stored, facts, now).state)
+        # Another order of the strategy may have begun or ended since the account was read.
+        if not self._is_present(account):
+            return
+        # A position whose last sale filled nothing waits. A round with it would hold up the others.
+        ready = [each for each in own if self._dealer.may_sell(each.instrument.symbol)]
+        saleable, now = with_positions(account, ready).facts, self._venue.now()
+        after = await self._in_thread(self._memory, lambda stored: plan_margin_action(stored, saleable, now).state)
         if after is None or after.last is None or after.last.is_final:
             return
         log.warning(
@@ -99,9 +102,20 @@ class MarginWatch:
         )
         await self._begin_orders(after.last, facts)
 
+    def _is_present(self, account: VenueAccount) -> bool:
+        """Whether no order of a position is under way, and the reading shows all that the strategy has done."""
+        changed_at = self._dealer.changed_at
+        is_new = changed_at is None or account.facts.read_at > changed_at
+        return is_new and not any(self._dealer.is_under_way(symbol) for symbol in self._dealer.positions)
+
     async def _own_positions(self) -> list[HeldPosition]:
-        """What the strategy opened, at the present prices. A position without a price cannot be planned."""
-        held = dict(self._dealer.positions)
+        """What the strategy opened, at the present prices. A position without a price cannot be planned.
+
+        Positions whose market is closed are left out, because no sale of them would be sent.
+        """
+        stored = list(self._dealer.positions.values())
+        closed = await asyncio.gather(*(is_market_closed(self._venue, each.position.instrument) for each in stored))
+        held = {each.symbol: each for each, is_closed in zip(stored, closed, strict=True) if not is_closed}
         prices = await self._venue.last_prices(list(held))
         return [
             HeldPosition(
@@ -150,7 +164,7 @@ class MarginWatch:
         return True
 
     async def _sale(self, action: MarginAction, cut: PositionCut, facts: AccountFacts) -> Exit | None:
-        """The sale of a cut. None: it is not demanded any more, or the position is gone or too small now."""
+        """The sale of a cut. None: it is not demanded any more, or the position is gone, is too small now or has a closed market."""
         bid = await self._bid(cut.symbol, facts)
         stored = self._dealer.positions.get(cut.symbol)
         now = self._venue.now()

@@ -1,8 +1,8 @@
 """Provides the time that a trader's cycles and decisions follow: that of this machine, or of a paper market in the past.
 
 A paper market stands until its trader waits for a later moment, and moves there at once. So a trader decides on each
-candle of two days within minutes. All that has a real duration follows the time of the machine as ever: leases, ages of
-readings, deadlines and limits of orders. Here are only the clock and the wait of a trader. Its rules do not differ.
+candle of two days within minutes. All that has a real duration follows the time of the machine: leases, ages of readings,
+deadlines and limits of orders. This module changes the clock and the wait of a trader, and none of its rules.
 """
 
 import asyncio

@@ -15,7 +15,7 @@ from redis.exceptions import RedisError
 
 from services.strategy_trader.cycle import Cycle, is_refusal
 from services.strategy_trader.dealer import Dealer
-from services.strategy_trader.emergency import UPDATE_SECONDS, EmergencyWatch
+from services.strategy_trader.emergency import EmergencyWatch
 from services.strategy_trader.margin import MARGIN_SECONDS, MarginMemory, MarginWatch
 from services.strategy_trader.market_time import WaitFor
 from services.strategy_trader.ports import CycleBooks, Executor, InThread, Pause, Results
@@ -129,7 +129,7 @@ class TraderLoop:
         prices = EmergencyWatch(self._venue, dealer, self._parameters)
         margin = MarginWatch(self._venue, dealer, self._results, self._margin_memory, self._parameters, self._in_thread)
         return [
-            repeat("positions not checked against their limit", prices.check, UPDATE_SECONDS, stopping, self._pause),
+            prices.watch(stopping, self._pause),
             repeat("margin not checked", margin.check, MARGIN_SECONDS, stopping, self._pause),
         ]
 

@@ -35,7 +35,9 @@ CLOSED_READ: Final = 200
 
 NO_CYCLE: Final = -1
 """The newest cycle of a trader that has taken none yet."""
-NEVER_SENT: Final = "not sent: the process ended before"
+NOT_SENT: Final = "not sent: "
+"""How the outcome of a decision begins that was not begun to be executed. The reason follows."""
+NEVER_SENT: Final = f"{NOT_SENT}the process ended before"
 """The outcome of a decision that an earlier process stored, and did not begin to execute."""
 
 _TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
@@ -90,7 +92,11 @@ class TraderBooks:
             connection.execute(claiming)
 
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
-        """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken."""
+        """Take a cycle for this process, and return the state before it. None: it, or a later one, is taken.
+
+        The process that claimed the account keeps it. Otherwise, one that was paused would take the account back, and the
+        sales of its successor would be refused until the successor takes a cycle.
+        """
         first = TraderState().model_dump(mode="json")
         values = {**self._name, "cycle": cycle, "process": process, "updated_at": at, "state": first}
         taking = (
@@ -98,7 +104,7 @@ class TraderBooks:
             .values(values)
             .on_conflict_do_update(
                 index_elements=list(self._name),
-                set_={"cycle": cycle, "process": process, "updated_at": at},
+                set_={"cycle": cycle, "updated_at": at},
                 where=_TRADERS.c.cycle < cycle,
             )
             .returning(_TRADERS.c.state)
@@ -108,7 +114,7 @@ class TraderBooks:
         return None if state is None else TraderState.model_validate(state)
 
     def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool:
-        """Replace the state. False: another process has taken a later cycle, and nothing was changed."""
+        """Replace the state. False: another process has claimed the account, or taken a later cycle. Nothing was changed."""
         change = (
             update(_TRADERS)
             .filter_by(**self._name, cycle=cycle, process=process)
@@ -152,7 +158,10 @@ class TraderBooks:
             connection.execute(update(_DECISIONS).filter_by(decision_id=decision_id).values(values))
 
     def unfinished(self) -> list[UnfinishedDecision]:
-        """The entries and exits whose outcome was not noted, or is contradicted by an execution. Oldest first."""
+        """The entries and exits whose outcome was not noted, or is contradicted by an execution. Oldest first.
+
+        It is contradicted where one process noted that nothing was sent, and another one sent the same decision.
+        """
         name = (_EXECUTIONS.c[each] == _DECISIONS.c[each] for each in (*self._name, "decision_id"))
         was_begun = exists().where(*name)
         columns = (_DECISIONS.c.decision_id, _DECISIONS.c.symbol, _DECISIONS.c.opened_by, _DECISIONS.c.decision)
@@ -160,7 +169,7 @@ class TraderBooks:
             select(*columns)
             .filter_by(**self._name)
             .where(_DECISIONS.c.kind != "hold")
-            .where(or_(_DECISIONS.c.outcome.is_(None), and_(_DECISIONS.c.outcome == NEVER_SENT, was_begun)))
+            .where(or_(_DECISIONS.c.outcome.is_(None), and_(_DECISIONS.c.outcome.startswith(NOT_SENT), was_begun)))
             .order_by(_DECISIONS.c.decided_at)
         )
         with transaction(self._engine) as connection:
@@ -224,6 +233,10 @@ class TraderBooks:
         the time of its last fill.
         """
         with transaction(self._engine) as connection:
+            if fills:
+                # Two processes that book the first fill wait for each other here. Otherwise the later one, if it was
+                # paused, could put its position in the place of one that has moved on.
+                self._store(connection, decision_id, before, [], None, replaces=False)
             return self._moved(connection, decision_id, self._locked(connection, decision_id) or (before, []), fills)
 
     def book_sale(self, opened_by: str, fills: Sequence[AccountFill]) -> StrategyPosition | None:
@@ -255,8 +268,8 @@ class TraderBooks:
     def raise_stop(self, decision_id: str, moved: StrategyPosition) -> None:
         """Store that a close has moved the stop. A position that was closed meanwhile stays as it is."""
         with transaction(self._engine) as connection:
-            found = self._locked(connection, decision_id)
-            if found is None or not found[0].is_open:
+            found = self._locked(connection, decision_id, only_open=True)
+            if found is None:
                 return
             passed = found[0].passed_first_target or moved.passed_first_target
             position = _POSITION.validate_python(
@@ -269,16 +282,20 @@ class TraderBooks:
 
         A position that is closed stays as it is.
         """
-        is_open = select(_POSITIONS.c.decision_id).filter_by(**self._name, decision_id=decision_id, closed_at=None)
         with transaction(self._engine) as connection:
-            found = self._locked(connection, decision_id)
-            if found is not None and connection.scalar(is_open) is not None:
+            found = self._locked(connection, decision_id, only_open=True)
+            if found is not None:
                 self._store(connection, decision_id, found[0], found[1], at)
                 why_closed = update(_POSITIONS).filter_by(**self._name, decision_id=decision_id)
                 connection.execute(why_closed.values(written_off=why))
 
-    def _locked(self, connection: Connection, decision_id: str) -> tuple[StrategyPosition, list[str]] | None:
+    def _locked(
+        self, connection: Connection, decision_id: str, *, only_open: bool = False
+    ) -> tuple[StrategyPosition, list[str]] | None:
         wanted = select(_POSITIONS).filter_by(**self._name, decision_id=decision_id).with_for_update()
+        if only_open:
+            # A position that was written off still has a quantity.
+            wanted = wanted.where(_POSITIONS.c.closed_at.is_(None))
         row = connection.execute(wanted).mappings().one_or_none()
         return None if row is None else (_POSITION.validate_python(row["position"]), list(row["fills"]))
 
@@ -289,7 +306,10 @@ class TraderBooks:
         position: StrategyPosition,
         booked: list[str],
         closed_at: datetime | None,
+        *,
+        replaces: bool = True,
     ) -> None:
+        """Store a position. `replaces`: also if there is one of this decision."""
         profit: Decimal | None = None if closed_at is None else position.net_profit
         values: dict[str, Any] = {
             **self._name,
@@ -300,5 +320,9 @@ class TraderBooks:
             "closed_at": closed_at,
             "net_profit": profit,
         }
-        key = [*self._name, "decision_id"]
-        connection.execute(upsert(_POSITIONS).values(values).on_conflict_do_update(index_elements=key, set_=values))
+        key, stored = [*self._name, "decision_id"], upsert(_POSITIONS).values(values)
+        connection.execute(
+            stored.on_conflict_do_update(index_elements=key, set_=values)
+            if replaces
+            else stored.on_conflict_do_nothing(index_elements=key)
+        )

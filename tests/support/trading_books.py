@@ -34,9 +34,8 @@ class MemoryBooks:
     """The books of one trader, in memory. They outlive its process. Implements `CycleBooks`."""
 
     cycle: int = -1
-    owner: str = ""
     trader: str = ""
-    """The process that may begin executions."""
+    """The process that may begin executions, and store the state."""
     state: TraderState = field(default_factory=TraderState)
     taken: list[tuple[int, str, datetime]] = field(default_factory=list)
     records: dict[str, WorldRecord] = field(default_factory=dict)
@@ -58,12 +57,12 @@ class MemoryBooks:
     def take_cycle(self, cycle: int, process: str, at: datetime) -> TraderState | None:
         if cycle <= self.cycle:
             return None
-        self.cycle, self.owner = cycle, process
+        self.cycle = cycle
         self.taken.append((cycle, process, at))
         return self.state
 
     def store_state(self, cycle: int, process: str, at: datetime, state: TraderState) -> bool:
-        if (cycle, process) != (self.cycle, self.owner):
+        if (cycle, process) != (self.cycle, self.trader):
             return False
         self.state = state
         self.states.append(state)

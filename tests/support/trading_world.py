@@ -60,7 +60,9 @@ class WorldVenue:
     refused: bool = False
     market_down: bool = False
     bid: Decimal = CLOSE
-    """The best bid, and the last price."""
+    """The best bid, and the last price unless a test sets that."""
+    last_price: Decimal | None = None
+    """In the price list; None: the best bid."""
     shown: Mapping[str, Decimal] = field(default_factory=dict)
     """Quantity per coin that the account shows."""
     in_orders: Decimal = ZERO
@@ -84,6 +86,8 @@ class WorldVenue:
     """When the account was read; None: now."""
     other_candles: Sequence[Candle] = tuple(CANDLES)
     """What every other pair than BTC/USD shows."""
+    silent_books: tuple[str, ...] = ()
+    """Assets whose order books are never answered."""
     candles_read: int = 0
     books_read: int = 0
 
@@ -139,6 +143,8 @@ class WorldVenue:
 
     async def best_bid(self, instrument: Instrument) -> Decimal | None:
         self.books_read += 1
+        if instrument.base in self.silent_books:
+            await asyncio.Event().wait()
         return self.bid
 
     async def closed_until(self, instrument: Instrument) -> datetime | None:
@@ -148,7 +154,7 @@ class WorldVenue:
         return Decimal(2)
 
     async def last_prices(self, symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
-        return dict.fromkeys(symbols, self.bid) if self.lists_prices else {}
+        return dict.fromkeys(symbols, self.last_price or self.bid) if self.lists_prices else {}
 
     async def ask(
         self, entry: Enter, account: VenueAccount, trades: Sequence[ClosedTrade], *, has_made_room: bool

@@ -14,7 +14,7 @@ from shared.persistence.tables import columns
 
 
 class StrategyTraderRow(SQLModel, table=True):
-    """The trader of one master account. Only the process that took the newest cycle may change the state."""
+    """The trader of one master account. Only the process that claimed it may change the state."""
 
     __tablename__: ClassVar[str] = "strategy_traders"
 

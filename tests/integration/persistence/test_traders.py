@@ -4,6 +4,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
+from threading import Event
+from typing import Any
 
 import pytest
 from sqlalchemy import Engine, event
@@ -15,6 +17,7 @@ from shared.domain.strategy.decision import Enter, Exit, Hold, from_values
 from shared.domain.strategy.entries import position_of
 from shared.domain.strategy.execution.plans import SalePlan
 from shared.domain.strategy.exits import emergency_exit
+from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.persistence.strategy.books import StrategyBooks, TraderReplaced
 from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, TraderBooks, TraderStore
@@ -31,7 +34,7 @@ def books(engine: Engine) -> TraderBooks:
 
 
 def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Engine, books: TraderBooks) -> None:
-    """Eight processes ask for the same cycle, and one gets it. A later cycle ends the right of its owner."""
+    """Eight processes ask for the same cycle, and one gets it. A later claim ends the right of its owner."""
     with ThreadPoolExecutor(8) as pool:
         answers = list(pool.map(lambda number: books.take_cycle(7, f"process-{number}", NOW), range(8)))
     assert sum(state is not None for state in answers) == 1
@@ -40,6 +43,7 @@ def test_a_cycle_is_taken_once_and_its_owner_alone_changes_the_state(engine: Eng
     assert not books.store_state(7, "another process", NOW, state)
     assert books.store_state(7, trader.process, NOW, state)
     assert books.take_cycle(6, "late", NOW) is None
+    books.claim("second", NOW)
     assert books.take_cycle(8, "second", NOW) == state
     assert not books.store_state(7, trader.process, NOW, TraderState())
     (trader,) = TraderStore(engine).all()
@@ -119,6 +123,33 @@ def test_each_fill_moves_a_position_once_and_the_last_one_closes_it(books: Trade
     assert books.open_positions() == []
 
 
+def test_two_processes_that_book_a_first_fill_wait_for_each_other(
+    engine: Engine, books: TraderBooks, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """One is paused in the middle. If the other one did not wait, the position could be sold and then be open again."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    paused, goes_on, move = Event(), Event(), books._moved
+
+    def move_later(*arguments: Any) -> StrategyPosition:
+        paused.set()
+        assert goes_on.wait(10)
+        return move(*arguments)
+
+    monkeypatch.setattr(books, "_moved", move_later)
+    other = TraderStore(engine).of(KRAKEN, MASTER)
+    fills = [fill(Side.BUY, "1", "1000")]
+    with ThreadPoolExecutor(2) as pool:
+        first = pool.submit(books.book_fills, "opening", position_of(entry), fills)
+        assert paused.wait(10)
+        second = pool.submit(other.book_fills, "opening", position_of(entry), fills)
+        with pytest.raises(TimeoutError):
+            second.result(timeout=0.3)
+        goes_on.set()
+        assert first.result(10) == second.result(10)
+    assert [each.position.quantity for each in other.open_positions()] == [1]
+
+
 def test_an_account_never_has_two_open_positions_in_one_pair(books: TraderBooks) -> None:
     """The database refuses the second one, so a defect cannot double a position in silence."""
     entry = decide_from(inputs())
@@ -162,6 +193,19 @@ def test_the_fills_of_a_sale_move_only_the_position_that_it_sold(books: TraderBo
     assert [(trade.profit, trade.closed_at) for trade in books.closed_trades()] == [(-20, NOW)]
 
 
+def test_a_stop_that_is_raised_late_opens_no_written_off_position_again(books: TraderBooks) -> None:
+    """A cycle decided on the position before it was written off. The position keeps its quantity, and stays closed."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    held = books.book_fills("opening", position_of(entry), [fill(Side.BUY, "1", "1000")])
+    books.write_off("opening", NOW, "the account holds nothing of it")
+    books.raise_stop("opening", replace(held, stop=Decimal(999)))
+    assert books.open_positions() == []
+    assert [trade.closed_at for trade in books.closed_trades()] == [NOW]
+    books.write_off("opening", NOW + timedelta(days=1), "again")
+    assert [trade.closed_at for trade in books.closed_trades()] == [NOW]
+
+
 def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: TraderBooks) -> None:
     """It was paused, and another process has claimed the account meanwhile. What it had begun stays as it is."""
     plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
@@ -180,6 +224,20 @@ def test_a_process_that_was_replaced_begins_no_execution(engine: Engine, books: 
     assert not books.store_state(3, "old", NOW, TraderState())
     (trader,) = TraderStore(engine).all()
     assert (trader.cycle, trader.process) == (3, "new")
+
+
+def test_a_process_that_was_replaced_does_not_take_the_account_back_by_a_cycle(
+    engine: Engine, books: TraderBooks
+) -> None:
+    """It was paused, and begins its next cycle before it learns that it was replaced. Its successor may still sell."""
+    new = StrategyBooks(engine, KRAKEN, MASTER, "new")
+    books.claim("old", NOW)
+    books.claim("new", NOW)
+    assert books.take_cycle(3, "old", NOW) is not None
+    new.begin(DecisionId("sale"), SalePlan(instrument=INSTRUMENT, quantity=Decimal(1)), NOW)
+    assert not books.store_state(3, "old", NOW, TraderState())
+    assert books.take_cycle(4, "new", NOW) is not None
+    assert books.store_state(4, "new", NOW, TraderState())
 
 
 def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: TraderBooks) -> None:
@@ -201,11 +259,12 @@ def test_a_sale_that_waits_for_its_order_reads_no_fills(engine: Engine, books: T
     assert fills_read() == 0
 
 
-def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks) -> None:
-    """An earlier process noted that it was never sent. Only those that have an execution are booked again."""
+@pytest.mark.parametrize("outcome", [NEVER_SENT, "not sent: another process trades the account now"])
+def test_a_decision_that_was_executed_after_all_is_unfinished(engine: Engine, books: TraderBooks, outcome: str) -> None:
+    """Another process noted that it was not sent. Only those that have an execution are booked again."""
     for name in ("executed", "not executed"):
         books.record(name, 1, BTC_USD, a_sale(), None)
-        books.note_outcome(name, NEVER_SENT)
+        books.note_outcome(name, outcome)
     assert books.unfinished() == []
     plan = SalePlan(instrument=INSTRUMENT, quantity=Decimal(1))
     StrategyBooks(engine, KRAKEN, MASTER).begin(DecisionId("executed"), plan, NOW)

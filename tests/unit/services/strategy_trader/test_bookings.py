@@ -3,19 +3,23 @@
 import asyncio
 from dataclasses import replace
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from services.strategy_trader.bookings import Bookings
+from services.strategy_trader.emergency import sale_account
 from shared.domain.amounts import ZERO
 from shared.domain.fill import AccountFill, Side
 from shared.domain.identity import Broker, DecisionId, FillId
-from shared.domain.strategy.decision import Enter, Exit
-from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionUnderWay
+from shared.domain.strategy.decision import Enter, Exit, ExitReason
+from shared.domain.strategy.execution.results import ExecutionPurpose, ExecutionResult, ExecutionUnderWay
+from shared.domain.strategy.exits import whole_exit
 from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
-from tests.support.strategy import INSTRUMENT, position
+from tests.support.strategy import INSTRUMENT, fill, position
 from tests.support.trading_world import CLOSE, WorldTrader, running
-from tests.support.virtual_time import BEGINS_AT, VirtualTime
+from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
 CYCLE_SECONDS = 150
 ETH_USD = Symbol("ETH", "USD")
@@ -100,6 +104,28 @@ async def test_an_old_sale_never_moves_a_newer_position(time: VirtualTime) -> No
     assert trader.books.positions == {"newer": newer}
 
 
+async def test_a_reading_of_the_positions_that_returns_late_hides_no_newer_one(time: VirtualTime) -> None:
+    """PostgreSQL answers the first reading after the second one was asked for. A purchase was booked in between."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    answers = asyncio.Event()
+
+    async def answer_the_first_one_late(work: Any, /, *args: Any, **values: Any) -> Any:
+        found = work(*args, **values)
+        if not found:
+            await answers.wait()
+        return found
+
+    bookings = Bookings(trader.venue, trader.books, trader.executor, answer_the_first_one_late, time.pause)
+    first = asyncio.create_task(bookings.load())
+    await asyncio.sleep(0)
+    trader.books.positions["opening"] = position("1", str(CLOSE), str(CLOSE - 100))
+    second = asyncio.create_task(bookings.load())
+    await asyncio.sleep(0)
+    answers.set()
+    await asyncio.gather(first, second)
+    assert list(bookings.positions) == [INSTRUMENT.symbol]
+
+
 @pytest.mark.parametrize("method", ["claim", "open_positions", "unfinished"])
 async def test_a_takeover_is_repeated_until_it_succeeds(time: VirtualTime, method: str) -> None:
     """One reading of what an earlier process left fails a few times. The position is protected after that."""
@@ -108,6 +134,16 @@ async def test_a_takeover_is_repeated_until_it_succeeds(time: VirtualTime, metho
     trader.books.fails[method] = [*away(2), ValueError("a defect")]
     async with running(trader.loop()):
         await time.run_for(9)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
+async def test_positions_are_watched_soon_after_a_long_outage(time: VirtualTime) -> None:
+    """A process takes over while PostgreSQL is away for a minute. It asks again at least every ten seconds."""
+    trader = holding(time)
+    trader.venue.bid = CRASH
+    trader.books.fails["claim"] = away(10)
+    async with running(trader.loop()):
+        await time.run_for(80)
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
 
 
@@ -187,6 +223,28 @@ async def test_the_end_of_the_process_cancels_what_it_took_up(time: VirtualTime)
     done, _ = await asyncio.wait({work}, timeout=2)
     assert done == {work}
     assert trader.books.records[name].outcome is None
+
+
+@pytest.mark.parametrize(("ordered", "filled", "stays"), [("0.3", "0.3", True), ("1", "0.3", False)])
+async def test_what_is_left_below_the_minimum_stays_only_after_a_sale_of_a_part(
+    time: VirtualTime, ordered: str, filled: str, stays: bool
+) -> None:
+    """The price has fallen since the sale was decided. The rest may be sold again when the price rises a little."""
+    trader = holding(time)
+    instrument = INSTRUMENT.model_copy(update={"minimum_cost": CLOSE * Decimal("0.7")})
+    held = replace(trader.books.positions["opening"], instrument=instrument)
+    trader.books.positions["opening"] = held
+    sale = whole_exit(held, sale_account(held, CLOSE, time.now()), ExitReason.ROOM)
+    assert sale is not None
+    trader.books.record("sale", 1, INSTRUMENT.symbol, sale, None)
+    sold = fill(Side.SELL, filled, str(CRASH))
+    result = ExecutionResult(
+        DecisionId("sale"), INSTRUMENT.symbol, Side.SELL, Decimal(ordered), "", fills=(sold,), ended_at=time.now()
+    )
+    bookings = Bookings(trader.venue, trader.books, trader.executor, directly, time.pause)
+    await bookings.book(result, opened_by="opening")
+    assert [each.position.quantity for each in bookings.positions.values()] == ([Decimal("0.7")] if stays else [])
+    assert ("opening" in trader.books.written_off) is not stays
 
 
 async def test_a_process_that_was_replaced_notes_that_nothing_was_sent(time: VirtualTime) -> None:

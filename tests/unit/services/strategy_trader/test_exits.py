@@ -1,10 +1,13 @@
 """Tests how the trader sells: emergencies on each price update, balances that read zero, and what a crash left behind."""
 
+import asyncio
+from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
 
+from services.strategy_trader import emergency
 from shared.domain.capital.facts import ClosedTrade
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
@@ -12,6 +15,7 @@ from shared.domain.stop import StopMode
 from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason, Hold, HoldReason
 from shared.domain.strategy.entries import position_of
+from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
 from tests.support.strategy import INSTRUMENT, position
 from tests.support.trading_world import CLOSE, WorldTrader, running
@@ -19,6 +23,7 @@ from tests.support.virtual_time import BEGINS_AT, VirtualTime
 
 CYCLE_SECONDS = 150
 UPDATE_SECONDS = 2
+ETH_USD = Symbol("ETH", "USD")
 
 
 @pytest.fixture
@@ -79,6 +84,38 @@ async def test_nothing_is_decided_while_the_market_of_a_position_is_closed(
         await time.run_for(98)
         assert [each for each in trader.decisions() if isinstance(each, Exit)] == []
         await time.run_for(UPDATE_SECONDS * 2)
+    assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+
+
+async def test_a_book_that_is_not_answered_holds_up_no_other_position(time: VirtualTime) -> None:
+    """The book of ether is asked for first, and stays silent. Bitcoin falls after that, and is sold within one update."""
+    trader = holding(time, silent_books=("ETH",))
+    instrument = INSTRUMENT.model_copy(update={"symbol": ETH_USD, "base": "ETH"})
+    ether = replace(position("1", str(CLOSE), "1"), instrument=instrument)
+    trader.books.positions["ether"] = ether
+    trader.venue.lists_prices = False
+    async with running(trader.loop()):
+        await time.run_for(20)
+        trader.venue.bid = CLOSE * Decimal("0.98")
+        await time.run_for(UPDATE_SECONDS)
+        assert trader.executor.sent == [(Side.SELL, Decimal(1))]
+    assert list(trader.books.positions) == ["ether"]
+
+
+async def test_flatten_sells_at_the_last_price_when_the_book_is_not_answered(
+    time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A check of the same position waits for its book already, because the price has fallen by half of the limit."""
+    monkeypatch.setattr(emergency, "UPDATE_SECONDS", 0.01)
+    trader = holding(time, silent_books=("BTC",), last_price=CLOSE * Decimal("0.995"))
+    async with running(trader.loop()):
+        await time.run_for(1)
+        trader.venue.stopped = StopMode.FLATTEN
+        await time.run_for(0.02)
+        await asyncio.sleep(0.05)
+        await time.run_for(0)
+    (sale,) = [each for each in trader.decisions() if isinstance(each, Exit)]
+    assert (sale.reason, sale.price) == (ExitReason.FLATTEN, CLOSE * Decimal("0.995"))
     assert trader.executor.sent == [(Side.SELL, Decimal(1))]
 
 
@@ -270,6 +307,25 @@ async def test_a_position_that_is_due_and_too_small_to_be_sold_is_written_off(
         await time.run_for(CYCLE_SECONDS if by_cycle else 5)
     assert "opening" in trader.books.written_off
     assert Side.SELL not in {side for side, _ in trader.executor.sent}
+
+
+@pytest.mark.parametrize("by_cycle", [False, True])
+async def test_a_book_that_is_nearly_empty_for_a_moment_writes_no_position_off(
+    time: VirtualTime, by_cycle: bool
+) -> None:
+    """The best bid is one dollar. At this price the broker would accept no sale of one bitcoin, but the last price is fine."""
+    trader = holding(time, last_price=CLOSE * Decimal("0.994"))
+    trader.venue.bid = Decimal(1)
+    trader.venue.market_down = not by_cycle
+    trader.venue.lists_prices = not by_cycle
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS if by_cycle else 5)
+        assert trader.venue.books_read
+        assert trader.books.written_off == {}
+        assert "opening" in trader.books.positions
+        trader.venue.market_down, trader.venue.bid = False, CLOSE * Decimal("0.98")
+        await time.run_for(5)
+    assert [side for side, _ in trader.executor.sent] == [Side.SELL]
 
 
 async def test_an_entry_whose_approved_quantity_could_not_be_sold_at_its_stop_is_not_sent(time: VirtualTime) -> None:

@@ -1,5 +1,7 @@
 """Tests what the trader sells when margin runs short: how much, how often, and what a restart changes."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from decimal import Decimal
@@ -7,21 +9,26 @@ from typing import Any
 
 import pytest
 
+from services.strategy_trader.dealer import Dealer
+from services.strategy_trader.emergency import sale_account
+from services.strategy_trader.margin import MarginWatch
 from shared.domain.capital.drawdown import BREAKER_LASTS, DrawdownRecord, first_record
 from shared.domain.capital.facts import HeldPosition, MarginFacts
 from shared.domain.capital.margin import MarginAction, MarginActionState, PositionCut, ZoneAction
 from shared.domain.fill import Side
-from shared.domain.identity import Broker
+from shared.domain.identity import Broker, DecisionId
 from shared.domain.stop import StopMode
 from shared.domain.strategy.decide import decide_again
 from shared.domain.strategy.decision import Enter, Exit, ExitReason
+from shared.domain.strategy.exits import whole_exit
 from shared.domain.strategy.explanation import explain
 from shared.domain.strategy.position import StrategyPosition
+from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
 from tests.support.capital import instrument_of
 from tests.support.strategy import INSTRUMENT, position, with_last
 from tests.support.trading_world import CANDLES, CLOSE, WorldTrader, running
-from tests.support.virtual_time import BEGINS_AT, VirtualTime
+from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
 D = Decimal
 CHECK_SECONDS = 30
@@ -120,6 +127,17 @@ async def test_a_position_that_nobody_buys_does_not_hold_up_the_others(time: Vir
     assert [base for base, _ in sold(trader)] == ["ETH", "BTC", "ETH", "BTC"]
 
 
+async def test_a_position_that_an_emergency_could_not_sell_holds_up_no_round(time: VirtualTime) -> None:
+    """The worst position is an emergency, and its sales fill nothing. Until it is tried again, the other one is closed."""
+    trader = a_trader(time, "95", bought("BTC"), bought("ETH", price=CLOSE * D("1.02")))
+    trader.executor.fails = True
+    async with running(trader.loop()):
+        await time.run_for(CHECK_SECONDS - 1)
+        trader.executor.fails = False
+        await time.run_for(2)
+        assert [each.symbol.base for each in trader.executor.results.values() if each.fills] == ["BTC"]
+
+
 async def test_a_round_that_was_stored_and_not_sent_is_sent_once_by_the_next_process(time: VirtualTime) -> None:
     """The first process was killed between the two. A third process finds nothing to do."""
     trader = a_trader(time, "80")
@@ -173,6 +191,42 @@ async def test_a_halt_sells_nothing_and_close_only_does(time: VirtualTime) -> No
         trader.venue.stopped = StopMode.CLOSE_ONLY
         await time.run_for(CHECK_SECONDS)
     assert len(sold(trader)) == 2
+
+
+async def test_a_sale_that_ends_during_the_check_puts_the_margin_action_off(
+    time: VirtualTime, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The account was read before bitcoin was sold. Its margin is too high now, and ether would be sold without need."""
+    trader = a_trader(time, "95", read_at=BEGINS_AT)
+    bitcoin = trader.books.positions["opening-BTC"]
+    sale = whole_exit(bitcoin, sale_account(bitcoin, CLOSE, time.now()), ExitReason.FLATTEN)
+    assert sale is not None
+    async with asyncio.TaskGroup() as tasks:
+        dealer = Dealer(trader.venue, trader.books, trader.executor, trader.executor, tasks, directly, pause=time.pause)
+        dealer.begin()
+        await dealer.until_ready()
+
+        async def sell_meanwhile(symbols: Sequence[Symbol]) -> Mapping[Symbol, Decimal]:
+            assert await dealer.sell_at_once(DecisionId("meanwhile"), sale)
+            assert await dealer.ended(INSTRUMENT.symbol, 1)
+            return dict.fromkeys(symbols, CLOSE)
+
+        monkeypatch.setattr(trader.venue, "last_prices", sell_meanwhile)
+        memory = trader.books.change_margin_action
+        await MarginWatch(trader.venue, dealer, trader.executor, memory, in_thread=directly).check()
+    assert sold(trader) == [("BTC", D(1))]
+    assert trader.books.margin_action == MarginActionState()
+
+
+async def test_no_margin_sale_is_decided_while_the_market_is_closed(time: VirtualTime) -> None:
+    """Nothing would be sent, so no decision is stored, and the round comes as soon as the market opens."""
+    trader = a_trader(time, "80", opens_at=BEGINS_AT + timedelta(seconds=100))
+    async with running(trader.loop()):
+        await time.run_for(99)
+        assert [each for each in trader.decisions() if isinstance(each, Exit)] == []
+        assert trader.books.margin_action == MarginActionState()
+        await time.run_for(CHECK_SECONDS)
+    assert sold(trader) == [("BTC", D("0.3")), ("ETH", D("0.15"))]
 
 
 async def test_an_account_that_was_never_sampled_is_not_acted_on(time: VirtualTime) -> None:
