@@ -115,7 +115,9 @@ class SignalBody(Body):
 class EntryBody(SignalBody):
     """An entry that the gate is asked about. Nothing is ordered."""
 
-    side: Side = Side.BUY
+    side: Annotated[Side, Field(description="The gate rejects `sell`, because nija opens no short positions.")] = (
+        Side.BUY
+    )
     signal_score: Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
     expected_return_pct: Annotated[float, Field(ge=-100, le=_LARGEST, allow_inf_nan=False)]
 

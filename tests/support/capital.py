@@ -70,6 +70,13 @@ def a_market(**changes: Any) -> MarketFacts:
     return MarketFacts(**{"book": a_book(), "atr_pct": "2", **changes})
 
 
+def market_of_depth(depth: int, **changes: object) -> MarketFacts:
+    """A market whose depth score is this number: its smaller side is worth 10,000 × 10^((depth − 20) / 40)."""
+    value = Decimal(10_000) * (Decimal(10) ** (Decimal(depth - 20) / 40))
+    quantity = str(value.quantize(Decimal("1e-9")) / 100)
+    return a_market(book=a_book(quantity=quantity), **changes)
+
+
 def trades(wins: int, losses: int, win: str = "3", loss: str = "2") -> tuple[ClosedTrade, ...]:
     """Closed trades, one a minute."""
     profits = [Decimal(win)] * wins + [-Decimal(loss)] * losses

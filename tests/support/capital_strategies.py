@@ -85,7 +85,7 @@ def questions(draw: st.DrawFn) -> Any:
     )
     request = a_request(
         instrument=instrument_of(draw(ASSETS), minimum_cost=draw(amounts("0", "20")), lot=draw(st.sampled_from(LOTS))),
-        side=draw(st.sampled_from(Side)),
+        side=draw(st.sampled_from((*[Side.BUY] * 7, Side.SELL))),
         signal_score=draw(amounts("0", "100")),
         expected_return_pct=draw(amounts("-5", "20")),
         regime=draw(REGIMES),

@@ -58,15 +58,17 @@ def check_stop(sheet: Worksheet) -> Rejection | None:
 
 
 def check_account(sheet: Worksheet) -> Rejection | None:
-    """Reject for an account without balance, with an old reading, or unable to hold the side."""
+    """Reject for an account without balance or with an old reading, and reject a short position."""
     account = sheet.inputs.account
     if account.equity <= 0 or (account.margin is not None and account.margin.wallet <= 0):
         return Rejection(ReasonCode.NO_BALANCE, "The account has no balance.")
     if account.is_stale(sheet.now):
         hours = ACCOUNT_MAX_AGE.total_seconds() / 3600
         return Rejection(ReasonCode.ACCOUNT_DATA_OLD, f"The account was last read more than {hours:.0f} h ago.")
-    if account.margin is None and sheet.inputs.request.side is Side.SELL:
-        return Rejection(ReasonCode.NO_MARGIN_ACCOUNT, "A spot account cannot open a short position.")
+    if sheet.inputs.request.side is Side.SELL:
+        if account.margin is None:
+            return Rejection(ReasonCode.NO_MARGIN_ACCOUNT, "A spot account cannot open a short position.")
+        return Rejection(ReasonCode.SHORT_NOT_EXECUTED, "This entry is a short position, and nija opens none.")
     return None
 
 

@@ -129,6 +129,7 @@ class ReasonCode(StrEnum):
     NO_BALANCE = "no_balance"
     ACCOUNT_DATA_OLD = "account_data_old"
     NO_MARGIN_ACCOUNT = "no_margin_account"
+    SHORT_NOT_EXECUTED = "short_not_executed"
     MARGIN_ZONE = "margin_zone"
     ASSET_NOT_ALLOWED = "asset_not_allowed"
     POSITION_LIMIT = "position_limit"

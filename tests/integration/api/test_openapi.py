@@ -14,6 +14,9 @@ from hypothesis import strategies as st
 from pydantic import SecretStr
 from schemathesis import GenerationMode
 from schemathesis.checks import not_a_server_error
+from schemathesis.core.failures import FailureGroup
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+from starlette.types import Receive, Scope, Send
 
 from services.api.application import OPENAPI_PATH, Api, make_application
 from services.api.problems import MEDIA_TYPE, NOT_KNOWN
@@ -123,6 +126,30 @@ def test_every_answer_is_one_that_the_document_describes(
     written = log.getvalue()
     assert '"answered"' in written
     assert not [secret for secret in secrets if secret in written]
+
+
+@pytest.mark.parametrize(
+    ("planted", "found"),
+    [
+        (JSONResponse({"items": []}, 418), "Undocumented status code"),
+        (JSONResponse({"surprise": True}), "Response violates schema"),
+        (PlainTextResponse("items"), "Undocumented Content-Type"),
+    ],
+    ids=["status", "field", "type"],
+)
+def test_an_answer_that_the_document_does_not_describe_is_found(
+    app: Api, context: ActionContext, planted: Response, found: str
+) -> None:
+    """A planted one, so that the test above could fail."""
+    token = add_token(context, "planter", Role.READ, actor="test").text.get_secret_value()
+
+    async def planting(scope: Scope, receive: Receive, send: Send) -> None:
+        await (planted if scope.get("path") == "/api/brokers" else app)(scope, receive, send)
+
+    operation = schemathesis.openapi.from_asgi(OPENAPI_PATH, planting)["/api/brokers"]["GET"]
+    with pytest.raises(FailureGroup) as caught:
+        answers_of(operation, token, set(), 2)
+    assert found in {each.title for each in caught.value.exceptions}
 
 
 def test_every_example_is_a_valid_answer(app: Api) -> None:

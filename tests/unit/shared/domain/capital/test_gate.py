@@ -163,13 +163,14 @@ def test_only_the_green_zone_allows_entries(used: str, enters: bool) -> None:
         assert answer.reason_codes == (ReasonCode.MARGIN_ZONE,)
 
 
-def test_a_spot_account_cannot_go_short_and_a_margin_account_can() -> None:
-    """A short order hits the bids."""
+def test_no_account_goes_short() -> None:
+    """A spot account cannot. On a margin account nija does not, so an approval would never be executed."""
     request = a_request(side=Side.SELL)
     assert reason_codes(gate_inputs(request=request)) == (ReasonCode.NO_MARGIN_ACCOUNT,)
     answer = recommend(gate_inputs(request=request, account=a_margin_account()), NOW)
-    assert answer.approved is not None
-    assert answer.approved.value.side is Side.SELL
+    assert answer.reason_codes == (ReasonCode.SHORT_NOT_EXECUTED,)
+    assert answer.reason == "This entry is a short position, and nija opens none."
+    assert answer.approved is None
 
 
 def test_at_the_limit_of_positions_only_a_much_better_signal_goes_on() -> None:

@@ -32,6 +32,7 @@ from tests.support.capital import (
     gate_inputs,
     instrument_of,
     levels,
+    market_of_depth,
     reason_codes,
     trades,
 )
@@ -63,6 +64,21 @@ def test_the_risk_of_the_class_is_the_size_and_the_leverage_the_margin(
     assert answer.margin_required == D(margin)
     assert answer.decided_by is AdjustmentName.CLASS_RISK
     assert answer.risk_pct == D(size) / account.equity * 100
+
+
+@pytest.mark.parametrize(
+    ("equity", "depth", "size", "leverage", "margin"),
+    [("500", 60, "15", 8, "1.87"), ("2500", 64, "50", 7, "7.14"), ("10000", 43, "150", 4, "37.50")],
+)
+def test_the_three_examples_come_out_of_the_whole_gate(
+    equity: str, depth: int, size: str, leverage: int, margin: str
+) -> None:
+    """500, 2,500 and 10,000 US dollars on margin, BTC, an ATR of 2 %, and books of depth 60, 64 and 43."""
+    inputs = gate_inputs(account=a_margin_account(equity, "0", "20"), market=market_of_depth(depth))
+    answer = recommend(inputs, NOW)
+    assert answer.recommendation is Verdict.ENTER
+    assert (answer.position_size_usd, answer.margin_required) == (D(size), D(margin))
+    assert answer.optimal_leverage == answer.effective_leverage == leverage
 
 
 def test_an_approval_holds_the_order_and_its_plan() -> None:

@@ -15,16 +15,9 @@ from shared.domain.capital.leverage import (
     win_factor,
 )
 from shared.domain.capital.regime import MarketRegime, UnknownRegime, parse_regime
-from tests.support.capital import a_book, a_market, levels
+from tests.support.capital import a_book, a_market, levels, market_of_depth
 
 D = Decimal
-
-
-def market_of_depth(depth: int, **changes: object) -> MarketFacts:
-    """A market whose depth score is this number: its smaller side is worth 10,000 × 10^((depth − 20) / 40)."""
-    value = D(10_000) * (D(10) ** (D(depth - 20) / 40))
-    quantity = str(value.quantize(D("1e-9")) / 100)
-    return a_market(book=a_book(quantity=quantity), **changes)
 
 
 @pytest.mark.parametrize(("equity", "depth", "expected"), [("500", 60, 8), ("2500", 64, 7), ("10000", 43, 4)])
