@@ -106,7 +106,7 @@ def test_an_order_waits_a_second_while_it_is_not_known_whether_trading_is_stoppe
         (
             SendChecked(NOW, exit_follows=True),
             SkipReason.EXIT_FOLLOWED,
-            "Redis lost how the open ended; it is not at the broker, and an exit of the symbol waits behind it",
+            "Redis lost how the open ended, and an exit waits behind it",
         ),
     ],
 )
