@@ -282,6 +282,21 @@ async def test_flatten_sells_what_the_strategy_holds_and_opens_nothing(time: Vir
     ]
 
 
+async def test_flatten_does_not_wait_for_the_pause_after_failed_sales(time: VirtualTime) -> None:
+    """The last sales filled nothing, so the next one would come after a minute. After the order, it comes at once."""
+    trader = holding(time)
+    trader.executor.fails = True
+    trader.venue.bid = CLOSE * Decimal("0.98")
+    async with running(trader.loop()):
+        await time.run_for(60)
+        assert len(trader.executor.sent) == 3
+        trader.venue.stopped = StopMode.FLATTEN
+        await time.run_for(UPDATE_SECONDS)
+        assert len(trader.executor.sent) == 4
+        await time.run_for(60)
+        assert len(trader.executor.sent) == 4
+
+
 async def test_a_rest_below_the_minimum_of_the_broker_is_written_off_after_a_sale(time: VirtualTime) -> None:
     """The broker sold all but one lot. The rest can never be sold, so it neither blocks the pair nor is it watched."""
     trader = holding(time)
