@@ -85,7 +85,7 @@ class Dealer:
         self._running: set[asyncio.Task[None]] = set()
         self._under_way: dict[Symbol, set[asyncio.Task[None]]] = {}
         self._reserved: set[Symbol] = set()
-        self._sales = SaleDelays()
+        self.sales = SaleDelays()
         self._bookings = Bookings(venue, books, results, in_thread, pause)
         self._is_ready = asyncio.Event()
         self._why_not_ready = "it is being read"
@@ -132,7 +132,7 @@ class Dealer:
 
     def may_sell(self, symbol: Symbol) -> bool:
         """Whether a sale is not too soon after one that filled nothing."""
-        return self._sales.may_sell(symbol, self._venue.now())
+        return self.sales.may_sell(symbol, self._venue.now())
 
     def begin(self) -> None:
         """Take up what an earlier process left, in tasks."""
@@ -167,7 +167,7 @@ class Dealer:
             return False
         self.pending[symbol] = PendingEntry(position, order.quantity, entry.price)
         # What failed concerned an earlier position.
-        self._sales.forget(symbol)
+        self.sales.forget(symbol)
         self._start(symbol, self._enter(decision_id, position, approved))
         return True
 
@@ -254,9 +254,9 @@ class Dealer:
                 return
             await self._book(decision_id, result, opened_by=stored.decision_id)
             if result.fills:
-                self._sales.forget(symbol)
+                self.sales.forget(symbol)
                 return
-            self._sales.put_off(symbol, self._venue.now())
+            self.sales.put_off(symbol, self._venue.now())
             if result.lacked_funds and await self._bookings.account_lacks(stored):
                 why = "the broker refused the sale, and the account holds nothing of it"
                 await self._bookings.write_off(stored, why)

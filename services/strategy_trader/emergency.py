@@ -52,6 +52,7 @@ class EmergencyWatch:
         self._parameters = parameters
         self._begun: set[tuple[Symbol, bool]] = set()
         """The checks that have not ended: of which pair, and whether to flatten it."""
+        self._last_stop: StopMode | None = None
         self._near = parameters.model_copy(update={"emergency": parameters.emergency * _NEAR})
 
     async def watch(self, stopping: asyncio.Event, pause: Pause) -> None:
@@ -63,11 +64,15 @@ class EmergencyWatch:
             await repeat(_FAILURE, partial(self._begin_checks, tasks), UPDATE_SECONDS, stopping, pause)
 
     async def _begin_checks(self, tasks: asyncio.TaskGroup) -> None:
-        held = [each for each in self._dealer.positions.values() if self._may_sell(each)]
-        if not held:
+        if not self._dealer.positions:
             return
         stop = await self._venue.stop()
-        if stop is StopMode.HALT:
+        if stop is StopMode.FLATTEN and self._last_stop is not StopMode.FLATTEN:
+            # An operator does not wait for the pause after a sale that filled nothing.
+            self._dealer.sales.end_all()
+        self._last_stop = stop
+        held = [each for each in self._dealer.positions.values() if self._may_sell(each)]
+        if stop is StopMode.HALT or not held:
             return
         prices = await self._venue.last_prices([each.symbol for each in held])
         flatten = stop is StopMode.FLATTEN

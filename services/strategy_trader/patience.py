@@ -53,6 +53,10 @@ class SaleDelays:
         failures = self._failures[symbol] = self._failures.get(symbol, 0) + 1
         self._retry_at[symbol] = now + timedelta(seconds=SALE_RETRY.after(failures))
 
+    def end_all(self) -> None:
+        """Let every pair be sold now."""
+        self._retry_at.clear()
+
     def forget(self, symbol: Symbol) -> None:
         """Count from zero again."""
         self._failures.pop(symbol, None)

@@ -39,7 +39,7 @@ from shared.domain.strategy.schedule import schedule_of
 from shared.domain.symbol import Symbol
 from shared.observability.vitals import Duty
 from tests.support.capital import a_book
-from tests.support.strategy import FIVE_MINUTES, INSTRUMENT, Zigzag
+from tests.support.strategy import FIVE_MINUTES, INSTRUMENT, Zigzag, position
 from tests.support.trading_books import MemoryBooks
 from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
@@ -289,6 +289,14 @@ class WorldTrader:
 
     def decisions(self) -> list[StrategyDecision]:
         return [each.decision for each in self.books.records.values()]
+
+
+def holding(time: VirtualTime, **facts: Any) -> WorldTrader:
+    """A trader that holds one bitcoin of the strategy, bought at the close."""
+    trader = WorldTrader.at(Broker.KRAKEN, time, shown={"BTC": Decimal(1)}, **facts)
+    bought = position("1", str(CLOSE), str(CLOSE - 100))
+    trader.books.positions["opening"] = bought
+    return trader
 
 
 @asynccontextmanager

@@ -18,7 +18,7 @@ from shared.domain.strategy.exits import whole_exit
 from shared.domain.symbol import Symbol
 from shared.persistence.errors import DatabaseUnavailable
 from tests.support.strategy import INSTRUMENT, fill, position
-from tests.support.trading_world import CLOSE, WorldTrader, running
+from tests.support.trading_world import CLOSE, WorldTrader, holding, running
 from tests.support.virtual_time import BEGINS_AT, VirtualTime, directly
 
 CYCLE_SECONDS = 150
@@ -35,13 +35,6 @@ def time() -> VirtualTime:
 def away(times: int) -> list[BaseException]:
     """PostgreSQL does not answer so many times."""
     return [DatabaseUnavailable("PostgreSQL: no answer") for _ in range(times)]
-
-
-def holding(time: VirtualTime) -> WorldTrader:
-    """A trader that holds one bitcoin of the strategy, bought at the close."""
-    trader = WorldTrader.at(Broker.KRAKEN, time, shown={"BTC": Decimal(1)})
-    trader.books.positions["opening"] = position("1", str(CLOSE), str(CLOSE - 100))
-    return trader
 
 
 async def with_an_unfinished_entry(time: VirtualTime) -> tuple[WorldTrader, str]:
