@@ -7,9 +7,9 @@ that restarts continues where the last one ended. Prices follow from the order b
 from datetime import datetime, timedelta
 from decimal import ROUND_CEILING, Decimal
 from enum import StrEnum
-from typing import Final, NamedTuple, Self
+from typing import Annotated, Final, NamedTuple, Self
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from shared.domain.amounts import ONE, ZERO, Instant, round_up
 from shared.domain.capital.arithmetic import Positive, fixed_precision, total
@@ -40,6 +40,10 @@ class ExecutionMethod(StrEnum):
     LIMIT = "LIMIT"
     TWAP = "TWAP"
     ICEBERG = "ICEBERG"
+
+
+Period = Annotated[timedelta, Field(gt=timedelta())]
+"""A span of time above 0."""
 
 
 class Slice(NamedTuple):
@@ -108,11 +112,14 @@ class TwapPlan(_Plan):
 
 
 class IcebergPlan(_Plan):
-    """A visible part at `passive_price`, quoted again every 15 seconds for 5 minutes; then one LIMIT order."""
+    """A visible part at `passive_price`, by default quoted again every 15 seconds for 5 minutes; then one LIMIT order."""
 
     visible: Positive
     """What one quote shows: 10 %, at least the broker's minimum."""
     starts_at: Instant
+    requote_every: Period = REQUOTE_EVERY
+    lasts: Period = ICEBERG_LASTS
+    """How long the quotes go on, from `starts_at`."""
 
     @property
     def method(self) -> ExecutionMethod:
@@ -121,12 +128,12 @@ class IcebergPlan(_Plan):
     @property
     def ends_at(self) -> datetime:
         """From this time on, the rest is sent as an immediate-or-cancel order at `limit_price`."""
-        return self.starts_at + ICEBERG_LASTS
+        return self.starts_at + self.lasts
 
     @property
     def quote_times(self) -> tuple[datetime, ...]:
         """The times at which the visible part is quoted at the best price of that moment."""
-        return tuple(self.starts_at + index * REQUOTE_EVERY for index in range(ICEBERG_LASTS // REQUOTE_EVERY))
+        return tuple(self.starts_at + index * self.requote_every for index in range(self.lasts // self.requote_every))
 
     @fixed_precision
     def visible_quantity(self, filled: Decimal, price: Decimal) -> Decimal:

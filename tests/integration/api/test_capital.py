@@ -140,6 +140,7 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/api/capital/recommendation/position", {**GOOD, "symbol": "SECRETSECRET"}, 404, "not-found"),
     ("GET", "/api/capital/analysis/complete?symbol=SECRETSECRET", None, 404, "not-found"),
     ("GET", "/api/capital/history?hours=169", None, 422, "not-valid"),
+    ("GET", "/api/capital/history?hours=0", None, 422, "not-valid"),
     ("GET", "/api/capital/leverage/optimal/BTC?market_regime=SECRETSECRET", None, 422, "not-valid"),
     ("GET", "/api/capital/leverage/optimal/BTC?win_rate=NaN", None, 422, "not-valid"),
     ("GET", "/api/capital/leverage/optimal/BTC?win_rate=Infinity", None, 422, "not-valid"),
@@ -147,9 +148,12 @@ WRONG: list[tuple[str, str, Any, int, str]] = [
     ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": -1, "avg_loss": 1}, 422, "not-valid"),
     ("POST", "/api/capital/position-size/kelly", {"symbol": "BTC", "avg_win": 1, "avg_loss": 0}, 422, "not-valid"),
     ("POST", "/api/capital/recommendation/position", {**GOOD, "signal_score": 101}, 422, "not-valid"),
+    ("POST", "/api/capital/recommendation/position", {**GOOD, "signal_score": -1}, 422, "not-valid"),
+    ("POST", "/api/capital/recommendation/position", {**GOOD, "market_regime": "SECRETSECRET"}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {"symbols": []}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRETSECRET": 0}}, 422, "not-valid"),
+    ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRETSECRET": -1}}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {"volatilities": {"SECRET SECRET": 1}}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["B"], "volatilities": {"B": 1}}, 422, "not-valid"),
     ("POST", "/api/capital/allocation/risk-parity", {"symbols": ["BTC"] * 21}, 422, "not-valid"),
@@ -175,6 +179,11 @@ def test_a_number_that_json_does_not_know_is_refused(api: RunningApi) -> None:
             response = api.post("/api/capital/position-size/kelly", data=body, headers=headers)
             errors = problem(response, 422, "not-valid")["errors"]
             assert [each["field"] for each in errors] == [f"body.{field}"]
+        for path, body in (
+            ("recommendation/position", f'{{"symbol": "BTC", "signal_score": 85, "expected_return_pct": {word}}}'),
+            ("allocation/risk-parity", f'{{"volatilities": {{"BTC": {word}}}}}'),
+        ):
+            problem(api.post(f"/api/capital/{path}", data=body, headers=headers), 422, "not-valid")
 
 
 def test_before_the_first_reading_there_is_no_answer_yet(api: RunningApi) -> None:

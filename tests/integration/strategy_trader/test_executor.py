@@ -78,10 +78,9 @@ async def test_an_iceberg_quotes_at_the_best_bid_and_takes_the_rest_at_the_end(
     bench: ExecutorBench, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The quotes are not filled. Each is canceled after its time, before the next one is placed."""
-    monkeypatch.setattr("shared.domain.capital.execution.REQUOTE_EVERY", timedelta(seconds=1))
-    monkeypatch.setattr("shared.domain.capital.execution.ICEBERG_LASTS", timedelta(seconds=2))
     monkeypatch.setattr("shared.domain.strategy.execution.schedule.SHORTEST_QUOTE", timedelta())
-    result = await bench.enter("d1", iceberg_plan_of())
+    plan = iceberg_plan_of(requote_every=timedelta(seconds=1), lasts=timedelta(seconds=2))
+    result = await bench.enter("d1", plan)
     *quotes, last = bench.world.bench.account.placed
     assert quotes
     assert {(order.limit_price, order.time_in_force) for order in quotes} == {  # type: ignore[union-attr]

@@ -4,7 +4,6 @@ import asyncio
 import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
-from datetime import timedelta
 from decimal import Decimal
 from pathlib import Path
 
@@ -177,47 +176,3 @@ async def test_a_worker_that_is_killed_during_an_order_leaves_one_order(
     result = await done(buying)
     assert result.filled_quantity == D("0.1")
     assert len(paper.orders_of("master")) == 1
-
-
-async def test_slices_and_an_iceberg_cost_less_than_one_order_in_a_thin_book(
-    stages: Stages,
-    paper: PaperServer,
-    executor: StrategyExecutor,
-    market: BrokerConnection,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """40 BTC are half of the first 20 levels. The times are shorter than real ones. While the iceberg quotes, the price
-    falls by 0.04 % for a moment, again and again. A line of the log has the costs.
-    """
-    for name, seconds in (("SLICE_EVERY", 0.5), ("REQUOTE_EVERY", 2.0), ("ICEBERG_LASTS", 20.0)):
-        monkeypatch.setattr(f"shared.domain.capital.execution.{name}", timedelta(seconds=seconds))
-    monkeypatch.setattr("shared.domain.strategy.execution.schedule.SHORTEST_QUOTE", timedelta())
-    paper.ask("POST", "accounts/master/balances", {"balances": {"USD": "100000000"}})
-    await asyncio.gather(stages.start("bookkeeper"), stages.start(WORKER))
-    quantity = "40"
-    best_ask = (await market.market_data.order_book(BTC, 1)).asks[0].price
-    at_market = await a_plan(market, ExecutionMethod.LIMIT, quantity)
-    once = await done(executor.enter(DecisionId("m"), approved_entry(at_market), at_market=True))
-    twap = await a_plan(market, ExecutionMethod.TWAP, quantity)
-    sliced = await done(executor.enter(DecisionId("t"), approved_entry(twap)))
-    iceberg = await a_plan(market, ExecutionMethod.ICEBERG, quantity)
-    moving = asyncio.create_task(_move_the_price(paper))
-    hidden = await done(executor.enter(DecisionId("i"), approved_entry(iceberg)))
-    moving.cancel()
-    cost: dict[str, Decimal] = {}
-    for name, result in (("MARKET", once), ("TWAP", sliced), ("ICEBERG", hidden)):
-        assert result.filled_quantity == Decimal(quantity), result.message
-        cost[name] = (result.cost / result.filled_quantity / best_ask - 1) * 10_000
-    log.info("basis points above the best ask", **{name: str(round(each, 2)) for name, each in cost.items()})
-    assert cost["TWAP"] < cost["MARKET"], cost
-    assert cost["ICEBERG"] < cost["MARKET"], cost
-    assert len(sliced.fills) == len(twap.slices)  # type: ignore[union-attr]
-    assert len(hidden.fills) > 2
-
-
-async def _move_the_price(paper: PaperServer) -> None:
-    """Let the price fall by 20 dollars for a moment, again and again."""
-    while True:
-        await asyncio.sleep(0.4)
-        for price in (PRICE - 20, PRICE):
-            await asyncio.to_thread(paper.pin_price, "BTC/USD", str(price))

@@ -61,8 +61,10 @@ def twap_plan_of(slices: int = 3, every_seconds: float = 0.3, quantity: str = "0
     return TwapPlan(instrument=an_instrument(), side=Side.BUY, quantity=whole, slices=parts)
 
 
-def iceberg_plan_of(quantity: str = "0.3", visible: str = "0.1", since_seconds: float = 0) -> IcebergPlan:
-    """A purchase of 0.3 BTC that shows 0.1, and began some seconds ago."""
+def iceberg_plan_of(
+    quantity: str = "0.3", visible: str = "0.1", since_seconds: float = 0, **times: timedelta
+) -> IcebergPlan:
+    """A purchase of 0.3 BTC that shows 0.1, and began some seconds ago. `times`: `requote_every` and `lasts`."""
     starts_at = datetime.now(UTC) - timedelta(seconds=since_seconds)
     return IcebergPlan(
         instrument=an_instrument(),
@@ -70,6 +72,7 @@ def iceberg_plan_of(quantity: str = "0.3", visible: str = "0.1", since_seconds: 
         quantity=Decimal(quantity),
         visible=Decimal(visible),
         starts_at=starts_at,
+        **times,
     )
 
 

@@ -196,6 +196,15 @@ async def test_a_bad_signal_is_rejected_with_its_reason(
     assert found.reason.endswith(".")
 
 
+async def test_a_short_position_is_rejected_on_a_margin_account(margin: CapitalBench) -> None:
+    """The account could hold it, and nija opens none. The same entry as a purchase may be placed."""
+    question = GOOD.model_copy(update={"symbol": "AAPL"})
+    assert (await read_recommendation(margin.sources, margin.name, question)).recommendation is Verdict.ENTER
+    short = question.model_copy(update={"side": Side.SELL})
+    found = await read_recommendation(margin.sources, margin.name, short)
+    assert (found.recommendation, found.reason_codes) == (Verdict.REJECT, (ReasonCode.SHORT_NOT_EXECUTED,))
+
+
 async def test_what_is_not_known_is_a_rejection_and_no_error(spot: CapitalBench) -> None:
     """Neither without market data, nor without a price of what the account holds."""
     found = await read_recommendation(without_markets(spot), spot.name, GOOD)
