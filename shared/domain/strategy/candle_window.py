@@ -40,7 +40,7 @@ class WindowProblem(StrEnum):
     """An indicator has no finite value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowFault:
     """A problem, and the candle at which it occurs first."""
 

@@ -1,6 +1,9 @@
 """Defines what the strategy decides, with every value that led to it, and its form as JSON.
 
 A decision can be computed again from its own `inputs`, to the last digit.
+
+The classes of a decision and of its values have no slots. orjson writes a dataclass from its `__dict__`, and needs four
+times as long for one with slots.
 """
 
 from collections.abc import Mapping
@@ -76,7 +79,7 @@ class ExitReason(StrEnum):
     """An operator stopped trading in the mode that closes what the strategy opened."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DecisionInputs:
     """All that a decision depends on."""
 
@@ -93,7 +96,7 @@ class DecisionInputs:
     parameters: ApexParameters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GateQuestion:
     """What the capital gate is asked with. It may only lower the size."""
 
@@ -103,7 +106,7 @@ class GateQuestion:
     regime: MarketRegime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Enter:
     """Buy. The capital gate has to approve it first."""
 
@@ -123,7 +126,7 @@ class Enter:
     decision: Literal["enter"] = "enter"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Exit:
     """Sell. `quantity` is base currency, `fraction` is its share of what is held."""
 
@@ -143,7 +146,7 @@ class Exit:
     decision: Literal["exit"] = "exit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Hold:
     """Neither buy nor sell, with every reason."""
 
