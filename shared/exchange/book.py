@@ -42,19 +42,20 @@ class SimulatedBook:
 def book_around(instrument: PaperInstrument, price: Decimal) -> SimulatedBook:
     """The book of a pair when its price is `price` (a multiple of the tick, above zero)."""
     sizes = random.Random(f"{instrument.symbol}@{price}")  # noqa: S311 - a paper book, not a secret
-    tick = instrument.price_tick
+    tick, lot = instrument.price_tick, instrument.lot
     step = max(tick, (price * _LEVEL_STEP).quantize(tick))
     half = price * HALF_SPREAD
     best_ask = max((price + half).quantize(tick, ROUND_CEILING), price + tick)
     best_bid = max(min((price - half).quantize(tick, ROUND_FLOOR), price - tick), tick)
 
     def side(best: Decimal, signed_step: Decimal) -> Iterable[BookLevel]:
+        level_price = best
         for number, size in enumerate(sizes.choices(_LEVEL_COSTS, k=LEVELS)):
-            level_price = best + signed_step * number
             if level_price <= 0:
                 return
             cost = Decimal(size * (10 + number) // 10)
-            yield BookLevel(level_price, max((cost / level_price).quantize(instrument.lot, ROUND_DOWN), instrument.lot))
+            yield BookLevel(level_price, max((cost / level_price).quantize(lot, ROUND_DOWN), lot))
+            level_price += signed_step
 
     return SimulatedBook(last=price, bids=tuple(side(best_bid, -step)), asks=tuple(side(best_ask, step)))
 
