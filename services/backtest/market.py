@@ -13,8 +13,8 @@ from typing import Final
 from shared.domain.amounts import ZERO
 from shared.domain.capital.facts import MarketFacts
 from shared.domain.capital.volatility import atr_pct
-from shared.domain.market_data import BookLevel, Candle, Interval, OrderBook
-from shared.exchange.book import Level, book_around
+from shared.domain.market_data import Candle, Interval, OrderBook
+from shared.exchange.book import book_around
 from shared.exchange.instruments import PaperInstrument
 
 AtrAt = Callable[[datetime], Decimal | None]
@@ -42,9 +42,7 @@ class PaperMarket:
         tick = self._instrument.price_tick
         book = book_around(self._instrument, max(tick, price.quantize(tick)))
         # The exchange builds ordered levels, so they are not validated once more: it takes longer than the gate.
-        return OrderBook.model_construct(
-            symbol=self._instrument.symbol, bids=_levels(book.bids), asks=_levels(book.asks), at=at
-        )
+        return OrderBook.model_construct(symbol=self._instrument.symbol, bids=book.bids, asks=book.asks, at=at)
 
 
 class FourHourAtr:
@@ -99,7 +97,3 @@ def joined(candles: Sequence[Candle], interval: Interval) -> Candle:
         base_volume=sum((candle.base_volume for candle in candles), ZERO),
         is_closed=True,
     )
-
-
-def _levels(levels: Sequence[Level]) -> tuple[BookLevel, ...]:
-    return tuple(BookLevel(level.price, level.quantity) for level in levels)

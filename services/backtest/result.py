@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -41,8 +42,9 @@ class BacktestTrade(_Report):
     """In US dollars, after all fees."""
 
 
-class EquityPoint(_Report):
-    """The equity and the price at the close of a candle."""
+@dataclass(frozen=True)
+class EquityPoint:
+    """The equity and the price at the close of a candle. No model: a run makes as many as it has candles."""
 
     at: Instant
     equity: Amount

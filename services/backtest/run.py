@@ -205,8 +205,7 @@ class Backtest:
             parameters=self._parameters,
             assumptions=assumptions_of(self._venue),
             equity=tuple(
-                # They are checked values already, and checking them once more takes longer than the rules.
-                EquityPoint.model_construct(at=candle.closes_at, equity=equity, price=candle.close)
+                EquityPoint(candle.closes_at, equity, candle.close)
                 for candle, equity in zip(candles[history.first_decided :], self._equity, strict=True)
             ),
             seconds=perf_counter() - began,

@@ -132,17 +132,23 @@ def backtest(
     """Candles a second that a backtest decides on, with capital gate and records, against backtesting.py.
 
     backtesting.py runs similar rules on the same candles, in floats, without gate and records. The figures are medians
-    of rounds that take turns.
+    of rounds that take turns, by the clock and by the time of the processor.
     """
     run = _benchmark("backtest")
     console = Console(stderr=True, highlight=False, markup=False)
-    compared, parts = asyncio.run(run(candles, rounds, console.print))
+    found = asyncio.run(run(candles, rounds, console.print))
+    parts = found.microseconds
     ours = _Rate("candles_per_second", "candles a second, decided, gated and recorded by nija")
     baseline = _Rate("backtesting_py_per_second", "candles a second, backtesting.py")
-    shown = {"microseconds": {name: round(cost, 1) for name, cost in parts.items()}}
-    _show(compared, ours, baseline, shown, as_json=as_json)
+    shown = {
+        "by_processor": found.by_processor.as_json(ours.name, baseline.name),
+        "microseconds": {name: round(cost, 1) for name, cost in parts.items()},
+    }
+    _show(found.by_clock, ours, baseline, shown, as_json=as_json)
     if not as_json:
-        costs = output.table("what a decided candle costs")
+        output.console.print("the same by the time of the processor:")
+        _show(found.by_processor, ours, baseline, {}, as_json=False)
+        costs = output.table("what a decided candle costs, time of the processor")
         output.text_columns(costs, "part")
         output.number_columns(costs, "microseconds")
         for name, cost in parts.items():

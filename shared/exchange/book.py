@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from decimal import ROUND_CEILING, ROUND_DOWN, ROUND_FLOOR, Decimal
 
 from shared.domain.fill import Side
+from shared.domain.market_data import BookLevel
 from shared.exchange.charges import Executed
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import ZERO
@@ -17,14 +18,8 @@ from shared.exchange.orders import ZERO
 LEVELS = 60
 HALF_SPREAD = Decimal("0.0001")
 _LEVEL_STEP = Decimal("0.00005")
-# Thousands of US dollars on the first level, growing with the distance from the price.
-_LEVEL_COST = (40_000, 160_000)
-
-
-@dataclass(frozen=True, slots=True)
-class Level:
-    price: Decimal
-    quantity: Decimal
+# US dollars on the first level. They grow with the distance from the price.
+_LEVEL_COSTS = range(40_000, 160_001)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,8 +27,8 @@ class SimulatedBook:
     """Both sides, best price first."""
 
     last: Decimal
-    bids: tuple[Level, ...]
-    asks: tuple[Level, ...]
+    bids: tuple[BookLevel, ...]
+    asks: tuple[BookLevel, ...]
 
     @property
     def best_bid(self) -> Decimal:
@@ -47,25 +42,26 @@ class SimulatedBook:
 def book_around(instrument: PaperInstrument, price: Decimal) -> SimulatedBook:
     """The book of a pair when its price is `price` (a multiple of the tick, above zero)."""
     sizes = random.Random(f"{instrument.symbol}@{price}")  # noqa: S311 - a paper book, not a secret
-    tick = instrument.price_tick
+    tick, lot = instrument.price_tick, instrument.lot
     step = max(tick, (price * _LEVEL_STEP).quantize(tick))
     half = price * HALF_SPREAD
     best_ask = max((price + half).quantize(tick, ROUND_CEILING), price + tick)
     best_bid = max(min((price - half).quantize(tick, ROUND_FLOOR), price - tick), tick)
 
-    def side(best: Decimal, signed_step: Decimal) -> Iterable[Level]:
-        for number in range(LEVELS):
-            level_price = best + signed_step * number
+    def side(best: Decimal, signed_step: Decimal) -> Iterable[BookLevel]:
+        level_price = best
+        for number, size in enumerate(sizes.choices(_LEVEL_COSTS, k=LEVELS)):
             if level_price <= 0:
                 return
-            cost = Decimal(sizes.randint(*_LEVEL_COST) * (10 + number) // 10)
-            yield Level(level_price, max((cost / level_price).quantize(instrument.lot, ROUND_DOWN), instrument.lot))
+            cost = Decimal(size * (10 + number) // 10)
+            yield BookLevel(level_price, max((cost / level_price).quantize(lot, ROUND_DOWN), lot))
+            level_price += signed_step
 
     return SimulatedBook(last=price, bids=tuple(side(best_bid, -step)), asks=tuple(side(best_ask, step)))
 
 
 def take(
-    levels: Iterable[Level], quantity: Decimal, *, up_to: Decimal | None = None, buying: bool
+    levels: Iterable[BookLevel], quantity: Decimal, *, up_to: Decimal | None = None, buying: bool
 ) -> list[tuple[Decimal, Decimal]]:
     """Executions (price, quantity) of an order of `quantity` base currency, walking the levels.
 
@@ -81,7 +77,7 @@ def take(
     return taken
 
 
-def take_for_cost(levels: Iterable[Level], cost: Decimal, lot: Decimal) -> list[tuple[Decimal, Decimal]]:
+def take_for_cost(levels: Iterable[BookLevel], cost: Decimal, lot: Decimal) -> list[tuple[Decimal, Decimal]]:
     """Executions (price, quantity) that spend at most `cost` quote currency, in whole lots."""
     taken: list[tuple[Decimal, Decimal]] = []
     for level in levels:

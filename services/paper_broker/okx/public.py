@@ -7,8 +7,8 @@ from services.paper_broker.okx import replies
 from services.paper_broker.okx.shapes import milliseconds
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID
 from shared.domain.amounts import plain
+from shared.domain.market_data import BookLevel
 from shared.domain.symbol import Symbol
-from shared.exchange.book import Level
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.market import TimedBar
@@ -127,7 +127,7 @@ def books(exchange: Exchange, parameters: Parameters) -> list[Any]:
     size = min(_number(parameters, "sz", _LEVELS), _MOST_LEVELS)
     book = exchange.book(instrument.symbol)
 
-    def side(levels: Iterable[Level]) -> list[list[str]]:
+    def side(levels: Iterable[BookLevel]) -> list[list[str]]:
         return [[plain(level.price), plain(level.quantity), "0", "1"] for level in list(levels)[:size]]
 
     return [{"asks": side(book.asks), "bids": side(book.bids), "ts": milliseconds(exchange.clock())}]

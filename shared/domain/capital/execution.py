@@ -220,7 +220,7 @@ def limit_price(instrument: Instrument, side: Side, book: OrderBook) -> Decimal:
 @fixed_precision
 def passive_price(instrument: Instrument, side: Side, book: OrderBook) -> Decimal:
     """Return the best price of the own side: the best bid for a purchase, the best ask for a sale."""
-    best = usable(book.bids if side is Side.BUY else book.asks)[0].price
+    best = usable(book.bids if side is Side.BUY else book.asks, 1)[0].price
     return _on_tick(instrument, best, side, best)
 
 

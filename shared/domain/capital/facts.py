@@ -5,8 +5,10 @@ base currency, percentages are 0 to 100. A quantity below zero is a short positi
 number that is NaN, infinite or out of its range.
 """
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from decimal import Decimal
+from itertools import islice
 from typing import Annotated, Final, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
@@ -160,7 +162,7 @@ class MarketFacts(BaseModel):
             return "no ATR of 4-hour candles"
         if self.book is None:
             return "no order book"
-        if not usable(self.book.bids) or not usable(self.book.asks):
+        if not usable(self.book.bids, 1) or not usable(self.book.asks, 1):
             return "an order book with an empty side"
         if now - self.book.at > MARKET_MAX_AGE:
             return f"an order book that is {(now - self.book.at).total_seconds():.0f} s old"
@@ -195,8 +197,7 @@ class RequestedOdds(BaseModel):
         return self
 
 
-def usable(levels: tuple[BookLevel, ...]) -> tuple[BookLevel, ...]:
-    """Return the levels that can be traded: with a price and a quantity above zero."""
-    return tuple(
-        [level for level in levels if SMALLEST <= level.price <= LARGEST and SMALLEST <= level.quantity <= LARGEST]
-    )
+def usable(levels: Iterable[BookLevel], most: int) -> tuple[BookLevel, ...]:
+    """Return the first levels that can be traded, at most `most`: with a price and a quantity above zero."""
+    found = (level for level in levels if SMALLEST <= level.price <= LARGEST and SMALLEST <= level.quantity <= LARGEST)
+    return tuple(islice(found, most))

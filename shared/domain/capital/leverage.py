@@ -176,7 +176,7 @@ def account_factor(equity: Decimal) -> Decimal:
 @fixed_precision
 def depth_score(book: OrderBook) -> Decimal | None:
     """Return 20 to 100 for the value of the smaller side in the first five levels; None if a side is empty."""
-    sides = [total(level.price * level.quantity for level in usable(side)[:DEPTH_LEVELS]) for side in _sides(book)]
+    sides = [total(level.price * level.quantity for level in usable(side, DEPTH_LEVELS)) for side in _sides(book)]
     value = min(sides)
     if value <= 0:
         return None
@@ -186,7 +186,7 @@ def depth_score(book: OrderBook) -> Decimal | None:
 @fixed_precision
 def spread_bps(book: OrderBook) -> Decimal | None:
     """Return the distance between best bid and ask in basis points of their mean; None if a side is empty."""
-    bids, asks = (usable(side) for side in _sides(book))
+    bids, asks = (usable(side, 1) for side in _sides(book))
     if not bids or not asks:
         return None
     bid, ask = bids[0].price, asks[0].price

@@ -50,7 +50,7 @@ class LiquidityCheck(BaseModel):
 
 def hit_levels(book: OrderBook, side: Side) -> tuple[BookLevel, ...]:
     """Return the levels that an order of this side executes against, best price first, at most 100."""
-    return usable(book.asks if side is Side.BUY else book.bids)[:MOST_LEVELS]
+    return usable(book.asks if side is Side.BUY else book.bids, MOST_LEVELS)
 
 
 def quoted_book(symbol: Symbol, bid: BookLevel, ask: BookLevel, mean_volume: Decimal, at: datetime) -> OrderBook:

@@ -40,7 +40,7 @@ class WindowProblem(StrEnum):
     """An indicator has no finite value."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class WindowFault:
     """A problem, and the candle at which it occurs first."""
 
@@ -92,10 +92,10 @@ def faults_of(candles: Sequence[Candle], asset_class: AssetClass) -> tuple[Windo
 
 def faults_at(last: Candle, at: datetime, stale_seconds: int) -> tuple[WindowFault, ...]:
     """Return what is wrong with the last candle of a window at the moment of the decision."""
-    age = at - last.closes_at
-    if age < _NO_TIME:
+    age = (at - last.closes_at).total_seconds()
+    if age < 0:
         return (WindowFault(WindowProblem.FROM_THE_FUTURE, last.opened_at),)
-    if age > timedelta(seconds=stale_seconds):
+    if age > stale_seconds:
         return (WindowFault(WindowProblem.STALE, last.opened_at),)
     return ()
 

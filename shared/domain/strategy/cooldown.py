@@ -8,7 +8,7 @@ from shared.domain.amounts import Instant
 from shared.domain.strategy.parameters import ApexParameters
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class LossStreak:
     """The losses since the last position that did not lose."""
 

@@ -1,6 +1,9 @@
 """Defines what the strategy decides, with every value that led to it, and its form as JSON.
 
 A decision can be computed again from its own `inputs`, to the last digit.
+
+The classes of a decision and of its values have no slots. orjson writes a dataclass from its `__dict__`, and needs four
+times as long for one with slots.
 """
 
 from collections.abc import Mapping
@@ -80,7 +83,7 @@ class ExitReason(StrEnum):
     """The account is in the margin zone RED: the worst position is sold."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class DecisionInputs:
     """All that a decision depends on."""
 
@@ -97,7 +100,7 @@ class DecisionInputs:
     parameters: ApexParameters
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class GateQuestion:
     """What the capital gate is asked with. It may only lower the size."""
 
@@ -107,7 +110,7 @@ class GateQuestion:
     regime: MarketRegime
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Enter:
     """Buy. The capital gate has to approve it first."""
 
@@ -127,7 +130,7 @@ class Enter:
     decision: Literal["enter"] = "enter"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Exit:
     """Sell. `quantity` is base currency, `fraction` is its share of what is held."""
 
@@ -147,7 +150,7 @@ class Exit:
     decision: Literal["exit"] = "exit"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class Hold:
     """Neither buy nor sell, with every reason."""
 

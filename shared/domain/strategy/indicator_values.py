@@ -13,7 +13,7 @@ _RECENT_CANDLES: Final = 21
 """The last candle, and the 20 before it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TechnicalValues:
     """What the indicator library computes. A float becomes the decimal of its shortest exact text."""
 
@@ -31,7 +31,7 @@ class TechnicalValues:
     atr: Amount
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class CandleValues:
     """What the last candles of a window show by themselves. Means leave the last candle out."""
 

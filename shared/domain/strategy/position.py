@@ -24,7 +24,7 @@ from shared.domain.strategy.targets import (
 _HALF = Decimal("0.5")
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class StrategyPosition:
     """What the strategy bought of one symbol, sold of it and still holds."""
 

@@ -38,7 +38,7 @@ class BrokerChoice:
     reason: str
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class OpensHere:
     """The account opens positions at its own broker."""
 
@@ -47,7 +47,7 @@ class OpensHere:
     route: Literal["opens_here"] = "opens_here"
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class RoutedTo:
     """The account opens nothing, because its money would do better at another broker."""
 

@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass
 from decimal import Decimal
+from functools import cache
 from typing import Final
 
 from shared.domain.amounts import ZERO
@@ -15,7 +16,7 @@ _RANGING_BELOW: Final = 20
 _STRONG_FROM: Final = 30
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class MarketFilter:
     """The five checks of a market in one direction. All of them must hold."""
 
@@ -30,7 +31,7 @@ class MarketFilter:
         return self.price_and_vwap and self.averages and self.histogram and self.trend and self.volume
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class EntryConditions:
     """The five conditions of an entry. Their number is the score."""
 
@@ -49,7 +50,7 @@ class EntryConditions:
         return self.near_average + self.rsi + self.pattern + self.momentum + self.volume
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Signal:
     """What the market shows. It depends on candles and parameters only, so live trading and backtest agree on it."""
 
@@ -65,34 +66,28 @@ class Signal:
         return _SCORES[self.conditions.score] if self.long.passed else 0
 
 
+# Five answers have 32 combinations, and a backtest needs three of them for each candle.
+_filter, _conditions = cache(MarketFilter), cache(EntryConditions)
+
+
 def signal_of(technical: TechnicalValues, candle: CandleValues, parameters: ApexParameters) -> Signal:
     """Judge the last candle of a window."""
+    close, vwap, volume = candle.close, technical.vwap, candle.volume
+    ema_9, ema_21, ema_50 = technical.ema_9, technical.ema_21, technical.ema_50
+    histogram, rsi = technical.histogram, technical.rsi
     trend = technical.adx > parameters.adx_above
-    volume = candle.volume >= parameters.filter_volume * candle.mean_volume_5
+    enough = volume >= parameters.filter_volume * candle.mean_volume_5
     return Signal(
-        long=MarketFilter(
-            price_and_vwap=candle.close > technical.vwap,
-            averages=technical.ema_9 > technical.ema_21 > technical.ema_50,
-            histogram=technical.histogram > ZERO,
-            trend=trend,
-            volume=volume,
+        long=_filter(close > vwap, ema_9 > ema_21 > ema_50, histogram > ZERO, trend, enough),
+        short=_filter(close < vwap, ema_9 < ema_21 < ema_50, histogram < ZERO, trend, enough),
+        conditions=_conditions(
+            _is_near(close, ema_21, parameters.near) or _is_near(close, vwap, parameters.near),
+            parameters.rsi_from <= rsi <= parameters.rsi_to and rsi > technical.rsi_before,
+            candle.bullish_engulfing or candle.hammer,
+            histogram > technical.histogram_before,
+            volume >= parameters.entry_volume * candle.mean_volume_2,
         ),
-        short=MarketFilter(
-            price_and_vwap=candle.close < technical.vwap,
-            averages=technical.ema_9 < technical.ema_21 < technical.ema_50,
-            histogram=technical.histogram < ZERO,
-            trend=trend,
-            volume=volume,
-        ),
-        conditions=EntryConditions(
-            near_average=_is_near(candle.close, technical.ema_21, parameters.near)
-            or _is_near(candle.close, technical.vwap, parameters.near),
-            rsi=parameters.rsi_from <= technical.rsi <= parameters.rsi_to and technical.rsi > technical.rsi_before,
-            pattern=candle.bullish_engulfing or candle.hammer,
-            momentum=technical.histogram > technical.histogram_before,
-            volume=candle.volume >= parameters.entry_volume * candle.mean_volume_2,
-        ),
-        thin=candle.volume < parameters.thin_volume * candle.mean_volume_20,
+        thin=volume < parameters.thin_volume * candle.mean_volume_20,
     )
 
 

@@ -36,7 +36,7 @@ class BoundName(StrEnum):
     """What the capital gate approved."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class SizeBound:
     """One limit of a size. The smallest one decides."""
 

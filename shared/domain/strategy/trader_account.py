@@ -12,7 +12,7 @@ from shared.domain.strategy.cooldown import LossStreak
 from shared.domain.strategy.routing import Route
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class TraderAccount:
     """The account at one broker, for one symbol. Amounts are US dollars; cash of other currencies counts at par."""
 

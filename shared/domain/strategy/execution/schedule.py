@@ -123,7 +123,7 @@ def next_move(execution: StrategyExecution, now: datetime, book: OrderBook | Non
         return due
     if book is None:
         return ReadBook()
-    if not (usable(book.bids) and usable(book.asks)):
+    if not (usable(book.bids, 1) and usable(book.asks, 1)):
         return SleepUntil(now + BOOK_AGAIN_AFTER)
     return _entry(execution, plan, due, book)
 
@@ -208,7 +208,7 @@ def _immediate_price(plan: EntryPlan, book: OrderBook) -> Decimal:
     if not isinstance(plan, MarketPlan):
         return limit_price(plan.instrument, plan.side, book)
     is_buy = plan.side is Side.BUY
-    best = usable(book.asks if is_buy else book.bids)[0].price
+    best = usable(book.asks if is_buy else book.bids, 1)[0].price
     furthest = best * (ONE + plan.margin if is_buy else ONE - plan.margin)
     return plan.instrument.limit_price(furthest, plan.side) or best
 
