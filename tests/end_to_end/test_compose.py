@@ -226,6 +226,8 @@ def test_paper_is_given_no_key_and_reaches_no_live_server() -> None:
             "paper",
             "paper-redis",
             "paper-postgres",
+            # The file EMERGENCY_STOP, which stops the whole machine.
+            "./emergency",
         }
         if "NIJA_BROKERS" in service.get("environment", {}):
             for broker in Broker:

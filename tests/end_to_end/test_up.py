@@ -17,7 +17,7 @@ import psutil
 import pytest
 import redis
 
-from tests.end_to_end.conftest import FOLLOWERS, ONLY_A_PERSON_TRADES, Running
+from tests.end_to_end.conftest import FOLLOWERS, Running
 
 STARTED_SECONDS = 90
 PROCESSES = [
@@ -51,7 +51,7 @@ class Up:
             self.process = subprocess.Popen(
                 self.command("up", "--paper"),
                 cwd=self.folder,
-                env={**self.environment(), **ONLY_A_PERSON_TRADES, **variables},
+                env={**self.environment(), **variables},
                 stdout=output,
                 stderr=output,
             )
@@ -158,7 +158,8 @@ def test_stopped_with_orders_in_flight_it_leaves_nothing_in_anybodys_hands(
     up: Up, fresh_redis_url: str, stop_signal: signal.Signals
 ) -> None:
     """A slow broker, an impatient user: every process ends by itself, no claim, no lease and no unknown order is left."""
-    up.start(REDIS_URL=fresh_redis_url)
+    # The strategy decides once a day, so it sends no order of its own here.
+    up.start(REDIS_URL=fresh_redis_url, NIJA_TRADER_CYCLE_SECONDS="86400")
     assert up.process is not None
     system = Running(up.folder, up.process.pid)
     url = system.variables()["KRAKEN_BASE_URL"] + "/paper/faults"

@@ -175,7 +175,7 @@ class OrderWorld:
     def _perform(self, step: OrderStep, turn: Turn) -> Observation:
         failure = Failure(turn.failure, "words", 1.0) if turn.failure is not None else None
         match step:
-            case CheckSend(ends_at, is_exit_asked):
+            case CheckSend(ends_at=ends_at, is_exit_asked=is_exit_asked):
                 self.checked_at, self.seen_stop = self.now, turn.stop
                 self.exit_follows = turn.exit_follows
                 opens_at, exit_follows = turn.opens_at if ends_at else None, is_exit_asked and turn.exit_follows
