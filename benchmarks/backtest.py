@@ -27,10 +27,10 @@ from shared.domain.capital.recommendation import Recommendation
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import Enter, StrategyDecision
 from shared.domain.strategy.indicator_values import candle_values
+from shared.domain.strategy.parameters import WINDOW_CANDLES
 from shared.domain.symbol import Symbol
 from shared.exchange.instruments import INSTRUMENTS
-from shared.indicators.decide import technical_values
-from shared.indicators.window import WindowSeries
+from shared.indicators.window import PriceColumns, WindowSeries, technical_values
 
 SYMBOL = Symbol("BTC", "USD")
 _EQUITY = Decimal(10_000)
@@ -98,8 +98,9 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
 
     trades = Backtest(history, venue, on_decision=note).run().trades
     indexes = range(history.first_decided, len(history.candles))
-    series = WindowSeries(history.candles)
-    windows = [series.ending_at(index) for index in indexes]
+    ends = [index + 1 for index in indexes]
+    columns = PriceColumns.of(history.candles)
+    windows = list(map(WindowSeries(history.candles).ending_at, indexes))
     entries = [decision for decision in decisions if isinstance(decision, Enter)]
     market = PaperMarket(INSTRUMENTS[SYMBOL], FourHourAtr(history.candles).at)
 
@@ -114,16 +115,20 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
             capital.ask(entry, _EQUITY)
 
     work: dict[str, Callable[[], object]] = {
-        "windows": lambda: [series.ending_at(index) for index in indexes],
-        "indicators": lambda: [technical_values(window.columns) for window in windows],
+        "windows": lambda: list(map(WindowSeries(history.candles).ending_at, indexes)),
+        "indicators": lambda: [technical_values(columns.between(end - WINDOW_CANDLES, end)) for end in ends],
         "values of the candles": lambda: [candle_values(window.candles) for window in windows],
         "rules": lambda: [decide_from(decision.inputs) for decision in decisions],
         "capital gate": ask_for_each,
         "records": lambda: [to_line(*pair) for pair in zip(decisions, answers, strict=True)],
         "whole run": lambda: _run(history, venue),
     }
-    costs = {name: median(_seconds(part) for _ in range(rounds)) / len(indexes) * 1e6 for name, part in work.items()}
+    # The parts take turns, so that noise of the machine affects all of them.
+    taken = [{name: _seconds(part) for name, part in work.items()} for _ in range(rounds)]
+    costs = {name: median(each[name] for each in taken) / len(indexes) * 1e6 for name in work}
     whole = costs.pop("whole run")
+    # A window is built with its values.
+    costs["windows"] = max(0.0, costs["windows"] - costs["indicators"] - costs["values of the candles"])
     return costs | {"account, orders and loop": max(0.0, whole - sum(costs.values())), "whole run": whole}
 
 

@@ -45,6 +45,9 @@ def test_the_backtest_is_measured_against_another_engine(nija: Callable[..., Any
     found = done.json()
     assert found["rounds"] == len(found["candles_per_second_all"]) == len(found["backtesting_py_per_second_all"]) == 2
     assert found["ratio"] == pytest.approx(found["candles_per_second"] / found["backtesting_py_per_second"], abs=0.02)
+    by_processor = found["by_processor"]
+    assert by_processor["rounds"] == len(by_processor["candles_per_second_all"]) == 2
+    assert min(by_processor["candles_per_second_all"]) > 0
     parts = found["microseconds"]
     assert parts["whole run"] >= sum(parts[name] for name in ("indicators", "rules", "records")) > 0
     refused = nija("bench", "backtest", "--candles", str(tmp_path / "none.csv"))
