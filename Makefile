@@ -40,7 +40,11 @@ check: $(VENV)/.dev ## run ruff, mypy --strict and import-linter
 ci-long: $(VENV)/.dev ## run the tests that take minutes
 	$(VENV)/bin/pytest -m "long and not alone and not waits and not containers" $(SIDE_BY_SIDE)
 	$(VENV)/bin/pytest -m "long and waits and not containers" -n 2
-	$(VENV)/bin/pytest -m "long and alone and not containers"
+	$(VENV)/bin/pytest -m "long and alone and not benches and not containers"
+
+.PHONY: benches
+benches: $(VENV)/.dev ## test the benchmarks that load the whole machine
+	$(VENV)/bin/pytest -m benches
 
 .PHONY: containers
 containers: $(VENV)/.dev ## test the image and Compose in a real Docker engine; start one where there is none

@@ -19,6 +19,7 @@ BENCHES = {
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.benches
 @pytest.mark.parametrize("name", BENCHES)
 def test_a_benchmark_prints_ratio_and_both_rates(
     name: str, nija: Callable[..., Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -16,6 +16,7 @@ from services.cli import bench
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.benches
 def test_slices_and_an_iceberg_cost_less_than_one_order_in_a_thin_book(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

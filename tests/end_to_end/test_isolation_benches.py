@@ -31,6 +31,7 @@ def bench(folder: Path, *arguments: str) -> Any:
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.benches
 def test_a_follower_costs_little_memory_at_every_broker(tmp_path: Path) -> None:
     """At most 60 KiB for each client that has sent a request; all five brokers are measured."""
     found = bench(tmp_path, "memory", "--followers", "300")
@@ -40,6 +41,7 @@ def test_a_follower_costs_little_memory_at_every_broker(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.benches
 def test_one_broker_hangs_and_four_are_measured(tmp_path: Path) -> None:
     """Copies with and without the hang, and followers of the hanging broker that wait for their answer."""
     found = bench(tmp_path, "bulkhead", "--followers", "6", "--seconds", "6", "--broker", "okx")
@@ -53,6 +55,7 @@ def test_one_broker_hangs_and_four_are_measured(tmp_path: Path) -> None:
 
 @pytest.mark.long
 @pytest.mark.alone
+@pytest.mark.benches
 def test_the_api_is_asked_while_copies_are_measured(tmp_path: Path) -> None:
     """Both paths are asked equally often. An answer that needs servers takes longer than one that needs none."""
     found = bench(tmp_path, "api", "--followers", "6", "--seconds", "6", "--rate", "5")

@@ -75,9 +75,12 @@ def log(settings: Settings) -> Iterator[io.StringIO]:
 
 
 def with_a_new_key(case: Any) -> Any:
-    """Short keys come again and again, and a key stands for one request only."""
+    """Short keys come again and again, and a key stands for one request only.
+
+    The new one is longer than a key that another request gets by chance.
+    """
     if "Idempotency-Key" in (case.headers or {}):
-        case.headers["Idempotency-Key"] = f"{next(_NUMBERS)}"
+        case.headers["Idempotency-Key"] = f"of-a-valid-request-{next(_NUMBERS)}"
     return case
 
 
