@@ -128,7 +128,10 @@ class EmergencyWatch:
 
 
 async def is_market_closed(venue: TraderVenue, instrument: Instrument) -> bool:
-    """Whether the market is closed. If that is not known, the worker finds it out before it sends."""
+    """Whether the market is closed.
+
+    If the broker does not say, the sale goes to the worker. It asks again, and sends if it gets no answer either.
+    """
     try:
         async with asyncio.timeout(UPDATE_SECONDS):
             return await venue.closed_until(instrument) is not None
