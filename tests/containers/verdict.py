@@ -8,6 +8,7 @@ import asyncio
 import json
 import time
 import urllib.request
+from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -27,7 +28,7 @@ from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker
 from shared.persistence.database import open_engine, transaction
 from shared.persistence.errors import DatabaseUnavailable
-from tests.containers.comparison import Execution, compare, executions
+from tests.containers.comparison import Execution, Skipped, compare, executions
 from tests.containers.waiting import until
 
 SETTLED_SECONDS = 240
@@ -36,6 +37,16 @@ _SHOWN = 6
 """Examples of each broker in a message."""
 _PAGE = 5_000
 _AWAY = (DatabaseUnavailable, RedisError, OSError, psycopg.Error)
+_SKIPPED = text("""
+    SELECT d.follower_id, d.symbol, f.number FROM order_events e
+    JOIN decisions d ON d.copy_order_id = e.copy_order_id
+    JOIN (
+        SELECT broker, sequence, row_number() OVER (PARTITION BY broker, symbol ORDER BY sequence) AS number
+        FROM master_fills
+    ) f ON f.broker = d.broker AND f.sequence = d.sequence
+    WHERE d.broker = :broker AND e.outcome = 'skipped' AND e.reason = 'exit_followed'
+""")
+"""The opens that waited when Redis was replaced, and whose exit waited behind them: ADR 12 skips those."""
 _COPIES = text("""
     SELECT count(*) AS copies, max(e.occurred_at) AS last FROM master_fills f
     JOIN decisions d ON d.broker = f.broker AND d.sequence = f.sequence AND d.skip_reason IS NULL
@@ -123,11 +134,23 @@ class Ground:
         found: dict[Broker, list[str]] = {}
         for broker in self.paper_urls:
             try:
-                found[broker] = compare(self.executions(broker), MASTER, self.shares)
+                found[broker] = compare(self.executions(broker), MASTER, self.shares, self._skipped(broker))
                 found[broker] += asyncio.run(self._broken_promises(broker))
             except _AWAY as error:
                 found[broker] = [f"not read: {error}"]
         return found
+
+    def _skipped(self, broker: Broker) -> Skipped:
+        engine = open_engine(self.database_url, pool_size=1)
+        try:
+            with transaction(engine) as connection:
+                rows = connection.execute(_SKIPPED, {"broker": broker.value}).all()
+        finally:
+            engine.dispose()
+        numbers: dict[tuple[str, str], set[int]] = defaultdict(set)
+        for row in rows:
+            numbers[row.follower_id, row.symbol].add(row.number)
+        return numbers
 
     async def _broken_promises(self, broker: Broker) -> list[str]:
         engine, redis = open_engine(self.database_url, pool_size=1), Redis.from_url(self.redis_url, socket_timeout=10)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from decimal import Decimal
 
-from tests.containers.comparison import Execution, compare
+from tests.containers.comparison import Execution, Skipped, compare
 
 MASTER = "master"
 SHARES = {"alice": Decimal("0.1"), "bob": Decimal("0.5")}
@@ -31,8 +31,8 @@ class Log:
             )
         )
 
-    def wrong(self) -> list[str]:
-        return compare(self.done, MASTER, SHARES)
+    def wrong(self, skipped: Skipped | None = None) -> list[str]:
+        return compare(self.done, MASTER, SHARES, skipped)
 
 
 def copied() -> Log:
@@ -58,9 +58,9 @@ def test_a_missing_copy_is_reported() -> None:
     """The last one of a follower, and all of a follower."""
     log = copied()
     del log.done[-1]
-    assert log.wrong() == ["bob BTC/USD: 1 copies of 2 fills; missing: 2"]
+    assert log.wrong() == ["bob BTC/USD: 1 copies where 2 are right; fill 2 has none"]
     log.done = [each for each in log.done if each.account != "bob"]
-    assert log.wrong() == ["bob BTC/USD: 0 copies of 2 fills; missing: 1"]
+    assert log.wrong() == ["bob BTC/USD: 0 copies where 2 are right; fill 1 has none"]
 
 
 def test_a_missing_copy_in_the_middle_is_reported() -> None:
@@ -74,7 +74,7 @@ def test_a_doubled_copy_is_reported_whether_its_id_is_new_or_the_same() -> None:
     """A second order, and a second execution in full of the same order."""
     log = copied()
     log.add("bob", "0.2", side="sell")
-    assert log.wrong() == ["bob BTC/USD: 3 copies of 2 fills; too many: 3"]
+    assert log.wrong() == ["bob BTC/USD: 3 copies where 2 are right"]
     log = copied()
     log.add("bob", "0.2", side="sell", order="order-5")
     assert log.wrong() == ["bob BTC/USD, fill 2: sell 0.4 where sell 0.20 is right"]
@@ -106,3 +106,29 @@ def test_what_the_master_never_did_is_reported() -> None:
     log.done[2] = log.done[2].model_copy(update={"client_order_id": log.done[1].client_order_id})
     assert len(log.wrong()) == 1
     assert log.wrong()[0].startswith("order order-1 is on several accounts")
+
+
+def test_a_skipped_purchase_changes_what_its_exits_sell() -> None:
+    """Alice has the first purchase only, so she sells half of that, and then the rest."""
+    log = Log()
+    for side, master, alice in (("buy", "1", "0.1"), ("buy", "3", ""), ("sell", "2", "0.05"), ("sell", "2", "0.05")):
+        log.add(MASTER, master, side=side)
+        log.add("bob", str(Decimal(master) / 2), side=side)
+        if alice:
+            log.add("alice", alice, side=side)
+    assert log.wrong({("alice", "BTC/USD"): {2}}) == []
+    assert log.wrong() == ["alice BTC/USD, fill 2: sell 0.05 where buy 0.3 is right"]
+    assert log.wrong({("bob", "BTC/USD"): {2}}) != []
+
+
+def test_nothing_is_sold_of_a_purchase_that_was_skipped() -> None:
+    """The master's fee in the coin leaves a rest that counts as nothing, and no follower sells for it."""
+    log = Log()
+    for side, quantity in (("buy", "1"), ("sell", "0.999"), ("buy", "2"), ("sell", "2.001")):
+        log.add(MASTER, quantity, side=side)
+        log.add("bob", str(Decimal(quantity) / 2), side=side)
+        if quantity.startswith("2"):
+            log.add("alice", str(Decimal(quantity) / 10), side=side)
+    assert log.wrong({("alice", "BTC/USD"): {1}}) == []
+    log.add("alice", "0.1", side="sell")
+    assert log.wrong({("alice", "BTC/USD"): {1}}) == ["alice BTC/USD: 3 copies where 2 are right"]
