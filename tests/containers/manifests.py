@@ -77,19 +77,22 @@ class Cluster:
         options = []
         for mount in container.get("volumeMounts", []):
             where, of_pod = mount["mountPath"], volumes.get(mount["name"], {})
-            if "configMap" in of_pod:
-                assert of_pod["configMap"]["optional"], "the cluster of these tests mounts no ConfigMap"
-                # A kubelet lets everybody read it. Docker would give it the mode of the image's folder, and root as owner.
-                options += ["--tmpfs", f"{where}:ro,mode=0755"]
-            elif of_pod:
+            if "emptyDir" in of_pod:
                 limit = of_pod["emptyDir"].get("sizeLimit", "64Mi").replace("Mi", "m")
                 # `fsGroup` owns an emptyDir, too. The mode is the image's where it has such a folder.
                 options += ["--tmpfs", f"{where}:mode=2777,gid={pod['securityContext']['fsGroup']},size={limit}"]
             else:
                 volume = f"{self.name}-{manifest['metadata']['name']}-{mount['name']}"
                 self._give_to_group(volume, image_of(container), pod["securityContext"]["fsGroup"])
-                options += ["--volume", f"{volume}:{where}"]
+                options += ["--volume", f"{volume}:{where}{self._how_mounted(of_pod)}"]
         return options
+
+    def _how_mounted(self, of_pod: Mapping[str, Any]) -> str:
+        """A ConfigMap is read-only, and empty here. Docker would give it the mode of the image's folder."""
+        if "configMap" not in of_pod:
+            return ""
+        assert of_pod["configMap"]["optional"], "the cluster of these tests has no such ConfigMap"
+        return ":ro,nocopy"
 
     def _give_to_group(self, volume: str, image: str, group: int) -> None:
         """What a kubelet does with a new volume for `fsGroup`."""
