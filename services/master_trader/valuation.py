@@ -7,7 +7,6 @@ a time without polls, is the exception: without it there are no books.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from time import monotonic
 from typing import Final
 
@@ -38,7 +37,7 @@ log = structlog.get_logger()
 class _Pending:
     """A reading that the next poll confirms, if it shows no fill whose place before or after it is unclear."""
 
-    totals: dict[str, Decimal]
+    reading: Reading
     read_from: datetime
     """When the request was to be sent. The rate limits may have made it wait."""
     read_to: datetime
@@ -85,7 +84,8 @@ class Valuation:
             if not stock.agreed:
                 log.warning("the account traded faster than it could be read", fills=len(fills))
             self._books = MasterBooks(reading.totals, reading.account.taken_at, fills)
-            self._learn(reading)
+            self._wait_for_next()
+            self._take_equity(reading)
         else:
             fills = await read_fills(account, since)
             self._confirm(fills)
@@ -134,8 +134,8 @@ class Valuation:
         """Read the account. `fills`: those of the last poll."""
         read_from = self._now()
         reading = await read_account(account, fills, read_from, self._price_list)
-        self._pending = _Pending(reading.totals, read_from, self._now(), self.held_sales.waiting)
-        self._learn(reading)
+        self._pending = _Pending(reading, read_from, self._now(), self.held_sales.waiting)
+        self._wait_for_next()
         return reading
 
     def still_unpriced(self, new: Sequence[ObservedFill]) -> set[str]:
@@ -144,9 +144,12 @@ class Valuation:
         prices = self._price_list.at(named, self._now())
         return {asset for asset in named if asset not in prices.ignored and prices.of(asset) is None}
 
-    def _learn(self, reading: Reading) -> None:
+    def _wait_for_next(self) -> None:
         if self.has_prices:
             self._due_seconds = monotonic() + READING_SECONDS
+
+    def _take_equity(self, reading: Reading) -> None:
+        """Not from an unclear reading: it may contain the coins of a purchase, and the cash from before it."""
         if not isinstance(reading.equity, UnknownEquity):
             self._last_equity = reading.equity
 
@@ -165,5 +168,7 @@ class Valuation:
             # The books stay right, because each fill is counted once.
             self._due_seconds = min(self._due_seconds, monotonic() + AFTER_FILLS_SECONDS)
             return
-        self.held_sales.judge(pending.held, pending.totals, self.books)
-        self.books.read(pending.totals, pending.read_to)
+        totals = pending.reading.totals
+        self.held_sales.judge(pending.held, totals, self.books)
+        self.books.read(totals, pending.read_to)
+        self._take_equity(pending.reading)

@@ -17,6 +17,7 @@ from shared.brokers.alpaca.errors import NoSuchPath, NotFound
 from shared.brokers.alpaca.fees import FeeTier
 from shared.brokers.alpaca.history import all_fills, entries, orders_of_fills, orders_since
 from shared.brokers.alpaca.hours import TradingHours
+from shared.brokers.alpaca.one_moment import balances_at_one_moment
 from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
 from shared.brokers.alpaca.symbols import AlpacaSymbols
@@ -184,10 +185,11 @@ class AlpacaAccount:
 
     async def balances(self) -> dict[str, Balance]:
         """Cash and positions. The amount that open orders hold is part of the total, but not of the free amount."""
-        currency, cash = await self._send(Call("GET", "/account"), self._cash)
         symbols = self._listing.symbols
-        holdings = await self._send(Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols))
-        return {currency: cash, **holdings} if cash.total else holdings
+        return await balances_at_one_moment(
+            lambda: self._send(Call("GET", "/account"), self._cash),
+            lambda: self._send(Call("GET", "/positions"), lambda reply: replies.positions(_list(reply), symbols)),
+        )
 
     async def margin(self) -> MarginReading | None:
         """Equity and margin of the account, and what its positions have cost; None when the account cannot borrow."""

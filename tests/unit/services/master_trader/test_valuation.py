@@ -9,10 +9,11 @@ from services.master_trader.held_sales import HeldSales
 from services.master_trader.master_prices import MasterPriceList
 from services.master_trader.valuation import Valuation
 from shared.brokers.registry import profile_of
+from shared.domain.accounts.equity import Balance
 from shared.domain.accounts.master_value import MasterPrices
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
-from tests.support.broker import FakeAccount
+from tests.support.broker import FakeAccount, FakeConnection
 from tests.support.prices import LivePrices
 
 
@@ -20,11 +21,16 @@ class LimitedAccount(FakeAccount):
     """An account whose balances are read after something else has happened."""
 
     before_reply: Callable[[], object] | None = None
+    cash_read_before: Decimal | None = None
+    """The cash that the reply shows, if it was read before something else."""
 
     async def balances(self) -> Any:
         if self.before_reply is not None:
             self.before_reply()
-        return await super().balances()
+        found = await super().balances()
+        if self.cash_read_before is not None:
+            found["USD"] = Balance(free=self.cash_read_before, total=self.cash_read_before)
+        return found
 
 
 def watched() -> tuple[LimitedAccount, Valuation]:
@@ -67,3 +73,23 @@ async def test_a_reading_without_a_fill_near_it_is_taken_into_the_books() -> Non
     await valuation.read(account, fills)
     await valuation.poll(account, since)
     assert valuation.books.totals == account.totals
+
+
+async def test_a_torn_reading_does_not_raise_the_equity_before_a_purchase() -> None:
+    """The reply has the cash from before the purchase, and the coins that it bought: 15,000 instead of 10,000.
+
+    The purchase is copied by the equity of the reading before.
+    """
+    account, valuation = watched()
+    since = account.clock - timedelta(hours=1)
+    fills, _ = await valuation.poll(account, since)
+    account.clock += timedelta(seconds=60)
+
+    account.before_reply = lambda: account.trade(Side.BUY, "ETH/USD", "2")
+    account.cash_read_before = Decimal(10_000)
+    reading = await valuation.read(account, fills)
+    assert reading.equity == 15_000
+    fills, _ = await valuation.poll(account, since)
+    connection = FakeConnection(account, account.prices)
+    (observed,) = valuation.sight(connection, fills, set(), since).new
+    assert observed.equity_before == 10_000

@@ -34,7 +34,7 @@ async def test_clients_share_connections_and_nothing_that_differs(connection: Br
 
 
 async def test_each_account_uses_its_own_key(server: RecordingServer, connection: BrokerConnection) -> None:
-    """Also in turn and at the same connection."""
+    """Also in turn and at the same connection. A reading of the balances reads the cash twice."""
     server.answers |= {"GET /v2/account": {"cash": "1"}, "GET /v2/positions": []}
     accounts = [connection.account(credentials(number)) for number in (1, 2)]
     server.requests.clear()
@@ -42,7 +42,7 @@ async def test_each_account_uses_its_own_key(server: RecordingServer, connection
         await account.balances()
     sent = server.sent_to("GET /v2/account")
     keys = [(request.headers["APCA-API-KEY-ID"], request.headers["APCA-API-SECRET-KEY"]) for request in sent]
-    assert keys == [("key-1", "secret-1"), ("key-2", "secret-2")] * 2
+    assert keys == [("key-1", "secret-1"), ("key-1", "secret-1"), ("key-2", "secret-2"), ("key-2", "secret-2")] * 2
 
 
 async def test_a_thousand_accounts_are_cheap(connection: BrokerConnection) -> None:
