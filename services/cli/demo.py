@@ -7,7 +7,7 @@ import asyncio
 import json
 import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import stamina
 import typer
@@ -57,7 +57,7 @@ def demo(
     """Run the whole system on paper brokers: a person trades, the followers copy, every copy is checked.
 
     With --strategy, the strategy trades two days of the candle file within minutes, and the backtest checks its
-    decisions. Real Redis, PostgreSQL, Celery workers and HTTP; nothing needs to be configured, no real account is
+    decisions. Then a large order is bought at once, in slices and by an iceberg, to compare the costs. Real Redis, PostgreSQL, Celery workers and HTTP; nothing needs to be configured, no real account is
     touched.
     """
     brokers = [parse_broker(name, "--broker") for name in broker or ()] or supported_brokers()
@@ -128,6 +128,7 @@ def _run_strategy(
 ) -> None:
     from services.demo.figures import result_as_json
     from services.demo.market_span import USUAL_HOURS, span_of
+    from services.demo.run import DemoResult
     from services.demo.strategy_run import StrategyDemo
     from services.demo.strategy_view import strategy_as_json, strategy_screen
     from services.demo.view import console_for, final_screen
@@ -135,12 +136,16 @@ def _run_strategy(
     span = span_of(load_candles(candles), parse_moment(since, "--from"), hours or USUAL_HOURS)
     console = console_for(json_output=as_json)
     run = StrategyDemo(brokers, followers=followers, candles=candles, span=span, seed=seed, console=console)
-    figures, latency_ms = asyncio.run(run.run(keep=keep))
+
+    async def trade_and_compare() -> tuple[DemoResult, dict[str, Any]]:
+        return await run.run(keep=keep), await run.compare_execution()
+
+    (figures, latency_ms), execution = asyncio.run(trade_and_compare())
     if as_json:
-        result = strategy_as_json(span, run.strategy, result_as_json(figures, latency_ms))
+        result = strategy_as_json(span, run.strategy, result_as_json(figures, latency_ms), execution)
         sys.stdout.write(json.dumps(result) + "\n")
     else:
-        console.print(final_screen(figures, latency_ms), strategy_screen(span, run.strategy, figures))
+        console.print(final_screen(figures, latency_ms), strategy_screen(span, run.strategy, figures, execution))
     copies_are_sound = all(found.is_sound for found in figures.values())
     if not (copies_are_sound and all(found.is_sound for found in run.strategy.values())):
         raise typer.Exit(1)

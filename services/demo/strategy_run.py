@@ -6,9 +6,10 @@ requests are lifted, because two days of candles are read within minutes.
 """
 
 import asyncio
+import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
@@ -17,6 +18,7 @@ from sqlalchemy import Engine
 from services.backtest.against_live import as_shown, backtest_signals, compare_with_live
 from services.backtest.candle_file import CandleHistory, read_history
 from services.demo.accounts import MASTER, MASTER_DOLLARS
+from services.demo.execution_costs import execution_costs
 from services.demo.market_release import MarketRelease
 from services.demo.market_span import decided_candles
 from services.demo.one_broker import BrokerDemo
@@ -25,7 +27,7 @@ from services.demo.strategy_figures import StrategyFigures, decisions_of, strate
 from services.local_system.processes import MarketSpan
 from services.local_system.system import LocalSystem
 from services.paper_broker.dialect import dialect_of
-from shared.config import Settings
+from shared.config import Settings, load_settings
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.parameters import ApexParameters
@@ -36,6 +38,8 @@ from shared.persistence.traders import TraderStore
 CYCLE_SECONDS: Final = INTERVAL.length.total_seconds()
 """One cycle for each candle. Live, there are two, and the second one looks at exits only."""
 MASTER_POLL_SECONDS: Final = 1.0
+EXECUTION_PACE: Final = 15
+"""Divides the pauses of TWAP and iceberg in the comparison of costs: 18 and 20 seconds instead of five minutes each."""
 COIN: Final = "BTC"
 """The only coin of the candle file. The prices of the others stand."""
 
@@ -61,6 +65,14 @@ class StrategyDemo(Demo):
         self._file = candles
         self._span = span
         self._parameters: ApexParameters | None = None
+
+    async def compare_execution(self) -> dict[str, Any]:
+        """Buy in a thin book by each method, at one paper broker of its own. Return what each method cost."""
+        self._announce("half of a thin order book is bought three times now: at once, by TWAP and by an iceberg")
+        with tempfile.TemporaryDirectory(prefix="nija-execution-") as folder:
+            files = {"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""}
+            settings = load_settings(files, folder=Path(folder), home=Path(folder))
+            return await execution_costs(settings, EXECUTION_PACE, self._announce)
 
     def _system(self, settings: Settings) -> LocalSystem:
         self._parameters = settings.strategy_parameters

@@ -21,9 +21,12 @@ _SHOWN = 5
 
 
 def strategy_screen(
-    span: MarketSpan, strategy: Mapping[Broker, StrategyFigures], figures: Mapping[Broker, Figures]
+    span: MarketSpan,
+    strategy: Mapping[Broker, StrategyFigures],
+    figures: Mapping[Broker, Figures],
+    execution: Mapping[str, Any],
 ) -> RenderableType:
-    """A column per broker; fits 80 columns."""
+    """A column per broker, then what each way to buy costs; fits 80 columns. `execution`: of `execution_costs`."""
     table = Table(
         title=f"The strategy, {span.since:%Y-%m-%d %H:%M} to {span.until:%Y-%m-%d %H:%M} UTC",
         title_justify="left",
@@ -46,7 +49,25 @@ def strategy_screen(
     table.add_section()
     for name, same in _COMPARED:
         table.add_row(name, *(_share(same(found)) for found in strategy.values()))
-    return Group(Text(), table, *_rejections(strategy), *_differences(strategy), _verdict(strategy))
+    shown = (*_rejections(strategy), *_differences(strategy), _verdict(strategy))
+    return Group(Text(), table, *shown, Text(), *_execution(execution))
+
+
+def _execution(found: Mapping[str, Any]) -> tuple[Text, Table]:
+    """In basis points of the best ask, without fees."""
+    # A title of the table would be wrapped to its width.
+    title = Text(
+        f"Buying {found['quantity']:g} BTC, half of the first 20 levels of a paper {found['broker']}", "italic"
+    )
+    table = Table(header_style="bold", box=SIMPLE_HEAD, padding=(0, 1, 0, 0))
+    table.add_column("method", no_wrap=True)
+    for name in ("orders", "bp above the best ask", "bp saved"):
+        table.add_column(name, justify="right")
+    for name, each in found["methods"].items():
+        saved = found["saved_basis_points"].get(name)
+        figures = f"{each['basis_points']:.2f}", "" if saved is None else f"{saved:.2f}"
+        table.add_row(name, f"{each['orders']}", *figures)
+    return title, table
 
 
 def _rejections(strategy: Mapping[Broker, StrategyFigures]) -> list[Text]:
@@ -74,9 +95,12 @@ def _verdict(strategy: Mapping[Broker, StrategyFigures]) -> Text:
 
 
 def strategy_as_json(
-    span: MarketSpan, strategy: Mapping[Broker, StrategyFigures], result: dict[str, Any]
+    span: MarketSpan,
+    strategy: Mapping[Broker, StrategyFigures],
+    result: dict[str, Any],
+    execution: Mapping[str, Any],
 ) -> dict[str, Any]:
-    """Add what the strategy did to the JSON object of the plain demo."""
+    """Add what the strategy did, and what each way to buy costs, to the JSON object of the plain demo."""
     per_broker = {
         name: found | {"strategy": strategy[Broker(name)].as_json()} for name, found in result["brokers"].items()
     }
@@ -84,6 +108,7 @@ def strategy_as_json(
         "market_from": span.since.isoformat(),
         "market_until": span.until.isoformat(),
         "brokers": per_broker,
+        "execution": dict(execution),
     }
 
 

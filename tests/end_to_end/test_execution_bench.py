@@ -3,7 +3,6 @@
 import asyncio
 import json
 from collections.abc import Awaitable, Callable
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +20,6 @@ def test_slices_and_an_iceberg_cost_less_than_one_order_in_a_thin_book(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pauses are a fifteenth of real ones. Each method buys the whole quantity, and the table has its figures."""
-    monkeypatch.setattr("shared.domain.strategy.execution.schedule.SHORTEST_QUOTE", timedelta())
     lines: list[str] = []
     found = asyncio.run(execution(tmp_path, 15, lines.append))
     methods = found["methods"]

@@ -32,6 +32,7 @@ SLICE_EVERY: Final = timedelta(seconds=30)
 VISIBLE_PART: Final = Decimal("0.1")
 REQUOTE_EVERY: Final = timedelta(seconds=15)
 ICEBERG_LASTS: Final = timedelta(minutes=5)
+SHORTEST_QUOTE: Final = timedelta(seconds=3)
 
 
 class ExecutionMethod(StrEnum):
@@ -120,6 +121,8 @@ class IcebergPlan(_Plan):
     requote_every: Period = REQUOTE_EVERY
     lasts: Period = ICEBERG_LASTS
     """How long the quotes go on, from `starts_at`."""
+    shortest_quote: Period = SHORTEST_QUOTE
+    """A quote that would stand for a shorter time is left out."""
 
     @property
     def method(self) -> ExecutionMethod:

@@ -74,12 +74,10 @@ async def test_slices_are_orders_of_their_own(bench: ExecutorBench) -> None:
     assert len(bench.executed()) == 2
 
 
-async def test_an_iceberg_quotes_at_the_best_bid_and_takes_the_rest_at_the_end(
-    bench: ExecutorBench, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_an_iceberg_quotes_at_the_best_bid_and_takes_the_rest_at_the_end(bench: ExecutorBench) -> None:
     """The quotes are not filled. Each is canceled after its time, before the next one is placed."""
-    monkeypatch.setattr("shared.domain.strategy.execution.schedule.SHORTEST_QUOTE", timedelta())
-    plan = iceberg_plan_of(requote_every=timedelta(seconds=1), lasts=timedelta(seconds=2))
+    at_once = timedelta(milliseconds=1)
+    plan = iceberg_plan_of(requote_every=timedelta(seconds=1), lasts=timedelta(seconds=2), shortest_quote=at_once)
     result = await bench.enter("d1", plan)
     *quotes, last = bench.world.bench.account.placed
     assert quotes

@@ -22,8 +22,6 @@ from shared.domain.strategy.execution.plans import LATE_AFTER, EntryPlan, Market
 
 SALE_TRIES: Final = 3
 """How many orders of a sale in a row may sell nothing, until the sale ends."""
-SHORTEST_QUOTE: Final = timedelta(seconds=3)
-"""A quote that would stand for a shorter time is left out."""
 BOOK_AGAIN_AFTER: Final = timedelta(seconds=1)
 """After a book without a usable price on both sides."""
 
@@ -179,7 +177,7 @@ def _due_quote(execution: StrategyExecution, plan: IcebergPlan, now: datetime) -
         return _rest_at_once(execution, most_orders=1, since=plan.ends_at)
     next_at = next((at for at in (*plan.quote_times, plan.ends_at) if at > now), plan.ends_at)
     turn = _turn(plan.quote_times, now)
-    if turn is None or _was_placed(execution, turn) or next_at - now < SHORTEST_QUOTE:
+    if turn is None or _was_placed(execution, turn) or next_at - now < plan.shortest_quote:
         return SleepUntil(next_at)
     return _Due(next_at - now, None, next_at)
 

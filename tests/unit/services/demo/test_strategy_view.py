@@ -67,6 +67,18 @@ def stored(number: int, decision: StrategyDecision, outcome: str | None = None, 
     )
 
 
+EXECUTION: dict[str, Any] = {
+    "broker": "kraken",
+    "quantity": 51.3,
+    "methods": {
+        "MARKET": {"orders": 1, "basis_points": 3.18},
+        "TWAP": {"orders": 10, "basis_points": 0.27},
+        "ICEBERG": {"orders": 12, "basis_points": -2.14},
+    },
+    "saved_basis_points": {"TWAP": 2.91, "ICEBERG": 5.32},
+}
+
+
 def copies() -> Figures:
     results = {each.name: SpecialResult() for each in IN_DEMO}
     return Figures(10, [], NO_ERRORS, {}, {}, {}, AsTheyAre(IN_DEMO, results, NO_ERRORS, 1))
@@ -74,7 +86,7 @@ def copies() -> Figures:
 
 def screen(strategy: dict[Broker, StrategyFigures]) -> str:
     console = Console(width=80, file=io.StringIO(), highlight=False)
-    console.print(strategy_screen(SPAN, strategy, dict.fromkeys(strategy, copies())))
+    console.print(strategy_screen(SPAN, strategy, dict.fromkeys(strategy, copies()), EXECUTION))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -141,11 +153,24 @@ def test_five_brokers_fit_on_80_columns() -> None:
     assert "Each candle was decided once, and the backtest decides alike to the last digit." in lines
 
 
+def test_the_cost_of_each_way_to_buy_is_shown() -> None:
+    """A market order saves nothing, so nothing stands in that place."""
+    text = screen({Broker.KRAKEN: FIGURES})
+    assert "Buying 51.3 BTC, half of the first 20 levels of a paper kraken" in text
+    words = [line.split() for line in text.splitlines()]
+    assert [row for row in words if row and row[0] in EXECUTION["methods"]] == [
+        ["MARKET", "1", "3.18"],
+        ["TWAP", "10", "0.27", "2.91"],
+        ["ICEBERG", "12", "-2.14", "5.32"],
+    ]
+
+
 def test_the_json_object_has_the_figures_of_each_broker() -> None:
     """They come with those of the plain demo, and with the time that was traded."""
     figures = {Broker.KRAKEN: copies()}
-    found = strategy_as_json(SPAN, {Broker.KRAKEN: FIGURES}, result_as_json(figures, {}))
+    found = strategy_as_json(SPAN, {Broker.KRAKEN: FIGURES}, result_as_json(figures, {}), EXECUTION)
     assert found["market_from"] == "2022-01-04T00:00:00+00:00"
+    assert found["execution"] == EXECUTION
     kraken = found["brokers"]["kraken"]
     assert kraken["copied"] == 60
     assert kraken["strategy"]["exits"] == {"stop": 2, "ema_cross": 5}
