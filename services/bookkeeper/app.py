@@ -2,7 +2,8 @@
 
 Each broker has its own loop and Redis connection, and a loop that fails is started again. Several bookkeepers may run
 at the same time and share the events. At intervals, one of them also compares the accounts of a broker with the ledger
-(`reconcile_rounds`). Each of them mirrors the stops into Redis (`mirror_stops`).
+(`reconcile_rounds`). Each of them mirrors the stops into Redis (`mirror_stops`), and reports fills whose copies have
+ended (`report_fills`).
 
 The process ends by SIGTERM or SIGINT. A wrong setting ends it at the start, with exit code 2 and a text that names the
 setting.
@@ -21,6 +22,7 @@ from sqlalchemy import Engine
 from services.bookkeeper.keep_books import Bookkeeper
 from services.bookkeeper.mirror_stops import StopMirror
 from services.bookkeeper.reconcile_rounds import ReconciliationRounds
+from services.bookkeeper.report_fills import FillReporter
 from services.bookkeeper.restore import Restore
 from shared.config import (
     ConfigurationError,
@@ -44,6 +46,7 @@ from shared.observability.vitals import Vitals
 from shared.persistence.database import open_engine
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.ledger.copies import Copies
+from shared.persistence.ledger.fill_lines import FillLines
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills
 from shared.persistence.ledger.targets import Targets
@@ -65,6 +68,7 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
     vitals = Vitals(Heartbeat(settings.heartbeat_file), brokers)
     redis_urls = {broker: settings.redis_url_for(broker) for broker in brokers}
     mirrors: list[asyncio.Task[None]] = []
+    reports: list[asyncio.Task[None]] = []
     rounds: list[asyncio.Task[None]] = []
     try:
         async with signs_of_life(
@@ -75,13 +79,14 @@ async def run(settings: Settings, brokers: tuple[Broker, ...], name: str, record
             start.succeeded()
             log.info("bookkeeper started", brokers=[broker.value for broker in brokers])
             mirrors = [asyncio.create_task(_mirror_stops(settings, broker, engine)) for broker in brokers]
+            reports = [asyncio.create_task(FillReporter(broker, FillLines(engine, broker)).run()) for broker in brokers]
             if settings.reconcile_every_seconds:
                 rounds += [asyncio.create_task(_reconcile(settings, broker, engine)) for broker in brokers]
             work = functools.partial(_keep_books, settings, engine, vitals, stopping, name)
             await run_each(brokers, work, stopping, vitals)
         log.info("bookkeeper stopped")
     finally:
-        await end_tasks(*mirrors, *rounds)
+        await end_tasks(*mirrors, *reports, *rounds)
         engine.dispose()
 
 

@@ -11,6 +11,7 @@ from datetime import UTC, datetime
 import structlog
 from redis.asyncio import Redis
 
+from services.broker_worker.follower_keys import Access
 from services.broker_worker.read_account import AccountReader
 from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Rejected, Throttled
 from shared.brokers.port.account import BrokerAccount
@@ -41,7 +42,7 @@ class ReconciliationResponder:
     accounts: AccountReader
 
     async def answer(
-        self, raw: bytes, claim: Claim, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+        self, raw: bytes, claim: Claim, access: Access | None, copied: Mapping[str, CopiedPosition]
     ) -> KeyRefused | None:
         """Serve the request. Return the broker's error if it refused the key.
 
@@ -56,17 +57,17 @@ class ReconciliationResponder:
         if request.expires_at <= datetime.now(UTC):
             await self.redis.hdel(self.keys.reconciliation_requests, claim.follower_id)
             return None
-        reading, refused = await self._read(request, account, copied)
-        if account is not None and not reading.error and not reading.mail:
+        reading, refused = await self._read(request, access, copied)
+        if access is not None and not reading.error and not reading.mail:
             if request.cancellations:
-                reading = await self._cancel(request, claim, account, reading)
+                reading = await self._cancel(request, claim, access.account, reading)
             if request.repairs:
                 reading = await self._repair(request, claim, reading)
         await ReconciliationRequests(self.redis, self.keys).answer(reading)
         return refused
 
     async def _read(
-        self, request: ReconciliationRequest, account: BrokerAccount | None, copied: Mapping[str, CopiedPosition]
+        self, request: ReconciliationRequest, access: Access | None, copied: Mapping[str, CopiedPosition]
     ) -> tuple[AccountReading, KeyRefused | None]:
         waiting, mail = await self._mail(request.follower_id)
         reading = AccountReading(
@@ -77,11 +78,11 @@ class ReconciliationResponder:
             waiting=waiting,
             mail=mail,
         )
-        if account is None:
+        if access is None:
             return reading.model_copy(update={"error": "the follower has no key"}), None
         try:
-            taken = await self.accounts.read(request.follower_id, account)
-            open_orders = await self._open_orders(request.follower_id, account)
+            taken = await self.accounts.read(request.follower_id, access.account, access.key_hash)
+            open_orders = await self._open_orders(request.follower_id, access.account)
         except KeyRefused as error:
             return reading.model_copy(update={"error": f"the key was refused: {error}"}), error
         except (Throttled, RateLimited) as error:

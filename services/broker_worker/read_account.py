@@ -18,13 +18,13 @@ from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE, AccountTr
 from shared.domain.accounts.equity import DOLLARS, snapshot
 from shared.domain.accounts.reading_schedule import due_after_order, due_after_reading, reading_priority
 from shared.domain.accounts.snapshot import AccountSnapshot, AccountSummary
-from shared.domain.amounts import ZERO
+from shared.domain.amounts import ZERO, plain
 from shared.domain.copying.reasons import FailReason
 from shared.domain.events import OrderEvent, SnapshotEvent
 from shared.domain.identity import Broker, FollowerId
 from shared.messaging.accounts import add_account
 from shared.messaging.event_stream import add_event
-from shared.messaging.keys import BrokerKeys
+from shared.messaging.keys import BrokerKeys, connected_member
 from shared.messaging.price_list import PresentPrices
 
 READ_AGAIN_SECONDS = 10.0
@@ -49,10 +49,11 @@ class AccountReader:
         self._prices = prices
         self._refresh_seconds = refresh_seconds
 
-    async def read(self, follower_id: FollowerId, account: BrokerAccount) -> AccountSnapshot:
+    async def read(self, follower_id: FollowerId, account: BrokerAccount, key_hash: str) -> AccountSnapshot:
         """Read the account, publish its snapshot, and plan the next reading. Raises BrokerError, RedisError.
 
-        It costs the request for the balances. Their value comes from the price list.
+        It costs the request for the balances. Their value comes from the price list. `key_hash`: of the key that opens
+        the account. The first reading with a key writes a line into the log.
         """
         before = await self._summary(follower_id)
         prices = await self._prices.now()
@@ -67,12 +68,23 @@ class AccountReader:
         chance = random.random()  # noqa: S311  no secret depends on it
         due_at = due_after_reading(taken.taken_at.timestamp(), chance, self._refresh_seconds)
         async with self._redis.pipeline(transaction=True) as pipeline:
+            # First, because its reply is used below.
+            pipeline.sadd(self._keys.connected, connected_member(follower_id, key_hash))
             add_account(pipeline, self._keys, follower_id, taken)
             pipeline.hdel(self._keys.account_trouble, follower_id)
             pipeline.zadd(self._keys.refresh, {follower_id: int(due_at * 1000)})
             if before is None or before.failed_reads >= READINGS_UNTIL_UNAVAILABLE or _is_new_period(before, taken):
                 add_event(pipeline, self._keys, self._event(follower_id, taken))
-            await pipeline.execute()
+            replies = await pipeline.execute()
+        # Redis adds a member once, so only one of several workers writes the line.
+        if replies[0] == 1:
+            log.info(
+                "follower connected",
+                broker=self._broker.value,
+                follower=follower_id,
+                equity_usd=plain(taken.equity),
+                positions=sum(1 for currency in taken.total if currency not in DOLLARS),
+            )
         return taken
 
     async def failed(self, follower_id: FollowerId, error: BrokerError) -> None:

@@ -288,9 +288,8 @@ class Serving:
         self, claimed: ClaimedFollower, access: Access | None, positions: Mapping[str, CopiedPosition] | None
     ) -> None:
         responder = ReconciliationResponder(self.redis, self.keys, self.mailboxes, self.accounts)
-        account = access.account if access else None
         copied = claimed.positions if positions is None else positions
-        refused = await responder.answer(claimed.request, claimed.claim, account, copied)
+        refused = await responder.answer(claimed.request, claimed.claim, access, copied)
         if refused is not None and access is not None:
             await self._follower_keys.refused(claimed.claim.follower_id, access, refused, trading=False)
 
@@ -303,7 +302,7 @@ class Serving:
             ):
                 await self.accounts.postpone(claim.follower_id, wait_seconds)
             else:
-                await self.accounts.read(claim.follower_id, access.account)
+                await self.accounts.read(claim.follower_id, access.account, access.key_hash)
                 await self._follower_keys.accepted(claim.follower_id, access, trading=False)
         except KeyRefused as error:
             if access is not None:

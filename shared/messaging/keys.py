@@ -33,6 +33,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:account-summaries hash    broker_worker          copy_engine, worker; follower → AccountSummary, the small
                                                               part that each fill needs
     nija:{b}:account-ages      zset    worker, engine         status; follower → last reading, or when it joined, s
+    nija:{b}:connected         set     broker_worker          broker_worker; follower|key hash, of each key with which
+                                                              an account was read
     nija:{b}:prices            hash    master_trader (lister) engine, worker, master_trader; symbol → last price, and
                                                               its time if the newest list lacks it; `*` → time of the list
     nija:{b}:needed-assets     zset    worker, master_trader  master_trader (lister); asset → last needed, s
@@ -98,6 +100,11 @@ def carry_field(follower_id: FollowerId, symbol: Symbol) -> str:
     return f"{follower_id}|{symbol}"
 
 
+def connected_member(follower_id: FollowerId, key_hash: str) -> str:
+    """The member of the set `connected` for a follower and its key."""
+    return f"{follower_id}|{key_hash}"
+
+
 class BrokerKeys:
     """The names of one broker's keys."""
 
@@ -122,6 +129,7 @@ class BrokerKeys:
         self.accounts = self.prefix + "accounts"
         self.account_summaries = self.prefix + "account-summaries"
         self.account_ages = self.prefix + "account-ages"
+        self.connected = self.prefix + "connected"
         self.prices = self.prefix + "prices"
         self.needed_assets = self.prefix + "needed-assets"
         self.lister_lease = self.prefix + "lister-lease"

@@ -144,7 +144,7 @@ async def test_a_follower_of_an_all_in_master_spends_nearly_all_its_cash(
 ) -> None:
     """The price rose by 0.1 %. The broker holds cash for the limit price and the fee, and accepts the first order."""
     worker.trader = new_trader(terms, paper, worker.trader.connection, {terms.quote: "1000"})
-    await worker.accounts.read("alice", worker.trader.account)
+    await worker.accounts.read("alice", worker.trader.account, "hash")
     price = PRICE * Decimal("1.001")
     paper.pin_price(terms.symbol, str(price))
     final = await worker.copy(worker.order(Decimal("0.02")))

@@ -18,6 +18,15 @@ FILLS: Final = f"""
     ORDER BY s.published_at DESC, s.sequence DESC, s.broker DESC
 """
 
+REASONS_PER_FILL: Final = """
+    SELECT o.broker, o.sequence, o.outcome, coalesce(o.reason, 'unknown') AS reason, count(*) AS count
+    FROM unnest(CAST(:brokers AS text[]), CAST(:sequences AS bigint[])) AS asked (broker, sequence)
+    JOIN fill_outcomes o ON o.broker = asked.broker AND o.sequence = asked.sequence
+    WHERE o.outcome IN ('skipped', 'failed')
+    GROUP BY o.broker, o.sequence, o.outcome, coalesce(o.reason, 'unknown')
+    ORDER BY count(*) DESC, reason
+"""
+
 # `queue`, `broker` and `total` are those of copied orders: a refusal before the send has no such stages.
 _STAGES: Final = """
     stages AS (

@@ -29,6 +29,10 @@ SKIPPED: Final = "skipped"
 """The state of a decision to skip a fill. There is no order."""
 
 
+_FillName = tuple[str, int]
+"""Broker and sequence."""
+
+
 class _Row(BaseModel):
     model_config = ConfigDict(frozen=True)
 
@@ -65,6 +69,9 @@ class FillReport(RecordedFill):
     skipped: int
     failed: int
     pending: int
+    skipped_by_reason: dict[str, int]
+    """Reason → number of followers, the most frequent one first."""
+    failed_by_reason: dict[str, int]
     latency_ms: dict[str, StageLatency]
 
 
@@ -188,12 +195,23 @@ class Reports:
         """The newest fills with numbers above `after_sequence`, newest first. `after`: only those behind it in the list."""
         asked = {"broker": broker, "after_sequence": after_sequence, "limit": limit, **_behind(FillKey, after)}
         rows = self._rows(queries.FILLS, asked)
-        latencies: dict[tuple[str, int], dict[str, StageLatency]] = {}
-        for row in self._rows(queries.LATENCY_PER_FILL, _keys(rows)):
+        keys = _keys(rows)
+        latencies: dict[_FillName, dict[str, StageLatency]] = {}
+        for row in self._rows(queries.LATENCY_PER_FILL, keys):
             latencies.setdefault((row["broker"], row["sequence"]), {})[row["stage"]] = _stage(row)
+        reasons: dict[_FillName, dict[str, dict[str, int]]] = {}
+        for row in self._rows(queries.REASONS_PER_FILL, keys):
+            counts = reasons.setdefault((row["broker"], row["sequence"]), {}).setdefault(row["outcome"], {})
+            counts[row["reason"]] = row["count"]
         return [
-            FillReport(**row, latency_ms=_all_stages(latencies.get((row["broker"], row["sequence"]), {})))
+            FillReport(
+                **row,
+                skipped_by_reason=reasons.get(name, {}).get("skipped", {}),
+                failed_by_reason=reasons.get(name, {}).get("failed", {}),
+                latency_ms=_all_stages(latencies.get(name, {})),
+            )
             for row in rows
+            for name in [(row["broker"], row["sequence"])]
         ]
 
     def latency(

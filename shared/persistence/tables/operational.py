@@ -1,4 +1,4 @@
-"""Defines the tables whose rows change: followers, checkpoints of masters, publications, restores, stage reports."""
+"""Defines the tables whose rows change: followers, checkpoints of masters, publications, restores, lines, stage reports."""
 
 from datetime import datetime
 from typing import Any, ClassVar
@@ -82,6 +82,20 @@ class PublicationRow(SQLModel, table=True):
 
     broker: str = columns.text(key=True)
     published_sequence: int = Field(sa_type=BigInteger)
+
+
+class FillLineRow(SQLModel, table=True):
+    """Which lines about the copies of a fill are in a bookkeeper's log. Fills from before this table have no row."""
+
+    __tablename__: ClassVar[str] = "fill_lines"
+    __table_args__ = (Index("fill_lines_open", "broker", "sequence", postgresql_where=text("ended_at IS NULL")),)
+
+    broker: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    late_at: datetime | None = columns.optional_moment()
+    """When the line was written that says that copies are pending."""
+    ended_at: datetime | None = columns.optional_moment()
+    """When the final line was written. None: the fill is open."""
 
 
 class RestoreRow(SQLModel, table=True):

@@ -5,19 +5,23 @@ import os
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from decimal import Decimal
 from pathlib import Path
 
 import pytest
 from redis import Redis
 from sqlalchemy import Engine, text
 
-from shared.domain.events import OrderEvent
+from shared.domain.copying.reasons import SkipReason
+from shared.domain.events import Event
 from shared.domain.identity import Broker
 from shared.messaging.keys import EVENT_FIELD, BrokerKeys
 from shared.persistence.database import open_engine
-from tests.support.ledger_examples import a_filled_event, an_order_event
+from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
+from tests.support.examples import NOW, an_account_fill
+from tests.support.ledger_examples import a_batch, a_decision, a_filled_event, an_order_event
 from tests.support.servers.processes import a_process, until
 
 KEYS = BrokerKeys(Broker.KRAKEN)
@@ -50,7 +54,7 @@ def a_bookkeeper(environment: dict[str, str], log: Path) -> AbstractContextManag
     return a_process("services.bookkeeper.app", environment, log)
 
 
-def tell(redis: Redis, events: list[OrderEvent]) -> None:
+def tell(redis: Redis, events: Sequence[Event]) -> None:
     with redis.pipeline(transaction=False) as pipeline:
         for event in events:
             pipeline.xadd(KEYS.events, {EVENT_FIELD: event.model_dump_json()})
@@ -155,6 +159,33 @@ def test_rounds_over_accounts_of_one_broker_do_not_hold_up_another(
         process.send_signal(signal.SIGTERM)
         assert process.wait(timeout=10) == 0
     assert "Traceback" not in (tmp_path / "log").read_text()
+
+
+def test_a_fill_whose_copies_have_ended_gets_one_line_of_json(
+    environment: dict[str, str], engine: Engine, tmp_path: Path
+) -> None:
+    """The line is in the log of the process, once, also after a restart. Its numbers are numbers, not text."""
+    fill = an_account_fill(executed_at=NOW)
+    MasterFills(engine).record(Broker.KRAKEN, "main", [ObservedFill(fill, Decimal(1))], NOW)
+
+    def ended() -> list[dict[str, object]]:
+        found = map(json.loads, (tmp_path / "log").read_text().splitlines())
+        return [line for line in found if line["event"] == "fill ended"]
+
+    with Redis.from_url(environment["REDIS_URL"]) as redis:
+        skipped = a_decision("bob", skip_reason=SkipReason.PAUSED, quantity=None)
+        tell(redis, [a_batch(a_decision("alice"), skipped), an_order_event(), a_filled_event()])
+        # A bookkeeper that has not written the events yet would see a fill without any follower.
+        with a_bookkeeper(environment, tmp_path / "earlier"):
+            until(lambda: order_events(engine) == 2, "the events in the ledger")
+        with engine.begin() as connection:
+            connection.execute(text("UPDATE fill_lines SET ended_at = NULL"))
+        with a_bookkeeper(environment, tmp_path / "log"):
+            until(lambda: len(ended()) == 1, "the line of the fill")
+    [line] = ended()
+    assert (line["process"], line["broker"], line["level"]) == ("bookkeeper", "kraken", "info")
+    assert (line["sequence"], line["total"], line["copied"], line["skipped_by_reason"]) == (1, 2, 1, {"paused": 1})
+    assert line["took_seconds"] == 4.0
 
 
 @pytest.mark.parametrize(

@@ -1,20 +1,25 @@
 """A worker reads accounts that are due, and a failed reading never looks like an empty account."""
 
+import asyncio
 import time
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from pydantic import SecretStr
+from structlog.testing import capture_logs
 
 from shared.brokers.errors import KeyRefused, OutcomeUnknown, RateLimited, Throttled
 from shared.domain.accounts.balance import AccountTrouble
+from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.snapshot import AccountSnapshot, AccountSummary
 from shared.domain.events import SnapshotEvent
+from shared.domain.identity import FollowerId
 from shared.domain.request_limits import Priority
 from tests.support.examples import an_order
 from tests.support.faulty_broker import Fate, FaultyAccount
 from tests.support.prices import store_accounts
-from tests.support.running.worker_bench import KEYS, WorkerBench
+from tests.support.running.worker_bench import CREDENTIALS, KEYS, WorkerBench
 
 
 async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
@@ -32,6 +37,47 @@ async def test_an_account_that_is_due_is_read(bench: WorkerBench) -> None:
     assert [type(e) for e in await bench.events()] == [SnapshotEvent]
     assert await bench.redis.zcard(KEYS.claims) == 0
     assert await bench.serve_once() == 0
+
+
+async def test_a_follower_is_reported_as_connected_once_for_each_key(bench: WorkerBench) -> None:
+    """The first successful reading with a key writes one line, without the key. A second worker writes none."""
+    bench.account.read_errors = [OutcomeUnknown("HTTP 502")]
+    second = WorkerBench(bench.redis)
+    rotated = Credentials(api_key=SecretStr("new-key"), api_secret=CREDENTIALS.api_secret)
+
+    async def read(worker: WorkerBench, credentials: Credentials) -> None:
+        await bench.redis.zadd(KEYS.ready, {"alice": 0})
+        await worker.serve_once(credentials)
+
+    with capture_logs() as lines:
+        for worker, credentials in (
+            (bench, CREDENTIALS),
+            (bench, CREDENTIALS),
+            (second, CREDENTIALS),
+            (second, rotated),
+            (bench, rotated),
+            (bench, CREDENTIALS),
+        ):
+            await read(worker, credentials)
+    connected = [line for line in lines if line["event"] == "follower connected"]
+    expected = {
+        "event": "follower connected",
+        "log_level": "info",
+        "broker": "kraken",
+        "follower": "alice",
+        "equity_usd": "1500000",
+        "positions": 1,
+    }
+    assert connected == [expected, expected]
+
+
+async def test_several_readings_at_the_same_time_report_a_follower_once(bench: WorkerBench) -> None:
+    """Two workers may read an account at the same time, when one of them has lost its claim."""
+    with capture_logs() as lines:
+        await asyncio.gather(
+            *(bench.serving.accounts.read(FollowerId("alice"), bench.account, "hash") for _ in range(8))
+        )
+    assert [line["event"] for line in lines].count("follower connected") == 1
 
 
 async def test_an_account_whose_key_is_refused_is_read_again_after_a_minute(bench: WorkerBench) -> None:

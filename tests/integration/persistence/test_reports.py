@@ -60,6 +60,24 @@ def test_every_follower_of_a_fill_is_counted_once(reports: Reports) -> None:
     assert (fill.followers, fill.copied, fill.skipped, fill.failed, fill.pending) == (6, 1, 1, 1, 3)
 
 
+def test_each_fill_has_its_reasons_with_their_numbers(reports: Reports, fills: MasterFills, engine: Engine) -> None:
+    """The reasons of each fill add up to its skipped and failed copies. The most frequent reason comes first."""
+    fills.record(KRAKEN, "main", [ObservedFill(an_account_fill(fill_id="T2"), Decimal(1))], NOW + timedelta(hours=1))
+    reasons = {
+        "alice": SkipReason.PAUSED,
+        "bob": SkipReason.BELOW_MINIMUM,
+        "carol": SkipReason.BELOW_MINIMUM,
+    }
+    skipped = [a_decision(name, 2, skip_reason=reason, quantity=None) for name, reason in reasons.items()]
+    # Dave's open was skipped at the head of the mailbox.
+    late = an_order_event("dave", 2, state=OrderState.NOT_SENT, outcome=Outcome.SKIPPED, reason=SkipReason.TOO_OLD)
+    Ledger(engine).write([a_batch(*skipped, a_decision("dave", 2), sequence=2), late])
+    newest, first = reports.fills(KRAKEN)
+    assert list(newest.skipped_by_reason.items()) == [("below_minimum", 2), ("paused", 1), ("too_old", 1)]
+    assert (newest.skipped, newest.failed_by_reason) == (4, {})
+    assert (first.skipped_by_reason, first.failed_by_reason) == ({"paused": 1}, {"insufficient_funds": 1})
+
+
 def test_who_joined_later_or_was_removed_undecided_is_not_counted(
     reports: Reports, store: FollowerStore, fills: MasterFills
 ) -> None:

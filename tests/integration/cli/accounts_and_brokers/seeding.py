@@ -32,7 +32,7 @@ async def read(redis: Redis, name: str, error: BrokerError | None = None) -> Non
         redis, KEYS, Broker.KRAKEN, PresentPrices(LivePrices({"BTC": PRICE}), ROUTES), ROUTINE_SECONDS
     )
     if error is None:
-        await reader.read(name, account)
+        await reader.read(name, account, "hash")
     else:
         await reader.failed(name, error)
 

@@ -30,6 +30,8 @@ def fill(sequence: int, side: str, quantity: str, fraction_closed: str = "0") ->
         skipped=0,
         failed=0,
         pending=0,
+        skipped_by_reason={},
+        failed_by_reason={},
         latency_ms={},
     )
 
