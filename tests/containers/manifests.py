@@ -79,7 +79,7 @@ class Cluster:
             where, of_pod = mount["mountPath"], volumes.get(mount["name"], {})
             if "configMap" in of_pod:
                 assert of_pod["configMap"]["optional"], "the cluster of these tests mounts no ConfigMap"
-                # A kubelet lets everybody read it. Docker would give it the mode of the image's folder, and root as owner.
+                # A kubelet lets every user read it. Docker would give it the mode of the image's folder, and root as owner.
                 options += ["--tmpfs", f"{where}:ro,mode=0755"]
             elif of_pod:
                 limit = of_pod["emptyDir"].get("sizeLimit", "64Mi").replace("Mi", "m")
