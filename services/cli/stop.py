@@ -54,7 +54,7 @@ def stop(
 
     Every process sees it within two seconds. Orders that are at the broker are followed to their end. A stop survives
     restarts and is never ended by nija itself. If several stops apply to an account, the strictest one holds.
-    Exit code 1: a broker's Redis did not answer, or no trader runs that would sell what flatten should sell.
+    Exit code 1: a broker's Redis did not answer, or no trader trades that would sell what flatten should sell.
     """
     chosen = _chosen_mode(mode)
     where, follower_id = chosen_broker(broker), chosen_follower(follower)
@@ -164,7 +164,8 @@ def _report_unreached(result: StopResult, without_sellers: Sequence[Broker] = ()
     """Say on standard error which processes see the change later, or are missing, and end with exit code 1."""
     for broker in without_sellers:
         sys.stderr.write(
-            f"nija: {broker.value}: no strategy trader runs, so the positions are sold only after one has started\n"
+            f"nija: {broker.value}: no strategy trader trades the account, so its positions are sold only when one does. "
+            f"Start one with MULTI_BROKER_INDEPENDENT=true, or read its log\n"
         )
     for broker, why in result.unreached.items():
         sys.stderr.write(

@@ -60,7 +60,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
                                                               brought in line with the ledger
     nija:{b}:restore-lease     string  bookkeeper             bookkeeper; token of the process that restores, expires
     nija:{b}:master-lease      string  master_trader          master_trader; token of the process, expires
-    nija:{b}:trader-lease      string  strategy_trader        strategy_trader; token of the process, expires
+    nija:{b}:trader-lease      string  strategy_trader        strategy_trader, nija stop; token of the process that
+                                                              trades, expires
     nija:{b}:master            hash    master_trader          status, copy_engine, capital; last poll, last error,
                                                               equity, holdings
     nija:{b}:stages            hash    sign.lua               status; process → StageRecord, of every stage

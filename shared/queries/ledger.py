@@ -14,12 +14,12 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.order_waits import OrderWait, order_waits
+from shared.persistence.reports.order_lines import OrderLine as OrderLine
 from shared.persistence.reports.page_keys import FillKey, OrderKey, PositionKey
 from shared.persistence.reports.reports import QUEUED, Reports
 from shared.persistence.reports.reports import SKIPPED as SKIPPED
 from shared.persistence.reports.reports import AdjustmentLine as AdjustmentLine
 from shared.persistence.reports.reports import FillReport as FillReport
-from shared.persistence.reports.reports import OrderLine as OrderLine
 from shared.persistence.reports.reports import PositionLine as PositionLine
 from shared.queries.connections import Connections
 from shared.queries.fill_names import FillName, known_number

@@ -12,6 +12,7 @@ from typing import Generic, TypeVar
 from shared.domain.accounts.balance import UserBrokerState
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.symbol import Symbol
+from shared.persistence.reports.order_lines import OrderLine
 from shared.persistence.reports.page_keys import FillKey as FillKey
 from shared.persistence.reports.page_keys import FollowerKey as FollowerKey
 from shared.persistence.reports.page_keys import OrderKey as OrderKey
@@ -20,7 +21,6 @@ from shared.persistence.reports.page_keys import PositionKey as PositionKey
 from shared.persistence.reports.reports import (
     FillReport,
     FollowerLine,
-    OrderLine,
     PositionLine,
     Reports,
     with_followers,

@@ -16,7 +16,8 @@ from shared.domain.identity import Broker, FollowerId
 from shared.domain.stop import Stop as Stop
 from shared.domain.stop import StopMode
 from shared.domain.stop import StopScope as StopScope
-from shared.messaging.stage_signs import Stage
+from shared.messaging.keys import BrokerKeys
+from shared.messaging.stage_signs import Stage, StageState
 from shared.persistence.followers.store import FollowerStore
 from shared.persistence.stops import StopStore, find_scope
 from shared.queries.connections import Connections
@@ -74,8 +75,10 @@ def preview_stop(
 
 
 def without_seller(connections: Connections, broker: Broker | None = None) -> tuple[Broker, ...]:
-    """Return the brokers where the strategy holds positions, and no trader runs that would sell them.
+    """Return the brokers where the strategy holds positions, and no trader would sell them now.
 
+    A trader that runs and does not trade sells nothing: MULTI_BROKER_INDEPENDENT is off, or its key has not passed the
+    check. Only the process that trades holds the lease of the account. A process that is starting counts as a seller.
     A broker whose Redis does not answer is left out, because it does not say which processes run.
     """
     brokers = () if broker is None else (broker,)
@@ -84,8 +87,13 @@ def without_seller(connections: Connections, broker: Broker | None = None) -> tu
 
 
 def _may_have_seller(connections: Connections, broker: Broker) -> bool:
+    redis = connections.redis_of(broker)
     try:
-        stages = read_pipeline(connections.redis_of(broker), broker).stages
+        if redis.exists(BrokerKeys(broker).trader_lease):
+            return True
+        stages = read_pipeline(redis, broker).stages
     except (RedisError, OSError):
         return True
-    return any(each.stage is Stage.STRATEGY_TRADER and is_fresh(each) for each in stages)
+    return any(
+        each.stage is Stage.STRATEGY_TRADER and each.state is StageState.STARTING and is_fresh(each) for each in stages
+    )

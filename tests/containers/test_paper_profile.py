@@ -172,13 +172,18 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
             lambda: paper.ground.copied_at(fault.brokers, fault.began_at, fault.back_at),
             "the fills of that time are copied",
             RECOVERY_SECONDS,
-            instead=lambda: (
-                f"{paper.ground.copies(fault.brokers, fault.began_at, fault.back_at)}; {fault.service} wrote\n"
-                f"{paper.project.logs(fault.service)[-20_000:]}"
-            ),
+            instead=lambda: what_is_late(paper, fault),
         )
         # Where nothing was traded meanwhile, or nothing waited, it took as long as the container was away.
         row.recovery = round((max(copied_at, fault.back_at) - fault.ended_at).total_seconds(), 1)
+
+
+def what_is_late(paper: Paper, fault: Fault) -> str:
+    """The copies at each broker, and what the container of the fault and those on the way of every copy logged last."""
+    copies = {broker.value: paper.ground.copies([broker], fault.began_at, fault.back_at) for broker in fault.brokers}
+    services = dict.fromkeys((fault.service, "paper-copy-engine", "paper-bookkeeper", "paper-broker-worker-okx"))
+    logs = [f"{service} logged\n{paper.project.logs(service)[-8_000:]}" for service in services]
+    return "\n".join([str(copies), *logs])
 
 
 BROKERS = [broker.value for broker in Broker]

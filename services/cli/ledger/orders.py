@@ -39,7 +39,8 @@ def orders(
     accepted: the broker has it. filled, not_sent (skipped at the last moment), unfilled (nothing was offered within the
     limits of the purchase) and rejected are final. skipped: nija decided against a copy, and says why; shown with
     --fill, --follower or --state skipped. Long messages of brokers are cut short, amounts have eight places at most;
-    --json has the whole.
+    --json has the whole, and with `scale_factor` the equity of the follower divided by that of the master, as it sized an
+    open; null for exits and for opens that were not sized.
     """
     where = chosen_broker(broker)
     wanted = _chosen_state(state, unknown=unknown)

@@ -26,6 +26,7 @@ CLOCKS_DIFFER = timedelta(seconds=5)
 # Rounded down, so that a follower never opens more than its scaled share, not even by a rounding.
 _DOWN = Context(prec=28, rounding=ROUND_DOWN)
 _EXACT = Context(prec=100, rounding=ROUND_DOWN)
+_SHOWN = Context(prec=12, rounding=ROUND_DOWN)
 
 
 def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
@@ -137,8 +138,21 @@ def scaled_quantity(fill: MasterFill, equity: Decimal, master_equity: Decimal, q
     A spot purchase costs at most the equity of its master. A smaller `master_equity` is wrong, and the cost replaces it.
     So no fill lets a follower buy for more than its own equity.
     """
-    cost = _EXACT.multiply(_EXACT.multiply(fill.quantity, fill.price), quote_price)
-    return _DOWN.divide(_EXACT.multiply(fill.quantity, equity), max(master_equity, cost))
+    sizing = _sizing_equity(master_equity, fill.quantity, fill.price, quote_price)
+    return _DOWN.divide(_EXACT.multiply(fill.quantity, equity), sizing)
+
+
+def scale_factor(
+    equity: Decimal, master_equity: Decimal, master_quantity: Decimal, price: Decimal, quote_price: Decimal
+) -> Decimal | None:
+    """What `scaled_quantity` multiplies the master's quantity with, to 12 digits. None: an account has no equity."""
+    if equity <= 0 or master_equity <= 0:
+        return None
+    return _SHOWN.divide(equity, _sizing_equity(master_equity, master_quantity, price, quote_price))
+
+
+def _sizing_equity(master_equity: Decimal, quantity: Decimal, price: Decimal, quote_price: Decimal) -> Decimal:
+    return max(master_equity, _EXACT.multiply(_EXACT.multiply(quantity, price), quote_price))
 
 
 def policy_minimum(fill: MasterFill, follower: Follower) -> Decimal:

@@ -78,8 +78,11 @@ ORDERS: Final = """
            CASE WHEN e.quantity > 0 THEN e.quantity ELSE d.quantity END AS quantity,
            coalesce(e.filled_quantity, 0) AS filled_quantity, coalesce(e.cost, 0) AS cost,
            coalesce(e.fee, 0) AS fee, coalesce(e.fee_currency, '') AS fee_currency,
-           d.decided_at, e.submitted_at, e.occurred_at
+           d.decided_at, e.submitted_at, e.occurred_at,
+           d.skip_reason AS decided_skip, d.quantity AS planned_quantity, d.equity,
+           f.master_equity_before AS master_equity, f.quantity AS master_quantity, f.price, f.quote_price
     FROM decisions d
+    LEFT JOIN master_fills f ON f.broker = d.broker AND f.sequence = d.sequence
     LEFT JOIN LATERAL (
         SELECT * FROM order_events
         WHERE copy_order_id = d.copy_order_id

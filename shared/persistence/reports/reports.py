@@ -17,6 +17,7 @@ from shared.domain.identity import Broker, FillId, FollowerId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.reports import queries
+from shared.persistence.reports.order_lines import OrderLine, order_line
 from shared.persistence.reports.page_keys import FillKey, FollowerKey, OrderKey, PageKey, PositionKey
 
 STAGES: Final = ("detect", "plan", "queue", "broker", "total")
@@ -73,31 +74,6 @@ class FillReport(RecordedFill):
     """Reason → number of followers, the most frequent one first."""
     failed_by_reason: dict[str, int]
     latency_ms: dict[str, StageLatency]
-
-
-class OrderLine(_Row):
-    """A copy order with its newest known state, or a decision to skip (state `skipped`, with the reason)."""
-
-    broker: Broker
-    sequence: int
-    follower_id: FollowerId
-    copy_order_id: str
-    symbol: Symbol
-    side: str
-    state: str
-    outcome: str | None
-    reason: str | None
-    message: str
-    attempt: int
-    broker_order_id: str | None
-    quantity: Amount | None
-    filled_quantity: Amount
-    cost: Amount
-    fee: Amount
-    fee_currency: str
-    decided_at: Instant
-    submitted_at: Instant | None
-    occurred_at: Instant | None
 
 
 class PositionLine(_Row):
@@ -247,7 +223,7 @@ class Reports:
             "limit": limit,
             **_behind(OrderKey, after),
         }
-        return [OrderLine(**row) for row in self._rows(queries.ORDERS, asked)]
+        return [order_line(row) for row in self._rows(queries.ORDERS, asked)]
 
     def positions(
         self,

@@ -9,6 +9,7 @@ from decimal import Decimal
 from pathlib import Path
 
 import pytest
+from redis import Redis
 
 from services.cli.app import main
 from shared.domain.fill import Side
@@ -169,14 +170,22 @@ def test_status_shows_the_traders_and_finds_the_failed_one(nija: Nija) -> None:
     assert "brokers: 3 in all, 1 connected, 2 funded, 1 active" in nija("status")[1]
 
 
-def test_flatten_says_where_no_trader_runs_that_would_sell(nija: Nija, fresh_redis_url: str) -> None:
-    """Kraken holds a position, and no process trades it. With a trader that gives signs of life, there is no finding."""
-    code, said = nija("stop", "--mode", "flatten", "--yes", REDIS_URL=fresh_redis_url)
-    assert code == 1
-    assert "kraken: no strategy trader runs, so the positions are sold only after one has started" in said
-    assert "okx: no strategy trader" not in said
-    record = StageRecord.of_this_process(Stage.STRATEGY_TRADER).now(StageState.RUNNING)
-    leave_sign(fresh_redis_url, BrokerKeys(Broker.KRAKEN), record)
-    code, said = nija("stop", "--mode", "flatten", "--yes", REDIS_URL=fresh_redis_url)
-    assert code == 0
-    assert "no strategy trader" not in said
+def test_flatten_says_where_no_trader_would_sell(nija: Nija, fresh_redis_url: str) -> None:
+    """Kraken holds a position, and no process trades it: none runs, or one runs idle.
+
+    With a trader that starts, or that holds the lease of the account, there is no finding.
+    """
+    keys = BrokerKeys(Broker.KRAKEN)
+    flatten = ("stop", "--mode", "flatten", "--yes")
+    record = StageRecord.of_this_process(Stage.STRATEGY_TRADER)
+    for state, expected in ((None, 1), (StageState.STARTING, 0), (StageState.RUNNING, 1)):
+        if state is not None:
+            leave_sign(fresh_redis_url, keys, record.now(state))
+        code, said = nija(*flatten, REDIS_URL=fresh_redis_url)
+        assert code == expected
+        assert ("kraken: no strategy trader trades the account" in said) == bool(expected)
+        assert "okx: no strategy trader" not in said
+    with Redis.from_url(fresh_redis_url) as redis:
+        redis.set(keys.trader_lease, "token", ex=60)
+    code, said = nija(*flatten, REDIS_URL=fresh_redis_url)
+    assert (code, "no strategy trader" in said) == (0, False)

@@ -8,8 +8,10 @@ from pydantic import SecretStr
 from sqlalchemy import Engine
 
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.master_value import UnknownEquity
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderState, Outcome
+from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.store import FollowerStore
@@ -131,6 +133,50 @@ def test_orders_show_the_newest_state_and_can_be_filtered(reports: Reports) -> N
     assert (alice.outcome, alice.filled_quantity, alice.cost) == ("copied", Decimal("0.001"), Decimal(50))
     assert alice.model_dump(mode="json")["filled_quantity"] == "0.001"
     assert reports.orders(sequence=2) == []
+
+
+def test_each_open_has_the_factor_that_sized_it(reports: Reports, fills: MasterFills, engine: Engine) -> None:
+    """The factor is the follower's equity at the decision, divided by the master's before the fill; text in JSON.
+
+    Exits have none, and neither has an open that was skipped before it was sized, or that was only looked up.
+    """
+    dollar = Decimal(1)
+    known = ObservedFill(an_account_fill(fill_id="T2"), Decimal(30_000), dollar)
+    unknown = ObservedFill(an_account_fill(fill_id="T3"), UnknownEquity("no prices"), dollar)
+    exit_ = ObservedFill(an_account_fill(fill_id="T4", side=Side.SELL), Decimal(30_000), dollar)
+    wrong = ObservedFill(an_account_fill(fill_id="T5"), Decimal(1), dollar)
+    fills.record(KRAKEN, "main", [known, unknown, exit_, wrong], NOW)
+    small = {"skip_reason": SkipReason.BELOW_MINIMUM, "quantity": None}
+    Ledger(engine).write(
+        [
+            a_batch(
+                a_decision("alice", 2, equity="1000"),
+                a_decision("bob", 2, equity="0.5", **small),
+                a_decision("carol", 2, equity="1000", skip_reason=SkipReason.PAUSED, quantity=None),
+                a_decision("dave", 2, equity=None, skip_reason=SkipReason.ACCOUNT_UNKNOWN, quantity=None),
+                a_decision("erin", 2, equity="1000", quantity="0"),
+                sequence=2,
+            ),
+            a_batch(a_decision("alice", 3, skip_reason=SkipReason.MASTER_EQUITY_UNKNOWN, quantity=None), sequence=3),
+            a_batch(a_decision("alice", 4, quantity=None, fraction="0.5"), sequence=4, side=Side.SELL),
+            a_batch(a_decision("alice", 5, equity="1000"), sequence=5),
+        ]
+    )
+
+    def factors(sequence: int) -> dict[str, str | None]:
+        lines = [line.model_dump(mode="json") for line in reports.orders(KRAKEN, sequence=sequence)]
+        return {line["follower_id"]: line["scale_factor"] for line in lines}
+
+    assert factors(2) == {
+        "alice": "0.0333333333333",
+        "bob": "0.0000166666666666",
+        "carol": None,
+        "dave": None,
+        "erin": None,
+    }
+    assert (factors(3), factors(4)) == ({"alice": None}, {"alice": None})
+    # An equity of the master below the cost of its purchase is wrong. The cost of 5,000 counts then.
+    assert factors(5) == {"alice": "0.2"}
 
 
 def test_who_was_skipped_is_told_with_the_reason_when_asked_for(reports: Reports) -> None:

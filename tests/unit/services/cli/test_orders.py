@@ -7,7 +7,7 @@ import pytest
 from services.cli import output
 from services.cli.ledger import orders
 from shared.domain.identity import Broker
-from shared.persistence.reports.reports import OrderLine
+from shared.persistence.reports.order_lines import OrderLine
 
 
 def a_line(state: str, sent_ago: timedelta) -> OrderLine:
@@ -28,6 +28,7 @@ def a_line(state: str, sent_ago: timedelta) -> OrderLine:
             "attempt": 1,
             "broker_order_id": None,
             "quantity": "0.1",
+            "scale_factor": "0.01",
             "filled_quantity": "0",
             "cost": "0",
             "fee": "0",

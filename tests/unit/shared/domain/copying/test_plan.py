@@ -9,7 +9,7 @@ import pytest
 from shared.domain.amounts import ZERO
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.master_fill import MasterFill
-from shared.domain.copying.plan import plan, unplannable
+from shared.domain.copying.plan import plan, scale_factor, scaled_quantity, unplannable
 from shared.domain.copying.planned import (
     LookOnly,
     Plan,
@@ -49,6 +49,17 @@ def columns(**changes: Any) -> PlanColumns:
 def test_an_open_is_proportional_to_equity() -> None:
     """With a hundredth of the master's equity, the follower buys a hundredth of the quantity."""
     assert planned() == PlannedOpen(Decimal("0.001"), ZERO)
+
+
+@pytest.mark.parametrize("master_equity", ["100000", "4000"])
+def test_the_shown_factor_is_the_one_that_sizes_an_open(master_equity: str) -> None:
+    """The master's quantity multiplied with the factor is the follower's, also if the cost replaces the equity."""
+    fill = a_fill(master_equity_before=master_equity)
+    one = Decimal(1)
+    factor = scale_factor(Decimal(1000), Decimal(master_equity), fill.quantity, fill.price, one)
+    assert factor is not None
+    assert fill.quantity * factor == scaled_quantity(fill, Decimal(1000), Decimal(master_equity), one)
+    assert scale_factor(ZERO, one, fill.quantity, fill.price, one) is None
 
 
 def test_the_sum_with_what_is_carried_is_rounded_down_once() -> None:
