@@ -1,19 +1,19 @@
 """Defines every value of a window that the strategy reads, so that a decision can be computed again without candles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Final
 
 from shared.domain.amounts import Amount
 from shared.domain.market_data import Candle
 from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
+from shared.domain.value_class import value_class
 
 LOWEST_LOW_CANDLES: Final = 10
 _RECENT_CANDLES: Final = 21
 """The last candle, and the 20 before it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class TechnicalValues:
     """What the indicator library computes. A float becomes the decimal of its shortest exact text."""
 
@@ -31,7 +31,7 @@ class TechnicalValues:
     atr: Amount
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class CandleValues:
     """What the last candles of a window show by themselves. Means leave the last candle out."""
 
