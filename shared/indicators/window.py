@@ -5,7 +5,7 @@ once. Both lead to the same window, and call the same functions for its values.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from math import isfinite
 from typing import Final, NamedTuple, Self, overload
@@ -21,7 +21,14 @@ from shared.domain.strategy.candle_window import (
     problem_between,
     problem_of,
 )
-from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues, candle_values
+from shared.domain.strategy.indicator_values import (
+    LOWEST_LOW_CANDLES,
+    RECENT_CANDLES,
+    CandleValues,
+    TechnicalValues,
+    candle_values,
+    values_of,
+)
 from shared.domain.strategy.parameters import WINDOW_CANDLES
 from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, typical_prices, vwaps
 
@@ -111,20 +118,8 @@ class Window(NamedTuple):
     def of(cls, candles: Sequence[Candle], asset_class: AssetClass = AssetClass.COIN) -> "Window":
         """Check candles, oldest first, and compute their values. Only 300 make a window without faults."""
         faults = faults_of(candles, asset_class)
-        return cls(candles, faults, None if faults else _values([candles], [PriceColumns.of(candles)])[0])
-
-
-def _values(windows: Sequence[Sequence[Candle]], columns: Iterable[PriceColumns]) -> list[WindowValues | None]:
-    """Compute the values of usable windows: first the indicators of all, then what their candles show.
-
-    One kind of work after the other keeps the caches of the processor warm. Taking turns for each window is slower.
-    """
-    indicators = [technical_values(each) for each in columns]
-    shown = [candle_values(candles) for candles in windows]
-    return [
-        None if technical is None else WindowValues(technical, candle)
-        for technical, candle in zip(indicators, shown, strict=True)
-    ]
+        technical = None if faults else technical_values(PriceColumns.of(candles))
+        return cls(candles, faults, None if technical is None else WindowValues(technical, candle_values(candles)))
 
 
 class _Part(Sequence[Candle]):
@@ -167,6 +162,8 @@ class WindowSeries:
         self._candles = tuple(candles)
         self._asset_class = asset_class
         self._columns = PriceColumns.of(self._candles)
+        self._volumes = [candle.base_volume for candle in self._candles]
+        self._lows = [candle.low for candle in self._candles]
         self._windows: dict[int, Window] = {}
         self._doubtful = [
             index
@@ -184,13 +181,29 @@ class WindowSeries:
         return self._windows[index]
 
     def _block_of(self, indexes: Sequence[int]) -> Iterator[Window]:
-        """Build the windows of a block. Each one is computed from its own candles only."""
+        """Build the windows of a block. Each one is computed from its own candles only.
+
+        First the indicators of all, then what their candles show: one kind of work after the other keeps the caches of
+        the processor warm. Taking turns for each window is slower.
+        """
         parts = [_Part(self._candles, max(0, index + 1 - WINDOW_CANDLES), index + 1) for index in indexes]
         faults = [() if self._is_usable(part) else faults_of(part, self._asset_class) for part in parts]
-        usable = [part for part, found in zip(parts, faults, strict=True) if not found]
-        values = iter(_values(usable, (self._columns.between(part.start, part.end) for part in usable)))
-        for part, found in zip(parts, faults, strict=True):
-            yield Window(part, found, None if found else next(values))
+        indicators = [
+            None if found else technical_values(self._columns.between(part.start, part.end))
+            for part, found in zip(parts, faults, strict=True)
+        ]
+        for part, found, technical in zip(parts, faults, indicators, strict=True):
+            values = None if technical is None else WindowValues(technical, self.shown_at(part.end))
+            yield Window(part, found, values)
+
+    def shown_at(self, end: int) -> CandleValues:
+        """Return what the candles before this index show, of which there must be 21."""
+        return values_of(
+            self._candles[end - 2],
+            self._candles[end - 1],
+            self._volumes[end - RECENT_CANDLES : end],
+            self._lows[end - LOWEST_LOW_CANDLES : end],
+        )
 
     def _is_usable(self, part: _Part) -> bool:
         """Whether a part is a whole window in which nothing is doubtful."""
