@@ -8,7 +8,7 @@ from bisect import bisect_left
 from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from math import isfinite
-from typing import Final, NamedTuple, Self, overload
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -83,7 +83,7 @@ def technical_values(columns: PriceColumns) -> TechnicalValues | None:
         return None
     # The text of a float is the shortest one that leads back to it, so nothing is lost or invented. orjson writes the
     # same digits as `repr`, and all ten in the time of one `repr`.
-    values = [Decimal(text) for text in orjson.dumps(floats).decode()[1:-1].split(",")]
+    values = list(map(Decimal, orjson.dumps(floats).decode()[1:-1].split(",")))
     return TechnicalValues(
         vwap=values[0],
         ema_9=values[1],
@@ -106,9 +106,13 @@ class WindowValues(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Successive candles of one symbol, with what is wrong with them."""
+    """What the strategy needs to know of successive candles of one symbol."""
 
-    candles: Sequence[Candle]
+    first: Candle | None
+    """The oldest candle; None: there is none."""
+    last: Candle | None
+    length: int
+    """How many candles the window has."""
     faults: tuple[WindowFault, ...]
     """Empty: they may be decided on, if the last one is fresh."""
     values: WindowValues | None
@@ -119,40 +123,9 @@ class Window(NamedTuple):
         """Check candles, oldest first, and compute their values. Only 300 make a window without faults."""
         faults = faults_of(candles, asset_class)
         technical = None if faults else technical_values(PriceColumns.of(candles))
-        return cls(candles, faults, None if technical is None else WindowValues(technical, candle_values(candles)))
-
-
-class _Part(Sequence[Candle]):
-    """Some successive candles of a long run. A copy of 300 of them would take as long as the indicators."""
-
-    __slots__ = ("_whole", "end", "start")
-
-    def __init__(self, whole: tuple[Candle, ...], start: int, end: int) -> None:
-        self._whole, self.start, self.end = whole, start, end
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    @overload
-    def __getitem__(self, index: int) -> Candle: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Candle]: ...
-    def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
-        if isinstance(index, int):
-            place = index + (self.end if index < 0 else self.start)
-            if not self.start <= place < self.end:
-                raise IndexError(index)
-            return self._whole[place]
-        places = range(self.start, self.end)[index]
-        if places.step == 1:
-            return self._whole[places.start : places.stop]
-        return [self._whole[place] for place in places]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+        values = None if technical is None else WindowValues(technical, candle_values(candles))
+        length = len(candles)
+        return cls(candles[0] if length else None, candles[-1] if length else None, length, faults, values)
 
 
 class WindowSeries:
@@ -186,15 +159,15 @@ class WindowSeries:
         First the indicators of all, then what their candles show: one kind of work after the other keeps the caches of
         the processor warm. Taking turns for each window is slower.
         """
-        parts = [_Part(self._candles, max(0, index + 1 - WINDOW_CANDLES), index + 1) for index in indexes]
-        faults = [() if self._is_usable(part) else faults_of(part, self._asset_class) for part in parts]
+        starts = [max(0, index + 1 - WINDOW_CANDLES) for index in indexes]
+        faults = [self._faults_of(start, index + 1) for start, index in zip(starts, indexes, strict=True)]
         indicators = [
-            None if found else technical_values(self._columns.between(part.start, part.end))
-            for part, found in zip(parts, faults, strict=True)
+            None if found else technical_values(self._columns.between(start, index + 1))
+            for start, index, found in zip(starts, indexes, faults, strict=True)
         ]
-        for part, found, technical in zip(parts, faults, indicators, strict=True):
-            values = None if technical is None else WindowValues(technical, self.shown_at(part.end))
-            yield Window(part, found, values)
+        for start, index, found, technical in zip(starts, indexes, faults, indicators, strict=True):
+            values = None if technical is None else WindowValues(technical, self.shown_at(index + 1))
+            yield Window(self._candles[start], self._candles[index], index + 1 - start, found, values)
 
     def shown_at(self, end: int) -> CandleValues:
         """Return what the candles before this index show, of which there must be 21."""
@@ -205,8 +178,10 @@ class WindowSeries:
             self._lows[end - LOWEST_LOW_CANDLES : end],
         )
 
-    def _is_usable(self, part: _Part) -> bool:
-        """Whether a part is a whole window in which nothing is doubtful."""
-        place = bisect_left(self._doubtful, part.start)
-        has_doubt = place < len(self._doubtful) and self._doubtful[place] < part.end
-        return not has_doubt and len(part) == WINDOW_CANDLES
+    def _faults_of(self, start: int, end: int) -> tuple[WindowFault, ...]:
+        """Check a window. Only one with a doubtful candle, or of another length, is read as a whole."""
+        place = bisect_left(self._doubtful, start)
+        has_doubt = place < len(self._doubtful) and self._doubtful[place] < end
+        if not has_doubt and end - start == WINDOW_CANDLES:
+            return ()
+        return faults_of(self._candles[start:end], self._asset_class)
