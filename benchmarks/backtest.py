@@ -26,7 +26,6 @@ from shared.brokers.registry import EXAMPLE_BROKER, profile_of
 from shared.domain.capital.recommendation import Recommendation
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import Enter, StrategyDecision
-from shared.domain.strategy.indicator_values import candle_values
 from shared.domain.strategy.parameters import WINDOW_CANDLES
 from shared.domain.symbol import Symbol
 from shared.exchange.instruments import INSTRUMENTS
@@ -100,7 +99,7 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
     indexes = range(history.first_decided, len(history.candles))
     ends = [index + 1 for index in indexes]
     columns = PriceColumns.of(history.candles)
-    windows = list(map(WindowSeries(history.candles).ending_at, indexes))
+    series = WindowSeries(history.candles)
     entries = [decision for decision in decisions if isinstance(decision, Enter)]
     market = PaperMarket(INSTRUMENTS[SYMBOL], FourHourAtr(history.candles).at)
 
@@ -117,7 +116,7 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
     work: dict[str, Callable[[], object]] = {
         "windows": lambda: list(map(WindowSeries(history.candles).ending_at, indexes)),
         "indicators": lambda: [technical_values(columns.between(end - WINDOW_CANDLES, end)) for end in ends],
-        "values of the candles": lambda: [candle_values(window.candles) for window in windows],
+        "values of the candles": lambda: list(map(series.shown_at, ends)),
         "rules": lambda: [decide_from(decision.inputs) for decision in decisions],
         "capital gate": ask_for_each,
         "records": lambda: [to_line(*pair) for pair in zip(decisions, answers, strict=True)],

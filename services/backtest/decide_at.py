@@ -25,8 +25,8 @@ def decide_at_with(parameters: ApexParameters = APEX) -> DecideAt:
     venue = venue_of(EXAMPLE_BROKER, Symbol("BTC", "USD"))
 
     def decide_at(candles: Sequence[Candle], index: int) -> StrategyDecision:
-        window = Window.of(candles[max(0, index + 1 - WINDOW_CANDLES) : index + 1])
-        return decide(window, None, empty_account(window.candles[-1], venue, parameters), parameters)
+        read = candles[max(0, index + 1 - WINDOW_CANDLES) : index + 1]
+        return decide(Window.of(read), None, empty_account(read[-1], venue, parameters), parameters)
 
     return decide_at
 

@@ -2,7 +2,6 @@
 
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import NamedTuple
@@ -14,6 +13,7 @@ from shared.domain.identity import Broker
 from shared.domain.strategy.decision import ExitReason
 from shared.domain.strategy.parameters import ApexParameters
 from shared.domain.symbol import Symbol
+from shared.domain.value_class import value_class
 
 
 class _Report(BaseModel):
@@ -42,7 +42,7 @@ class BacktestTrade(_Report):
     """In US dollars, after all fees."""
 
 
-@dataclass(frozen=True)
+@value_class
 class EquityPoint:
     """The equity and the price at the close of a candle. No model: a run makes as many as it has candles."""
 

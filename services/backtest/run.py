@@ -205,7 +205,7 @@ class Backtest:
             parameters=self._parameters,
             assumptions=assumptions_of(self._venue),
             equity=tuple(
-                EquityPoint(candle.closes_at, equity, candle.close)
+                EquityPoint(at=candle.closes_at, equity=equity, price=candle.close)
                 for candle, equity in zip(candles[history.first_decided :], self._equity, strict=True)
             ),
             seconds=perf_counter() - began,

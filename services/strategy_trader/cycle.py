@@ -151,8 +151,8 @@ class Cycle:
                 known.doubts.append(f"{instrument.symbol}: candles not read: {each or type(each).__name__}")
             else:
                 windows[instrument.symbol] = each
-                if each.candles:
-                    known.prices[instrument.symbol] = each.candles[-1].close
+                if each.last is not None:
+                    known.prices[instrument.symbol] = each.last.close
         return windows
 
     async def _decide_on_position(self, known: CycleFacts, instrument: Instrument, window: Window) -> None:

@@ -19,10 +19,7 @@ def decide(
     parameters: ApexParameters = APEX,
 ) -> StrategyDecision:
     """Return what to do now. It reads no clock and changes nothing; equal arguments lead to equal decisions."""
-    candles = window.candles
-    count = len(candles)
-    last = candles[-1] if count else None
-    faults = window.faults
+    first, last, faults = window.first, window.last, window.faults
     if last is not None:
         faults += faults_at(last, account.at, parameters.stale_seconds)
     values = None if faults else window.values
@@ -30,9 +27,9 @@ def decide(
         faults = (WindowFault(WindowProblem.NOT_A_NUMBER, last.opened_at),)
     return decide_from(
         DecisionInputs(
-            first_candle=candles[0].opened_at if count else None,
+            first_candle=None if first is None else first.opened_at,
             last_candle=None if last is None else last.opened_at,
-            candles=count,
+            candles=window.length,
             faults=faults,
             technical=None if values is None else values.technical,
             candle=None if values is None else values.candle,

@@ -5,10 +5,10 @@ once. Both lead to the same window, and call the same functions for its values.
 """
 
 from bisect import bisect_left
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from decimal import Decimal
 from math import isfinite
-from typing import Final, NamedTuple, Self, overload
+from typing import Final, NamedTuple, Self
 
 import numpy as np
 import orjson
@@ -21,7 +21,14 @@ from shared.domain.strategy.candle_window import (
     problem_between,
     problem_of,
 )
-from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues, candle_values
+from shared.domain.strategy.indicator_values import (
+    LOWEST_LOW_CANDLES,
+    RECENT_CANDLES,
+    CandleValues,
+    TechnicalValues,
+    candle_values,
+    values_of,
+)
 from shared.domain.strategy.parameters import WINDOW_CANDLES
 from shared.indicators.functions import Series, adx, atr, ema, macd_histogram, rsi, typical_prices, vwaps
 
@@ -76,7 +83,7 @@ def technical_values(columns: PriceColumns) -> TechnicalValues | None:
         return None
     # The text of a float is the shortest one that leads back to it, so nothing is lost or invented. orjson writes the
     # same digits as `repr`, and all ten in the time of one `repr`.
-    values = [Decimal(text) for text in orjson.dumps(floats).decode()[1:-1].split(",")]
+    values = list(map(Decimal, orjson.dumps(floats).decode()[1:-1].split(",")))
     return TechnicalValues(
         vwap=values[0],
         ema_9=values[1],
@@ -99,9 +106,13 @@ class WindowValues(NamedTuple):
 
 
 class Window(NamedTuple):
-    """Successive candles of one symbol, with what is wrong with them."""
+    """What the strategy needs to know of successive candles of one symbol."""
 
-    candles: Sequence[Candle]
+    first: Candle | None
+    """The oldest candle; None: there is none."""
+    last: Candle | None
+    length: int
+    """How many candles the window has."""
     faults: tuple[WindowFault, ...]
     """Empty: they may be decided on, if the last one is fresh."""
     values: WindowValues | None
@@ -111,53 +122,10 @@ class Window(NamedTuple):
     def of(cls, candles: Sequence[Candle], asset_class: AssetClass = AssetClass.COIN) -> "Window":
         """Check candles, oldest first, and compute their values. Only 300 make a window without faults."""
         faults = faults_of(candles, asset_class)
-        return cls(candles, faults, None if faults else _values([candles], [PriceColumns.of(candles)])[0])
-
-
-def _values(windows: Sequence[Sequence[Candle]], columns: Iterable[PriceColumns]) -> list[WindowValues | None]:
-    """Compute the values of usable windows: first the indicators of all, then what their candles show.
-
-    One kind of work after the other keeps the caches of the processor warm. Taking turns for each window is slower.
-    """
-    indicators = [technical_values(each) for each in columns]
-    shown = [candle_values(candles) for candles in windows]
-    return [
-        None if technical is None else WindowValues(technical, candle)
-        for technical, candle in zip(indicators, shown, strict=True)
-    ]
-
-
-class _Part(Sequence[Candle]):
-    """Some successive candles of a long run. A copy of 300 of them would take as long as the indicators."""
-
-    __slots__ = ("_whole", "end", "start")
-
-    def __init__(self, whole: tuple[Candle, ...], start: int, end: int) -> None:
-        self._whole, self.start, self.end = whole, start, end
-
-    def __len__(self) -> int:
-        return self.end - self.start
-
-    @overload
-    def __getitem__(self, index: int) -> Candle: ...
-    @overload
-    def __getitem__(self, index: slice) -> Sequence[Candle]: ...
-    def __getitem__(self, index: int | slice) -> Candle | Sequence[Candle]:
-        if isinstance(index, int):
-            place = index + (self.end if index < 0 else self.start)
-            if not self.start <= place < self.end:
-                raise IndexError(index)
-            return self._whole[place]
-        places = range(self.start, self.end)[index]
-        if places.step == 1:
-            return self._whole[places.start : places.stop]
-        return [self._whole[place] for place in places]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, Sequence) and tuple(self) == tuple(other)
-
-    def __hash__(self) -> int:
-        return hash(tuple(self))
+        technical = None if faults else technical_values(PriceColumns.of(candles))
+        values = None if technical is None else WindowValues(technical, candle_values(candles))
+        length = len(candles)
+        return cls(candles[0] if length else None, candles[-1] if length else None, length, faults, values)
 
 
 class WindowSeries:
@@ -167,6 +135,8 @@ class WindowSeries:
         self._candles = tuple(candles)
         self._asset_class = asset_class
         self._columns = PriceColumns.of(self._candles)
+        self._volumes = [candle.base_volume for candle in self._candles]
+        self._lows = [candle.low for candle in self._candles]
         self._windows: dict[int, Window] = {}
         self._doubtful = [
             index
@@ -184,16 +154,34 @@ class WindowSeries:
         return self._windows[index]
 
     def _block_of(self, indexes: Sequence[int]) -> Iterator[Window]:
-        """Build the windows of a block. Each one is computed from its own candles only."""
-        parts = [_Part(self._candles, max(0, index + 1 - WINDOW_CANDLES), index + 1) for index in indexes]
-        faults = [() if self._is_usable(part) else faults_of(part, self._asset_class) for part in parts]
-        usable = [part for part, found in zip(parts, faults, strict=True) if not found]
-        values = iter(_values(usable, (self._columns.between(part.start, part.end) for part in usable)))
-        for part, found in zip(parts, faults, strict=True):
-            yield Window(part, found, None if found else next(values))
+        """Build the windows of a block. Each one is computed from its own candles only.
 
-    def _is_usable(self, part: _Part) -> bool:
-        """Whether a part is a whole window in which nothing is doubtful."""
-        place = bisect_left(self._doubtful, part.start)
-        has_doubt = place < len(self._doubtful) and self._doubtful[place] < part.end
-        return not has_doubt and len(part) == WINDOW_CANDLES
+        First the indicators of all, then what their candles show: one kind of work after the other keeps the caches of
+        the processor warm. Taking turns for each window is slower.
+        """
+        starts = [max(0, index + 1 - WINDOW_CANDLES) for index in indexes]
+        faults = [self._faults_of(start, index + 1) for start, index in zip(starts, indexes, strict=True)]
+        indicators = [
+            None if found else technical_values(self._columns.between(start, index + 1))
+            for start, index, found in zip(starts, indexes, faults, strict=True)
+        ]
+        for start, index, found, technical in zip(starts, indexes, faults, indicators, strict=True):
+            values = None if technical is None else WindowValues(technical, self.shown_at(index + 1))
+            yield Window(self._candles[start], self._candles[index], index + 1 - start, found, values)
+
+    def shown_at(self, end: int) -> CandleValues:
+        """Return what the candles before this index show, of which there must be 21."""
+        return values_of(
+            self._candles[end - 2],
+            self._candles[end - 1],
+            self._volumes[end - RECENT_CANDLES : end],
+            self._lows[end - LOWEST_LOW_CANDLES : end],
+        )
+
+    def _faults_of(self, start: int, end: int) -> tuple[WindowFault, ...]:
+        """Check a window. Only one with a doubtful candle, or of another length, is read as a whole."""
+        place = bisect_left(self._doubtful, start)
+        has_doubt = place < len(self._doubtful) and self._doubtful[place] < end
+        if not has_doubt and end - start == WINDOW_CANDLES:
+            return ()
+        return faults_of(self._candles[start:end], self._asset_class)

@@ -77,15 +77,7 @@ class Cluster:
         options = []
         for mount in container.get("volumeMounts", []):
             where, of_pod = mount["mountPath"], volumes.get(mount["name"], {})
-<<<<<<< HEAD
             if "emptyDir" in of_pod:
-=======
-            if "configMap" in of_pod:
-                assert of_pod["configMap"]["optional"], "the cluster of these tests mounts no ConfigMap"
-                # A kubelet lets every user read it. Docker would give it the mode of the image's folder, and root as owner.
-                options += ["--tmpfs", f"{where}:ro,mode=0755"]
-            elif of_pod:
->>>>>>> lines
                 limit = of_pod["emptyDir"].get("sizeLimit", "64Mi").replace("Mi", "m")
                 # `fsGroup` owns an emptyDir, too. The mode is the image's where it has such a folder.
                 options += ["--tmpfs", f"{where}:mode=2777,gid={pod['securityContext']['fsGroup']},size={limit}"]

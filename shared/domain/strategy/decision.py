@@ -7,7 +7,6 @@ times as long for one with slots.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from decimal import Decimal
 from enum import StrEnum
 from typing import Annotated, Any, Final, Literal
@@ -24,6 +23,7 @@ from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.signal import Signal
 from shared.domain.strategy.sizing import SizeBound
 from shared.domain.strategy.trader_account import TraderAccount
+from shared.domain.value_class import value_class
 
 
 class HoldReason(StrEnum):
@@ -83,7 +83,7 @@ class ExitReason(StrEnum):
     """The account is in the margin zone RED: the worst position is sold."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class DecisionInputs:
     """All that a decision depends on."""
 
@@ -100,7 +100,7 @@ class DecisionInputs:
     parameters: ApexParameters
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class GateQuestion:
     """What the capital gate is asked with. It may only lower the size."""
 
@@ -110,7 +110,7 @@ class GateQuestion:
     regime: MarketRegime
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class Enter:
     """Buy. The capital gate has to approve it first."""
 
@@ -130,7 +130,7 @@ class Enter:
     decision: Literal["enter"] = "enter"
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class Exit:
     """Sell. `quantity` is base currency, `fraction` is its share of what is held."""
 
@@ -150,7 +150,7 @@ class Exit:
     decision: Literal["exit"] = "exit"
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class Hold:
     """Neither buy nor sell, with every reason."""
 

@@ -1,19 +1,20 @@
 """Defines every value of a window that the strategy reads, so that a decision can be computed again without candles."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from decimal import Decimal
 from typing import Final
 
 from shared.domain.amounts import Amount
 from shared.domain.market_data import Candle
 from shared.domain.strategy.patterns import is_bullish_engulfing, is_hammer
+from shared.domain.value_class import value_class
 
 LOWEST_LOW_CANDLES: Final = 10
-_RECENT_CANDLES: Final = 21
+RECENT_CANDLES: Final = 21
 """The last candle, and the 20 before it."""
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class TechnicalValues:
     """What the indicator library computes. A float becomes the decimal of its shortest exact text."""
 
@@ -31,7 +32,7 @@ class TechnicalValues:
     atr: Amount
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class CandleValues:
     """What the last candles of a window show by themselves. Means leave the last candle out."""
 
@@ -51,9 +52,16 @@ class CandleValues:
 
 def candle_values(candles: Sequence[Candle]) -> CandleValues:
     """Read the last candles of a window, which holds at least 21."""
-    recent = candles[-_RECENT_CANDLES:]
-    last = recent[-1]
-    volumes = [candle.base_volume for candle in recent]
+    recent = candles[-RECENT_CANDLES:]
+    volumes, lows = [candle.base_volume for candle in recent], [candle.low for candle in recent[-LOWEST_LOW_CANDLES:]]
+    return values_of(recent[-2], recent[-1], volumes, lows)
+
+
+def values_of(previous: Candle, last: Candle, volumes: Sequence[Decimal], lows: Sequence[Decimal]) -> CandleValues:
+    """Return the values of the last candle, from the last 21 volumes and the last 10 lows, oldest first.
+
+    A series of windows has the columns already, and only cuts the volumes and lows out of them.
+    """
     volume_2 = volumes[-2] + volumes[-3]
     volume_5 = sum(volumes[-6:-3], volume_2)
     return CandleValues(
@@ -65,7 +73,7 @@ def candle_values(candles: Sequence[Candle]) -> CandleValues:
         mean_volume_2=volume_2 / 2,
         mean_volume_5=volume_5 / 5,
         mean_volume_20=sum(volumes[:-6], volume_5) / 20,
-        lowest_low=min([candle.low for candle in recent[-LOWEST_LOW_CANDLES:]]),
-        bullish_engulfing=is_bullish_engulfing(recent[-2], last),
+        lowest_low=min(lows),
+        bullish_engulfing=is_bullish_engulfing(previous, last),
         hammer=is_hammer(last),
     )

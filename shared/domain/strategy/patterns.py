@@ -22,10 +22,13 @@ def is_bullish_engulfing(previous: Candle, candle: Candle) -> bool:
 
 def is_hammer(candle: Candle) -> bool:
     """Whether the body is at the top and the lower shadow is at least twice as long as the body."""
-    body_top, body_bottom = max(candle.open, candle.close), min(candle.open, candle.close)
-    lower, upper = body_bottom - candle.low, candle.high - body_top
+    high, low = candle.high, candle.low
+    body_top, body_bottom = candle.open, candle.close
+    if body_top < body_bottom:
+        body_top, body_bottom = body_bottom, body_top
+    lower = body_bottom - low
     return (
         lower > ZERO
         and lower >= _LONG_SHADOW * (body_top - body_bottom)
-        and upper <= _SHORT_SHADOW * (candle.high - candle.low)
+        and high - body_top <= _SHORT_SHADOW * (high - low)
     )

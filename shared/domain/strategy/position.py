@@ -4,7 +4,7 @@ A price is quote currency for one unit of the base. A decision to sell changes n
 broker reports the fill, so an order that fails leaves it as it was.
 """
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from decimal import Decimal
 
 from shared.domain.amounts import ZERO, Amount, Instant
@@ -20,11 +20,12 @@ from shared.domain.strategy.targets import (
     target_price,
     trailing_stop,
 )
+from shared.domain.value_class import value_class
 
 _HALF = Decimal("0.5")
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class StrategyPosition:
     """What the strategy bought of one symbol, sold of it and still holds."""
 

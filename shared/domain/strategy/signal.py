@@ -9,6 +9,7 @@ from shared.domain.amounts import ZERO
 from shared.domain.capital.regime import MarketRegime
 from shared.domain.strategy.indicator_values import CandleValues, TechnicalValues
 from shared.domain.strategy.parameters import ApexParameters
+from shared.domain.value_class import value_class
 
 _SCORES: Final = (0, 20, 40, 60, 85, 100)
 """What the capital gate is asked with, by the number of conditions that hold."""
@@ -50,7 +51,7 @@ class EntryConditions:
         return self.near_average + self.rsi + self.pattern + self.momentum + self.volume
 
 
-@dataclass(frozen=True)
+@value_class
 class Signal:
     """What the market shows. It depends on candles and parameters only, so live trading and backtest agree on it."""
 

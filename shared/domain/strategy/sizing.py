@@ -46,7 +46,10 @@ class SizeBound:
 
 def share_by_adx(adx: Decimal) -> Decimal:
     """Return the share of equity for a trend of this strength; 0 below an ADX of 20."""
-    return next((share for from_adx, share in _STEPS if adx >= from_adx), ZERO)
+    for from_adx, share in _STEPS:
+        if adx >= from_adx:
+            return share
+    return ZERO
 
 
 def size_bounds(

@@ -1,6 +1,5 @@
 """Defines what the strategy knows of an account and of the moment when it decides."""
 
-from dataclasses import dataclass, field
 from typing import Annotated
 
 from pydantic import Field
@@ -10,9 +9,10 @@ from shared.domain.fees import Fees
 from shared.domain.instrument import Instrument
 from shared.domain.strategy.cooldown import LossStreak
 from shared.domain.strategy.routing import Route
+from shared.domain.value_class import value_class
 
 
-@dataclass(frozen=True, kw_only=True)
+@value_class
 class TraderAccount:
     """The account at one broker, for one symbol. Amounts are US dollars; cash of other currencies counts at par."""
 
@@ -26,7 +26,7 @@ class TraderAccount:
     """The value of all positions of the strategy."""
     held_usd: Amount = ZERO
     """The value of this symbol's base in the account, whichever way it was bought."""
-    losses: LossStreak = field(default_factory=LossStreak)
+    losses: LossStreak = LossStreak()
     best_bid: Amount | None = None
     """What a sale would get now; None: the close of the last candle stands for it."""
     decided_candle: Instant | None = None

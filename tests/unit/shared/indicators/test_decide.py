@@ -302,20 +302,16 @@ def test_a_series_has_the_same_windows_as_candles_by_themselves() -> None:
         assert bool(alone.inputs.faults) == (index < 299 or 350 <= index <= 649)
 
 
-def test_the_candles_of_a_series_are_a_sequence_without_a_copy() -> None:
-    """Every place, negative place and slice is that of the list; a place outside is refused."""
-    candles = GOOD.candles(350)
-    part, copied = WindowSeries(candles).ending_at(330).candles, candles[31:331]
-    assert len(part) == 300
-    assert part == copied
-    assert part != copied[1:]
-    for place in (0, 1, 299, -1, -300):
-        assert part[place] is copied[place]
-    for piece in (slice(-21, None), slice(0, 5), slice(None, None, -1), slice(10, 300, 7)):
-        assert list(part[piece]) == copied[piece]
-    for place in (300, -301):
+def test_a_series_and_its_candles_have_equal_windows() -> None:
+    """First and last candle, faults and values of every window are those of the candles by themselves."""
+    candles = GOOD.candles(620)
+    candles[350] = candles[350].model_copy(update={"base_volume": D(0)})
+    series = WindowSeries(candles)
+    for index in range(620):
+        assert series.ending_at(index) == Window.of(candles[max(0, index - 299) : index + 1])
+    for outside in (-1, 620):
         with pytest.raises(IndexError):
-            part[place]
+            series.ending_at(outside)
 
 
 def test_an_open_position_exits_by_the_window() -> None:
