@@ -146,7 +146,7 @@ class Life:
     def master_fills(self, side: Side, quantity: Decimal) -> None:
         """Plan, execute and settle one fill of the master for the follower."""
         fill = an_account_fill(side=side, quantity=quantity, price=self.price)
-        change = apply_fill(self.traded, fill, "BTC")
+        change = apply_fill({"BTC": self.traded}, fill)
         self.traded = change.after
         self._copy(
             a_fill(

@@ -23,7 +23,6 @@ class MasterFillRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("broker", "master_account", "fill_id"),
         CheckConstraint("sequence > 0", name="master_fills_sequence_positive"),
-        Index("master_fills_by_symbol", "broker", "master_account", "symbol", "sequence"),
         Index("master_fills_by_time", "broker", "master_account", "executed_at"),
     )
 
@@ -49,8 +48,20 @@ class MasterFillRow(SQLModel, table=True):
     trace_id: str = columns.text()
 
 
+class TradedPositionRow(SQLModel, table=True):
+    """A master's traded position in an asset after a fill that moved it."""
+
+    __tablename__: ClassVar[str] = "traded_positions"
+
+    broker: str = columns.text(key=True)
+    master_account: MasterAccount = columns.text(key=True)
+    asset: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    position_after: Decimal = columns.amount()
+
+
 class FeeCorrectionRow(SQLModel, table=True):
-    """The fee of a master's fill that became known after the fill was recorded."""
+    """The fee of a master's fill that became known after the fill was recorded, and an asset that it moves."""
 
     __tablename__: ClassVar[str] = "fee_corrections"
     __table_args__ = (Index("fee_corrections_by_sequence", "broker", "sequence"),)
@@ -58,9 +69,9 @@ class FeeCorrectionRow(SQLModel, table=True):
     broker: str = columns.text(key=True)
     master_account: MasterAccount = columns.text(key=True)
     fill_id: FillId = columns.text(key=True)
-    symbol: Symbol = columns.symbol()
+    asset: str = columns.text(key=True)
     sequence: int = Field(sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    """The newest fill of the symbol at that time."""
+    """The newest fill that had moved the asset at that time."""
     fee: Decimal = columns.amount()
     fee_currency: str = columns.text()
     position_change: Decimal = columns.amount()
