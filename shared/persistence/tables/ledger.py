@@ -104,6 +104,7 @@ class DecisionRow(SQLModel, table=True):
     shard: int
     copy_order_id: str = columns.text()
     symbol: Symbol = columns.symbol()
+    asset: str = columns.text()
     side: str = columns.text()
     instrument_digest: str | None = columns.optional_text()
     skip_reason: str | None = columns.optional_text()
@@ -131,9 +132,15 @@ class OrderEventRow(SQLModel, table=True):
             "order_events_positions",
             "broker",
             "follower_id",
-            "symbol",
+            "asset",
             text("sequence DESC"),
             postgresql_where=text("outcome IS NOT NULL"),
+        ),
+        Index(
+            "order_events_other_positions",
+            "broker",
+            "follower_id",
+            postgresql_where=text("outcome IS NOT NULL AND other_positions <> '{}'"),
         ),
         Index("order_events_by_fill", "broker", "sequence"),
         # A reader that follows the ledger asks for the events of each broker behind an id.
@@ -166,8 +173,10 @@ class OrderEventRow(SQLModel, table=True):
     cost: Decimal = columns.amount()
     fee: Decimal = columns.amount()
     fee_currency: str = columns.text()
+    asset: str = columns.text()
     position_after: Decimal = columns.amount()
     carried_exit_after: Decimal = columns.amount()
+    other_positions: dict[str, Any] = columns.document()
     claimed_at: datetime | None = columns.optional_moment()
     submitted_at: datetime | None = columns.optional_moment()
     accepted_at: datetime | None = columns.optional_moment()
@@ -191,13 +200,13 @@ class AccountSnapshotRow(SQLModel, table=True):
 
 
 class PositionAdjustmentRow(SQLModel, table=True):
-    """A repair that lowered a copied position to what the account held, with actor and reason. In base currency."""
+    """A repair that lowered a copied position to what the account held, with actor and reason."""
 
     __tablename__: ClassVar[str] = "position_adjustments"
 
     broker: str = columns.text(key=True)
     follower_id: FollowerId = columns.text(key=True)
-    symbol: Symbol = columns.symbol(key=True)
+    asset: str = columns.text(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     occurred_at: datetime = columns.moment(key=True)
     quantity_before: Decimal = columns.amount()

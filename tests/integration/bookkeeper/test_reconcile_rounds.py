@@ -248,5 +248,5 @@ async def test_the_ledger_tells_which_orders_are_copies(bench: WorkerBench, engi
     [record] = Targets(engine).copies(Broker.KRAKEN, [ours, "0" * 32]).values()
     assert (record.copy_order_id, record.follower_id, record.outcome) == (ours, "alice", "copied")
     assert Targets(engine).copies(Broker.OKX, [ours]) == {}
-    assert [target.symbol for target in Targets(engine).of(Broker.KRAKEN, ["alice", "bob"])] == ["BTC/USD"]
+    assert [target.asset for target in Targets(engine).of(Broker.KRAKEN, ["alice", "bob"])] == ["BTC"]
     assert Targets(engine).of(Broker.KRAKEN, ["bob"]) == []

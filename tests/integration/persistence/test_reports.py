@@ -142,7 +142,7 @@ def test_positions_are_those_after_the_newest_fill(reports: Reports, engine: Eng
     [alice] = reports.positions(KRAKEN)
     assert (alice.follower_id, alice.quantity) == ("alice", Decimal("0.003"))
     assert {line.follower_id for line in reports.positions(KRAKEN, closed=True)} == {"alice", "carol", "dave"}
-    assert reports.positions(symbol="ETH/USD") == []
+    assert reports.positions(asset="ETH") == []
 
 
 def test_followers_show_how_their_fills_ended(reports: Reports) -> None:
