@@ -96,7 +96,7 @@ SWAP: dict[str, Any] = {"symbol": "ETH/BTC", "side": Side.BUY, "reference_price"
 
 
 def test_a_purchase_that_is_paid_with_a_coin_spends_the_share_of_the_copied_coin() -> None:
-    """Of 0.01 copied BTC, 0.002 are due already and half of the rest: 0.006 BTC pay for the limit price and the fee."""
+    """0.002 of 0.01 copied BTC are due already, and half of the rest: 0.006 BTC pay for the limit price and the fee."""
     result = size(fraction="0.5", **SWAP)
     assert result == Sendable(Decimal("0.1189"), Decimal("0.006"))
     assert result.quantity * Decimal("0.05025") * (1 + FEE) <= Decimal("0.006")
