@@ -44,7 +44,7 @@ class SkipReason(StrEnum):
     MARKET_CLOSED = "market_closed"
     """The market of the symbol was closed when the open was to be sent."""
     EXIT_FOLLOWED = "exit_followed"
-    """An exit of the symbol arrived while the open waited at the broker, so the open was canceled without a fill.
+    """An exit of the asset arrived while the open waited at the broker, so the open was canceled without a fill.
 
     Or Redis lost how the open ended, and no order was found at the broker. The exit may have been executed already.
     """

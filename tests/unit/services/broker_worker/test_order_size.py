@@ -50,6 +50,13 @@ def test_an_open_that_the_cash_does_not_pay_for_is_not_sent() -> None:
     )
 
 
+def test_a_follower_without_the_currency_that_pays_is_told_which_one_is_missing() -> None:
+    """The master paid with euros, and the follower has dollars only."""
+    result = size(free="0", symbol="BTC/EUR", instrument={"symbol": "BTC/EUR", "quote": "EUR"})
+    assert isinstance(result, Unsendable)
+    assert (result.reason, result.message[:13]) == (SkipReason.NO_QUOTE_CASH, "0 EUR is free")
+
+
 def test_an_open_whose_limit_is_below_one_tick_is_not_sent() -> None:
     """A broker would refuse the price 0."""
     result = size(instrument={"price_tick": "100000"})

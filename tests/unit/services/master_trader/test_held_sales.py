@@ -109,3 +109,15 @@ def test_a_sale_of_nearly_all_waits_for_the_fee_of_its_purchase() -> None:
     for sold, held in (("0.9974", ["T2"]), ("1", []), ("0.5", [])):
         master = Master({"USD": "1000"})
         assert master.holds(bought, fill(2, Side.SELL, sold, "100"), unsure={"BTC"}) == held
+
+
+def test_a_purchase_that_is_paid_with_a_coin_waits_as_a_sale_of_that_coin_does() -> None:
+    """Within the traded position it is published at once. Beyond it, the fills of both coins wait, and others do not."""
+    swap = fill(1, Side.BUY, "10", "0.05", symbol="ETH/BTC")
+    assert Master({"USD": "0", "BTC": "1"}, {"BTC": "1"}).holds(swap) == []
+    later = (
+        fill(2, Side.SELL, "10", "2500", symbol="ETH/USD"),
+        fill(3, Side.SELL, "0.1", "50000"),
+        fill(4, Side.BUY, "1", "100", symbol="SOL/USD"),
+    )
+    assert Master({"USD": "0", "BTC": "1"}, {"BTC": "0.2"}).holds(swap, *later) == ["T1", "T2", "T3"]
