@@ -105,7 +105,7 @@ POSITIONS: Final = {
         {
             "broker": "kraken",
             "follower_id": "alice",
-            "symbol": "BTC/USD",
+            "asset": "BTC",
             "quantity": "0.001",
             "carried_exit": "0",
             "sequence": 12,
@@ -132,7 +132,7 @@ ACCOUNTS: Final = {
                 "taken_at": "2026-11-30T09:58:00Z",
                 "stale": False,
             },
-            "open_positions": [{"symbol": "BTC/USD", "quantity": "0.001"}],
+            "open_positions": [{"asset": "BTC", "quantity": "0.001"}],
             "last_updated": "2026-11-30T09:58:00Z",
             "failed_reads": 0,
             "error": None,
@@ -174,7 +174,7 @@ RECONCILIATION: Final = {
             "drifts": [
                 {
                     "follower_id": "alice",
-                    "symbol": "BTC/USD",
+                    "asset": "BTC",
                     "cause": "manual_sale",
                     "target": "0.001",
                     "real": "0",

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Final, Generic, TypeVar
 from fastapi import Query
 from pydantic import BaseModel, ConfigDict, Field
 
-from services.api.parameters import BROKER_FORM, FOLLOWER_FORM, SYMBOL_FORM
+from services.api.parameters import ASSET_FORM, BROKER_FORM, FOLLOWER_FORM
 from shared.queries.accounts import AccountPageKey
 from shared.queries.pages import FillKey, FollowerKey, OrderKey, Page, PageKey, PositionKey
 
@@ -25,7 +25,7 @@ _FORMS: Final = {
     "sequence": "[0-9]{1,17}",
     "broker": BROKER_FORM,
     "follower_id": FOLLOWER_FORM,
-    "symbol": SYMBOL_FORM,
+    "asset": ASSET_FORM,
 }
 
 

@@ -157,9 +157,9 @@ def _named(drift: Drift) -> _Name:
 
     The target is part of it. So a follower that has traded since is not confirmed, but compared in the next round.
     """
-    return drift.follower_id, drift.symbol, drift.cause.value, drift.broker_order_id, drift.target
+    return drift.follower_id, drift.asset, drift.cause.value, drift.broker_order_id, drift.target
 
 
 def _words(drift: Drift) -> str:
     amount = f" {plain(drift.drift)}" if drift.drift else ""
-    return f"{drift.symbol} {drift.cause.replace('_', ' ')}{amount}: {drift.detail}"
+    return f"{drift.asset} {drift.cause.replace('_', ' ')}{amount}: {drift.detail}"

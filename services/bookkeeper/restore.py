@@ -210,10 +210,10 @@ class Restore:
         carries = await asyncio.to_thread(self._copies.carries)
         positions = await asyncio.to_thread(lambda: list(self._copies.positions()))
         commands: list[Command] = [
-            ("HSET", keys.carries, carry_field(owed.follower_id, owed.symbol), plain(owed.quantity)) for owed in carries
+            ("HSET", keys.carries, carry_field(owed.follower_id, owed.asset), plain(owed.quantity)) for owed in carries
         ]
         commands += [
-            ("HSET", keys.positions(held.follower_id), held.symbol, held.position.model_dump_json())
+            ("HSET", keys.positions(held.follower_id), held.asset, held.position.model_dump_json())
             for held in positions
         ]
         await self._write_many(commands)

@@ -176,33 +176,33 @@ class ReconciliationResponder:
 
     async def _repair(self, request: ReconciliationRequest, claim: Claim, reading: AccountReading) -> AccountReading:
         copied = dict(reading.copied)
-        real = covered({symbol: position.quantity for symbol, position in copied.items()}, reading.total)
+        real = covered({asset: position.quantity for asset, position in copied.items()}, reading.total)
         adjusted: list[str] = []
         for repair in request.repairs:
-            before = copied.get(repair.symbol)
-            if before is None or before.quantity != repair.quantity or real[repair.symbol] >= before.quantity:
+            before = copied.get(repair.asset)
+            if before is None or before.quantity != repair.quantity or real[repair.asset] >= before.quantity:
                 continue
-            quantity = real[repair.symbol]
+            quantity = real[repair.asset]
             if repair.real not in (None, quantity):
                 continue  # the drift has changed since this repair was requested
             after = CopiedPosition(quantity=quantity, carried_exit=min(before.carried_exit, quantity))
             event = PositionAdjusted(
                 broker=self.keys.broker,
                 follower_id=request.follower_id,
-                symbol=repair.symbol,
+                asset=repair.asset,
                 sequence=repair.sequence,
                 quantity_before=before.quantity,
                 carried_exit_before=before.carried_exit,
                 quantity_after=after.quantity,
                 carried_exit_after=after.carried_exit,
-                real_quantity=reading.total.get(repair.symbol.base, ZERO),
+                real_quantity=reading.total.get(repair.asset, ZERO),
                 actor=request.actor,
                 reason=repair.reason,
                 occurred_at=datetime.now(UTC),
             )
-            if not await self.mailboxes.adjust(claim, repair.symbol, after, event.model_dump_json().encode()):
+            if not await self.mailboxes.adjust(claim, repair.asset, after, event.model_dump_json().encode()):
                 break
-            log.warning("copied position lowered", follower=request.follower_id, symbol=repair.symbol)
-            copied[repair.symbol] = after
-            adjusted.append(repair.symbol)
+            log.warning("copied position lowered", follower=request.follower_id, asset=repair.asset)
+            copied[repair.asset] = after
+            adjusted.append(repair.asset)
         return reading.model_copy(update={"copied": copied, "adjusted": tuple(adjusted)})

@@ -99,7 +99,7 @@ class Execution(Generic[E]):
     broker_clock: Callable[[], datetime]
     """The present by the broker's clock, because the broker's clock timed the master's execution."""
     exit_follows: Callable[[], Awaitable[bool]]
-    """Whether an exit of the same symbol waits behind the order."""
+    """Whether an exit of what the order buys waits behind it."""
     stop_gate: StopGate
     key_refused: KeyRefused | None = None
     """The refusal of the key that ended this run."""

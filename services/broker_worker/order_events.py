@@ -1,5 +1,6 @@
 """Builds the events that report to the ledger what became of a copy order."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, Generic, TypeVar
@@ -19,7 +20,8 @@ class Settled(Generic[E]):
     """The order is final. The caller passes the fields to `Mailboxes.settle`."""
 
     event: E
-    position: CopiedPosition
+    positions: Mapping[str, CopiedPosition]
+    """By asset, the copied positions that the order moved."""
 
 
 def order_event(
@@ -29,6 +31,7 @@ def order_event(
     *,
     claimed_at: datetime,
     position: CopiedPosition,
+    other_positions: Mapping[str, CopiedPosition] | None = None,
     submission: Submission | None = None,
     accepted_at: datetime | None = None,
     report: OrderReport | None = None,
@@ -36,7 +39,11 @@ def order_event(
     reason: SkipReason | FailReason | None = None,
     message: str = "",
 ) -> OrderEvent:
-    """Build an event from what is known. `position` is the copied position after this change."""
+    """Build an event from what is known.
+
+    `position` is the copied position in the order's asset after this change. `other_positions` are those that it moved,
+    too, by asset.
+    """
     return OrderEvent(
         broker=order.broker,
         copy_order_id=order.id,
@@ -48,8 +55,10 @@ def order_event(
         outcome=outcome,
         reason=reason,
         message=message,
+        asset=order.asset,
         position_after=position.quantity,
         carried_exit_after=position.carried_exit,
+        other_positions=dict(other_positions or {}),
         claimed_at=claimed_at,
         accepted_at=accepted_at,
         occurred_at=occurred_at,

@@ -1,6 +1,6 @@
 """Keeps what is known of the copy order that a worker carries out, records each change, and concludes the order.
 
-The amounts are in base currency.
+Amounts of orders are in base currency, and positions are of assets.
 """
 
 from collections.abc import Mapping
@@ -17,7 +17,8 @@ from services.broker_worker.recorded_progress import RecordedProgress
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ZERO, plain
-from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.copying.asset_moves import AssetTrade
+from shared.domain.copying.copy_order import NO_POSITION, CopiedPosition, CopyOrder
 from shared.domain.copying.order_machine import ImpossibleMove, OrderMachine
 from shared.domain.copying.order_state import (
     CopyOrderState,
@@ -29,7 +30,7 @@ from shared.domain.copying.order_state import (
 )
 from shared.domain.copying.planned import LookOnly
 from shared.domain.copying.reasons import FailReason, SkipReason
-from shared.domain.copying.settle import settled_position
+from shared.domain.copying.settle import ExitDebt, settled_positions
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.fill import Side
 from shared.domain.instrument import TimeInForce
@@ -44,15 +45,21 @@ class OrderProgress(RecordedProgress):
     """One copy order while this worker holds the follower's claim."""
 
     order: CopyOrder
-    position: CopiedPosition
+    positions: Mapping[str, CopiedPosition]
+    """The follower's copied positions by asset."""
     purse: Purse
     short_of: Decimal | None = None
     """The quantity that the order should have had, if the account had less."""
 
     @property
     def is_open(self) -> bool:
-        """Whether the order raises the copied position."""
+        """Whether the limits of an open apply. They apply to a purchase that is paid with a coin, too."""
         return self.order.side is Side.BUY
+
+    @property
+    def position(self) -> CopiedPosition:
+        """The copied position in the asset that the order opens or closes."""
+        return self.positions.get(self.order.asset, NO_POSITION)
 
     def machine(self, validity: timedelta, lookup_margin: timedelta) -> OrderMachine:
         """The machine that decides the steps of this order."""
@@ -108,10 +115,10 @@ class OrderProgress(RecordedProgress):
         return size
 
     def _facts(self) -> RecordFacts:
-        return RecordFacts(self.order.id, self.claimed_at, self.is_open, self.size().exit_due)
+        return RecordFacts(self.order.id, self.claimed_at, self.order.side is Side.SELL, self.size().exit_due)
 
     def _exit_due(self, ordered: Decimal = ZERO) -> Decimal:
-        """What an exit should sell, together with what earlier exits carried. 0 for an open.
+        """How much of its asset an exit should sell or spend, with what earlier exits carried. 0 for an open.
 
         A replayed order has no recorded submission. Its size is computed from the copied position, which no later
         order has changed yet.
@@ -137,9 +144,9 @@ class OrderProgress(RecordedProgress):
             case Unsized():
                 return self._unsized(self.size())
             case NotOpened(reason, message):
-                return self._settled(
-                    OrderState.NOT_SENT, Outcome.SKIPPED, self.position, reason=reason, message=message
-                )
+                # The open's part that is an exit of the coin that pays is still to be sold.
+                position = self._with_debt(self._exit_due())
+                return self._settled(OrderState.NOT_SENT, Outcome.SKIPPED, position, reason=reason, message=message)
             case OrderRefused(reason, message):
                 return self._failed(reason, message, self._exit_due())
             case Ended(report, accepted_at):
@@ -154,23 +161,26 @@ class OrderProgress(RecordedProgress):
             if reason is not None:
                 return self._unfilled(reason, report)
             return self._failed(FailReason.CANCELED, report.reason, exit_due, report)
-        position = settled_position(
-            self.position,
-            self.order.side,
-            report.filled_quantity,
-            report.fee if report.fee_currency == self.instrument.base else ZERO,
-            exit_due,
-            self.instrument,
-            # The order was planned again only to be looked up. The order that was found had bought the carried quantity
-            # too, but the new plan did not know that and still carries it.
-            self.order.carried if isinstance(self.order.plan, LookOnly) else ZERO,
+        order, lot = self.order, self.instrument.lot
+        trade = AssetTrade(
+            order.symbol, order.side, report.filled_quantity, report.cost, report.fee, report.fee_currency
         )
+        # The order was planned again only to be looked up. The order that was found had bought the carried quantity
+        # too, but the new plan did not know that and still carries it.
+        is_owed_again = isinstance(order.plan, LookOnly) and not order.is_paid_with_coin
+        debt = ExitDebt(
+            exit_due,
+            dust=lot * order.reference_price if order.is_paid_with_coin else lot,
+            still_owed=order.carried if is_owed_again else ZERO,
+        )
+        after = settled_positions(self.positions, trade, debt)
+        position = after.pop(order.asset, self.position)
         message = "" if self.short_of is None else f"the account had too little for {plain(self.short_of)}"
         if self.order.side is Side.BUY and report.limit_price is not None and report.filled_quantity < report.quantity:
             message = (
                 f"{plain(report.filled_quantity)} of {plain(report.quantity)} at {plain(report.limit_price)} or below"
             )
-        return self._settled(OrderState.FILLED, Outcome.COPIED, position, report=report, message=message)
+        return self._settled(OrderState.FILLED, Outcome.COPIED, position, others=after, report=report, message=message)
 
     def _unfilled_reason(self, report: OrderReport) -> SkipReason | None:
         """Why an open ended without a fill, if its limits are the reason. Otherwise, the broker ended the order."""
@@ -183,8 +193,9 @@ class OrderProgress(RecordedProgress):
     def _unfilled(self, reason: SkipReason, report: OrderReport) -> Settled[OrderEvent]:
         message = f"nothing at {plain(report.limit_price or ZERO)} or below"
         message += f" ({report.reason})" if report.reason else ""
+        position = self._with_debt(self._exit_due())
         return self._settled(
-            OrderState.UNFILLED, Outcome.SKIPPED, self.position, reason=reason, message=message, report=report
+            OrderState.UNFILLED, Outcome.SKIPPED, position, reason=reason, message=message, report=report
         )
 
     def _unsized(self, size: OrderSize) -> Settled[OrderEvent]:
@@ -196,12 +207,15 @@ class OrderProgress(RecordedProgress):
     def _failed(
         self, reason: FailReason, message: str, exit_due: Decimal, report: OrderReport | None = None
     ) -> Settled[OrderEvent]:
-        # What a failed exit should have sold is still to be sold, so the next exit includes it.
-        carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
-        position = CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
+        position = self._with_debt(exit_due)
         return self._settled(
             OrderState.REJECTED, Outcome.FAILED, position, reason=reason, message=message, report=report
         )
+
+    def _with_debt(self, exit_due: Decimal) -> CopiedPosition:
+        """The position when nothing was executed. What an exit should have sold is included in the next exit."""
+        carried = min(max(exit_due, self.position.carried_exit), self.position.quantity)
+        return CopiedPosition(quantity=self.position.quantity, carried_exit=carried)
 
     def _settled(
         self,
@@ -209,6 +223,7 @@ class OrderProgress(RecordedProgress):
         outcome: Outcome,
         position: CopiedPosition,
         *,
+        others: Mapping[str, CopiedPosition] | None = None,
         reason: SkipReason | FailReason | None = None,
         message: str = "",
         report: OrderReport | None = None,
@@ -219,6 +234,7 @@ class OrderProgress(RecordedProgress):
             datetime.now(UTC),
             claimed_at=self.claimed_at,
             position=position,
+            other_positions=others,
             submission=self.submission,
             accepted_at=self.accepted_at,
             report=report,
@@ -226,4 +242,4 @@ class OrderProgress(RecordedProgress):
             reason=reason,
             message=message,
         )
-        return Settled(event, position)
+        return Settled(event, {**(others or {}), self.order.asset: position})

@@ -4,7 +4,6 @@ from datetime import datetime
 from decimal import Decimal
 from typing import NamedTuple
 
-from shared.domain.amounts import ZERO
 from shared.domain.copying.order_state import Accepted, Attempt, CopyOrderState, Prepared, Submitting, Unknown
 from shared.domain.events import OrderState
 from shared.domain.identity import BrokerOrderId, CopyOrderId
@@ -24,13 +23,13 @@ class RecordFacts(NamedTuple):
 
     copy_order_id: CopyOrderId
     claimed_at: datetime
-    is_open: bool
+    is_sale: bool
     exit_due: Decimal
-    """The quantity that an exit should sell, by the present position. 0 for an open."""
+    """How much of its asset an exit should sell or spend, by the present position. 0 for an open."""
 
     def due_of_found(self, ordered: Decimal) -> Decimal:
         """What an exit should sell whose order was found without a record of its attempt."""
-        return ZERO if self.is_open else max(self.exit_due, ordered)
+        return max(self.exit_due, ordered) if self.is_sale else self.exit_due
 
 
 def recorded_state(submission: Submission | None, *, is_replayed: bool) -> CopyOrderState:

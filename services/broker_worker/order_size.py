@@ -11,9 +11,9 @@ from typing import NamedTuple
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ONE, ZERO, plain
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
-from shared.domain.copying.free_cash import cut_open, is_worth_opening
+from shared.domain.copying.free_cash import affordable, cut_open, is_worth_opening
 from shared.domain.copying.open_limits import OpenLimits
-from shared.domain.copying.plan import exit_quantity
+from shared.domain.copying.plan import exit_due, exit_quantity
 from shared.domain.copying.planned import LookOnly, PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.fill import Side
@@ -34,7 +34,7 @@ class Sendable(NamedTuple):
 
     quantity: Decimal
     exit_due: Decimal = ZERO
-    """The quantity that an exit is to sell, including what was carried; 0 for an open."""
+    """The quantity of its asset that an exit is to sell or spend, including what was carried; 0 for an open."""
 
 
 class Unsendable(NamedTuple):
@@ -54,13 +54,18 @@ OrderSize = Sendable | Unsendable
 def order_size(
     order: CopyOrder, position: CopiedPosition, instrument: Instrument, purse: Purse, limits: OpenLimits
 ) -> OrderSize:
-    """Return the size of an open that the free cash pays for, or of an exit that the position allows."""
+    """Return the size of an open that the free cash pays for, or of an exit that the position allows.
+
+    `position` is the copied position in the order's asset. For a purchase that is paid with a coin, this is the coin.
+    """
     try:
         match order.plan:
             case LookOnly():
                 return Unsendable(SkipReason.NOT_REPEATED, position.carried_exit)
             case PlannedOpen(quantity):
                 return _open_size(order, quantity, position, instrument, purse, limits)
+            case PlannedExit(fraction) if order.side is Side.BUY:
+                return _spending_size(order, exit_due(fraction, position), instrument, purse, limits)
             case PlannedExit(fraction):
                 planned = exit_quantity(fraction, position, instrument, order.reference_price)
     except ArithmeticError as error:
@@ -91,6 +96,24 @@ def _open_size(
         why = f"{free}, which pays for {plain(quantity)} of {plain(wanted)} {instrument.base}"
         return Unsendable(SkipReason.NO_QUOTE_CASH, position.carried_exit, why)
     return Sendable(quantity)
+
+
+def _spending_size(
+    order: CopyOrder, due: Decimal, instrument: Instrument, purse: Purse, limits: OpenLimits
+) -> OrderSize:
+    """Return how much `due` of the copied coin buys at the price limit, so that no coin of the follower's own is spent."""
+    if not due:
+        return Unsendable(SkipReason.NO_POSITION, ZERO)
+    limit_price = limits.highest_price(instrument, order.reference_price)
+    if not limit_price:
+        why = f"the price limit is below one tick ({plain(instrument.price_tick)} {instrument.quote})"
+        return Unsendable(SkipReason.PRICE_LIMIT, due, why, exit_due=due)
+    most = affordable(instrument, due, limit_price, purse.cash_fee)
+    quantity = cut_open(most, instrument, purse.free_quote, limit_price, purse.cash_fee)
+    if not instrument.is_orderable(quantity, order.reference_price):
+        why = f"{plain(due)} {instrument.quote} of the copied position pays for {plain(quantity)} {instrument.base}"
+        return Unsendable(SkipReason.BELOW_MINIMUM, due, why, exit_due=due)
+    return Sendable(quantity, due)
 
 
 def smaller_size(

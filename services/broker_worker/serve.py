@@ -23,15 +23,14 @@ from shared.brokers.errors import BrokerError, KeyRefused, RateLimited, Throttle
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import profile_of
 from shared.domain.accounts.credentials import Credentials
-from shared.domain.amounts import ZERO
-from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
+from shared.domain.cash import may_close
+from shared.domain.copying.copy_order import NO_POSITION, CopiedPosition, CopyOrder
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed, SendChecked
 from shared.domain.copying.order_steps import Wait
 from shared.domain.copying.planned import PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
-from shared.domain.fill import Side
 from shared.domain.identity import master_of_mailbox
 from shared.domain.stop import holds_back
 from shared.messaging.alerts import AlertKind, Alerts
@@ -39,7 +38,6 @@ from shared.messaging.keys import BrokerKeys
 from shared.messaging.mailboxes import Claim, ClaimedFollower, Mailboxes, NextHead, Submission
 from shared.messaging.refused_keys import RefusedKeys
 
-NO_POSITION = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 UNREADABLE_RETRY_SECONDS = 60.0
 UNLISTED_RETRY_SECONDS = 5.0
 UNLISTED_AFTER = timedelta(seconds=60)
@@ -99,8 +97,7 @@ class Serving:
                 await self._alerts.sound(AlertKind.UNREADABLE_MAIL, claim.follower_id, str(error))
                 await self._release(claimed, access, positions, ready_in_seconds=UNREADABLE_RETRY_SECONDS)
                 return
-            position = positions.get(order.symbol, NO_POSITION)
-            result = await self._carry_out(order, claim, submission, position, access)
+            result = await self._carry_out(order, claim, submission, positions, access)
             if isinstance(result, Wait):
                 what = f"{order.side} {order.symbol}, fill {order.sequence}, order {order.id}"
                 await self._waits.note(claim.follower_id, order.id, what, result)
@@ -133,10 +130,11 @@ class Serving:
         order: CopyOrder,
         claim: Claim,
         submission: Submission | None,
-        position: CopiedPosition,
+        positions: Mapping[str, CopiedPosition],
         access: Access | None,
     ) -> Settled[OrderEvent] | Wait:
         now = datetime.now(UTC)
+        position = positions.get(order.asset, NO_POSITION)
         if access is None:
             if submission is not None or order.replayed:  # without the key, its outcome cannot be looked up
                 since = submission.submitted_at if submission else order.decided_at
@@ -154,7 +152,7 @@ class Serving:
             claim=claim,
             claimed_at=submission.claimed_at if submission else now,
             submission=submission,
-            position=position,
+            positions=positions,
             instrument=instrument,
             mailboxes=self.mailboxes,
             purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
@@ -195,13 +193,13 @@ class Serving:
         return Resumed()
 
     async def _exit_follows(self, order: CopyOrder) -> bool:
-        """Whether an exit of the same symbol waits behind the order, which is the head of its mailbox."""
+        """Whether an exit of the asset that the order buys waits behind it. The order is the head of its mailbox."""
         for text in await self.redis.lrange(self.keys.mailbox(order.follower_id), 1, -1):
             try:
                 behind = CopyOrder.model_validate_json(text)
             except ValueError:  # reported when it is the head
                 continue
-            if behind.symbol == order.symbol and behind.side is Side.SELL:
+            if behind.asset == order.symbol.base and may_close(behind.symbol, behind.side):
                 return True
         return False
 
@@ -260,8 +258,7 @@ class Serving:
             claim,
             order.id,
             settled.event.model_dump_json().encode(),
-            order.symbol,
-            settled.position,
+            settled.positions,
             refresh_in_ms,
         )
 
@@ -327,4 +324,4 @@ def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason:
         outcome=Outcome.SKIPPED,
         reason=reason,
     )
-    return Settled(event, position)
+    return Settled(event, {order.asset: position})

@@ -12,7 +12,7 @@ from services.broker_worker.carry_out import Execution
 from services.broker_worker.listing import Listing
 from services.broker_worker.order_events import Settled, strategy_event
 from services.broker_worker.stop_gate import StopGate
-from services.broker_worker.strategy_progress import NO_COPIES, StrategyProgress
+from services.broker_worker.strategy_progress import StrategyProgress
 from services.broker_worker.wait_notes import WaitNotes
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import profile_of
@@ -78,7 +78,7 @@ class StrategyServing:
                 await self._alerts.clear(AlertKind.UNKNOWN_ORDER, claim.follower_id)
             await self._waits.end(claim.follower_id, order.decided_at)
             event = result.event.model_dump_json().encode()
-            reached = await self.mailboxes.settle(claim, order.id, event, order.symbol, NO_COPIES, None)
+            reached = await self.mailboxes.settle(claim, order.id, event, result.positions, None)
             head, submission = reached.head, None
             if head and self.stopping.is_set():
                 await self.mailboxes.release(claim)
@@ -139,7 +139,7 @@ class StrategyServing:
             reason=SkipReason.UNSUPPORTED_SYMBOL,
             message=why,
         )
-        return Settled(event, NO_COPIES)
+        return Settled(event, {})
 
     def _known_before(self, progress: StrategyProgress, refused: RefusedKey | None) -> Observation:
         """What is known before the broker is asked: a key that was refused a moment ago is not tried."""

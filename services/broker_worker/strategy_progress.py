@@ -14,7 +14,6 @@ from services.broker_worker.recorded_progress import RecordedProgress
 from shared.brokers.port.orders import LimitOrder, MarketOrder, OrderRequest
 from shared.domain.accounts.equity import Balance
 from shared.domain.amounts import ONE, ZERO, plain
-from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.free_cash import cut_open
 from shared.domain.copying.order_machine import ImpossibleMove, OrderMachine
 from shared.domain.copying.order_state import CopyOrderState, Ended, NotOpened, OrderRefused, Unsized, Verdict
@@ -26,7 +25,6 @@ from shared.domain.strategy.execution.orders import StrategyOrder
 from shared.domain.strategy.execution.results import ExecutionPurpose
 from shared.messaging.mailboxes import Submission
 
-NO_COPIES = CopiedPosition(quantity=ZERO, carried_exit=ZERO)
 """A master account has no copied positions."""
 
 
@@ -123,7 +121,7 @@ class StrategyProgress(RecordedProgress):
         return self._settled(OrderState.UNFILLED, StrategyOutcome.UNFILLED, why, message, report)
 
     def _facts(self) -> RecordFacts:
-        return RecordFacts(self.order.id, self.claimed_at, is_open=True, exit_due=ZERO)
+        return RecordFacts(self.order.id, self.claimed_at, is_sale=False, exit_due=ZERO)
 
     def _event(self, state: OrderState, submission: Submission, message: str) -> bytes:
         event = strategy_event(
@@ -157,4 +155,4 @@ class StrategyProgress(RecordedProgress):
             reason=reason,
             message=message,
         )
-        return Settled(event, NO_COPIES)
+        return Settled(event, {})

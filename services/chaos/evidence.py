@@ -28,7 +28,6 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
-from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.persistence.database import transaction
 from shared.persistence.followers.store import FollowerStore
@@ -101,10 +100,19 @@ async def collect_evidence(
         dead_letters=int(await redis.xlen(keys.dead_letters)) + int(await redis.xlen(keys.event_dead_letters)),
         nonces=await asyncio.to_thread(_nonces, journal),
         highest_prices=_highest_prices(ledger_fills, instruments, limits),
-        lots={each.symbol: each.lot * profile_of(broker).fee_doubt_lots for each in instruments},
+        lots=_lots(instruments, profile_of(broker).fee_doubt_lots),
         special=special,
         own_coins_sold={} if accounts is None else own_coins_sold(accounts.coins_before, fills, held_now, doubt),
     )
+
+
+def _lots(instruments: Sequence[Instrument], doubt: int) -> dict[str, Decimal]:
+    """By asset, the largest lot of its pairs, times `doubt`."""
+    lots: dict[str, Decimal] = {}
+    for each in instruments:
+        base = each.symbol.base
+        lots[base] = max(each.lot * doubt, lots.get(base, each.lot))
+    return lots
 
 
 def _highest_prices(
@@ -141,12 +149,12 @@ def _finals(engine: Engine, broker: Broker) -> dict[str, int]:
     return {row.copy_order_id: row.finals for row in rows}
 
 
-async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[FollowerId, Symbol], Decimal]:
-    found: dict[tuple[FollowerId, Symbol], Decimal] = {}
+async def _redis_positions(redis: Redis, keys: BrokerKeys) -> dict[tuple[FollowerId, str], Decimal]:
+    found: dict[tuple[FollowerId, str], Decimal] = {}
     async for key in redis.scan_iter(match=f"{keys.positions_prefix}*", count=1000):
-        for symbol, stored in (await redis.hgetall(key)).items():
+        for asset, stored in (await redis.hgetall(key)).items():
             position = CopiedPosition.model_validate_json(stored)
-            found[FollowerId(_name(key, keys.positions_prefix)), Symbol.parse(_text(symbol))] = position.quantity
+            found[FollowerId(_name(key, keys.positions_prefix)), _text(asset)] = position.quantity
     return found
 
 

@@ -7,11 +7,12 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from services.demo.audit import BrokerOrder
+from services.demo.broker_log import move
 from services.demo.right_copies import SpecialResult
 from shared.domain.amounts import ZERO
+from shared.domain.cash import is_cash
 from shared.domain.copying.reasons import FailReason
 from shared.domain.identity import FollowerId
-from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, PositionLine
 
 SHOWN = 5
@@ -33,14 +34,15 @@ class Evidence(NamedTuple):
     orders: Sequence[BrokerOrder]
     """Orders of followers, in the order in which the broker accepted them."""
     positions: Sequence[PositionLine]
-    redis_positions: Mapping[tuple[FollowerId, Symbol], Decimal]
+    redis_positions: Mapping[tuple[FollowerId, str], Decimal]
+    """By follower and asset."""
     mailboxes: Mapping[str, int]
     """By follower, the length of each mailbox that is not empty."""
     dead_letters: int
     nonces: Mapping[str, Sequence[int]]
     """By key, the accepted nonces in the order of acceptance."""
     lots: Mapping[str, Decimal]
-    """By symbol, the smallest difference that counts. Less cannot be sold, or cannot be distinguished."""
+    """By asset, the smallest difference that counts. Less cannot be sold, or cannot be distinguished."""
     highest_prices: Mapping[int, Decimal]
     """By fill, the highest price at which a follower may buy."""
     asleep: Sequence[str] = ()
@@ -153,20 +155,21 @@ def _quantities(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
 
 def _positions(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
     """Compare positions by the broker's log, the ledger and Redis. Less than a lot cannot be sold, so it is ignored."""
-    held: dict[tuple[FollowerId, Symbol], Decimal] = defaultdict(Decimal)
+    copied: dict[FollowerId, dict[str, Decimal]] = defaultdict(dict)
     for order in seen.orders:
         copy = ordered.get(order.client_order_id or "")
         if copy is not None:
-            sign = 1 if order.side == "buy" else -1
-            key = copy.follower_id, copy.symbol
-            held[key] += sign * order.filled - order.fee_in_base
-            if sign < 0 and abs(held[key]) < seen.lots[copy.symbol]:
-                held[key] = ZERO
-    booked = {(line.follower_id, line.symbol): line.quantity for line in seen.positions}
+            theirs = copied[copy.follower_id]
+            move(theirs, order, order.filled)
+            for asset, quantity in theirs.items():
+                is_rest = order.side == "sell" and asset == copy.symbol.base and quantity < seen.lots[asset]
+                theirs[asset] = ZERO if is_rest or is_cash(asset) else max(quantity, ZERO)
+    held = {(name, asset): quantity for name, theirs in copied.items() for asset, quantity in theirs.items()}
+    booked = {(line.follower_id, line.asset): line.quantity for line in seen.positions}
     wrong = []
     for key in held.keys() | booked.keys() | seen.redis_positions.keys():
-        by_log, by_ledger, by_redis = held[key], booked.get(key, ZERO), seen.redis_positions.get(key, ZERO)
-        if abs(by_log - by_ledger) >= seen.lots[key[1]] or by_ledger != by_redis:
+        by_log, by_ledger, by_redis = held.get(key, ZERO), booked.get(key, ZERO), seen.redis_positions.get(key, ZERO)
+        if abs(by_log - by_ledger) >= seen.lots.get(key[1], ZERO) or by_ledger != by_redis:
             wrong.append(f"{key[0]} {key[1]}: broker {by_log}, ledger {by_ledger}, redis {by_redis}")
     return wrong
 

@@ -100,7 +100,7 @@ def decide(
             orders.append(follower.follower_id)
             orders.append(order.model_dump_json())
         if planned.carried_after != carried_before:
-            carries.append(carry_field(follower.follower_id, fill.symbol))
+            carries.append(carry_field(follower.follower_id, fill.asset))
             carries.append(plain(planned.carried_after) if planned.carried_after else "")
     batch = _batch(fill, shard, instrument, now, decisions)
     return Delivery(event=batch.model_dump_json().encode(), orders=orders, carries=carries)

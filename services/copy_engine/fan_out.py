@@ -58,7 +58,7 @@ class FanOut:
             position_after = done(fill.sequence) if is_last else inside(fill.sequence, part[-1].follower_id)
             if fill.replayed:
                 part = await self._undecided(fill, part)
-            accounts, carried = await self._inputs.accounts_and_carries([f.follower_id for f in part], fill.symbol)
+            accounts, carried = await self._inputs.accounts_and_carries([f.follower_id for f in part], fill.asset)
             delivery = decide(
                 fill,
                 shard,

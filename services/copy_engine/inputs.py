@@ -78,16 +78,16 @@ class PlanningInputs:
         return self._parse_instrument(symbol, stored)
 
     async def accounts_and_carries(
-        self, follower_ids: Sequence[FollowerId], symbol: Symbol
+        self, follower_ids: Sequence[FollowerId], asset: str
     ) -> tuple[list[AccountSnapshot | None], list[bytes | None]]:
-        """Accounts at present prices (None: never read or unreadable) and carried opens (None: nothing carried), in the
+        """Accounts at present prices (None: never read or unreadable) and carried opens of the asset (None: none), in the
         order of the ids.
         """
         if not follower_ids:
             return [], []
         async with self._redis.pipeline(transaction=False) as pipeline:
             pipeline.hmget(self._keys.account_summaries, list(follower_ids))
-            pipeline.hmget(self._keys.carries, [carry_field(follower_id, symbol) for follower_id in follower_ids])
+            pipeline.hmget(self._keys.carries, [carry_field(follower_id, asset) for follower_id in follower_ids])
             stored, carried = await pipeline.execute()
         summaries = {
             follower_id: summary

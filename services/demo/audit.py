@@ -169,7 +169,7 @@ def _positions(
     worst = ZERO
     for fill in sorted(fills, key=lambda each: each.sequence):
         for copy in by_fill[fill.sequence]:
-            key = copy.follower_id, fill.symbol
+            key = copy.follower_id, fill.symbol.base
             order = by_id.get(copy.copy_order_id)
             filled, fee = _filled(order), order.fee_in_base if order else ZERO
             if fill.side == "buy":

@@ -105,8 +105,8 @@ class _Account:
         self._held = dict(held)
         self._conditions = conditions
         self._doubt_lots = doubt_lots
-        self._copied: dict[Symbol, Decimal] = defaultdict(Decimal)
-        self._owed: dict[Symbol, Decimal] = defaultdict(Decimal)
+        self._copied: dict[str, Decimal] = defaultdict(Decimal)
+        self._owed: dict[str, Decimal] = defaultdict(Decimal)
         self._values: list[tuple[datetime, Decimal]] = []
         """What the account was worth at each fill."""
         self._has_sold = False
@@ -128,7 +128,7 @@ class _Account:
         ordered = sum((order.quantity for order in orders), ZERO)
         self._apply(fill, orders, instrument)
         if fill.side == "buy" and end in (COPIED, SkipReason.BELOW_MINIMUM):
-            self._owed[fill.symbol] = ZERO if end == COPIED else right.wanted
+            self._owed[fill.symbol.base] = ZERO if end == COPIED else right.wanted
         wrong = _difference(right, end, ordered) or self._unsold(fill, end, instrument)
         self.result.ends[end] += 1
         self.result.right += not wrong
@@ -140,7 +140,7 @@ class _Account:
         if self._special.never is not None:
             return _Right(frozenset({self._special.never.value}))
         share = fill.quantity * moment.value(self._held) / moment.master_equity
-        wanted = self._owed[fill.symbol] + share
+        wanted = self._owed[fill.symbol.base] + share
         cash = self._held.get(fill.symbol.quote, ZERO) / fill.price
         size = min(wanted, cash)
         if instrument.maximum_quantity is not None:
@@ -170,8 +170,8 @@ class _Account:
 
     def _right_exit(self, fill: FillReport, instrument: Instrument) -> _Right:
         """The share of what was copied that the master sold of its own. Coins of its own do not count."""
-        held = self._copied[fill.symbol]
-        self._owed[fill.symbol] *= ONE - fill.fraction_closed
+        held = self._copied[fill.symbol.base]
+        self._owed[fill.symbol.base] *= ONE - fill.fraction_closed
         if held <= self._doubt(instrument) or not fill.fraction_closed:
             dust = {SkipReason.BELOW_MINIMUM.value} if held else set()
             return _Right(frozenset({SkipReason.NO_POSITION.value, *dust}))
@@ -212,13 +212,15 @@ class _Account:
         for order in orders:
             move(self._held, order, order.filled)
             self._has_sold |= order.side == "sell" and order.filled > ZERO
-            self._copied[order.symbol] += (order.filled if order.side == "buy" else -order.filled) - order.fee_in_base
-        if fill.fraction_closed == ONE and self._copied[fill.symbol] <= self._doubt(instrument):
-            self._copied[fill.symbol] = ZERO  # less than a lot cannot be sold
+            move(self._copied, order, order.filled)
+            # What was not copied cannot be lowered: a fee in a third asset takes coins of the follower's own.
+            self._copied |= {asset: max(quantity, ZERO) for asset, quantity in self._copied.items()}
+        if fill.fraction_closed == ONE and self._copied[fill.symbol.base] <= self._doubt(instrument):
+            self._copied[fill.symbol.base] = ZERO  # less than a lot cannot be sold
 
     def _unsold(self, fill: FillReport, end: str, instrument: Instrument) -> str:
         """What a full close has left although it could be sold; "" for nothing."""
-        left = self._copied[fill.symbol]
+        left = self._copied[fill.symbol.base]
         if fill.fraction_closed != ONE or end != COPIED or not instrument.is_orderable(left * SELLABLE, fill.price):
             return ""
         return f"copied, and {plain(left)} {instrument.base} is left; right: nothing"

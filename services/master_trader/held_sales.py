@@ -13,20 +13,27 @@ from services.master_trader.books import MasterBooks
 from services.master_trader.unwind import held_fills, holdings_before
 from shared.brokers.port.account import BrokerAccount, LearnsFees
 from shared.domain.amounts import ZERO
+from shared.domain.cash import closable_asset, may_close
+from shared.domain.copying.traded_position import dust_of, quantity_taken
 from shared.domain.fill import AccountFill, Side
-from shared.domain.symbol import Symbol
 from shared.persistence.ledger.master_fills import ObservedFill
 
 NEARLY_ALL: Final = Decimal("0.99")
 """A sale of this share of the position may be all of it, if a fee of its purchase was taken in the coin."""
 
 
-def unsure(account: BrokerAccount, fills: Sequence[AccountFill], symbols: set[Symbol]) -> set[Symbol]:
-    """The ones of `symbols` in which the fee of a purchase is not known yet."""
+def closable_assets(new: Sequence[ObservedFill]) -> set[str]:
+    """The assets of which some of `new` may close a part."""
+    fills = [observed.fill for observed in new if may_close(observed.fill.symbol, observed.fill.side)]
+    return {closable_asset(fill.symbol, fill.side) for fill in fills}
+
+
+def unsure(account: BrokerAccount, fills: Sequence[AccountFill], assets: set[str]) -> set[str]:
+    """The ones of `assets` in which the fee of a purchase is not known yet."""
     if not isinstance(account, LearnsFees):
         return set()
-    bought = [fill for fill in fills if fill.side is Side.BUY and fill.symbol in symbols]
-    return {fill.symbol for fill in bought if not account.knows_fee(fill)}
+    bought = [fill for fill in fills if fill.side is Side.BUY and fill.symbol.base in assets]
+    return {fill.symbol.base for fill in bought if not account.knows_fee(fill)}
 
 
 class HeldSales:
@@ -46,29 +53,30 @@ class HeldSales:
         new: Sequence[ObservedFill],
         shown: Sequence[AccountFill],
         books: MasterBooks,
-        traded: Mapping[Symbol, Decimal],
-        unsure: Collection[Symbol],
+        traded: Mapping[str, Decimal],
+        unsure: Collection[str],
         now_seconds: float,
     ) -> set[str]:
         """Return the ids of the fills in `new` that wait.
 
-        `shown`: all fills of the window; `books` have counted them. `traded`: the traded positions before `new`.
-        `unsure`: symbols in which the fee of a purchase is not known yet.
+        `shown`: all fills of the window; `books` have counted them. `traded`: the traded positions before `new`,
+        by asset. `unsure`: assets in which the fee of a purchase is not known yet.
         """
         self._seen_seconds = {o.fill.fill_id: self._seen_seconds.get(o.fill.fill_id, now_seconds) for o in new}
         self._verdicts = {name: verdict for name, verdict in self._verdicts.items() if name in self._seen_seconds}
         holdings = holdings_before(shown, [observed.fill for observed in new], books.totals)
 
         def explains(observed: ObservedFill, position: Decimal) -> bool:
-            fill, lot = observed.fill, observed.lot
+            fill, dust = observed.fill, dust_of(observed.fill, observed.lot)
+            asset, taken = closable_asset(fill.symbol, fill.side), quantity_taken(fill)
             waited_seconds = now_seconds - self._seen_seconds[fill.fill_id]
             if waited_seconds >= self._patience_seconds or self._verdicts.get(fill.fill_id, False):
                 return True
-            if fill.symbol in unsure and position * NEARLY_ALL <= fill.quantity < position - lot:
+            if asset in unsure and position * NEARLY_ALL <= taken < position - dust:
                 return False
             # A lot more than was traded is no news: what earlier full closes left goes with a later one.
-            most = position + lot if position else ZERO
-            return fill.quantity <= min(most, holdings[fill.fill_id].get(fill.symbol.base, ZERO) + lot)
+            most = position + dust if position else ZERO
+            return taken <= min(most, holdings[fill.fill_id].get(asset, ZERO) + dust)
 
         held = held_fills(new, traded, explains)
         self.waiting = tuple(observed for observed in new if observed.fill.fill_id in held)
@@ -85,5 +93,6 @@ class HeldSales:
         The first reading counts. After it, the books agree with the account in any case.
         """
         for observed in waited:
-            agrees = books.agree(totals, observed.fill.symbol.base, observed.lot)
-            self._verdicts.setdefault(observed.fill.fill_id, agrees)
+            fill = observed.fill
+            agrees = books.agree(totals, closable_asset(fill.symbol, fill.side), dust_of(fill, observed.lot))
+            self._verdicts.setdefault(fill.fill_id, agrees)

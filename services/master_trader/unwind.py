@@ -8,9 +8,9 @@ from typing import Final
 from shared.domain.accounts.equity import DOLLARS, totals_before_fills
 from shared.domain.accounts.master_value import Equity, MasterPrices, UnknownEquity
 from shared.domain.amounts import ZERO
+from shared.domain.cash import closable_asset, is_cash, may_close
 from shared.domain.copying.traded_position import apply_fill
-from shared.domain.fill import AccountFill, Side
-from shared.domain.symbol import Symbol
+from shared.domain.fill import AccountFill
 from shared.persistence.ledger.master_fills import ObservedFill
 
 OPEN_HELD: Final = timedelta(seconds=60)
@@ -67,9 +67,10 @@ def _equity_before(
 def before_held_opens(new: Sequence[ObservedFill], now: datetime) -> int:
     """Return how many of `new` (oldest first) come before the opens that are held, because the equity is unknown.
 
-    An open that a sale follows is not held, because an exit never waits. It is then skipped with a reason.
+    An open that an exit follows is not held, because an exit never waits. It is then skipped with a reason.
     """
-    start = next((i for i in range(len(new), 0, -1) if new[i - 1].fill.side is Side.SELL), 0)
+    exits = (i for i in range(len(new), 0, -1) if may_close(new[i - 1].fill.symbol, new[i - 1].fill.side))
+    start = next(exits, 0)
     for index in range(start, len(new)):
         observed = new[index]
         if isinstance(observed.equity_before, UnknownEquity) and now - observed.fill.executed_at < OPEN_HELD:
@@ -79,25 +80,25 @@ def before_held_opens(new: Sequence[ObservedFill], now: datetime) -> int:
 
 def held_fills(
     new: Sequence[ObservedFill],
-    traded: Mapping[Symbol, Decimal],
+    traded: Mapping[str, Decimal],
     explains: Callable[[ObservedFill, Decimal], bool],
 ) -> set[str]:
     """Return the ids of the fills in `new` (oldest first) that wait for an unexplained sale.
 
-    `traded` is the traded position before them, base currency by symbol. `explains` says for a sale and the traded
-    position before it whether the sale may be published. Only its asset waits: later fills that touch it are held, too,
-    so that the fills of an asset stay in order.
+    `traded` are the traded positions before them, by asset. `explains` says for a sale and the traded position before it
+    whether the sale may be published. A purchase that is paid with a coin counts as a sale of that coin. Only the assets
+    of the held fill wait: later fills that touch them are held, too, so that the fills of an asset stay in order.
     """
     positions, waiting, held = dict(traded), set[str](), set[str]()
     for observed in new:
         fill = observed.fill
-        position = positions.get(fill.symbol, ZERO)
+        position = positions.get(closable_asset(fill.symbol, fill.side), ZERO)
         is_free = waiting.isdisjoint(fill.symbol.currencies)
-        if is_free and (fill.side is Side.BUY or explains(observed, position)):
-            positions[fill.symbol] = apply_fill(position, fill, fill.symbol.base, observed.lot).after
+        if is_free and (not may_close(fill.symbol, fill.side) or explains(observed, position)):
+            positions |= apply_fill(positions, fill, observed.lot).positions
         else:
             held.add(fill.fill_id)
-            waiting.add(fill.symbol.base)
+            waiting.update(asset for asset in fill.symbol.currencies if not is_cash(asset))
     return held
 
 

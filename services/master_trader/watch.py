@@ -17,7 +17,7 @@ from redis.asyncio import Redis
 
 from services.master_trader.alert import alert_clock, alert_unpriced
 from services.master_trader.copies import without_copies
-from services.master_trader.held_sales import HeldSales, unsure
+from services.master_trader.held_sales import HeldSales, closable_assets, unsure
 from services.master_trader.identify import identify
 from services.master_trader.list_instruments import list_instruments
 from services.master_trader.master_prices import MasterPriceList
@@ -38,7 +38,7 @@ from shared.domain.accounts.master_value import UnknownEquity
 from shared.domain.accounts.price_list import PriceLists
 from shared.domain.accounts.refused_key import RefusedKey
 from shared.domain.accounts.snapshot import AccountSnapshot
-from shared.domain.fill import AccountFill, Side
+from shared.domain.fill import AccountFill
 from shared.domain.identity import MasterAccount, mailbox_of_master
 from shared.domain.request_limits import Priority
 from shared.domain.symbol import Symbol
@@ -228,7 +228,7 @@ class Watch:
         self, reach: Reach, sighting: Sighting, fills: Sequence[AccountFill]
     ) -> Sighting:
         master = self._master
-        sold = {observed.fill.symbol for observed in sighting.new if observed.fill.side is Side.SELL}
+        sold = closable_assets(sighting.new)
         traded = (
             await asyncio.to_thread(master.ledger.traded_positions, master.keys.broker, master.name, sold)
             if sold

@@ -145,7 +145,7 @@ class Reconciliation:
             if drift.cause is Cause.MANUAL_SALE:
                 work.setdefault(drift.follower_id, Work()).repairs.append(
                     Repair(
-                        symbol=drift.symbol,
+                        asset=drift.asset,
                         quantity=drift.target,
                         sequence=drift.sequence,
                         real=drift.real,
@@ -175,8 +175,8 @@ class Reconciliation:
             for target in await asyncio.to_thread(self._targets.of, self._keys.broker, list(readings)):
                 targets.setdefault(target.follower_id, []).append(target)
             is_behind = any(
-                {t.symbol: t.quantity for t in targets.get(follower_id, ())}
-                != {symbol: held.quantity for symbol, held in reading.copied.items() if held.quantity}
+                {t.asset: t.quantity for t in targets.get(follower_id, ())}
+                != {asset: held.quantity for asset, held in reading.copied.items() if held.quantity}
                 for follower_id, reading in readings.items()
             )
             if not is_behind or time.monotonic() > gives_up_at:
@@ -194,13 +194,15 @@ class Reconciliation:
                 stages[follower_id.decode()] = "unknown"
         return stages
 
-    async def _lots(self) -> dict[Symbol, Decimal]:
-        lots: dict[Symbol, Decimal] = {}
+    async def _lots(self) -> dict[str, Decimal]:
+        """The smallest lot by asset, among its pairs."""
+        lots: dict[str, Decimal] = {}
         listed: dict[Any, Any] = await self._redis.hgetall(self._keys.instruments)
         for symbol, stored in listed.items():
             # An unreadable instrument counts as not listed. The engines raise the alert about it.
             with contextlib.suppress(ValidationError):
-                lots[Symbol.parse(symbol.decode())] = Instrument.model_validate_json(stored).lot
+                base, lot = Symbol.parse(symbol.decode()).base, Instrument.model_validate_json(stored).lot
+                lots[base] = min(lot, lots.get(base, lot))
         return lots
 
     async def _read(self, work: Mapping[str, Work], result: ReconciliationReport) -> None:
@@ -260,7 +262,7 @@ class Reconciliation:
             theirs = targets.get(follower_id, ())
             found += drifts(reading, theirs, lots, now)
             found += stray_orders(reading, theirs, result.copies, now)
-        result.drifts = sorted(found, key=lambda drift: (drift.follower_id, drift.symbol, drift.broker_order_id))
+        result.drifts = sorted(found, key=lambda drift: (drift.follower_id, drift.asset, drift.broker_order_id))
         troubled = {drift.follower_id for drift in found if drift.needs_attention}
         await self._alerts.clear(AlertKind.DRIFT, *(each for each in readings if each not in troubled))
 
@@ -289,4 +291,4 @@ def _is_repaired(drift: Drift, reading: AccountReading | None) -> bool:
         return False
     if drift.cause is Cause.STRAY_ORDER:
         return drift.broker_order_id in reading.canceled
-    return drift.cause is Cause.MANUAL_SALE and drift.symbol in reading.adjusted
+    return drift.cause is Cause.MANUAL_SALE and drift.asset in reading.adjusted

@@ -6,6 +6,8 @@ from typing import Annotated, Literal
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter
 
 from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.cash import closable_asset
+from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.follower import FollowerStatus
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.fill import Side
@@ -42,7 +44,7 @@ class Decision(BaseModel):
     """In US dollars, from the snapshot that was used; None when there was none."""
     snapshot_at: Instant | None = None
     carried_before: Amount = ZERO
-    """Opens still owed from earlier fills, in base currency."""
+    """Opens of the asset that are still owed from earlier fills, in that asset."""
     carried_after: Amount = ZERO
 
 
@@ -62,6 +64,11 @@ class DecisionBatch(BaseModel):
     """None when the broker does not list the symbol, or when its listing cannot be read."""
     decided_at: Instant
     decisions: tuple[Decision, ...]
+
+    @property
+    def asset(self) -> str:
+        """The asset that the carried opens are about."""
+        return closable_asset(self.symbol, self.side)
 
 
 class OrderState(StrEnum):
@@ -123,8 +130,12 @@ class OrderEvent(_OrderChange):
     follower_id: FollowerId
     outcome: Outcome | None = None
     """Set on the one final event of an order only."""
+    asset: str
+    """The asset whose copied position the order opens or closes."""
     position_after: Amount = ZERO
     carried_exit_after: Amount = ZERO
+    other_positions: dict[str, CopiedPosition] = {}
+    """By asset, the other copied positions that the order moved, after it. Set on a final event only."""
 
 
 class StrategyOutcome(StrEnum):
@@ -197,7 +208,7 @@ class PositionAdjusted(BaseModel):
     type: Literal["position_adjusted"] = "position_adjusted"
     broker: Broker
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     sequence: int
     """The fill whose order last changed this position. The adjustment counts after it and before the next fill."""
     quantity_before: Amount

@@ -77,7 +77,6 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
 from typing import Final
 
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.symbol import Symbol
 
 API_LIMIT_PREFIX: Final = "nija:api:limit"
 """The library `limits` adds the id of the token. These keys belong to no broker."""
@@ -96,9 +95,9 @@ def queue_name(broker: Broker) -> str:
     return f"broker.{broker.value}"
 
 
-def carry_field(follower_id: FollowerId, symbol: Symbol) -> str:
-    """The field of a follower's symbol in the hash `carries`."""
-    return f"{follower_id}|{symbol}"
+def carry_field(follower_id: FollowerId, asset: str) -> str:
+    """The field of a follower's asset in the hash `carries`."""
+    return f"{follower_id}|{asset}"
 
 
 def connected_member(follower_id: FollowerId, key_hash: str) -> str:

@@ -4,7 +4,7 @@ An engine delivers. A worker claims, records, settles, adjusts, releases, renews
 what the protocol guarantees. The steps themselves are in the folder `lua`.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -16,7 +16,6 @@ from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.reasons import SkipReason
 from shared.domain.errors import NijaError
 from shared.domain.identity import CopyOrderId, FollowerId
-from shared.domain.symbol import Symbol
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import Argument, ScriptRunner
@@ -76,6 +75,7 @@ class ClaimedFollower:
     head: bytes
     submission: Submission | None
     positions: dict[str, CopiedPosition]
+    """The copied positions by asset."""
     request: bytes = b""
     """The JSON of a ReconciliationRequest, or empty."""
 
@@ -99,9 +99,14 @@ class Swept:
 
 def _positions(flat: Sequence[bytes]) -> dict[str, CopiedPosition]:
     return {
-        symbol.decode(): CopiedPosition.model_validate_json(value)
-        for symbol, value in zip(flat[::2], flat[1::2], strict=True)
+        asset.decode(): CopiedPosition.model_validate_json(value)
+        for asset, value in zip(flat[::2], flat[1::2], strict=True)
     }
+
+
+def _stored(position: CopiedPosition) -> Argument:
+    """The position as Redis has it; empty for none."""
+    return position.model_dump_json() if position.quantity or position.carried_exit else b""
 
 
 class Mailboxes:
@@ -205,13 +210,12 @@ class Mailboxes:
         claim: Claim,
         copy_order_id: CopyOrderId,
         event: bytes,
-        symbol: Symbol,
-        position: CopiedPosition,
+        positions: Mapping[str, CopiedPosition],
         refresh_in_ms: int | None,
     ) -> NextHead:
-        """Remove the order from the mailbox, set the copied position and append the final event, all in one step.
+        """Remove the order from the mailbox, set the copied positions and append the final event, all in one step.
 
-        `refresh_in_ms`: when the account is due to be read, if not earlier; None leaves the planned time. Raises ClaimLost.
+        `positions`: those that the order moved, by asset. `refresh_in_ms`: when the account is due to be read, if not earlier; None leaves the planned time. Raises ClaimLost.
         """
         reply = await self._scripts.run(
             "settle",
@@ -230,16 +234,15 @@ class Mailboxes:
                 self._claim_ms,
                 copy_order_id,
                 event,
-                symbol,
-                position.model_dump_json() if position.quantity or position.carried_exit else b"",
                 "" if refresh_in_ms is None else refresh_in_ms,
+                *(part for asset, position in positions.items() for part in (asset, _stored(position))),
             ],
         )
         if reply[0] != 1:
             raise ClaimLost(f"{claim.follower_id}: the claim was lost before order {copy_order_id} was settled")
         return NextHead(head=reply[1], positions=_positions(reply[2]))
 
-    async def adjust(self, claim: Claim, symbol: Symbol, position: CopiedPosition, event: bytes) -> bool:
+    async def adjust(self, claim: Claim, asset: str, position: CopiedPosition, event: bytes) -> bool:
         """Set a copied position and append the event with the reason. Return whether it was done.
 
         It is not done when mail has arrived meanwhile. Raises ClaimLost.
@@ -255,13 +258,13 @@ class Mailboxes:
             [
                 claim.follower_id,
                 claim.fence,
-                symbol,
-                position.model_dump_json() if position.quantity or position.carried_exit else b"",
+                asset,
+                _stored(position),
                 event,
             ],
         )
         if reply == 0:
-            raise ClaimLost(f"{claim.follower_id}: the claim was lost before its position in {symbol} was adjusted")
+            raise ClaimLost(f"{claim.follower_id}: the claim was lost before its position in {asset} was adjusted")
         return bool(reply == 1)
 
     async def release(self, claim: Claim, *, ready_in_ms: int = 0, forget_submission: bool = False) -> None:

@@ -16,7 +16,6 @@ from redis.asyncio import Redis
 from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import FollowerId
 from shared.domain.reconciliation.readings import AccountReading
-from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.scripts import ScriptRunner
 
@@ -30,9 +29,9 @@ class Repair(BaseModel):
 
     model_config = ConfigDict(frozen=True)
 
-    symbol: Symbol
+    asset: str
     quantity: Amount
-    """The copied quantity according to the ledger, in base currency."""
+    """The copied quantity according to the ledger."""
     sequence: int
     """The fill of the last order in the ledger."""
     real: Amount | None = None

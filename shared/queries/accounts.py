@@ -87,7 +87,7 @@ def account_states(
     followers = reports.followers(broker, follower_id=follower_id, after=behind, limit=limit)
     positions: dict[str, list[OpenPosition]] = {}
     for line in reports.positions(broker, among=[each.follower_id for each in followers]):
-        positions.setdefault(line.follower_id, []).append(OpenPosition(symbol=line.symbol, quantity=line.quantity))
+        positions.setdefault(line.follower_id, []).append(OpenPosition(asset=line.asset, quantity=line.quantity))
     states: list[UserBrokerState] = []
     master: Mapping[str, str] = {}
     snapshots: dict[str, AccountSnapshot] = {}

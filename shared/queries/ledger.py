@@ -11,7 +11,6 @@ from redis.exceptions import RedisError
 
 from shared.domain.events import OrderState
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.symbol import Symbol
 from shared.messaging.keys import BrokerKeys
 from shared.messaging.order_waits import OrderWait, order_waits
 from shared.persistence.reports.order_lines import OrderLine as OrderLine
@@ -84,15 +83,15 @@ def read_positions(
     broker: Broker | None = None,
     *,
     follower_id: FollowerId | None = None,
-    symbol: Symbol | None = None,
+    asset: str | None = None,
     closed: bool = False,
     after: PositionKey | None = None,
     limit: int | None = None,
 ) -> list[PositionLine]:
-    """The copied positions, by follower and symbol. `closed`: those of quantity 0 too. `after`: those behind it."""
+    """The copied positions, by follower and asset. `closed`: those of quantity 0 too. `after`: those behind it."""
     require_follower(connections, follower_id, broker)
     return Reports(connections.engine).positions(
-        broker, follower_id=follower_id, symbol=symbol, closed=closed, after=after, limit=limit
+        broker, follower_id=follower_id, asset=asset, closed=closed, after=after, limit=limit
     )
 
 

@@ -11,7 +11,6 @@ from typing import Generic, TypeVar
 
 from shared.domain.accounts.balance import UserBrokerState
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.symbol import Symbol
 from shared.persistence.reports.order_lines import OrderLine
 from shared.persistence.reports.page_keys import FillKey as FillKey
 from shared.persistence.reports.page_keys import FollowerKey as FollowerKey
@@ -80,14 +79,14 @@ def page_of_positions(
     broker: Broker | None,
     *,
     follower_id: FollowerId | None,
-    symbol: Symbol | None,
+    asset: str | None,
     closed: bool,
     after: PositionKey | None,
     limit: int,
 ) -> Page[PositionLine]:
-    """The copied positions, by broker, follower and symbol."""
+    """The copied positions, by broker, follower and asset."""
     found = read_positions(
-        connections, broker, follower_id=follower_id, symbol=symbol, closed=closed, after=after, limit=limit + 1
+        connections, broker, follower_id=follower_id, asset=asset, closed=closed, after=after, limit=limit + 1
     )
     return _cut(found, limit, lambda last: PositionKey(**last.model_dump(include=set(PositionKey.model_fields))))
 

@@ -147,10 +147,10 @@ def test_positions_are_what_the_orders_built_up(running: Any, nija: Nija) -> Non
         )
     found = nija("positions", "--json", folder=running.folder).json()
     assert {each["follower_id"]: Decimal(each["quantity"]) for each in found} == built
-    one = nija("positions", "-f", "paper_one", "--symbol", "btc/usd", "--json", folder=running.folder).json()
-    assert [each["symbol"] for each in one] == ["BTC/USD"]
-    none = nija("positions", "--symbol", "ETH/USD", "--all", folder=running.folder)
-    assert (none.returncode, none.stdout) == (0, "no copied positions in ETH/USD\n")
+    one = nija("positions", "-f", "paper_one", "--asset", "btc", "--json", folder=running.folder).json()
+    assert [each["asset"] for each in one] == ["BTC"]
+    none = nija("positions", "--asset", "ETH", "--all", folder=running.folder)
+    assert (none.returncode, none.stdout) == (0, "no copied positions in ETH\n")
 
 
 @pytest.mark.parametrize(

@@ -155,13 +155,13 @@ class MailboxModel(RuleBasedStateMachine):
     def expected_positions(self, box: Box) -> dict[str, CopiedPosition]:
         if not box.position:
             return {}
-        return {"BTC/USD": CopiedPosition(quantity=Decimal(box.position), carried_exit=ZERO)}
+        return {"BTC": CopiedPosition(quantity=Decimal(box.position), carried_exit=ZERO)}
 
     def settle(self, box: Box, holder: Holder, order: CopyOrderId) -> NextHead:
         """Call settle once and move the position by one."""
         position = CopiedPosition(quantity=Decimal(box.position + 1), carried_exit=ZERO)
         event = f"final {holder.follower} {order}".encode()
-        reached = self.wait_for(holder.mailboxes.settle(holder.claim, order, event, "BTC/USD", position, None))
+        reached = self.wait_for(holder.mailboxes.settle(holder.claim, order, event, {"BTC": position}, None))
         box.settled.append(order)
         box.position += 1
         box.submission = None

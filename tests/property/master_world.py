@@ -204,15 +204,16 @@ def check(world: World, published: list[MasterFill], ever_hidden: set[str]) -> N
 def check_positions(published: list[MasterFill]) -> None:
     positions: dict[str, Decimal] = {}
     for fill in published:
-        before = positions.get(fill.symbol, ZERO)
+        asset = fill.symbol.base
+        before = positions.get(asset, ZERO)
         assert fill.traded_position_before == before
         if fill.side is Side.BUY:
             assert fill.fraction_closed == 0
-            positions[fill.symbol] = before + fill.quantity
+            positions[asset] = before + fill.quantity
         else:
             closed = min(fill.quantity, before)
             assert fill.fraction_closed == (closed / before if before else ZERO)
-            positions[fill.symbol] = before - closed
+            positions[asset] = before - closed
 
 
 def check_equities(world: World, published: list[MasterFill], ever_hidden: set[str]) -> None:

@@ -17,12 +17,12 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.plan import exit_quantity
 from shared.domain.copying.reasons import SkipReason
-from shared.domain.copying.settle import settled_position
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill, Side
 from shared.domain.instrument import AssetClass, Instrument
 from tests.support.examples import NOW, a_fill, a_follower, an_account, an_account_fill, an_instrument
 from tests.support.plans import planned_columns
+from tests.support.settling import settled_position
 
 # The rounding error of 28-digit decimals for numbers below 10^9. It is far less than any lot.
 TINY = Fraction(1, 10**15)
@@ -146,7 +146,7 @@ class Life:
     def master_fills(self, side: Side, quantity: Decimal) -> None:
         """Plan, execute and settle one fill of the master for the follower."""
         fill = an_account_fill(side=side, quantity=quantity, price=self.price)
-        change = apply_fill(self.traded, fill, "BTC")
+        change = apply_fill({"BTC": self.traded}, fill)
         self.traded = change.after
         self._copy(
             a_fill(

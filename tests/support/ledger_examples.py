@@ -57,6 +57,7 @@ def an_order_event(follower_id: str = "alice", sequence: int = 1, **changes: Any
         "follower_id": follower_id,
         "symbol": "BTC/USD",
         "side": Side.BUY,
+        "asset": str(changes.get("symbol", "BTC/USD")).partition("/")[0],
         "state": OrderState.ACCEPTED,
         "attempt": 1,
         "quantity": "0.001",

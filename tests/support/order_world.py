@@ -169,7 +169,9 @@ class OrderWorld:
 
     def keep(self, state: CopyOrderState) -> None:
         """Record the state, as the worker does."""
-        changed = changed_record(state, self.record, RecordFacts(CopyOrderId("c1"), NOW, self.machine.is_open, ZERO))
+        changed = changed_record(
+            state, self.record, RecordFacts(CopyOrderId("c1"), NOW, not self.machine.is_open, ZERO)
+        )
         self.record = changed.submission if changed else self.record
 
     def _perform(self, step: OrderStep, turn: Turn) -> Observation:

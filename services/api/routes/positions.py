@@ -6,11 +6,10 @@ from fastapi import APIRouter, Query
 
 from services.api.auth import Reader
 from services.api.paging import AfterPosition, Limit, ListPage, key_of
-from services.api.parameters import BrokerFilter, FollowerFilter, SymbolFilter
+from services.api.parameters import AssetFilter, BrokerFilter, FollowerFilter
 from services.api.problems import PROBLEMS, problems
 from services.api.system import System
 from shared.domain.identity import FollowerId
-from shared.domain.symbol import Symbol
 from shared.queries.ledger import PositionLine
 from shared.queries.pages import PositionKey, page_of_positions
 
@@ -23,17 +22,17 @@ def positions(
     _: Reader,
     broker: BrokerFilter = None,
     follower: FollowerFilter = None,
-    symbol: SymbolFilter = None,
+    asset: AssetFilter = None,
     closed: Annotated[bool, Query(description="Those of quantity 0 too.")] = False,
     after: AfterPosition = None,
     limit: Limit = 100,
 ) -> ListPage[PositionLine]:
-    """List the copied positions, in base currency. A follower's own coins are not among them."""
+    """List the copied positions, by asset. A follower's own coins are not among them."""
     page = page_of_positions(
         system.connections,
         broker,
         follower_id=None if follower is None else FollowerId(follower),
-        symbol=None if symbol is None else Symbol.parse(symbol),
+        asset=asset,
         closed=closed,
         after=key_of(PositionKey, after),
         limit=limit,

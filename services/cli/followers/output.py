@@ -85,7 +85,7 @@ def same_key(record: FollowerRecord) -> str:
 
 def stays_open(held: Sequence[PositionLine]) -> str:
     """The positions that stay in the market after a removal."""
-    amounts = ", ".join(f"{plain(each.quantity)} {each.symbol.base}" for each in held)
+    amounts = ", ".join(f"{plain(each.quantity)} {each.asset}" for each in held)
     return f"stay open: {amounts}; nija will not sell them"
 
 

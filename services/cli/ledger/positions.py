@@ -9,7 +9,6 @@ from services.cli import output
 from services.cli.arguments import about, chosen_broker, chosen_follower, reached_settings
 from shared.config.operator import open_connections
 from shared.domain.amounts import plain
-from shared.domain.symbol import Symbol
 from shared.persistence.errors import UnknownFollower
 from shared.queries.ledger import PositionLine, read_positions
 
@@ -17,7 +16,7 @@ from shared.queries.ledger import PositionLine, read_positions
 def positions(
     broker: Annotated[str | None, typer.Option("--broker", "-b", help="Only this broker's.")] = None,
     follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
-    symbol: Annotated[str | None, typer.Option("--symbol", "-s", help="Only of this symbol, such as BTC/USD.")] = None,
+    asset: Annotated[str | None, typer.Option("--asset", "-s", help="Only of this asset, such as BTC.")] = None,
     closed: Annotated[bool, typer.Option("--all", "-a", help="Those that are closed, too.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
@@ -27,14 +26,14 @@ def positions(
     never part of it. `still to sell` is an exit that was too small to send; the next exit takes it along.
     """
     where = chosen_broker(broker)
-    wanted = Symbol.parse(symbol.upper()) if symbol else None
+    wanted = asset.upper() if asset else None
     follower_id = chosen_follower(follower)
     with (
         open_connections(reached_settings()) as connections,
         output.progress("reading the ledger"),
         about("--follower", UnknownFollower),
     ):
-        found = read_positions(connections, where, follower_id=follower_id, symbol=wanted, closed=closed)
+        found = read_positions(connections, where, follower_id=follower_id, asset=wanted, closed=closed)
     if as_json:
         output.print_json([position.model_dump(mode="json") for position in found])
     elif found:
@@ -49,14 +48,14 @@ def show_positions(found: Sequence[PositionLine]) -> None:
     """Print the positions as a table."""
     several, where = output.at_brokers([position.broker.value for position in found])
     shown = output.table(f"copied positions{where}")
-    output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "asset")
     output.number_columns(shown, "quantity", "still to sell", "fill")
     output.text_columns(shown, output.when_heading())
     for position in found:
         shown.add_row(
             *([position.broker.value] if several else []),
             position.follower_id,
-            position.symbol,
+            position.asset,
             plain(position.quantity),
             output.short_amount(position.carried_exit),
             str(position.sequence),

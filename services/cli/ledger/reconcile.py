@@ -105,7 +105,7 @@ def show_adjustments(found: Sequence[AdjustmentLine]) -> None:
     """Print each lowered position with time, actor and reason."""
     several, where = output.at_brokers([line.broker.value for line in found])
     shown = output.table(f"repaired positions{where}")
-    output.text_columns(shown, output.when_heading(), *(["broker"] if several else []), "follower", "symbol")
+    output.text_columns(shown, output.when_heading(), *(["broker"] if several else []), "follower", "asset")
     output.number_columns(shown, "before", "after")
     output.text_columns(shown, "who", "why")
     for line in found:
@@ -113,7 +113,7 @@ def show_adjustments(found: Sequence[AdjustmentLine]) -> None:
             output.moment(line.occurred_at),
             *([line.broker.value] if several else []),
             line.follower_id,
-            line.symbol,
+            line.asset,
             plain(line.quantity_before),
             plain(line.quantity_after),
             line.actor,
@@ -205,14 +205,14 @@ def _conclude(found: Found, *, repair: bool) -> None:
 def _show(title: str, lines: list[tuple[Broker, Drift]]) -> None:
     several, where = output.at_brokers([broker.value for broker, _ in lines])
     shown = output.table(f"{title}{where}")
-    output.text_columns(shown, *(["broker"] if several else []), "follower", "symbol")
+    output.text_columns(shown, *(["broker"] if several else []), "follower", "asset")
     output.number_columns(shown, "copied", "there", "drift")
     output.message_column(shown, "cause")
     for broker, drift in lines:
         shown.add_row(
             *([broker.value] if several else []),
             drift.follower_id,
-            drift.symbol,
+            drift.asset,
             plain(drift.target),
             plain(drift.real),
             plain(drift.drift),

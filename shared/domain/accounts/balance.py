@@ -13,7 +13,6 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import Amount, Instant
 from shared.domain.identity import Broker
-from shared.domain.symbol import Symbol
 
 READINGS_UNTIL_UNAVAILABLE: Final = 3
 """Failed readings in a row after which an account opens no more positions, until a reading succeeds."""
@@ -52,11 +51,11 @@ class BalanceSnapshot(BaseModel):
 
 
 class OpenPosition(BaseModel):
-    """A position that copied fills have built up; its quantity is in base currency."""
+    """A position that copied fills have built up in an asset."""
 
     model_config = ConfigDict(frozen=True)
 
-    symbol: Symbol
+    asset: str
     quantity: Amount
 
 

@@ -1,10 +1,11 @@
 """Defines the order that one follower executes for one master fill; it is the entry of a mailbox."""
 
-from typing import Literal
+from typing import Final, Literal
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ZERO, Amount, Instant
+from shared.domain.cash import closable_asset, is_paid_with_coin
 from shared.domain.copying.planned import PlannedOrder, order_of
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, CopyOrderId, FollowerId
@@ -31,9 +32,9 @@ class CopyOrder(BaseModel):
     """Set for an open: base currency, rounded to the lot, at or above every minimum. 0 stands for `LookOnly`, whatever
     the side is."""
     fraction: Amount | None = None
-    """Set for an exit: the share (0 to 1) of the copied position to sell."""
+    """Set for an exit: the share (0 to 1) of the copied position in `asset` to sell, or to spend for the base."""
     carried: Amount = ZERO
-    """Opens in this symbol that are still owed after the decision, in base currency."""
+    """Opens of `asset` that are still owed after the decision, in that asset."""
     policy_minimum: Amount = ZERO
     """Set for an open: the policy's minimum, in quote currency. An exit obeys the minimums of the broker only."""
     reference_price: Amount
@@ -45,17 +46,30 @@ class CopyOrder(BaseModel):
     trace_id: str
 
     @property
+    def asset(self) -> str:
+        """The asset whose copied position the order opens or closes."""
+        return closable_asset(self.symbol, self.side)
+
+    @property
+    def is_paid_with_coin(self) -> bool:
+        """Whether the order is a purchase that spends a copied position. It is an exit of the coin that pays."""
+        return is_paid_with_coin(self.symbol, self.side)
+
+    @property
     def plan(self) -> PlannedOrder:
         """What the planner decided."""
         return order_of(self.quantity, self.fraction, self.carried)
 
 
 class CopiedPosition(BaseModel):
-    """The position that copied fills have built up for one follower and symbol. It excludes coins held otherwise."""
+    """The position that copied fills have built up for one follower and asset. It excludes coins held otherwise."""
 
     model_config = ConfigDict(frozen=True)
 
     quantity: Amount
-    """In base currency, ≥ 0."""
+    """In the asset, ≥ 0."""
     carried_exit: Amount
     """The part of `quantity` that exits should have sold, ≥ 0. It was below a minimum, or is also owed as an open."""
+
+
+NO_POSITION: Final = CopiedPosition(quantity=ZERO, carried_exit=ZERO)

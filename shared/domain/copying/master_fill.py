@@ -5,6 +5,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import Amount, Instant
+from shared.domain.cash import closable_asset
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, FillId, MasterAccount
 from shared.domain.symbol import Symbol
@@ -35,11 +36,16 @@ class MasterFill(BaseModel):
     quote_price: Amount | None = None
     """US dollars per unit of the quote currency; None: unknown."""
     traded_position_before: Amount
-    """What watched fills had built up in this symbol before this fill, base currency."""
+    """What watched fills had built up in `asset` before this fill."""
     fraction_closed: Amount
-    """Share (0 to 1) of the traded position that this fill closed; 0 for a buy or an untraded sale."""
+    """Share (0 to 1) of the traded position that this fill closed; 0 for an open or an untraded sale."""
     executed_at: Instant
     published_at: Instant
     replayed: bool = False
     """Published again after Redis lost data: look an order up before sending it."""
     trace_id: str
+
+    @property
+    def asset(self) -> str:
+        """The asset whose position the fill opens or closes."""
+        return closable_asset(self.symbol, self.side)

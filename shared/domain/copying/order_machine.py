@@ -312,7 +312,7 @@ class OrderMachine:
         return Move(state, Wait(waits.progress_wait(state.submitted_at, now)))
 
     def _waiting_open(self, state: Accepted, at: datetime, now: datetime, *, exit_follows: bool) -> Move:
-        """Cancel an accepted open that is too old, or that an exit of its symbol follows."""
+        """Cancel an accepted open that is too old, or that an exit of its asset follows."""
         left_seconds = (self.limits.ends_at(self.executed_at) - at).total_seconds()
         if left_seconds > 0 and not exit_follows:
             return Move(state, Wait(min(waits.waiting_open_wait(state.submitted_at, now), left_seconds)))

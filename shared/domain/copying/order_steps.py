@@ -18,7 +18,7 @@ class CheckSend:
     """Read what may forbid to send now: a stop, and for an open the broker's clock and whether the market is open.
 
     The market is also read for an exit that needs an open one. For an open that Redis may have lost, read also whether an
-    exit of the symbol waits behind it.
+    exit of the asset waits behind it.
     """
 
     is_recorded_first: ClassVar[bool] = False
@@ -73,7 +73,7 @@ class Read:
 
 @dataclass(frozen=True, slots=True)
 class CheckExit:
-    """Read the broker's clock, and before `ends_at` also whether an exit of the symbol waits behind the open."""
+    """Read the broker's clock, and before `ends_at` also whether an exit of the asset waits behind the open."""
 
     is_recorded_first: ClassVar[bool] = True
     asks_account: ClassVar[bool] = False

@@ -11,13 +11,13 @@ from typing import NamedTuple
 from shared.domain.accounts.balance import READINGS_UNTIL_UNAVAILABLE
 from shared.domain.accounts.snapshot import AccountSnapshot
 from shared.domain.amounts import ONE, ZERO
+from shared.domain.cash import is_cash_conversion, may_close
 from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.follower import Follower, FollowerStatus
 from shared.domain.copying.free_cash import is_worth_opening
 from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.planned import LookOnly, Plan, PlannedExit, PlannedOpen, Skip
 from shared.domain.copying.reasons import SkipReason, skip_reason_of
-from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
 from shared.domain.stop import StopMode
 
@@ -35,7 +35,7 @@ def unplannable(fill: MasterFill, carried: Decimal) -> Plan:
     It concerns one follower, and stops no other. An exit is planned without what is carried, because it needs no other
     input than its fraction.
     """
-    if fill.side is Side.SELL and fill.fraction_closed > 0:
+    if may_close(fill.symbol, fill.side) and fill.fraction_closed > 0:
         return PlannedExit(fill.fraction_closed, ZERO)
     return Skip(SkipReason.CANNOT_BE_PLANNED, carried)
 
@@ -64,8 +64,8 @@ def plan(
 
     `stop` is the mode that applies to the follower. It skips opens only: a halt lets exits wait in the mailbox.
 
-    `carried` is what earlier opens still owe (base currency). An exit scales it down by the closed fraction, because
-    that part of the owed position would have been closed too.
+    `carried` is what earlier opens of the fill's asset still owe. An exit scales it down by the closed fraction, because
+    that part of the owed position would have been closed too. A purchase that is paid with a coin is an exit of that coin.
 
     A replayed open may have been planned, and its order sent, before Redis lost data. So it is not skipped for a reason
     that may be newer than the order. For a follower that was disabled since then, the same applies to exits.
@@ -79,7 +79,9 @@ def plan(
             if not isinstance(ordered, Skip):
                 return LookOnly(carried)
         return Skip(SkipReason.DISABLED, carried)
-    if fill.side is Side.SELL:
+    if is_cash_conversion(fill.symbol):
+        return Skip(SkipReason.CASH_CONVERSION, carried)
+    if may_close(fill.symbol, fill.side):
         if fill.fraction_closed == 0:
             return Skip(SkipReason.NO_POSITION, carried)
         return PlannedExit(fill.fraction_closed, _DOWN.multiply(carried, ONE - fill.fraction_closed))
@@ -160,6 +162,16 @@ def policy_minimum(fill: MasterFill, follower: Follower) -> Decimal:
     return follower.policy.minimum_notional / fill.quote_price if fill.quote_price else ZERO
 
 
+def exit_due(fraction: Decimal, position: CopiedPosition) -> Decimal:
+    """Return how much of a copied position an exit should sell, with what earlier exits carried.
+
+    The fraction applies to what earlier exits left (`quantity − carried_exit`). A full close means the whole position.
+    """
+    if fraction == 1:
+        return position.quantity
+    return position.carried_exit + fraction * (position.quantity - position.carried_exit)
+
+
 def exit_quantity(
     fraction: Decimal,
     position: CopiedPosition,
@@ -168,15 +180,11 @@ def exit_quantity(
 ) -> ExitPlan:
     """Return the quantity of a copied position that an exit sells, and the quantity carried to the next exit.
 
-    The fraction applies to what earlier exits left (`quantity − carried_exit`). A full close sells the whole position.
     A partial exit never leaves a rest that the broker would refuse to sell later: that much is kept and carried.
     """
     if position.quantity == 0:
         return ExitPlan(ZERO, ZERO, SkipReason.NO_POSITION)
-    if fraction == 1:
-        due = position.quantity
-    else:
-        due = position.carried_exit + fraction * (position.quantity - position.carried_exit)
+    due = exit_due(fraction, position)
     quantity = instrument.rounded(due)
     left = position.quantity - quantity
     if fraction != 1 and left > 0 and not instrument.is_orderable(left, price):

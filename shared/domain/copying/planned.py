@@ -17,12 +17,12 @@ class PlannedOpen:
 
     quantity: Decimal
     carried_after: Decimal
-    """Opens in this symbol that are still owed to the follower after the decision."""
+    """Opens of the asset that are still owed to the follower after the decision."""
 
 
 @dataclass(frozen=True, slots=True)
 class PlannedExit:
-    """Sell this share (above 0, up to 1) of the copied position."""
+    """Sell this share (above 0, up to 1) of the copied position, or spend it in a purchase that a coin pays for."""
 
     fraction: Decimal
     carried_after: Decimal

@@ -9,7 +9,9 @@ class SkipReason(StrEnum):
     """nija decided not to order; nothing was sent, or what was sent was certainly not executed."""
 
     NO_POSITION = "no_position"
-    """The master sold what it had not bought under nija, or the follower holds nothing copied."""
+    """The master sold or spent what it had not bought under nija, or the follower holds nothing copied of it."""
+    CASH_CONVERSION = "cash_conversion"
+    """Both currencies of the pair are cash, so nothing was opened or closed."""
     BELOW_MINIMUM = "below_minimum"
     """Too small for the broker, or an open too small for the policy; carried into the next order in the same direction.
     """
@@ -42,7 +44,7 @@ class SkipReason(StrEnum):
     MARKET_CLOSED = "market_closed"
     """The market of the symbol was closed when the open was to be sent."""
     EXIT_FOLLOWED = "exit_followed"
-    """An exit of the symbol arrived while the open waited at the broker, so the open was canceled without a fill.
+    """An exit of the asset arrived while the open waited at the broker, so the open was canceled without a fill.
 
     Or Redis lost how the open ended, and no order was found at the broker. The exit may have been executed already.
     """

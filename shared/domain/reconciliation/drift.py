@@ -1,7 +1,7 @@
 """Finds drift: what an account holds of copied coins, compared with what the ledger says was copied. Pure.
 
 A follower may hold more than was copied, because coins of its own are no drift. Drift is a copied coin that is not there.
-Quantities are in the base currency of the symbol.
+Positions are of assets, and quantities are in the asset.
 """
 
 from collections.abc import Iterable, Mapping, Sequence
@@ -14,16 +14,15 @@ from pydantic import BaseModel, ConfigDict
 from shared.domain.amounts import ZERO, Amount, Instant
 from shared.domain.identity import FollowerId
 from shared.domain.reconciliation.readings import JUST_SETTLED, AccountReading, WaitingOrder
-from shared.domain.symbol import Symbol
 
 
 class Target(BaseModel):
-    """What the ledger says that a follower holds of copies in one symbol."""
+    """What the ledger says that a follower holds of copies in one asset."""
 
     model_config = ConfigDict(frozen=True)
 
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     quantity: Amount
     carried_exit: Amount
     sequence: int
@@ -58,12 +57,12 @@ _PASSES = frozenset({Cause.PENDING_MAIL, Cause.JUST_SETTLED})
 
 
 class Drift(BaseModel):
-    """One follower's symbol that is not as it should be."""
+    """One follower's asset that is not as it should be."""
 
     model_config = ConfigDict(frozen=True)
 
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     cause: Cause
     target: Amount
     """Copied, by the ledger."""
@@ -89,57 +88,51 @@ class Drift(BaseModel):
         return self.cause not in _PASSES and self.cause is not Cause.UNKNOWN_ORDER
 
 
-def covered(copied: Mapping[Symbol, Decimal], total: Mapping[str, Decimal]) -> dict[Symbol, Decimal]:
-    """How much of each symbol's copied quantity the account's coins cover; never more than was copied.
-
-    Symbols that share a coin (BTC/USD, BTC/USDT) are served in their order by name: a coin counts once.
-    """
-    left = dict(total)
-    found: dict[Symbol, Decimal] = {}
-    for symbol in sorted(copied):
-        base = symbol.base
-        found[symbol] = min(copied[symbol], max(left.get(base, ZERO), ZERO))
-        left[base] = left.get(base, ZERO) - found[symbol]
-    return found
+def covered(copied: Mapping[str, Decimal], total: Mapping[str, Decimal]) -> dict[str, Decimal]:
+    """By asset, how much of what was copied the account holds; never more than was copied."""
+    return {asset: min(quantity, max(total.get(asset, ZERO), ZERO)) for asset, quantity in copied.items()}
 
 
-def copied_quantities(reading: AccountReading, targets: Iterable[Target]) -> dict[Symbol, Decimal]:
-    """Return what was copied, by symbol: as the ledger has it, and as the worker has it where the ledger has nothing."""
-    copied = {target.symbol: target.quantity for target in targets}
-    return copied | {symbol: held.quantity for symbol, held in reading.copied.items() if symbol not in copied}
+def copied_quantities(reading: AccountReading, targets: Iterable[Target]) -> dict[str, Decimal]:
+    """Return what was copied, by asset: as the ledger has it, and as the worker has it where the ledger has nothing."""
+    copied = {target.asset: target.quantity for target in targets}
+    return copied | {asset: held.quantity for asset, held in reading.copied.items() if asset not in copied}
 
 
 def drifts(
-    reading: AccountReading, targets: Iterable[Target], lots: Mapping[Symbol, Decimal], now: datetime
+    reading: AccountReading, targets: Iterable[Target], lots: Mapping[str, Decimal], now: datetime
 ) -> list[Drift]:
-    """Compare one follower's reading with its targets. `lots` by symbol: less than a lot is no drift."""
-    by_symbol = {target.symbol: target for target in targets}
-    wanted = copied_quantities(reading, by_symbol.values())
+    """Compare one follower's reading with its targets. `lots` by asset: less than a lot is no drift."""
+    by_asset = {target.asset: target for target in targets}
+    wanted = copied_quantities(reading, by_asset.values())
     found: list[Drift] = []
-    for symbol, real in covered(wanted, reading.total).items():
-        target = by_symbol.get(symbol)
-        ours = [order for order in reading.waiting if order.symbol == symbol]
-        missing = wanted[symbol] - real
-        if missing > 0 and missing >= lots.get(symbol, ZERO):
-            cause, detail = _why_missing(reading, symbol, target, ours, now)
-            found.append(_drift(reading, symbol, target, cause, wanted[symbol], real, -missing, detail))
+    for asset, real in sorted(covered(wanted, reading.total).items()):
+        target = by_asset.get(asset)
+        ours = [order for order in reading.waiting if asset in order.symbol.currencies]
+        missing = wanted[asset] - real
+        if missing > 0 and missing >= lots.get(asset, ZERO):
+            cause, detail = _why_missing(reading, asset, target, ours, now)
+            found.append(_drift(reading, asset, target, cause, wanted[asset], real, -missing, detail))
         elif any(order.stage == "unknown" for order in ours):
-            detail, held = _unknown(ours), _held(reading, symbol)
-            found.append(_drift(reading, symbol, target, Cause.UNKNOWN_ORDER, wanted[symbol], held, ZERO, detail))
+            detail, held = _unknown(ours), reading.total.get(asset, ZERO)
+            found.append(_drift(reading, asset, target, Cause.UNKNOWN_ORDER, wanted[asset], held, ZERO, detail))
         elif target is not None and target.failed_exit is not None and target.carried_exit > 0:
             detail = target.failed_exit
             owed = target.carried_exit
-            found.append(_drift(reading, symbol, target, Cause.FAILED_EXIT, wanted[symbol], real, owed, detail))
-    known = set(wanted)
-    unknown = [order for order in reading.waiting if order.stage == "unknown" and order.symbol not in known]
+            found.append(_drift(reading, asset, target, Cause.FAILED_EXIT, wanted[asset], real, owed, detail))
+    unknown = [
+        order
+        for order in reading.waiting
+        if order.stage == "unknown" and wanted.keys().isdisjoint(order.symbol.currencies)
+    ]
     found += [
         _drift(
             reading,
-            order.symbol,
+            order.symbol.base,
             None,
             Cause.UNKNOWN_ORDER,
             ZERO,
-            _held(reading, order.symbol),
+            reading.total.get(order.symbol.base, ZERO),
             ZERO,
             _unknown([order]),
         )
@@ -148,20 +141,15 @@ def drifts(
     return found
 
 
-def _held(reading: AccountReading, symbol: Symbol) -> Decimal:
-    """What the account has of the symbol's coin, copied or not."""
-    return reading.total.get(symbol.base, ZERO)
-
-
 def _why_missing(
-    reading: AccountReading, symbol: Symbol, target: Target | None, ours: Sequence[WaitingOrder], now: datetime
+    reading: AccountReading, asset: str, target: Target | None, ours: Sequence[WaitingOrder], now: datetime
 ) -> tuple[Cause, str]:
     if any(order.stage == "unknown" for order in ours):
         return Cause.UNKNOWN_ORDER, _unknown(ours)
-    # Mail that cannot be read may be about any symbol.
+    # Mail that cannot be read may be about any asset.
     if ours or reading.mail > len(reading.waiting):
         return Cause.PENDING_MAIL, f"{len(ours) or reading.mail} orders wait"
-    believed = reading.copied.get(symbol)
+    believed = reading.copied.get(asset)
     if target is None or (believed.quantity if believed else ZERO) != target.quantity:
         return Cause.NOT_IN_LEDGER, "the ledger is behind, or Redis"
     if now - target.occurred_at < JUST_SETTLED:
@@ -177,7 +165,7 @@ def _unknown(orders: Sequence[WaitingOrder]) -> str:
 
 def _drift(
     reading: AccountReading,
-    symbol: Symbol,
+    asset: str,
     target: Target | None,
     cause: Cause,
     wanted: Decimal,
@@ -187,7 +175,7 @@ def _drift(
 ) -> Drift:
     return Drift(
         follower_id=reading.follower_id,
-        symbol=symbol,
+        asset=asset,
         cause=cause,
         target=wanted,
         real=real,

@@ -58,15 +58,15 @@ class AccountReading(BaseModel):
     """Free + locked in open orders, per currency."""
     locked: dict[str, Amount] = {}
     """Locked in open orders, per currency; only what is not 0."""
-    copied: dict[Symbol, CopiedPosition] = {}
-    """By symbol."""
+    copied: dict[str, CopiedPosition] = {}
+    """By asset."""
     waiting: tuple[WaitingOrder, ...] = ()
     mail: int = 0
     """Entries of the mailbox, those that cannot be read included."""
     open_orders: tuple[OpenOrder, ...] | None = None
     """None: unavailable, because the reading is of version 1 or the key may not list them."""
     adjusted: tuple[str, ...] = ()
-    """Symbols whose copied position was lowered just now."""
+    """Assets whose copied position was lowered just now."""
     canceled: tuple[str, ...] = ()
     """Broker's ids of orders that were canceled just now; they are not among the open ones any more."""
     error: str = ""

@@ -83,13 +83,13 @@ def stray_orders(
         found.append(
             Drift(
                 follower_id=reading.follower_id,
-                symbol=order.symbol,
+                asset=order.symbol.base,
                 cause=Cause.STRAY_ORDER,
-                target=wanted.get(order.symbol, ZERO),
-                real=real.get(order.symbol, ZERO),
+                target=wanted.get(order.symbol.base, ZERO),
+                real=real.get(order.symbol.base, ZERO),
                 drift=ZERO,
                 sequence=copy.sequence,
-                detail=f"{order.side} {plain(order.quantity)}{filled}, order {order.broker_order_id}; "
+                detail=f"{order.side} {plain(order.quantity)} {order.symbol}{filled}, order {order.broker_order_id}; "
                 f"the copy of fill {copy.sequence} is {copy.outcome}",
                 broker_order_id=order.broker_order_id,
                 copy_order_id=copy.copy_order_id,

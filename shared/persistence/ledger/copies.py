@@ -1,6 +1,6 @@
 """Reads from the ledger everything about copies that a restore writes into Redis.
 
-Everything is per broker. Quantities are in base currency. All methods block, and raise DatabaseUnavailable.
+Everything is per broker. Positions are of assets. Quantities of orders are in base currency. All methods block, and raise DatabaseUnavailable.
 """
 
 from collections.abc import Collection, Iterator
@@ -17,7 +17,6 @@ from shared.domain.amounts import ZERO
 from shared.domain.copying.copy_order import CopiedPosition, CopyOrder
 from shared.domain.identity import Broker, FollowerId
 from shared.domain.instrument import Instrument
-from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.ledger.restore_count import begin_restore
 
@@ -46,14 +45,14 @@ _PENDING = text("""
 """)
 
 _POSITIONS = text("""
-    SELECT follower_id, symbol, quantity, carried_exit FROM copied_positions
+    SELECT follower_id, asset, quantity, carried_exit FROM copied_positions
     WHERE broker = :broker AND (quantity <> 0 OR carried_exit <> 0)
 """)
 
 _CARRIES = text("""
-    SELECT follower_id, symbol, carried_after FROM (
-        SELECT DISTINCT ON (follower_id, symbol) follower_id, symbol, carried_after
-        FROM decisions WHERE broker = :broker ORDER BY follower_id, symbol, sequence DESC
+    SELECT follower_id, asset, carried_after FROM (
+        SELECT DISTINCT ON (follower_id, asset) follower_id, asset, carried_after
+        FROM decisions WHERE broker = :broker ORDER BY follower_id, asset, sequence DESC
     ) newest WHERE carried_after <> 0
 """)
 
@@ -68,18 +67,18 @@ log = structlog.get_logger()
 
 
 class PositionOf(NamedTuple):
-    """A follower's copied position in a symbol."""
+    """A follower's copied position in an asset."""
 
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     position: CopiedPosition
 
 
 class CarryOf(NamedTuple):
-    """The carried opens of a follower in a symbol, in base currency."""
+    """The carried opens of a follower in an asset."""
 
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     quantity: Decimal
 
 
@@ -142,13 +141,13 @@ class Copies:
             rows = connection.execute(_POSITIONS, {"broker": self._broker.value}).all()
         for row in rows:
             position = CopiedPosition(quantity=row.quantity, carried_exit=row.carried_exit)
-            yield PositionOf(row.follower_id, row.symbol, position)
+            yield PositionOf(row.follower_id, row.asset, position)
 
     def carries(self) -> list[CarryOf]:
         """The carried opens that are not zero."""
         with transaction(self._engine) as connection:
             rows = connection.execute(_CARRIES, {"broker": self._broker.value}).all()
-        return [CarryOf(row.follower_id, row.symbol, row.carried_after) for row in rows]
+        return [CarryOf(row.follower_id, row.asset, row.carried_after) for row in rows]
 
     def accounts(self) -> dict[str, AccountSnapshot]:
         """The newest account snapshot of each follower, without its holdings."""

@@ -45,7 +45,7 @@ _ORDER_FIELDS: Final = tuple(name for name in OrderEvent.model_fields if name no
 _BROKER_OF_ORDER: Final = _ORDER_FIELDS.index("broker")
 _STRATEGY_FIELDS: Final = tuple(name for name in StrategyOrderEvent.model_fields if name not in ("version", "type"))
 _ADJUSTMENT_FIELDS: Final = tuple(name for name in PositionAdjusted.model_fields if name not in ("version", "type"))
-_ADJUSTMENT_KEY: Final = ("broker", "follower_id", "symbol", "sequence", "occurred_at")
+_ADJUSTMENT_KEY: Final = ("broker", "follower_id", "asset", "sequence", "occurred_at")
 
 _CONFLICTS: Final = sql.SQL("""
     SELECT i.place FROM {} i
@@ -98,7 +98,7 @@ class _Batch:
             case DecisionBatch():
                 self.decisions.extend(_decision_rows(event, _digest(event.instrument, self.instruments)))
             case OrderEvent():
-                self.orders.append((*[getattr(event, name) for name in _ORDER_FIELDS], place))
+                self.orders.append((*_order_row(event), place))
             case StrategyOrderEvent():
                 self.strategy_orders.append((*[getattr(event, name) for name in _STRATEGY_FIELDS], place))
             case SnapshotEvent():
@@ -217,6 +217,7 @@ def _decision_rows(batch: DecisionBatch, digest: str | None) -> Iterable[tuple[A
             batch.shard,
             d.copy_order_id,
             batch.symbol,
+            batch.asset,
             batch.side.value,
             digest,
             d.skip_reason,
@@ -231,6 +232,12 @@ def _decision_rows(batch: DecisionBatch, digest: str | None) -> Iterable[tuple[A
             d.carried_after,
             decided_at,
         )
+
+
+def _order_row(event: OrderEvent) -> tuple[Any, ...]:
+    others = {asset: position.model_dump(mode="json") for asset, position in event.other_positions.items()}
+    values = {name: getattr(event, name) for name in _ORDER_FIELDS} | {"other_positions": Jsonb(others)}
+    return tuple(values[name] for name in _ORDER_FIELDS)
 
 
 def _snapshot_row(event: SnapshotEvent) -> tuple[Any, ...]:

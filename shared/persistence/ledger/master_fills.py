@@ -24,14 +24,13 @@ from shared.domain.copying.master_fill import MasterFill
 from shared.domain.copying.traded_position import apply_fill
 from shared.domain.fill import AccountFill
 from shared.domain.identity import Broker, FollowerId, MasterAccount
-from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 from shared.persistence.errors import SequenceBroken
 from shared.persistence.ledger.fee_corrections import POSITIONS, store_correction
 from shared.persistence.ledger.master_identity import MasterIdentities
 from shared.persistence.sequence import last_sequence, lock_sequence
 from shared.persistence.tables.columns import table_of
-from shared.persistence.tables.ledger import MasterFillRow, OrderEventRow
+from shared.persistence.tables.ledger import MasterFillRow, OrderEventRow, TradedPositionRow
 from shared.persistence.tables.operational import MasterCheckpointRow, PublicationRow
 
 
@@ -155,7 +154,7 @@ class MasterFills:
         """Store the new fills among `observed` in the given order, and return them with their numbers.
 
         All happens in one transaction. Known fills (same account and fill id) are left out. The others get the next
-        numbers, and each one changes the traded position for the next. `recorded_at` becomes `published_at`.
+        numbers, and each one changes the traded positions for the next. `recorded_at` becomes `published_at`.
         If a fill is impossible, nothing is stored, and ImpossibleFill is raised.
         """
         if not observed:
@@ -164,15 +163,26 @@ class MasterFills:
             lock_sequence(connection, broker)
             new = _without_known(connection, broker, master_account, observed)
             sequence = last_sequence(connection, broker)
-            positions = _traded_positions(connection, broker, master_account, {o.fill.symbol for o in new})
+            moved = {asset for o in new for asset in (*o.fill.symbol.currencies, o.fill.fee_currency)}
+            positions = _traded_positions(connection, broker, master_account, moved)
             fills: list[MasterFill] = []
             rows: list[dict[str, object]] = []
+            traded: list[dict[str, object]] = []
             for each in new:
                 fill = each.fill
-                base = fill.symbol.base
-                change = apply_fill(positions.get(fill.symbol, ZERO), fill, base, each.lot)
-                positions[fill.symbol] = change.after
+                change = apply_fill(positions, fill, each.lot)
+                positions |= change.positions
                 sequence += 1
+                traded += [
+                    {
+                        "broker": broker,
+                        "master_account": master_account,
+                        "asset": asset,
+                        "sequence": sequence,
+                        "position_after": position,
+                    }
+                    for asset, position in change.positions.items()
+                ]
                 recorded = MasterFill(
                     **fill.model_dump(),
                     sequence=sequence,
@@ -191,6 +201,8 @@ class MasterFills:
                 )
             if rows:
                 connection.execute(insert(MasterFillRow), rows)
+            if traded:
+                connection.execute(insert(TradedPositionRow), traded)
         return fills
 
     def correct_fee(self, broker: Broker, master_account: MasterAccount, fill: AccountFill) -> bool:
@@ -199,12 +211,10 @@ class MasterFills:
             lock_sequence(connection, broker)
             return store_correction(connection, broker, master_account, fill)
 
-    def traded_positions(
-        self, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
-    ) -> dict[Symbol, Decimal]:
-        """The traded positions by symbol, in base currency. Symbols without a recorded fill are left out."""
+    def traded_positions(self, broker: Broker, master_account: MasterAccount, assets: set[str]) -> dict[str, Decimal]:
+        """The traded positions by asset. Assets that no recorded fill has moved are left out."""
         with transaction(self._engine) as connection:
-            return _traded_positions(connection, broker, master_account, symbols)
+            return _traded_positions(connection, broker, master_account, assets)
 
     def unpublished(self, broker: Broker, limit: int = 10_000) -> list[MasterFill]:
         """The oldest fills that are recorded but not marked as published, by number, at most `limit`."""
@@ -278,12 +288,10 @@ def _without_known(
 
 
 def _traded_positions(
-    connection: Connection, broker: Broker, master_account: MasterAccount, symbols: set[Symbol]
-) -> dict[Symbol, Decimal]:
-    rows = connection.execute(
-        POSITIONS, {"broker": broker.value, "master_account": master_account, "symbols": sorted(symbols)}
-    )
-    return {Symbol.parse(row.symbol): row.position for row in rows}
+    connection: Connection, broker: Broker, master_account: MasterAccount, assets: set[str]
+) -> dict[str, Decimal]:
+    asked = {"broker": broker.value, "master_account": master_account, "assets": sorted(assets)}
+    return {row.asset: row.position for row in connection.execute(POSITIONS, asked)}
 
 
 def _to_fill(row: RowMapping) -> MasterFill:

@@ -12,13 +12,14 @@ from shared.domain.symbol import Symbol
 from shared.persistence.database import transaction
 
 _TARGETS = text("""
-    SELECT p.follower_id, p.symbol, p.quantity, p.carried_exit, p.sequence, p.occurred_at,
+    SELECT p.follower_id, p.asset, p.quantity, p.carried_exit, p.sequence, p.occurred_at,
            CASE WHEN e.outcome = 'failed' THEN concat_ws(': ', e.reason, nullif(e.message, '')) END AS failed_exit
     FROM copied_positions p
     LEFT JOIN LATERAL (
         SELECT outcome, reason, message FROM order_events o
-        WHERE o.broker = p.broker AND o.follower_id = p.follower_id AND o.symbol = p.symbol
-          AND o.side = 'sell' AND o.outcome IS NOT NULL
+        WHERE o.broker = p.broker AND o.follower_id = p.follower_id AND o.asset = p.asset
+          -- A purchase whose asset is not its base is an exit of the coin that pays.
+          AND (o.side = 'sell' OR o.asset <> split_part(o.symbol, '/', 1)) AND o.outcome IS NOT NULL
         ORDER BY o.sequence DESC LIMIT 1
     ) e ON true
     WHERE p.broker = :broker AND (CAST(:followers AS text[]) IS NULL OR p.follower_id = ANY(:followers))
@@ -27,7 +28,7 @@ _TARGETS = text("""
           SELECT FROM followers f
           WHERE f.broker = p.broker AND f.follower_id = p.follower_id AND f.status = 'removed'
       )
-    ORDER BY p.follower_id, p.symbol
+    ORDER BY p.follower_id, p.asset
 """)
 
 _REMOVED = text("SELECT follower_id FROM followers WHERE broker = :broker AND status = 'removed'")
@@ -63,7 +64,7 @@ class Targets:
         self._engine = engine
 
     def of(self, broker: Broker, followers: Collection[str] | None = None) -> list[Target]:
-        """The copied positions that are not empty, of these followers or of all, by follower and symbol.
+        """The copied positions that are not empty, of these followers or of all, by follower and asset.
 
         Those of removed followers are their owners'.
         """

@@ -51,8 +51,8 @@ class FollowerKey(PageKey):
 
 
 class PositionKey(PageKey):
-    """A copied position, in the list by broker, follower and symbol."""
+    """A copied position, in the list by broker, follower and asset."""
 
     broker: Broker
     follower_id: Text
-    symbol: Text
+    asset: Text

@@ -100,25 +100,25 @@ ORDERS: Final = """
 """
 
 POSITIONS: Final = """
-    SELECT broker, follower_id, symbol, quantity, carried_exit, sequence, occurred_at
+    SELECT broker, follower_id, asset, quantity, carried_exit, sequence, occurred_at
     FROM copied_positions
     WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)
       AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
       AND (CAST(:among AS text[]) IS NULL OR follower_id = ANY (:among))
-      AND (CAST(:symbol AS text) IS NULL OR symbol = :symbol)
+      AND (CAST(:asset AS text) IS NULL OR asset = :asset)
       AND (:closed OR quantity <> 0)
       AND (CAST(:key_broker AS text) IS NULL
-           OR (broker, follower_id, symbol) > (:key_broker, :key_follower_id, :key_symbol))
-    ORDER BY broker, follower_id, symbol LIMIT :limit
+           OR (broker, follower_id, asset) > (:key_broker, :key_follower_id, :key_asset))
+    ORDER BY broker, follower_id, asset LIMIT :limit
 """
 
 ADJUSTMENTS: Final = """
-    SELECT broker, follower_id, symbol, sequence, occurred_at, quantity_before, quantity_after, carried_exit_before,
+    SELECT broker, follower_id, asset, sequence, occurred_at, quantity_before, quantity_after, carried_exit_before,
            carried_exit_after, real_quantity, actor, reason
     FROM position_adjustments
     WHERE (CAST(:broker AS text) IS NULL OR broker = :broker)
       AND (CAST(:follower_id AS text) IS NULL OR follower_id = :follower_id)
-    ORDER BY occurred_at DESC, broker, follower_id, symbol
+    ORDER BY occurred_at DESC, broker, follower_id, asset
 """
 
 # Followers are chosen first: only their fills are counted.

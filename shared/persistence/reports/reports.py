@@ -77,11 +77,11 @@ class FillReport(RecordedFill):
 
 
 class PositionLine(_Row):
-    """A copied position, in base currency."""
+    """A copied position in an asset."""
 
     broker: Broker
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     quantity: Amount
     carried_exit: Amount
     sequence: int
@@ -89,11 +89,11 @@ class PositionLine(_Row):
 
 
 class AdjustmentLine(_Row):
-    """A repair that lowered a copied position to the quantity that the account held, in base currency."""
+    """A repair that lowered a copied position to the quantity that the account held."""
 
     broker: Broker
     follower_id: FollowerId
-    symbol: Symbol
+    asset: str
     sequence: int
     """The fill of the last order before the repair."""
     occurred_at: Instant
@@ -231,12 +231,12 @@ class Reports:
         *,
         follower_id: FollowerId | None = None,
         among: Collection[FollowerId] | None = None,
-        symbol: Symbol | None = None,
+        asset: str | None = None,
         closed: bool = False,
         after: PositionKey | None = None,
         limit: int | None = None,
     ) -> list[PositionLine]:
-        """The copied positions by follower and symbol. Those with quantity 0 are listed only if `closed` is set.
+        """The copied positions by follower and asset. Those with quantity 0 are listed only if `closed` is set.
 
         `among`: only of these followers. `after`: only those behind it in the list.
         """
@@ -244,7 +244,7 @@ class Reports:
             "broker": broker,
             "follower_id": follower_id,
             "among": None if among is None else list(among),
-            "symbol": symbol,
+            "asset": asset,
             "closed": closed,
             "limit": limit,
             **_behind(PositionKey, after),

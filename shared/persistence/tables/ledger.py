@@ -23,7 +23,6 @@ class MasterFillRow(SQLModel, table=True):
     __table_args__ = (
         UniqueConstraint("broker", "master_account", "fill_id"),
         CheckConstraint("sequence > 0", name="master_fills_sequence_positive"),
-        Index("master_fills_by_symbol", "broker", "master_account", "symbol", "sequence"),
         Index("master_fills_by_time", "broker", "master_account", "executed_at"),
     )
 
@@ -49,8 +48,20 @@ class MasterFillRow(SQLModel, table=True):
     trace_id: str = columns.text()
 
 
+class TradedPositionRow(SQLModel, table=True):
+    """A master's traded position in an asset after a fill that moved it."""
+
+    __tablename__: ClassVar[str] = "traded_positions"
+
+    broker: str = columns.text(key=True)
+    master_account: MasterAccount = columns.text(key=True)
+    asset: str = columns.text(key=True)
+    sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
+    position_after: Decimal = columns.amount()
+
+
 class FeeCorrectionRow(SQLModel, table=True):
-    """The fee of a master's fill that became known after the fill was recorded."""
+    """The fee of a master's fill that became known after the fill was recorded, and an asset that it moves."""
 
     __tablename__: ClassVar[str] = "fee_corrections"
     __table_args__ = (Index("fee_corrections_by_sequence", "broker", "sequence"),)
@@ -58,9 +69,9 @@ class FeeCorrectionRow(SQLModel, table=True):
     broker: str = columns.text(key=True)
     master_account: MasterAccount = columns.text(key=True)
     fill_id: FillId = columns.text(key=True)
-    symbol: Symbol = columns.symbol()
+    asset: str = columns.text(key=True)
     sequence: int = Field(sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
-    """The newest fill of the symbol at that time."""
+    """The newest fill that had moved the asset at that time."""
     fee: Decimal = columns.amount()
     fee_currency: str = columns.text()
     position_change: Decimal = columns.amount()
@@ -93,6 +104,7 @@ class DecisionRow(SQLModel, table=True):
     shard: int
     copy_order_id: str = columns.text()
     symbol: Symbol = columns.symbol()
+    asset: str = columns.text()
     side: str = columns.text()
     instrument_digest: str | None = columns.optional_text()
     skip_reason: str | None = columns.optional_text()
@@ -120,9 +132,15 @@ class OrderEventRow(SQLModel, table=True):
             "order_events_positions",
             "broker",
             "follower_id",
-            "symbol",
+            "asset",
             text("sequence DESC"),
             postgresql_where=text("outcome IS NOT NULL"),
+        ),
+        Index(
+            "order_events_other_positions",
+            "broker",
+            "follower_id",
+            postgresql_where=text("outcome IS NOT NULL AND other_positions <> '{}'"),
         ),
         Index("order_events_by_fill", "broker", "sequence"),
         # A reader that follows the ledger asks for the events of each broker behind an id.
@@ -155,8 +173,10 @@ class OrderEventRow(SQLModel, table=True):
     cost: Decimal = columns.amount()
     fee: Decimal = columns.amount()
     fee_currency: str = columns.text()
+    asset: str = columns.text()
     position_after: Decimal = columns.amount()
     carried_exit_after: Decimal = columns.amount()
+    other_positions: dict[str, Any] = columns.document()
     claimed_at: datetime | None = columns.optional_moment()
     submitted_at: datetime | None = columns.optional_moment()
     accepted_at: datetime | None = columns.optional_moment()
@@ -180,13 +200,13 @@ class AccountSnapshotRow(SQLModel, table=True):
 
 
 class PositionAdjustmentRow(SQLModel, table=True):
-    """A repair that lowered a copied position to what the account held, with actor and reason. In base currency."""
+    """A repair that lowered a copied position to what the account held, with actor and reason."""
 
     __tablename__: ClassVar[str] = "position_adjustments"
 
     broker: str = columns.text(key=True)
     follower_id: FollowerId = columns.text(key=True)
-    symbol: Symbol = columns.symbol(key=True)
+    asset: str = columns.text(key=True)
     sequence: int = Field(primary_key=True, sa_type=BigInteger, sa_column_kwargs={"autoincrement": False})
     occurred_at: datetime = columns.moment(key=True)
     quantity_before: Decimal = columns.amount()

@@ -202,7 +202,7 @@ def test_a_removal_wipes_the_key_and_returns_what_stays_open(
     Ledger(engine).write([a_batch(a_decision("alice")), a_filled_event("alice", position_after="0.4")])
     result = remove_follower(operator.context, ALICE, actor=ACTOR, reason="contract ended")
     assert result.follower.status is FollowerStatus.REMOVED
-    assert [(line.symbol, str(line.quantity)) for line in result.stays_open] == [("BTC/USD", "0.4")]
+    assert [(line.asset, str(line.quantity)) for line in result.stays_open] == [("BTC", "0.4")]
     assert operator.store.credentials(KRAKEN, [ALICE]) == {}
     for change in (pause_follower, remove_follower):
         with pytest.raises(FollowerGone):

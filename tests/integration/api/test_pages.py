@@ -91,7 +91,7 @@ def lists_of(
 ) -> list[tuple[list[Any], Callable[[Any, int], Page[Any]]]]:
     """Each list as a whole, and the function that reads a page of it."""
     orders: dict[str, Any] = {"follower_id": None, "fill": None, "state": None}
-    positions: dict[str, Any] = {"follower_id": None, "symbol": None, "closed": False}
+    positions: dict[str, Any] = {"follower_id": None, "asset": None, "closed": False}
     accounts: dict[str, Any] = {"follower_id": None, "maximum_age": HOUR}
     whole = read_accounts(connections, BROKERS, broker=broker, maximum_age=HOUR)
     return [

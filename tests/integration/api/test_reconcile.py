@@ -71,7 +71,7 @@ def test_everything_that_was_found_is_in_the_answer() -> None:
     symbol = Symbol("BTC", "USD")
     drift = Drift(
         follower_id=FollowerId("alice"),
-        symbol=symbol,
+        asset="BTC",
         cause=Cause.MANUAL_SALE,
         target="0.001",
         real="0",

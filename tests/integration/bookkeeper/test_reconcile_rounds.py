@@ -86,7 +86,7 @@ async def test_drift_alerts_once_and_until_it_is_gone(
                 await make_a_round(redis, engine, every_seconds=3600)
                 await redis.delete(KEYS.reconciliation_lease)
     assert [line["error"] for line in lines if line["event"] == "alert"] == [
-        "BTC/USD manual sale -0.0006: sold, moved or paid away outside nija"
+        "BTC manual sale -0.0006: sold, moved or paid away outside nija"
     ]
     [alert] = pipeline_in(fresh_redis_url).alerts
     assert (alert.kind, alert.follower_id) == (AlertKind.DRIFT, "alice")
@@ -129,7 +129,7 @@ async def test_what_can_be_repaired_is_repaired_when_that_is_the_policy(
 
 @pytest.mark.parametrize(
     ("there_later", "said"),
-    [("0.001", []), ("0.0007", ["BTC/USD manual sale -0.0003: sold, moved or paid away outside nija"])],
+    [("0.001", []), ("0.0007", ["BTC manual sale -0.0003: sold, moved or paid away outside nija"])],
     ids=["gone", "another amount"],
 )
 async def test_what_was_seen_once_is_neither_repaired_nor_alerted(
@@ -248,5 +248,5 @@ async def test_the_ledger_tells_which_orders_are_copies(bench: WorkerBench, engi
     [record] = Targets(engine).copies(Broker.KRAKEN, [ours, "0" * 32]).values()
     assert (record.copy_order_id, record.follower_id, record.outcome) == (ours, "alice", "copied")
     assert Targets(engine).copies(Broker.OKX, [ours]) == {}
-    assert [target.symbol for target in Targets(engine).of(Broker.KRAKEN, ["alice", "bob"])] == ["BTC/USD"]
+    assert [target.asset for target in Targets(engine).of(Broker.KRAKEN, ["alice", "bob"])] == ["BTC"]
     assert Targets(engine).of(Broker.KRAKEN, ["bob"]) == []

@@ -116,7 +116,7 @@ async def test_no_exit_is_lost_and_no_follower_disabled_when_all_keys_are_refuse
     usual, refusing = (world.serving(connection) for connection in connections)
     position = CopiedPosition(quantity=QUANTITY, carried_exit=Decimal(0)).model_dump_json()
     for name in FOLLOWERS:
-        await redis.hset(KEYS.positions(name), "BTC/USD", position)
+        await redis.hset(KEYS.positions(name), "BTC", position)
     # The open comes first and is skipped. The exit behind it waits.
     await world.deliver(quantity=str(QUANTITY))
     await world.deliver(fraction="1")

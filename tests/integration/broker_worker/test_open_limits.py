@@ -287,7 +287,7 @@ async def test_a_waiting_exit_is_never_canceled(shares: WorkerBench) -> None:
     shares.account.fates = [Fate.OPEN]
     shares.account.free["BTC"] = Decimal(10)
     shares.account.reads_until_done = 5
-    await shares.redis.hset(KEYS.positions("alice"), "XYZ/USD", held("1.5").model_dump_json())
+    await shares.redis.hset(KEYS.positions("alice"), "XYZ", held("1.5").model_dump_json())
     await shares.deliver(a_share_order(sequence=1, fraction="0.5", executed_at=minutes_ago(60)))
     await shares.deliver(a_share_order(sequence=2, fraction="1", executed_at=minutes_ago(60)))
     finals = await shares.serve()
@@ -311,7 +311,7 @@ async def test_a_waiting_open_that_the_broker_ended_by_itself_failed(shares: Wor
 async def test_shares_are_not_opened_while_the_market_is_closed(shares: WorkerBench) -> None:
     """An order for the day would wait until the market opens, at whatever price that is. An exit may wait."""
     shares.account.opens_at = datetime(2026, 1, 5, 14, 30, tzinfo=UTC)
-    await shares.redis.hset(KEYS.positions("alice"), "XYZ/USD", held("1.5").model_dump_json())
+    await shares.redis.hset(KEYS.positions("alice"), "XYZ", held("1.5").model_dump_json())
     await shares.deliver(a_share_order(sequence=1), a_share_order(sequence=2, fraction="1"))
     first, exit_ = await shares.serve()
     assert (first.outcome, first.reason) == (Outcome.SKIPPED, SkipReason.MARKET_CLOSED)

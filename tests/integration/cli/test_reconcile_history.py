@@ -31,7 +31,7 @@ def a_repair(broker: Broker, follower_id: str, actor: str, minutes: int) -> Posi
         {
             "broker": broker,
             "follower_id": follower_id,
-            "symbol": "BTC/USD",
+            "asset": "BTC",
             "sequence": 7,
             "quantity_before": "0.40102588",
             "carried_exit_before": "0",

@@ -95,7 +95,7 @@ async def test_a_claim_runs_out_by_itself_and_not_before(mailboxes: Mailboxes, r
     with pytest.raises(ClaimLost):
         await mailboxes.record(first.claim, None, submission())
     with pytest.raises(ClaimLost):
-        await mailboxes.settle(first.claim, an_order().id, b"late", "BTC/USD", NOTHING, None)
+        await mailboxes.settle(first.claim, an_order().id, b"late", {"BTC": NOTHING}, None)
 
 
 async def test_renewing_keeps_a_claim_alive(redis: Redis) -> None:
@@ -141,7 +141,7 @@ async def test_a_submission_that_another_version_wrote_can_be_gone_on_with(redis
     [
         (KEYS.submitting, "bob", '{"version":2}'),
         (KEYS.submitting, "bob", "no JSON"),
-        (KEYS.positions("bob"), "BTC/USD", '{"quantity":0.1,"carried_exit":"0"}'),
+        (KEYS.positions("bob"), "BTC", '{"quantity":0.1,"carried_exit":"0"}'),
     ],
 )
 async def test_a_record_that_cannot_be_read_holds_up_its_follower_only(
@@ -175,9 +175,9 @@ async def test_mail_that_arrives_while_a_follower_is_served_is_not_lost(mailboxe
     await deliver(mailboxes, "alice", sequence=1)
     _, (claimed,) = await mailboxes.claim(1)
     assert await deliver(mailboxes, "alice", sequence=2) == 0
-    reached = await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
+    reached = await mailboxes.settle(claimed.claim, an_order().id, b"e", {"BTC": NOTHING}, None)
     assert an_order(sequence=2).id.encode() in reached.head
-    reached = await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, None)
+    reached = await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", {"BTC": NOTHING}, None)
     assert reached.head == b""
     assert await deliver(mailboxes, "alice", sequence=3) == 1
 
@@ -210,7 +210,7 @@ async def test_what_was_planned_with_another_list_is_not_delivered(redis: Redis,
 
 async def test_carried_remainders_move_with_the_delivery(redis: Redis, mailboxes: Mailboxes) -> None:
     """A carry is written with its delivery, and deleted when nothing is carried any more."""
-    field = carry_field("alice", "BTC/USD")
+    field = carry_field("alice", "BTC")
     await mailboxes.deliver(0, b"", b"1:*", b"", (), [field, "0.5"], FIRST_ROSTER)
     assert await redis.hgetall(KEYS.carries) == {field.encode(): b"0.5"}
     await mailboxes.deliver(0, b"1:*", b"2:*", b"", (), [field, ""], FIRST_ROSTER)
@@ -225,13 +225,13 @@ async def test_a_settle_plans_the_reading_of_the_account(redis: Redis, mailboxes
     for sequence in (1, 2, 3):
         await deliver(mailboxes, "alice", sequence=sequence)
     _, (claimed,) = await mailboxes.claim(1)
-    await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
+    await mailboxes.settle(claimed.claim, an_order().id, b"e", {"BTC": NOTHING}, None)
     assert await redis.zscore(KEYS.refresh, "alice") == in_an_hour_ms
-    await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", "BTC/USD", NOTHING, 600_000)
+    await mailboxes.settle(claimed.claim, an_order(sequence=2).id, b"e", {"BTC": NOTHING}, 600_000)
     planned_ms = await redis.zscore(KEYS.refresh, "alice")
     assert planned_ms is not None
     assert 599_000 < planned_ms - seconds * 1000 < 620_000
-    await mailboxes.settle(claimed.claim, an_order(sequence=3).id, b"e", "BTC/USD", NOTHING, 1_200_000)
+    await mailboxes.settle(claimed.claim, an_order(sequence=3).id, b"e", {"BTC": NOTHING}, 1_200_000)
     assert await redis.zscore(KEYS.refresh, "alice") == planned_ms
 
 
@@ -258,11 +258,11 @@ async def test_who_waits_too_long_is_counted(mailboxes: Mailboxes) -> None:
 
 async def test_a_symbol_that_is_closed_leaves_no_position(redis: Redis, mailboxes: Mailboxes) -> None:
     """A closed position has no field in Redis. A position in another symbol stays."""
-    await redis.hset(KEYS.positions("alice"), "ETH/USD", NOTHING.model_dump_json())
+    await redis.hset(KEYS.positions("alice"), "ETH", NOTHING.model_dump_json())
     await deliver(mailboxes, "alice")
     _, (claimed,) = await mailboxes.claim(1)
-    await mailboxes.settle(claimed.claim, an_order().id, b"e", "BTC/USD", NOTHING, None)
-    assert await redis.hkeys(KEYS.positions("alice")) == [b"ETH/USD"]
+    await mailboxes.settle(claimed.claim, an_order().id, b"e", {"BTC": NOTHING}, None)
+    assert await redis.hkeys(KEYS.positions("alice")) == [b"ETH"]
 
 
 async def test_many_callers_at_once_get_their_own_answers(redis: Redis) -> None:
@@ -282,7 +282,7 @@ async def test_many_callers_at_once_get_their_own_answers(redis: Redis) -> None:
     async def finish(mailboxes: Mailboxes, name: str, claimed: ClaimedFollower) -> None:
         claim = claimed.claim
         assert an_order(name).id.encode() in claimed.head
-        await mailboxes.settle(claim, an_order(name).id, name.encode(), "BTC/USD", NOTHING, None)
+        await mailboxes.settle(claim, an_order(name).id, name.encode(), {"BTC": NOTHING}, None)
         served.append(name)
 
     await asyncio.gather(*(serve(mailboxes) for mailboxes in runners for _ in range(3)))
@@ -334,5 +334,5 @@ async def test_everything_acknowledged_survives_a_killed_redis(server_folder: Pa
             assert min(int(c.claim.fence) for c in again) > int(alice.claim.fence)
             for follower in again:
                 order = CopyOrderId(an_order(follower.claim.follower_id).id)
-                await mailboxes.settle(follower.claim, order, b"e", "BTC/USD", NOTHING, None)
+                await mailboxes.settle(follower.claim, order, b"e", {"BTC": NOTHING}, None)
             assert await client.zcard(KEYS.claims) == await client.zcard(KEYS.ready) == 0

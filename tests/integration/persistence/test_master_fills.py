@@ -43,7 +43,7 @@ def test_a_fill_comes_back_exactly_as_it_was_recorded(fills: MasterFills) -> Non
 
 
 def position(fills: MasterFills) -> Decimal:
-    return next(iter(fills.traded_positions(KRAKEN, "main", {BTC}).values()))
+    return next(iter(fills.traded_positions(KRAKEN, "main", {"BTC"}).values()))
 
 
 def test_a_fee_that_is_known_later_corrects_fill_and_position_once(fills: MasterFills) -> None:
@@ -85,11 +85,31 @@ def test_a_fee_is_corrected_once_for_a_fill_whose_pair_was_listed_later(
     fills.record(KRAKEN, "main", [observed(**bought, symbol=unlisted, fee=fee, fee_currency=currency)], NOW)
     shown = an_account_fill(**bought, symbol="FOO/BAR", fee="0.02", fee_currency="FOO")
     assert [fills.correct_fee(KRAKEN, "main", shown) for _ in range(3)] == [True, False, False]
-    assert fills.traded_positions(KRAKEN, "main", {unlisted, Symbol("FOO", "BAR")}) == {unlisted: Decimal("0.98")}
+    assert fills.traded_positions(KRAKEN, "main", {"FOOBAR", "FOO"}) == {"FOOBAR": Decimal("0.98")}
 
 
-def test_traded_positions_follow_fills_per_symbol_over_calls(fills: MasterFills) -> None:
-    """Buys raise the position, a sale closes its share, a fee in the coin counts, and each symbol is separate."""
+def test_one_fill_moves_the_positions_of_two_assets(fills: MasterFills) -> None:
+    """BTC that was bought with dollars pays for ETH, and the rest is sold for USDT."""
+    spent = observed("b", symbol="ETH/BTC", quantity="5", price="0.05", cost="0.25", fee="0.001", fee_currency="BNB")
+    fills.record(KRAKEN, "main", [observed("a", quantity="1")], NOW)
+    (purchase,) = fills.record(KRAKEN, "main", [spent], NOW)
+    assert (purchase.asset, purchase.traded_position_before, purchase.fraction_closed) == ("BTC", 1, Decimal("0.25"))
+    (sale,) = fills.record(KRAKEN, "main", [observed("c", side=Side.SELL, symbol="BTC/USDT", quantity="0.75")], NOW)
+    assert (sale.traded_position_before, sale.fraction_closed) == (Decimal("0.75"), 1)
+    assert fills.traded_positions(KRAKEN, "main", {"BTC", "ETH", "BNB"}) == {"BTC": 0, "ETH": Decimal(5)}
+    assert fills.after(KRAKEN, 1)[0] == purchase
+
+
+def test_a_fee_that_turns_out_to_be_of_a_third_asset_moves_both_assets(fills: MasterFills) -> None:
+    """It was shown as BTC, and BNB has paid it."""
+    fills.record(KRAKEN, "main", [observed("a", symbol="BNB/USD", quantity="3", fee="0")], NOW)
+    fills.record(KRAKEN, "main", [observed("b", quantity="1", fee="0.01", fee_currency="BTC")], NOW)
+    assert fills.correct_fee(KRAKEN, "main", an_account_fill(fill_id="b", quantity="1", fee="0.5", fee_currency="BNB"))
+    assert fills.traded_positions(KRAKEN, "main", {"BTC", "BNB"}) == {"BTC": 1, "BNB": Decimal(3)}
+
+
+def test_traded_positions_follow_fills_per_asset_over_calls(fills: MasterFills) -> None:
+    """Buys raise the position, a sale closes its share, a fee in the coin counts, and each asset is separate."""
     fills.record(KRAKEN, "main", [observed("a", quantity="1", fee="0.01", fee_currency="BTC")], NOW)
     fills.record(KRAKEN, "main", [observed("b", symbol="ETH/USD", quantity="5", fee_currency="USD")], NOW)
     half, rest, beyond = fills.record(

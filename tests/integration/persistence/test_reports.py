@@ -9,12 +9,14 @@ from sqlalchemy import Engine
 
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.accounts.master_value import UnknownEquity
+from shared.domain.copying.copy_order import CopiedPosition
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderState, Outcome
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.store import FollowerStore
+from shared.persistence.ledger.copies import Copies
 from shared.persistence.ledger.ledger import Ledger
 from shared.persistence.ledger.master_fills import MasterFills, ObservedFill
 from shared.persistence.reports.reports import Reports, StageLatency
@@ -206,7 +208,21 @@ def test_positions_are_those_after_the_newest_fill(reports: Reports, engine: Eng
     [alice] = reports.positions(KRAKEN)
     assert (alice.follower_id, alice.quantity) == ("alice", Decimal("0.003"))
     assert {line.follower_id for line in reports.positions(KRAKEN, closed=True)} == {"alice", "carol", "dave"}
-    assert reports.positions(symbol="ETH/USD") == []
+    assert reports.positions(asset="ETH") == []
+
+
+def test_an_order_that_moves_several_assets_has_the_last_word_in_each(reports: Reports, engine: Engine) -> None:
+    """BTC paid for ETH, then a part of the ETH was sold. A restore puts the same positions back."""
+    ether = CopiedPosition(quantity=Decimal(2), carried_exit=Decimal("0.5"))
+    swap = {"symbol": "ETH/BTC", "asset": "BTC", "position_after": "0.1", "other_positions": {"ETH": ether}}
+    sale = {"symbol": "ETH/USD", "asset": "ETH", "position_after": "1.5", "carried_exit_after": "0"}
+    ledger = Ledger(engine)
+    ledger.write([a_filled_event("erin", 5, **swap), a_filled_event("erin", 4, position_after="0.3")])
+    held = {line.asset: (line.quantity, line.carried_exit) for line in reports.positions(KRAKEN, follower_id="erin")}
+    assert held == {"BTC": (Decimal("0.1"), 0), "ETH": (Decimal(2), Decimal("0.5"))}
+    ledger.write([a_filled_event("erin", 6, **sale)])
+    restored = {each.asset: each.position for each in Copies(engine, KRAKEN).positions() if each.follower_id == "erin"}
+    assert {asset: str(each.quantity) for asset, each in restored.items()} == {"BTC": "0.1", "ETH": "1.5"}
 
 
 def test_followers_show_how_their_fills_ended(reports: Reports) -> None:

@@ -8,7 +8,6 @@ from pydantic import ValidationError
 from sqlalchemy import event
 
 from shared.domain.identity import Broker, FollowerId
-from shared.domain.symbol import Symbol
 from shared.persistence.errors import AmbiguousFollower, BadSecretKey, UnknownFollower
 from shared.persistence.followers.store import FollowerStore
 from shared.queries.accounts import read_accounts
@@ -63,9 +62,9 @@ def test_a_fill_and_a_broker_are_both_respected(connections: Connections) -> Non
 def test_positions_are_read_by_every_filter(connections: Connections) -> None:
     """Nothing was repaired, so there is no adjustment."""
     (position,) = read_positions(connections)
-    assert (position.follower_id, position.symbol) == ("alice", "BTC/USD")
-    assert read_positions(connections, Broker.KRAKEN, follower_id=ALICE, symbol=Symbol.parse("BTC/USD")) == [position]
-    assert read_positions(connections, symbol=Symbol.parse("ETH/USD")) == []
+    assert (position.follower_id, position.asset) == ("alice", "BTC")
+    assert read_positions(connections, Broker.KRAKEN, follower_id=ALICE, asset="BTC") == [position]
+    assert read_positions(connections, asset="ETH") == []
     assert read_adjustments(connections, follower_id=ALICE) == []
 
 

@@ -107,9 +107,9 @@ class WorkerBench:
         await self.mailboxes.deliver(0, position, b"%d:*" % self.sequence, b"", mail, (), roster_version)
 
     async def hold(self, quantity: Any, carried_exit: Any = ZERO, follower_id: str = "alice") -> None:
-        """Give the follower a copied position in BTC/USD."""
+        """Give the follower a copied position in BTC."""
         position = CopiedPosition(quantity=quantity, carried_exit=carried_exit)
-        await self.redis.hset(KEYS.positions(follower_id), "BTC/USD", position.model_dump_json())
+        await self.redis.hset(KEYS.positions(follower_id), "BTC", position.model_dump_json())
 
     async def claim(self) -> list[ClaimedFollower]:
         """Claim all ready followers, also those with a later due time. An early claim must be harmless."""
@@ -145,7 +145,7 @@ class WorkerBench:
         return [e for e in await self.events() if isinstance(e, OrderEvent) and e.outcome is not None]
 
     async def position(self, follower_id: str = "alice") -> CopiedPosition:
-        stored = await self.redis.hget(KEYS.positions(follower_id), "BTC/USD")
+        stored = await self.redis.hget(KEYS.positions(follower_id), "BTC")
         return (
             CopiedPosition.model_validate_json(stored) if stored else CopiedPosition(quantity=ZERO, carried_exit=ZERO)
         )

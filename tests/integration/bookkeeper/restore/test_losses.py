@@ -167,7 +167,7 @@ async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_i
     world.trade(quantity="10")
     await world.go_on()
     (target,) = (each for each in Targets(world.engine).of(Broker.KRAKEN) if each.follower_id == NAMES[1])
-    repair = Repair(symbol=target.symbol, quantity=target.quantity, sequence=target.sequence, reason="sold by hand")
+    repair = Repair(asset=target.asset, quantity=target.quantity, sequence=target.sequence, reason="sold by hand")
     world.trade(quantity="1")
     world.bench.account.fates = [Fate.REJECTED] * len(NAMES)
     await world.go_on()
@@ -178,7 +178,7 @@ async def test_a_position_lowered_after_an_order_that_its_request_did_not_know_i
     await reconciliation.ask([request])
     await world.serve(NAMES[1])
     await world.book()
-    assert (await reconciliation.answers([request]))[NAMES[1]].adjusted == (target.symbol,)
+    assert (await reconciliation.answers([request]))[NAMES[1]].adjusted == (target.asset,)
     lowered = await world.redis_positions()
     assert lowered[NAMES[1]] == (target.quantity / 2, 0)
     assert world.ledger_positions() == lowered

@@ -40,7 +40,7 @@ async def test_open_orders_are_told_apart_and_only_the_stray_one_is_canceled(
         found = await reconciled(redis, engine)
         [drift] = found.drifts
         assert (drift.cause, drift.broker_order_id, drift.is_repairable) == (Cause.STRAY_ORDER, "STRAY", True)
-        assert drift.detail == "buy 0.01, 0.002 of it filled, order STRAY; the copy of fill 1 is copied"
+        assert drift.detail == "buy 0.01 BTC/USD, 0.002 of it filled, order STRAY; the copy of fill 1 is copied"
         assert {order.broker_order_id: whose for _, order, whose in found.open_orders()} == {
             "STRAY": Ownership.STRAY,
             "UNNAMED": Ownership.OWN,

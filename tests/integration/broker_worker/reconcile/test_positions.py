@@ -48,7 +48,7 @@ async def test_a_manual_sale_is_shown_and_repaired_on_request_only(
         assert (drift.cause, drift.drift) == (Cause.MANUAL_SALE, Decimal("-0.0006"))
         assert (await bench.position()).quantity == Decimal("0.001")
         repaired = await reconciled(redis, engine, repair=True)
-        assert ([each.symbol for each in repaired.repaired], repaired.drifts) == (["BTC/USD"], [])
+        assert ([each.asset for each in repaired.repaired], repaired.drifts) == (["BTC"], [])
         again = await reconciled(redis, engine, repair=True)
         assert (again.repaired, again.drifts) == ([], [])
     assert (await bench.position()).quantity == Decimal("0.0004")
@@ -104,11 +104,11 @@ async def test_a_position_is_adjusted_under_the_claim_and_with_an_empty_mailbox_
     events = await redis.xlen(KEYS.events)
     lower = CopiedPosition(quantity=Decimal("0.0001"), carried_exit=Decimal(0))
     await bench.deliver(an_order(sequence=2))
-    assert not await bench.mailboxes.adjust(claimed.claim, "BTC/USD", lower, b"{}")
+    assert not await bench.mailboxes.adjust(claimed.claim, "BTC", lower, b"{}")
     await redis.delete(KEYS.mailbox("alice"))
     await bench.mailboxes.release(claimed.claim)
     with pytest.raises(ClaimLost):
-        await bench.mailboxes.adjust(claimed.claim, "BTC/USD", lower, b"{}")
+        await bench.mailboxes.adjust(claimed.claim, "BTC", lower, b"{}")
     assert (await redis.xlen(KEYS.events), (await bench.position()).quantity) == (events, Decimal("0.001"))
 
 

@@ -37,7 +37,7 @@ async def test_a_repair_never_meets_an_order_under_way(bench: WorkerBench, redis
     bench.account.free["BTC"] = Decimal(0)
     async with working(bench, engine):
         [drift] = (await reconciled(redis, engine)).drifts
-        assert (drift.cause, drift.symbol) == (Cause.UNKNOWN_ORDER, "BTC/USD")
+        assert (drift.cause, drift.asset) == (Cause.UNKNOWN_ORDER, "BTC")
         found = await reconciled(redis, engine, repair=True)
     assert (found.drifts, found.repaired, found.resolved) == ([], [], 1)
     assert Reports(engine).orders(state="unknown") == []

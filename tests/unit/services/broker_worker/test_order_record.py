@@ -23,7 +23,7 @@ from shared.domain.identity import BrokerOrderId, CopyOrderId
 from shared.messaging.mailboxes import Submission
 from tests.support.examples import NOW
 
-FACTS = RecordFacts(CopyOrderId("c1"), NOW, is_open=False, exit_due=Decimal(3))
+FACTS = RecordFacts(CopyOrderId("c1"), NOW, is_sale=True, exit_due=Decimal(3))
 ATTEMPT = Attempt(2, Decimal(1), NOW, NOW + timedelta(seconds=10))
 ORDER_ID = BrokerOrderId("O1")
 LATER = NOW + timedelta(seconds=1)
@@ -84,10 +84,10 @@ def test_each_news_of_an_order_is_reported_once() -> None:
     assert recorded(ACCEPTED, lost.submission).state is OrderState.ACCEPTED
 
 
-@pytest.mark.parametrize(("is_open", "ordered", "due"), [(True, "5", "0"), (False, "5", "5"), (False, "1", "3")])
-def test_an_order_that_was_found_without_a_record_gets_one(is_open: bool, ordered: str, due: str) -> None:
+@pytest.mark.parametrize(("is_sale", "ordered", "due"), [(False, "5", "0"), (True, "5", "5"), (True, "1", "3")])
+def test_an_order_that_was_found_without_a_record_gets_one(is_sale: bool, ordered: str, due: str) -> None:
     """An exit should sell at least what was ordered."""
     found = replace(ACCEPTED, quantity=Decimal(ordered))
-    record = changed_record(found, None, FACTS._replace(is_open=is_open, exit_due=Decimal(0 if is_open else 3)))
+    record = changed_record(found, None, FACTS._replace(is_sale=is_sale, exit_due=Decimal(3 if is_sale else 0)))
     assert record is not None
     assert (record.submission.attempt, record.submission.exit_due) == (0, Decimal(due))

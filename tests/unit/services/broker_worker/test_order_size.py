@@ -50,6 +50,13 @@ def test_an_open_that_the_cash_does_not_pay_for_is_not_sent() -> None:
     )
 
 
+def test_a_follower_without_the_currency_that_pays_is_told_which_one_is_missing() -> None:
+    """The master paid with euros, and the follower has dollars only."""
+    result = size(free="0", symbol="BTC/EUR", instrument={"symbol": "BTC/EUR", "quote": "EUR"})
+    assert isinstance(result, Unsendable)
+    assert (result.reason, result.message[:13]) == (SkipReason.NO_QUOTE_CASH, "0 EUR is free")
+
+
 def test_an_open_whose_limit_is_below_one_tick_is_not_sent() -> None:
     """A broker would refuse the price 0."""
     result = size(instrument={"price_tick": "100000"})
@@ -82,3 +89,30 @@ def test_a_size_that_cannot_be_computed_is_a_reason() -> None:
     result = size(fraction="0.5", position=CopiedPosition(quantity=Decimal("1E+100"), carried_exit=ZERO))
     assert isinstance(result, Unsendable)
     assert result.reason is SkipReason.CANNOT_BE_PLANNED
+
+
+IN_BTC = {
+    "symbol": "ETH/BTC",
+    "base": "ETH",
+    "quote": "BTC",
+    "price_tick": "0.00001",
+    "lot": "0.0001",
+    "minimum_cost": "0",
+}
+SWAP: dict[str, Any] = {"symbol": "ETH/BTC", "side": Side.BUY, "reference_price": "0.05", "instrument": IN_BTC}
+
+
+def test_a_purchase_that_is_paid_with_a_coin_spends_the_share_of_the_copied_coin() -> None:
+    """0.002 of 0.01 copied BTC are due already, and half of the rest: 0.006 BTC pay for the limit price and the fee."""
+    result = size(fraction="0.5", **SWAP)
+    assert result == Sendable(Decimal("0.1189"), Decimal("0.006"))
+    assert result.quantity * Decimal("0.05025") * (1 + FEE) <= Decimal("0.006")
+
+
+def test_a_purchase_that_is_paid_with_a_coin_never_spends_coins_of_the_followers_own() -> None:
+    """Without a copied position, nothing is spent. A share that is too small is left to the next exit."""
+    assert size(NOTHING, fraction="1", **SWAP) == Unsendable(SkipReason.NO_POSITION, ZERO)
+    small = SWAP | {"instrument": IN_BTC | {"minimum_quantity": "5"}}
+    result = size(fraction="1", **small)
+    assert isinstance(result, Unsendable)
+    assert (result.reason, result.carried_exit) == (SkipReason.BELOW_MINIMUM, HELD.quantity)

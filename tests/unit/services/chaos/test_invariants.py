@@ -61,11 +61,11 @@ def a_sound_run(**changes: Any) -> Evidence:
         "finals": {"order-1": 1, "order-2": 1},
         "orders": [order("order-1"), order("order-2")],
         "positions": [_position("2")],
-        "redis_positions": {("anna", SYMBOL): Decimal(2)},
+        "redis_positions": {("anna", "BTC"): Decimal(2)},
         "mailboxes": {},
         "dead_letters": 0,
         "nonces": {"key": [1, 2, 3]},
-        "lots": {SYMBOL: Decimal("0.001")},
+        "lots": {"BTC": Decimal("0.001")},
         "highest_prices": {1: Decimal(50_250), 2: Decimal(50_250)},
     }
     return Evidence(**{**values, **changes})
@@ -75,7 +75,7 @@ def _position(quantity: str) -> Any:
     return PositionLine(
         broker=Broker.KRAKEN,
         follower_id="anna",
-        symbol=SYMBOL,
+        asset="BTC",
         quantity=Decimal(quantity),
         carried_exit=Decimal(0),
         sequence=2,

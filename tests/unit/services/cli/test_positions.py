@@ -25,7 +25,7 @@ def test_what_is_still_to_sell_is_told_in_eight_places(carried: str, reported: s
         {
             "broker": Broker.KRAKEN,
             "follower_id": "alice",
-            "symbol": "BTC/USD",
+            "asset": "BTC",
             "quantity": "0.40102588",
             "carried_exit": carried,
             "sequence": 2,

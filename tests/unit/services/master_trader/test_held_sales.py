@@ -23,11 +23,11 @@ class Master:
         self, totals: Mapping[str, str], traded: Mapping[str, str] | None = None, lot: str = "0.00000001"
     ) -> None:
         self.books = MasterBooks({c: Decimal(total) for c, total in totals.items()}, LONG_AGO, ())
-        self.traded = {Symbol.parse(symbol): Decimal(each) for symbol, each in (traded or {}).items()}
+        self.traded = {asset: Decimal(each) for asset, each in (traded or {}).items()}
         self.lot = Decimal(lot)
         self.held_sales = HeldSales(PATIENCE_SECONDS)
 
-    def holds(self, *new: AccountFill, seconds: float = 0.0, unsure: set[Symbol] = frozenset()) -> list[str]:  # type: ignore[assignment]
+    def holds(self, *new: AccountFill, seconds: float = 0.0, unsure: set[str] = frozenset()) -> list[str]:  # type: ignore[assignment]
         self.books.count(new)
         observed = [ObservedFill(each, Decimal(1000), lot=self.lot) for each in new]
         return sorted(self.held_sales.hold(observed, new, self.books, self.traded, unsure, seconds))
@@ -39,7 +39,7 @@ class Master:
 
 def test_purchases_and_sales_of_what_was_traded_are_published_at_once() -> None:
     """The position counts on with each fill, and a sale of exactly all of it is explained."""
-    master = Master({"USD": "1000"}, {"BTC/USD": "1"})
+    master = Master({"USD": "1000"}, {"BTC": "1"})
     master.books = MasterBooks({"USD": Decimal(1000), "BTC": Decimal(1)}, LONG_AGO, ())
     assert master.holds(fill(1, Side.BUY, "2", "100"), fill(2, Side.SELL, "3", "100")) == []
 
@@ -89,18 +89,18 @@ def test_no_sale_waits_longer_than_three_seconds() -> None:
 
 def test_a_sale_of_more_than_the_account_holds_is_not_explained() -> None:
     """It may be within what was traded: then coins left the account and came back, or a purchase is missing."""
-    master = Master({"USD": "1000", "BTC": "0.5"}, {"BTC/USD": "1"})
+    master = Master({"USD": "1000", "BTC": "0.5"}, {"BTC": "1"})
     assert master.holds(fill(1, Side.SELL, "0.7", "100")) == ["T1"]
 
 
 def test_remains_of_earlier_closes_are_no_unexplained_sale() -> None:
     """Up to a lot more than was traded goes with a full close; without a traded position nothing is explained."""
     for sold, held in (("0.51", []), ("0.52", ["T1"])):
-        master = Master({"BTC": "0.6"}, {"BTC/USD": "0.5"}, lot="0.01")
+        master = Master({"BTC": "0.6"}, {"BTC": "0.5"}, lot="0.01")
         assert master.holds(fill(1, Side.SELL, sold, "100")) == held
     assert Master({"BTC": "1"}, lot="0.01").holds(fill(1, Side.SELL, "0.01", "100")) == ["T1"]
     rest = (fill(1, Side.SELL, "0.495", "100"), fill(2, Side.SELL, "0.01", "100"))
-    assert Master({"BTC": "0.6"}, {"BTC/USD": "0.5"}, lot="0.01").holds(*rest) == ["T2"]
+    assert Master({"BTC": "0.6"}, {"BTC": "0.5"}, lot="0.01").holds(*rest) == ["T2"]
 
 
 def test_a_sale_of_nearly_all_waits_for_the_fee_of_its_purchase() -> None:
@@ -108,4 +108,16 @@ def test_a_sale_of_nearly_all_waits_for_the_fee_of_its_purchase() -> None:
     bought = fill(1, Side.BUY, "1", "100")
     for sold, held in (("0.9974", ["T2"]), ("1", []), ("0.5", [])):
         master = Master({"USD": "1000"})
-        assert master.holds(bought, fill(2, Side.SELL, sold, "100"), unsure={BTC}) == held
+        assert master.holds(bought, fill(2, Side.SELL, sold, "100"), unsure={"BTC"}) == held
+
+
+def test_a_purchase_that_is_paid_with_a_coin_waits_as_a_sale_of_that_coin_does() -> None:
+    """Within the traded position it is published at once. Beyond it, the fills of both coins wait, and others do not."""
+    swap = fill(1, Side.BUY, "10", "0.05", symbol="ETH/BTC")
+    assert Master({"USD": "0", "BTC": "1"}, {"BTC": "1"}).holds(swap) == []
+    later = (
+        fill(2, Side.SELL, "10", "2500", symbol="ETH/USD"),
+        fill(3, Side.SELL, "0.1", "50000"),
+        fill(4, Side.BUY, "1", "100", symbol="SOL/USD"),
+    )
+    assert Master({"USD": "0", "BTC": "1"}, {"BTC": "0.2"}).holds(swap, *later) == ["T1", "T2", "T3"]

@@ -125,6 +125,12 @@ def test_opens_of_unknown_size_wait_a_minute_and_never_hold_up_an_exit(
     assert before_held_opens(new, NOON + timedelta(seconds=seconds_later)) == before
 
 
+def test_a_purchase_that_is_paid_with_a_coin_is_not_held() -> None:
+    """It is an exit of the coin. Its size needs no equity, and it takes the opens before it along."""
+    new = [fill(0, Side.BUY, "1", "100"), fill(1, Side.BUY, "1", "0.05", symbol="ETH/BTC")]
+    assert before_held_opens([ObservedFill(each, UNKNOWN) for each in new], NOON) == 2
+
+
 def test_an_open_of_known_size_is_not_held() -> None:
     """It is published at once."""
     assert before_held_opens([ObservedFill(fill(0, Side.BUY, "1", "100"), Decimal(1000))], NOON) == 1

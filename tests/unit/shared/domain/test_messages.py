@@ -83,7 +83,7 @@ VERSION_1: dict[str, str] = {
         '{"version":1,"type":"order","broker":"kraken","copy_order_id":"17f3a9b93119523ba4f9fe063dd4a6a2",'
         '"sequence":7,"follower_id":"alice","symbol":"BTC/USD","side":"buy","state":"filled","outcome":"copied",'
         '"reason":null,"message":"","attempt":1,"broker_order_id":"O1","quantity":"0.001","filled_quantity":"0.001",'
-        '"cost":"50","fee":"0.13","fee_currency":"USD","position_after":"0.001","carried_exit_after":"0",'
+        '"cost":"50","fee":"0.13","fee_currency":"USD","asset":"BTC","position_after":"0.001","carried_exit_after":"0","other_positions":{},'
         '"claimed_at":"2026-01-05T12:00:00Z","submitted_at":"2026-01-05T12:00:00.1Z",'
         '"accepted_at":"2026-01-05T12:00:00.2Z","occurred_at":"2026-01-05T12:00:00.3Z"}'
     ),

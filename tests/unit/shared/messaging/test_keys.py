@@ -50,4 +50,4 @@ def test_each_broker_has_a_queue_of_its_own() -> None:
 
 def test_carry_fields_cannot_be_confused() -> None:
     """A follower id contains no bar."""
-    assert carry_field("alice", "BTC/USD") == "alice|BTC/USD"
+    assert carry_field("alice", "BTC") == "alice|BTC"

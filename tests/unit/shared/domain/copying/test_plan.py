@@ -186,10 +186,10 @@ def test_a_replayed_open_is_looked_up_although_trading_is_stopped(stop: StopMode
 
 
 def test_the_minimum_of_a_policy_is_in_dollars_in_every_pair() -> None:
-    """An open of 0.2 ETH costs 0.01 BTC, which is 500 dollars at 50,000 dollars per BTC."""
-    fill = a_fill(symbol="ETH/BTC", price="0.05", quantity="20", cost="1", quote_price="50000")
-    eth = an_instrument(symbol="ETH/BTC", base="ETH", quote="BTC", minimum_cost="0.00001")
-    for minimum, reason in (("500", None), ("500.01", SkipReason.BELOW_MINIMUM)):
+    """An open of 0.2 ETH costs 500 EUR, which is 625 dollars at 1.25 dollars per EUR."""
+    fill = a_fill(symbol="ETH/EUR", price="2500", quantity="20", cost="50000", quote_price="1.25")
+    eth = an_instrument(symbol="ETH/EUR", base="ETH", quote="EUR", minimum_cost="0.00001")
+    for minimum, reason in (("625", None), ("625.01", SkipReason.BELOW_MINIMUM)):
         result = columns(fill=fill, instrument=eth, follower=a_follower(minimum_notional=minimum))
         assert result.skip_reason is reason
 
@@ -232,3 +232,23 @@ def test_a_plan_survives_its_way_through_the_ledger(plan: Plan, columns: PlanCol
     """The ledger and the mailbox have columns, and a worker gets the plan of the order back."""
     assert columns_of(plan) == columns
     assert isinstance(plan, Skip) or order_of(columns.quantity, columns.fraction, columns.carried_after) == plan
+
+
+def test_a_conversion_of_cash_is_skipped() -> None:
+    """Neither side of the pair is a position, whatever the side of the trade is."""
+    for fill in (a_fill(symbol="EUR/USD"), a_sale("1", symbol="USDC/USDT")):
+        assert planned(fill=fill, carried=Decimal(1)) == Skip(SkipReason.CASH_CONVERSION, Decimal(1))
+
+
+def test_a_purchase_that_is_paid_with_a_coin_is_an_exit_of_that_coin() -> None:
+    """It needs no account and no equity, and a paused follower leaves the coin, too. Owed BTC become less."""
+    fill = a_fill(symbol="ETH/BTC", fraction_closed="0.25", master_equity_before=None)
+    for follower in (a_follower(), a_follower(status=FollowerStatus.PAUSED)):
+        found = planned(fill=fill, follower=follower, account=None, carried=Decimal(4))
+        assert found == PlannedExit(Decimal("0.25"), Decimal(3))
+    assert unplannable(fill, ZERO) == PlannedExit(Decimal("0.25"), ZERO)
+
+
+def test_a_purchase_with_a_coin_that_was_not_bought_under_nija_is_skipped() -> None:
+    """Followers have no copied coin for it, and their own coins are never spent."""
+    assert planned(fill=a_fill(symbol="ETH/BTC", fraction_closed="0")) == Skip(SkipReason.NO_POSITION, ZERO)
