@@ -9,11 +9,11 @@ backtesting.py has the licence AGPL. It is used here only, as a program of the d
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from decimal import Decimal
 from pathlib import Path
 from statistics import median
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 from benchmarks.rounds import Announce, Comparison, compare
 from services.backtest.candle_file import CandleHistory, read_history
@@ -33,6 +33,7 @@ from shared.indicators.window import PriceColumns, WindowSeries, technical_value
 
 SYMBOL = Symbol("BTC", "USD")
 _EQUITY = Decimal(10_000)
+T = TypeVar("T")
 
 
 class Measured(NamedTuple):
@@ -114,12 +115,12 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
             capital.ask(entry, _EQUITY)
 
     work: dict[str, Callable[[], object]] = {
-        "windows": lambda: list(map(WindowSeries(history.candles).ending_at, indexes)),
-        "indicators": lambda: [technical_values(columns.between(end - WINDOW_CANDLES, end)) for end in ends],
-        "values of the candles": lambda: list(map(series.shown_at, ends)),
-        "rules": lambda: [decide_from(decision.inputs) for decision in decisions],
+        "windows": lambda: _each(WindowSeries(history.candles).ending_at, indexes),
+        "indicators": lambda: _each(lambda end: technical_values(columns.between(end - WINDOW_CANDLES, end)), ends),
+        "values of the candles": lambda: _each(series.shown_at, ends),
+        "rules": lambda: _each(lambda decision: decide_from(decision.inputs), decisions),
         "capital gate": ask_for_each,
-        "records": lambda: [to_line(*pair) for pair in zip(decisions, answers, strict=True)],
+        "records": lambda: _each(lambda pair: to_line(*pair), zip(decisions, answers, strict=True)),
         "whole run": lambda: _run(history, venue),
     }
     # The parts take turns, so that noise of the machine affects all of them.
@@ -129,6 +130,12 @@ def _parts(history: CandleHistory, venue: Venue, rounds: int) -> dict[str, float
     # A window is built with its values.
     costs["windows"] = max(0.0, costs["windows"] - costs["indicators"] - costs["values of the candles"])
     return costs | {"account, orders and loop": max(0.0, whole - sum(costs.values())), "whole run": whole}
+
+
+def _each(work: Callable[[T], object], values: Iterable[T]) -> None:
+    """Do the work for each value and keep no result, as a run does. Python would search kept ones for garbage."""
+    for value in values:
+        work(value)
 
 
 def _seconds(work: Callable[[], object]) -> float:
