@@ -9,8 +9,7 @@ from shared.domain.identity import Broker
 
 BROKER_FORM: Final = f"(?:{'|'.join(broker.value for broker in Broker)})"
 FOLLOWER_FORM: Final = "[a-z0-9][a-z0-9_.-]{0,63}"
-ASSET_FORM: Final = r"[^\x00-\x20]{1,81}"
-"""A pair that its broker no longer lists is its own asset."""
+ASSET_FORM: Final = r"[^\x00-\x20/]{1,40}"
 SYMBOL_FORM: Final = r"[^\x00-\x20/]{1,40}(?:/[^\x00-\x20/]{1,40})?"
 """A name of a coin may have letters of any alphabet."""
 _FOLLOWER: Final = f"^{FOLLOWER_FORM}$"

@@ -64,7 +64,7 @@ async def test_a_repair_is_recorded_with_actor_and_reason(
             assert [each.cause for each in found.drifts] == [Cause.MANUAL_SALE]
             assert (found.is_sound, found.repaired) == (False, ())
             found = (await reconcile(context, repair=True, actor=ACTOR, reason=reason))[KRAKEN]
-            assert ([each.symbol for each in found.repaired], found.is_sound) == (["BTC/USD"], True)
+            assert ([each.asset for each in found.repaired], found.is_sound) == (["BTC"], True)
     lines = Reports(engine).adjustments(KRAKEN)
     assert [(each.actor, each.reason) for each in lines] == [(ACTOR, "sold by hand"), (ACTOR, REASON)]
     with pytest.raises(FrozenInstanceError):
@@ -130,4 +130,4 @@ async def test_an_error_at_one_broker_does_not_affect_another_broker(
         found = await reconcile(context, repair=True, actor=ACTOR)
     assert isinstance(found[Broker.OKX].error, RedisError)
     assert (found[Broker.OKX].is_sound, found[Broker.OKX].asked) == (False, 0)
-    assert ([each.symbol for each in found[KRAKEN].repaired], found[KRAKEN].error) == (["BTC/USD"], None)
+    assert ([each.asset for each in found[KRAKEN].repaired], found[KRAKEN].error) == (["BTC"], None)

@@ -128,7 +128,7 @@ WRONG_PARAMETERS = [
     ("/api/orders?fill=99999999999999999999", "query.fill"),
     ("/api/orders?state=lost", "query.state"),
     ("/api/accounts?follower=A%00", "query.follower"),
-    ("/api/positions?symbol=%00", "query.symbol"),
+    ("/api/positions?asset=%00", "query.asset"),
     ("/api/followers/kraken/%00", "path.follower_id"),
     ("/api/brokers/nobroker", "path.broker"),
 ]
@@ -233,7 +233,7 @@ def test_what_a_client_sends_is_in_no_answer_and_in_no_log(
             api.get(f"/api/followers/{CANARY}/{CANARY}"),
             api.get(f"/api/accounts?follower={CANARY.lower()}"),
             api.get(f"/api/orders?state={CANARY}&fill={CANARY}"),
-            api.get(f"/api/positions?symbol={CANARY}/{CANARY}/x"),
+            api.get(f"/api/positions?asset={CANARY}/{CANARY}/x"),
             api.get("/api/events", headers={"Last-Event-ID": CANARY}),
             api.post(
                 "/api/reconcile", json={CANARY: CANARY, "broker": CANARY, "follower_id": CANARY, "repair": CANARY}

@@ -96,7 +96,7 @@ def test_the_history_for_people_tells_amounts_and_reason(nija: Nija) -> None:
     """A row for each repair, and words where there is none."""
     _, out, _ = nija("--history", "--broker", "kraken")
     [row] = [line for line in out.splitlines() if "alice" in line]
-    assert row.split()[2:7] == ["alice", "BTC/USD", "0.40102588", "0.1", "cli:maria"]
+    assert row.split()[2:7] == ["alice", "BTC", "0.40102588", "0.1", "cli:maria"]
     assert row.endswith("the account holds less than was copied")
     assert nija("--history", "-f", "carol")[1] == "no copied position of carol was repaired\n"
 
