@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 
 import structlog
 from redis.asyncio import Redis
@@ -28,10 +29,12 @@ from shared.domain.copying.copy_order import NO_POSITION, CopiedPosition, CopyOr
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.order_observations import Failure, FailureKind, Observation, Resumed, SendChecked
 from shared.domain.copying.order_steps import Wait
+from shared.domain.copying.plan import exit_due
 from shared.domain.copying.planned import PlannedExit, PlannedOpen
 from shared.domain.copying.reasons import FailReason, SkipReason
 from shared.domain.events import OrderEvent, OrderState, Outcome
 from shared.domain.identity import master_of_mailbox
+from shared.domain.instrument import Instrument
 from shared.domain.stop import holds_back
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.keys import BrokerKeys
@@ -155,7 +158,7 @@ class Serving:
             positions=positions,
             instrument=instrument,
             mailboxes=self.mailboxes,
-            purse=Purse(profile_of(order.broker).cash_fee(instrument.asset_class), free),
+            purse=Purse(_cash_fee(order, instrument), free),
             limits=self.limits,
         )
         first = await self._known_before(progress, access)
@@ -218,6 +221,10 @@ class Serving:
             return _not_sent(order, position, now, SkipReason.NO_POSITION)
         if is_settled and not is_exit:
             return _not_sent(order, position, now, SkipReason.UNSUPPORTED_SYMBOL)
+        if is_settled and order.is_paid_with_coin and isinstance(order.plan, PlannedExit):
+            # The next exit of the coin sells what this purchase should have spent.
+            owed = position.model_copy(update={"carried_exit": exit_due(order.plan.fraction, position)})
+            return _not_sent(order, owed, now, SkipReason.UNSUPPORTED_SYMBOL)
         if is_settled:
             what = f"{why}; {order.side} {order.symbol}, fill {order.sequence}, order {order.id} cannot be sent"
             await self._alerts.sound(AlertKind.UNLISTED_SYMBOL, order.follower_id, what, order.decided_at)
@@ -312,6 +319,14 @@ class Serving:
             log.warning("account not read", follower=claim.follower_id, error=str(error))
             await self.accounts.failed(claim.follower_id, error)
         await self.mailboxes.release(claim)
+
+
+def _cash_fee(order: CopyOrder, instrument: Instrument) -> Decimal:
+    """The fee on top of the cost. A coin that pays may be the one in which the fee is taken, such as BNB."""
+    profile = profile_of(order.broker)
+    if order.is_paid_with_coin:
+        return profile.fees_of(instrument.asset_class).taker
+    return profile.cash_fee(instrument.asset_class)
 
 
 def _not_sent(order: CopyOrder, position: CopiedPosition, now: datetime, reason: SkipReason) -> Settled[OrderEvent]:

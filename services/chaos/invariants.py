@@ -162,14 +162,17 @@ def _positions(seen: Evidence, ordered: Mapping[str, CopyLine]) -> list[str]:
             theirs = copied[copy.follower_id]
             move(theirs, order, order.filled)
             for asset, quantity in theirs.items():
-                is_rest = order.side == "sell" and asset == copy.symbol.base and quantity < seen.lots[asset]
-                theirs[asset] = ZERO if is_rest or is_cash(asset) else max(quantity, ZERO)
+                is_rest = order.side == "sell" and asset == copy.symbol.base and abs(quantity) < seen.lots[asset]
+                is_fee_only = asset not in copy.symbol.currencies
+                if is_rest or is_cash(asset) or (is_fee_only and quantity < 0):
+                    theirs[asset] = ZERO
     held = {(name, asset): quantity for name, theirs in copied.items() for asset, quantity in theirs.items()}
     booked = {(line.follower_id, line.asset): line.quantity for line in seen.positions}
     wrong = []
     for key in held.keys() | booked.keys() | seen.redis_positions.keys():
         by_log, by_ledger, by_redis = held.get(key, ZERO), booked.get(key, ZERO), seen.redis_positions.get(key, ZERO)
-        if abs(by_log - by_ledger) >= seen.lots.get(key[1], ZERO) or by_ledger != by_redis:
+        difference = abs(by_log - by_ledger)
+        if (difference and difference >= seen.lots.get(key[1], ZERO)) or by_ledger != by_redis:
             wrong.append(f"{key[0]} {key[1]}: broker {by_log}, ledger {by_ledger}, redis {by_redis}")
     return wrong
 

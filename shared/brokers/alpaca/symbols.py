@@ -10,6 +10,7 @@ from decimal import Decimal
 from typing import Any, Final
 
 from shared.domain.amounts import ZERO, parse_amount
+from shared.domain.cash import is_cash
 from shared.domain.errors import InvalidAmount
 from shared.domain.identity import Broker
 from shared.domain.instrument import AssetClass, Instrument
@@ -85,7 +86,7 @@ class AlpacaSymbols:
         return Symbol(self._stock(wire_name), "USD")
 
     def _stock(self, ticker: str) -> str:
-        return ticker + STOCK_SUFFIX if ticker in self._coins else ticker
+        return ticker + STOCK_SUFFIX if ticker in self._coins or is_cash(ticker) else ticker
 
     def _add_pair(self, asset: Mapping[str, Any]) -> None:
         symbol = Symbol.parse(asset["symbol"])

@@ -24,7 +24,10 @@ class ExitDebt(NamedTuple):
 def settled_positions(
     positions: Mapping[str, CopiedPosition], trade: AssetTrade, debt: ExitDebt
 ) -> dict[str, CopiedPosition]:
-    """Return the copied positions that the executed order moves, by asset, after it."""
+    """Return the copied positions that the executed order moves, by asset, after it.
+
+    A fee in an asset that was never copied moves nothing.
+    """
     moves = asset_moves(trade)
     quantities = moved_positions({asset: held.quantity for asset, held in positions.items()}, trade)
     after: dict[str, CopiedPosition] = {}
@@ -38,5 +41,7 @@ def settled_positions(
                 quantity = carried = ZERO
         elif asset == trade.symbol.base:
             carried += min(debt.still_owed, trade.quantity)
-        after[asset] = CopiedPosition(quantity=quantity, carried_exit=min(carried, quantity))
+        moved = CopiedPosition(quantity=quantity, carried_exit=min(carried, quantity))
+        if asset in (closed, trade.symbol.base) or moved != positions.get(asset, NO_POSITION):
+            after[asset] = moved
     return after

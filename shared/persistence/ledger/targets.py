@@ -13,10 +13,13 @@ from shared.persistence.database import transaction
 
 _TARGETS = text("""
     SELECT p.follower_id, p.asset, p.quantity, p.carried_exit, p.sequence, p.occurred_at,
-           CASE WHEN e.outcome = 'failed' THEN concat_ws(': ', e.reason, nullif(e.message, '')) END AS failed_exit
+           CASE WHEN e.outcome = 'failed' OR (
+                e.outcome = 'skipped' AND e.side = 'buy' AND e.reason NOT IN ('below_minimum', 'no_position')
+           )
+                THEN concat_ws(': ', e.reason, nullif(e.message, '')) END AS failed_exit
     FROM copied_positions p
     LEFT JOIN LATERAL (
-        SELECT outcome, reason, message FROM order_events o
+        SELECT outcome, reason, message, side FROM order_events o
         WHERE o.broker = p.broker AND o.follower_id = p.follower_id AND o.asset = p.asset
           -- A purchase whose asset is not its base is an exit of the coin that pays.
           AND (o.side = 'sell' OR o.asset <> split_part(o.symbol, '/', 1)) AND o.outcome IS NOT NULL

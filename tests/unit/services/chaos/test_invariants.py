@@ -47,6 +47,7 @@ def order(name: str, filled: str = "1", limit_price: str | None = "50250") -> Br
         symbol=SYMBOL,
         side="buy",
         filled=Decimal(filled),
+        cost=Decimal(filled) * 50_000,
         limit_price=None if limit_price is None else Decimal(limit_price),
     )
 

@@ -190,12 +190,12 @@ async def test_a_master_that_pays_its_fees_in_coins_is_flat_after_each_round_tri
     assert isinstance(account, LearnsFees)
     await account.fills_since(SINCE)
     await account.learn_fees()
-    position = Decimal(0)
+    positions = {"BTC": Decimal(0)}
     for fill in await account.fills_since(SINCE):
-        change = apply_fill(position, fill, "BTC")
-        position = change.after
+        change = apply_fill(positions, fill)
+        positions |= change.positions
         assert change.fraction_closed == (1 if fill.side is Side.SELL else 0)
-        assert position == (0 if fill.side is Side.SELL else Decimal("0.09974"))
+        assert positions == {"BTC": 0 if fill.side is Side.SELL else Decimal("0.09974")}
 
 
 async def test_the_start_overlaps_and_the_moment_itself_is_in(server: RecordingServer, account: BrokerAccount) -> None:
