@@ -17,10 +17,12 @@ POSITIONS = """
         SELECT DISTINCT ON (broker, follower_id, asset)
                broker, follower_id, asset, quantity, carried_exit, sequence, occurred_at
         FROM (
-            SELECT broker, follower_id, asset, position_after AS quantity, carried_exit_after AS carried_exit, sequence,
-                   occurred_at
-            FROM order_events
-            WHERE outcome IS NOT NULL
+            -- Taken out of the index in its order, so that no list of all orders is sorted.
+            (SELECT DISTINCT ON (broker, follower_id, asset) broker, follower_id, asset, position_after AS quantity,
+                    carried_exit_after AS carried_exit, sequence, occurred_at
+             FROM order_events
+             WHERE outcome IS NOT NULL
+             ORDER BY broker, follower_id, asset, sequence DESC)
             UNION ALL
             SELECT e.broker, e.follower_id, other.key, (other.value ->> 'quantity')::numeric,
                    (other.value ->> 'carried_exit')::numeric, e.sequence, e.occurred_at

@@ -1,5 +1,6 @@
 """Copied positions are of assets, whichever pair the order is in."""
 
+from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -83,3 +84,14 @@ async def test_a_refused_purchase_with_coins_is_a_debt_of_the_coin(pairs: Worker
     (final,) = await pairs.serve()
     assert final.outcome is Outcome.FAILED
     assert await pairs.position() == held("0.01", "0.01")
+
+
+async def test_a_purchase_with_coins_in_a_pair_that_is_gone_holds_up_no_exit(pairs: WorkerBench) -> None:
+    """It is skipped after a minute and owed in the coin, so the exit behind it sells all of the coin."""
+    await pairs.hold("0.01")
+    del pairs.instruments["ETH/BTC"]
+    pairs.serving.listing.read_at = datetime.now(UTC) + timedelta(seconds=61)
+    await pairs.deliver(a_swap("0.5"), an_order(sequence=2, fraction="0.1", symbol="BTC/USDT"))
+    skipped, sold = await pairs.serve()
+    assert (skipped.reason, skipped.carried_exit_after) == (SkipReason.UNSUPPORTED_SYMBOL, Decimal("0.005"))
+    assert sold.filled_quantity == Decimal("0.0055")

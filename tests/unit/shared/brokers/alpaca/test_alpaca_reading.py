@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from shared.brokers.alpaca.symbols import AlpacaSymbols
 from shared.brokers.errors import BrokerError, KeyRefused, NotSent, OutcomeUnknown
 from shared.brokers.port.account import BrokerAccount, HasMargin, KeyPermissions, MarginReading
 from shared.brokers.port.connection import BrokerConnection
@@ -13,6 +14,7 @@ from shared.brokers.registry import connect
 from shared.domain.accounts.equity import Balance
 from shared.domain.capital.facts import MarginFacts
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from tests.support.prices import dollar_prices
 from tests.support.recording_server import Recorded, RecordingServer
 from tests.unit.shared.brokers.alpaca.conftest import (
@@ -23,6 +25,7 @@ from tests.unit.shared.brokers.alpaca.conftest import (
     POSITIONS,
     crypto,
     error_reply,
+    stock,
 )
 from tests.unit.shared.brokers.conftest import CountingNonces
 
@@ -320,3 +323,10 @@ async def test_nothing_can_be_reached(nonces: CountingNonces) -> None:
     """A broker that cannot be reached is reported at once."""
     with pytest.raises(NotSent):
         await connect(Broker.ALPACA, base_url="http://127.0.0.1:1/v2", nonces=nonces).open()
+
+
+def test_a_share_with_the_name_of_money_is_not_taken_for_cash() -> None:
+    """Otherwise a purchase of Nokia (NOK) would be an exchange of dollars for Norwegian kroner, and never be copied."""
+    symbols = AlpacaSymbols([stock("NOK"), stock("AAPL")])
+    assert {symbols.symbol(name, "us_equity") for name in ("NOK", "AAPL")} == {"NOK.STOCK/USD", "AAPL/USD"}
+    assert symbols.wire_name(Symbol("NOK.STOCK", "USD")) == "NOK"

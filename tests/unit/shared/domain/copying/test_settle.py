@@ -88,3 +88,8 @@ def test_a_sale_for_a_coin_raises_the_copied_position_in_that_coin() -> None:
     sold = AssetTrade(Symbol("ETH", "BTC"), Side.SELL, Decimal(2), Decimal("0.1"), Decimal("0.5"), "BNB")
     found = of_coins({"ETH": "2", "BNB": "1"}, sold, ExitDebt(Decimal(2), dust=Decimal("0.01")))
     assert found == {"ETH": ("0", "0"), "BTC": ("0.1", "0"), "BNB": ("0.5", "0")}
+
+
+def test_a_fee_in_an_asset_that_was_never_copied_moves_no_position_in_it() -> None:
+    """The follower pays the fee with BNB of its own."""
+    assert set(of_coins({"BTC": "1"}, bought_with_btc("0.1", "0.5", "BNB"), ExitDebt(Decimal(1)))) == {"BTC", "ETH"}
