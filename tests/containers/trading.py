@@ -27,8 +27,10 @@ from tests.contract.person import AlpacaPerson, CcxtPerson, a_person
 
 MASTER_DOLLARS = Decimal(100_000)
 BETWEEN_ORDERS_SECONDS = 2.0
-BETWEEN_KRAKEN_ORDERS_SECONDS = 4.0
-"""Each copy order takes a follower's key one reading. Kraken allows a key one reading in three seconds, in the long run."""
+BETWEEN_KRAKEN_ORDERS_SECONDS = 6.0
+"""Each copy order takes a follower's key one reading. Kraken allows a key one reading in three seconds, in the long run.
+The other half of that is for look-ups, and for what has waited while a container was away.
+"""
 PART = Decimal("0.5")
 """How much of the scenario's sizes is traded. Fees eat equity, and a follower's equity is known as it was up to a minute ago."""
 ROUND = 4
