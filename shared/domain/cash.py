@@ -1,7 +1,7 @@
 """Says which currencies are cash: money that pays for positions and is never a position itself.
 
-One set serves all brokers, because these names mean money at each of them. A currency whose name is also the name of a
-share (`COP`) is not in it.
+One set serves all brokers, because these names mean money at each of them. Some are also names of shares, such as `NOK`.
+Alpaca's adapter gives those shares another name (`NOK.STOCK`), so that they are not taken for cash.
 """
 
 from typing import Final

@@ -16,7 +16,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:shard-count       string  copy_engine            copy_engine; number of shards, never changes
     nija:{b}:shard-lease:<n>   string  copy_engine            copy_engine; token of the engine, expires
     nija:{b}:engines           zset    copy_engine            copy_engine; token → last sign of life, s
-    nija:{b}:carries           hash    deliver.lua            copy_engine; follower|symbol → opens owed, in base
+    nija:{b}:carries           hash    deliver.lua            copy_engine; follower|asset → opens owed, in the asset
     nija:{b}:mailbox:<f>       list    deliver, put           worker scripts; CopyOrder, first in first out; for
                                                               `master:<account>` StrategyOrder
     nija:{b}:strategy-orders   zset    put.lua, bookkeeper    put.lua; orders of the strategy that were put into a
@@ -26,7 +26,7 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:fences            hash    claim.lua              worker scripts; follower → fencing number
     nija:{b}:fence             string  claim.lua              claim.lua; the newest fencing number
     nija:{b}:submitting        hash    record.lua             worker; follower → Submission
-    nija:{b}:positions:<f>     hash    settle.lua             worker; symbol → CopiedPosition
+    nija:{b}:positions:<f>     hash    settle.lua             worker; asset → CopiedPosition
     nija:{b}:events            stream  deliver, settle, …     bookkeeper (group `ledger`); field `event`
     nija:{b}:accounts          hash    broker_worker          copy_engine, worker; follower → AccountSnapshot, the last
                                                               reading as a whole

@@ -181,7 +181,8 @@ def report(paper: Paper, results: Results, fault: Fault) -> None:
 def what_is_late(paper: Paper, fault: Fault) -> str:
     """The copies at each broker, and what the container of the fault and those on the way of every copy logged last."""
     copies = {broker.value: paper.ground.copies([broker], fault.began_at, fault.back_at) for broker in fault.brokers}
-    services = dict.fromkeys((fault.service, "paper-copy-engine", "paper-bookkeeper", "paper-broker-worker-okx"))
+    workers = (f"paper-broker-worker-{broker.value}" for broker in fault.brokers)
+    services = dict.fromkeys((fault.service, "paper-copy-engine", "paper-bookkeeper", *workers))
     logs = [f"{service} logged\n{paper.project.logs(service)[-8_000:]}" for service in services]
     return "\n".join([str(copies), *logs])
 

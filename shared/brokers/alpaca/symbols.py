@@ -54,7 +54,7 @@ class AlpacaSymbols:
         self._pairs: dict[str, Symbol] = {}
         self._coins: set[str] = set()
         tradable = [asset for asset in assets if _is_tradable(asset)]
-        # Coins come first: a ticker that is also a coin's code gets a suffix.
+        # Coins come first: a ticker that is also the name of a coin or of cash gets a suffix.
         for asset in tradable:
             if _class(asset) == "crypto" and asset["symbol"].count("/") == 1:
                 self._add_pair(asset)
