@@ -1,15 +1,15 @@
 """Asks the brokers what keys may do, and returns a verdict for each key. It changes nothing."""
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeVar
 
 from redis.exceptions import RedisError
 
 from shared.actions.context import FOLLOWER, MASTER, ActionContext, BrokerAccess
-from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused
+from shared.brokers.errors import BrokerError, InvalidNonce, KeyRefused, RateLimited
 from shared.brokers.port.account import KeyPermissions
 from shared.brokers.port.connection import BrokerConnection
 from shared.brokers.registry import connect, profile_of
@@ -28,6 +28,11 @@ LONGEST_REQUEST_SECONDS: Final = 5.0
 NONCE_TRIES: Final = 3
 ANSWER_TRIES: Final = 3
 ANSWER_PAUSE_SECONDS: Final = 0.5
+LIMIT_TRIES: Final = 4
+LONGEST_LIMIT_WAIT_SECONDS: Final = 10.0
+"""A limit that lasts longer than this, for example a ban of the address, is not waited for."""
+
+_Answer = TypeVar("_Answer")
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +88,26 @@ async def connected(access: BrokerAccess, broker: Broker, key: Credentials) -> A
             request_timeout_seconds=min(access.request_timeout_seconds, LONGEST_REQUEST_SECONDS),
             markets_key=key,
         )
-        await connection.open()
+        await within_limits(connection.open)
         try:
             yield connection
         finally:
             await connection.close()
+
+
+async def within_limits(ask: Callable[[], Awaitable[_Answer]]) -> _Answer:
+    """Return the answer to a request that changes nothing. A request that the broker's rate limit refuses is repeated.
+
+    Raises what `ask` raises: RateLimited only if the limit lasts too long, or after `LIMIT_TRIES` requests.
+    """
+    for _ in range(LIMIT_TRIES - 1):
+        try:
+            return await ask()
+        except RateLimited as error:
+            if error.retry_after_seconds > LONGEST_LIMIT_WAIT_SECONDS:
+                raise
+            await asyncio.sleep(error.retry_after_seconds)
+    return await ask()
 
 
 async def _ask_at(access: BrokerAccess, broker: Broker, keys: Sequence[AccountKey]) -> list[CheckedKey]:
@@ -141,11 +161,11 @@ async def _ask(connection: BrokerConnection, key: AccountKey) -> KeyPermissions:
     account = connection.account(key.credentials)
     for _ in range(NONCE_TRIES - 1):
         try:
-            return await account.key_permissions()
+            return await within_limits(account.key_permissions)
         except InvalidNonce:
             # A running process uses the key at the same time.
             continue
-    return await account.key_permissions()
+    return await within_limits(account.key_permissions)
 
 
 def no_answer(broker: Broker) -> str:

@@ -34,13 +34,13 @@ class KeyDoubt(NamedTuple):
     """False: the broker could not be asked, so the key may be right."""
 
 
-JudgeKey = Callable[[FollowerRecord, Credentials], KeyDoubt | None]
-"""Returns why a follower's key must not be replaced by this one; None if it may. It may ask the broker."""
+JudgeKeys = Callable[[Sequence[tuple[FollowerRecord, Credentials]]], Sequence[KeyDoubt | None]]
+"""Returns for each follower why its key must not be replaced by this one; None if it may. It may ask the brokers."""
 
 
-def judge_nothing(_record: FollowerRecord, _credentials: Credentials) -> KeyDoubt | None:
+def judge_nothing(changed: Sequence[tuple[FollowerRecord, Credentials]]) -> Sequence[KeyDoubt | None]:
     """The `judge` of a caller that trusts the environment."""
-    return None
+    return [None] * len(changed)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ def register(
     box: SecretBox,
     followers: Sequence[EnvironmentFollower],
     announce: Announce,
-    judge: JudgeKey = judge_nothing,
+    judge: JudgeKeys = judge_nothing,
 ) -> Registration:
     """Make all followers of the environment known: `followers` is the whole list, not a part of it.
 
@@ -84,12 +84,11 @@ def register(
             and each.status is not FollowerStatus.REMOVED
             and not _holds(connection, box, each, given[each.broker, each.follower_id])
         ]
-    refused: dict[Key, KeyDoubt] = {}
-    for each in changed:
-        key = each.broker, each.follower_id
-        # The broker is asked outside of the transactions, because it may be slow.
-        if doubt := judge(each, given[key]):
-            refused[key] = doubt
+    # The brokers are asked outside of the transactions, because they may be slow.
+    doubts = judge([(each, given[each.broker, each.follower_id]) for each in changed])
+    refused = {
+        (each.broker, each.follower_id): doubt for each, doubt in zip(changed, doubts, strict=True) if doubt is not None
+    }
     brokers = {broker for broker, _ in given} | {record.broker for record in known}
     with joining(engine, brokers, announce) as connection:
         now = datetime.now(UTC)

@@ -21,7 +21,7 @@ from shared.domain.identity import Broker, FollowerId
 from shared.persistence.database import is_storable, transaction
 from shared.persistence.errors import BadSecretKey, FollowerTaken, ImportRefused
 from shared.persistence.followers import records, writes
-from shared.persistence.followers.environment import JudgeKey, Registration, judge_nothing, register
+from shared.persistence.followers.environment import JudgeKeys, Registration, judge_nothing, register
 from shared.persistence.followers.import_file import NewFollower
 from shared.persistence.followers.master_key_rows import rotate_master_keys
 from shared.persistence.followers.records import FollowerChange, FollowerRecord, Source
@@ -316,7 +316,7 @@ class FollowerStore:
         followers: Sequence[EnvironmentFollower],
         *,
         announce: Announce = announce_nothing,
-        judge: JudgeKey = judge_nothing,
+        judge: JudgeKeys = judge_nothing,
     ) -> Registration:
         """Store the followers that the environment names. The rules are in `followers/environment.py`."""
         return register(self._engine, self._need_box(), followers, announce, judge)

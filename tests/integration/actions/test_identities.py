@@ -4,7 +4,11 @@ The broker is a paper OKX, which reports the id of an account. A paper Kraken re
 """
 
 import asyncio
+import json
 from collections.abc import Iterator
+from dataclasses import replace
+from urllib.error import HTTPError
+from urllib.request import urlopen
 
 import pytest
 from redis import Redis
@@ -31,6 +35,8 @@ from tests.support.operators.operator import ACTOR, KRAKEN, Operator
 
 OKX = Broker.OKX
 ALICE, BOB = FollowerId("alice"), FollowerId("bob")
+RATE_LIMIT = "50011"
+"""OKX's code for a request above its limit."""
 
 
 @pytest.fixture(scope="module")
@@ -181,6 +187,40 @@ def test_a_changed_key_of_the_environment_must_open_the_same_account(at_okx: Ope
         register_followers(at_okx.context, given(key))
         assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: key}
         assert at_okx.store.get(OKX, ALICE).status is FollowerStatus.ACTIVE
+
+
+def test_a_changed_key_waits_while_the_broker_does_not_say_whose_it_is(at_okx: Operator) -> None:
+    """Nothing was ever ordered with the old key, so no order of it can be asked for instead."""
+    one, stranger = at_okx.new_key("alice"), at_okx.new_key("stranger")
+    register_followers(at_okx.context, named(alice=one))
+    check_keys(at_okx.context, broker=OKX)
+    away = replace(at_okx.context, access=replace(at_okx.context.access, base_urls={OKX: "http://127.0.0.1:1"}))
+    done = register_followers(away, named(alice=stranger))
+    assert (done.updated, done.refused) == ((), {})
+    assert "okx did not say which account the new key of follower alice opens" in done.postponed[OKX, ALICE]
+    assert at_okx.store.credentials(OKX, [ALICE]) == {ALICE: one}
+    assert at_okx.store.get(OKX, ALICE).status is FollowerStatus.ACTIVE
+    with pytest.raises(KeyNotUsable, match=r"did not say which account.*--same-account$"):
+        replace_key(away, ALICE, stranger, actor=ACTOR)
+
+
+def test_a_check_waits_until_the_limit_of_the_address_allows_it(at_okx: Operator) -> None:
+    """OKX allows an address 20 lists of markets in 2 s. Other programs at this address have used them up."""
+    for name, key in zip((ALICE, BOB), two_keys(at_okx, "alice"), strict=True):
+        add_follower(at_okx.context, OKX, name, key, check=False, actor=ACTOR)
+    _use_up_the_limit(at_okx.paper.url)
+    verdicts = [each.verdict for each in check_keys(at_okx.context, broker=OKX) if each.role != "master"]
+    assert verdicts == [KeyVerdict.FINE, KeyVerdict.SAME_ACCOUNT]
+
+
+def _use_up_the_limit(url: str) -> None:
+    code = None
+    while code is None:
+        try:
+            urlopen(f"{url}/api/v5/public/instruments?instType=SPOT", timeout=5).close()  # noqa: S310  # our own server
+        except HTTPError as error:
+            code = json.load(error)["code"]
+    assert code == RATE_LIMIT
 
 
 def test_a_registration_refuses_the_duplicates_by_name_and_announces_it(at_okx: Operator) -> None:
