@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 from services.api.examples_capital import CAPITAL_ANSWERS
+from shared.domain.copying.follower import FollowerPolicy
 
 _FOLLOWER: Final = {
     "broker": "kraken",
@@ -43,6 +44,37 @@ FOLLOWER: Final = {
             "occurred_at": "2026-11-29T08:00:00Z",
         }
     ],
+}
+MASTERS: Final = {
+    "items": [
+        {
+            "broker": "kraken",
+            "master": "master",
+            "state": "watching",
+            "error": None,
+            "last_poll_at": "2026-11-30T10:00:00Z",
+            "watched_since": "2026-11-29T08:00:00Z",
+            "last_sequence": 12,
+            "last_fill_at": "2026-11-30T09:59:58Z",
+            "balance": None,
+            "followers": {"active": 4, "paused": 1},
+        }
+    ],
+    "next": None,
+}
+SUBSCRIPTIONS: Final = {
+    "items": [
+        {
+            "broker": "kraken",
+            "master": "master",
+            "follower_id": "alice",
+            "status": "active",
+            "status_reason": "",
+            "joined_sequence": 0,
+            "terms": FollowerPolicy().model_dump(mode="json"),
+        }
+    ],
+    "next": "kraken:alice",
 }
 CHANGED_FOLLOWER: Final = {"broker": "kraken", "follower_id": "alice", "status": "paused", "changed": True, "notes": []}
 _LATENCY: Final = {"count": 3, "p50": 412.5, "p99": 803.1}
@@ -215,6 +247,8 @@ ANSWERS: Final[Mapping[str, Any]] = {
     "health_report": HEALTH,
     "accounts": ACCOUNTS,
     "followers": FOLLOWERS,
+    "masters": MASTERS,
+    "subscriptions": SUBSCRIPTIONS,
     "follower": FOLLOWER,
     "pause_follower": CHANGED_FOLLOWER,
     "resume_follower": {**CHANGED_FOLLOWER, "status": "active"},

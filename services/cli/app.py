@@ -71,6 +71,18 @@ COMMANDS: Final = (
         "Show the balance of every master and follower account: total = available + locked, in US dollars.",
     ),
     CommandOnFirstUse(
+        "masters",
+        "See",
+        "services.cli.masters:masters_app",
+        "The accounts whose fills are copied: list.",
+    ),
+    CommandOnFirstUse(
+        "subscriptions",
+        "See",
+        "services.cli.masters:subscriptions_app",
+        "Which follower copies which master: list.",
+    ),
+    CommandOnFirstUse(
         "fills",
         "See",
         "services.cli.ledger.fills:fills",

@@ -98,7 +98,7 @@ def account_states(
             master, snapshots, troubles = _read(redis, broker, followers)
             reached = True
     if follower_id is None and after is None and master:
-        states.append(_master_state(broker, master, now, maximum_age))
+        states.append(master_state(broker, master, now, maximum_age))
     ledger = {} if reached else reports.balances(broker)
     for follower in followers:
         snapshot = snapshots.get(follower.follower_id)
@@ -167,8 +167,8 @@ def _follower_state(
     )
 
 
-def _master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maximum_age: timedelta) -> UserBrokerState:
-    """The hash `master`, as the master trader's report writes it."""
+def master_state(broker: Broker, fields: Mapping[str, str], now: datetime, maximum_age: timedelta) -> UserBrokerState:
+    """The state of a master. `fields`: the hash `master`, as the report of its process writes it."""
     state = fields.get("state", "starting")
     watching = state == MasterState.WATCHING.value
     failed_reads = 0 if watching else int(fields.get("consecutive_errors", "0"))

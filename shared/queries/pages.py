@@ -29,6 +29,7 @@ from shared.queries.connections import Connections
 from shared.queries.fill_names import FillName
 from shared.queries.followers import require_follower
 from shared.queries.ledger import read_fills, read_orders, read_positions
+from shared.queries.masters import SubscriptionLine, read_subscriptions
 
 Item = TypeVar("Item")
 
@@ -71,6 +72,14 @@ def page_of_followers(
 ) -> Page[FollowerLine]:
     """The followers that are not removed, by broker and id."""
     found = Reports(connections.engine).followers(broker, after=after, limit=limit + 1)
+    return _cut(found, limit, lambda last: FollowerKey(broker=last.broker, follower_id=last.follower_id))
+
+
+def page_of_subscriptions(
+    connections: Connections, broker: Broker | None, *, after: FollowerKey | None, limit: int
+) -> Page[SubscriptionLine]:
+    """The followers that are not removed with the masters that they copy, by broker and follower."""
+    found = read_subscriptions(connections, broker, after=after, limit=limit + 1)
     return _cut(found, limit, lambda last: FollowerKey(broker=last.broker, follower_id=last.follower_id))
 
 

@@ -186,6 +186,23 @@ def test_followers_are_listed_with_how_their_fills_ended(running: Any) -> None:
     assert all(each["follower_id"] in table for each in listed)
 
 
+def test_masters_and_subscriptions_are_listed(running: Any) -> None:
+    """The list of masters counts the followers that the list of subscriptions names. Both fit 80 columns."""
+    [master] = json.loads(running.command("masters", "list", "--json").stdout)
+    assert (master["broker"], master["state"], master["last_sequence"]) == ("kraken", "watching", 2)
+    assert master["followers"] == {"active": 3}
+    assert master["watched_since"] < master["last_fill_at"] < master["last_poll_at"]
+    assert Decimal(master["balance"]["total_equity_usd"]) > 0
+    subscriptions = json.loads(running.command("subscriptions", "list", "--json").stdout)
+    assert {(each["follower_id"], each["master"], each["status"]) for each in subscriptions} == {
+        (name, master["master"], "active") for name in ("paper_one", "paper_two", "paper_three")
+    }
+    for command in ("masters", "subscriptions"):
+        table = running.command(command, "list", columns=80).stdout
+        assert max(map(len, table.splitlines())) <= 80
+        assert "kraken" in table
+
+
 def test_replay_computes_the_decisions_of_a_fill_again(running: Any, nija: Nija) -> None:
     """A fill can be named by number or by id. All decisions are identical, and an unknown fill is wrong use."""
     done = nija("replay", "1", "--json", folder=running.folder)

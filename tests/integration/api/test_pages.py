@@ -24,6 +24,7 @@ from shared.queries.accounts import read_accounts
 from shared.queries.connections import Connections
 from shared.queries.followers import read_followers
 from shared.queries.ledger import read_fills, read_orders, read_positions
+from shared.queries.masters import read_subscriptions
 from shared.queries.pages import (
     Page,
     page_of_accounts,
@@ -31,6 +32,7 @@ from shared.queries.pages import (
     page_of_followers,
     page_of_orders,
     page_of_positions,
+    page_of_subscriptions,
 )
 from tests.support.examples import NOW, an_account_fill
 from tests.support.ledger_examples import a_batch, a_decision, a_filled_event
@@ -106,6 +108,10 @@ def lists_of(
         (
             list(read_followers(connections, broker).present),
             lambda after, limit: page_of_followers(connections, broker, after=after, limit=limit),
+        ),
+        (
+            list(read_subscriptions(connections, broker)),
+            lambda after, limit: page_of_subscriptions(connections, broker, after=after, limit=limit),
         ),
         (
             read_positions(connections, broker),
