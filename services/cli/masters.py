@@ -1,7 +1,7 @@
 """`nija masters` and `nija subscriptions`: the accounts whose fills are copied, and who copies them."""
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Annotated
 
 import typer
@@ -66,22 +66,26 @@ def _show_masters(found: Sequence[MasterLine]) -> None:
     shown = output.table("masters")
     output.text_columns(shown, "broker", "master", "state", "last polled")
     output.number_columns(shown, "equity", "last fill")
-    output.text_columns(shown, "followers")
-    with_errors = any(line.error for line in found)
-    if with_errors:
-        output.message_column(shown, "last error")
+    output.message_column(shown, "followers")
+    now = datetime.now(UTC)
     for line in found:
         shown.add_row(
             line.broker.value,
             line.master,
             line.state,
-            output.moment(line.last_poll_at) if line.last_poll_at else "–",
+            _ago(line.last_poll_at, now),
             dollars(line.balance.total_equity_usd) if line.balance else "–",
             "–" if line.last_sequence is None else str(line.last_sequence),
             ", ".join(f"{count} {status}" for status, count in sorted(line.followers.items())) or "none",
-            *([line.error or ""] if with_errors else []),
         )
     output.show(shown)
+    for line in found:
+        if line.error:
+            output.console.print(f"{line.broker.value}: {line.error}", markup=False)
+
+
+def _ago(moment: datetime | None, now: datetime) -> str:
+    return "–" if moment is None else f"{output.duration(max((now - moment).total_seconds(), 0))} ago"
 
 
 def _show_subscriptions(found: Sequence[SubscriptionLine]) -> None:
