@@ -46,7 +46,7 @@ def read_debts(
     for each in carried:
         name, instrument = HeldAsset(each.follower_id, each.asset), listed.instrument_of(each)
         if instrument is None:
-            owed[name] = each.model_copy(update={"why": f"{each.why}; {UNLISTED}"}), each.position.carried_exit
+            owed[name] = each._replace(why=f"{each.why}; {UNLISTED}"), each.position.carried_exit
             smallest[name] = each.position.carried_exit
             continue
         price = listed.price_of(instrument.symbol) or (each.price if each.symbol == instrument.symbol else None)
@@ -122,7 +122,9 @@ class _Listed:
     def __init__(self, redis: Redis, broker: Broker, carried: Sequence[CarriedExit]) -> None:
         keys = BrokerKeys(broker)
         self._cash = profile_of(broker).cash_currencies
-        wanted = sorted({pair for each in carried for pair in self._pairs(each)})
+        of_asset = {(each.asset, each.symbol): each for each in carried}
+        self._pairs = {name: self._pairs_of(each) for name, each in of_asset.items()}
+        wanted = sorted({pair for pairs in self._pairs.values() for pair in pairs})
         with redis.pipeline(transaction=False) as pipeline:
             pipeline.exists(keys.instruments)
             pipeline.hmget(keys.instruments, wanted)
@@ -140,13 +142,13 @@ class _Listed:
 
     def instrument_of(self, carried: CarriedExit) -> Instrument | None:
         """The pair of the last exit if it sells the asset, else the first listed pair of the asset against cash."""
-        found = (self._instruments.get(pair) for pair in self._pairs(carried))
+        found = (self._instruments.get(pair) for pair in self._pairs[carried.asset, carried.symbol])
         return next((each for each in found if each is not None and each.lot > 0), None)
 
     def price_of(self, symbol: Symbol) -> Decimal | None:
         return self._prices.get(symbol)
 
-    def _pairs(self, carried: CarriedExit) -> list[Symbol]:
+    def _pairs_of(self, carried: CarriedExit) -> list[Symbol]:
         of_exit = [carried.symbol] if carried.symbol.base == carried.asset else []
         return [*of_exit, *(Symbol(carried.asset, quote) for quote in self._cash)]
 

@@ -5,7 +5,7 @@ Quantities are in the asset, and prices in the quote currency of the pair.
 
 from datetime import datetime, timedelta
 from decimal import Decimal
-from typing import Final
+from typing import Final, NamedTuple
 
 from pydantic import BaseModel, ConfigDict
 
@@ -20,21 +20,19 @@ DEBT_AFTER: Final = timedelta(seconds=10)
 """A younger debt is no finding. The order of the next fill often pays it."""
 
 
-class CarriedExit(BaseModel):
+class CarriedExit(NamedTuple):
     """What exits left to the next exit of an asset, by the ledger. It is above 0."""
-
-    model_config = ConfigDict(frozen=True)
 
     follower_id: FollowerId
     asset: str
     position: CopiedPosition
-    occurred_at: Instant
+    occurred_at: datetime
     """When the position moved last."""
     symbol: Symbol
     """The pair of the last exit of the asset."""
     sequence: int
     """The fill of the last exit."""
-    price: Amount | None
+    price: Decimal | None
     """The master's price of that fill, in the quote currency of `symbol`."""
     why: str
     """Why the last exit did not sell everything."""
