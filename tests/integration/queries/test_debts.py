@@ -103,8 +103,10 @@ def test_a_pair_without_a_price_counts_by_the_masters_price(system: Connections,
     """Fill 1 was at 50,000 dollars, so 0.00009 BTC is below the minimum cost."""
     system.redis_of(KRAKEN).delete(KEYS.prices)
     list_pairs(system.redis_of(KRAKEN), an_instrument(minimum_cost="5"))
-    Ledger(engine).write([a_failed_exit(1, "0.00009")])
+    Ledger(engine).write([a_failed_exit(1, "0.00009", follower_id="dave")])
     assert read_debts(system, KRAKEN) == ()
+    Ledger(engine).write([a_failed_exit(1, "0.0001", follower_id="erin")])
+    assert [debt.follower_id for debt in read_debts(system, KRAKEN)] == ["erin"]
 
 
 def test_a_coin_that_should_have_been_spent_is_owed_in_its_own_pair(system: Connections, engine: Engine) -> None:
@@ -118,7 +120,8 @@ def test_a_coin_that_should_have_been_spent_is_owed_in_its_own_pair(system: Conn
 
 def test_what_an_open_carries_is_not_owed(system: Connections, engine: Engine) -> None:
     """The next open buys it again (ADR 5), so selling it would leave the follower with too little."""
-    Ledger(engine).write([a_filled_event("alice", 5, position_after="1", carried_exit_after="0.25")])
+    opened = a_filled_event("alice", 5, position_after="1", carried_exit_after="0.25")
+    Ledger(engine).write([a_failed_exit(4, "0"), opened])
     assert read_debts(system, KRAKEN) == ()
     ether = {"ETH": CopiedPosition(quantity=Decimal(2), carried_exit=Decimal(1))}
     Ledger(engine).write([a_filled_event("alice", 6, position_after="1", other_positions=ether)])
