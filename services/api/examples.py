@@ -139,9 +139,12 @@ POSITIONS: Final = {
             "follower_id": "alice",
             "asset": "BTC",
             "quantity": "0.001",
-            "carried_exit": "0",
+            "carried_exit": "0.0004",
             "sequence": 12,
             "occurred_at": "2026-11-30T10:00:00Z",
+            "owed": "0.0004",
+            "owed_since": "2026-11-30T10:00:00Z",
+            "owed_because": "rejected: the pair is in cancel_only mode",
         }
     ],
     "next": None,

@@ -52,6 +52,8 @@ class FindingKind(StrEnum):
     MORE_ALERTS = "more_alerts"
     FOLLOWERS_DISABLED = "followers_disabled"
     NO_ACTIVE_FOLLOWER = "no_active_follower"
+    EXIT_OWED = "exit_owed"
+    """A follower still holds what an exit should have sold, and an order could sell it."""
 
     NOT_CONNECTED = "not_connected"
     NOT_SERVED = "not_served"

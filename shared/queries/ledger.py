@@ -21,6 +21,7 @@ from shared.persistence.reports.reports import AdjustmentLine as AdjustmentLine
 from shared.persistence.reports.reports import FillReport as FillReport
 from shared.persistence.reports.reports import PositionLine as PositionLine
 from shared.queries.connections import Connections
+from shared.queries.debts import with_debts
 from shared.queries.fill_names import FillName, known_number
 from shared.queries.followers import require_follower
 
@@ -88,11 +89,15 @@ def read_positions(
     after: PositionKey | None = None,
     limit: int | None = None,
 ) -> list[PositionLine]:
-    """The copied positions, by follower and asset. `closed`: those of quantity 0 too. `after`: those behind it."""
+    """The copied positions, by follower and asset, with what is owed. `closed`: those of quantity 0 too.
+
+    `after`: those behind it.
+    """
     require_follower(connections, follower_id, broker)
-    return Reports(connections.engine).positions(
+    found = Reports(connections.engine).positions(
         broker, follower_id=follower_id, asset=asset, closed=closed, after=after, limit=limit
     )
+    return with_debts(connections, found)
 
 
 def read_adjustments(

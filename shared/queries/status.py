@@ -6,6 +6,7 @@ from typing import Final
 
 from shared.domain.accounts.broker_health import Health
 from shared.domain.amounts import Instant
+from shared.domain.copying.debt import Debt
 from shared.domain.identity import Broker
 from shared.domain.stop import Stop
 from shared.messaging.stage_signs import Stage, StageState
@@ -13,6 +14,7 @@ from shared.persistence.reports.reports import FillReport
 from shared.persistence.reports.stages import StageReport as StageReport
 from shared.queries.broker_findings import broker_findings, follower_findings, process_findings
 from shared.queries.capital_findings import CapitalFacts, capital_findings
+from shared.queries.debts import debt_findings
 from shared.queries.duration import duration
 from shared.queries.findings import Finding, FindingKind
 from shared.queries.pipeline_facts import Facts, Pipeline, StageProcess
@@ -82,6 +84,8 @@ class BrokerStatus(Facts):
     pipeline: Pipeline | None
     redis_error: str | None
     ledger: LedgerFacts | None
+    debts: tuple[Debt, ...] = ()
+    """The exits that followers owe, the oldest first. Empty, too, if PostgreSQL or Redis does not answer."""
 
 
 class SystemStatus(Facts):
@@ -197,6 +201,7 @@ def presence_at(status: SystemStatus, broker: Broker, pipeline: Pipeline) -> Pre
 def _at(status: SystemStatus, broker: BrokerStatus) -> Iterator[Finding]:
     if broker.ledger:
         yield from follower_findings(broker.broker, broker.ledger.followers)
+    yield from debt_findings(broker.broker, broker.debts, status.asked_at)
     if broker.redis_error:
         message = f"Redis does not answer: {broker.redis_error}"
         yield Finding(kind=FindingKind.REDIS_UNREACHABLE, broker=broker.broker, subject="Redis", message=message)

@@ -3,6 +3,7 @@
 Each server is asked separately, so that the rest is shown when one does not answer.
 """
 
+import contextlib
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final, NamedTuple
@@ -10,6 +11,7 @@ from typing import Final, NamedTuple
 from redis.exceptions import RedisError
 from sqlalchemy import text
 
+from shared.domain.copying.debt import Debt
 from shared.domain.identity import Broker
 from shared.domain.stop import Stop
 from shared.messaging.stage_signs import KEPT_SECONDS
@@ -21,6 +23,7 @@ from shared.persistence.schema import check_database
 from shared.persistence.stops import StopStore
 from shared.queries.capital_findings import CapitalFacts, read_capital_facts
 from shared.queries.connections import Connections
+from shared.queries.debts import read_debts
 from shared.queries.pipeline import read_pipeline
 from shared.queries.pipeline_facts import Pipeline
 from shared.queries.status import BrokerStatus, LedgerFacts, ProcessFacts, Run, SystemStatus
@@ -108,4 +111,12 @@ def _ask_broker(connections: Connections, broker: Broker, ledger: _Ledger) -> Br
     except (RedisError, OSError) as error:
         redis_error = str(error) or type(error).__name__
     facts = None if ledger.error else ledger.brokers.get(broker, _NO_FACTS)
-    return BrokerStatus(broker=broker, pipeline=pipeline, redis_error=redis_error, ledger=facts)
+    debts = () if redis_error or ledger.error else _debts(connections, broker)
+    return BrokerStatus(broker=broker, pipeline=pipeline, redis_error=redis_error, ledger=facts, debts=debts)
+
+
+def _debts(connections: Connections, broker: Broker) -> tuple[Debt, ...]:
+    """The exits that are owed. A server that answered a moment ago and does not answer now is found at the next call."""
+    with contextlib.suppress(RedisError, OSError, DatabaseUnavailable):
+        return read_debts(connections, broker)
+    return ()

@@ -18,12 +18,14 @@ def positions(
     follower: Annotated[str | None, typer.Option("--follower", "-f", help="Only this follower's.")] = None,
     asset: Annotated[str | None, typer.Option("--asset", "-s", help="Only of this asset, such as BTC.")] = None,
     closed: Annotated[bool, typer.Option("--all", "-a", help="Those that are closed, too.")] = False,
+    owed: Annotated[bool, typer.Option("--owed", help="Only those of which an exit is owed.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print a JSON list.")] = False,
 ) -> None:
     """Show the followers' copied positions.
 
     A copied position is what copied fills built up; coins that a follower had before or bought otherwise are
-    never part of it. `still to sell` is an exit that was too small to send; the next exit takes it along.
+    never part of it. `still to sell` is what exits did not sell; the next exit sells it too. `owed` is the part of it
+    that is large enough for an order now. `nija status` reports it after 10 s.
     """
     where = chosen_broker(broker)
     wanted = asset.upper() if asset else None
@@ -34,6 +36,8 @@ def positions(
         about("--follower", UnknownFollower),
     ):
         found = read_positions(connections, where, follower_id=follower_id, asset=wanted, closed=closed)
+    if owed:
+        found = [position for position in found if position.owed]
     if as_json:
         output.print_json([position.model_dump(mode="json") for position in found])
     elif found:
@@ -41,6 +45,7 @@ def positions(
     else:
         asked = [where and f"at {where.value}", follower_id and f"of {follower_id}", wanted and f"in {wanted}"]
         what = "no copied positions" if closed else "no open copied positions"
+        what = "no owed exits" if owed else what
         output.console.print(" ".join([what, *(text for text in asked if text)]))
 
 
@@ -49,7 +54,7 @@ def show_positions(found: Sequence[PositionLine]) -> None:
     several, where = output.at_brokers([position.broker.value for position in found])
     shown = output.table(f"copied positions{where}")
     output.text_columns(shown, *(["broker"] if several else []), "follower", "asset")
-    output.number_columns(shown, "quantity", "still to sell", "fill")
+    output.number_columns(shown, "quantity", "still to sell", "owed", "fill")
     output.text_columns(shown, output.when_heading())
     for position in found:
         shown.add_row(
@@ -58,6 +63,7 @@ def show_positions(found: Sequence[PositionLine]) -> None:
             position.asset,
             plain(position.quantity),
             output.short_amount(position.carried_exit),
+            "?" if position.owed is None else output.short_amount(position.owed),
             str(position.sequence),
             output.moment(position.occurred_at),
         )

@@ -84,8 +84,15 @@ class PositionLine(_Row):
     asset: str
     quantity: Amount
     carried_exit: Amount
+    """What exits left to the next exit, also if it is too small for an order."""
     sequence: int
     occurred_at: Instant
+    owed: Amount | None = None
+    """How much of `carried_exit` an order could sell now. None: Redis, which has the minimums, does not answer."""
+    owed_since: Instant | None = None
+    """None: nothing is owed, or it is not known."""
+    owed_because: str | None = None
+    """Why the last exit did not sell it."""
 
 
 class AdjustmentLine(_Row):
