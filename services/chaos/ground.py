@@ -29,7 +29,7 @@ from services.demo.one_broker import BrokerDemo
 from services.demo.person import Person
 from services.demo.right_copies import Conditions
 from services.demo.run import AWAY
-from services.demo.scenario import steps
+from services.demo.scenario import steps, swap_round
 from services.local_system import lock
 from services.local_system.errors import LocalSystemError
 from services.local_system.process import ProcessSpec
@@ -142,9 +142,13 @@ class Ground:
         return Person(broker, self.system.paper_urls[broker], self._accounts[broker].person, MASTER_DOLLARS)
 
     @staticmethod
-    async def trade_round(broker: Broker, person: Person, *, all_in: bool = False) -> None:
-        """Buy, add, sell part, sell all. `all_in`: add all the cash."""
-        for step in steps(ROUND, quote_currency(broker), all_in=all_in):
+    async def trade_round(broker: Broker, person: Person, *, all_in: bool = False, swapped: str | None = None) -> None:
+        """Buy, add, sell part, sell all. `all_in`: add all the cash.
+
+        `swapped`: instead, buy this coin, exchange half of it for the other one, and sell both.
+        """
+        quote = quote_currency(broker)
+        for step in steps(ROUND, quote, all_in=all_in) if swapped is None else swap_round(quote, swapped):
             await person.trade(step)
             await asyncio.sleep(BETWEEN_ORDERS_SECONDS)
 

@@ -18,7 +18,9 @@ from services.chaos.invariants import Evidence, Found, check
 from services.chaos.plan import Injection
 from services.chaos.wake_ups import WakeUps
 from services.demo.as_they_are import IN_CHAOS
+from services.demo.person import trades_coin_pairs
 from services.demo.right_copies import Conditions
+from services.demo.scenario import COINS
 from services.local_system.process import ProcessSpec
 from shared.domain.identity import Broker
 from shared.persistence.database import transaction
@@ -27,6 +29,8 @@ from shared.persistence.errors import DatabaseUnavailable
 SETTLE_SECONDS = 180.0
 REMEMBER_EVERY_SECONDS = 15.0
 ALL_IN_EVERY = 3
+SWAP_AT = 1
+"""The place of the round with a swap among these three."""
 MOST_WAITING = 4
 """Fills under way: a round."""
 
@@ -114,16 +118,21 @@ class Chaos:
     async def _trade(self, broker: Broker) -> None:
         """Whole rounds, so that the last order sells everything; the next one when the last one is nearly copied.
 
-        In the first round, and in each third one after it, the master goes all in.
+        In the first round, and in each third one after it, the master goes all in. In the round after that one, it
+        exchanges a part of one coin for the other.
         A person does not wait. But faults shall strike orders under way, and not a mailbox that only grows longer.
         """
+        swaps = trades_coin_pairs(broker)
         async with self._ground.person(broker) as person:
             rounds = 0
             while self._trading:
                 if await self._ground.backlog(broker) > MOST_WAITING:
                     await asyncio.sleep(POLL_SECONDS)
                 else:
-                    await self._ground.trade_round(broker, person, all_in=rounds % ALL_IN_EVERY == 0)
+                    is_swap = swaps and rounds % ALL_IN_EVERY == SWAP_AT
+                    swapped = COINS[rounds % len(COINS)] if is_swap else None
+                    all_in = rounds % ALL_IN_EVERY == 0
+                    await self._ground.trade_round(broker, person, all_in=all_in, swapped=swapped)
                     rounds += 1
 
     async def _inject(self, injector: Injector) -> None:

@@ -6,12 +6,14 @@ Pure. The inputs are lines of the ledger and of the log. Quantities are in base 
 from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from decimal import Decimal
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Self
 
 from pydantic import BaseModel, ConfigDict
 
 from shared.domain.amounts import ONE, ZERO, Amount
+from shared.domain.cash import is_cash, is_paid_with_coin
 from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.fill import Side
 from shared.domain.identity import FillId, MasterAccount
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
@@ -47,6 +49,22 @@ class BrokerOrder(BaseModel):
     """None: a market order."""
     fee: Amount = ZERO
     fee_currency: str = ""
+
+    @classmethod
+    def nothing(cls, symbol: Symbol, side: str) -> Self:
+        """An order that was never placed."""
+        return cls(account="", client_order_id=None, symbol=symbol, side=side, filled=ZERO)
+
+    @property
+    def moves(self) -> dict[str, Decimal]:
+        """By coin, what the order has changed in the account, the fee included. Cash is left out."""
+        sign = 1 if self.side == "buy" else -1
+        changed: dict[str, Decimal] = defaultdict(Decimal)
+        changed[self.symbol.base] += sign * self.filled
+        changed[self.symbol.quote] -= sign * self.cost
+        if self.fee_currency in self.symbol.currencies:
+            changed[self.fee_currency] -= self.fee
+        return {currency: change for currency, change in changed.items() if not is_cash(currency)}
 
     @property
     def fee_in_base(self) -> Decimal:
@@ -95,7 +113,7 @@ def audit(
     master_account: MasterAccount,
     followers: int,
     equity_before: Mapping[int, Decimal],
-    lots: Mapping[str, Decimal],
+    lots: Mapping[Symbol, Decimal],
 ) -> AuditReport:
     """Compare. `equity_before` is the master's, by fill. `lots` are by symbol. `broker_orders` are those of followers
     only.
@@ -153,39 +171,47 @@ def _positions(
     copies: Sequence[CopyLine],
     by_id: Mapping[str | None, BrokerOrder],
     equity_before: Mapping[int, Decimal],
-    lots: Mapping[str, Decimal],
+    lots: Mapping[Symbol, Decimal],
 ) -> tuple[Decimal, int]:
     """Compute every follower's position from the broker's log, and its target from the master's fills.
 
     The target is the position without lots and minimums. What is carried because of them belongs to the target and is
-    no error.
+    no error. A purchase that is paid with a coin is an exit of that coin: the broker's log says what was spent.
     """
     by_fill: dict[int, list[CopyLine]] = defaultdict(list)
     for copy in copies:
         by_fill[copy.sequence].append(copy)
+    lot_of: dict[str, Decimal] = {}
+    for symbol, lot in lots.items():
+        lot_of[symbol.base] = max(lot, lot_of.get(symbol.base, lot))
     target: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     actual: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     carried_exit: dict[tuple[str, str], Decimal] = defaultdict(Decimal)
     worst = ZERO
     for fill in sorted(fills, key=lambda each: each.sequence):
+        base, quote = fill.symbol.currencies
+        spends_coin = is_paid_with_coin(fill.symbol, Side(fill.side))
+        asset = quote if spends_coin else base
         for copy in by_fill[fill.sequence]:
-            key = copy.follower_id, fill.symbol.base
-            order = by_id.get(copy.copy_order_id)
-            filled, fee = _filled(order), order.fee_in_base if order else ZERO
-            if fill.side == "buy":
-                actual[key] += filled - fee
-                target[key] -= fee  # each follower pays its own fee, so it is no error
+            key = copy.follower_id, asset
+            order = by_id.get(copy.copy_order_id) or BrokerOrder.nothing(fill.symbol, fill.side)
+            for currency, change in order.moves.items():
+                actual[copy.follower_id, currency] += change
+                if currency != asset:
+                    # What the trade pays besides. Its size follows from the size of the exit, which is checked.
+                    target[copy.follower_id, currency] += change
+            if fill.side == "buy" and not spends_coin:
+                target[key] -= order.fee_in_base  # each follower pays its own fee, so it is no error
                 if copy.skip_reason in (None, "below_minimum") and copy.equity is not None:
                     target[key] += fill.quantity * copy.equity / equity_before[fill.sequence]
                 target[key] -= _left_out(copy, order)
             else:
-                actual[key] -= filled + fee
                 target[key] *= ONE - fill.fraction_closed
             if copy.skip_reason is None and copy.outcome is not None:
                 carried_exit[key] = copy.carried_exit_after
-            if abs(actual[key]) < lots[fill.symbol] and copy.outcome == "copied" and fill.fraction_closed == 1:
+            if abs(actual[key]) < lot_of[asset] and copy.outcome == "copied" and fill.fraction_closed == 1:
                 # Less than a lot cannot be sold. Where fees are taken in the coin, a close leaves such a rest.
                 actual[key] = target[key] = ZERO
             owed = copy.carried_after - carried_exit[key]
-            worst = max(worst, abs(target[key] - owed - actual[key]) / lots[fill.symbol])
+            worst = max(worst, abs(target[key] - owed - actual[key]) / lot_of[asset])
     return worst, sum(1 for quantity in actual.values() if quantity != 0)

@@ -12,9 +12,9 @@ from shared.domain.amounts import ONE, ZERO
 from shared.exchange.instruments import INSTRUMENTS
 
 DOLLARS: Final = frozenset({"USD", "USDT", "USDC"})
-START_PRICES: Final = {symbol.base: each.start_price for symbol, each in INSTRUMENTS.items()} | dict.fromkeys(
-    DOLLARS, ONE
-)
+START_PRICES: Final = {
+    symbol.base: each.start_price for symbol, each in INSTRUMENTS.items() if symbol.quote in DOLLARS
+} | dict.fromkeys(DOLLARS, ONE)
 """Dollars per unit of each asset that the paper brokers list, when they start."""
 
 
@@ -39,7 +39,8 @@ def moments(log: Iterable[LoggedFill], master: str, held_at_start: Mapping[str, 
     prices, held = dict(START_PRICES), dict(held_at_start)
     found: dict[str, MarketMoment] = {}
     for fill in log:
-        prices[fill.symbol.base] = fill.price
+        # In a pair of two coins, the quote has a price in dollars of its own.
+        prices[fill.symbol.base] = fill.price * prices[fill.symbol.quote]
         if fill.account == master:
             found[fill.fill_id] = MarketMoment(dict(prices), value(held, prices))
             move(held, fill, fill.quantity)

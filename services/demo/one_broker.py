@@ -9,7 +9,7 @@ from sqlalchemy import Engine
 from services.demo.accounts import MASTER_DOLLARS, DemoAccounts, make_accounts
 from services.demo.as_they_are import SpecialFollower
 from services.demo.figures import Figures, collect
-from services.demo.person import Person
+from services.demo.person import Person, trades_coin_pairs
 from services.demo.right_copies import Conditions
 from services.demo.scenario import COINS, steps
 from services.local_system.paper_accounts import quote_currency
@@ -92,8 +92,9 @@ class BrokerDemo:
     async def trade(self, *, btc_only: bool) -> None:
         """Place all orders, one per second."""
         coins = COINS[:1] if btc_only else COINS
+        swaps = not btc_only and trades_coin_pairs(self.broker)
         async with self.person() as person:
-            for step in steps(self._orders, quote_currency(self.broker), coins, all_in=True):
+            for step in steps(self._orders, quote_currency(self.broker), coins, all_in=True, swaps=swaps):
                 placed = await person.trade(step)
                 self.labels.update(dict.fromkeys(placed.fill_ids, step.label))
                 await asyncio.sleep(BETWEEN_ORDERS_SECONDS)

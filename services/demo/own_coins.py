@@ -30,7 +30,8 @@ def own_coins_sold(
         if coins is None:
             continue
         move(coins, fill, fill.quantity)
-        sales[fill.account, fill.symbol.base] += fill.side == "sell"
+        # A purchase that is paid with a coin is a sale of that coin.
+        sales[fill.account, fill.symbol.base if fill.side == "sell" else fill.symbol.quote] += 1
         for coin, own in before[fill.account].items():
             if coins[coin] < own - doubt.get(coin, ZERO) * sales[fill.account, coin]:
                 left = f"fill {fill.fill_id} left {plain(coins[coin])} {coin}, of which {plain(own)} are its own"

@@ -19,6 +19,7 @@ from shared.brokers.port.orders import MarketOrder, OrderReport, OrderStatus
 from shared.brokers.registry import connect, profile_of
 from shared.domain.accounts.credentials import Credentials
 from shared.domain.amounts import ONE, ZERO
+from shared.domain.cash import is_paid_with_coin
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, BrokerOrderId, CopyOrderId
 from shared.domain.symbol import Symbol
@@ -28,6 +29,15 @@ _LONGEST_WAIT_SECONDS = 120.0
 """The longest wait for the rate limits before a request."""
 _LOOK_UP_STARTS_BEFORE = timedelta(minutes=1)
 _Answer = TypeVar("_Answer")
+
+
+def trades_coin_pairs(broker: Broker) -> bool:
+    """Whether the person exchanges one coin for another at this broker.
+
+    Alpaca reports an average price, rounded to nine decimals. The cost in a coin that follows from it is not exact to
+    the lot, so a right copy would look like a wrong one.
+    """
+    return profile_of(broker).fee_doubt_lots == 1
 
 
 class Placed(NamedTuple):
@@ -77,9 +87,10 @@ class Person:
         """Place the step's market order and wait until it is executed."""
         instrument = self._connection.instruments()[step.symbol]
         if step.side is Side.BUY:
-            dollars = await self._free(instrument.quote) if step.all_in else self._dollars
+            spends_held = step.all_in or is_paid_with_coin(step.symbol, step.side)
+            money = await self._free(instrument.quote) if spends_held else self._dollars
             last = await self._patiently(self._connection.market_data.last_price, step.symbol)
-            quantity = dollars * step.share / last.price if last else ZERO
+            quantity = money * step.share / last.price if last else ZERO
         else:
             quantity = await self._free(instrument.base) * min(step.share, ONE)
         name, done = await self._place(step, instrument.rounded(quantity))

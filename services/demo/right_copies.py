@@ -18,8 +18,10 @@ from services.demo.market_moments import MarketMoment
 from shared.domain.accounts.reading_schedule import READ_WITHIN_SECONDS
 from shared.domain.accounts.refused_key import RETRY_AFTER
 from shared.domain.amounts import ONE, ZERO, plain
+from shared.domain.cash import closable_asset, is_paid_with_coin
 from shared.domain.copying.open_limits import OpenLimits
 from shared.domain.copying.reasons import FailReason, SkipReason
+from shared.domain.fill import Side
 from shared.domain.instrument import Instrument
 from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
@@ -109,6 +111,8 @@ class _Account:
         self._owed: dict[str, Decimal] = defaultdict(Decimal)
         self._values: list[tuple[datetime, Decimal]] = []
         """What the account was worth at each fill."""
+        self._unspent: dict[str, Decimal] = defaultdict(Decimal)
+        """By coin, what exits should have taken and did not."""
         self._has_sold = False
         self.result = SpecialResult()
 
@@ -123,11 +127,17 @@ class _Account:
         """Judge the copy of a fill, then take over what its orders changed."""
         end = _end(copy)
         self._values.append((fill.executed_at, moment.value(self._held)))
-        right = self._right_open(fill, moment, instrument) if fill.side == "buy" else self._right_exit(fill, instrument)
+        spends_coin = is_paid_with_coin(fill.symbol, Side(fill.side))
+        if spends_coin:
+            right = self._right_spending(fill, instrument)
+        elif fill.side == "buy":
+            right = self._right_open(fill, moment, instrument)
+        else:
+            right = self._right_exit(fill, instrument)
         right = self._with_exceptions(right, fill, copy)
         ordered = sum((order.quantity for order in orders), ZERO)
         self._apply(fill, orders, instrument)
-        if fill.side == "buy" and end in (COPIED, SkipReason.BELOW_MINIMUM):
+        if fill.side == "buy" and not spends_coin and end in (COPIED, SkipReason.BELOW_MINIMUM):
             self._owed[fill.symbol.base] = ZERO if end == COPIED else right.wanted
         wrong = _difference(right, end, ordered) or self._unsold(fill, end, instrument)
         self.result.ends[end] += 1
@@ -171,6 +181,8 @@ class _Account:
     def _right_exit(self, fill: FillReport, instrument: Instrument) -> _Right:
         """The share of what was copied that the master sold of its own. Coins of its own do not count."""
         held = self._copied[fill.symbol.base]
+        unsold = min(self._unspent[fill.symbol.base], held)
+        self._unspent[fill.symbol.base] = (held - unsold) * fill.fraction_closed + unsold
         self._owed[fill.symbol.base] *= ONE - fill.fraction_closed
         if held <= self._doubt(instrument) or not fill.fraction_closed:
             dust = {SkipReason.BELOW_MINIMUM.value} if held else set()
@@ -180,6 +192,26 @@ class _Account:
         if not instrument.is_orderable(due * SELLABLE, fill.price):
             ends.add(SkipReason.BELOW_MINIMUM.value)
         return _Right(frozenset(ends), ZERO, held + self._doubt(instrument))
+
+    def _right_spending(self, fill: FillReport, instrument: Instrument) -> _Right:
+        """A purchase that is paid with a coin spends the share of the copied coin that the master spent of its own.
+
+        The price limit and the fee leave a part of it unspent. The next exit of the coin takes that part, too.
+        """
+        coin = fill.symbol.quote
+        held, unspent = self._copied[coin], min(self._unspent[coin], self._copied[coin])
+        self._owed[coin] *= ONE - fill.fraction_closed
+        due = (held - unspent) * fill.fraction_closed + unspent
+        self._unspent[coin] = due
+        pays_for = due / fill.price
+        if not due or not fill.fraction_closed:
+            return _Right(frozenset({SkipReason.NO_POSITION.value}))
+        ends = {COPIED}
+        if not instrument.is_orderable(pays_for * SELLABLE, fill.price):
+            ends.add(SkipReason.BELOW_MINIMUM.value)
+        if self._conditions.disturbed:
+            return _Right(frozenset(ends), ZERO, held / fill.price + self._doubt(instrument))
+        return _Right(frozenset(ends), pays_for * (ONE - PRICES_DIFFER) - instrument.lot, pays_for + instrument.lot)
 
     def _with_exceptions(self, right: _Right, fill: FillReport, copy: CopyLine) -> _Right:
         """Add what is right only because something was away, or because the key was refused."""
@@ -210,16 +242,26 @@ class _Account:
 
     def _apply(self, fill: FillReport, orders: Sequence[BrokerOrder], instrument: Instrument) -> None:
         for order in orders:
+            before = dict(self._copied)
             move(self._held, order, order.filled)
             self._has_sold |= order.side == "sell" and order.filled > ZERO
             move(self._copied, order, order.filled)
             # What was not copied cannot be lowered: a fee in a third asset takes coins of the follower's own.
             self._copied |= {asset: max(quantity, ZERO) for asset, quantity in self._copied.items()}
-        if fill.fraction_closed == ONE and self._copied[fill.symbol.base] <= self._doubt(instrument):
+            closed = closable_asset(fill.symbol, Side(fill.side))
+            taken = max(before.get(closed, ZERO) - self._copied[closed], ZERO)
+            self._unspent[closed] = max(self._unspent[closed] - taken, ZERO)
+        if (
+            fill.side == "sell"
+            and fill.fraction_closed == ONE
+            and self._copied[fill.symbol.base] <= self._doubt(instrument)
+        ):
             self._copied[fill.symbol.base] = ZERO  # less than a lot cannot be sold
 
     def _unsold(self, fill: FillReport, end: str, instrument: Instrument) -> str:
         """What a full close has left although it could be sold; "" for nothing."""
+        if fill.side == "buy":
+            return ""
         left = self._copied[fill.symbol.base]
         if fill.fraction_closed != ONE or end != COPIED or not instrument.is_orderable(left * SELLABLE, fill.price):
             return ""

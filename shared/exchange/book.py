@@ -53,7 +53,7 @@ def book_around(instrument: PaperInstrument, price: Decimal) -> SimulatedBook:
         for number, size in enumerate(sizes.choices(_LEVEL_COSTS, k=LEVELS)):
             if level_price <= 0:
                 return
-            cost = Decimal(size * (10 + number) // 10)
+            cost = size * (10 + number) // 10 / instrument.quote_dollars
             yield BookLevel(level_price, max((cost / level_price).quantize(lot, ROUND_DOWN), lot))
             level_price += signed_step
 

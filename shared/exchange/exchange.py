@@ -84,8 +84,7 @@ class Exchange:
 
     def price(self, symbol: Symbol) -> Decimal:
         """The price of a listed pair now."""
-        pinned = self.state.pinned_prices.get(symbol)
-        return self.market.price(symbol, self.market_clock()) if pinned is None else pinned
+        return self.market.price(symbol, self.market_clock(), self.state.pinned_prices)
 
     def mode(self, symbol: Symbol) -> MarketMode:
         """The mode of a pair's market."""

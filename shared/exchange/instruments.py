@@ -4,9 +4,12 @@ A dialect adds its own wire names. Lots and minimums are those that Kraken publi
 supported brokers.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from decimal import Decimal
+from typing import Final
 
+from shared.domain.cash import is_cash
 from shared.domain.symbol import Symbol
 
 
@@ -26,6 +29,8 @@ class PaperInstrument:
     cost_decimals: int = 5
     step_millionths: int = 250
     """The largest change of the seeded generator's price from one candle to the next."""
+    quote_dollars: Decimal = Decimal(1)
+    """About how many US dollars one unit of the quote currency is worth. The depth of the book follows from it."""
     largest_market_quantity: Decimal | None = None
     """The largest market order in base currency; None: the broker limits it in another way or not at all."""
     largest_market_cost: Decimal | None = None
@@ -63,6 +68,23 @@ def _pair(
     )
 
 
+BITCOIN_DOLLARS: Final = Decimal(40_000)
+"""About what a bitcoin is worth, for sizes that a broker states in dollars."""
+
+ETHER_IN_BITCOIN: Final = PaperInstrument(
+    symbol=Symbol("ETH", "BTC"),
+    base="ETH",
+    quote="BTC",
+    start_price=Decimal("0.05730"),
+    price_decimals=5,
+    quantity_decimals=8,
+    minimum_quantity=Decimal("0.001"),
+    minimum_cost=Decimal("0.00002"),
+    cost_decimals=10,
+    quote_dollars=BITCOIN_DOLLARS,
+)
+"""A pair that is paid with a coin. Its price follows from those of both coins."""
+
 INSTRUMENTS: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument
     for instrument in (
@@ -82,5 +104,18 @@ INSTRUMENTS: dict[Symbol, PaperInstrument] = {
         _pair("TRX", "0.123400", 6, "20", 300),
         _pair("USDT", "1.00010", 5, "5", 10),
         _pair("USDC", "1.0000", 4, "5", 100),
+        ETHER_IN_BITCOIN,
     )
 }
+
+
+def legs_of(instrument: PaperInstrument, listed: Mapping[Symbol, PaperInstrument]) -> tuple[Symbol, Symbol] | None:
+    """The pairs of base and quote with the same money, if the quote is a coin: ETH/USD and BTC/USD for ETH/BTC.
+
+    None: the pair has a price of its own.
+    """
+    for money in (each.quote for each in listed.values() if each.base == instrument.quote):
+        legs = Symbol(instrument.base, money), Symbol(instrument.quote, money)
+        if not is_cash(instrument.quote) and all(leg in listed for leg in legs):
+            return legs
+    return None

@@ -9,10 +9,11 @@ request on. All moments are whole microseconds since 1970, unless they are named
 from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
+from types import MappingProxyType
 
 from shared.domain.symbol import Symbol
 from shared.exchange.candles import Bar
-from shared.exchange.prices import HISTORY_MINUTES, PriceFeed, merged
+from shared.exchange.prices import HISTORY_MINUTES, CrossRate, PriceFeed, merged, price_path
 
 MINUTE_MICROSECONDS = 60_000_000
 QUARTERS = 4
@@ -45,27 +46,22 @@ class Market:
     def _oldest_minute(self) -> int:
         return self._anchor // MINUTE_MICROSECONDS - HISTORY_MINUTES
 
-    def price(self, symbol: Symbol, now: int) -> Decimal:
-        """The price at `now`."""
+    def price(self, symbol: Symbol, now: int, pinned: Mapping[Symbol, Decimal] = MappingProxyType({})) -> Decimal:
+        """The price at `now`. Prices in `pinned` stand, and the pairs of two coins follow them."""
+        held = pinned.get(symbol)
+        if held is not None:
+            return held
+        feed = self._feeds[symbol]
+        if isinstance(feed, CrossRate):
+            return feed.price(*(self.price(leg, now, pinned) for leg in feed.legs))
         quarter = (now - self._anchor) * QUARTERS // self._candle_microseconds
         cached = self._prices.get(symbol)
         if cached is not None and cached[0] == quarter:
             return cached[1]
-        candle = self._feeds[symbol].candle(max(quarter // QUARTERS, 0))
+        candle = feed.candle(max(quarter // QUARTERS, 0))
         if candle is None:
             raise AssertionError(f"the feed of {symbol} has no candle after its anchor")
-        rises = candle.close >= candle.open
-        path = (
-            (candle.open, candle.low, candle.high, candle.close)
-            if rises
-            else (
-                candle.open,
-                candle.high,
-                candle.low,
-                candle.close,
-            )
-        )
-        price = path[quarter % QUARTERS]
+        price = price_path(candle)[quarter % QUARTERS]
         self._prices[symbol] = (quarter, price)
         return price
 

@@ -2,10 +2,12 @@
 
 import random
 from array import array
-from decimal import Decimal
+from collections.abc import Mapping
+from decimal import ROUND_HALF_UP, Decimal
 from itertools import accumulate
 from typing import Protocol
 
+from shared.domain.symbol import Symbol
 from shared.exchange.candles import Bar, Candles
 from shared.exchange.instruments import PaperInstrument
 
@@ -126,6 +128,45 @@ class CandleReplay:
 
     def span(self, first: int, last: int) -> Bar | None:
         return merged([candle for number in range(first, last + 1) if (candle := self.candle(number)) is not None])
+
+
+class CrossRate:
+    """The price of one coin in another: the ratio of their prices in money, candle by candle."""
+
+    def __init__(
+        self, instrument: PaperInstrument, legs: tuple[Symbol, Symbol], feeds: Mapping[Symbol, PriceFeed]
+    ) -> None:
+        """`legs`: the pairs of base and quote with the same money."""
+        self.legs = legs
+        self._tick = instrument.price_tick
+        self._base, self._quote = feeds[legs[0]], feeds[legs[1]]
+
+    def price(self, base_price: Decimal, quote_price: Decimal) -> Decimal:
+        """The price when both coins have these prices in money."""
+        return max((base_price / quote_price).quantize(self._tick, ROUND_HALF_UP), 2 * self._tick)
+
+    def candle(self, number: int) -> Bar | None:
+        base, quote = self._base.candle(number), self._quote.candle(number)
+        if base is None or quote is None:
+            return None
+        prices = [self.price(*pair) for pair in zip(price_path(base), price_path(quote), strict=True)]
+        return Bar(prices[0], max(prices), min(prices), prices[-1], base.quote_volume / quote.close)
+
+    def span(self, first: int, last: int) -> Bar | None:
+        """As one candle that encloses all of them; without building each."""
+        base, quote = self._base.span(first, last), self._quote.span(first, last)
+        if base is None or quote is None:
+            return None
+        opened, high = self.price(base.open, quote.open), self.price(base.high, quote.low)
+        low, closed = self.price(base.low, quote.high), self.price(base.close, quote.close)
+        return Bar(opened, high, low, closed, base.quote_volume / quote.close)
+
+
+def price_path(bar: Bar) -> tuple[Decimal, Decimal, Decimal, Decimal]:
+    """Where the price stands in each quarter of a candle. A candle that falls is at its high first."""
+    if bar.close >= bar.open:
+        return bar.open, bar.low, bar.high, bar.close
+    return bar.open, bar.high, bar.low, bar.close
 
 
 def merged(candles: list[Bar]) -> Bar | None:

@@ -44,7 +44,7 @@ class State:
         self.orders_by_id: dict[str, Order] = {}
         self.fills: list[Fill] = []
         self.fills_by_id: dict[str, Fill] = {}
-        self.pinned_prices: dict[str, Decimal] = {}
+        self.pinned_prices: dict[Symbol, Decimal] = {}
         self.market_modes: dict[str, MarketMode] = {}
         self.largest_market_orders: dict[str, Decimal] = {}
         self.market_moved_to: int | None = None

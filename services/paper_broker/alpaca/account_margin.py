@@ -6,7 +6,7 @@ A stock binds half of its value. A coin is paid in full: it binds no margin, and
 from decimal import Decimal
 from typing import Final
 
-from services.paper_broker.alpaca.instruments import is_stock
+from services.paper_broker.alpaca.instruments import CURRENCY, is_stock
 from shared.exchange.accounts import Account
 from shared.exchange.exchange import Exchange
 from shared.exchange.instruments import PaperInstrument
@@ -16,7 +16,6 @@ MULTIPLIER: Final = 2
 INITIAL_MARGIN: Final = Decimal("0.5")
 """The part of a stock's value that it binds."""
 MAINTENANCE_MARGIN: Final = Decimal("0.3")
-CURRENCY: Final = "USD"
 
 
 def value_held(exchange: Exchange, account: Account, *, stocks: bool) -> Decimal:
@@ -25,7 +24,10 @@ def value_held(exchange: Exchange, account: Account, *, stocks: bool) -> Decimal
         (
             account.holdings[each.base].total * exchange.price(each.symbol)
             for each in exchange.instruments.values()
-            if is_stock(each) is stocks and each.base in account.holdings and account.holdings[each.base].total
+            if each.quote == CURRENCY
+            and is_stock(each) is stocks
+            and each.base in account.holdings
+            and account.holdings[each.base].total
         ),
         ZERO,
     )

@@ -5,6 +5,7 @@
 
 from dataclasses import replace
 from decimal import ROUND_CEILING, Decimal
+from typing import Final
 
 from shared.domain.symbol import Symbol
 from shared.exchange.instruments import INSTRUMENTS as COMMON
@@ -16,6 +17,9 @@ _LOT = Decimal(1).scaleb(-_QUANTITY_DECIMALS)
 _CRYPTO_MINIMUM_COST = Decimal(10)
 _CRYPTO_LARGEST_COST = Decimal(200_000)
 _STOCK_MINIMUM_COST = Decimal(1)
+_COIN_PAIR_MINIMUM = 2 * _LOT
+CURRENCY: Final = "USD"
+"""The currency of accounts, and of everything but the pairs of two coins."""
 
 
 def _coin(instrument: PaperInstrument) -> PaperInstrument:
@@ -28,6 +32,23 @@ def _coin(instrument: PaperInstrument) -> PaperInstrument:
         largest_market_cost=_CRYPTO_LARGEST_COST,
         cost_decimals=_QUANTITY_DECIMALS,
     )
+
+
+def _coin_pair(instrument: PaperInstrument) -> PaperInstrument:
+    """A pair that is paid with a coin. Its orders have no minimum in dollars."""
+    return replace(
+        instrument,
+        price_decimals=_QUANTITY_DECIMALS,
+        quantity_decimals=_QUANTITY_DECIMALS,
+        minimum_quantity=_COIN_PAIR_MINIMUM,
+        minimum_cost=Decimal(0),
+        largest_market_cost=_CRYPTO_LARGEST_COST / instrument.quote_dollars,
+        cost_decimals=_QUANTITY_DECIMALS,
+    )
+
+
+def _listed(instrument: PaperInstrument) -> PaperInstrument:
+    return _coin(instrument) if instrument.quote == CURRENCY else _coin_pair(instrument)
 
 
 def _stock(ticker: str, start_price: str) -> PaperInstrument:
@@ -55,7 +76,7 @@ _STOCKS = (
 )
 
 INSTRUMENTS: dict[Symbol, PaperInstrument] = {
-    instrument.symbol: instrument for instrument in (*map(_coin, COMMON.values()), *_STOCKS)
+    instrument.symbol: instrument for instrument in (*map(_listed, COMMON.values()), *_STOCKS)
 }
 
 

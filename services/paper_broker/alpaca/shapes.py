@@ -8,7 +8,6 @@ from decimal import Decimal
 from typing import Any
 
 from services.paper_broker.alpaca.account_margin import (
-    CURRENCY,
     INITIAL_MARGIN,
     MAINTENANCE_MARGIN,
     MULTIPLIER,
@@ -16,7 +15,7 @@ from services.paper_broker.alpaca.account_margin import (
     value_held,
 )
 from services.paper_broker.alpaca.identifiers import uuid_of
-from services.paper_broker.alpaca.instruments import INSTRUMENTS, is_stock, position_symbol, wire_symbol
+from services.paper_broker.alpaca.instruments import CURRENCY, INSTRUMENTS, is_stock, position_symbol, wire_symbol
 from shared.domain.amounts import plain
 from shared.domain.fill import Side
 from shared.exchange.accounts import Account, ApiKey
@@ -138,7 +137,12 @@ def fill_shape(fill: Fill) -> dict[str, Any]:
 
 
 def position_shape(exchange: Exchange, account: Account, instrument: PaperInstrument) -> dict[str, Any] | None:
-    """An account's position in a coin or stock; None when it has none."""
+    """An account's position in a coin or stock; None when it has none.
+
+    A position is shown once, with its price in dollars: a pair of two coins has none.
+    """
+    if instrument.quote != CURRENCY:
+        return None
     holding = account.holdings.get(instrument.base)
     if holding is None or not holding.total:
         return None
@@ -224,12 +228,13 @@ def account_shape(exchange: Exchange, key: ApiKey) -> dict[str, Any]:
 def asset_shape(instrument: PaperInstrument, mode: MarketMode) -> dict[str, Any]:
     """The listing of an instrument. Only coins have increments."""
     stock = is_stock(instrument)
+    quote = "US Dollar" if instrument.quote == CURRENCY else instrument.quote
     shape: dict[str, Any] = {
         "id": _ASSET_IDS[instrument.symbol],
         "class": asset_class(instrument),
         "exchange": "NASDAQ" if stock else "CRYPTO",
         "symbol": wire_symbol(instrument),
-        "name": f"{instrument.base} common stock" if stock else f"{instrument.base} / US Dollar",
+        "name": f"{instrument.base} common stock" if stock else f"{instrument.base} / {quote}",
         "status": "active",
         "tradable": mode is MarketMode.OPEN,
         "marginable": stock,

@@ -3,10 +3,12 @@
 Lots, ticks and the least notional are those that Binance publishes for these pairs.
 """
 
+from dataclasses import replace
 from decimal import Decimal
+from typing import Final
 
 from shared.domain.symbol import Symbol
-from shared.exchange.instruments import PaperInstrument
+from shared.exchange.instruments import ETHER_IN_BITCOIN, PaperInstrument
 
 QUOTE = "USDT"
 ASSET_DECIMALS = 8
@@ -33,6 +35,16 @@ def _pair(
     )
 
 
+_ETHER_IN_BITCOIN: Final = replace(
+    ETHER_IN_BITCOIN,
+    quantity_decimals=4,
+    minimum_quantity=Decimal("0.0001"),
+    minimum_cost=Decimal("0.0001"),
+    largest_market_quantity=Decimal(2_000),
+    cost_decimals=ASSET_DECIMALS,
+    base_fee_decimals=ASSET_DECIMALS,
+)
+
 INSTRUMENTS: dict[Symbol, PaperInstrument] = {
     instrument.symbol: instrument
     for instrument in (
@@ -52,6 +64,7 @@ INSTRUMENTS: dict[Symbol, PaperInstrument] = {
         _pair("UNI", "7.215", 3, 2, 420),
         _pair("TRX", "0.1234", 4, 1, 300),
         _pair("USDC", "1.0000", 4, 0, 100),
+        _ETHER_IN_BITCOIN,
     )
 }
 """By canonical symbol."""

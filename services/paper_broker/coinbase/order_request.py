@@ -6,18 +6,24 @@ from typing import Any
 
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.wire_names import PRODUCTS
+from shared.domain.cash import is_cash
 from shared.domain.fill import Side
 from shared.domain.instrument import TimeInForce
 from shared.exchange.instruments import PaperInstrument
 from shared.exchange.orders import NewOrder, OrderType
 
-QUOTE_INCREMENT = Decimal("0.01")
+_CENT = Decimal("0.01")
 _LONGEST_CLIENT_ORDER_ID = 128
 _SIDES = {"BUY": Side.BUY, "SELL": Side.SELL}
 LIMIT_CONFIGURATIONS = {
     "limit_limit_gtc": TimeInForce.GOOD_TIL_CANCELED,
     "sor_limit_ioc": TimeInForce.IMMEDIATE_OR_CANCEL,
 }
+
+
+def quote_increment(instrument: PaperInstrument) -> Decimal:
+    """The step of sizes in quote currency: a cent, or the price tick where a coin pays."""
+    return _CENT if is_cash(instrument.quote) else instrument.price_tick
 
 
 def client_order_id(body: Mapping[str, Any]) -> str:
@@ -81,7 +87,7 @@ def _market_order(
         )
     quantity = _amount(details, "quote_size" if in_quote else "base_size", "PREVIEW_INVALID_ORDER_CONFIG")
     if in_quote:
-        if quantity % QUOTE_INCREMENT:
+        if quantity % quote_increment(instrument):
             raise replies.OrderFailed(replies.UNKNOWN_REASON, "", "PREVIEW_INVALID_QUOTE_SIZE_PRECISION")
         quantity = (quantity / (1 + taker_rate)).quantize(instrument.cost_step, ROUND_DOWN)
     return NewOrder(

@@ -5,7 +5,7 @@ from typing import Any
 
 from services.paper_broker.coinbase import replies
 from services.paper_broker.coinbase.arguments import Arguments, listed, text, whole_number
-from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
+from services.paper_broker.coinbase.order_request import quote_increment
 from services.paper_broker.coinbase.shapes import timestamp
 from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, PRODUCTS, uuid_of
 from shared.exchange.exchange import Exchange
@@ -223,13 +223,13 @@ def _product(exchange: Exchange, instrument: PaperInstrument) -> dict[str, Any]:
         "volume_24h": f"{day.quote_volume / book.last:.8f}",
         "volume_percentage_change_24h": "0",
         "base_increment": f"{instrument.lot:f}",
-        "quote_increment": f"{QUOTE_INCREMENT:f}",
+        "quote_increment": f"{quote_increment(instrument):f}",
         "quote_min_size": f"{instrument.minimum_cost:f}",
         "quote_max_size": "150000000",
         "base_min_size": f"{instrument.minimum_quantity:f}",
         "base_max_size": "1000000000" if largest is None else f"{largest:f}",
         "base_name": instrument.base,
-        "quote_name": "US Dollar",
+        "quote_name": "US Dollar" if instrument.quote == "USD" else instrument.quote,
         "watched": False,
         "is_disabled": False,
         "new": False,

@@ -7,8 +7,8 @@ from datetime import UTC, datetime, timedelta
 from decimal import ROUND_HALF_UP, Decimal
 from typing import Any
 
-from services.paper_broker.coinbase.order_request import QUOTE_INCREMENT
-from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, uuid_of
+from services.paper_broker.coinbase.order_request import quote_increment
+from services.paper_broker.coinbase.wire_names import PRODUCT_IDS, PRODUCTS, uuid_of
 from shared.domain.fill import Side
 from shared.domain.instrument import TimeInForce
 from shared.exchange.accounts import Account, ApiKey, Holding
@@ -38,7 +38,9 @@ def order_configuration(order: Order, taker_rate: Decimal) -> dict[str, Any]:
             return {"sor_limit_ioc": details}
         return {"limit_limit_gtc": {**details, "post_only": order.post_only}}
     if order.quote_sized:
-        size = (order.quantity * (1 + taker_rate)).quantize(QUOTE_INCREMENT, ROUND_HALF_UP)
+        size = (order.quantity * (1 + taker_rate)).quantize(
+            quote_increment(PRODUCTS[PRODUCT_IDS[order.symbol]]), ROUND_HALF_UP
+        )
         return {"market_market_ioc": {"quote_size": f"{size:f}"}}
     return {"market_market_ioc": {"base_size": f"{order.quantity:f}"}}
 

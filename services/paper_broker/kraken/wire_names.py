@@ -8,7 +8,7 @@ _ASSET_IDS = {"USD": "ZUSD", "BTC": "XXBT", "ETH": "XETH", "LTC": "XLTC", "XRP":
 _ASSET_ALTNAMES = {"BTC": "XBT", "DOGE": "XDG"}
 # The pairs of the first years carry their assets' long ids; later ones do not, and these are in between.
 _PAIR_IDS = {"DOGE/USD": "XDGUSD", "USDT/USD": "USDTZUSD"}
-_LONG_PAIRS = frozenset({"BTC/USD", "ETH/USD", "LTC/USD", "XRP/USD"})
+_LONG_PAIRS = frozenset({"BTC/USD", "ETH/USD", "LTC/USD", "XRP/USD", "ETH/BTC"})
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from typing import Any
 
 from services.paper_broker.okx import replies
 from services.paper_broker.okx.shapes import milliseconds
-from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID
+from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID, LARGEST_MARKET_ORDER
 from shared.domain.amounts import plain
 from shared.domain.market_data import BookLevel
 from shared.domain.symbol import Symbol
@@ -56,7 +56,7 @@ def instruments(exchange: Exchange, parameters: Parameters) -> list[Any]:
 
 def _instrument(exchange: Exchange, symbol: Symbol) -> dict[str, Any]:
     instrument = exchange.instrument(symbol)
-    largest, largest_value = instrument.largest_market_quantity, instrument.largest_market_cost
+    largest = instrument.largest_market_quantity
     return {
         "alias": "",
         "baseCcy": instrument.base,
@@ -73,7 +73,7 @@ def _instrument(exchange: Exchange, symbol: Symbol) -> dict[str, Any]:
         "listTime": _LISTED_AT,
         "lotSz": plain(instrument.lot),
         "maxLmtSz": "9999999999",
-        "maxMktAmt": "" if largest_value is None else plain(largest_value),
+        "maxMktAmt": plain(LARGEST_MARKET_ORDER),
         "maxMktSz": "9999999999" if largest is None else plain(largest),
         "minSz": plain(instrument.minimum_quantity),
         "optType": "",

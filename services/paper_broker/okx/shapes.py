@@ -72,7 +72,7 @@ def order_shape(order: Order) -> dict[str, Any]:
         "fee": plain(-order.fee),
         "feeCcy": _fee_currency(order),
         "rebate": "0",
-        "rebateCcy": QUOTE if order.side is Side.BUY else _fee_currency(order),
+        "rebateCcy": order.symbol.quote if order.side is Side.BUY else _fee_currency(order),
         "pnl": "0",
         "category": "normal",
         "reduceOnly": "false",

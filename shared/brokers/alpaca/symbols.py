@@ -42,6 +42,7 @@ def known_assets() -> list[dict[str, Any]]:
         for coin in ("BTC", "ETH", "SOL", "LTC", "LINK")
         for quote in ("USDC", "USDT")
     ]
+    crosses += [{"class": "crypto", "symbol": f"{coin}/BTC"} for coin in ("BCH", "ETH", "LTC", "UNI")]
     return coins + crosses + [{"class": "us_equity", "symbol": ticker} for ticker in _KNOWN_STOCKS]
 
 

@@ -12,6 +12,7 @@ from services.chaos.plan import REDIS_LOST, Kind, injections
 from services.demo.audit import BrokerOrder
 from services.demo.right_copies import SpecialResult
 from shared.domain.identity import Broker
+from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, PositionLine
 
 SYMBOL = "BTC/USD"
@@ -155,3 +156,21 @@ def test_losses_of_redis_come_in_bursts_that_are_spread_over_the_run() -> None:
     assert all({planned[place] for place in burst} == set(REDIS_LOST) for burst in bursts)
     assert all(burst[2] == burst[0] + 2 for burst in bursts)
     assert min(later[0] - earlier[2] for earlier, later in pairwise(bursts)) > 20
+
+
+@pytest.mark.parametrize(("spent", "is_right"), [("0.4", True), ("0.5", False), ("2.1", False)])
+def test_a_purchase_with_a_coin_lowers_the_position_in_it(spent: str, is_right: bool) -> None:
+    """The ledger says that the ether was paid with 0.4 of the 2 BTC that were copied. The broker's log decides."""
+    swap = order("order-3", "8", "0.0501").model_copy(update={"symbol": Symbol("ETH", "BTC"), "cost": Decimal(spent)})
+    run = a_sound_run(
+        copies=[copy(1), copy(2), copy(3, symbol="ETH/BTC", filled_quantity=Decimal(8))],
+        finals={"order-1": 1, "order-2": 1, "order-3": 1},
+        orders=[order("order-1"), order("order-2"), swap],
+        master_fills=frozenset({"T1", "T2", "T3"}),
+        ledger_fills={"T1": 1, "T2": 2, "T3": 3},
+        positions=[_position("1.6"), _position("8").model_copy(update={"asset": "ETH"})],
+        redis_positions={("anna", "BTC"): Decimal("1.6"), ("anna", "ETH"): Decimal(8)},
+        lots={"BTC": Decimal("0.001"), "ETH": Decimal("0.001")},
+        highest_prices={1: Decimal(50_250), 2: Decimal(50_250), 3: Decimal("0.0501")},
+    )
+    assert broken(run) == (set() if is_right else {"positions as the ledger says"})

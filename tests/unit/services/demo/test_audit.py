@@ -6,6 +6,7 @@ from decimal import Decimal
 import pytest
 
 from services.demo.audit import AuditReport, BrokerFill, BrokerOrder, audit
+from shared.domain.symbol import Symbol
 from shared.persistence.reports.reports import CopyLine, FillReport
 from tests.unit.services.demo.ledger_lines import MASTER, copied, fill
 
@@ -48,7 +49,7 @@ def compare(
         master_account=MASTER,
         followers=followers,
         equity_before={1: Decimal(100_000), 2: Decimal(100_000)},
-        lots={"BTC/USD": LOT},
+        lots={Symbol("BTC", "USD"): LOT},
     )
 
 
@@ -126,7 +127,7 @@ def test_every_end_is_counted_once() -> None:
         master_account=MASTER,
         followers=1,
         equity_before=dict.fromkeys(range(1, 6), Decimal(100_000)),
-        lots={"BTC/USD": LOT},
+        lots={Symbol("BTC", "USD"): LOT},
     )
     assert (found.planned, found.copied, found.skipped, found.failed, found.pending) == (4, 1, 2, 1, 1)
 

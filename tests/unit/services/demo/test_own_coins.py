@@ -76,3 +76,12 @@ def test_each_sale_may_take_the_rounding_of_a_fee() -> None:
     assert sold(fills, "0.199999998", doubt="0.000000001") == {}
     assert sold(fills, "0.199999998") != {}
     assert sold([fill("buy", "0.1"), fill("sell", "0.100000002")], "0.199999998", doubt="0.000000001") != {}
+
+
+def test_a_coin_that_paid_for_another_coin_is_found() -> None:
+    """A purchase with bitcoin takes what was copied, and not a satoshi more than the broker's rounding explains."""
+    swap = fill("buy", "2").model_copy(update={"symbol": Symbol("ETH", "BTC"), "cost": Decimal("0.1001")})
+    fills = [fill("buy", "0.1"), swap]
+    assert sold(fills, "0.1999", doubt="0.0002") == {}
+    found = sold(fills, "0.1999")
+    assert found == {"anna": "fill anna-buy-2 left 0.1999 BTC, of which 0.2 are its own"}

@@ -29,6 +29,36 @@ def test_nothing_is_sold_that_was_not_bought_and_nothing_is_left(count: int, coi
     assert set(held.values()) == {Decimal(0)}
 
 
+@given(count=st.integers(2, 300))
+def test_swaps_leave_nothing_either(count: int) -> None:
+    """A swap moves a part of one coin into the other, so that both are sold at the end of its round."""
+    held = {"BTC": Decimal(0), "ETH": Decimal(0)}
+    made = list(steps(count, "USD", swaps=True))
+    assert len(made) == count
+    for step in made:
+        base, quote = step.symbol.currencies
+        spent = quote if step.side is Side.BUY else base
+        if spent != "USD":
+            assert held[spent] > 0
+            moved = held[spent] * step.share
+            held[spent] -= moved
+        else:
+            moved = step.share
+        got = base if step.side is Side.BUY else quote
+        if got != "USD":
+            held[got] += moved
+    assert set(held.values()) == {Decimal(0)}
+
+
+def test_a_small_part_of_the_orders_are_swaps_and_both_coins_take_turns() -> None:
+    """Every third whole round has one: first ether is bought with bitcoin, then it is sold for bitcoin."""
+    made = list(steps(48, "USD", swaps=True))
+    swaps = [(number, step.symbol, step.side) for number, step in enumerate(made) if step.label == "swap"]
+    pair = "ETH/BTC"
+    assert swaps == [(9, pair, Side.BUY), (21, pair, Side.SELL), (33, pair, Side.BUY), (45, pair, Side.SELL)]
+    assert not any(step.label == "swap" for step in steps(48, "USD"))
+
+
 @pytest.mark.parametrize(
     ("count", "labels"),
     [

@@ -10,7 +10,7 @@ import pytest
 from shared.exchange.candles import Bar, Candles
 from shared.exchange.instruments import INSTRUMENTS
 from shared.exchange.market import Market
-from shared.exchange.prices import CandleReplay, SeededWalk
+from shared.exchange.prices import CandleReplay, CrossRate, SeededWalk
 
 BTC = INSTRUMENTS["BTC/USD"]
 MINUTE = 60_000_000
@@ -78,3 +78,27 @@ def test_a_month_later_prices_and_the_day_are_there_at_once() -> None:
     for hour in range(0, 720, 100):
         markets[1].price("BTC/USD", ANCHOR + hour * 60 * MINUTE)
     assert markets[1].price("BTC/USD", later) == price
+
+
+def test_a_pair_of_two_coins_costs_what_both_cost_in_money() -> None:
+    """At every moment, and in every candle of the past, ether in bitcoin is the ratio of both prices in dollars.
+
+    A price that is pinned moves it at once.
+    """
+    feeds = {symbol: SeededWalk(INSTRUMENTS[symbol], 5) for symbol in ("ETH/USD", "BTC/USD")}
+    cross = CrossRate(INSTRUMENTS["ETH/BTC"], ("ETH/USD", "BTC/USD"), feeds)
+    market = Market({**feeds, "ETH/BTC": cross}, ANCHOR, 1_000_000)
+    tick = INSTRUMENTS["ETH/BTC"].price_tick
+    seen = []
+    for quarter in range(400):
+        now = ANCHOR + quarter * 250_000
+        price = market.price("ETH/BTC", now)
+        assert abs(price - market.price("ETH/USD", now) / market.price("BTC/USD", now)) <= tick / 2
+        seen.append(price)
+    assert len(set(seen)) > 5
+    minutes = market.minutes("ETH/BTC", ANCHOR // MINUTE - 5, ANCHOR + 100_000_000)
+    assert minutes[4].bar.close == minutes[5].bar.open == seen[0]
+    assert minutes[5].bar.low <= min(seen[:240]) <= max(seen[:240]) <= minutes[5].bar.high
+    pinned = {"ETH/USD": Decimal(2_500), "BTC/USD": Decimal(50_000)}
+    assert market.price("ETH/BTC", ANCHOR, pinned) == Decimal("0.05")
+    assert market.price("ETH/BTC", ANCHOR, pinned | {"ETH/BTC": Decimal("0.06")}) == Decimal("0.06")

@@ -339,3 +339,12 @@ def test_calls_have_one_name_each_whatever_they_ask_for(bench: Bench) -> None:
     assert named("DELETE", "/v2/orders/some-id") == "DELETE /v2/orders/{id}"
     assert named("GET", "/v2/orders:by_client_order_id") == "GET /v2/orders:by_client_order_id"
     assert named("GET", "/v2/account/activities", "activity_types=FILL") == "GET /v2/account/activities/FILL"
+
+
+def test_ether_that_was_paid_with_bitcoin_is_one_position_in_dollars(bench: Bench) -> None:
+    """Ether has two pairs, but it is shown once, and it is worth its price in dollars once."""
+    bench.exchange.pin_price("ETH/USD", Decimal(2_500))
+    before = Decimal(bench.ask("GET", "/v2/account")[1]["equity"])
+    assert bench.order(symbol="ETH/BTC", qty="0.5")[0] == 200
+    assert sorted(each["symbol"] for each in bench.ask("GET", "/v2/positions")[1]) == ["AAPL", "BTCUSD", "ETHUSD"]
+    assert before - 5 < Decimal(bench.ask("GET", "/v2/account")[1]["equity"]) < before

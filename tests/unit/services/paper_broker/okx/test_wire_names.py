@@ -6,10 +6,11 @@ from services.paper_broker.okx.identifiers import identifiers
 from services.paper_broker.okx.wire_names import IDS, INSTRUMENTS_BY_ID, INSTRUMENTS_BY_SYMBOL
 
 
-def test_pairs_are_quoted_in_tether_and_have_one_name_each() -> None:
-    """`BTC-USDT` is `BTC/USDT`; tether itself is no pair."""
+def test_pairs_are_quoted_in_tether_or_bitcoin_and_have_one_name_each() -> None:
+    """`BTC-USDT` is `BTC/USDT` and `ETH-BTC` is `ETH/BTC`; tether itself is no pair."""
     assert INSTRUMENTS_BY_ID["BTC-USDT"] is INSTRUMENTS_BY_SYMBOL["BTC/USDT"]
-    assert {instrument.quote for instrument in INSTRUMENTS_BY_ID.values()} == {"USDT"}
+    assert INSTRUMENTS_BY_ID["ETH-BTC"].symbol == "ETH/BTC"
+    assert {name for name, each in INSTRUMENTS_BY_ID.items() if each.quote != "USDT"} == {"ETH-BTC"}
     assert "USDT/USDT" not in INSTRUMENTS_BY_SYMBOL
     assert sorted(IDS.values()) == sorted(INSTRUMENTS_BY_ID)
 
