@@ -7,12 +7,12 @@ orders that another account has. So the earlier key stays, and nothing is traded
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from services.strategy_trader.repeat import pause_before_start
 from shared.actions.context import BrokerAccess
 from shared.actions.key_check import connected
 from shared.brokers.errors import BrokerError
@@ -30,10 +30,6 @@ from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.strategy.last_order import last_strategy_order
 from shared.persistence.traders import TraderStore
-from shared.running import wait
-
-RETRY_SECONDS: Final = 60.0
-_PART_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
 
@@ -63,6 +59,7 @@ class KeyLoan:
 
     async def lend(self, stopping: asyncio.Event, duty: Duty) -> bool:
         """Store the key as soon as nothing speaks against it. False: `stopping` was set before."""
+        failures = 0
         while not stopping.is_set():
             duty.worked()
             try:
@@ -74,11 +71,8 @@ class KeyLoan:
             await self._report(why)
             if not why:
                 return True
-            left = RETRY_SECONDS
-            while left > 0 and not stopping.is_set():
-                await wait(stopping, min(left, _PART_SECONDS))
-                duty.worked()
-                left -= _PART_SECONDS
+            failures += 1
+            await pause_before_start(failures, stopping, duty)
         return False
 
     async def why_not(self) -> str:
