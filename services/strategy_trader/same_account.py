@@ -23,6 +23,7 @@ from shared.domain.identity import Broker, MasterAccount, mailbox_of_master
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lent_keys import note_lent_key
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.master_key_rows import forget_master_key
@@ -65,6 +66,7 @@ class KeyLoan:
             try:
                 why = await self.why_not()
                 if not why:
+                    await self._note()
                     await asyncio.to_thread(self.keys.keep, self.broker, self.account, self.credentials)
             except (BrokerError, RedisError, DatabaseUnavailable, OSError) as error:
                 why = f"the account of the key was not compared: {error or type(error).__name__}"
@@ -105,6 +107,11 @@ class KeyLoan:
             if before is not None and now is not None:
                 return before == now
             return last is not None and await has_order(account, last.broker_order_id, last.symbol)
+
+    async def _note(self) -> None:
+        async with open_redis(self.access.redis_of(self.broker).url) as redis:
+            keys, mailbox = BrokerKeys(self.broker), mailbox_of_master(self.account)
+            await note_lent_key(redis, keys, mailbox, self.credentials)
 
     async def _report(self, why: str) -> None:
         """Raise or end the finding. A Redis that does not answer gets it with the next try."""

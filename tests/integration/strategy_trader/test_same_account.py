@@ -22,7 +22,9 @@ from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import Enter
 from shared.domain.strategy.entries import position_of
 from shared.messaging.alerts import AlertKind, current_alerts
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lent_keys import is_lent_key
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox
@@ -118,6 +120,18 @@ async def test_a_key_that_finds_the_order_of_the_position_is_of_the_same_account
         connection.exec_driver_sql("UPDATE strategy_order_events SET broker_order_id = %s", (order_id,))
     assert not await loan(operator, engine, keys, operator.master).why_not()
     assert await loan(operator, engine, keys, operator.new_key("other")).why_not()
+
+
+async def test_workers_know_which_key_was_lent_last(operator: Operator, engine: Engine, keys: MasterKeys) -> None:
+    """A worker that knows only the earlier key, and cannot read PostgreSQL, sends nothing with it."""
+    names = BrokerKeys(KRAKEN)
+    newer = operator.new_key("other")
+    async with open_redis(operator.redis_url) as redis:
+        assert not await is_lent_key(redis, names, MAILBOX, operator.master)
+        for lent, earlier in ((operator.master, newer), (newer, operator.master)):
+            assert await loan(operator, engine, keys, lent).lend(asyncio.Event(), Duty())
+            assert await is_lent_key(redis, names, MAILBOX, lent)
+            assert not await is_lent_key(redis, names, MAILBOX, earlier)
 
 
 async def test_an_error_at_the_start_that_is_over_at_once_costs_seconds(
