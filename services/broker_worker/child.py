@@ -9,6 +9,7 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
+from functools import partial
 
 import structlog
 import uvloop
@@ -29,6 +30,7 @@ from shared.messaging.alerts import Alerts
 from shared.messaging.cancellation import end_tasks
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lent_keys import is_lent_key
 from shared.messaging.mailboxes import Mailboxes
 from shared.messaging.price_list import present_prices
 from shared.messaging.rate_limits import RedisRateLimits
@@ -143,7 +145,7 @@ class Child:
         drain = Drain(
             serving,
             mailboxes,
-            KeyRing(self._load_credentials),
+            KeyRing(self._load_credentials, partial(is_lent_key, redis, keys)),
             places=settings.drain_places,
             time_box_seconds=settings.drain_time_box_seconds,
         )

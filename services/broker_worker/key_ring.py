@@ -2,11 +2,11 @@
 
 No account waits for the key of another one. The keys of followers that are not known yet are read with one query. The
 key of a master account is read by itself, each time, because the version of the follower list does not say when it
-changes. If PostgreSQL does not answer, the key known last is used for a master account.
+changes. If PostgreSQL does not answer, the key known last is used for a master account, if the trader still trades with it.
 """
 
 import asyncio
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -24,6 +24,9 @@ LoadCredentials = Callable[[Sequence[FollowerId]], Mapping[FollowerId, Credentia
 
 Blocks."""
 
+IsLent = Callable[[FollowerId, Credentials], Awaitable[bool]]
+"""Whether the strategy still trades the account of a mailbox with this key."""
+
 Key = Credentials | BadSecretKey | None
 """A key, the error if it does not open, or None if the account has no key."""
 
@@ -40,8 +43,9 @@ class _Reading:
 class KeyRing:
     """The keys of one broker's accounts. The keys of followers are forgotten when the follower list changes."""
 
-    def __init__(self, load: LoadCredentials, *, answer_seconds: float = ANSWER_SECONDS) -> None:
+    def __init__(self, load: LoadCredentials, is_lent: IsLent, *, answer_seconds: float = ANSWER_SECONDS) -> None:
         self._load = load
+        self._is_lent = is_lent
         self._answer_seconds = answer_seconds
         self._version = -1
         self._known: dict[FollowerId, Key] = {}
@@ -65,24 +69,29 @@ class KeyRing:
             self._readings.update(dict.fromkeys(group, reading))
 
     async def key(self, name: FollowerId) -> Key:
-        """The key of a prepared mailbox. Raises DatabaseUnavailable, and the other errors of the store."""
+        """The key of a prepared mailbox. Raises DatabaseUnavailable, the other errors of the store, and RedisError."""
         reading = self._readings.get(name)
         if reading is None:
-            known = self._known if master_of_mailbox(name) is None else self._masters
-            if name not in known:
-                # Not None: that would mean that the account has no key, and its orders would be skipped.
-                raise DatabaseUnavailable("the follower list has changed; the key has to be read again")
-            return known[name]
+            if name in self._known:
+                return self._known[name]
+            # Not None: that would mean that the account has no key, and its orders would be skipped.
+            return await self._known_last(name, "the reading has ended; the key has to be read again")
         try:
             # Shielded: one account that stops waiting ends the query of no other one.
             async with asyncio.timeout_at(reading.ends_at):
                 return (await asyncio.shield(reading.task)).get(name)
         except (DatabaseUnavailable, TimeoutError) as error:
             why = str(error) or f"PostgreSQL has not returned the key after {self._answer_seconds:.0f} s"
-            if name not in self._masters:
-                raise DatabaseUnavailable(why) from error
-            log.warning("the key of a master account was not read; the one known last is used", of=name, error=why)
-            return self._masters[name]
+            return await self._known_last(name, why)
+
+    async def _known_last(self, name: FollowerId, why: str) -> Credentials:
+        """The key of a master account from an earlier reading. Raises DatabaseUnavailable without a usable one."""
+        known = self._masters.get(name)
+        # An earlier key may open another account, in which no order of the strategy may be sent.
+        if not isinstance(known, Credentials) or not await self._is_lent(name, known):
+            raise DatabaseUnavailable(why)
+        log.warning("the key of a master account was not read; the one known last is used", of=name, error=why)
+        return known
 
     async def _read(self, version: int, names: Sequence[FollowerId]) -> Mapping[FollowerId, Credentials | BadSecretKey]:
         try:

@@ -147,5 +147,5 @@ def _run_strategy(
     else:
         console.print(final_screen(figures, latency_ms), strategy_screen(span, run.strategy, figures, execution))
     copies_are_sound = all(found.is_sound for found in figures.values())
-    if not (copies_are_sound and all(found.is_sound for found in run.strategy.values())):
+    if "error" in execution or not (copies_are_sound and all(found.is_sound for found in run.strategy.values())):
         raise typer.Exit(1)

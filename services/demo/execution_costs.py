@@ -33,6 +33,7 @@ from shared.domain.market_data import OrderBook
 from shared.domain.strategy.execution.plans import EntryPlan, MarketPlan
 from shared.domain.strategy.execution.results import ExecutionResult
 from shared.domain.symbol import Symbol
+from shared.messaging.cancellation import end_tasks
 from shared.messaging.celery_app import HintPublisher
 from shared.messaging.connection.epoch import guarded_redis
 from shared.messaging.keys import BrokerKeys
@@ -161,7 +162,7 @@ def _figures(result: ExecutionResult, best_ask: Decimal) -> dict[str, Any]:
 
 @contextlib.asynccontextmanager
 async def _dips(desk: _Desk, price: Decimal) -> AsyncIterator[None]:
-    """Let the price fall for a moment, again and again."""
+    """Let the price fall for a moment, again and again. An error of the block is raised as it is."""
     lower = desk.market.instruments()[desk.symbol].limit_price(price * (1 - _DIP), Side.BUY)
 
     async def fall_and_rise() -> None:
@@ -170,10 +171,13 @@ async def _dips(desk: _Desk, price: Decimal) -> AsyncIterator[None]:
                 await asyncio.sleep(_DIP_SECONDS)
                 await desk.set_price(each)
 
-    async with asyncio.TaskGroup() as tasks:
-        falling = tasks.create_task(fall_and_rise())
+    falling = asyncio.create_task(fall_and_rise())
+    try:
         yield
-        falling.cancel()
+    finally:
+        await end_tasks(falling)
+    if not falling.cancelled():
+        falling.result()
 
 
 async def _account(system: LocalSystem) -> Mapping[str, str]:

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
+import aiohttp
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeElapsedColumn
 from sqlalchemy import Engine
@@ -28,6 +29,7 @@ from services.local_system.processes import MarketSpan
 from services.local_system.system import LocalSystem
 from services.paper_broker.dialect import dialect_of
 from shared.config import Settings, load_settings
+from shared.domain.errors import NijaError
 from shared.domain.identity import Broker, MasterAccount
 from shared.domain.strategy.candle_window import INTERVAL
 from shared.domain.strategy.parameters import ApexParameters
@@ -67,12 +69,18 @@ class StrategyDemo(Demo):
         self._parameters: ApexParameters | None = None
 
     async def compare_execution(self) -> dict[str, Any]:
-        """Buy in a thin book by each method, at one paper broker of its own. Return what each method cost."""
+        """Buy in a thin book by each method, at one paper broker of its own. Return what each method cost.
+
+        If that fails, return only why, under `error`: what the strategy did is shown nevertheless.
+        """
         self._announce("half of a thin order book is bought three times now: at once, by TWAP and by an iceberg")
         with tempfile.TemporaryDirectory(prefix="nija-execution-") as folder:
             files = {"NIJA_ENV_FILE": "", "NIJA_CONFIG_FILE": ""}
             settings = load_settings(files, folder=Path(folder), home=Path(folder))
-            return await execution_costs(settings, EXECUTION_PACE, self._announce)
+            try:
+                return await execution_costs(settings, EXECUTION_PACE, self._announce)
+            except (NijaError, RuntimeError, OSError, aiohttp.ClientError) as error:
+                return {"error": str(error) or type(error).__name__}
 
     def _system(self, settings: Settings) -> LocalSystem:
         self._parameters = settings.strategy_parameters

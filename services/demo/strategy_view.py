@@ -53,8 +53,10 @@ def strategy_screen(
     return Group(Text(), table, *shown, Text(), *_execution(execution))
 
 
-def _execution(found: Mapping[str, Any]) -> tuple[Text, Table]:
-    """In basis points of the best ask, without fees."""
+def _execution(found: Mapping[str, Any]) -> tuple[RenderableType, ...]:
+    """In basis points of the best ask, without fees; or why there are no figures."""
+    if "error" in found:
+        return (Text(f"The ways to buy could not be compared: {found['error']}", "bold red"),)
     # A title of the table would be wrapped to its width.
     title = Text(
         f"Buying {found['quantity']:g} BTC, half of the first 20 levels of a paper {found['broker']}", "italic"

@@ -81,11 +81,14 @@ class Valuation:
         if self._books is None:
             stock = await take_stock(account, since, self._now, self._price_list)
             fills, reading = stock.fills, stock.reading
-            if not stock.agreed:
-                log.warning("the account traded faster than it could be read", fills=len(fills))
             self._books = MasterBooks(reading.totals, reading.account.taken_at, fills)
-            self._wait_for_next()
-            self._take_equity(reading)
+            if stock.agreed:
+                self._wait_for_next()
+                self._take_equity(reading)
+            else:
+                log.warning("the account traded faster than it could be read", fills=len(fills))
+                # The books may be off by a trade, so the account is read again at once.
+                self._due_seconds = 0.0
         else:
             fills = await read_fills(account, since)
             self._confirm(fills)

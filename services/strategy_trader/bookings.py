@@ -26,7 +26,7 @@ from shared.domain.strategy.execution.results import ExecutionResult, NotBegun
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.symbol import Symbol
 from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
-from shared.persistence.traders import NEVER_SENT
+from shared.persistence.traders import NEVER_SENT, NOT_COUNTED
 
 DEFECT_RETRY: Final = Backoff(1, 60)
 """Between two tries of what fails for another reason than a server that is away."""
@@ -107,7 +107,10 @@ class Bookings:
         if result.fills and position is None:
             log.error("a sale has no position", symbol=result.symbol, decision=result.decision_id)
         if position is not None and opened_by is not None and (opening is not None or _sold_whole(result, position)):
-            await self.write_off_rest(StoredPosition(opened_by, position), result.cost / result.filled_quantity)
+            # What was bought and can never be sold stays in the account, so it is no loss of the strategy.
+            prefix = "" if opening is None else NOT_COUNTED
+            price = result.cost / result.filled_quantity
+            await self.write_off_rest(StoredPosition(opened_by, position), price, prefix)
         if result.fills:
             self.changed_at = self._venue.now()
         outcome = outcome_of(result)
@@ -146,10 +149,13 @@ class Bookings:
         log.warning("position written off", symbol=stored.symbol, quantity=plain(position.quantity), reason=why)
         await patiently(self.load, self.sleep)
 
-    async def write_off_rest(self, stored: StoredPosition, price: Decimal) -> None:
-        """Close a position of which the broker would not accept the sale at this price, because it is too small."""
+    async def write_off_rest(self, stored: StoredPosition, price: Decimal, prefix: str = "") -> None:
+        """Close a position of which the broker would not accept the sale at this price, because it is too small.
+
+        `prefix`: how the reason begins, such as NOT_COUNTED.
+        """
         if stored.position.is_open and not stored.position.can_be_sold(price):
-            await self.write_off(stored, f"at {plain(price)} it is below the broker's minimum")
+            await self.write_off(stored, f"{prefix}at {plain(price)} it is below the broker's minimum")
 
     async def account_lacks(self, stored: StoredPosition) -> bool:
         """Whether the account has nothing of the asset, free or in orders, by a reading after the purchase."""

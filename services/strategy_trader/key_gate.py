@@ -1,22 +1,18 @@
 """Lets an account be traded only after its key has passed the check of `nija check keys`."""
 
 import asyncio
-from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from services.strategy_trader.repeat import pause_before_start
 from shared.actions.check_keys import GOOD
 from shared.actions.key_check import ask_about_keys, keys_of_masters
 from shared.config import Settings
 from shared.config.operator import action_context
 from shared.domain.identity import Broker
 from shared.observability.vitals import Duty
-from shared.running import wait
-
-RETRY_SECONDS: Final = 60.0
-_PART_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
 
@@ -27,6 +23,7 @@ async def wait_for_a_good_key(
     """Return True once the key of the broker's master passes the check; False: `stopping` was set before."""
     keys = keys_of_masters(action_context(settings, engine), (broker,))
     access = action_context(settings, engine).access
+    failures = 0
     while not stopping.is_set():
         duty.worked()
         try:
@@ -38,9 +35,6 @@ async def wait_for_a_good_key(
             log.info("the key of the master passed its check", verdict=found.verdict.value)
             return True
         log.warning("the account is not traded before its key passes `nija check keys`", reason=why)
-        left = RETRY_SECONDS
-        while left > 0 and not stopping.is_set():
-            await wait(stopping, min(left, _PART_SECONDS))
-            duty.worked()
-            left -= _PART_SECONDS
+        failures += 1
+        await pause_before_start(failures, stopping, duty)
     return False

@@ -7,6 +7,7 @@ that takes over sends what was not sent, and nothing twice.
 
 import asyncio
 from collections.abc import Callable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Final
 
@@ -39,6 +40,8 @@ from shared.domain.symbol import Symbol
 
 MARGIN_SECONDS: Final = 30.0
 """Between two checks. The account itself is read once a minute, and ten seconds after a fill."""
+HANGS_AFTER: Final = timedelta(minutes=5)
+"""An order that is under way for this time holds up no other position, for example while an exchange has halted a share."""
 _REASONS: Final = {ZoneAction.REDUCE: ExitReason.MARGIN_REDUCE, ZoneAction.CLOSE: ExitReason.MARGIN_CLOSE}
 
 MarginChange = Callable[[MarginActionState], MarginActionState]
@@ -66,13 +69,17 @@ class MarginWatch:
         self._memory = memory
         self._parameters = parameters
         self._in_thread = in_thread
+        self._under_way_since: dict[Symbol, datetime] = {}
+        """When a check first found an order of each position under way."""
 
     async def check(self) -> None:
         """Go on with the last round of orders, or begin one if the zone of the account demands it.
 
         Nothing happens while an order of a position is under way, or the account was not read since the last one: its
-        margin would be too high, and too much would be sold. A halt sends nothing, and `flatten` sells everything.
+        margin would be too high, and too much would be sold. An order that hangs holds up its own position only. A halt
+        sends nothing, and `flatten` sells everything.
         """
+        self._note_under_way()
         if not self._dealer.is_ready or await self._venue.stop() in (StopMode.HALT, StopMode.FLATTEN):
             return
         account = await self._venue.account()
@@ -88,8 +95,8 @@ class MarginWatch:
         # Another order of the strategy may have begun or ended since the account was read.
         if not self._is_present(account):
             return
-        # A position whose last sale filled nothing waits. A round with it would hold up the others.
-        ready = [each for each in own if self._dealer.may_sell(each.instrument.symbol)]
+        # A position whose last sale hangs or filled nothing waits. A round with it would hold up the others.
+        ready = [each for each in own if self._may_sell(each.instrument.symbol)]
         saleable, now = with_positions(account, ready).facts, self._venue.now()
         after = await self._in_thread(self._memory, lambda stored: plan_margin_action(stored, saleable, now).state)
         if after is None or after.last is None or after.last.is_final:
@@ -103,10 +110,23 @@ class MarginWatch:
         await self._begin_orders(after.last, facts)
 
     def _is_present(self, account: VenueAccount) -> bool:
-        """Whether no order of a position is under way, and the reading shows all that the strategy has done."""
+        """Whether the reading shows all that the strategy has done. What an order that hangs has filled is shown, too."""
         changed_at = self._dealer.changed_at
         is_new = changed_at is None or account.facts.read_at > changed_at
-        return is_new and not any(self._dealer.is_under_way(symbol) for symbol in self._dealer.positions)
+        under_way = [symbol for symbol in self._dealer.positions if self._dealer.is_under_way(symbol)]
+        return is_new and all(self._hangs(symbol) for symbol in under_way)
+
+    def _note_under_way(self) -> None:
+        now = self._venue.now()
+        under_way = [symbol for symbol in self._dealer.positions if self._dealer.is_under_way(symbol)]
+        self._under_way_since = {symbol: self._under_way_since.get(symbol, now) for symbol in under_way}
+
+    def _may_sell(self, symbol: Symbol) -> bool:
+        return not self._hangs(symbol) and self._dealer.may_sell(symbol)
+
+    def _hangs(self, symbol: Symbol) -> bool:
+        since = self._under_way_since.get(symbol)
+        return since is not None and self._venue.now() - since >= HANGS_AFTER
 
     async def _own_positions(self) -> list[HeldPosition]:
         """What the strategy opened, at the present prices. A position without a price cannot be planned.
@@ -129,10 +149,10 @@ class MarginWatch:
         ]
 
     async def _finish(self, action: MarginAction, facts: AccountFacts) -> bool:
-        """Begin the orders that no process has begun. True: all have ended, and this is stored."""
+        """Begin the orders that no process has begun. True: all have ended, or hang, and this is stored."""
         if await self._begin_orders(action, facts):
             return False
-        unsold = [cut.symbol for cut in action.cuts if await self._sold_nothing(action, cut)]
+        unsold = [cut.symbol for cut in action.cuts if self._hangs(cut.symbol) or await self._sold_nothing(action, cut)]
 
         def ended(stored: MarginActionState) -> MarginActionState:
             # A process that was paused does not end the round of a later one.
@@ -151,9 +171,9 @@ class MarginWatch:
         return result is not None and not result.fills
 
     async def _begin(self, action: MarginAction, cut: PositionCut, facts: AccountFacts) -> bool:
-        """Send an order of a round. False: it has ended, or is not needed any more."""
+        """Send an order of a round. False: it has ended, or hangs, or is not needed any more."""
         decision_id = self._name(action, cut)
-        if await self._in_thread(self._results.result, decision_id) is not None:
+        if await self._in_thread(self._results.result, decision_id) is not None or self._hangs(cut.symbol):
             return False
         sale = await self._sale(action, cut, facts)
         if sale is None:

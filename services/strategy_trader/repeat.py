@@ -2,12 +2,20 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 
 from services.strategy_trader.ports import Pause
+from shared.domain.backoff import Backoff
 from shared.domain.errors import NijaError
+from shared.observability.vitals import Duty
+from shared.running import wait
+
+START_RETRY: Final = Backoff(1, 60)
+"""Between two tries of what has to succeed before an account is traded. Most causes are over within seconds."""
+_PART_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
 
@@ -29,3 +37,12 @@ async def repeat(
     while not stopping.is_set():
         await logged(what, check)
         await pause(stopping, seconds)
+
+
+async def pause_before_start(failures: int, stopping: asyncio.Event, duty: Duty) -> None:
+    """Wait until the start is tried again after so many failures, or until `stopping`. The process reports that it lives."""
+    left = START_RETRY.after(failures)
+    while left > 0 and not stopping.is_set():
+        await wait(stopping, min(left, _PART_SECONDS))
+        duty.worked()
+        left -= _PART_SECONDS

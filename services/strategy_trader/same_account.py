@@ -7,12 +7,12 @@ orders that another account has. So the earlier key stays, and nothing is traded
 import asyncio
 import contextlib
 from dataclasses import dataclass
-from typing import Final
 
 import structlog
 from redis.exceptions import RedisError
 from sqlalchemy import Engine
 
+from services.strategy_trader.repeat import pause_before_start
 from shared.actions.context import BrokerAccess
 from shared.actions.key_check import connected
 from shared.brokers.errors import BrokerError
@@ -23,6 +23,7 @@ from shared.domain.identity import Broker, MasterAccount, mailbox_of_master
 from shared.messaging.alerts import AlertKind, Alerts
 from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lent_keys import note_lent_key
 from shared.observability.vitals import Duty
 from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.master_key_rows import forget_master_key
@@ -30,10 +31,6 @@ from shared.persistence.strategy.books import StrategyBooks
 from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.strategy.last_order import last_strategy_order
 from shared.persistence.traders import TraderStore
-from shared.running import wait
-
-RETRY_SECONDS: Final = 60.0
-_PART_SECONDS: Final = 10.0
 
 log = structlog.get_logger()
 
@@ -63,22 +60,21 @@ class KeyLoan:
 
     async def lend(self, stopping: asyncio.Event, duty: Duty) -> bool:
         """Store the key as soon as nothing speaks against it. False: `stopping` was set before."""
+        failures = 0
         while not stopping.is_set():
             duty.worked()
             try:
                 why = await self.why_not()
                 if not why:
+                    await self._note()
                     await asyncio.to_thread(self.keys.keep, self.broker, self.account, self.credentials)
             except (BrokerError, RedisError, DatabaseUnavailable, OSError) as error:
                 why = f"the account of the key was not compared: {error or type(error).__name__}"
             await self._report(why)
             if not why:
                 return True
-            left = RETRY_SECONDS
-            while left > 0 and not stopping.is_set():
-                await wait(stopping, min(left, _PART_SECONDS))
-                duty.worked()
-                left -= _PART_SECONDS
+            failures += 1
+            await pause_before_start(failures, stopping, duty)
         return False
 
     async def why_not(self) -> str:
@@ -111,6 +107,11 @@ class KeyLoan:
             if before is not None and now is not None:
                 return before == now
             return last is not None and await has_order(account, last.broker_order_id, last.symbol)
+
+    async def _note(self) -> None:
+        async with open_redis(self.access.redis_of(self.broker).url) as redis:
+            keys, mailbox = BrokerKeys(self.broker), mailbox_of_master(self.account)
+            await note_lent_key(redis, keys, mailbox, self.credentials)
 
     async def _report(self, why: str) -> None:
         """Raise or end the finding. A Redis that does not answer gets it with the next try."""

@@ -35,6 +35,8 @@ in one slot. So a Lua script may use any of them, and a broker may have a Redis 
     nija:{b}:account-ages      zset    worker, engine         status; follower → last reading, or when it joined, s
     nija:{b}:connected         set     broker_worker          broker_worker; follower|key hash, of each key with which
                                                               an account was read
+    nija:{b}:lent-keys         hash    strategy_trader        broker_worker; mailbox of a master → hash of the key
+                                                              with which the strategy trades
     nija:{b}:prices            hash    master_trader (lister) engine, worker, master_trader; symbol → last price, and
                                                               its time if the newest list lacks it; `*` → time of the list
     nija:{b}:needed-assets     zset    worker, master_trader  master_trader (lister); asset → last needed, s
@@ -130,6 +132,7 @@ class BrokerKeys:
         self.account_summaries = self.prefix + "account-summaries"
         self.account_ages = self.prefix + "account-ages"
         self.connected = self.prefix + "connected"
+        self.lent_keys = self.prefix + "lent-keys"
         self.prices = self.prefix + "prices"
         self.needed_assets = self.prefix + "needed-assets"
         self.lister_lease = self.prefix + "lister-lease"

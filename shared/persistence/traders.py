@@ -39,6 +39,8 @@ NOT_SENT: Final = "not sent: "
 """How the outcome of a decision begins that was not begun to be executed. The reason follows."""
 NEVER_SENT: Final = f"{NOT_SENT}the process ended before"
 """The outcome of a decision that an earlier process stored, and did not begin to execute."""
+NOT_COUNTED: Final = "not counted as a trade: "
+"""How the reason of a written-off position begins that was never large enough to be sold. It is no loss."""
 
 _TRADERS, _DECISIONS = table_of(StrategyTraderRow), table_of(StrategyDecisionRow)
 _POSITIONS, _EXECUTIONS = table_of(StrategyPositionRow), table_of(StrategyExecutionRow)
@@ -214,11 +216,12 @@ class TraderBooks:
             return [StoredPosition(row["decision_id"], _POSITION.validate_python(row["position"])) for row in rows]
 
     def closed_trades(self) -> list[ClosedTrade]:
-        """The newest closed positions, oldest first."""
+        """The newest closed positions that count as trades, oldest first."""
         wanted = (
             select(_POSITIONS.c.net_profit, _POSITIONS.c.closed_at)
             .filter_by(**self._name)
             .where(_POSITIONS.c.closed_at.is_not(None))
+            .where(func.coalesce(_POSITIONS.c.written_off, "").not_like(f"{NOT_COUNTED}%"))
             .order_by(_POSITIONS.c.closed_at.desc())
             .limit(CLOSED_READ)
         )
@@ -280,7 +283,7 @@ class TraderBooks:
     def write_off(self, decision_id: str, at: datetime, why: str) -> None:
         """Close a position that cannot be sold, and store why. What was not sold counts as lost.
 
-        A position that is closed stays as it is.
+        A reason that begins with NOT_COUNTED closes it without a trade. A position that is closed stays as it is.
         """
         with transaction(self._engine) as connection:
             found = self._locked(connection, decision_id, only_open=True)

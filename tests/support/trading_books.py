@@ -14,6 +14,7 @@ from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.domain.symbol import Symbol
 from shared.persistence.stored_traders import StoredPosition, UnfinishedDecision
+from shared.persistence.traders import NOT_COUNTED
 
 
 @dataclass
@@ -137,7 +138,10 @@ class MemoryBooks:
         if decision_id not in self.positions:
             return
         self.written_off[decision_id] = why
-        self._close(decision_id, at)
+        if why.startswith(NOT_COUNTED):
+            del self.positions[decision_id]
+        else:
+            self._close(decision_id, at)
 
     def forget_holds(self, now: datetime) -> None:
         """Keep everything."""

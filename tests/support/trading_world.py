@@ -191,6 +191,8 @@ class WorldExecutor:
     """The part of each order that is executed."""
     hangs: bool = False
     """An execution does not end before its task is canceled."""
+    hanging: tuple[str, ...] = ()
+    """Assets whose executions do not end before their tasks are canceled."""
     refuses: str = ""
     """Why no execution begins."""
     lacks_funds: bool = False
@@ -231,7 +233,7 @@ class WorldExecutor:
             raise NotBegun(self.refuses)
         self.sent.append((side, quantity))
         self.sent_at.append(self.venue.now())
-        if self.hangs:
+        if self.hangs or instrument.base in self.hanging:
             await asyncio.Event().wait()
         price, filled_quantity = self.venue.bid, quantity * self.fills_share
         filled = AccountFill(

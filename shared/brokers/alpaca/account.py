@@ -16,7 +16,7 @@ from shared.brokers.alpaca import replies
 from shared.brokers.alpaca.errors import NoSuchPath, NotFound
 from shared.brokers.alpaca.fees import FeeTier
 from shared.brokers.alpaca.history import all_fills, entries, orders_of_fills, orders_since
-from shared.brokers.alpaca.hours import TradingHours
+from shared.brokers.alpaca.hours import TradingHours, hours_or_known
 from shared.brokers.alpaca.one_moment import balances_at_one_moment
 from shared.brokers.alpaca.replies import OrderFacts
 from shared.brokers.alpaca.sending import WRONG_SHAPE, Call, Sender
@@ -252,8 +252,8 @@ class AlpacaAccount:
         now = datetime.now(UTC)
         hours = self._listing.hours
         if hours is None or now >= hours.known_until:
-            call = Call("GET", "/clock")
-            hours = self._listing.hours = await self._send(call, lambda reply: TradingHours.of_clock(reply, now))
+            clock = self._send(Call("GET", "/clock"), lambda reply: TradingHours.of_clock(reply, now))
+            hours = self._listing.hours = await hours_or_known(clock, hours, now)
         return hours.opens_at
 
     def _check_key(self) -> None:

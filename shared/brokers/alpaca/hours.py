@@ -1,11 +1,12 @@
-"""Remembers whether the stock market is open, and until when that is known. Pure."""
+"""Remembers whether the stock market is open, and until when that is known."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
 
 from shared.brokers.alpaca.replies import moment
+from shared.brokers.errors import BrokerError
 
 KNOWN_FOR: Final = timedelta(minutes=5)
 """How long a reading counts at the most. A day may be cut short."""
@@ -18,6 +19,9 @@ class TradingHours:
     opens_at: datetime | None
     """When the closed market opens; None: it is open."""
     known_until: datetime
+    """When the clock is to be read again."""
+    changes_at: datetime
+    """When the market opens or closes, by the clock of this machine. If Alpaca does not answer, the reading counts until then."""
 
     @classmethod
     def of_clock(cls, reply: Mapping[str, Any], now: datetime) -> "TradingHours":
@@ -27,4 +31,17 @@ class TradingHours:
             raise TypeError(f"is_open is {is_open!r}")
         opens_at, closes_at = moment(reply["next_open"]), moment(reply["next_close"])
         changes_in = (closes_at if is_open else opens_at) - moment(reply["timestamp"])
-        return cls(None if is_open else opens_at, now + min(changes_in, KNOWN_FOR))
+        return cls(None if is_open else opens_at, now + min(changes_in, KNOWN_FOR), now + changes_in)
+
+
+async def hours_or_known(reading: Awaitable[TradingHours], known: TradingHours | None, now: datetime) -> TradingHours:
+    """Return what a reading of the clock shows. If it fails, an earlier one counts until the market changes.
+
+    An order for a closed market would wait at Alpaca, and its position would get no other one. Raises BrokerError.
+    """
+    try:
+        return await reading
+    except BrokerError:
+        if known is None or now >= known.changes_at:
+            raise
+        return known

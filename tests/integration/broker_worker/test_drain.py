@@ -80,9 +80,16 @@ def keys(follower_ids: Sequence[str]) -> Mapping[str, Credentials]:
     return dict.fromkeys(follower_ids, CREDENTIALS)
 
 
+async def never_lent(*_: object) -> bool:
+    """The strategy trades with no key that was read before."""
+    return False
+
+
 def drain_of(bench: WorkerBench, *, places: int = 10, time_box_seconds: float = 10) -> Drain:
     """A drain of the bench's followers."""
-    return Drain(bench.serving, bench.mailboxes, KeyRing(keys), places=places, time_box_seconds=time_box_seconds)
+    return Drain(
+        bench.serving, bench.mailboxes, KeyRing(keys, never_lent), places=places, time_box_seconds=time_box_seconds
+    )
 
 
 async def until_waiting(account: SlowAccount, count: int) -> None:
@@ -170,7 +177,7 @@ async def test_who_is_claimed_when_the_drain_is_cut_short_is_given_back(bench: W
         door.wait(10)
         return {}
 
-    drain = Drain(bench.serving, bench.mailboxes, KeyRing(no_answer), places=10, time_box_seconds=10)
+    drain = Drain(bench.serving, bench.mailboxes, KeyRing(no_answer, never_lent), places=10, time_box_seconds=10)
     await bench.deliver(an_order("alice"))
     running = asyncio.create_task(drain.run())
     async with asyncio.timeout(5):
@@ -247,7 +254,7 @@ async def test_without_the_follower_store_mail_waits(bench: WorkerBench) -> None
         raise DatabaseUnavailable("PostgreSQL is away")
 
     await bench.deliver(an_order())
-    await Drain(bench.serving, bench.mailboxes, KeyRing(away), places=3, time_box_seconds=1).run()
+    await Drain(bench.serving, bench.mailboxes, KeyRing(away, never_lent), places=3, time_box_seconds=1).run()
     assert await bench.finals() == []
     assert await bench.redis.zcard(KEYS.claims) == 0
     due_ms = await bench.redis.zscore(KEYS.ready, "alice")
@@ -266,7 +273,7 @@ async def test_a_key_that_cannot_be_read_holds_up_its_account_only(bench: Worker
             raise DatabaseUnavailable("PostgreSQL is away")
         return keys(follower_ids)
 
-    drain = Drain(bench.serving, bench.mailboxes, KeyRing(load), places=5, time_box_seconds=5)
+    drain = Drain(bench.serving, bench.mailboxes, KeyRing(load, never_lent), places=5, time_box_seconds=5)
     await bench.deliver(an_order("alice", 1))
     await drain.run()
     is_away = True
@@ -295,7 +302,7 @@ async def test_a_key_that_does_not_open_holds_up_its_follower_only(redis: Redis,
         )
     bench = WorkerBench(redis)
     await bench.deliver(*(an_order(name) for name in ("strange", "shape", "alice", "bob")))
-    ring = KeyRing(lambda ids: store.credentials_or_errors(Broker.KRAKEN, ids))
+    ring = KeyRing(lambda ids: store.credentials_or_errors(Broker.KRAKEN, ids), never_lent)
     drain = Drain(bench.serving, bench.mailboxes, ring, places=10, time_box_seconds=10)
     await drain.run()
     engine.dispose()

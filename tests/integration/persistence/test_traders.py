@@ -20,7 +20,7 @@ from shared.domain.strategy.exits import emergency_exit
 from shared.domain.strategy.position import StrategyPosition
 from shared.domain.strategy.trader_state import TraderState
 from shared.persistence.strategy.books import StrategyBooks, TraderReplaced
-from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, TraderBooks, TraderStore
+from shared.persistence.traders import HOLDS_KEPT_FOR, NEVER_SENT, NOT_COUNTED, TraderBooks, TraderStore
 from tests.support.strategy import BTC_USD, INSTRUMENT, NOW, STARTS_AT, fill, inputs, position
 from tests.support.strategy_orders import a_strategy_sale
 
@@ -160,6 +160,18 @@ def test_an_account_never_has_two_open_positions_in_one_pair(books: TraderBooks)
     books.write_off("one", NOW, "nothing is held")
     books.book_fills("two", position_of(entry), [fill(Side.BUY, "1", "1001")])
     assert [each.decision_id for each in books.open_positions()] == ["two"]
+    assert [trade.profit for trade in books.closed_trades()] == [-1000]
+
+
+def test_a_purchase_that_was_never_large_enough_to_be_sold_is_no_trade(books: TraderBooks) -> None:
+    """Written off as one, it is closed and counts neither as a loss nor as a win. Any other write-off counts."""
+    entry = decide_from(inputs())
+    assert isinstance(entry, Enter)
+    for name in ("small", "lost"):
+        bought = fill(Side.BUY, "1", "1000").model_copy(update={"fill_id": FillId(name)})
+        books.book_fills(name, position_of(entry), [bought])
+        books.write_off(name, NOW, f"{NOT_COUNTED}below the minimum" if name == "small" else "nothing is held")
+    assert books.open_positions() == []
     assert [trade.profit for trade in books.closed_trades()] == [-1000]
 
 

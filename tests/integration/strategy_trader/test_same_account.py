@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from typing import Any
 
 import pytest
 from cryptography.fernet import Fernet
@@ -10,16 +11,22 @@ from pydantic import SecretStr
 from redis import Redis
 from sqlalchemy import Engine, insert
 
+from services.strategy_trader import key_gate
 from services.strategy_trader.same_account import KeyLoan, take_key_back
+from shared.config import Settings
 from shared.domain.accounts.credentials import Credentials
+from shared.domain.accounts.key_check import CheckedKey, KeyVerdict
 from shared.domain.fill import Side
 from shared.domain.identity import Broker, MasterAccount, mailbox_of_master
 from shared.domain.strategy.decide import decide_from
 from shared.domain.strategy.decision import Enter
 from shared.domain.strategy.entries import position_of
 from shared.messaging.alerts import AlertKind, current_alerts
+from shared.messaging.connection.connect import open_redis
 from shared.messaging.keys import BrokerKeys
+from shared.messaging.lent_keys import is_lent_key
 from shared.observability.vitals import Duty
+from shared.persistence.errors import DatabaseUnavailable
 from shared.persistence.followers.secrets import SecretBox
 from shared.persistence.strategy.keys import MasterKeys
 from shared.persistence.tables.strategy import StrategyOrderEventRow
@@ -113,6 +120,52 @@ async def test_a_key_that_finds_the_order_of_the_position_is_of_the_same_account
         connection.exec_driver_sql("UPDATE strategy_order_events SET broker_order_id = %s", (order_id,))
     assert not await loan(operator, engine, keys, operator.master).why_not()
     assert await loan(operator, engine, keys, operator.new_key("other")).why_not()
+
+
+async def test_workers_know_which_key_was_lent_last(operator: Operator, engine: Engine, keys: MasterKeys) -> None:
+    """A worker that knows only the earlier key, and cannot read PostgreSQL, sends nothing with it."""
+    names = BrokerKeys(KRAKEN)
+    newer = operator.new_key("other")
+    async with open_redis(operator.redis_url) as redis:
+        assert not await is_lent_key(redis, names, MAILBOX, operator.master)
+        for lent, earlier in ((operator.master, newer), (newer, operator.master)):
+            assert await loan(operator, engine, keys, lent).lend(asyncio.Event(), Duty())
+            assert await is_lent_key(redis, names, MAILBOX, lent)
+            assert not await is_lent_key(redis, names, MAILBOX, earlier)
+
+
+async def test_an_error_at_the_start_that_is_over_at_once_costs_seconds(
+    operator: Operator, engine: Engine, keys: MasterKeys, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL does not answer twice. The trader of the account does not wait a minute for the third answer."""
+    failures, keep = [DatabaseUnavailable("no answer")] * 2, MasterKeys.keep
+
+    def keep_later(*arguments: Any) -> None:
+        if failures:
+            raise failures.pop()
+        keep(*arguments)
+
+    monkeypatch.setattr(MasterKeys, "keep", keep_later)
+    async with asyncio.timeout(10):
+        assert await loan(operator, engine, keys, operator.master).lend(asyncio.Event(), Duty())
+    assert stored(keys) == operator.master
+
+
+async def test_a_key_is_checked_again_within_seconds_after_an_error(
+    engine: Engine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Redis does not answer the first check. The second one finds the key in order."""
+    answers: list[Exception | None] = [OSError("no answer"), None]
+
+    async def ask(*_: object) -> list[CheckedKey]:
+        if (error := answers.pop(0)) is not None:
+            raise error
+        found = CheckedKey(broker=KRAKEN, role="master", account=MASTER, verdict=KeyVerdict.FINE, message="")
+        return [found]
+
+    monkeypatch.setattr(key_gate, "ask_about_keys", ask)
+    async with asyncio.timeout(10):
+        assert await key_gate.wait_for_a_good_key(Settings(), engine, KRAKEN, asyncio.Event(), Duty())
 
 
 async def test_the_key_of_an_account_that_is_not_traded_any_more_is_deleted(

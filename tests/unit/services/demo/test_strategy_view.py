@@ -1,15 +1,19 @@
 """Tests what the demo shows of the strategy: its counts come from the stored decisions, and fit 80 columns."""
 
+import asyncio
 import io
 from dataclasses import replace
 from datetime import UTC, datetime
 from decimal import Decimal
-from typing import Any
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
 from rich.console import Console
 
 from services.backtest.against_live import LiveComparison, SameCount
+from services.demo import execution_costs, strategy_run
 from services.demo.as_they_are import IN_DEMO
 from services.demo.audit import AuditReport
 from services.demo.figures import AsTheyAre, Figures, result_as_json
@@ -25,7 +29,7 @@ from shared.domain.strategy.parameters import APEX
 from shared.indicators.decide import decide
 from shared.indicators.window import Window
 from shared.persistence.traders import StoredDecision
-from tests.support.strategy import BTC_USD, Zigzag, account, position
+from tests.support.strategy import BTC_USD, INSTRUMENT, Zigzag, account, position
 
 D = Decimal
 CANDLES = Zigzag().candles(305)
@@ -84,9 +88,9 @@ def copies() -> Figures:
     return Figures(10, [], NO_ERRORS, {}, {}, {}, AsTheyAre(IN_DEMO, results, NO_ERRORS, 1))
 
 
-def screen(strategy: dict[Broker, StrategyFigures]) -> str:
+def screen(strategy: dict[Broker, StrategyFigures], execution: dict[str, Any] = EXECUTION) -> str:
     console = Console(width=80, file=io.StringIO(), highlight=False)
-    console.print(strategy_screen(SPAN, strategy, dict.fromkeys(strategy, copies()), EXECUTION))
+    console.print(strategy_screen(SPAN, strategy, dict.fromkeys(strategy, copies()), execution))
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -163,6 +167,37 @@ def test_the_cost_of_each_way_to_buy_is_shown() -> None:
         ["TWAP", "10", "0.27", "2.91"],
         ["ICEBERG", "12", "-2.14", "5.32"],
     ]
+
+
+async def test_a_comparison_that_fails_hides_nothing_of_the_strategy(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The demo has run for minutes by then. Its figures are shown, and why there are none of the ways to buy."""
+
+    async def fail(*_: object) -> None:
+        raise RuntimeError("TWAP: nothing is offered")
+
+    monkeypatch.setattr(strategy_run, "execution_costs", fail)
+    console = Console(file=io.StringIO())
+    demo = strategy_run.StrategyDemo([], followers=1, candles=Path("none"), span=SPAN, seed=1, console=console)
+    text = screen({Broker.KRAKEN: FIGURES}, await demo.compare_execution())
+    assert "candles decided, of all" in text
+    assert "The ways to buy could not be compared: TWAP: nothing is offered" in text
+
+
+async def test_an_error_while_the_price_falls_is_raised_as_it_is() -> None:
+    """A group of errors would be shown as a defect, and the price would go on falling."""
+    prices: list[Decimal] = []
+
+    class Desk:
+        symbol = BTC_USD
+        market = SimpleNamespace(instruments=lambda: {BTC_USD: INSTRUMENT})
+
+        async def set_price(self, price: Decimal) -> None:
+            prices.append(price)
+
+    with pytest.raises(RuntimeError, match="ICEBERG"):
+        async with execution_costs._dips(cast(Any, Desk()), D(3000)):
+            raise RuntimeError("ICEBERG: nothing is offered")
+    assert len(asyncio.all_tasks()) == 1
 
 
 def test_the_json_object_has_the_figures_of_each_broker() -> None:

@@ -93,3 +93,33 @@ async def test_a_torn_reading_does_not_raise_the_equity_before_a_purchase() -> N
     connection = FakeConnection(account, account.prices)
     (observed,) = valuation.sight(connection, fills, set(), since).new
     assert observed.equity_before == 10_000
+
+
+async def test_a_first_reading_that_is_torn_is_replaced_at_once_and_decides_nothing() -> None:
+    """The account buys at every request, so no two readings of its fills agree, and the cash is always from before.
+
+    The account is read again at the next poll. A purchase after that is copied by the present equity.
+    """
+    account, valuation = watched()
+    account.fee_rate = Decimal(0)
+    since = account.clock - timedelta(hours=1)
+
+    account.before_reply = lambda: account.trade(Side.BUY, "ETH/USD", "0.2")
+    account.cash_read_before = Decimal(10_000)
+    fills, reading = await valuation.poll(account, since)
+    assert reading is not None
+    assert reading.equity == 12_500
+    assert valuation.is_due
+    account.before_reply = account.cash_read_before = None
+    account.clock += timedelta(seconds=10)
+    await valuation.read(account, fills)
+    account.clock += timedelta(seconds=10)
+    await valuation.poll(account, since)
+    assert not valuation.is_due
+    bought = account.trade(Side.BUY, "ETH/USD", "1")
+    fills, _ = await valuation.poll(account, since)
+    sighting = valuation.sight(
+        FakeConnection(account, account.prices), fills, {each.fill_id for each in fills[:-1]}, since
+    )
+    assert [each.fill for each in sighting.new] == [bought]
+    assert sighting.new[0].equity_before == 10_000

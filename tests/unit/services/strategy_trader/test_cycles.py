@@ -7,6 +7,7 @@ import pytest
 from services.strategy_trader.venue import VenueAccount, with_positions
 from shared.domain.accounts.broker_health import Health
 from shared.domain.amounts import ZERO
+from shared.domain.capital.drawdown import BREAKER_LASTS, DrawdownRecord, first_record
 from shared.domain.capital.facts import AccountFacts, HeldPosition
 from shared.domain.fill import Side
 from shared.domain.identity import Broker
@@ -214,3 +215,17 @@ def test_the_quantities_of_an_asset_in_several_pairs_are_summed() -> None:
     marked = with_positions(VenueAccount(facts=facts, free={}, offers=()), own)
     assert sum(each.quantity for each in marked.facts.positions) == 3
     assert [each.quantity for each in marked.facts.positions if each.opened_by_nija] == [1, 2]
+
+
+async def test_an_open_breaker_stops_entries_for_24_hours(time: VirtualTime) -> None:
+    """The drawdown record comes from PostgreSQL, so a restart changes nothing."""
+    record: DrawdownRecord = first_record(Decimal(10_000)).model_copy(
+        update={"breaker_until": BEGINS_AT + BREAKER_LASTS}
+    )
+    trader = WorldTrader.at(Broker.ALPACA, time, drawdown=record)
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert trader.executor.sent == []
+    (entry,) = [each for each in trader.books.records.values() if isinstance(each.decision, Enter)]
+    assert entry.outcome is not None
+    assert "The drawdown breaker forbids entries until 2026-01-06 12:00 UTC." in entry.outcome

@@ -12,7 +12,6 @@ import pytest
 from services.strategy_trader.dealer import Dealer
 from services.strategy_trader.emergency import sale_account
 from services.strategy_trader.margin import MarginWatch
-from shared.domain.capital.drawdown import BREAKER_LASTS, DrawdownRecord, first_record
 from shared.domain.capital.facts import HeldPosition, MarginFacts
 from shared.domain.capital.margin import MarginAction, MarginActionState, PositionCut, ZoneAction
 from shared.domain.fill import Side
@@ -136,6 +135,29 @@ async def test_a_position_that_an_emergency_could_not_sell_holds_up_no_round(tim
         trader.executor.fails = False
         await time.run_for(2)
         assert [each.symbol.base for each in trader.executor.results.values() if each.fills] == ["BTC"]
+
+
+async def test_a_sale_that_hangs_holds_up_the_other_positions_of_red_for_five_minutes(time: VirtualTime) -> None:
+    """The worst position is ether, whose sale does not end. Its pair gets no second order, and bitcoin is closed."""
+    trader = a_trader(time, "95", bought("BTC"), bought("ETH", price=CLOSE * D("1.005")))
+    trader.executor.hanging = ("ETH",)
+    async with running(trader.loop()):
+        await time.run_for(4 * 60)
+        assert sold(trader) == []
+        await time.run_for(2 * 60)
+        assert sold(trader) == [("BTC", D(1))]
+        await time.run_for(20 * 60)
+    assert trader.executor.sent == [(Side.SELL, D(1)), (Side.SELL, D(1))]
+
+
+async def test_a_sale_that_hangs_ends_no_reduction_of_the_other_positions(time: VirtualTime) -> None:
+    """The account stays in ORANGE. Bitcoin is reduced again, while the order for ether of the first round hangs."""
+    trader = a_trader(time, "80")
+    trader.executor.hanging = ("ETH",)
+    async with running(trader.loop()):
+        await time.run_for(7 * 60)
+        assert sold(trader) == [("BTC", D("0.3")), ("BTC", D("0.21"))]
+    assert [quantity for _, quantity in trader.executor.sent].count(D("0.15")) == 1
 
 
 async def test_a_round_that_was_stored_and_not_sent_is_sent_once_by_the_next_process(time: VirtualTime) -> None:
@@ -297,18 +319,6 @@ async def test_what_was_bought_since_the_reading_counts_as_used_margin(time: Vir
     (entry,) = [each for each in trader.books.records.values() if isinstance(each.decision, Enter)]
     assert entry.gate is not None
     assert entry.gate["reason_codes"] == ["margin_zone"]
-
-
-async def test_an_open_breaker_stops_entries_for_24_hours(time: VirtualTime) -> None:
-    """The drawdown record comes from PostgreSQL, so a restart changes nothing."""
-    record: DrawdownRecord = first_record(D(10_000)).model_copy(update={"breaker_until": BEGINS_AT + BREAKER_LASTS})
-    trader = WorldTrader.at(Broker.ALPACA, time, drawdown=record)
-    async with running(trader.loop()):
-        await time.run_for(CYCLE_SECONDS)
-    assert trader.executor.sent == []
-    (entry,) = [each for each in trader.books.records.values() if isinstance(each.decision, Enter)]
-    assert entry.outcome is not None
-    assert "The drawdown breaker forbids entries until 2026-01-06 12:00 UTC." in entry.outcome
 
 
 async def test_the_worst_position_is_closed_first_and_the_account_is_read_before_the_gate_is_asked_again(

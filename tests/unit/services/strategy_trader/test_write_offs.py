@@ -5,9 +5,11 @@ from decimal import Decimal
 import pytest
 
 from shared.domain.fill import Side
+from shared.domain.identity import Broker
 from shared.persistence.errors import DatabaseUnavailable
+from shared.persistence.traders import NOT_COUNTED
 from tests.support.strategy import position
-from tests.support.trading_world import CLOSE, holding, running
+from tests.support.trading_world import CLOSE, WorldTrader, holding, running
 from tests.support.virtual_time import VirtualTime
 
 CYCLE_SECONDS = 150
@@ -122,3 +124,15 @@ async def test_a_book_that_is_nearly_empty_for_a_moment_writes_no_position_off(
         trader.venue.market_down, trader.venue.bid = False, CLOSE * Decimal("0.98")
         await time.run_for(5)
     assert [side for side, _ in trader.executor.sent] == [Side.SELL]
+
+
+async def test_an_entry_that_is_filled_below_the_minimum_of_the_broker_is_no_loss(time: VirtualTime) -> None:
+    """The account keeps the coins. Counted as a trade, the whole cost would be a loss in the record of the account."""
+    trader = WorldTrader.at(Broker.KRAKEN, time)
+    trader.executor.fills_share = Decimal("0.02")
+    async with running(trader.loop()):
+        await time.run_for(CYCLE_SECONDS)
+    assert [side for side, _ in trader.executor.sent] == [Side.BUY]
+    (why,) = trader.books.written_off.values()
+    assert why.startswith(NOT_COUNTED)
+    assert trader.books.closed_trades() == []

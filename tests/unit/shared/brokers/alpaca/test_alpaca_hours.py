@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from shared.brokers.alpaca import hours
 from shared.brokers.errors import OutcomeUnknown, Throttled
 from shared.brokers.port.account import BrokerAccount, HasTradingHours
 from shared.brokers.port.connection import BrokerConnection
@@ -71,6 +72,21 @@ async def test_a_clock_that_cannot_be_read_is_an_unknown_answer(
 ) -> None:
     """It is neither open nor closed."""
     server.answers[CLOCK] = reply
+    with pytest.raises(OutcomeUnknown):
+        await trading.closed_until(STOCK)
+
+
+async def test_the_last_reading_counts_until_the_market_changes_if_the_clock_cannot_be_read(
+    server: RecordingServer, trading: HasTradingHours, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sale of shares is not sent into the night. After the opening, it is unknown whether the market is open."""
+    monkeypatch.setattr(hours, "KNOWN_FOR", timedelta(0))
+    server.answers[CLOCK] = clock_reply(is_open=False, changes_in=timedelta(seconds=0.5))
+    assert await trading.closed_until(STOCK) == OPENS_AT
+    server.answers[CLOCK] = error_reply(500, None, "trouble")
+    assert await trading.closed_until(STOCK) == OPENS_AT
+    assert len(server.sent_to(CLOCK)) == 2
+    await asyncio.sleep(0.6)
     with pytest.raises(OutcomeUnknown):
         await trading.closed_until(STOCK)
 
