@@ -1,5 +1,6 @@
 """Tests that `nija status` and `nija check brokers` report real processes that are stopped, killed or cannot start."""
 
+import contextlib
 import json
 import os
 import signal
@@ -76,7 +77,8 @@ def signal_worker(system: Running, number: signal.Signals) -> None:
     assert pid is not None
     main = psutil.Process(pid)
     for process in (main, *main.children()):
-        process.send_signal(number)
+        with contextlib.suppress(psutil.NoSuchProcess):
+            process.send_signal(number)
 
 
 def kill_worker(system: Running) -> None:
@@ -174,7 +176,8 @@ def test_a_worker_whose_children_crash_again_and_again_is_broken(system: Running
     while "worker_absent" not in (found := findings(nija, system)):
         assert time.monotonic() < deadline, found
         for child in psutil.Process(pid).children():
-            child.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                child.kill()
     assert "its child processes end again and again" in found["stage_trouble"]["message"]
     assert pid_of(system, WORKER) == pid
     wait_found(nija, system)
