@@ -209,7 +209,8 @@ async def test_what_is_not_known_is_a_rejection_and_no_error(spot: CapitalBench)
     """Neither without market data, nor without a price of what the account holds."""
     found = await read_recommendation(without_markets(spot), spot.name, GOOD)
     assert found.reason_codes == (ReasonCode.MARKET_DATA_MISSING,)
-    await spot.redis.hdel(spot.keys.prices, "BTC/USD")
+    # ETH/BTC and ETH/USD together are a price of bitcoin, too.
+    await spot.redis.hdel(spot.keys.prices, "BTC/USD", "ETH/BTC")
     found = await read_recommendation(spot.sources, spot.name, GOOD)
     assert (found.recommendation, found.reason_codes) == (Verdict.REJECT, (ReasonCode.ACCOUNT_DATA_OLD,))
     assert "no current price of BTC" in found.reason
