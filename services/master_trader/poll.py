@@ -44,7 +44,7 @@ class Stock:
     fills: tuple[AccountFill, ...]
     """All that the broker shows of the window, oldest first."""
     agreed: bool
-    """False: the account traded faster than it could be read. The equities may be off by the last trade's fee."""
+    """False: the account traded faster than it could be read. The books may be off by that trade until a clear reading."""
 
 
 @dataclass(frozen=True, slots=True)
