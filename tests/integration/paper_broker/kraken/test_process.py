@@ -41,6 +41,8 @@ async def test_a_killed_broker_comes_back_with_everything(tmp_path: Path, run_pa
         filled = sum(Decimal(order["filled"]) for order in paper.orders(name))
         assert Decimal(shown["balances"]["BTC"]["total"]) == 1 + filled
         assert shown["balances"]["BTC"]["hold"] == "0.1"
+        # The idle connections of the first client ended with the killed process.
+        client = connect(paper, keys[0])
         (order,) = await client.fetch_open_orders()
         assert order["id"] == resting["id"]
         client.incrementing_nonce = lambda: 5
