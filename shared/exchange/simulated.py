@@ -36,9 +36,10 @@ def simulated_exchange(
     """An exchange whose prices begin at `started_at` (the clock's present time, if it is not given).
 
     `clock` returns microseconds since 1970. The prices of a symbol follow its entry in `candles`, or else a random
-    walk that `seed` fixes. A pair of two coins follows the prices of both in money. One candle lasts `candle_microseconds`. `state` carries the accounts of an earlier run.
-    `market`: the time of prices and candles. They pass at the times of the files then, and the pairs without a file
-    stand. `buying_power`: for a broker that lends money.
+    walk that `seed` fixes. A pair of two coins follows the prices of both in money.
+    One candle lasts `candle_microseconds`. `state` carries the accounts of an earlier run. `market`: the time of prices
+    and candles. They pass at the times of the files then, and the pairs without a file stand. `buying_power`: for a
+    broker that lends money.
     """
     if market is not None:
         started_at, candle_microseconds = market.starts_at, MINUTE_MICROSECONDS

@@ -25,19 +25,20 @@ def positions(
 
     A copied position is what copied fills built up; coins that a follower had before or bought otherwise are
     never part of it. `still to sell` is what exits did not sell; the next exit sells it too. `owed` is the part of it
-    that is large enough for an order now. `nija status` reports it after 10 s.
+    that is large enough for an order now; `?` while Redis does not answer. `nija status` reports it after 10 s.
     """
     where = chosen_broker(broker)
     wanted = asset.upper() if asset else None
     follower_id = chosen_follower(follower)
     with (
-        open_connections(reached_settings()) as connections,
+        open_connections(reached_settings(), redis=True) as connections,
         output.progress("reading the ledger"),
         about("--follower", UnknownFollower),
     ):
         found = read_positions(connections, where, follower_id=follower_id, asset=wanted, closed=closed)
     if owed:
-        found = [position for position in found if position.owed]
+        # What is not known may be owed.
+        found = [position for position in found if position.owed is None or position.owed]
     if as_json:
         output.print_json([position.model_dump(mode="json") for position in found])
     elif found:
